@@ -1,0 +1,48 @@
+# Two commands on a fresh machine do everything, set-up included: `make demo` and `make test`.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test check fix bench lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t12
+
+demo: $(READY) ## A gateway in front of a simulated platform: no settings, no credentials, no Redis
+	$(BIN)/campaign-gateway demo
+
+run: $(READY) ## The gateway with the settings in gateway.yaml (or CONFIG=...)
+	$(BIN)/campaign-gateway serve --config $(or $(CONFIG),gateway.yaml)
+
+test: $(READY) ## Every test: unit, integration, end to end
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-report=json:.coverage.json -q
+	$(BIN)/python tests/support/coverage_floor.py .coverage.json
+
+check: $(READY) ## Format, lint, types and unit tests; run before each commit
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/unit -n 2 -q
+
+fix: $(READY) ## Format, and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## Speed and memory, side by side with a peer
+	$(BIN)/python -m tests.bench
+
+lock: $(READY) ## Resolve the dependencies anew
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--upgrade pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--upgrade --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+
+clean: ## Remove what was built here
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.json
+
+$(READY): requirements-dev.lock pyproject.toml tools/setup-venv
+	@PYTHON=$(PYTHON) tools/setup-venv $(VENV)
+	@touch $@
