@@ -1,0 +1,210 @@
+"""What an answer of the platform means, read from its status, headers **and** body.
+
+The status alone misleads: a missing campaign may be a 400, the rate limit may be any 4xx or a 200 with a sentence, a
+200 may carry a failure, and a front door may put HTML under any of them. So the rules run in this order:
+
+1. the limit, wherever its text stands;
+2. a refused credential (a 403 page in HTML is a front door's, not the platform's);
+3. a page, which only ever comes from something in front of the platform (a JSON document under `text/html` is none);
+4. success, if the body proves it;
+5. a missing campaign;
+6. another refusal (4xx);
+7. all else is broken.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any
+
+from service.contract.document import DocumentError, content_digest, parse
+from service.contract.marks import mark_of
+from service.contract.operations import Operation
+
+
+class Verdict(StrEnum):
+    """The outcome classes; also the values of the metric label `outcome`."""
+
+    OK = "ok"
+    MISSING = "missing"
+    REJECTED = "rejected"
+    UNAUTHORIZED = "unauthorized"
+    LIMITED = "limited"
+    BROKEN = "broken"
+
+
+class Flaw(StrEnum):
+    """Why an answer is broken."""
+
+    HTML = "html"
+    NOT_JSON = "not-json"
+    FAILING_BODY = "failing-body"
+    NO_DATA = "no-data"
+    WRONG_ID = "wrong-id"
+    STATUS = "status"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One HTTP answer as it came in: decoded body, no meaning attached."""
+
+    status: int
+    content_type: str
+    body: bytes
+    retry_after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A `Response` and what it means."""
+
+    verdict: Verdict
+    response: Response
+    flaw: Flaw | None = None
+    code: str | None = None
+    """The platform's own error code, which is not the HTTP status."""
+    message: str | None = None
+    retry_after: float | None = None
+    """Seconds to wait, for `LIMITED` answers that say so."""
+    content: bytes | None = None
+    """`content_digest` of the body, for `OK` answers."""
+    mark: str | None = None
+    campaign_status: str | None = None
+
+
+_FAILING_STATUS = frozenset({"error", "failure", "failed", "fail"})
+_LIMIT_TEXT = re.compile(r"rate limit", re.IGNORECASE)
+_MISSING_TEXT = re.compile(
+    r"not (be )?found|(does not|doesn't|do not) exist|no such|(could not|unable to|cannot) find|invalid campaign",
+    re.IGNORECASE,
+)
+_NOT_ABOUT_A_CAMPAIGN = re.compile(r"stream ?id|application|account|\broute\b", re.IGNORECASE)
+_GONE_STATUS = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+
+
+def classify(operation: Operation, asked_id: str | None, response: Response, now: float) -> Answer:
+    """What `response` says about `operation` on `asked_id`.
+
+    Args:
+        operation: what was asked.
+        asked_id: the id in the request; None where the operation has none.
+        response: the platform's answer.
+        now: seconds since the epoch, to read a `Retry-After` date against.
+    """
+    try:
+        document = parse(response.body)
+    except DocumentError:
+        document = None
+    code, message = _complaint(document)
+    status = response.status
+    said = message or ""
+
+    def answer(verdict: Verdict, flaw: Flaw | None = None, retry_after: float | None = None) -> Answer:
+        return Answer(verdict, response, flaw, code, message, retry_after)
+
+    if status == HTTPStatus.TOO_MANY_REQUESTS or _LIMIT_TEXT.search(said):
+        return answer(Verdict.LIMITED, retry_after=wait_told(response.retry_after, now))
+    is_page = document is None and _is_html(response)
+    if status == HTTPStatus.UNAUTHORIZED or (status == HTTPStatus.FORBIDDEN and not is_page):
+        return answer(Verdict.UNAUTHORIZED)
+    if is_page:
+        return answer(Verdict.BROKEN, Flaw.HTML)
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        flaw = _flaw(operation, asked_id, document)
+        return answer(Verdict.BROKEN, flaw) if flaw else _success(response, document)
+    if _says_missing(status, said):
+        return answer(Verdict.MISSING)
+    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return answer(Verdict.REJECTED)
+    return answer(Verdict.BROKEN, Flaw.STATUS)
+
+
+def wait_told(retry_after: str | None, now: float) -> float | None:
+    """The seconds a `Retry-After` field asks for (RFC 9110 section 10.2.3); None when absent or unreadable."""
+    if retry_after is None:
+        return None
+    text = retry_after.strip()
+    if text.isascii() and text.isdigit():
+        # Nine digits are thirty years: more is noise, not a wait.
+        return float(text[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return max(0.0, moment.timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _says_missing(status: int, said: str) -> bool:
+    if _NOT_ABOUT_A_CAMPAIGN.search(said):
+        return False
+    return status in _GONE_STATUS or (status == HTTPStatus.BAD_REQUEST and bool(_MISSING_TEXT.search(said)))
+
+
+def _success(response: Response, document: Mapping[str, Any]) -> Answer:
+    data = document.get("data")
+    campaign = data if isinstance(data, dict) else {}
+    status = campaign.get("status")
+    return Answer(
+        Verdict.OK,
+        response,
+        content=content_digest(document),
+        mark=mark_of(campaign),
+        campaign_status=status if isinstance(status, str) else None,
+    )
+
+
+def _flaw(operation: Operation, asked_id: str | None, document: Any) -> Flaw | None:
+    """Why a 2xx answer is no success; None when it is one."""
+    if document is None:
+        return Flaw.NOT_JSON
+    if not isinstance(document, dict):
+        return Flaw.NO_DATA
+    shape = operation.answer
+    if document.get("errors") or (shape.status_is_flag and _fails(document.get("status"))):
+        return Flaw.FAILING_BODY
+    data = document.get("data")
+    if not isinstance(data, shape.data) or (shape.data is dict and not data):
+        return Flaw.NO_DATA
+    if shape.ids and isinstance(data, dict):
+        named = [data[name] for name in shape.ids if name in data]
+        if asked_id not in named:
+            return Flaw.WRONG_ID
+    return None
+
+
+def _fails(status: Any) -> bool:
+    return isinstance(status, str) and status.strip().lower() in _FAILING_STATUS
+
+
+def _complaint(document: Any) -> tuple[str | None, str | None]:
+    """The first error code and all error texts, out of any of the platform's error shapes.
+
+    Nones when the body complains of nothing: a campaign's *name* stands in the message of a success.
+    """
+    if not isinstance(document, dict):
+        return None, None
+    errors = document.get("errors")
+    if not errors:
+        if "data" in document and not _fails(document.get("status")):
+            return None, None
+        errors = document
+    rows = errors if isinstance(errors, list) else [errors]
+    codes = [row.get("code") for row in rows if isinstance(row, dict)]
+    texts = [row if isinstance(row, str) else _text(row) for row in rows]
+    code = next((str(code) for code in codes if isinstance(code, str | int)), None)
+    return code, "; ".join(filter(None, texts)) or None
+
+
+def _text(error: Any) -> str | None:
+    texts = (error.get(key) for key in ("msg", "message")) if isinstance(error, dict) else ()
+    return next((text for text in texts if isinstance(text, str)), None)
+
+
+def _is_html(response: Response) -> bool:
+    return "html" in response.content_type.lower() or response.body[:64].lstrip().startswith(b"<")

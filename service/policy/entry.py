@@ -1,0 +1,77 @@
+"""What the cache keeps for one key."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from service.contract.answers import Answer, Verdict
+from service.contract.marks import instant
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """The platform's own words for "no such campaign", kept to answer with them again."""
+
+    status: int
+    code: str | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A stored answer: a campaign, or the knowledge that there is none."""
+
+    body: bytes
+    """The platform's bytes, unchanged; empty for an absence."""
+    content_type: str
+    content: bytes
+    """Digest of the body's content, equal where only spelling differs; empty for an absence."""
+    mark: str | None
+    campaign_status: str | None
+    proven_at: float
+    """When the read that last proved it began, in seconds of the store's clock. Age counts from here."""
+    etag: str
+    """Strong validator with its quotes; empty for an absence."""
+    absence: Absence | None = None
+
+    @property
+    def updated_at(self) -> float | None:
+        """The time its mark names; None when there is no readable one."""
+        return instant(self.mark)
+
+
+def make_etag(body: bytes) -> str:
+    """The strong validator of these bytes, the same wherever and whenever it is made (RFC 9110 section 8.8.3)."""
+    return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+
+
+def _json_type(content_type: str) -> str:
+    # The body has been read as JSON: a label that says otherwise, or nothing, is wrong.
+    return content_type if "json" in content_type.lower() else "application/json"
+
+
+def prove(previous: Entry | None, answer: Answer, started: float) -> tuple[Entry, bool]:
+    """The entry that `answer`, an `OK` or `MISSING` one to a read begun at `started`, stands for.
+
+    Content equal to the previous entry's keeps the stored bytes and tag and renews only the proof, so that a caller's
+    copy stays valid while the platform reorders its keys.
+
+    Returns:
+        The entry, and whether it is the previous one renewed.
+    """
+    if answer.verdict is Verdict.MISSING:
+        absence = Absence(answer.response.status, answer.code, answer.message)
+        return Entry(b"", "", b"", None, None, started, "", absence), False
+    if answer.verdict is not Verdict.OK or answer.content is None:
+        raise ValueError(f"{answer.verdict} proves nothing")
+    if previous is not None and previous.content == answer.content:
+        return replace(previous, proven_at=started), True
+    body = answer.response.body
+    return Entry(
+        body=body,
+        content_type=_json_type(answer.response.content_type),
+        content=answer.content,
+        mark=answer.mark,
+        campaign_status=answer.campaign_status,
+        proven_at=started,
+        etag=make_etag(body),
+    ), False

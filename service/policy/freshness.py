@@ -1,0 +1,61 @@
+"""How long an entry may be called fresh, and how old it may get (RFC 9111 section 4.2, RFC 5861)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from service.policy.entry import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRule:
+    """Narrower clamps for campaigns in one status; None keeps the general one."""
+
+    min: float | None = None
+    max: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """The rules; all times in seconds."""
+
+    factor: float = 0.1
+    min: float = 5.0
+    max: float = 600.0
+    default: float = 30.0
+    """For entries whose mark is missing, unreadable or in the future."""
+    missing: float = 10.0
+    stale_while_revalidate: float = 60.0
+    stale_if_error: float = 86_400.0
+    """The hard bound on age: nothing older is served, whatever happens."""
+    status: Mapping[str, StatusRule] = field(default_factory=dict)
+
+    def lifetime(self, entry: Entry) -> float:
+        """Seconds from its proof during which the entry is fresh.
+
+        The longer ago a campaign was changed, the longer it is trusted (the heuristic of RFC 9111 section 4.2.2, on
+        `updatedAt`), within a clamp that the campaign's status can narrow. Never past the hard bound.
+        """
+        if entry.absence is not None:
+            return self.bound(entry)
+        rule = self.status.get(entry.campaign_status or "", StatusRule())
+        highest = self.max if rule.max is None else min(self.max, rule.max)
+        lowest = min(self.min if rule.min is None else rule.min, highest)
+        updated_at = entry.updated_at
+        if updated_at is None or updated_at > entry.proven_at:
+            wanted = self.default
+        else:
+            wanted = self.factor * (entry.proven_at - updated_at)
+        return min(max(wanted, lowest), highest, self.stale_if_error)
+
+    def is_usable(self, entry: Entry, now: float) -> bool:
+        """Whether the entry may be served at all: within the hard bound, and an absence only while fresh."""
+        return age(entry, now) <= self.bound(entry)
+
+    def bound(self, entry: Entry) -> float:
+        """The age in seconds past which the entry is of no use and may leave the store."""
+        return min(self.missing, self.stale_if_error) if entry.absence is not None else self.stale_if_error
+
+
+def age(entry: Entry, now: float) -> float:
+    """Seconds since the entry's newest proof began; not below zero, also when clocks disagree."""
+    return max(0.0, now - entry.proven_at)

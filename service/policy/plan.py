@@ -1,0 +1,71 @@
+"""The first decision: what to do with a request, before anything is asked of the platform."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from service.policy.entry import Entry
+from service.policy.freshness import Freshness, age
+from service.policy.wishes import Wishes
+
+
+class Fwd(StrEnum):
+    """Why a request goes forward (RFC 9211 section 2.2)."""
+
+    URI_MISS = "uri-miss"
+    STALE = "stale"
+    REQUEST = "request"
+    METHOD = "method"
+    BYPASS = "bypass"
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """Answer from the entry."""
+
+    entry: Entry
+    is_stale: bool = False
+    wants_refresh: bool = False
+    """Whether a new proof should be had beside the answer (stale-while-revalidate, RFC 5861 section 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Ask the platform; `fallback` is what may be served when that fails."""
+
+    reason: Fwd
+    fallback: Entry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotCached:
+    """`only-if-cached`, and nothing usable is stored."""
+
+
+Plan = Reuse | Forward | NotCached
+
+
+def plan(entry: Entry | None, wishes: Wishes, now: float, freshness: Freshness) -> Plan:
+    """What to do with a read, given what is stored.
+
+    A wish for newer proof (`no-cache`, `max-age`, `min-fresh`) becomes a `Forward` with the entry as fallback, so
+    that it costs nobody their answer when the budget is spent. `max-stale` lets a caller take what others would wait
+    for.
+    """
+    usable = entry if entry is not None and freshness.is_usable(entry, now) else None
+    if usable is None:
+        return NotCached() if wishes.only_if_cached else Forward(Fwd.URI_MISS if entry is None else Fwd.STALE)
+
+    ttl = freshness.lifetime(usable) - age(usable, now)
+    wants_newer = (
+        wishes.no_cache
+        or (wishes.max_age is not None and age(usable, now) > wishes.max_age)
+        or (wishes.min_fresh is not None and ttl < wishes.min_fresh)
+    )
+    if wants_newer:
+        return NotCached() if wishes.only_if_cached else Forward(Fwd.REQUEST, usable)
+    if ttl > 0:
+        return Reuse(usable)
+    in_window = -ttl <= freshness.stale_while_revalidate
+    if in_window or (wishes.max_stale is not None and -ttl <= wishes.max_stale):
+        return Reuse(usable, is_stale=True, wants_refresh=True)
+    return NotCached() if wishes.only_if_cached else Forward(Fwd.STALE, usable)

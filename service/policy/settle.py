@@ -1,0 +1,85 @@
+"""The second decision: what to make of the platform's answer, or of its absence."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from service.contract.answers import Answer, Flaw, Verdict
+from service.policy.entry import Entry, prove
+from service.problems import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why there is no answer: the problem a caller without a fallback is told."""
+
+    problem: Problem
+    detail: str
+    retry_after: float | None = None
+    """Seconds until a new try can succeed; None where nobody knows."""
+    upstream_status: int | None = None
+    upstream_code: str | None = None
+    upstream_message: str | None = None
+
+    @property
+    def was_forwarded(self) -> bool:
+        """Whether the platform was asked, rather than the gateway refusing to ask."""
+        if self.problem is Problem.UPSTREAM_PAUSED:
+            return self.upstream_status is not None
+        return self.problem not in {Problem.BUDGET_EXHAUSTED, Problem.OVERLOADED}
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """A new proof."""
+
+    entry: Entry
+    is_unchanged: bool
+    """The content is what was stored before: bytes and tag were kept."""
+    upstream_status: int
+
+
+def settle(previous: Entry | None, answer: Answer, started: float) -> Fill | Failure:
+    """What a read's answer is worth.
+
+    Only a campaign, or the platform's own word that there is none, becomes an entry; nothing else ever replaces one.
+
+    Args:
+        previous: the entry as it was stored when the read began.
+        answer: the classified answer.
+        started: when the read began, in seconds of the store's clock.
+    """
+    if answer.verdict in {Verdict.OK, Verdict.MISSING}:
+        entry, is_unchanged = prove(previous, answer, started)
+        return Fill(entry, is_unchanged, answer.response.status)
+    problem, detail = _REFUSALS.get(answer.verdict) or _broken(answer)
+    return Failure(
+        problem,
+        detail,
+        retry_after=answer.retry_after,
+        upstream_status=answer.response.status,
+        upstream_code=answer.code,
+        upstream_message=answer.message,
+    )
+
+
+_REFUSALS = {
+    Verdict.LIMITED: (Problem.UPSTREAM_PAUSED, "the platform says the account's call rate is exceeded"),
+    Verdict.UNAUTHORIZED: (Problem.UPSTREAM_UNAUTHORIZED, "the platform refused the credential of this stream"),
+    Verdict.REJECTED: (Problem.UPSTREAM_INVALID, "the platform refused the read"),
+}
+
+_FLAWS = {
+    Flaw.HTML: "the answer is an HTML page",
+    Flaw.NOT_JSON: "the answer is not one JSON document",
+    Flaw.FAILING_BODY: "the answer's body reports a failure",
+    Flaw.NO_DATA: "the answer holds no campaign",
+    Flaw.WRONG_ID: "the answer is about another campaign",
+    Flaw.STATUS: "the answer's status is unexpected",
+}
+
+
+def _broken(answer: Answer) -> tuple[Problem, str]:
+    status = answer.response.status
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Problem.UPSTREAM_UNAVAILABLE, f"the platform answered {status}"
+    return Problem.UPSTREAM_INVALID, _FLAWS[answer.flaw or Flaw.STATUS]
