@@ -1,0 +1,65 @@
+"""An entry as bytes and back.
+
+The form is a version byte, a checksum, and a MessagePack array. Decoding is total: bytes of another version, another
+program, or with a bit turned over are "no entry", never an error and never a wrong entry.
+"""
+
+import zlib
+from typing import Any
+
+import msgspec
+
+from service.policy.entry import Absence, Entry
+
+VERSION = b"\x01"
+"""Raised when the array below changes; replicas of both versions may then share one Redis during a roll-out."""
+
+_CHECKSUM_BYTES = 4
+
+
+class _Stored(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    body: bytes
+    content_type: str
+    content: bytes
+    mark: str | None
+    campaign_status: str | None
+    proven_at: float
+    etag: str
+    absence: tuple[int, str | None, str | None] | None
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Stored)
+
+
+def encode(entry: Entry) -> bytes:
+    """The stored form of an entry."""
+    said = entry.absence
+    payload = _encoder.encode(
+        _Stored(
+            entry.body,
+            entry.content_type,
+            entry.content,
+            entry.mark,
+            entry.campaign_status,
+            entry.proven_at,
+            entry.etag,
+            None if said is None else (said.status, said.code, said.message),
+        )
+    )
+    return VERSION + zlib.crc32(payload).to_bytes(_CHECKSUM_BYTES) + payload
+
+
+def decode(stored: bytes) -> Entry | None:
+    """The entry that these bytes are the stored form of; None for anything else."""
+    start = len(VERSION) + _CHECKSUM_BYTES
+    checksum, payload = stored[len(VERSION) : start], stored[start:]
+    if not stored.startswith(VERSION) or zlib.crc32(payload).to_bytes(_CHECKSUM_BYTES) != checksum:
+        return None
+    try:
+        found = _decoder.decode(payload)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    fields: dict[str, Any] = msgspec.structs.asdict(found)
+    fields["absence"] = found.absence and Absence(*found.absence)
+    return Entry(**fields)

@@ -1,0 +1,7 @@
+-- Raises a key's fence and forgets its entry: no fill that looked up before now will be stored.
+--
+-- KEYS[1]  the entry's key
+-- ARGV[1]  milliseconds to remember the fence: longer than any fill can be under way
+local fence = tonumber(redis.call('GETRANGE', KEYS[1], 0, 15)) or 0
+redis.call('SET', KEYS[1], string.format('%016.0f%016d', fence + 1, 0), 'PX', ARGV[1])
+return fence + 1

@@ -1,0 +1,22 @@
+-- Stores an entry, unless it was invalidated since the fill looked it up, or a read that began later is stored already.
+--
+-- KEYS[1]  the entry's key
+-- ARGV[1]  the fence that the fill's look-up saw
+-- ARGV[2]  earliest moment at which the fill's read can have begun, microseconds of this server's clock
+-- ARGV[3]  latest such moment; ARGV[3] - ARGV[2] is what the replica does not know of this clock
+-- ARGV[4]  milliseconds to keep it
+-- ARGV[5]  the entry
+--
+-- A value is 16 digits of fence, 16 digits of the latest begin, then the entry. Sixteen digits of microseconds fit in
+-- the 53 bits of a Lua number until the year 2255.
+local head = redis.call('GETRANGE', KEYS[1], 0, 31)
+local fence = tonumber(string.sub(head, 1, 16)) or 0
+local begun = tonumber(string.sub(head, 17, 32)) or 0
+if fence ~= tonumber(ARGV[1]) then
+  return 'fenced'
+end
+if begun >= tonumber(ARGV[2]) then
+  return 'older'
+end
+redis.call('SET', KEYS[1], string.format('%016.0f', fence) .. ARGV[3] .. ARGV[5], 'PX', ARGV[4])
+return 'stored'

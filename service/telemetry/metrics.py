@@ -1,0 +1,125 @@
+"""The gateway's metrics (Prometheus). Labels are closed sets: never an id, a path, a token or a text."""
+
+from collections.abc import Callable
+from functools import cache
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from service import __version__
+
+PREFIX = "campaign_gateway_"
+
+_REQUEST_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_UPSTREAM_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_WAIT_BUCKETS = (0.001, 0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60)
+_AGE_BUCKETS = (1, 2.5, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 21_600, 86_400)
+
+
+class Gauges(Collector):
+    """Values that are read when Prometheus asks, not kept up to date on every request."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, str, dict[str, str], Callable[[], float]]] = []
+
+    def add(self, name: str, text: str, read: Callable[[], float], **labels: str) -> None:
+        """A gauge whose value is what `read` returns at the time of the scrape."""
+        self._rows.append((name, text, labels, read))
+
+    @override
+    def collect(self) -> list[GaugeMetricFamily]:
+        """One family per name."""
+        families: dict[str, GaugeMetricFamily] = {}
+        for name, text, labels, read in self._rows:
+            family = families.setdefault(name, GaugeMetricFamily(PREFIX + name, text, labels=list(labels)))
+            family.add_metric(list(labels.values()), read())
+        return list(families.values())
+
+
+class Metrics:
+    """Implements `Meter`, and takes what the API counts. Label sets are looked up once and kept."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Callable[..., Counter]:
+            return cache(Counter(PREFIX + name, text, labels, registry=registry).labels)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Callable[..., Histogram]:
+            return cache(Histogram(PREFIX + name, text, labels, buckets=buckets, registry=registry).labels)
+
+        self.registry = registry
+        self.gauges = Gauges()
+        registry.register(self.gauges)
+        build = Info(PREFIX + "build", "The version that runs.", registry=registry)
+        build.info({"version": __version__})
+        self._requests = counter(
+            "requests_total",
+            "Requests answered on the API port, by what the cache did: hit, stale, miss, revalidated or none.",
+            *("operation", "client", "status", "cache"),
+        )
+        self._request_seconds = histogram(
+            "request_duration_seconds",
+            "Seconds from a request's head to its whole answer.",
+            _REQUEST_BUCKETS,
+            *("operation", "cache"),
+        )
+        self._served_age = histogram(
+            "served_age_seconds", "Age of the entries that answers were made from.", _AGE_BUCKETS, "operation"
+        )
+        self._upstream = counter(
+            "upstream_requests_total",
+            "Calls to the platform, by why they were made and what came of them.",
+            *("stream", "operation", "reason", "outcome"),
+        )
+        self._upstream_seconds = histogram(
+            "upstream_request_duration_seconds",
+            "Seconds from a permit to the platform's whole answer, or to giving up.",
+            _UPSTREAM_BUCKETS,
+            "operation",
+        )
+        self._budget_wait = histogram(
+            "budget_wait_seconds",
+            "Seconds a call waited for its permit, or until it was refused one.",
+            _WAIT_BUCKETS,
+            "lane",
+        )
+        self._collapsed = counter(
+            "collapsed_requests_total", "Requests that joined a fill which another request had begun.", "scope"
+        )
+        self._store = counter(
+            "store_operations_total", "Operations on a store and how they ended.", "store", "operation", "outcome"
+        )
+        self._proofs = counter(
+            "proofs_total", "Attempts to prove an entry, by kind: unchanged, changed or failed.", "kind", "outcome"
+        )
+
+    def request(self, operation: str, client: str, status: int, cache: str, seconds: float) -> None:
+        """One request was answered."""
+        self._requests(operation, client, str(status), cache).inc()
+        self._request_seconds(operation, cache).observe(seconds)
+
+    def served(self, operation: str, age: float) -> None:
+        """An answer was made from an entry of this age in seconds."""
+        self._served_age(operation).observe(age)
+
+    def upstream_call(self, stream: str, operation: str, reason: str, outcome: str, seconds: float) -> None:
+        """See `Meter`."""
+        self._upstream(stream, operation, reason, outcome).inc()
+        self._upstream_seconds(operation).observe(seconds)
+
+    def budget_wait(self, lane: str, seconds: float) -> None:
+        """See `Meter`."""
+        self._budget_wait(lane).observe(seconds)
+
+    def collapsed(self, scope: str) -> None:
+        """See `Meter`."""
+        self._collapsed(scope).inc()
+
+    def store_operation(self, store: str, operation: str, outcome: str) -> None:
+        """See `Meter`."""
+        self._store(store, operation, outcome).inc()
+
+    def proof(self, kind: str, outcome: str) -> None:
+        """See `Meter`."""
+        self._proofs(kind, outcome).inc()
