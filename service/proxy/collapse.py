@@ -1,0 +1,102 @@
+"""One fill per key and process, however many ask (request collapsing).
+
+Laws of this module:
+
+1. A flight is a task of the registry's. No caller owns it: cancelling any of them, the first included, stops nothing.
+2. Each waiter has its own deadline and leaves alone when it passes.
+3. A flight always lands: on its result, or on the exception that ended it, for all its waiters.
+4. A flight stays joinable until its result is in the store, so that no second call starts between reply and `put`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from service.policy.settle import Failure, Fill
+from service.policy.window import Lane
+from service.proxy.tasks import Tasks
+
+Landed = Fill | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A fill under way."""
+
+    lane: Lane
+    landing: asyncio.Future[Landed]
+
+    async def wait(self, seconds: float) -> Landed:
+        """The result.
+
+        Raises:
+            TimeoutError: it has not landed in time; the flight goes on.
+        """
+        async with asyncio.timeout(seconds):
+            return await asyncio.shield(self.landing)
+
+
+class Flights:
+    """The flights of one process, by key."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+        self._by_key: dict[str, Flight] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def current(self, key: str, *, landed: bool = True) -> Flight | None:
+        """The flight to join, if any; `landed=False` asks for one whose answer is still to come."""
+        flight = self._by_key.get(key)
+        return flight if flight is not None and (landed or not flight.landing.done()) else None
+
+    def start(
+        self,
+        key: str,
+        lane: Lane,
+        fill: Callable[[], Awaitable[Landed]],
+        keep: Callable[[Fill], Awaitable[None]],
+    ) -> Flight:
+        """A new flight, which the key's next requests join.
+
+        Args:
+            key: what is filled.
+            lane: what it pays with.
+            fill: gets the result.
+            keep: stores a fill; runs after the waiters have their answer.
+        """
+        flight = Flight(lane, asyncio.get_running_loop().create_future())
+        # Nobody may be waiting: an exception is then the task's to report, not the future's.
+        flight.landing.add_done_callback(lambda landing: landing.cancelled() or landing.exception())
+        self._by_key[key] = flight
+        self._tasks.spawn(self._fly(key, flight, fill, keep), name=f"fill {lane}")
+        return flight
+
+    def forget(self, key: str) -> None:
+        """Lets no later request join the key's flight: what it brings is out of date already."""
+        self._by_key.pop(key, None)
+
+    async def _fly(
+        self,
+        key: str,
+        flight: Flight,
+        fill: Callable[[], Awaitable[Landed]],
+        keep: Callable[[Fill], Awaitable[None]],
+    ) -> None:
+        try:
+            landed = await fill()
+            flight.landing.set_result(landed)
+            if isinstance(landed, Fill):
+                await keep(landed)
+        except BaseException as error:
+            if not flight.landing.done():
+                flight.landing.set_exception(
+                    ConnectionAbortedError("the gateway is stopping")
+                    if isinstance(error, asyncio.CancelledError)
+                    else error
+                )
+            raise
+        finally:
+            if self._by_key.get(key) is flight:
+                del self._by_key[key]

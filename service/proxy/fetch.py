@@ -1,0 +1,89 @@
+"""One answer from the platform: permit, send, classify, and the few second attempts that are allowed."""
+
+import time
+from dataclasses import dataclass
+
+from service.contract.answers import Answer, Verdict, classify
+from service.contract.operations import build_call
+from service.policy.settle import Failure
+from service.policy.window import Lane
+from service.problems import Problem
+from service.proxy.ports import Ask, Budget, Meter, Refused, Store, Upstream, UpstreamError
+
+_OUTCOMES = {
+    Problem.UPSTREAM_INVALID: Verdict.BROKEN.value,
+    Problem.UPSTREAM_UNAVAILABLE: "unavailable",
+    Problem.UPSTREAM_TIMEOUT: "timeout",
+}
+"""The metric label `outcome` of calls that got no whole answer; all others carry their verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A classified answer."""
+
+    answer: Answer
+    started: float
+    """When the read began: before its request left, in seconds of the store's clock."""
+
+
+class Fetcher:
+    """Asks the platform. Every attempt takes a permit of its own."""
+
+    def __init__(self, upstream: Upstream, budget: Budget, store: Store, meter: Meter) -> None:
+        self._upstream = upstream
+        self._budget = budget
+        self._store = store
+        self._meter = meter
+
+    async def fetch(self, ask: Ask, lane: Lane, reason: str, wait: float) -> Fetched | Failure:
+        """The platform's answer, or why there is none.
+
+        A second attempt is made in two cases: the platform had closed the kept connection before it read the request
+        (nothing was done there), and a refused credential for which a newer secret has appeared.
+
+        Args:
+            ask: what to read.
+            lane: what pays for it.
+            reason: the metric label `reason`.
+            wait: seconds to wait for each permit at most.
+        """
+        version = self._upstream.credential_version(ask.stream)
+        fetched = await self._attempt(ask, lane, reason, wait)
+        if isinstance(fetched, UpstreamError):
+            again = fetched.may_repeat
+        else:
+            is_refused = isinstance(fetched, Fetched) and fetched.answer.verdict is Verdict.UNAUTHORIZED
+            again = is_refused and await self._upstream.renew_credential(ask.stream, version)
+        if again:
+            fetched = await self._attempt(ask, lane, "retry", wait)
+        return fetched if isinstance(fetched, Fetched) else fetched.failure
+
+    async def _attempt(self, ask: Ask, lane: Lane, reason: str, wait: float) -> Fetched | UpstreamError | Refused:
+        call = build_call(ask.operation, ask.stream.tenant, {"id": ask.id})
+        account = ask.stream.tenant.account
+        began = time.monotonic()
+        outcome = "error"
+        try:
+            async with self._budget.permit(account, lane, wait) as permit:
+                began, started = time.monotonic(), self._store.now()
+                try:
+                    response = await self._upstream.send(ask.stream, call)
+                except UpstreamError as error:
+                    outcome = _OUTCOMES[error.failure.problem]
+                    if not error.was_sent:
+                        permit.void()
+                    return error
+                answer = classify(ask.operation, ask.id, response, time.time())
+                outcome = answer.verdict.value
+                if answer.verdict is Verdict.LIMITED:
+                    # Before the permit is left, so that no waiting call slips out in between.
+                    self._budget.pause(account, answer.retry_after)
+                return Fetched(answer, started)
+        except Refused as refused:
+            outcome = ""
+            return refused
+        finally:
+            if outcome:
+                seconds = time.monotonic() - began
+                self._meter.upstream_call(ask.stream.alias, ask.operation.name, reason, outcome, seconds)

@@ -1,0 +1,251 @@
+"""What the story needs from the adapters, and the words it uses to tell them apart.
+
+Adapters implement the protocols and import nothing else of each other. The expected is a value (`Reply`, `Failure`);
+exceptions carry only what interrupts a call: `Refused` by the budget, `UpstreamError` on the wire.
+"""
+
+from collections.abc import Hashable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from service.contract.answers import Response
+from service.contract.operations import Call, Operation, Tenant
+from service.policy.entry import Entry
+from service.policy.plan import Fwd
+from service.policy.settle import Failure
+from service.policy.window import Lane
+from service.policy.wishes import NO_WISHES, Wishes
+from service.problems import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A platform application as the gateway knows it."""
+
+    alias: str
+    tenant: Tenant
+    credential: str
+    """Name of the credential that signs for it."""
+    identity: str
+    """Digest of host, tenant and credential: everything that makes two streams' campaigns different things."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One read of one campaign."""
+
+    stream: Stream
+    operation: Operation
+    id: str
+    client: str
+    wishes: Wishes = NO_WISHES
+
+    @property
+    def key(self) -> str:
+        """The entry's key: equal only for the same operation on the same id of the same stream."""
+        return f"{self.stream.identity}:{self.operation.name}:{self.id}"
+
+
+class Detail(StrEnum):
+    """The closed set of words after `detail=` in `Cache-Status`."""
+
+    STALE_WHILE_REVALIDATE = "stale-while-revalidate"
+    STALE_IF_ERROR = "stale-if-error"
+    BUDGET = "budget"
+    PAUSED = "paused"
+    MISSING = "missing"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one exchange went. Header, log line and metrics are three renderings of it."""
+
+    fwd: Fwd | None = None
+    """Why it went forward; None for a hit."""
+    fwd_status: int | None = None
+    stored: bool = False
+    collapsed: bool = False
+    ttl: float | None = None
+    """Remaining freshness lifetime in seconds, negative when stale; None when there is no entry."""
+    detail: Detail | None = None
+
+    @property
+    def cache(self) -> str:
+        """The metric label `cache`: `hit`, `stale`, `miss`, `revalidated` or `none`."""
+        if self.ttl is None:
+            return "none"
+        if self.ttl <= 0 and self.fwd_status is None:
+            return "stale"
+        if self.fwd is None:
+            return "hit"
+        return "miss" if self.fwd is Fwd.URI_MISS else "revalidated"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a caller gets: an entry with its age and lifetime in seconds, or a failure."""
+
+    outcome: Outcome
+    entry: Entry | None = None
+    failure: Failure | None = None
+    age: float = 0.0
+    lifetime: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a store holds for a key, and the fence that stood there when it was looked up."""
+
+    entry: Entry | None
+    fence: Hashable
+    """Opaque; handed back with the `put` of a fill that began after this look-up."""
+
+
+class Put(StrEnum):
+    """What became of a `put`; also the metric label `outcome`."""
+
+    STORED = "stored"
+    FENCED = "fenced"
+    """An invalidation came after the fill's look-up."""
+    OLDER = "older"
+    """The stored entry comes from a read that started later."""
+    FAILED = "failed"
+
+
+class Store(Protocol):
+    """Where entries live. Never raises: a store that cannot answer holds nothing."""
+
+    def now(self) -> float:
+        """Seconds since the epoch on the one clock that all users of this store share."""
+        ...
+
+    async def get(self, key: str) -> Found:
+        """The entry and the fence of a key, in one trip."""
+        ...
+
+    async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
+        """Stores the entry for `keep` seconds, unless the fence moved or a later read is stored already."""
+        ...
+
+    async def invalidate(self, key: str) -> None:
+        """Moves the fence and forgets the entry: no fill that looked up before now will be stored."""
+        ...
+
+
+class Permit(Protocol):
+    """The right to send one call."""
+
+    def void(self) -> None:
+        """Says that the call certainly never left."""
+        ...
+
+
+class Refused(Exception):  # noqa: N818 - a verdict, not an error
+    """No permit: the budget is spent or the account is paused."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+
+class Budget(Protocol):
+    """The calls an account may make."""
+
+    def permit(self, account: str, lane: Lane, wait: float) -> AbstractAsyncContextManager[Permit]:
+        """One permit, had by entering; leaving says that the call ended.
+
+        Args:
+            account: whose budget.
+            lane: what the call is for.
+            wait: seconds to wait for a permit at most.
+
+        Raises:
+            Refused: on entering, at once when waiting cannot help.
+        """
+        ...
+
+    def pause(self, account: str, seconds: float | None) -> None:
+        """Stops all calls of the account: the platform said that its limit is exceeded.
+
+        Args:
+            account: whose budget.
+            seconds: as told; None where the platform did not say.
+        """
+        ...
+
+
+class UpstreamError(Exception):
+    """A call that got no whole answer."""
+
+    def __init__(self, problem: Problem, detail: str, *, was_sent: bool = True, may_repeat: bool = False) -> None:
+        """An interrupted call.
+
+        Args:
+            problem: what to tell a caller.
+            detail: one sentence, nothing secret.
+            was_sent: False only if the request certainly never left.
+            may_repeat: the platform closed a kept connection before it can have read the request.
+        """
+        super().__init__(detail)
+        self.failure = Failure(problem, detail)
+        self.was_sent = was_sent
+        self.may_repeat = may_repeat
+
+
+class Upstream(Protocol):
+    """The platform."""
+
+    async def send(self, stream: Stream, call: Call) -> Response:
+        """The platform's answer to the call, signed for the stream and sent exactly once.
+
+        Raises:
+            UpstreamError: no whole answer came.
+        """
+        ...
+
+    def credential_version(self, stream: Stream) -> int:
+        """A number that changes with the secret the stream signs with."""
+        ...
+
+    async def renew_credential(self, stream: Stream, version: int) -> bool:
+        """Whether there is another secret than `version`'s, which the platform refused; looks at its source again."""
+        ...
+
+
+class Meter(Protocol):
+    """Where the story's numbers go. All arguments are from closed sets."""
+
+    def upstream_call(self, stream: str, operation: str, reason: str, outcome: str, seconds: float) -> None:
+        """One call ended."""
+        ...
+
+    def budget_wait(self, lane: str, seconds: float) -> None:
+        """A permit was given or refused after this wait."""
+        ...
+
+    def collapsed(self, scope: str) -> None:
+        """A request joined another one's fill."""
+        ...
+
+    def store_operation(self, store: str, operation: str, outcome: str) -> None:
+        """A store was asked."""
+        ...
+
+    def proof(self, kind: str, outcome: str) -> None:
+        """A read renewed or replaced an entry, or failed to."""
+        ...
+
+
+class RequestMeter(Protocol):
+    """Where the API's numbers go. All arguments are from closed sets but the numbers."""
+
+    def request(self, operation: str, client: str, status: int, cache: str, seconds: float) -> None:
+        """One request was answered."""
+        ...
+
+    def served(self, operation: str, age: float) -> None:
+        """An answer was made from an entry of this age in seconds."""
+        ...
