@@ -1,0 +1,58 @@
+"""The operators' port: is it alive, is it ready and what is missing, and the metrics page."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+SERVER = "campaign-gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing that readiness depends on."""
+
+    status: str
+    """`ok`, `degraded` (it serves, with less) or `down` (it must not get requests)."""
+    reason: str | None = None
+
+
+Readiness = Callable[[], Mapping[str, Part]]
+
+
+def admin_application(readiness: Readiness, registry: CollectorRegistry) -> web.Application:
+    """The application behind `admin_listen`: `/livez`, `/readyz`, `/metrics`."""
+
+    async def livez(_request: web.Request) -> web.Response:
+        return _json(200, {"status": "ok"})
+
+    async def readyz(_request: web.Request) -> web.Response:
+        parts = readiness()
+        worst = max(parts.values(), key=lambda part: _RANK[part.status])
+        status = 503 if worst.status == "down" else 200
+        overall = {"ok": "ready", "degraded": "degraded", "down": "not ready"}[worst.status]
+        return _json(status, {"status": overall, "parts": parts})
+
+    async def metrics(request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(registry), headers={"Content-Type": content_type})
+
+    application = web.Application()
+    application.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    application.on_response_prepare.append(_name_server)
+    return application
+
+
+_RANK = {"ok": 0, "degraded": 1, "down": 2}
+
+
+def _json(status: int, document: object) -> web.Response:
+    return web.Response(status=status, body=msgspec.json.encode(document), content_type="application/json")
+
+
+async def _name_server(_request: web.Request, response: web.StreamResponse) -> None:
+    # In place of aiohttp's default, which names its version.
+    response.headers["Server"] = SERVER

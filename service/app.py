@@ -1,0 +1,182 @@
+"""The wiring: builds each room once out of the settings, starts and stops them in order. Only this knows everybody."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from service.admin.probes import Part, admin_application
+from service.contract.operations import Tenant
+from service.policy.freshness import Freshness, StatusRule
+from service.proxy.collapse import Flights
+from service.proxy.exchange import Exchange, Patience
+from service.proxy.fetch import Fetcher
+from service.proxy.ports import Store, Stream
+from service.proxy.tasks import Tasks
+from service.settings import Address, Credential, FreshnessSettings, Settings, secret_from_environment
+from service.store.clock import StoreClock
+from service.store.layers import LayeredStore
+from service.store.memory import MemoryStore
+from service.store.redis import RedisStore, connect
+from service.telemetry.metrics import Metrics
+from service.upstream.budget import Allowance, LocalBudget
+from service.upstream.client import Limits, PlatformClient
+from service.upstream.signer import Claims, Recipient, Secret, Signer
+from service.web.answers import Bounds
+from service.web.api import Api
+from service.web.clients import Client, Clients
+from service.web.server import Server, insist_on_compiled_parser
+
+_log = logging.getLogger(__name__)
+
+BACKLOG = 1024
+ANONYMOUS = "anonymous"
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A running gateway."""
+
+    settings: Settings
+    listen: Address
+    """Where the API is, with the port that was taken."""
+    admin_listen: Address
+    api: Api
+    site: web.TCPSite
+
+    async def drain(self) -> None:
+        """Turns callers away before the listener goes: not ready, and connections closed with each answer.
+
+        New requests are still taken for the time that load balancers need to notice; then the listener closes.
+        """
+        self.api.is_draining = True
+        await asyncio.sleep(self.settings.shutdown.drain)
+        await self.site.stop()
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Gateway]:
+    """A gateway that serves until the block ends, and then finishes what is in flight within the grace time.
+
+    Raises:
+        OSError: an address cannot be bound.
+        RuntimeError: the HTTP parser is not the compiled one.
+    """
+    insist_on_compiled_parser()
+    metrics = Metrics(CollectorRegistry())
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=metrics.registry)
+    tasks = Tasks()
+    freshness = build_freshness(settings.freshness)
+    streams = build_streams(settings)
+    signers = {name: build_signer(credential) for name, credential in settings.credentials.items()}
+    limits = Limits(settings.platform.timeout, settings.platform.connect_timeout, settings.platform.max_body)
+
+    # Left in reverse: the API's listener and its requests, probes, fills, and then what the fills use.
+    async with AsyncExitStack() as stack:
+        platform = await stack.enter_async_context(PlatformClient(settings.platform.url, limits, signers))
+        store, store_part = await _open_store(settings, metrics, tasks, stack)
+        stack.push_async_callback(tasks.close)
+        budget = _build_budget(settings, streams, metrics)
+        fetcher = Fetcher(platform, budget, store, metrics)
+        exchange = Exchange(store, fetcher, Flights(tasks), freshness, metrics, Patience(settings.platform.timeout))
+        bounds = Bounds(freshness.stale_while_revalidate, freshness.stale_if_error)
+        api = Api(exchange, streams, settings.default_stream, build_clients(settings), bounds, metrics)
+
+        def readiness() -> dict[str, Part]:
+            return {"listener": Part("down", "stopping") if api.is_draining else Part("ok"), "store": store_part()}
+
+        admin = web.AppRunner(admin_application(readiness, metrics.registry), access_log=None, shutdown_timeout=1.0)
+        _, admin_listen = await _listen(admin, settings.admin_listen, stack)
+        runner = web.ServerRunner(Server(api.handle, api.refuse), shutdown_timeout=settings.shutdown.grace)
+        site, listen = await _listen(runner, settings.listen, stack)
+        _log.info("serving on %s, metrics and probes on %s", listen, admin_listen)
+        yield Gateway(settings, listen, admin_listen, api, site)
+
+
+def build_freshness(settings: FreshnessSettings) -> Freshness:
+    """The policy's rules out of the settings."""
+    rules = {status: StatusRule(rule.min, rule.max) for status, rule in settings.status.items()}
+    return Freshness(**{**settings.model_dump(), "status": rules})
+
+
+def build_streams(settings: Settings) -> dict[str, Stream]:
+    """The streams by alias."""
+    streams = {}
+    for alias, row in settings.streams.items():
+        tenant = Tenant(row.stream_id, row.account_id, row.app_id or row.stream_id)
+        client_id = settings.credentials[row.credential].client_id
+        # Everything that makes one stream's campaigns another thing than a second one's with the same ids.
+        parts = (settings.platform.url, tenant.stream, tenant.account, tenant.app, client_id)
+        identity = hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
+        streams[alias] = Stream(alias, tenant, row.credential, identity)
+    return streams
+
+
+def build_clients(settings: Settings) -> Clients:
+    """The callers; without any in the settings, everybody is the same anonymous one."""
+    everything = Client(ANONYMOUS, frozenset(settings.streams), frozenset({"read", "write", "purge"}))
+    by_hash = {row.key_sha256: Client(name, row.streams, row.scopes) for name, row in settings.clients.items()}
+    return Clients(by_hash, None if by_hash else everything)
+
+
+def build_signer(credential: Credential) -> Signer:
+    """The signer of one credential.
+
+    Raises:
+        OSError: a secret's file cannot be read.
+    """
+    source = credential.private_key_file or credential.client_secret_file
+    secret = Secret(source or secret_from_environment(credential.client_secret_env or "").encode())
+    claims = Claims(credential.client_id, credential.subject, credential.token_lifetime, credential.jti)
+    jwe = credential.jwe
+    recipient = Recipient(Secret(jwe.public_key_file), jwe.key_id, jwe.alg, jwe.enc) if jwe is not None else None
+    return Signer(claims, credential.algorithm, secret, recipient)
+
+
+async def _open_store(
+    settings: Settings, metrics: Metrics, tasks: Tasks, stack: AsyncExitStack
+) -> tuple[Store, Callable[[], Part]]:
+    """The store, and what to say of it on `/readyz`."""
+    clock = StoreClock()
+    memory = MemoryStore(settings.cache.local_max_bytes, clock, metrics)
+    gauge = metrics.gauges.add
+    gauge("entries", "Entries kept in this process.", lambda: len(memory), store="memory")
+    gauge(
+        "entries_bytes", "Their bytes, as counted against local_max_bytes.", lambda: memory.bytes_used, store="memory"
+    )
+    if settings.cache.url == "memory://":
+        return memory, lambda: Part("ok")
+    redis = RedisStore(connect(settings.cache.url, settings.cache.timeout), settings.cache.prefix, clock, metrics)
+    stack.push_async_callback(redis.close)
+    store = LayeredStore(redis, memory, clock)
+    await store.start(tasks)
+    gauge("store_up", "Whether the store answers (1) or not (0).", lambda: redis.is_up, store="redis")
+    return store, lambda: Part("ok") if redis.is_up else Part("degraded", f"redis: {redis.state}")
+
+
+def _build_budget(settings: Settings, streams: Mapping[str, Stream], metrics: Metrics) -> LocalBudget:
+    def allowance(account: str) -> Allowance:
+        row = settings.budget_of(account)
+        return Allowance(row.calls, row.window, row.kept)
+
+    budget = LocalBudget(allowance, metrics)
+    for account in sorted({stream.tenant.account for stream in streams.values()}):
+        remaining = partial(budget.remaining, account)
+        metrics.gauges.add("budget_remaining", "Calls that the account could make now.", remaining, account=account)
+    return budget
+
+
+async def _listen(runner: web.BaseRunner, address: Address, stack: AsyncExitStack) -> tuple[web.TCPSite, Address]:
+    """A listening site, and the address it got."""
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, address.host, address.port, backlog=BACKLOG)
+    await site.start()
+    return site, Address(address.host, runner.addresses[0][1])
