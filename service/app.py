@@ -37,6 +37,8 @@ _log = logging.getLogger(__name__)
 
 BACKLOG = 1024
 ANONYMOUS = "anonymous"
+FILLS_GRACE_SECONDS = 2.0
+"""At the end, for answers that were given and are still on their way into the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
     metrics = Metrics(CollectorRegistry())
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=metrics.registry)
-    tasks = Tasks()
+    watchers, fills = Tasks(), Tasks()
     freshness = build_freshness(settings.freshness)
     streams = build_streams(settings)
     signers = {name: build_signer(credential) for name, credential in settings.credentials.items()}
@@ -81,11 +83,12 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
     # Left in reverse: the API's listener and its requests, probes, fills, and then what the fills use.
     async with AsyncExitStack() as stack:
         platform = await stack.enter_async_context(PlatformClient(settings.platform.url, limits, signers))
-        store, store_part = await _open_store(settings, metrics, tasks, stack)
-        stack.push_async_callback(tasks.close)
+        store, store_part = await _open_store(settings, metrics, watchers, stack)
+        stack.push_async_callback(watchers.close)
+        stack.push_async_callback(fills.close, FILLS_GRACE_SECONDS)
         budget = _build_budget(settings, streams, metrics)
         fetcher = Fetcher(platform, budget, store, metrics)
-        exchange = Exchange(store, fetcher, Flights(tasks), freshness, metrics, Patience(settings.platform.timeout))
+        exchange = Exchange(store, fetcher, Flights(fills), freshness, metrics, Patience(settings.platform.timeout))
         bounds = Bounds(freshness.stale_while_revalidate, freshness.stale_if_error)
         api = Api(exchange, streams, settings.default_stream, build_clients(settings), bounds, metrics)
 
@@ -141,7 +144,7 @@ def build_signer(credential: Credential) -> Signer:
 
 
 async def _open_store(
-    settings: Settings, metrics: Metrics, tasks: Tasks, stack: AsyncExitStack
+    settings: Settings, metrics: Metrics, watchers: Tasks, stack: AsyncExitStack
 ) -> tuple[Store, Callable[[], Part]]:
     """The store, and what to say of it on `/readyz`."""
     clock = StoreClock()
@@ -156,7 +159,7 @@ async def _open_store(
     redis = RedisStore(connect(settings.cache.url, settings.cache.timeout), settings.cache.prefix, clock, metrics)
     stack.push_async_callback(redis.close)
     store = LayeredStore(redis, memory, clock)
-    await store.start(tasks)
+    await store.start(watchers)
     gauge("store_up", "Whether the store answers (1) or not (0).", lambda: redis.is_up, store="redis")
     return store, lambda: Part("ok") if redis.is_up else Part("degraded", f"redis: {redis.state}")
 

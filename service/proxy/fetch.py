@@ -1,7 +1,7 @@
 """One answer from the platform: permit, send, classify, and the few second attempts that are allowed."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.contract.answers import Answer, Verdict, classify
 from service.contract.operations import build_call
@@ -78,7 +78,7 @@ class Fetcher:
                 outcome = answer.verdict.value
                 if answer.verdict is Verdict.LIMITED:
                     # Before the permit is left, so that no waiting call slips out in between.
-                    self._budget.pause(account, answer.retry_after)
+                    answer = replace(answer, retry_after=self._budget.pause(account, answer.retry_after))
                 return Fetched(answer, started)
         except Refused as refused:
             outcome = ""

@@ -167,12 +167,15 @@ class Budget(Protocol):
         """
         ...
 
-    def pause(self, account: str, seconds: float | None) -> None:
+    def pause(self, account: str, seconds: float | None) -> float:
         """Stops all calls of the account: the platform said that its limit is exceeded.
 
         Args:
             account: whose budget.
             seconds: as told; None where the platform did not say.
+
+        Returns:
+            The seconds from now until calls may be made again.
         """
         ...
 

@@ -25,9 +25,11 @@ class Tasks:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("task %s failed", task.get_name(), exc_info=error)
 
-    async def close(self) -> None:
-        """Cancels what runs and waits until it has ended."""
+    async def close(self, grace: float = 0.0) -> None:
+        """Waits up to `grace` seconds for what runs, cancels the rest, and waits until it has ended."""
         running = list(self._running)
+        if running and grace > 0:
+            await asyncio.wait(running, timeout=grace)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)

@@ -44,6 +44,8 @@ class LayeredStore:
         try:
             entry, fence = await self._shared.get(key)
         except StoreDownError:
+            # Looked up again: a fill that Redis could not take may have come in during the time-out.
+            local = await self._local.get(key)
             return Found(local.entry, _Fences(None, local.fence))
         if entry is None:
             self._local.forget(key)

@@ -61,15 +61,17 @@ class LocalBudget:
         state = self._state(account)
         return state.log.free(self._clock()) if state.paused_until <= self._clock() else 0
 
-    def pause(self, account: str, seconds: float | None) -> None:
+    def pause(self, account: str, seconds: float | None) -> float:
         """See `Budget`. A pause only ever grows, up to `LONGEST_PAUSE_SECONDS` from now."""
         state = self._state(account)
         wanted = state.log.window if seconds is None else min(seconds, LONGEST_PAUSE_SECONDS)
         state.paused_until = max(state.paused_until, self._clock() + wanted)
+        left = state.paused_until - self._clock()
         for waiter in state.queue:
             if not waiter.done():
-                waiter.set_exception(_paused(wanted))
+                waiter.set_exception(_paused(left))
         state.queue.clear()
+        return left
 
     @asynccontextmanager
     async def permit(self, account: str, lane: Lane, wait: float) -> AsyncIterator[LocalPermit]:

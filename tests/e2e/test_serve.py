@@ -1,0 +1,397 @@
+"""The main job from outside: the real process, real sockets, a platform that checks real tokens."""
+
+import asyncio
+import hashlib
+import json
+import re
+import sys
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import aiohttp
+import pytest
+from ruamel.yaml import YAML
+
+from service.sandbox.campaigns import Status
+from service.sandbox.journal import most_in_window
+from service.sandbox.platform import Sandbox, SandboxConfig, Stream
+from tests.support.gateway import ROOT, gateway_process, settings_for
+from tests.support.redis_server import RedisServer
+
+QUICK = {"factor": 0.0, "min": "300ms", "max": "300ms", "default": "300ms", "status": {}}
+"""Freshness so short that a test can outlive it."""
+
+
+def ready(sandbox: Sandbox) -> str:
+    """The id of a campaign that changes only when a test changes it."""
+    return next(campaign.id for campaign in sandbox.campaigns.all() if campaign.status == Status.READY)
+
+
+async def test_a_cold_read_costs_one_signed_call_and_the_next_one_none(sandbox: Sandbox, tmp_path: Path) -> None:
+    campaign = ready(sandbox)
+    async with gateway_process(settings_for(sandbox, tmp_path), tmp_path) as gateway:
+        status, headers, body = await gateway.get(campaign)
+        assert status == 200
+        assert headers["Cache-Status"].startswith("campaign-gateway; fwd=uri-miss; fwd-status=200; stored; ttl=")
+        assert json.loads(body)["data"]["_id"] == campaign
+        (arrival,) = sandbox.log.of("get")
+        assert arrival.status == 200
+        assert arrival.iid == sandbox.config.stream_id
+        assert arrival.account_id == sandbox.config.account_id
+        assert arrival.target.endswith(f"/campaign/{campaign}?accountId={sandbox.config.account_id}")
+        assert arrival.claims is not None
+        assert arrival.claims.keys() == {"appId", "sub", "iat", "exp"}
+
+        status, again, same_body = await gateway.get(campaign)
+        assert (status, same_body) == (200, body)
+        assert re.fullmatch(r"campaign-gateway; hit; ttl=\d+", again["Cache-Status"])
+        assert again["ETag"] == headers["ETag"]
+        assert int(again["Age"]) >= 0
+        assert parsedate_to_datetime(again["Last-Modified"]).timestamp() > 0
+        assert re.fullmatch(
+            r"private, max-age=\d+, stale-while-revalidate=\d+, stale-if-error=\d+", again["Cache-Control"]
+        )
+        assert "aiohttp" not in again["Server"]
+        assert "x-sandbox-reason" not in again
+
+        status, _, nothing = await gateway.get(campaign, If_None_Match=headers["ETag"])
+        assert (status, nothing) == (304, b"")
+        assert len(sandbox.log.of("get")) == 1
+
+
+async def test_an_edit_is_seen_once_the_lifetime_has_passed(sandbox: Sandbox, tmp_path: Path) -> None:
+    campaign = ready(sandbox)
+    freshness = {**QUICK, "stale_while_revalidate": "0s"}
+    async with gateway_process(settings_for(sandbox, tmp_path, freshness=freshness), tmp_path) as gateway:
+        _, before, _ = await gateway.get(campaign)
+        sandbox.campaigns.edit(campaign, {"description": "changed"})
+        await asyncio.sleep(0.35)
+        _, after, body = await gateway.get(campaign)
+        assert json.loads(body)["data"]["description"] == "changed"
+        assert after["ETag"] != before["ETag"]
+        assert "fwd=stale; fwd-status=200" in after["Cache-Status"]
+        status, _, _ = await gateway.get(campaign, If_None_Match=before["ETag"])
+        assert status == 200
+
+
+async def test_stale_while_revalidate_answers_at_once_and_refreshes_beside(sandbox: Sandbox, tmp_path: Path) -> None:
+    campaign = ready(sandbox)
+    async with gateway_process(settings_for(sandbox, tmp_path, freshness=QUICK), tmp_path) as gateway:
+        await gateway.get(campaign)
+        sandbox.campaigns.edit(campaign, {"description": "changed"})
+        await asyncio.sleep(0.35)
+        _, headers, body = await gateway.get(campaign)
+        assert re.fullmatch(r"campaign-gateway; hit; ttl=-\d+; detail=stale-while-revalidate", headers["Cache-Status"])
+        assert b"changed" not in body
+        await sandbox.log.wait_for(2)
+        async with asyncio.timeout(5):
+            while b"changed" not in body:
+                _, _, body = await gateway.get(campaign)
+
+
+async def test_a_broken_platform_gets_a_stale_answer_that_says_so_until_the_hard_bound(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    campaign = ready(sandbox)
+    freshness = {**QUICK, "stale_while_revalidate": "0s", "stale_if_error": "2s"}
+    async with gateway_process(settings_for(sandbox, tmp_path, freshness=freshness), tmp_path) as gateway:
+        _, _, good = await gateway.get(campaign)
+        began = asyncio.get_running_loop().time()
+        for fault in ("bad-gateway", "reset", "html-200", "cut-json", "error-200", "unauthorized", "wrong-id"):
+            sandbox.faults.add(fault)
+            await asyncio.sleep(0.32 if fault == "bad-gateway" else 0)
+            status, headers, body = await gateway.get(campaign)
+            assert (status, body) == (200, good), fault
+            assert "detail=stale-if-error" in headers["Cache-Status"]
+            assert "ttl=-" in headers["Cache-Status"]
+            sandbox.faults.clear()
+        sandbox.faults.add("bad-gateway")
+        await asyncio.sleep(max(0.0, began + 2.1 - asyncio.get_running_loop().time()))
+        status, headers, body = await gateway.get(campaign)
+        assert status == 502
+        assert headers["Content-Type"] == "application/problem+json"
+        assert json.loads(body)["type"] == "/problems/upstream-unavailable"
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "problem"),
+    [
+        ("bad-gateway", 502, "upstream-unavailable"),
+        ("server-error", 502, "upstream-unavailable"),
+        ("reset", 502, "upstream-unavailable"),
+        ("html-200", 502, "upstream-invalid"),
+        ("not-found-html", 502, "upstream-invalid"),
+        ("cut-json", 502, "upstream-invalid"),
+        ("cut-body", 502, "upstream-invalid"),
+        ("cut-unframed", 502, "upstream-invalid"),
+        ("not-json", 502, "upstream-invalid"),
+        ("error-200", 502, "upstream-invalid"),
+        ("error-200-capital", 502, "upstream-invalid"),
+        ("wrong-id", 502, "upstream-invalid"),
+        ("oversize", 502, "upstream-invalid"),
+        ("gzip-bomb", 502, "upstream-invalid"),
+        ("redirect", 502, "upstream-invalid"),
+        ("unauthorized", 502, "upstream-unauthorized"),
+        ("forbidden-scope", 502, "upstream-unauthorized"),
+        ("hang", 504, "upstream-timeout"),
+        ("not-found-json", 404, "campaign-not-found"),
+        ("gone", 404, "campaign-not-found"),
+        ("limit-429", 503, "upstream-paused"),
+        ("limit-200", 503, "upstream-paused"),
+        ("limit-400", 503, "upstream-paused"),
+        ("limit-403", 503, "upstream-paused"),
+        ("bad-content-type", 200, None),
+        ("slow-body", 504, "upstream-timeout"),
+    ],
+)
+async def test_each_fault_has_its_answer_and_a_good_one_follows(
+    sandbox: Sandbox, tmp_path: Path, fault: str, status: int, problem: str | None
+) -> None:
+    settings = settings_for(sandbox, tmp_path, freshness={"missing": "0s"})
+    settings["platform"]["timeout"] = "1500ms"
+    if fault in {"oversize", "gzip-bomb"}:
+        settings["platform"]["max_body"] = "64KiB"
+    async with gateway_process(settings, tmp_path) as gateway:
+        sandbox.faults.add(fault, times=1)
+        found, headers, body = await gateway.get(ready(sandbox))
+        assert found == status
+        if problem is not None:
+            assert json.loads(body)["type"] == f"/problems/{problem}"
+            assert ("Retry-After" in headers) == (status == 503)
+        sandbox.faults.clear()
+        found, headers, _ = await gateway.get(ready(sandbox))
+        assert found == (503 if fault.startswith("limit") else 200)
+
+
+async def test_a_thousand_cold_readers_cost_one_call(sandbox: Sandbox, tmp_path: Path) -> None:
+    campaign = ready(sandbox)
+    async with gateway_process(settings_for(sandbox, tmp_path), tmp_path) as gateway:
+        sandbox.faults.add("latency", seconds=0.5)
+        answers = await asyncio.gather(*(gateway.get(campaign) for _ in range(1000)))
+        assert {status for status, _, _ in answers} == {200}
+        assert len({body for _, _, body in answers}) == 1
+        assert len(sandbox.log.of("get")) == 1
+        assert await gateway.metric("collapsed_requests_total", scope="process") >= 900
+
+
+async def test_the_budget_holds_and_the_rest_is_told_when_to_come_back(sandbox: Sandbox, tmp_path: Path) -> None:
+    settings = settings_for(sandbox, tmp_path, budgets={"default": {"calls": 20, "window": "3s"}})
+    ids = [campaign.id for campaign in sandbox.campaigns.all()]
+    async with gateway_process(settings, tmp_path) as gateway:
+        answers = await asyncio.gather(*(gateway.get(campaign) for campaign in ids[:61]))
+        statuses = [status for status, _, _ in answers]
+        assert statuses.count(200) == 20
+        assert statuses.count(503) == 41
+        refused = [(headers, json.loads(body)) for status, headers, body in answers if status == 503]
+        assert {problem["type"] for _, problem in refused} == {"/problems/budget-exhausted"}
+        waits = {int(headers["Retry-After"]) for headers, _ in refused}
+        assert waits <= {2, 3}
+        assert len(sandbox.log.of("get")) == 20
+        await asyncio.sleep(max(waits))
+        status, _, _ = await gateway.get(ids[70])
+        assert status == 200
+        assert most_in_window([arrival.monotonic for arrival in sandbox.log.since(0)], 3.0) <= 20
+
+
+async def test_a_restart_with_redis_is_still_a_hit(sandbox: Sandbox, redis: RedisServer, tmp_path: Path) -> None:
+    campaign = ready(sandbox)
+    settings = settings_for(sandbox, tmp_path, cache={"url": redis.url})
+    async with gateway_process(settings, tmp_path) as gateway:
+        _, first, body = await gateway.get(campaign)
+        gateway.terminate()
+        assert await gateway.process.wait() == 0
+    async with gateway_process(settings, tmp_path) as gateway:
+        _, second, same = await gateway.get(campaign)
+    assert same == body
+    assert second["ETag"] == first["ETag"]
+    assert "; hit; " in second["Cache-Status"]
+    assert len(sandbox.log.of("get")) == 1
+
+
+async def test_reads_go_on_while_redis_is_gone_and_after(sandbox: Sandbox, redis: RedisServer, tmp_path: Path) -> None:
+    known, unknown = (campaign.id for campaign in sandbox.campaigns.all()[:2])
+    settings = settings_for(sandbox, tmp_path, cache={"url": redis.url})
+    async with gateway_process(settings, tmp_path) as gateway:
+        await gateway.get(known)
+        assert await gateway.metric("store_up", store="redis") == 1
+        redis.kill()
+        for campaign in (known, unknown, known, unknown):
+            status, _, _ = await gateway.get(campaign)
+            assert status == 200
+        assert len(sandbox.log.of("get")) == 2
+        ready_status = await gateway.get_json("/readyz")
+        assert ready_status["status"] == "degraded"
+        assert ready_status["parts"]["store"]["reason"].startswith("redis: ")
+        assert await gateway.metric("store_up", store="redis") == 0
+        await redis.start()
+        async with asyncio.timeout(10):
+            while await gateway.metric("store_up", store="redis") == 0:
+                await asyncio.sleep(0.05)
+        for campaign in (known, unknown):
+            assert (await gateway.get(campaign))[0] == 200
+        lines = [line for line in gateway.log if "redis is" in line]
+        assert len(lines) == 3, "one line per change of state"
+
+
+async def test_a_hung_redis_costs_one_time_out_and_no_answer(
+    sandbox: Sandbox, redis: RedisServer, tmp_path: Path
+) -> None:
+    campaign = ready(sandbox)
+    settings = settings_for(sandbox, tmp_path, cache={"url": redis.url, "timeout": "200ms"})
+    async with gateway_process(settings, tmp_path) as gateway:
+        await gateway.get(campaign)
+        redis.pause()
+        try:
+            answers = await asyncio.gather(*(gateway.get(campaign) for _ in range(50)))
+            assert {status for status, _, _ in answers} == {200}
+            assert len(sandbox.log.of("get")) == 1
+        finally:
+            redis.resume()
+
+
+async def test_two_streams_never_mix(tmp_path: Path, redis: RedisServer) -> None:
+    other = Stream("st-7d1f0c3a-0000-5111-8222-933344455566", "65f0a1b2c3d4e5f607182933")
+    async with Sandbox(SandboxConfig(streams=(other,))) as platform:
+        settings = settings_for(platform, tmp_path, cache={"url": redis.url})
+        settings["streams"]["support"]["default"] = True
+        settings["streams"]["sales"] = {
+            "stream_id": other.stream_id,
+            "account_id": other.account_id,
+            "credential": "main",
+        }
+        keys = {"a": "key-of-a", "b": "key-of-b"}
+        settings["clients"] = {
+            name: {"key_sha256": hashlib.sha256(key.encode()).hexdigest(), "streams": streams}
+            for (name, key), streams in zip(keys.items(), (["support"], ["sales"]), strict=True)
+        }
+        mine, theirs = (tenant.campaigns.all()[0].id for tenant in platform.tenants.values())
+        async with gateway_process(settings, tmp_path) as gateway:
+
+            async def ask(path: str, key: str | None) -> tuple[int, bytes]:
+                headers = {"Authorization": f"Bearer {key}"} if key else {}
+                async with gateway.session.get(gateway.url + path, headers=headers) as response:
+                    return response.status, await response.read()
+
+            assert (await ask(f"/v1/campaigns/{mine}", keys["a"]))[0] == 200
+            assert (await ask(f"/v1/streams/sales/campaigns/{theirs}", keys["b"]))[0] == 200
+            # The same id in the other stream is another campaign, also when it is cached for the first.
+            assert (await ask(f"/v1/streams/sales/campaigns/{mine}", keys["b"]))[0] == 404
+            for path, key, status in [
+                (f"/v1/streams/sales/campaigns/{theirs}", keys["a"], 403),
+                (f"/v1/campaigns/{mine}", keys["b"], 403),
+                (f"/v1/streams/nope/campaigns/{mine}", keys["a"], 404),
+                (f"/v1/campaigns/{mine}", None, 401),
+                (f"/v1/campaigns/{mine}", "wrong", 401),
+            ]:
+                found, body = await ask(path, key)
+                assert found == status
+                assert theirs.encode() not in body
+                assert other.stream_id.encode() not in body
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["..%2f..%2fadmin", "%00", "a" * 10_000, "%C3%A9", "é", "a%0d%0aX:%201", "a%20b", ".", "%2e%2e", "a;b", "a?x=1"],
+)
+async def test_an_id_that_cannot_be_one_is_refused_without_a_call(sandbox: Sandbox, tmp_path: Path, path: str) -> None:
+    async with gateway_process(settings_for(sandbox, tmp_path), tmp_path) as gateway:
+        host, port = gateway.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"GET /v1/campaigns/{path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+        assert answer.split(b" ", 2)[1] == b"400"
+        assert b"application/problem+json" in answer
+        assert sandbox.log.count == 0
+
+
+async def test_no_secret_is_in_any_log_metric_answer_or_stored_value(
+    sandbox: Sandbox, redis: RedisServer, tmp_path: Path
+) -> None:
+    key = "cgk_the-client-key"
+    settings = settings_for(sandbox, tmp_path, cache={"url": redis.url})
+    clients = {"a": {"key_sha256": hashlib.sha256(key.encode()).hexdigest(), "streams": ["support"]}}
+    bearer = f"Bearer {key}"
+    async with gateway_process({**settings, "clients": clients}, tmp_path) as gateway:
+        seen: list[bytes] = []
+        for headers in ({"Authorization": bearer}, {"Authorization": "Bearer cgk_wrong"}, {}):
+            _, fields, body = await gateway.get(ready(sandbox), **headers)
+            seen += [body, repr(fields).encode()]
+        sandbox.faults.add("unauthorized")
+        _, fields, body = await gateway.get(sandbox.campaigns.all()[1].id, Authorization=bearer)
+        seen += [body, repr(fields).encode()]
+        host, port = gateway.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: {bearer}\x01\r\n\r\n".encode())
+        seen.append(await reader.read())
+        writer.close()
+        seen.append((await gateway.metrics()).encode())
+        client = redis.client()
+        names = await client.keys("*")
+        assert names
+        for name in names:
+            seen.append(repr((name, await client.get(name))).encode())
+        await client.aclose()
+        await asyncio.sleep(0.1)
+        seen += [line.encode() for line in gateway.log]
+        tokens = re.compile(rb"eyJ[A-Za-z0-9_-]{10,}\.")
+        for text in seen:
+            assert key.encode() not in text
+            assert b"cgk_wrong" not in text
+            assert sandbox.config.secret.encode() not in text
+            assert not tokens.search(text)
+
+
+async def test_a_rotated_secret_is_read_again_once_and_the_read_succeeds(sandbox: Sandbox, tmp_path: Path) -> None:
+    settings = settings_for(sandbox, tmp_path)
+    first, second = (campaign.id for campaign in sandbox.campaigns.all()[:2])
+    async with gateway_process(settings, tmp_path) as gateway:
+        assert (await gateway.get(first))[0] == 200
+        sandbox.app.secret = "b" * 64
+        (tmp_path / "client-secret").write_text("b" * 64)
+        assert (await gateway.get(second))[0] == 200
+        assert [arrival.status for arrival in sandbox.log.of("get")] == [200, 401, 200]
+
+
+async def test_sigterm_finishes_what_is_in_flight_and_exits_with_0(sandbox: Sandbox, tmp_path: Path) -> None:
+    settings = settings_for(sandbox, tmp_path)
+    settings["shutdown"]["drain"] = "300ms"
+    async with gateway_process(settings, tmp_path) as gateway:
+        sandbox.faults.add("latency", seconds=0.8)
+        reading = asyncio.create_task(gateway.get(ready(sandbox)))  # noqa: TID251
+        await sandbox.log.wait_for(1)
+        gateway.terminate()
+        async with asyncio.timeout(5):
+            while True:
+                async with aiohttp.ClientSession() as session, session.get(f"{gateway.admin_url}/readyz") as response:
+                    if response.status == 503:
+                        break
+        status, headers, _ = await reading
+        assert status == 200
+        assert headers["Connection"] == "close"
+        assert await gateway.process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"listen": "0.0.0.0:0"}, "clients: none are set"),
+        ({"unheard_of": 1}, "unheard_of: unknown key"),
+        ({"cache": {"url": "memcached://x"}}, "cache.url: "),
+    ],
+)
+async def test_bad_settings_exit_with_2_and_name_the_key(
+    sandbox: Sandbox, tmp_path: Path, settings: dict[str, object], line: str
+) -> None:
+    config = tmp_path / "gateway.yaml"
+    with config.open("w") as file:
+        YAML(typ="safe", pure=True).dump({**settings_for(sandbox, tmp_path), **settings}, file)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", "serve", "--config", str(config)),
+        cwd=ROOT,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 2
+    assert errors.decode().startswith(line)
+    assert errors.count(b"\n") == 1

@@ -1,0 +1,250 @@
+"""Stand-ins for the story's ports: they answer from a script, count what they are asked, and wait at gates."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from typing_extensions import override
+
+from service.contract.answers import Response
+from service.contract.operations import GET, Call, Tenant
+from service.policy.entry import Entry
+from service.policy.settle import Failure
+from service.policy.window import Lane
+from service.policy.wishes import NO_WISHES, Wishes
+from service.proxy.ports import Ask, Found, Put, Refused, Stream, UpstreamError
+from service.proxy.tasks import Tasks
+from service.store.clock import StoreClock
+from service.store.memory import MemoryStore
+
+START = 1_770_000_000.0
+"""2026-02-02T02:40:00Z"""
+LONG_AGO = "2026-01-01T00:00:00.000Z"
+
+SUPPORT = Stream("support", Tenant("st-1", "acc-1", "app-1"), "main", "identity-1")
+SALES = Stream("sales", Tenant("st-2", "acc-2", "app-2"), "main", "identity-2")
+
+
+class ManualClock(StoreClock):
+    """Moves only when told."""
+
+    def __init__(self, now: float = START) -> None:
+        super().__init__()
+        self.time = now
+
+    @override
+    def now(self) -> float:
+        return self.time
+
+    def advance(self, seconds: float) -> None:
+        self.time += seconds
+
+
+class CountingMeter:
+    """Implements `Meter` and `RequestMeter`: every event is counted by its labels."""
+
+    def __init__(self) -> None:
+        self.events: Counter[tuple[str, ...]] = Counter()
+        self.ages: list[float] = []
+
+    def of(self, *start: str) -> int:
+        """How many events began with these labels."""
+        return sum(count for event, count in self.events.items() if event[: len(start)] == start)
+
+    def upstream_call(self, stream: str, operation: str, reason: str, outcome: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.events["upstream", stream, operation, reason, outcome] += 1
+
+    def budget_wait(self, lane: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.events["wait", lane] += 1
+
+    def collapsed(self, scope: str) -> None:
+        self.events["collapsed", scope] += 1
+
+    def store_operation(self, store: str, operation: str, outcome: str) -> None:
+        self.events["store", store, operation, outcome] += 1
+
+    def proof(self, kind: str, outcome: str) -> None:
+        self.events["proof", kind, outcome] += 1
+
+    def request(self, operation: str, client: str, status: int, cache: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.events["request", operation, client, str(status), cache] += 1
+
+    def served(self, operation: str, age: float) -> None:
+        self.events["served", operation] += 1
+        self.ages.append(age)
+
+
+Step = Response | UpstreamError | Exception | Callable[[Stream, Call], Response]
+
+
+class ScriptedUpstream:
+    """Implements `Upstream`: one step of the script for each call, the last one for all that follow.
+
+    While `hold` is in force calls are counted, and then wait for `release`.
+    """
+
+    def __init__(self, *script: Step) -> None:
+        self.script = list(script)
+        self.calls: list[tuple[Stream, Call]] = []
+        self.secret_version = 1
+        self.newer_secrets = 0
+        """How many times `renew_credential` finds another secret."""
+        self.renewals: list[int] = []
+        self._open = asyncio.Event()
+        self._open.set()
+        self._arrivals = asyncio.Condition()
+
+    def hold(self) -> None:
+        self._open.clear()
+
+    def release(self) -> None:
+        self._open.set()
+
+    async def arrived(self, count: int = 1) -> None:
+        """Returns once so many calls have come in all."""
+        async with self._arrivals:
+            await self._arrivals.wait_for(lambda: len(self.calls) >= count)
+
+    async def send(self, stream: Stream, call: Call) -> Response:
+        step = self.script[min(len(self.calls), len(self.script) - 1)]
+        self.calls.append((stream, call))
+        async with self._arrivals:
+            self._arrivals.notify_all()
+        await self._open.wait()
+        if isinstance(step, Exception):
+            raise step
+        return step if isinstance(step, Response) else step(stream, call)
+
+    def credential_version(self, _stream: Stream) -> int:
+        return self.secret_version
+
+    async def renew_credential(self, _stream: Stream, version: int) -> bool:
+        self.renewals.append(version)
+        if self.newer_secrets:
+            self.newer_secrets -= 1
+            self.secret_version += 1
+        return self.secret_version != version
+
+
+class CountedPermit:
+    def __init__(self) -> None:
+        self.is_void = False
+
+    def void(self) -> None:
+        self.is_void = True
+
+
+class ScriptedBudget:
+    """Implements `Budget`: gives every permit, or refuses with the next of `refusals` until there are none left."""
+
+    def __init__(self) -> None:
+        self.refusals: list[Failure | None] = []
+        self.refuse_all: Failure | None = None
+        self.asked: list[tuple[str, Lane, float]] = []
+        self.permits: list[CountedPermit] = []
+        self.open_permits = 0
+        self.pauses: list[tuple[str, float | None, int]] = []
+        """Account, seconds as told, and how many permits were still held."""
+
+    @asynccontextmanager
+    async def permit(self, account: str, lane: Lane, wait: float) -> AsyncIterator[CountedPermit]:
+        self.asked.append((account, lane, wait))
+        refusal = self.refusals.pop(0) if self.refusals else self.refuse_all
+        if refusal is not None:
+            raise Refused(refusal)
+        permit = CountedPermit()
+        self.permits.append(permit)
+        self.open_permits += 1
+        try:
+            yield permit
+        finally:
+            self.open_permits -= 1
+
+    def pause(self, account: str, seconds: float | None) -> None:
+        self.pauses.append((account, seconds, self.open_permits))
+
+
+class GatedStore(MemoryStore):
+    """The real in-process store, whose `put` can be held; it remembers what became of each."""
+
+    def __init__(self, clock: StoreClock, meter: CountingMeter) -> None:
+        super().__init__(2**24, clock, meter)
+        self.puts: list[Put] = []
+        self.waiting_puts = 0
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def hold(self) -> None:
+        self._open.clear()
+
+    def release(self) -> None:
+        self._open.set()
+
+    @override
+    async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
+        self.waiting_puts += 1
+        await self._open.wait()
+        self.waiting_puts -= 1
+        outcome = await super().put(key, entry, fence, keep)
+        self.puts.append(outcome)
+        return outcome
+
+
+class LostStore:
+    """Implements `Store` as one that cannot be reached: it holds nothing and keeps nothing."""
+
+    def __init__(self, clock: StoreClock) -> None:
+        self._clock = clock
+
+    def now(self) -> float:
+        return self._clock.now()
+
+    async def get(self, _key: str) -> Found:
+        return Found(None, None)
+
+    async def put(self, _key: str, _entry: Entry, _fence: Hashable, _keep: float) -> Put:
+        return Put.FAILED
+
+    async def invalidate(self, _key: str) -> None:
+        return
+
+
+def ask(campaign: str = "c-1", *, stream: Stream = SUPPORT, wishes: Wishes = NO_WISHES) -> Ask:
+    return Ask(stream, GET, campaign, "tests", wishes)
+
+
+def json_response(document: Any, status: int = 200, **fields: Any) -> Response:
+    return Response(status, "application/json; charset=utf-8", json.dumps(document).encode(), **fields)
+
+
+def campaign_response(campaign: str = "c-1", **fields: Any) -> Response:
+    """A good answer about a campaign, changed long enough ago to be fresh for the longest time."""
+    data = {"_id": campaign, "name": "Tide", "status": "Ready", "updatedAt": LONG_AGO, **fields}
+    return json_response({"status": "success", "data": data})
+
+
+def error_response(status: int, message: str, **fields: Any) -> Response:
+    return json_response({"errors": [{"msg": message, "code": status}]}, status, **fields)
+
+
+NOT_FOUND = error_response(400, "Campaign not found")
+UNAUTHORIZED = error_response(401, "error verifying the jwt: jwt expired")
+LIMITED = error_response(429, "You've exceeded the per-minute rate limit.")
+
+
+async def finished(tasks: Tasks) -> None:
+    """Returns once no background task runs."""
+    while tasks._running:
+        await asyncio.wait(tasks._running)
+
+
+async def turns(count: int = 20) -> None:
+    """Lets everything that can go on without time passing go on."""
+    for _ in range(count):
+        await asyncio.sleep(0)

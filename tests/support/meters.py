@@ -1,0 +1,31 @@
+"""A meter that counts what it is told, for tests to look at."""
+
+from collections import Counter
+
+
+class CountingMeter:
+    """Implements `Meter` and `RequestMeter`. `counts` maps (method, labels...) to how often."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, ...]] = Counter()
+
+    def upstream_call(self, stream: str, operation: str, reason: str, outcome: str, seconds: float) -> None:
+        self.counts["upstream_call", stream, operation, reason, outcome] += 1
+
+    def budget_wait(self, lane: str, seconds: float) -> None:
+        self.counts["budget_wait", lane] += 1
+
+    def collapsed(self, scope: str) -> None:
+        self.counts["collapsed", scope] += 1
+
+    def store_operation(self, store: str, operation: str, outcome: str) -> None:
+        self.counts["store_operation", store, operation, outcome] += 1
+
+    def proof(self, kind: str, outcome: str) -> None:
+        self.counts["proof", kind, outcome] += 1
+
+    def request(self, operation: str, client: str, status: int, cache: str, seconds: float) -> None:
+        self.counts["request", operation, client, str(status), cache] += 1
+
+    def served(self, operation: str, age: float) -> None:
+        self.counts["served", operation] += 1
