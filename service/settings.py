@@ -221,7 +221,7 @@ class Cache(Section):
 
 
 class StatusFreshness(Section):
-    """Narrower clamps for campaigns of one status; the general ones hold as well."""
+    """Clamps for campaigns of one status; `max` can only be narrower than the general one."""
 
     min: PositiveDuration | None = None
     max: PositiveDuration | None = None

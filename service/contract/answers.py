@@ -15,13 +15,12 @@ The status alone misleads: a missing campaign may be a 400, the rate limit may b
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
 
-from service.contract.document import DocumentError, content_digest, parse
+from service.contract.dates import http_date
+from service.contract.document import DocumentError, content_digest, parse, plain
 from service.contract.marks import mark_of
 from service.contract.operations import Operation
 
@@ -76,8 +75,11 @@ class Answer:
     campaign_status: str | None = None
 
 
+LONGEST_TEXT = 1_000
+"""Characters of an error text that are kept and passed on."""
+
 _FAILING_STATUS = frozenset({"error", "failure", "failed", "fail"})
-_LIMIT_TEXT = re.compile(r"rate limit", re.IGNORECASE)
+_LIMIT_TEXT = re.compile(r"rate[ -]limit|too many requests", re.IGNORECASE)
 _MISSING_TEXT = re.compile(
     r"not (be )?found|(does not|doesn't|do not) exist|no such|(could not|unable to|cannot) find|invalid campaign",
     re.IGNORECASE,
@@ -101,7 +103,8 @@ def classify(operation: Operation, asked_id: str | None, response: Response, now
         document = None
     code, message = _complaint(document)
     status = response.status
-    said = message or ""
+    is_bare = document is None or isinstance(document, str)
+    said = response.body[:LONGEST_TEXT].decode("utf-8", "replace") if is_bare else message or ""
 
     def answer(verdict: Verdict, flaw: Flaw | None = None, retry_after: float | None = None) -> Answer:
         return Answer(verdict, response, flaw, code, message, retry_after)
@@ -116,7 +119,7 @@ def classify(operation: Operation, asked_id: str | None, response: Response, now
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         flaw = _flaw(operation, asked_id, document)
         return answer(Verdict.BROKEN, flaw) if flaw else _success(response, document)
-    if _says_missing(status, said):
+    if (document is not None or not response.body.strip()) and _says_missing(status, said):
         return answer(Verdict.MISSING)
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return answer(Verdict.REJECTED)
@@ -130,18 +133,13 @@ def wait_told(retry_after: str | None, now: float) -> float | None:
     text = retry_after.strip()
     if text.isascii() and text.isdigit():
         # Nine digits are thirty years: more is noise, not a wait.
-        return float(text[:9])
-    try:
-        moment = parsedate_to_datetime(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return max(0.0, moment.timestamp() - now)
-    except (ValueError, OverflowError):
-        return None
+        return float(text.lstrip("0")[:9] or 0)
+    moment = http_date(text)
+    return None if moment is None else max(0.0, moment - now)
 
 
 def _says_missing(status: int, said: str) -> bool:
-    if _NOT_ABOUT_A_CAMPAIGN.search(said):
+    if _NOT_ABOUT_A_CAMPAIGN.search(said) and "campaign" not in said.lower():
         return False
     return status in _GONE_STATUS or (status == HTTPStatus.BAD_REQUEST and bool(_MISSING_TEXT.search(said)))
 
@@ -155,7 +153,7 @@ def _success(response: Response, document: Mapping[str, Any]) -> Answer:
         response,
         content=content_digest(document),
         mark=mark_of(campaign),
-        campaign_status=status if isinstance(status, str) else None,
+        campaign_status=plain(status) if isinstance(status, str) else None,
     )
 
 
@@ -182,6 +180,10 @@ def _fails(status: Any) -> bool:
     return isinstance(status, str) and status.strip().lower() in _FAILING_STATUS
 
 
+def _succeeds(status: Any) -> bool:
+    return isinstance(status, str) and status.strip().lower() == "success"
+
+
 def _complaint(document: Any) -> tuple[str | None, str | None]:
     """The first error code and all error texts, out of any of the platform's error shapes.
 
@@ -191,14 +193,15 @@ def _complaint(document: Any) -> tuple[str | None, str | None]:
         return None, None
     errors = document.get("errors")
     if not errors:
-        if "data" in document and not _fails(document.get("status")):
+        status = document.get("status")
+        if not _fails(status) and (document.get("data") or _succeeds(status)):
             return None, None
         errors = document
-    rows = errors if isinstance(errors, list) else [errors]
+    rows = [*errors, document] if isinstance(errors, list) else [errors]
     codes = [row.get("code") for row in rows if isinstance(row, dict)]
     texts = [row if isinstance(row, str) else _text(row) for row in rows]
-    code = next((str(code) for code in codes if isinstance(code, str | int)), None)
-    return code, "; ".join(filter(None, texts)) or None
+    code = next((plain(str(code)) for code in codes if isinstance(code, str | int)), None)
+    return code, plain("; ".join(filter(None, texts)))[:LONGEST_TEXT] or None
 
 
 def _text(error: Any) -> str | None:
@@ -207,4 +210,4 @@ def _text(error: Any) -> str | None:
 
 
 def _is_html(response: Response) -> bool:
-    return "html" in response.content_type.lower() or response.body[:64].lstrip().startswith(b"<")
+    return "html" in response.content_type.lower() or response.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")

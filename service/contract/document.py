@@ -4,6 +4,9 @@ import hashlib
 import json
 from typing import Any
 
+DEEPEST = 100
+"""Levels of nesting that are taken; a campaign has five. Whatever can be read can then be walked without fear."""
+
 
 class DocumentError(ValueError):
     """The bytes are not one JSON document."""
@@ -21,6 +24,13 @@ def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
+def _finite(number: str) -> float:
+    value = float(number)
+    if value in {float("inf"), float("-inf")}:
+        raise DocumentError("a number is out of range")
+    return value
+
+
 def parse(body: bytes) -> Any:
     """The document in `body`.
 
@@ -31,9 +41,24 @@ def parse(body: bytes) -> Any:
         DocumentError: for anything else, including nesting or numbers beyond what the interpreter takes.
     """
     try:
-        return json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeated)
+        document = json.loads(
+            body.decode("utf-8-sig"),
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            object_pairs_hook=_refuse_repeated,
+        )
     except (ValueError, RecursionError) as error:
         raise DocumentError(str(error)) from error
+    _refuse_deep(document, DEEPEST)
+    return document
+
+
+def _refuse_deep(value: Any, levels: int) -> None:
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if members and levels == 0:
+        raise DocumentError("nested too deep")
+    for member in members:
+        _refuse_deep(member, levels - 1)
 
 
 def content_digest(document: Any) -> bytes:
@@ -56,3 +81,8 @@ def _canonical(value: Any) -> Any:
             return int(value)
         case _:
             return value
+
+
+def plain(text: str) -> str:
+    """The text with halves of surrogate pairs, which JSON can spell and UTF-8 cannot, replaced."""
+    return text.encode("utf-8", "replace").decode("utf-8")

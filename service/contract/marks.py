@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from service.contract.document import plain
+
 
 def mark_of(campaign: Mapping[str, Any]) -> str | None:
     """The mark of a campaign or list row; None when it carries none.
@@ -12,7 +14,7 @@ def mark_of(campaign: Mapping[str, Any]) -> str | None:
     """
     match campaign.get("updatedAt"):
         case str() as text if text:
-            return text
+            return plain(text)
         case bool() | None:
             return None
         case int() | float() as number:

@@ -1,9 +1,6 @@
 """Whether a caller's own copy is still good (RFC 9110 section 13)."""
 
-import re
-from email.utils import parsedate_to_datetime
-
-_TAG = re.compile(r'\s*(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")\s*(?:,|$)')
+from service.contract.dates import http_date
 
 
 def is_not_modified(
@@ -18,10 +15,10 @@ def is_not_modified(
         last_modified: seconds since the epoch, as sent in `Last-Modified`.
     """
     if if_none_match is not None:
-        return if_none_match.strip() == "*" or etag in _TAG.findall(if_none_match)
+        # Our tags hold no comma, so splitting at every one of them finds ours, whatever other tags hold.
+        tags = (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
+        return if_none_match.strip() == "*" or etag in tags
     if if_modified_since is None or last_modified is None:
         return False
-    try:
-        return last_modified <= parsedate_to_datetime(if_modified_since).timestamp()
-    except (ValueError, OverflowError):
-        return False
+    since = http_date(if_modified_since)
+    return since is not None and last_modified <= since

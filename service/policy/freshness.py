@@ -8,7 +8,7 @@ from service.policy.entry import Entry
 
 @dataclass(frozen=True, slots=True)
 class StatusRule:
-    """Narrower clamps for campaigns in one status; None keeps the general one."""
+    """Clamps for campaigns in one status; None keeps the general one, and `max` can only be narrower than that."""
 
     min: float | None = None
     max: float | None = None
@@ -49,6 +49,8 @@ class Freshness:
 
     def is_usable(self, entry: Entry, now: float) -> bool:
         """Whether the entry may be served at all: within the hard bound, and an absence only while fresh."""
+        if entry.absence is not None:
+            return age(entry, now) < self.bound(entry)
         return age(entry, now) <= self.bound(entry)
 
     def bound(self, entry: Entry) -> float:

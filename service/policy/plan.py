@@ -65,7 +65,14 @@ def plan(entry: Entry | None, wishes: Wishes, now: float, freshness: Freshness) 
         return NotCached() if wishes.only_if_cached else Forward(Fwd.REQUEST, usable)
     if ttl > 0:
         return Reuse(usable)
-    in_window = -ttl <= freshness.stale_while_revalidate
-    if in_window or (wishes.max_stale is not None and -ttl <= wishes.max_stale):
+    if -ttl <= _staleness_taken(wishes, freshness):
         return Reuse(usable, is_stale=True, wants_refresh=True)
     return NotCached() if wishes.only_if_cached else Forward(Fwd.STALE, usable)
+
+
+def _staleness_taken(wishes: Wishes, freshness: Freshness) -> float:
+    """Seconds of staleness that the caller takes without waiting; negative for none."""
+    if wishes.max_stale is not None:
+        return wishes.max_stale
+    # RFC 9111 section 5.2.1.1: max-age alone does not take a stale answer.
+    return -1.0 if wishes.max_age is not None else freshness.stale_while_revalidate

@@ -1,11 +1,8 @@
 """What a caller's `Cache-Control` asks for (RFC 9111 section 5.2.1)."""
 
-import re
 from dataclasses import dataclass
 
-_DIRECTIVE = re.compile(r'\s*([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)(?:\s*=\s*(?:"([^"]*)"|([^\s,"]*)))?\s*(?:,|$)')
-
-_LONGEST = 2**31
+_LONGEST = 2.0**31
 """Seconds; larger deltas are read as this (RFC 9111 section 1.2.2)."""
 
 
@@ -32,21 +29,38 @@ def read_wishes(cache_control: str | None, pragma: str | None = None) -> Wishes:
     """
     if cache_control is None:
         return Wishes(no_cache=True) if pragma is not None and "no-cache" in pragma.lower() else NO_WISHES
-    given = {name.lower(): quoted or token for name, quoted, token in _DIRECTIVE.findall(cache_control)}
+    given: dict[str, str | None] = {}
+    for directive in _split(cache_control):
+        name, has_value, value = directive.partition("=")
+        # Of a directive given twice, the first counts (section 4.2.1).
+        given.setdefault(name.strip().lower(), value.strip() if has_value else None)
     return Wishes(
         no_cache="no-cache" in given,
-        max_age=_seconds(given["max-age"], unreadable=0.0) if "max-age" in given else None,
-        min_fresh=_seconds(given["min-fresh"], unreadable=float(_LONGEST)) if "min-fresh" in given else None,
+        max_age=_seconds(given["max-age"], strictest=0.0) if "max-age" in given else None,
+        min_fresh=_seconds(given["min-fresh"], strictest=_LONGEST) if "min-fresh" in given else None,
         max_stale=_max_stale(given["max-stale"]) if "max-stale" in given else None,
         only_if_cached="only-if-cached" in given,
     )
 
 
-def _max_stale(value: str) -> float:
-    return _seconds(value, unreadable=0.0) if value else float("inf")
+def _split(field: str) -> list[str]:
+    """The members of a list field; a comma inside quotes parts nothing (RFC 9110 section 5.6.1). Takes linear time."""
+    pieces = field.split('"')
+    if len(pieces) % 2 == 0:
+        # A quote that is never closed quotes nothing.
+        return field.split(",")
+    outside = (piece if index % 2 == 0 else piece.replace(",", ";") for index, piece in enumerate(pieces))
+    return '"'.join(outside).split(",")
 
 
-def _seconds(value: str, *, unreadable: float) -> float:
-    if not (value.isascii() and value.isdigit()):
-        return unreadable
-    return float(min(int(value[:10]), _LONGEST))
+def _max_stale(value: str | None) -> float:
+    return float("inf") if value is None else _seconds(value, strictest=0.0)
+
+
+def _seconds(value: str | None, *, strictest: float) -> float:
+    digits = value or ""
+    if len(digits) > 1 and digits[0] == digits[-1] == '"':
+        digits = digits[1:-1]
+    if not (digits.isascii() and digits.isdigit()):
+        return strictest
+    return min(float(digits.lstrip("0")[:11] or 0), _LONGEST)

@@ -8,22 +8,21 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
 
 from service.sandbox import seeds
-from service.sandbox.auth import rsa_public_key
+from service.sandbox.auth import App, rsa_public_key
 from service.sandbox.campaigns import Campaign
-from service.sandbox.faults import DEFAULTS
-from service.sandbox.journal import most_in_window
+from service.sandbox.config import SandboxConfig
+from service.sandbox.faults import DEFAULTS, Faults
+from service.sandbox.journal import Journal, most_in_window
+from service.sandbox.limit import SlidingWindow
 from service.sandbox.marks import moment
 from service.sandbox.operations import OperationName
-
-if TYPE_CHECKING:
-    from service.sandbox.platform import Sandbox
-    from service.sandbox.tenant import Tenant
+from service.sandbox.tenant import Tenant
 
 PREFIX = "/_sandbox"
 
@@ -51,10 +50,21 @@ class Command:
 Handler = Callable[[Command], Any]
 
 
+class Controlled(Protocol):
+    """What is controlled: the sandbox, as far as the control API reaches."""
+
+    config: SandboxConfig
+    app: App
+    tenants: dict[str, Tenant]
+    limits: dict[str, SlidingWindow]
+    faults: Faults
+    log: Journal
+
+
 class Control:
     """The control API of one sandbox."""
 
-    def __init__(self, sandbox: "Sandbox", *, now: Callable[[], float]) -> None:
+    def __init__(self, sandbox: Controlled, *, now: Callable[[], float]) -> None:
         self._sandbox = sandbox
         self._now = now
         self._routes: dict[tuple[str, str], Handler] = {
@@ -227,7 +237,7 @@ class Control:
             limit.calls, limit.window_seconds, limit.count_refused = int(calls), window_seconds, count_refused
         return self._limit(command)
 
-    def _tenant(self, command: Command) -> "Tenant":
+    def _tenant(self, command: Command) -> Tenant:
         stream_id = command.query.get("stream", self._sandbox.config.stream_id)
         tenant = self._sandbox.tenants.get(stream_id)
         if tenant is None:

@@ -58,7 +58,7 @@ def decode(stored: bytes) -> Entry | None:
         return None
     try:
         found = _decoder.decode(payload)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return None
     fields: dict[str, Any] = msgspec.structs.asdict(found)
     fields["absence"] = found.absence and Absence(*found.absence)

@@ -22,7 +22,8 @@ class _Kept:
 
     @property
     def cost(self) -> int:
-        return len(self.entry.body) + ENTRY_OVERHEAD_BYTES
+        said = self.entry.absence.message if self.entry.absence is not None else None
+        return len(self.entry.body) + len(said or "") + ENTRY_OVERHEAD_BYTES
 
 
 class MemoryStore:
@@ -74,6 +75,8 @@ class MemoryStore:
             return Put.OLDER
         self._drop(key)
         kept = _Kept(entry, keep)
+        if kept.cost > self._max_bytes:
+            return Put.STORED
         self._kept[key] = kept
         self._bytes += kept.cost
         while self._bytes > self._max_bytes:

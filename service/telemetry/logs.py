@@ -4,15 +4,13 @@
 of state. Nothing here prints headers, bodies, query strings or the text of a parser's error: those may hold a key.
 """
 
+import json
 import logging
 import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-import msgspec
 from typing_extensions import override
-
-_encoder = msgspec.json.Encoder(enc_hook=str)
 
 
 class JsonFormatter(logging.Formatter):
@@ -29,7 +27,8 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return _encoder.encode(line).decode()
+        # ASCII with escapes: whatever a message holds, the line can be written.
+        return json.dumps(line, default=str)
 
 
 def set_up(stream: TextIO = sys.stderr, level: int = logging.INFO) -> None:

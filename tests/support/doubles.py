@@ -149,6 +149,7 @@ class ScriptedBudget:
         self.asked: list[tuple[str, Lane, float]] = []
         self.permits: list[CountedPermit] = []
         self.open_permits = 0
+        self.longest_pause = 300.0
         self.pauses: list[tuple[str, float | None, int]] = []
         """Account, seconds as told, and how many permits were still held."""
 
@@ -166,8 +167,9 @@ class ScriptedBudget:
         finally:
             self.open_permits -= 1
 
-    def pause(self, account: str, seconds: float | None) -> None:
+    def pause(self, account: str, seconds: float | None) -> float:
         self.pauses.append((account, seconds, self.open_permits))
+        return 60.0 if seconds is None else min(seconds, self.longest_pause)
 
 
 class GatedStore(MemoryStore):

@@ -1,0 +1,65 @@
+"""The story with everything around it scripted: a gateway's inside, from the exchange to the edge of the wire."""
+
+from service.policy.entry import Entry
+from service.policy.freshness import Freshness
+from service.policy.wishes import NO_WISHES, Wishes
+from service.proxy.collapse import Flights
+from service.proxy.exchange import Exchange, Patience
+from service.proxy.fetch import Fetcher
+from service.proxy.ports import Budget, Reply, Store
+from service.proxy.tasks import Tasks
+from tests.support.doubles import (
+    CountingMeter,
+    GatedStore,
+    ManualClock,
+    ScriptedBudget,
+    ScriptedUpstream,
+    Step,
+    ask,
+    finished,
+)
+
+LIFETIME = 60.0
+WINDOW = 30.0
+HARD_BOUND = 3600.0
+MISSING = 10.0
+FRESHNESS = Freshness(
+    factor=0.1, min=5.0, max=LIFETIME, missing=MISSING, stale_while_revalidate=WINDOW, stale_if_error=HARD_BOUND
+)
+
+
+class Story:
+    """An exchange on a clock that stands still, asked for one campaign unless told otherwise."""
+
+    def __init__(
+        self, *script: Step, patience: float = 5.0, budget: Budget | None = None, store: Store | None = None
+    ) -> None:
+        self.clock, self.meter, self.tasks = ManualClock(), CountingMeter(), Tasks()
+        self.upstream = ScriptedUpstream(*script)
+        self.budget = ScriptedBudget()
+        self.memory = GatedStore(self.clock, self.meter)
+        self.store = store or self.memory
+        self.flights = Flights(self.tasks)
+        fetcher = Fetcher(self.upstream, budget or self.budget, self.store, self.meter)
+        self.exchange = Exchange(self.store, fetcher, self.flights, FRESHNESS, self.meter, Patience(patience))
+
+    @property
+    def calls(self) -> int:
+        return len(self.upstream.calls)
+
+    async def read(self, campaign: str = "c-1", wishes: Wishes = NO_WISHES) -> Reply:
+        """One read, and the end of what it left running."""
+        reply = await self.exchange.read(ask(campaign, wishes=wishes))
+        await finished(self.tasks)
+        return reply
+
+    async def stored(self, campaign: str = "c-1") -> Entry | None:
+        return (await self.store.get(ask(campaign).key)).entry
+
+    async def invalidate(self, campaign: str = "c-1") -> None:
+        """What a write does."""
+        await self.store.invalidate(ask(campaign).key)
+        self.flights.forget(ask(campaign).key)
+
+    async def close(self) -> None:
+        await self.tasks.close()

@@ -1,0 +1,94 @@
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client import CollectorRegistry, Counter
+
+from service.admin.probes import Part, admin_application
+
+
+class Desk:
+    def __init__(self, client, registry: CollectorRegistry, parts: dict[str, Part]) -> None:
+        self.client, self.registry, self.parts = client, registry, parts
+
+    async def get(self, path: str, **headers: str):
+        async with self.client.get(path, headers=headers) as response:
+            await response.read()
+            return response
+
+
+@pytest.fixture
+async def desk():
+    registry, parts = CollectorRegistry(), {"listener": Part("ok"), "store": Part("ok")}
+    async with TestClient(TestServer(admin_application(lambda: parts, registry))) as client:
+        yield Desk(client, registry, parts)
+
+
+@pytest.mark.parametrize("listener", ["ok", "degraded", "down"])
+async def test_livez_says_only_that_the_process_answers(desk, listener):
+    desk.parts["listener"] = Part(listener, "whatever")
+    response = await desk.get("/livez")
+    assert (response.status, await response.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize(
+    ("listener", "store", "status", "overall"),
+    [
+        pytest.param("ok", "ok", 200, "ready", id="all-well"),
+        pytest.param("ok", "degraded", 200, "degraded", id="promise-8-it-serves-with-less"),
+        pytest.param("down", "ok", 503, "not ready", id="promise-9-not-ready-while-stopping"),
+        pytest.param("down", "degraded", 503, "not ready", id="the-worst-counts"),
+        pytest.param("degraded", "down", 503, "not ready", id="in-any-order"),
+    ],
+)
+async def test_readyz_is_as_good_as_its_worst_part(desk, listener, store, status, overall):
+    desk.parts.update(listener=Part(listener), store=Part(store))
+    response = await desk.get("/readyz")
+    assert (response.status, (await response.json())["status"]) == (status, overall)
+
+
+async def test_readyz_gives_a_reason_for_each_part(desk):
+    desk.parts["store"] = Part("degraded", "redis: refused")
+    assert (await (await desk.get("/readyz")).json())["parts"] == {
+        "listener": {"status": "ok", "reason": None},
+        "store": {"status": "degraded", "reason": "redis: refused"},
+    }
+
+
+async def test_readyz_tells_the_present(desk):
+    assert (await desk.get("/readyz")).status == 200
+    desk.parts["listener"] = Part("down", "stopping")
+    assert (await desk.get("/readyz")).status == 503
+    desk.parts["listener"] = Part("ok")
+    assert (await desk.get("/readyz")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("text/plain", "text/plain"),
+        ("*/*", "text/plain"),
+        ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text"),
+    ],
+)
+async def test_metrics_come_in_the_form_that_is_asked_for(desk, accept, content_type):
+    Counter("campaign_gateway_things", "Things.", registry=desk.registry).inc(3)
+    response = await desk.get("/metrics", Accept=accept)
+    assert (response.status, response.content_type) == (200, content_type)
+    text = await response.text()
+    assert "campaign_gateway_things_total 3.0" in text
+    assert text.endswith("# EOF\n") is (content_type == "application/openmetrics-text")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/livez", 200), ("/readyz", 200), ("/metrics", 200), ("/nothing", 404), ("/v1/campaigns/c-1", 404)],
+)
+async def test_no_answer_names_a_version(desk, path, status):
+    response = await desk.get(path)
+    assert response.status == status
+    assert response.headers.getall("Server") == ["campaign-gateway"]
+
+
+async def test_nothing_here_can_be_written_to(desk):
+    for path in ("/livez", "/readyz", "/metrics"):
+        async with desk.client.post(path, data=b"x") as response:
+            assert response.status == 405

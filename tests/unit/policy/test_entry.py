@@ -1,0 +1,137 @@
+from typing import Any
+
+import pytest
+
+from service.contract.answers import Answer, Verdict
+from service.policy.entry import Absence, Entry, make_etag, prove
+from tests.support.builders import (
+    JSON_TYPE,
+    LIMIT_TEXT,
+    NOW,
+    absence,
+    as_body,
+    campaign,
+    classified,
+    entry,
+    envelope,
+    stamp,
+)
+
+BODY = as_body(envelope(campaign(status="Active")))
+GONE = classified({"errors": [{"msg": "Campaign not found", "code": 400}]}, 400)
+
+
+def stored(body: bytes = BODY, proven_at: float = NOW - 100) -> Entry:
+    return prove(None, classified(body), proven_at)[0]
+
+
+def test_a_first_proof_keeps_the_platform_s_bytes():
+    made, is_renewed = prove(None, classified(BODY), NOW)
+    assert not is_renewed
+    assert made.body == BODY
+    assert made.content_type == JSON_TYPE
+    assert made.etag == make_etag(BODY)
+    assert (made.mark, made.campaign_status) == (stamp(NOW - 1000), "Active")
+    assert made.updated_at == NOW - 1000
+    assert made.proven_at == NOW
+    assert made.absence is None
+
+
+@pytest.mark.parametrize(
+    "respelled",
+    [
+        pytest.param(BODY, id="same-bytes"),
+        pytest.param(BODY + b"\n", id="contract-12.19-white-space"),
+        pytest.param(
+            as_body(dict(reversed(envelope(campaign(status="Active")).items()))), id="contract-12.19-key-order"
+        ),
+    ],
+)
+def test_unchanged_content_renews_the_proof_and_nothing_else(respelled: bytes):
+    previous = stored()
+    renewed, is_renewed = prove(previous, classified(respelled), NOW)
+    assert is_renewed
+    assert renewed.proven_at == NOW
+    assert renewed.body is previous.body
+    assert renewed == stored(proven_at=NOW)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        pytest.param({"status": "Paused"}, id="a-member"),
+        pytest.param({"status": "Active", "updatedAt": stamp(NOW)}, id="the-mark-alone"),
+        pytest.param({"status": "Active", "updatedAt": stamp(NOW - 5000)}, id="contract-10-mark-moved-backwards"),
+        pytest.param({"status": "Active", "priority": "5"}, id="one-member-more"),
+    ],
+)
+def test_changed_content_is_a_new_entry(members: dict[str, Any]):
+    previous = stored()
+    body = as_body(envelope(campaign(**members)))
+    changed, is_renewed = prove(previous, classified(body), NOW)
+    assert not is_renewed
+    assert changed.body == body
+    assert changed.etag != previous.etag
+    assert changed == stored(body, NOW)
+
+
+def test_equal_marks_with_unequal_content_are_a_change():
+    # contract-12.9: the mark may stand still while the content moves.
+    changed, is_renewed = prove(stored(), classified(envelope(campaign(status="Paused"))), NOW)
+    assert not is_renewed
+    assert changed.mark == stored().mark
+    assert changed.campaign_status == "Paused"
+
+
+@pytest.mark.parametrize("previous", [None, stored(), absence(5)], ids=["nothing", "a-campaign", "an-absence"])
+def test_the_platform_s_own_no_becomes_an_absence(previous: Entry | None):
+    made, is_renewed = prove(previous, GONE, NOW)
+    assert not is_renewed
+    assert made == Entry(b"", "", b"", None, None, NOW, "", Absence(400, "400", "Campaign not found"))
+
+
+def test_a_campaign_replaces_an_absence():
+    made, is_renewed = prove(absence(5), classified(BODY), NOW)
+    assert not is_renewed
+    assert made == stored(proven_at=NOW)
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        pytest.param(classified({"message": LIMIT_TEXT}), Verdict.LIMITED, id="limited"),
+        pytest.param(classified(b"", 401), Verdict.UNAUTHORIZED, id="unauthorized"),
+        pytest.param(classified(b"", 400), Verdict.REJECTED, id="rejected"),
+        pytest.param(classified(b""), Verdict.BROKEN, id="broken"),
+    ],
+)
+@pytest.mark.parametrize("previous", [None, stored()], ids=["nothing", "a-campaign"])
+def test_a_failure_proves_nothing(answer: Answer, verdict: Verdict, previous: Entry | None):
+    assert answer.verdict is verdict
+    with pytest.raises(ValueError, match="proves nothing"):
+        prove(previous, answer, NOW)
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        pytest.param(JSON_TYPE, JSON_TYPE, id="json"),
+        pytest.param("application/problem+JSON", "application/problem+JSON", id="rfc6839-3.1-suffix"),
+        pytest.param("", "application/json", id="contract-12.20-missing"),
+        pytest.param("text/html", "application/json", id="contract-12.20-html"),
+        pytest.param("text/plain", "application/json", id="plain"),
+    ],
+)
+def test_what_was_read_as_json_is_called_json(sent: str, kept: str):
+    assert prove(None, classified(BODY, content_type=sent), NOW)[0].content_type == kept
+
+
+def test_an_etag_is_strong_stable_and_of_the_bytes():
+    # rfc9110-8.8.3: quoted, no weakness mark. Pinned, because replicas of two releases must agree on it.
+    assert make_etag(b"{}") == '"bf78e4a953b40eee238ca2e9"'
+    assert make_etag(b"{} ") != make_etag(b"{}")
+
+
+@pytest.mark.parametrize("mark", [None, "soon", "2026-02-02T02:40:00"], ids=["none", "unreadable", "no-zone"])
+def test_no_readable_mark_is_no_time_of_change(mark: str | None):
+    assert entry(mark=mark).updated_at is None

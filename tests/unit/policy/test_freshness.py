@@ -1,0 +1,167 @@
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.policy.entry import Entry
+from service.policy.freshness import Freshness, StatusRule, age
+from tests.support.builders import NOW, absence, entry, stamp
+
+SECONDS = st.floats(0, 1e7)
+CAPS = st.none() | SECONDS
+RULES = st.builds(
+    Freshness,
+    factor=st.floats(0, 100),
+    min=SECONDS,
+    max=SECONDS,
+    default=SECONDS,
+    missing=SECONDS,
+    stale_while_revalidate=SECONDS,
+    stale_if_error=SECONDS,
+    status=st.dictionaries(st.sampled_from(["Active", "Ready"]), st.builds(StatusRule, min=CAPS, max=CAPS)),
+)
+MARKS = st.none() | st.just("soon") | st.floats(-1e9, 1e9).map(lambda seconds: stamp(NOW + seconds))
+ENTRIES = st.floats(-1e8, 1e8).map(absence) | st.builds(
+    entry,
+    st.floats(-1e8, 1e8),
+    mark=MARKS,
+    campaign_status=st.sampled_from(["Active", "Ready", "Rerun", None]),
+)
+
+
+def changed(seconds_before: float, status: str | None = "Ready") -> Entry:
+    """A campaign that was changed so long before it was read."""
+    return entry(mark=stamp(NOW - seconds_before), campaign_status=status)
+
+
+@pytest.mark.parametrize(
+    ("rules", "of", "lifetime"),
+    [
+        pytest.param({}, changed(1000), 100.0, id="factor-x-time-since-change"),
+        pytest.param({"factor": 0.5}, changed(100), 50.0, id="another-factor"),
+        pytest.param({}, changed(0), 5.0, id="just-changed-min"),
+        pytest.param({}, changed(20), 5.0, id="below-min"),
+        pytest.param({}, changed(50), 5.0, id="at-min"),
+        pytest.param({}, changed(6000), 600.0, id="at-max"),
+        pytest.param({}, changed(10**9), 600.0, id="above-max"),
+        pytest.param({"factor": 0}, changed(1000), 5.0, id="factor-0-is-min"),
+        pytest.param({"factor": 0, "min": 0}, changed(1000), 0.0, id="factor-0-min-0"),
+        pytest.param({}, entry(mark=None), 30.0, id="mark-missing-default"),
+        pytest.param({}, entry(mark="soon"), 30.0, id="mark-unreadable-default"),
+        pytest.param({}, entry(mark="2026-02-02T02:40:00"), 30.0, id="mark-without-zone-default"),
+        pytest.param({}, entry(mark="1770000000000"), 30.0, id="mark-a-number-default"),
+        pytest.param({}, changed(-1), 30.0, id="mark-in-the-future-default"),
+        pytest.param({}, changed(-0.001), 30.0, id="mark-a-millisecond-ahead-default"),
+        pytest.param({"default": 1000}, entry(mark=None), 600.0, id="default-is-clamped-to-max"),
+        pytest.param({"default": 1}, entry(mark=None), 5.0, id="default-is-clamped-to-min"),
+        pytest.param({"status": {"Active": StatusRule(max=15)}}, changed(1000, "Active"), 15.0, id="status-max"),
+        pytest.param(
+            {"status": {"Active": StatusRule(max=15)}}, changed(80, "Active"), 8.0, id="status-max-not-reached"
+        ),
+        pytest.param({"status": {"Active": StatusRule(max=15)}}, changed(1000, "Ready"), 100.0, id="status-of-another"),
+        pytest.param(
+            {"status": {"Active": StatusRule(max=15)}}, changed(1000, "Rerun"), 100.0, id="contract-12.11-new-status"
+        ),
+        pytest.param({"status": {"Active": StatusRule(max=15)}}, changed(1000, None), 100.0, id="no-status"),
+        pytest.param(
+            {"status": {"Active": StatusRule(max=15)}},
+            entry(mark=None, campaign_status="Active"),
+            15.0,
+            id="status-max-holds-for-the-default",
+        ),
+        pytest.param(
+            {"status": {"Active": StatusRule(max=5000)}}, changed(10**9, "Active"), 600.0, id="status-max-cannot-widen"
+        ),
+        pytest.param({"status": {"Ready": StatusRule(min=60)}}, changed(0), 60.0, id="status-min"),
+        pytest.param(
+            {"status": {"Ready": StatusRule(max=2)}}, changed(1000), 2.0, id="status-max-below-the-general-min"
+        ),
+        pytest.param({"status": {"Ready": StatusRule(min=20, max=40)}}, changed(300), 30.0, id="status-both-between"),
+        pytest.param({"stale_if_error": 60}, changed(1000), 60.0, id="hard-bound"),
+        pytest.param({"stale_if_error": 2}, changed(0), 2.0, id="hard-bound-below-min"),
+        pytest.param({}, absence(), 10.0, id="missing"),
+        pytest.param({"min": 60, "default": 90}, absence(), 10.0, id="missing-is-not-clamped"),
+        pytest.param({"missing": 900, "stale_if_error": 60}, absence(), 60.0, id="missing-within-the-hard-bound"),
+        pytest.param({"missing": 0}, absence(), 0.0, id="missing-0"),
+    ],
+)
+def test_lifetime(rules: dict[str, Any], of: Entry, lifetime: float):
+    assert Freshness(**rules).lifetime(of) == pytest.approx(lifetime)
+
+
+def test_lifetime_counts_from_the_change_to_the_proof_not_to_now():
+    # A renewed proof is a longer trust; time that only passes is not.
+    unchanged = stamp(NOW - 2000)
+    early, late = entry(age=1000, mark=unchanged), entry(age=0, mark=unchanged)
+    assert Freshness().lifetime(early) == pytest.approx(100)
+    assert Freshness().lifetime(late) == pytest.approx(200)
+
+
+def test_the_defaults_are_the_documented_ones():
+    told = Freshness()
+    assert (told.factor, told.min, told.max, told.default, told.missing) == (0.1, 5, 600, 30, 10)
+    assert (told.stale_while_revalidate, told.stale_if_error) == (60, 24 * 3600)
+
+
+@given(RULES, ENTRIES)
+@settings(max_examples=50, deadline=None)
+def test_lifetime_is_never_negative_and_never_past_the_hard_bound(rules: Freshness, of: Entry):
+    assert 0 <= rules.lifetime(of) <= rules.stale_if_error
+
+
+@given(RULES, ENTRIES)
+@settings(max_examples=60, deadline=None)
+def test_a_fresh_entry_is_usable(rules: Freshness, of: Entry):
+    if age(of, NOW) < rules.lifetime(of):
+        assert rules.is_usable(of, NOW)
+
+
+@pytest.mark.parametrize(
+    ("of", "is_usable"),
+    [
+        pytest.param(entry(0), True, id="new"),
+        pytest.param(entry(3600), True, id="at-the-hard-bound"),
+        pytest.param(entry(3600.01), False, id="past-the-hard-bound"),
+        pytest.param(entry(-50), True, id="proven-by-a-clock-ahead"),
+        pytest.param(absence(9.9), True, id="absence-fresh"),
+        pytest.param(absence(10.1), False, id="absence-past-its-lifetime"),
+        pytest.param(absence(3601), False, id="absence-past-the-hard-bound"),
+    ],
+)
+def test_usable(of: Entry, is_usable: bool):
+    assert Freshness(stale_if_error=3600).is_usable(of, NOW) is is_usable
+
+
+@pytest.mark.parametrize("missing", [10.0, 0.0])
+def test_an_absence_is_of_no_use_once_it_is_not_fresh(missing: float):
+    # rfc9111-4.2: fresh while the lifetime is greater than the age, so not at equality.
+    assert not Freshness(missing=missing).is_usable(absence(missing), NOW)
+
+
+@pytest.mark.parametrize(
+    ("rules", "of", "bound"),
+    [
+        pytest.param({}, entry(), 86_400.0, id="campaign"),
+        pytest.param({"stale_if_error": 60}, entry(), 60.0, id="campaign-shorter"),
+        pytest.param({}, absence(), 10.0, id="absence"),
+        pytest.param({"stale_if_error": 4}, absence(), 4.0, id="absence-within-the-hard-bound"),
+    ],
+)
+def test_bound(rules: dict[str, Any], of: Entry, bound: float):
+    assert Freshness(**rules).bound(of) == bound
+
+
+@pytest.mark.parametrize(
+    ("of", "seconds"),
+    [
+        pytest.param(entry(12.5), 12.5, id="rfc9111-4.2.3-since-the-proof"),
+        pytest.param(entry(0), 0.0, id="proven-now"),
+        pytest.param(entry(-3), 0.0, id="proven-by-a-clock-ahead"),
+        pytest.param(absence(4), 4.0, id="absence"),
+    ],
+)
+def test_age(of: Entry, seconds: float):
+    assert age(of, NOW) == seconds
+    assert math.copysign(1, age(of, NOW)) == 1

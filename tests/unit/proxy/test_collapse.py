@@ -1,0 +1,228 @@
+import asyncio
+
+import pytest
+
+from service.policy.entry import Entry
+from service.policy.settle import Failure, Fill
+from service.policy.window import Lane
+from service.problems import Problem
+from service.proxy.collapse import Flight, Flights, Landed
+from service.proxy.tasks import Tasks
+from tests.support.doubles import finished, turns
+
+FILL = Fill(
+    Entry(b"{}", "application/json", b"digest", None, None, 0.0, '"tag"'), is_unchanged=False, upstream_status=200
+)
+FAILED = Failure(Problem.UPSTREAM_UNAVAILABLE, "no connection")
+
+
+class Airfield:
+    """Flights whose fills land when told, and whose puts end when told."""
+
+    def __init__(self) -> None:
+        self.tasks = Tasks()
+        self.flights = Flights(self.tasks)
+        self.result: Landed | BaseException = FILL
+        self.began = 0
+        self.kept: list[Fill] = []
+        self.may_land = asyncio.Event()
+        self.may_keep = asyncio.Event()
+
+    async def fill(self) -> Landed:
+        self.began += 1
+        await self.may_land.wait()
+        if isinstance(self.result, BaseException):
+            raise self.result
+        return self.result
+
+    async def keep(self, landed: Fill) -> None:
+        await self.may_keep.wait()
+        self.kept.append(landed)
+
+    def start(self, key: str = "key", lane: Lane = Lane.INTERACTIVE) -> Flight:
+        return self.flights.start(key, lane, self.fill, self.keep)
+
+
+@pytest.fixture
+async def field():
+    field = Airfield()
+    yield field
+    await field.tasks.close()
+
+
+async def test_a_flight_is_joinable_from_its_start_by_its_own_key_only(field):
+    flight = field.start()
+    assert field.flights.current("key") is flight
+    assert field.flights.current("other") is None
+    assert len(field.flights) == 1
+
+
+async def test_every_waiter_gets_the_one_result(field):
+    flight = field.start()
+    waiters = [asyncio.create_task(flight.wait(5)) for _ in range(100)]  # noqa: TID251
+    await turns()
+    field.may_land.set()
+    assert await asyncio.gather(*waiters) == [FILL] * 100
+    assert field.began == 1
+
+
+@pytest.mark.parametrize("cancelled", [0, 1, 2], ids=["the-first", "one-between", "the-last"])
+async def test_a_cancelled_waiter_takes_nobody_with_it(field, cancelled):
+    flight = field.start()
+    waiters = [asyncio.create_task(flight.wait(5)) for _ in range(3)]  # noqa: TID251
+    await turns()
+    waiters[cancelled].cancel()
+    await turns()
+    field.may_land.set()
+    results = await asyncio.gather(*waiters, return_exceptions=True)
+    assert isinstance(results.pop(cancelled), asyncio.CancelledError)
+    assert results == [FILL, FILL]
+
+
+async def test_a_flight_that_all_have_left_still_lands_and_is_kept(field):
+    waiter = asyncio.create_task(field.start().wait(5))  # noqa: TID251
+    await turns()
+    waiter.cancel()
+    field.may_land.set()
+    field.may_keep.set()
+    await finished(field.tasks)
+    assert field.kept == [FILL]
+
+
+async def test_a_waiter_leaves_alone_at_its_own_deadline(field):
+    flight = field.start()
+    patient = asyncio.create_task(flight.wait(5))  # noqa: TID251
+    with pytest.raises(TimeoutError):
+        await flight.wait(0.01)
+    assert not patient.done()
+    field.may_land.set()
+    assert await patient is FILL
+
+
+async def test_a_failed_result_lands_for_everybody_and_is_not_kept(field):
+    field.result = FAILED
+    flight = field.start()
+    field.may_land.set()
+    assert [await flight.wait(5), await flight.wait(5)] == [FAILED, FAILED]
+    await finished(field.tasks)
+    assert field.kept == []
+    assert field.flights.current("key") is None
+
+
+async def test_an_exception_lands_for_everybody_frees_the_key_and_is_logged_once(field, caplog):
+    field.result = LookupError("unexpected")
+    flight = field.start()
+    field.may_land.set()
+    results = await asyncio.gather(flight.wait(5), flight.wait(5), return_exceptions=True)
+    assert [type(result) for result in results] == [LookupError, LookupError]
+    await finished(field.tasks)
+    await turns()
+    assert field.flights.current("key") is None
+    assert [record.getMessage() for record in caplog.records] == ["task fill interactive failed"]
+
+
+async def test_an_exception_that_nobody_waits_for_is_no_unretrieved_one(field, caplog):
+    field.result = LookupError("unexpected")
+    field.start(lane=Lane.BACKGROUND)
+    field.may_land.set()
+    await finished(field.tasks)
+    await turns()
+    assert [record.name for record in caplog.records] == ["service.proxy.tasks"]
+
+
+async def test_the_reply_does_not_wait_for_the_put(field):
+    flight = field.start()
+    field.may_land.set()
+    assert await flight.wait(5) is FILL
+    assert field.kept == []
+
+
+async def test_between_reply_and_put_the_landed_flight_is_still_joined(field):
+    flight = field.start()
+    field.may_land.set()
+    await flight.wait(5)
+    assert field.flights.current("key") is flight
+    assert await flight.wait(5) is FILL
+    assert field.flights.current("key", landed=False) is None, "whoever wants a newer answer than that does not join"
+    field.may_keep.set()
+    await finished(field.tasks)
+    assert field.flights.current("key") is None
+
+
+async def test_a_put_that_fails_frees_the_key_and_takes_no_answer_back(field, caplog):
+    async def keep(_landed: Fill) -> None:
+        raise LookupError("the store broke its word")
+
+    flight = field.flights.start("key", Lane.INTERACTIVE, field.fill, keep)
+    field.may_land.set()
+    assert await flight.wait(5) is FILL
+    await finished(field.tasks)
+    await turns()
+    assert await flight.wait(5) is FILL
+    assert field.flights.current("key") is None
+    assert len(caplog.records) == 1
+
+
+async def test_a_forgotten_flight_lands_for_those_aboard_and_is_joined_by_nobody_else(field):
+    flight = field.start()
+    aboard = asyncio.create_task(flight.wait(5))  # noqa: TID251
+    await turns()
+    field.flights.forget("key")
+    assert field.flights.current("key") is None
+    field.may_land.set()
+    assert await aboard is FILL
+
+
+async def test_the_end_of_a_forgotten_flight_leaves_its_successor_alone(field):
+    field.start()
+    field.flights.forget("key")
+    later_may_land = asyncio.Event()
+
+    async def later_fill() -> Landed:
+        await later_may_land.wait()
+        return FAILED
+
+    successor = field.flights.start("key", Lane.INTERACTIVE, later_fill, field.keep)
+    field.may_land.set()
+    field.may_keep.set()
+    await turns()
+    assert field.kept == [FILL], "the first has ended"
+    assert field.flights.current("key") is successor
+    later_may_land.set()
+    assert await successor.wait(5) is FAILED
+
+
+async def test_forgetting_what_does_not_fly_is_no_matter(field):
+    field.flights.forget("key")
+    assert len(field.flights) == 0
+
+
+async def test_stopping_tells_waiters_so_instead_of_cancelling_them(field):
+    waiter = asyncio.create_task(field.start().wait(5))  # noqa: TID251
+    await turns()
+    await field.tasks.close()
+    with pytest.raises(ConnectionAbortedError, match="stopping"):
+        await waiter
+
+
+@pytest.mark.parametrize("phase", ["before-its-first-step", "in-the-fill", "in-the-put"])
+async def test_a_flight_ended_at_any_phase_frees_its_key(field, phase):
+    flight = field.start()
+    if phase == "in-the-fill":
+        await turns()
+    if phase == "in-the-put":
+        field.may_land.set()
+        await flight.wait(5)
+    await field.tasks.close()
+    assert field.flights.current("key") is None, "or its next readers would join a flight that never lands"
+    assert flight.landing.done()
+
+
+async def test_flights_of_different_keys_do_not_wait_for_each_other(field):
+    slow = field.start("slow")
+
+    async def at_once() -> Landed:
+        return FAILED
+
+    assert await field.flights.start("quick", Lane.PROOF, at_once, field.keep).wait(5) is FAILED
+    assert not slow.landing.done()

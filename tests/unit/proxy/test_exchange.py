@@ -1,0 +1,716 @@
+import asyncio
+
+import pytest
+
+from service.policy.plan import Fwd
+from service.policy.settle import Failure
+from service.policy.window import Lane
+from service.policy.wishes import Wishes
+from service.problems import Problem
+from service.proxy import exchange as exchange_module
+from service.proxy.ports import Detail, Outcome, Put, UpstreamError
+from service.upstream.budget import Allowance, LocalBudget
+from tests.support.doubles import (
+    LIMITED,
+    NOT_FOUND,
+    SALES,
+    UNAUTHORIZED,
+    CountingMeter,
+    LostStore,
+    ManualClock,
+    ask,
+    campaign_response,
+    error_response,
+    finished,
+    json_response,
+    turns,
+)
+from tests.support.story import HARD_BOUND, LIFETIME, MISSING, WINDOW, Story
+
+OLD = campaign_response(name="old")
+NEW = campaign_response(name="new")
+NO_CACHE = Wishes(no_cache=True)
+SPENT = Failure(Problem.BUDGET_EXHAUSTED, "spent", retry_after=7.0)
+PAUSED = Failure(Problem.UPSTREAM_PAUSED, "paused", retry_after=30.0)
+IN_WINDOW = LIFETIME + 1
+PAST_WINDOW = LIFETIME + WINDOW + 1
+
+
+@pytest.fixture
+async def tell():
+    """Makes a story, and ends it after the test."""
+    told: list[Story] = []
+
+    def make(*script, **options) -> Story:
+        told.append(Story(*script, **options))
+        return told[-1]
+
+    yield make
+    for story in told:
+        story.upstream.release()
+        story.memory.release()
+        await story.close()
+
+
+def body_of(reply) -> bytes:
+    assert reply.entry is not None, reply.failure
+    return bytes(reply.entry.body)
+
+
+def start(coroutine):
+    return asyncio.create_task(coroutine)  # noqa: TID251
+
+
+# Hits and misses.
+
+
+async def test_a_cold_read_goes_forward_and_is_stored(tell):
+    story = tell(OLD)
+    reply = await story.read()
+    assert body_of(reply) == OLD.body
+    assert reply.outcome == Outcome(Fwd.URI_MISS, 200, stored=True, ttl=LIFETIME)
+    assert (reply.age, reply.lifetime) == (0.0, LIFETIME)
+    stored = await story.stored()
+    assert stored is not None
+    assert stored.body == OLD.body
+    assert story.budget.asked == [("acc-1", Lane.INTERACTIVE, 2.5)], "half the patience of one call is for the permit"
+
+
+async def test_a_fresh_read_costs_nothing_and_tells_its_age(tell):
+    story = tell(OLD, NEW)
+    await story.read()
+    story.clock.advance(LIFETIME - 1)
+    reply = await story.read()
+    assert (body_of(reply), reply.age) == (OLD.body, LIFETIME - 1)
+    assert reply.outcome == Outcome(ttl=1.0)
+    assert story.calls == 1
+    assert len(story.budget.asked) == 1
+
+
+async def test_age_counts_from_before_the_request_left(tell):
+    story = tell(OLD)
+    story.upstream.hold()
+    reading = start(story.read())
+    await story.upstream.arrived()
+    story.clock.advance(4)
+    story.upstream.release()
+    reply = await reading
+    assert (reply.age, reply.outcome.ttl) == (4.0, LIFETIME - 4)
+
+
+async def test_the_same_id_in_another_stream_is_another_thing(tell):
+    story = tell(OLD, NEW)
+    await story.read()
+    reply = await story.exchange.read(ask(stream=SALES))
+    assert body_of(reply) == NEW.body
+    assert [call.headers["accountId"] for _, call in story.upstream.calls] == ["acc-1", "acc-2"]
+
+
+async def test_a_missing_campaign_is_remembered_for_a_while_and_no_longer(tell):
+    story = tell(NOT_FOUND, OLD)
+    first = await story.read()
+    assert first.entry.absence.message == "Campaign not found"
+    assert (first.outcome.detail, first.outcome.stored) == (Detail.MISSING, True)
+    story.clock.advance(MISSING - 1)
+    assert (await story.read()).outcome == Outcome(ttl=1.0, detail=Detail.MISSING)
+    story.clock.advance(2)
+    assert body_of(await story.read()) == OLD.body
+    assert story.calls == 2
+
+
+async def test_only_if_cached_never_goes_forward(tell):
+    story = tell(OLD)
+    reply = await story.read(wishes=Wishes(only_if_cached=True))
+    assert reply.failure.problem is Problem.NOT_CACHED
+    assert reply.outcome == Outcome()
+    assert story.calls == 0
+
+
+async def test_without_a_store_each_read_is_a_call_and_a_good_one(tell):
+    story = tell(OLD, store=LostStore(ManualClock()))
+    assert body_of(await story.read()) == body_of(await story.read()) == OLD.body
+    assert story.calls == 2
+
+
+# One fill (promise 2).
+
+
+async def test_a_thousand_concurrent_cold_reads_are_one_call(tell):
+    story = tell(OLD)
+    story.upstream.hold()
+    readers = [start(story.exchange.read(ask())) for _ in range(1000)]
+    await story.upstream.arrived()
+    await turns()
+    story.upstream.release()
+    replies = await asyncio.gather(*readers)
+    assert {body_of(reply) for reply in replies} == {OLD.body}
+    assert (story.calls, len(story.budget.asked)) == (1, 1)
+    assert [reply.outcome.collapsed for reply in replies].count(False) == 1
+    assert story.meter.of("collapsed", "process") == 999
+
+
+async def test_different_campaigns_do_not_collapse(tell):
+    story = tell(lambda _stream, call: campaign_response(call.target.rpartition("/")[2].partition("?")[0]))
+    story.upstream.hold()
+    readers = [start(story.exchange.read(ask(f"c-{number}"))) for number in range(5)]
+    await story.upstream.arrived(5)
+    story.upstream.release()
+    assert len({body_of(reply) for reply in await asyncio.gather(*readers)}) == 5
+
+
+async def test_a_cancelled_first_caller_cancels_no_one(tell):
+    story = tell(OLD)
+    story.upstream.hold()
+    first, second = start(story.exchange.read(ask())), start(story.exchange.read(ask()))
+    await story.upstream.arrived()
+    await turns()
+    first.cancel()
+    await turns()
+    story.upstream.release()
+    assert body_of(await second) == OLD.body
+    assert story.calls == 1
+
+
+async def test_a_fill_that_all_callers_left_is_stored_for_the_next(tell):
+    story = tell(OLD)
+    story.upstream.hold()
+    reader = start(story.exchange.read(ask()))
+    await story.upstream.arrived()
+    reader.cancel()
+    await turns()
+    story.upstream.release()
+    await finished(story.tasks)
+    assert (await story.read()).outcome.fwd is None
+    assert story.calls == 1
+
+
+async def test_a_failed_flight_answers_all_its_waiters_and_the_next_reader_tries_again(tell):
+    story = tell(error_response(500, "Internal"), OLD)
+    story.upstream.hold()
+    readers = [start(story.exchange.read(ask())) for _ in range(10)]
+    await story.upstream.arrived()
+    await turns()
+    story.upstream.release()
+    replies = await asyncio.gather(*readers)
+    assert {reply.failure.problem for reply in replies} == {Problem.UPSTREAM_UNAVAILABLE}
+    assert {reply.outcome.fwd_status for reply in replies} == {500}
+    assert story.calls == 1
+    await finished(story.tasks)
+    assert body_of(await story.read()) == OLD.body
+
+
+async def test_a_waiter_has_its_own_deadline_and_the_flight_flies_on(tell):
+    story = tell(OLD, patience=0.02)
+    story.upstream.hold()
+    reply = await story.exchange.read(ask())
+    assert reply.failure.problem is Problem.UPSTREAM_TIMEOUT
+    assert story.calls == 1
+    story.upstream.release()
+    await finished(story.tasks)
+    assert body_of(await story.read()) == OLD.body
+    assert story.calls == 1
+
+
+async def test_a_waiter_whose_patience_ends_gets_what_is_stored_if_that_may_be_served(tell):
+    story = tell(OLD, NEW, patience=0.02)
+    await story.read()
+    story.clock.advance(PAST_WINDOW)
+    story.upstream.hold()
+    reply = await story.exchange.read(ask())
+    assert (body_of(reply), reply.outcome.detail) == (OLD.body, Detail.STALE_IF_ERROR)
+
+
+async def test_a_reply_does_not_wait_for_the_put(tell):
+    story = tell(OLD)
+    story.memory.hold()
+    assert body_of(await story.exchange.read(ask())) == OLD.body
+    assert await story.stored() is None
+
+
+async def test_a_read_between_reply_and_put_joins_the_landed_flight(tell):
+    story = tell(OLD, NEW)
+    story.memory.hold()
+    await story.exchange.read(ask())
+    reply = await story.exchange.read(ask())
+    assert (body_of(reply), reply.outcome.collapsed) == (OLD.body, True)
+    assert story.calls == 1
+
+
+async def test_no_cache_between_reply_and_put_is_not_content_with_the_landed_one(tell):
+    """Cold, the wish changes nothing: any call that ended just now is proof enough."""
+    story = tell(OLD, NEW)
+    await story.read()
+    story.clock.advance(PAST_WINDOW)
+    story.memory.hold()
+    assert body_of(await story.exchange.read(ask())) == NEW.body
+    story.upstream.script.append(OLD)
+    reply = await story.exchange.read(ask(wishes=NO_CACHE))
+    assert (body_of(reply), reply.outcome.collapsed) == (OLD.body, False)
+    assert story.calls == 3
+
+
+async def test_an_unexpected_error_is_everybodys_and_frees_the_key(tell, caplog):
+    story = tell(LookupError("a defect"), OLD)
+    with pytest.raises(LookupError):
+        await story.exchange.read(ask())
+    await finished(story.tasks)
+    assert body_of(await story.read()) == OLD.body
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+async def test_an_unexpected_error_costs_nobody_the_stored_answer(tell, caplog):
+    """Promise 5 and DESIGN 5: a read error is answered from a stored entry not older than the hard bound."""
+    story = tell(OLD, LookupError("a defect"))
+    await story.read()
+    story.clock.advance(PAST_WINDOW)
+    reply = await story.exchange.read(ask())
+    assert (body_of(reply), reply.outcome.detail) == (OLD.body, Detail.STALE_IF_ERROR)
+    assert caplog.records
+
+
+async def test_flights_are_bounded_and_the_next_caller_is_told_when_to_come_back(tell, monkeypatch):
+    monkeypatch.setattr(exchange_module, "MAX_FLIGHTS", 2)
+    story = tell(OLD)
+    story.upstream.hold()
+    readers = [start(story.exchange.read(ask(f"c-{number}"))) for number in range(2)]
+    await story.upstream.arrived(2)
+    reply = await story.exchange.read(ask("c-3"))
+    assert (reply.failure.problem, reply.failure.retry_after) == (Problem.OVERLOADED, 1.0)
+    assert reply.outcome.fwd is None
+    joined = start(story.exchange.read(ask("c-1")))
+    await turns()
+    assert not joined.done(), "joining takes no further flight"
+    story.upstream.release()
+    await asyncio.gather(*readers, joined)
+
+
+# Order and fences (promise 3).
+
+
+async def test_a_fill_fenced_by_an_invalidation_in_flight_is_not_stored(tell):
+    story = tell(OLD, NEW)
+    story.upstream.hold()
+    reading = start(story.exchange.read(ask()))
+    await story.upstream.arrived()
+    await story.invalidate()
+    story.upstream.release()
+    assert body_of(await reading) == OLD.body, "who asked before the write may see what was before it"
+    await finished(story.tasks)
+    assert story.memory.puts == [Put.FENCED]
+    assert await story.stored() is None
+    assert body_of(await story.read()) == NEW.body
+
+
+async def test_a_read_after_an_invalidation_does_not_join_the_flight_from_before_it(tell):
+    story = tell(OLD, NEW)
+    story.upstream.hold()
+    before = start(story.exchange.read(ask()))
+    await story.upstream.arrived()
+    await story.invalidate()
+    after = start(story.exchange.read(ask()))
+    await story.upstream.arrived(2)
+    story.upstream.release()
+    assert (body_of(await before), body_of(await after)) == (OLD.body, NEW.body)
+    await finished(story.tasks)
+    assert body_of(await story.read()) == NEW.body
+
+
+async def test_an_invalidation_between_reply_and_put_keeps_the_fill_out(tell):
+    story = tell(OLD)
+    story.memory.hold()
+    await story.exchange.read(ask())
+    await story.invalidate()
+    story.memory.release()
+    await finished(story.tasks)
+    assert story.memory.puts == [Put.FENCED]
+
+
+async def test_a_read_that_started_earlier_never_replaces_a_later_one(tell):
+    story = tell(OLD, NEW)
+    story.upstream.hold()
+    slow = start(story.exchange.read(ask()))
+    await story.upstream.arrived()
+    story.flights.forget(ask().key)
+    story.clock.advance(1)
+    quick = start(story.exchange.read(ask()))
+    await story.upstream.arrived(2)
+    story.memory.hold()
+    story.upstream.release()
+    await asyncio.gather(slow, quick)
+    story.memory.release()
+    await finished(story.tasks)
+    stored = await story.stored()
+    assert stored is not None
+    assert stored.body == NEW.body
+
+
+# Newer proof, as far as the budget goes.
+
+
+async def test_no_cache_brings_newer_proof_from_the_proof_lane_without_waiting_for_budget(tell):
+    story = tell(OLD, NEW)
+    await story.read()
+    reply = await story.read(wishes=NO_CACHE)
+    assert body_of(reply) == NEW.body
+    assert (reply.outcome.fwd, reply.outcome.fwd_status) == (Fwd.REQUEST, 200)
+    assert story.budget.asked[-1] == ("acc-1", Lane.PROOF, 0.0)
+    assert story.calls == 2
+
+
+async def test_newer_proof_replaces_the_entry(tell):
+    story = tell(OLD, NEW)
+    await story.read()
+    story.clock.advance(1)
+    assert body_of(await story.read(wishes=NO_CACHE)) == NEW.body
+    assert body_of(await story.read()) == NEW.body
+    assert story.calls == 2
+
+
+@pytest.mark.parametrize(
+    ("refusal", "detail"),
+    [(SPENT, Detail.BUDGET), (PAUSED, Detail.PAUSED), (Failure(Problem.OVERLOADED, "full"), Detail.BUDGET)],
+    ids=["spent", "paused", "overloaded"],
+)
+async def test_no_cache_without_budget_serves_the_stored_answer_and_says_why(tell, refusal, detail):
+    story = tell(OLD, NEW)
+    await story.read()
+    story.clock.advance(3)
+    story.budget.refuse_all = refusal
+    reply = await story.read(wishes=NO_CACHE)
+    assert (body_of(reply), reply.age) == (OLD.body, 3.0)
+    assert reply.outcome == Outcome(ttl=LIFETIME - 3, detail=detail), "nothing was forwarded"
+    assert story.calls == 1
+
+
+async def test_no_cache_against_a_really_spent_budget_spends_nothing(tell):
+    budget = LocalBudget(lambda _: Allowance(calls=1, window=60, kept=0), CountingMeter(), ManualClock().now)
+    story = tell(OLD, NEW, budget=budget)
+    await story.read()
+    replies = [await story.read(wishes=NO_CACHE) for _ in range(50)]
+    assert {reply.outcome.detail for reply in replies} == {Detail.BUDGET}
+    assert story.calls == 1
+
+
+async def test_concurrent_wishes_for_newer_proof_are_one_call(tell):
+    story = tell(OLD, NEW)
+    await story.read()
+    story.clock.advance(1)
+    story.upstream.hold()
+    readers = [start(story.exchange.read(ask(wishes=NO_CACHE))) for _ in range(50)]
+    await story.upstream.arrived(2)
+    await turns()
+    story.upstream.release()
+    assert {body_of(reply) for reply in await asyncio.gather(*readers)} == {NEW.body}
+    assert story.calls == 2
+
+
+async def test_unchanged_content_keeps_bytes_and_tag_and_renews_the_proof(tell):
+    respelled = json_response(
+        {
+            "data": {"updatedAt": "2026-01-01T00:00:00.000Z", "status": "Ready", "name": "old", "_id": "c-1"},
+            "status": "success",
+        }
+    )
+    story = tell(OLD, respelled)
+    first = await story.read()
+    story.clock.advance(20)
+    second = await story.read(wishes=NO_CACHE)
+    assert respelled.body != OLD.body
+    assert (body_of(second), second.entry.etag, second.age) == (OLD.body, first.entry.etag, 0.0)
+    assert (second.outcome.detail, second.outcome.stored) == (Detail.UNCHANGED, True)
+    story.clock.advance(20)
+    assert (await story.read()).age == 20.0, "the renewed proof was stored"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "problem"),
+    [(SPENT, Problem.BUDGET_EXHAUSTED), (PAUSED, Problem.UPSTREAM_PAUSED)],
+    ids=["spent", "paused"],
+)
+async def test_a_cold_read_without_budget_is_a_problem_that_says_when_to_come_back(tell, refusal, problem):
+    story = tell(OLD)
+    story.budget.refuse_all = refusal
+    reply = await story.read()
+    assert (reply.failure.problem, reply.failure.retry_after) == (problem, refusal.retry_after)
+    assert reply.outcome.fwd is None, "it was not forwarded"
+    assert story.calls == 0
+
+
+async def test_a_refused_permit_lets_no_key_rest(tell):
+    story = tell(OLD, NEW)
+    await story.read()
+    story.clock.advance(PAST_WINDOW)
+    story.budget.refusals = [SPENT]
+    assert (await story.read()).outcome.detail is Detail.BUDGET
+    assert body_of(await story.read()) == NEW.body
+
+
+async def test_a_cold_reader_that_joined_a_refused_modest_flight_asks_with_its_own_right(tell):
+    """A proof is refused the reserve; a caller with nothing to be given is not."""
+    story = tell(OLD, NEW)
+    await story.read()
+    gate = asyncio.Event()
+    original = story.budget.permit
+
+    def slow_to_refuse(account, lane, wait):
+        story.budget.refusals = [SPENT] if lane is Lane.PROOF else []
+        permit = original(account, lane, wait)
+        if lane is not Lane.PROOF:
+            return permit
+        return Delayed(permit, gate)
+
+    story.budget.permit = slow_to_refuse
+    modest = start(story.exchange.read(ask(wishes=NO_CACHE)))
+    await turns()
+    await story.store.invalidate(ask().key)
+    cold = start(story.exchange.read(ask()))
+    await turns()
+    gate.set()
+    assert (await modest).outcome.detail is Detail.BUDGET
+    assert body_of(await cold) == NEW.body
+    assert [lane for _, lane, _ in story.budget.asked] == [Lane.INTERACTIVE, Lane.PROOF, Lane.INTERACTIVE]
+
+
+class Delayed:
+    """A permit that is decided on after a gate opens."""
+
+    def __init__(self, permit, gate) -> None:
+        self.permit, self.gate = permit, gate
+
+    async def __aenter__(self):
+        await self.gate.wait()
+        return await self.permit.__aenter__()
+
+    async def __aexit__(self, *error):
+        return await self.permit.__aexit__(*error)
+
+
+# Stale answers.
+
+
+async def test_in_the_window_the_stale_answer_comes_at_once_and_one_refresh_runs_beside_it(tell):
+    story = tell(OLD, NEW)
+    await story.read()
+    story.clock.advance(IN_WINDOW)
+    story.upstream.hold()
+    replies = [await story.exchange.read(ask()) for _ in range(100)]
+    assert {body_of(reply) for reply in replies} == {OLD.body}
+    assert replies[0].outcome == Outcome(ttl=-1.0, detail=Detail.STALE_WHILE_REVALIDATE)
+    await story.upstream.arrived(2)
+    story.upstream.release()
+    await finished(story.tasks)
+    assert story.calls == 2
+    assert story.budget.asked[-1] == ("acc-1", Lane.BACKGROUND, 0.0)
+    assert body_of(await story.read()) == NEW.body
+
+
+async def test_a_refresh_that_fails_is_not_repeated_by_each_reader(tell):
+    story = tell(OLD, error_response(500, "Internal"))
+    await story.read()
+    story.clock.advance(IN_WINDOW)
+    for _ in range(20):
+        assert (await story.read()).outcome.detail is Detail.STALE_WHILE_REVALIDATE
+    assert story.calls == 2
+
+
+async def test_a_refresh_without_budget_costs_nobody_anything(tell):
+    story = tell(OLD, NEW)
+    await story.read()
+    story.clock.advance(IN_WINDOW)
+    story.budget.refuse_all = SPENT
+    assert body_of(await story.read()) == OLD.body
+    assert story.calls == 1
+
+
+async def test_past_the_window_the_caller_waits_for_the_new_answer(tell):
+    story = tell(OLD, NEW)
+    await story.read()
+    story.clock.advance(PAST_WINDOW)
+    reply = await story.read()
+    assert body_of(reply) == NEW.body
+    assert (reply.outcome.fwd, reply.outcome.detail) == (Fwd.STALE, None)
+    assert story.budget.asked[-1] == ("acc-1", Lane.INTERACTIVE, 0.0), "nobody waits for budget who has something"
+
+
+FAILURES = [
+    pytest.param(error_response(500, "Internal"), Detail.STALE_IF_ERROR, Problem.UPSTREAM_UNAVAILABLE, id="500"),
+    pytest.param(
+        error_response(412, "validation"), Detail.STALE_IF_ERROR, Problem.UPSTREAM_INVALID, id="412-rejected-read"
+    ),
+    pytest.param(UNAUTHORIZED, Detail.STALE_IF_ERROR, Problem.UPSTREAM_UNAUTHORIZED, id="401-our-credential"),
+    pytest.param(LIMITED, Detail.PAUSED, Problem.UPSTREAM_PAUSED, id="429"),
+    pytest.param(
+        json_response({"errors": [{"msg": "rate limit exceeded"}]}),
+        Detail.PAUSED,
+        Problem.UPSTREAM_PAUSED,
+        id="200-limit-text",
+    ),
+    pytest.param(
+        json_response({"status": "error", "data": {"_id": "c-1"}}),
+        Detail.STALE_IF_ERROR,
+        Problem.UPSTREAM_INVALID,
+        id="200-failing-body",
+    ),
+    pytest.param(
+        json_response({"status": "success", "data": {}}),
+        Detail.STALE_IF_ERROR,
+        Problem.UPSTREAM_INVALID,
+        id="200-no-campaign",
+    ),
+    pytest.param(campaign_response("c-2"), Detail.STALE_IF_ERROR, Problem.UPSTREAM_INVALID, id="200-other-campaign"),
+    pytest.param(json_response(None, 302), Detail.STALE_IF_ERROR, Problem.UPSTREAM_INVALID, id="302-redirect"),
+    pytest.param(
+        UpstreamError(Problem.UPSTREAM_UNAVAILABLE, "reset"),
+        Detail.STALE_IF_ERROR,
+        Problem.UPSTREAM_UNAVAILABLE,
+        id="reset",
+    ),
+    pytest.param(
+        UpstreamError(Problem.UPSTREAM_TIMEOUT, "slow"), Detail.STALE_IF_ERROR, Problem.UPSTREAM_TIMEOUT, id="time-out"
+    ),
+    pytest.param(
+        UpstreamError(Problem.UPSTREAM_INVALID, "cut"), Detail.STALE_IF_ERROR, Problem.UPSTREAM_INVALID, id="cut"
+    ),
+]
+
+
+@pytest.mark.parametrize(("step", "detail", "problem"), FAILURES)
+async def test_stale_if_error_for_every_kind_of_failure_and_the_entry_survives(tell, step, detail, problem):
+    story = tell(OLD, step)
+    await story.read()
+    before = await story.stored()
+    story.clock.advance(HARD_BOUND)
+    reply = await story.read()
+    assert (body_of(reply), reply.age) == (OLD.body, HARD_BOUND)
+    assert reply.outcome.detail is detail
+    assert reply.outcome.fwd is Fwd.STALE
+    assert (reply.outcome.ttl, reply.outcome.stored) == (LIFETIME - HARD_BOUND, False)
+    assert await story.stored() is before
+
+
+@pytest.mark.parametrize(("step", "detail", "problem"), FAILURES)
+async def test_past_the_hard_bound_a_failure_is_a_problem(tell, step, detail, problem):
+    story = tell(OLD, step)
+    await story.read()
+    story.clock.advance(HARD_BOUND + 0.001)
+    reply = await story.read()
+    assert reply.entry is None
+    assert reply.failure.problem is problem
+    assert story.calls == 2
+
+
+async def test_an_entry_that_grows_too_old_while_the_caller_waits_is_not_served(tell):
+    story = tell(OLD, error_response(500, "Internal"))
+    await story.read()
+    story.clock.advance(HARD_BOUND - 1)
+    story.upstream.hold()
+    reading = start(story.exchange.read(ask()))
+    await story.upstream.arrived(2)
+    story.clock.advance(2)
+    story.upstream.release()
+    reply = await reading
+    assert reply.entry is None
+    assert reply.failure.problem is Problem.UPSTREAM_UNAVAILABLE
+
+
+async def test_an_absence_is_no_fallback(tell):
+    story = tell(NOT_FOUND, error_response(500, "Internal"))
+    await story.read()
+    story.clock.advance(MISSING + 1)
+    assert (await story.read()).failure.problem is Problem.UPSTREAM_UNAVAILABLE
+
+
+# Rest after failures.
+
+
+async def test_a_failing_key_is_tried_at_growing_distances_while_its_entry_is_served(tell):
+    story = tell(OLD, error_response(500, "Internal"))
+    await story.read()
+    story.clock.advance(PAST_WINDOW)
+    tried, seen = [], story.calls
+    for second in range(20):
+        reply = await story.read()
+        assert (body_of(reply), reply.outcome.detail) == (OLD.body, Detail.STALE_IF_ERROR)
+        if story.calls != seen:
+            tried.append(second)
+            seen = story.calls
+        story.clock.advance(1)
+    assert tried == [0, 1, 3, 7, 15]
+
+
+async def test_a_resting_key_keeps_a_wish_for_newer_proof_from_the_platform_too(tell):
+    story = tell(OLD, error_response(500, "Internal"))
+    await story.read()
+    await story.read(wishes=NO_CACHE)
+    reply = await story.read(wishes=NO_CACHE)
+    assert reply.outcome == Outcome(ttl=LIFETIME, detail=Detail.STALE_IF_ERROR)
+    assert story.calls == 2
+
+
+async def test_a_caller_without_anything_stored_does_not_wait_for_the_rest_to_end(tell):
+    story = tell(error_response(500, "Internal"), OLD)
+    assert (await story.read()).failure is not None
+    assert body_of(await story.read()) == OLD.body
+
+
+async def test_another_key_does_not_rest_with_it(tell):
+    story = tell(OLD, campaign_response("c-2"), error_response(500, "Internal"), campaign_response("c-2", name="new"))
+    await story.read("c-1")
+    await story.read("c-2")
+    story.clock.advance(PAST_WINDOW)
+    await story.read("c-1")
+    assert (await story.read("c-2")).outcome.detail is None
+    assert story.calls == 4
+
+
+async def test_a_success_ends_the_rest(tell):
+    failing = error_response(500, "Internal")
+    story = tell(OLD, failing, failing, NEW, failing, OLD)
+    await story.read()
+    story.clock.advance(PAST_WINDOW)
+    await story.read()
+    story.clock.advance(1)
+    await story.read()
+    story.clock.advance(2)
+    assert body_of(await story.read()) == NEW.body
+    story.clock.advance(PAST_WINDOW)
+    assert (await story.read()).outcome.detail is Detail.STALE_IF_ERROR
+    story.clock.advance(1)
+    assert body_of(await story.read()) == OLD.body, "the doubling has begun anew"
+
+
+async def test_a_key_rests_as_long_as_the_platform_asked_and_no_longer_than_the_account(tell):
+    """A `Retry-After` of years is a mistake that the budget does not follow; a key must not either."""
+    story = tell(OLD, error_response(429, "rate limit", retry_after="999999999"), NEW)
+    await story.read()
+    story.clock.advance(PAST_WINDOW)
+    assert (await story.read()).outcome.detail is Detail.PAUSED
+    story.clock.advance(story.budget.longest_pause - 1)
+    assert (await story.read()).outcome.detail is Detail.PAUSED
+    story.clock.advance(1)
+    assert body_of(await story.read()) == NEW.body
+
+
+# What is counted.
+
+
+async def test_each_fill_is_counted_as_a_proof_by_what_it_proved(tell):
+    story = tell(OLD, OLD, NEW, error_response(500, "Internal"))
+    for _ in range(4):
+        await story.read(wishes=NO_CACHE)
+        story.clock.advance(1)
+    assert story.meter.events["proof", "read", "changed"] == 2
+    assert story.meter.events["proof", "read", "unchanged"] == 1
+    assert story.meter.events["proof", "read", "failed"] == 1
+
+
+async def test_calls_are_counted_by_why_they_were_made(tell):
+    story = tell(OLD)
+    await story.read()
+    await story.read(wishes=NO_CACHE)
+    story.clock.advance(IN_WINDOW)
+    await story.read()
+    story.clock.advance(PAST_WINDOW)
+    await story.read()
+    reasons = [event[3] for event in story.meter.events.elements() if event[0] == "upstream"]
+    assert sorted(reasons) == ["refresh", "request", "stale", "uri-miss"]

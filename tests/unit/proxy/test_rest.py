@@ -1,0 +1,77 @@
+import pytest
+
+from service.policy.settle import Failure
+from service.problems import Problem
+from service.proxy import rest
+from service.proxy.rest import Rests
+
+DOWN = Failure(Problem.UPSTREAM_UNAVAILABLE, "no connection")
+
+
+def test_a_key_that_never_failed_may_be_tried():
+    assert Rests().current("a", 0.0) is None
+
+
+def test_one_failure_lets_only_its_own_key_rest_for_a_second():
+    rests = Rests()
+    rests.begin("a", DOWN, 100.0)
+    assert rests.current("a", 100.0) is DOWN
+    assert rests.current("a", 100.999) is DOWN
+    assert rests.current("a", 101.0) is None
+    assert rests.current("b", 100.0) is None
+
+
+def test_each_further_failure_in_a_row_doubles_the_rest_up_to_the_longest():
+    rests, now, lengths = Rests(), 0.0, []
+    for _ in range(8):
+        rests.begin("a", DOWN, now)
+        until = next(second for second in range(1, 1000) if rests.current("a", now + second) is None)
+        lengths.append(until)
+        now += until
+    assert lengths == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_a_success_begins_the_doubling_anew():
+    rests = Rests()
+    for _ in range(4):
+        rests.begin("a", DOWN, 0.0)
+    rests.end("a")
+    assert rests.current("a", 0.0) is None
+    rests.begin("a", DOWN, 50.0)
+    assert rests.current("a", 51.0) is None
+
+
+def test_the_success_of_a_key_that_never_failed_is_no_matter():
+    rests = Rests()
+    rests.end("a")
+    assert rests.current("a", 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "rested"),
+    [
+        pytest.param(20.0, 20.0, id="longer-than-ours-is-honoured"),
+        pytest.param(0.2, 1.0, id="shorter-than-ours-is-not"),
+        pytest.param(None, 1.0, id="nothing-told"),
+    ],
+)
+def test_the_wait_that_the_platform_told_is_kept(told, rested):
+    rests = Rests()
+    rests.begin("a", Failure(Problem.UPSTREAM_PAUSED, "pause", retry_after=told, upstream_status=429), 0.0)
+    assert rests.current("a", rested - 0.01) is not None
+    assert rests.current("a", rested) is None
+
+
+def test_the_newest_failure_is_the_one_told():
+    rests, other = Rests(), Failure(Problem.UPSTREAM_TIMEOUT, "slow")
+    rests.begin("a", DOWN, 0.0)
+    rests.begin("a", other, 0.0)
+    assert rests.current("a", 0.0) is other
+
+
+def test_the_number_of_keys_is_bounded_and_the_longest_known_go_first(monkeypatch):
+    monkeypatch.setattr(rest, "MAX_KEYS", 3)
+    rests = Rests()
+    for key in ("a", "b", "c", "a", "d"):
+        rests.begin(key, DOWN, 0.0)
+    assert [key for key in "abcd" if rests.current(key, 0.5)] == ["a", "c", "d"]

@@ -1,0 +1,90 @@
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.policy.entry import Absence, Entry
+from service.store.codec import VERSION, decode, encode
+from tests.support.builders import absence, entry
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+ENTRIES = st.builds(
+    Entry,
+    body=st.binary(max_size=60),
+    content_type=TEXT,
+    content=st.binary(max_size=16),
+    mark=st.none() | TEXT,
+    campaign_status=st.none() | TEXT,
+    proven_at=st.floats(allow_nan=False),
+    etag=TEXT,
+    absence=st.none() | st.builds(Absence, st.integers(100, 599), st.none() | TEXT, st.none() | TEXT),
+)
+
+
+def sealed(payload: bytes, version: bytes = VERSION) -> bytes:
+    """A payload under a version and a checksum that is right for it."""
+    return version + zlib.crc32(payload).to_bytes(4) + payload
+
+
+PAYLOAD = encode(entry())[5:]
+
+
+@given(ENTRIES)
+@settings(max_examples=60, deadline=None)
+def test_what_is_encoded_is_decoded(kept: Entry) -> None:
+    assert decode(encode(kept)) == kept
+
+
+@pytest.mark.parametrize("kept", [entry(), entry(mark=None, campaign_status=None), absence(), absence(message=None)])
+def test_the_usual_entries_survive(kept: Entry) -> None:
+    assert decode(encode(kept)) == kept
+
+
+@given(st.binary(max_size=80) | st.binary(max_size=60).map(sealed))
+@settings(max_examples=50, deadline=None)
+def test_any_bytes_are_no_entry(stored: bytes) -> None:
+    assert decode(stored) is None
+
+
+@given(st.binary(max_size=60), st.integers(0, len(PAYLOAD)))
+@settings(max_examples=50, deadline=None)
+def test_a_right_checksum_over_wrong_content_is_an_entry_of_its_own_or_none(inserted: bytes, where: int) -> None:
+    found = decode(sealed(PAYLOAD[:where] + inserted + PAYLOAD[where:]))
+    assert found is None or decode(encode(found)) == found
+
+
+def test_one_bit_turned_anywhere_is_no_entry() -> None:
+    whole = encode(entry())
+    for index in range(len(whole) * 8):
+        damaged = bytearray(whole)
+        damaged[index // 8] ^= 1 << index % 8
+        assert decode(bytes(damaged)) is None, index
+
+
+def test_an_entry_cut_at_any_byte_is_no_entry() -> None:
+    whole = encode(entry())
+    assert [length for length in range(len(whole)) if decode(whole[:length]) is not None] == []
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        pytest.param(sealed(PAYLOAD, b"\x02"), id="a-later-version"),
+        pytest.param(sealed(PAYLOAD, b"\x00"), id="an-earlier-version"),
+        pytest.param(sealed(PAYLOAD, b""), id="no-version"),
+        pytest.param(VERSION + b"\0\0\0\0" + PAYLOAD, id="another-checksum"),
+        pytest.param(sealed(PAYLOAD + b"\xc0"), id="something-after-it"),
+        pytest.param(sealed(b""), id="nothing-in-it"),
+        pytest.param(sealed(b"\xc0"), id="nil"),
+        pytest.param(sealed(b"\x90"), id="an-empty-array"),
+        pytest.param(sealed(b"\x99" + PAYLOAD[1:] + b"\xc0"), id="a-member-too-many"),
+        pytest.param(sealed(b"\x91" * 100_000), id="nested-too-deep"),
+        pytest.param(sealed(PAYLOAD.replace(b"Ready", b"Re\xffdy")), id="text-that-is-not-utf-8"),
+        pytest.param(sealed(b"\xdd\xff\xff\xff\xff"), id="an-array-said-to-be-huge"),
+    ],
+)
+def test_foreign_bytes_are_no_entry(stored: bytes) -> None:
+    assert PAYLOAD[0] == 0x98, "an array of eight"
+    assert decode(sealed(PAYLOAD)) == entry()
+    assert decode(stored) is None

@@ -1,0 +1,264 @@
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typing_extensions import override
+
+from service.policy.entry import Entry
+from service.proxy.ports import Put
+from service.store.clock import StoreClock
+from service.store.memory import ENTRY_OVERHEAD_BYTES, FENCE_SECONDS, MemoryStore
+from tests.support.builders import NOW, absence
+from tests.support.builders import entry as built
+from tests.support.meters import CountingMeter
+
+KEEP = 600.0
+
+
+class StillClock(StoreClock):
+    """Moves only when told."""
+
+    time = NOW
+
+    @override
+    def now(self) -> float:
+        return self.time
+
+
+@dataclass
+class Room:
+    """A memory store with its clock and meter."""
+
+    entries: int = 3
+    """How many entries of one byte it takes."""
+    clock: StillClock = field(default_factory=StillClock)
+    meter: CountingMeter = field(default_factory=CountingMeter)
+
+    def __post_init__(self) -> None:
+        self.limit = self.entries * (ENTRY_OVERHEAD_BYTES + 1)
+        self.store = MemoryStore(self.limit, self.clock, self.meter)
+
+    async def put(self, key: str, entry: Entry | None = None, keep: float = KEEP) -> Put:
+        found = await self.store.get(key)
+        return await self.store.put(key, entry or sized(1), found.fence, keep)
+
+    async def has(self, *keys: str) -> str:
+        """Those of the keys that are kept. Looking counts as a use."""
+        return "".join([key for key in keys if (await self.store.get(key)).entry is not None])
+
+
+def sized(size: int, age: float = 0.0) -> Entry:
+    return built(age, body=b"x" * size)
+
+
+async def test_it_keeps_what_fits_and_counts_it() -> None:
+    room = Room()
+    for key in "abc":
+        assert await room.put(key) is Put.STORED
+    assert (len(room.store), room.store.bytes_used) == (3, room.limit)
+    assert await room.has(*"abc") == "abc"
+
+
+async def test_the_least_recently_put_goes_first() -> None:
+    room = Room()
+    for key in "abcde":
+        await room.put(key)
+    assert await room.has(*"abcde") == "cde"
+    assert room.store.bytes_used == room.limit
+
+
+async def test_a_look_up_is_a_use() -> None:
+    room = Room()
+    for key in "abc":
+        await room.put(key)
+    await room.has("a")
+    await room.put("d")
+    assert await room.has(*"abcd") == "acd"
+
+
+async def test_a_newer_proof_is_a_use_and_costs_no_second_place() -> None:
+    room = Room()
+    for key in "abc":
+        await room.put(key, sized(1, age=5))
+    await room.store.put("a", sized(1), 0, KEEP)
+    assert (len(room.store), room.store.bytes_used) == (3, room.limit)
+    await room.store.put("d", sized(1), 0, KEEP)
+    assert await room.has(*"abcd") == "acd"
+
+
+async def test_one_big_entry_takes_the_places_of_several() -> None:
+    room = Room()
+    for key in "abc":
+        await room.put(key)
+    await room.put("d", sized(ENTRY_OVERHEAD_BYTES + 2))
+    assert await room.has(*"abcd") == "cd"
+
+
+async def test_an_entry_larger_than_the_room_is_not_kept() -> None:
+    room = Room()
+    assert await room.put("a", sized(room.limit)) is Put.STORED
+    assert (await room.has("a"), len(room.store), room.store.bytes_used) == ("", 0, 0)
+
+
+async def test_an_entry_larger_than_the_room_turns_nobody_out() -> None:
+    room = Room()
+    await room.put("a")
+    await room.put("b", sized(room.limit))
+    assert await room.has("a", "b") == "a"
+
+
+async def test_the_words_of_an_absence_take_room_too() -> None:
+    room = Room()
+    for key in "abc":
+        await room.put(key, absence(message="x" * room.limit))
+    assert len(room.store) == 0
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("abcdef"), st.sampled_from(["put", "get", "invalidate", "forget"]), st.integers(0, 3000)
+        ),
+        max_size=40,
+    )
+)
+@settings(max_examples=60, deadline=None)
+async def test_the_bound_holds_and_the_count_is_true(steps: list[tuple[str, str, int]]) -> None:
+    room = Room()
+    for key, step, size in steps:
+        room.clock.time += 1
+        match step:
+            case "put":
+                age = NOW - room.clock.time
+                await room.put(key, sized(size, age))
+            case "get":
+                await room.store.get(key)
+            case "invalidate":
+                await room.store.invalidate(key)
+            case _:
+                room.store.forget(key)
+        held = [found.entry for found in [await room.store.get(each) for each in "abcdef"] if found.entry is not None]
+        assert len(held) == len(room.store)
+        assert sum(len(entry.body) + ENTRY_OVERHEAD_BYTES for entry in held) == room.store.bytes_used <= room.limit
+
+
+async def test_an_entry_goes_once_it_is_older_than_it_was_to_be_kept() -> None:
+    room = Room()
+    await room.put("a", sized(1, age=10), keep=30)
+    room.clock.time = NOW + 20
+    assert await room.has("a") == "a"
+    room.clock.time = NOW + 20.5
+    assert await room.has("a") == ""
+    assert (len(room.store), room.store.bytes_used) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("age", "outcome", "kept"),
+    [
+        pytest.param(6.0, Put.OLDER, 5.0, id="an-earlier-read"),
+        pytest.param(5.0, Put.OLDER, 5.0, id="the-same-read"),
+        pytest.param(4.0, Put.STORED, 4.0, id="a-later-read"),
+    ],
+)
+async def test_only_a_read_that_started_later_replaces(age: float, outcome: Put, kept: float) -> None:
+    room = Room()
+    await room.put("a", sized(1, age=5.0))
+    assert await room.put("a", sized(1, age=age)) is outcome
+    found = (await room.store.get("a")).entry
+    assert found is not None
+    assert NOW - found.proven_at == kept
+
+
+async def test_a_fill_from_before_an_invalidation_is_refused_and_a_later_one_is_not() -> None:
+    room = Room()
+    await room.put("a", sized(1, age=5))
+    before = await room.store.get("a")
+    await room.store.invalidate("a")
+    assert await room.has("a") == ""
+    assert await room.store.put("a", sized(1), before.fence, KEEP) is Put.FENCED
+    assert await room.put("a") is Put.STORED
+
+
+async def test_every_invalidation_is_a_fence_of_its_own() -> None:
+    room = Room()
+    await room.store.invalidate("a")
+    between = await room.store.get("a")
+    await room.store.invalidate("a")
+    assert await room.store.put("a", sized(1), between.fence, KEEP) is Put.FENCED
+
+
+async def test_fences_outlive_forgetting_and_clearing() -> None:
+    room = Room()
+    before = await room.store.get("a")
+    await room.store.invalidate("a")
+    room.store.forget("a")
+    room.store.clear()
+    assert await room.store.put("a", sized(1), before.fence, KEEP) is Put.FENCED
+
+
+async def test_clearing_forgets_entries_and_their_bytes() -> None:
+    room = Room()
+    for key in "abc":
+        await room.put(key)
+    room.store.clear()
+    assert (await room.has(*"abc"), len(room.store), room.store.bytes_used) == ("", 0, 0)
+
+
+async def test_fences_are_forgotten_after_their_time_and_not_before() -> None:
+    room = Room()
+    for key in "ab":
+        await room.store.invalidate(key)
+        room.clock.time += 100
+    room.clock.time = NOW + FENCE_SECONDS - 0.25
+    await room.store.invalidate("c")
+    assert set(room.store._fences) == {"a", "b", "c"}
+    room.clock.time = NOW + FENCE_SECONDS
+    await room.store.invalidate("d")
+    assert set(room.store._fences) == {"b", "c", "d"}
+    room.clock.time += 10 * FENCE_SECONDS
+    await room.store.invalidate("e")
+    assert set(room.store._fences) == {"e"}
+
+
+async def test_a_fence_moved_again_is_remembered_from_then_on() -> None:
+    room = Room()
+    await room.store.invalidate("a")
+    room.clock.time += FENCE_SECONDS - 1
+    between = await room.store.get("a")
+    await room.store.invalidate("a")
+    room.clock.time += 2
+    await room.store.invalidate("b")
+    assert await room.store.put("a", sized(1), between.fence, KEEP) is Put.FENCED
+
+
+async def test_a_fence_that_was_forgotten_is_never_given_again() -> None:
+    room = Room()
+    await room.store.invalidate("a")
+    held = await room.store.get("a")
+    room.clock.time += 2 * FENCE_SECONDS
+    await room.store.invalidate("b")
+    await room.store.invalidate("a")
+    assert await room.store.put("a", sized(1, age=-2 * FENCE_SECONDS), held.fence, KEEP) is Put.FENCED
+
+
+async def test_what_it_is_asked_is_counted() -> None:
+    room = Room()
+    await room.put("a")
+    await room.put("a", sized(1, age=9))
+    await room.store.put("a", sized(1), 7, KEEP)
+    await room.store.invalidate("a")
+    assert room.meter.counts == {
+        ("store_operation", "memory", "get", "miss"): 1,
+        ("store_operation", "memory", "put", "stored"): 1,
+        ("store_operation", "memory", "get", "hit"): 1,
+        ("store_operation", "memory", "put", "older"): 1,
+        ("store_operation", "memory", "put", "fenced"): 1,
+        ("store_operation", "memory", "invalidate", "stored"): 1,
+    }
+
+
+def test_it_tells_its_clock_s_time() -> None:
+    room = Room()
+    room.clock.time = NOW + 3
+    assert room.store.now() == NOW + 3

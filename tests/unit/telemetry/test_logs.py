@@ -1,0 +1,112 @@
+import io
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from service.telemetry import logs
+from service.telemetry.logs import JsonFormatter
+
+
+@pytest.fixture
+def sink():
+    """What `set_up` sends lines to; logging is put back afterwards."""
+    root, server, loop = logging.getLogger(), logging.getLogger("aiohttp.server"), logging.getLogger("asyncio")
+    before = root.handlers[:], root.level, server.filters[:], loop.level
+    sink = io.StringIO()
+    logs.set_up(sink)
+    yield sink
+    root.handlers[:], server.filters[:] = before[0], before[2]
+    root.setLevel(before[1])
+    loop.setLevel(before[3])
+
+
+def lines(sink: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in sink.getvalue().splitlines()]
+
+
+def record(message: str = "hello %s", *arguments: object, **fields: object) -> logging.LogRecord:
+    made = logging.LogRecord("service.x", logging.WARNING, "x.py", 1, message, arguments or ("you",), None)
+    made.created = 1_770_000_000.25
+    if fields:
+        made.fields = fields
+    return made
+
+
+def test_a_record_is_one_line_of_json():
+    line = JsonFormatter().format(record())
+    assert "\n" not in line
+    assert json.loads(line) == {
+        "time": "2026-02-02T02:40:00.250+00:00",
+        "level": "warning",
+        "logger": "service.x",
+        "message": "hello you",
+    }
+
+
+def test_fields_become_members():
+    line = json.loads(JsonFormatter().format(record(status=200, cache="hit", age=None)))
+    assert (line["status"], line["cache"], line["age"]) == (200, "hit", None)
+
+
+@pytest.mark.parametrize("text", ["two\nlines", 'a "quote"', "\x00\x1b[31m", "\u2028", "ü"])
+def test_no_text_breaks_the_line_or_its_json(text):
+    line = JsonFormatter().format(record("%s", text, campaign=text))
+    assert len(line.splitlines()) == 1 or text == "\u2028"
+    assert line.count("\n") == 0
+    assert json.loads(line)["message"] == json.loads(line)["campaign"] == text
+
+
+def test_a_value_that_json_does_not_know_is_told_as_text():
+    line = json.loads(JsonFormatter().format(record(path=Path("/a/b"), error=LookupError("x"))))
+    assert (line["path"], line["error"]) == ("/a/b", "x")
+
+
+def test_an_exception_comes_with_its_traceback_in_one_line(sink):
+    try:
+        int("what happened")
+    except ValueError:
+        logging.getLogger("service.x").exception("failed")
+    (line,) = lines(sink)
+    assert line["message"] == "failed"
+    assert "ValueError: invalid literal for int() with base 10: 'what happened'" in str(line["exception"])
+    assert "Traceback" in str(line["exception"])
+
+
+def test_a_text_that_utf_8_cannot_say_costs_no_line():
+    """File names and the platform's JSON may hold such; formatted only, because pytest's own capture cannot tell it."""
+    line = JsonFormatter().format(record("cannot read %s", "/run/secrets/\udcff", campaign="\ud800"))
+    told = json.loads(line.encode("utf-8"))
+    assert told["message"].startswith("cannot read /run/secrets/")
+    assert set(told) == {"time", "level", "logger", "message", "campaign"}
+
+
+def test_all_loggers_go_the_same_way_from_info_on(sink):
+    logging.getLogger("service.requests").info("request", extra={"fields": {"status": 200}})
+    logging.getLogger("some.library").debug("noise")
+    logging.getLogger("some.library").warning("news")
+    assert [(line["logger"], line["level"]) for line in lines(sink)] == [
+        ("service.requests", "info"),
+        ("some.library", "warning"),
+    ]
+
+
+def test_setting_up_twice_does_not_double_the_lines(sink):
+    logs.set_up(sink)
+    logging.getLogger("service.x").info("once")
+    assert len(lines(sink)) == 1
+
+
+def test_aiohttps_lines_about_requests_are_dropped_because_they_may_hold_a_key(sink):
+    server = logging.getLogger("aiohttp.server")
+    server.error("Error handling request from %s", "127.0.0.1", exc_info=ValueError("Authorization: Bearer cgk_secret"))
+    server.warning("something else")
+    assert [line["message"] for line in lines(sink)] == ["something else"]
+    assert "cgk_secret" not in sink.getvalue()
+
+
+def test_the_loops_own_chatter_is_quiet(sink):
+    logging.getLogger("asyncio").info("Using selector")
+    logging.getLogger("asyncio").warning("Executing took 2 seconds")
+    assert [line["level"] for line in lines(sink)] == ["warning"]

@@ -1,0 +1,138 @@
+import inspect
+import re
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from service import __version__
+from service.proxy.ports import Meter, RequestMeter
+from service.telemetry.metrics import PREFIX, Metrics
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(CollectorRegistry())
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Values by name without our prefix, and labels; as Prometheus reads them."""
+    page = generate_latest(metrics.registry).decode()
+    return {
+        (sample.name.removeprefix(PREFIX), tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return samples(metrics).get((name, tuple(sorted(labels.items()))))
+
+
+def test_every_name_has_our_prefix_and_every_family_a_sentence(metrics):
+    exercise(metrics)
+    families = list(metrics.registry.collect())
+    assert all(family.name.startswith(PREFIX) for family in families)
+    assert all(re.fullmatch(r"[A-Z].+\.", family.documentation) for family in families)
+
+
+def exercise(metrics: Metrics) -> None:
+    """One of each event."""
+    metrics.request("get", "reporting", 200, "hit", 0.004)
+    metrics.served("get", 12.0)
+    metrics.upstream_call("support", "get", "uri-miss", "ok", 0.3)
+    metrics.budget_wait("interactive", 0.0)
+    metrics.collapsed("process")
+    metrics.store_operation("memory", "get", "hit")
+    metrics.proof("read", "changed")
+    metrics.gauges.add("budget_remaining", "Calls that the account could make now.", lambda: 7, account="acc-1")
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "expected"),
+    [
+        ("requests_total", {"operation": "get", "client": "reporting", "status": "200", "cache": "hit"}, 1),
+        ("request_duration_seconds_count", {"operation": "get", "cache": "hit"}, 1),
+        ("request_duration_seconds_sum", {"operation": "get", "cache": "hit"}, 0.004),
+        ("served_age_seconds_sum", {"operation": "get"}, 12),
+        (
+            "upstream_requests_total",
+            {"stream": "support", "operation": "get", "reason": "uri-miss", "outcome": "ok"},
+            1,
+        ),
+        ("upstream_request_duration_seconds_sum", {"operation": "get"}, 0.3),
+        ("budget_wait_seconds_count", {"lane": "interactive"}, 1),
+        ("collapsed_requests_total", {"scope": "process"}, 1),
+        ("store_operations_total", {"store": "memory", "operation": "get", "outcome": "hit"}, 1),
+        ("proofs_total", {"kind": "read", "outcome": "changed"}, 1),
+        ("budget_remaining", {"account": "acc-1"}, 7),
+        ("build_info", {"version": __version__}, 1),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_event_is_counted_under_the_name_and_labels_that_design_7_promises(metrics, name, labels, expected):
+    exercise(metrics)
+    assert value(metrics, name, **labels) == expected
+
+
+def test_events_with_equal_labels_add_up_and_others_stand_apart(metrics):
+    for status in (200, 200, 404):
+        metrics.request("get", "reporting", status, "hit", 0.1)
+    counted = {
+        dict(labels)["status"]: number
+        for (name, labels), number in samples(metrics).items()
+        if name == "requests_total"
+    }
+    assert counted == {"200": 2, "404": 1}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bucket"),
+    [(0.0004, "0.0005"), (0.0005, "0.0005"), (0.0006, "0.001"), (9.0, "10.0"), (11.0, "+Inf")],
+)
+def test_a_request_falls_into_the_first_bucket_that_holds_it(metrics, seconds, bucket):
+    metrics.request("get", "reporting", 200, "hit", seconds)
+    rows = {
+        dict(labels)["le"]: number
+        for (name, labels), number in samples(metrics).items()
+        if name == "request_duration_seconds_bucket"
+    }
+    assert next(bound for bound in sorted(rows, key=float) if rows[bound]) == bucket
+
+
+def test_the_oldest_age_that_may_be_served_has_a_bucket_of_its_own(metrics):
+    metrics.served("get", 86_400.0)
+    assert value(metrics, "served_age_seconds_bucket", operation="get", le="86400.0") == 1
+    assert value(metrics, "served_age_seconds_bucket", operation="get", le="21600.0") == 0
+
+
+def test_a_gauge_is_read_when_it_is_asked_for(metrics):
+    now = [3]
+    metrics.gauges.add("entries", "Entries kept.", lambda: now[0], store="memory")
+    assert value(metrics, "entries", store="memory") == 3
+    now[0] = 5
+    assert value(metrics, "entries", store="memory") == 5
+
+
+def test_gauges_of_one_name_are_one_family(metrics):
+    metrics.gauges.add("budget_remaining", "Calls left.", lambda: 1, account="a")
+    metrics.gauges.add("budget_remaining", "Calls left.", lambda: 2, account="b")
+    families = [family for family in metrics.registry.collect() if family.name == PREFIX + "budget_remaining"]
+    assert len(families) == 1
+    assert value(metrics, "budget_remaining", account="b") == 2
+
+
+def test_two_gateways_in_one_process_do_not_share_numbers():
+    one, two = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
+    one.collapsed("process")
+    assert value(one, "collapsed_requests_total", scope="process") == 1
+    assert value(two, "collapsed_requests_total", scope="process") is None
+
+
+@pytest.mark.parametrize("port", [Meter, RequestMeter])
+def test_it_takes_everything_that_the_ports_tell(metrics, port):
+    told = [name for name, _ in inspect.getmembers(port, inspect.isfunction) if not name.startswith("_")]
+    assert told
+    for name in told:
+        assert inspect.signature(getattr(Metrics, name)) == inspect.signature(getattr(port, name))

@@ -1,0 +1,202 @@
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from ruamel.yaml import YAML
+
+from service import __version__
+from service.cli import main
+from service.settings import Settings
+
+SECRET = "hunter2-must-not-be-told"
+
+
+@pytest.fixture(autouse=True)
+def no_settings_in_the_environment(monkeypatch):
+    monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / "secret").write_text(SECRET)
+    path = tmp_path / "gateway.yaml"
+    path.write_text(
+        f"listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\n"
+        f"credentials: {{main: {{client_id: cs-1, client_secret_file: {tmp_path}/secret}}}}\n"
+        "streams: {support: {stream_id: st-1, account_id: acc-1, credential: main}}\n"
+        f"cache: {{url: 'redis://:{SECRET}@redis:6379/0'}}\n"
+    )
+    return path
+
+
+# check
+
+
+def test_check_prints_the_effective_settings_and_no_secret(config):
+    result = run("check", "--config", config)
+    assert (result.exit_code, result.stderr) == (0, "")
+    tree = YAML(typ="safe", pure=True).load(result.stdout)
+    assert tree["platform"]["timeout"] == "10s"
+    assert tree["cache"]["url"] == "redis://:***@redis:6379/0"
+    assert SECRET not in result.output
+
+
+def test_what_check_prints_can_be_loaded_again(config):
+    once = run("check", "--config", config).stdout
+    again = config.with_name("again.yaml")
+    again.write_text(once)
+    assert run("check", "--config", again).stdout == once
+
+
+def test_check_prints_in_the_order_of_the_readme(config):
+    tree = YAML(typ="safe", pure=True).load(run("check", "--config", config).stdout)
+    assert list(tree) == [name for name in Settings.model_fields if name in tree]
+
+
+def test_check_takes_the_file_from_the_environment(config, monkeypatch):
+    monkeypatch.setenv("GATEWAY_CONFIG", str(config))
+    monkeypatch.setenv("GATEWAY__CACHE__PREFIX", "from-env")
+    assert "prefix: from-env" in run("check").stdout
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_mistakes_are_one_line_each_on_standard_error_and_exit_2(config, command):
+    config.write_text(f"colour: {SECRET}\nplatform: {{timeout: 10}}\n")
+    result = run(command, "--config", config)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert [line.partition(":")[0] for line in result.stderr.splitlines()] == [
+        "platform.timeout",
+        "credentials",
+        "streams",
+        "colour",
+    ]
+    assert SECRET not in result.output
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_mistakes_between_keys_are_one_line_each_too(config, command):
+    config.write_text(config.read_text().replace("credential: main", "credential: x") + "budgets: {acc-9: {}}\n")
+    result = run(command, "--config", config)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [
+        "streams.support.credential: no credential is named x",
+        "budgets.acc-9: no stream has this account_id",
+    ]
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_a_file_that_is_not_there_is_a_bad_setting(tmp_path, command):
+    result = run(command, "--config", tmp_path / "none.yaml")
+    assert (result.exit_code, result.stderr) == (2, f"{tmp_path}/none.yaml: No such file or directory\n")
+
+
+# serve
+
+
+def test_an_address_that_is_taken_is_exit_1_in_one_line(config, monkeypatch):
+    import socket
+
+    import service.telemetry.logs
+
+    monkeypatch.setattr(service.telemetry.logs, "set_up", lambda: None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config.write_text(
+            re.sub(r"cache:.*", "", config.read_text()).replace("listen: 127.0.0.1:0", f"listen: 127.0.0.1:{port}", 1)
+        )
+        result = run("serve", "--config", config)
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert str(port) in result.stderr
+
+
+# key new
+
+
+def test_key_new_prints_a_key_and_the_hash_that_matches_it():
+    result = run("key", "new", "--client", "reporting")
+    assert result.exit_code == 0
+    key = re.search(r"cgk_[A-Za-z0-9_-]{43}", result.stdout)
+    digest = re.search(r"key_sha256: ([0-9a-f]{64})", result.stdout)
+    assert key is not None
+    assert digest is not None
+    assert digest[1] == hashlib.sha256(key[0].encode()).hexdigest()
+    assert result.stdout.count(key[0]) == 1
+
+
+def test_key_new_names_the_client_in_settings_that_can_be_pasted():
+    printed = run("key", "new", "--client", "reporting").stdout.partition("settings:\n")[2]
+    tree = YAML(typ="safe", pure=True).load(printed)
+    assert set(tree["clients"]["reporting"]) == {"key_sha256", "streams", "scopes"}
+
+
+def test_each_key_is_another():
+    assert run("key", "new").stdout != run("key", "new").stdout
+
+
+@pytest.mark.parametrize("name", ["a b", "-a", "a/b", "x" * 65, "a: {b"])
+def test_key_new_makes_no_key_for_a_name_that_the_settings_refuse(name):
+    result = run("key", "new", f"--client={name}")
+    assert result.exit_code == 2
+    assert "cgk_" not in result.output
+
+
+# The command line itself.
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no-such-command"],
+        ["check", "--no-such-option"],
+        ["check", "superfluous"],
+        ["check", "--config"],
+        ["key", "old"],
+        ["demo", "--port", "many"],
+        ["sandbox", "--calls", "some"],
+    ],
+    ids=" ".join,
+)
+def test_a_bad_command_is_exit_2(arguments):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Error: " in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--campaigns=-1", "--port=70000", "--port=-1", "--calls=-1", "--latency=-1"])
+def test_a_sandbox_that_cannot_be_is_exit_2(monkeypatch, option):
+    async def never_run(*_: object) -> None:
+        return
+
+    monkeypatch.setattr("service.demo.run_sandbox", never_run)
+    result = run("sandbox", option)
+    assert result.exit_code == 2
+    assert result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("option", ["--port=70000", "--admin-port=-1"])
+def test_a_demo_that_cannot_be_is_exit_2_in_one_line(option):
+    result = run("demo", option)
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_lists_the_commands(option):
+    result = run(option)
+    assert result.exit_code == 0
+    for command in ("serve", "demo", "sandbox", "check", "key"):
+        assert f"\n  {command} " in result.stdout
+
+
+def test_the_version_is_told():
+    assert run("--version").stdout.split()[-1] == __version__

@@ -1,0 +1,774 @@
+import copy
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from service.settings import Address, Settings, SettingsError, hide_password, load
+
+SECRET = "hunter2-must-not-be-told"
+HASH = "ab" * 32
+
+
+@pytest.fixture
+def files(tmp_path):
+    for name in ("client-secret", "private.pem", "platform.pem"):
+        (tmp_path / name).write_text(SECRET)
+    (tmp_path / "empty").write_text(" \n")
+    return tmp_path
+
+
+@pytest.fixture
+def tree(files) -> dict[str, Any]:
+    """The least that can be run."""
+    return {
+        "credentials": {"main": {"client_id": "cs-1", "client_secret_file": str(files / "client-secret")}},
+        "streams": {"support": {"stream_id": "st-1", "account_id": "acc-1", "credential": "main"}},
+    }
+
+
+def put(tree: dict[str, Any], key: str, value: object) -> dict[str, Any]:
+    """The tree with one key set; dots lead into sections, `-` as the value removes."""
+    tree = copy.deepcopy(tree)
+    *sections, last = key.split(".")
+    inner = tree
+    for section in sections:
+        inner = inner.setdefault(section, {})
+    if value == "-":
+        del inner[last]
+    else:
+        inner[last] = value
+    return tree
+
+
+def mistakes(tree: dict[str, Any]) -> list[str]:
+    with pytest.raises(SettingsError) as refused:
+        Settings.checked(tree)
+    assert all("\n" not in line for line in refused.value.mistakes)
+    return refused.value.mistakes
+
+
+def at(settings: Settings, key: str) -> object:
+    value: Any = settings
+    for part in key.split("."):
+        value = value[part] if isinstance(value, dict) else getattr(value, part)
+    return value
+
+
+def write(path: Path, tree: object) -> Path:
+    with path.open("w") as file:
+        YAML(typ="safe", pure=True).dump(tree, file)
+    return path
+
+
+# Every key.
+
+
+@pytest.mark.parametrize(
+    ("key", "default"),
+    [
+        ("listen", Address("127.0.0.1", 8080)),
+        ("admin_listen", Address("127.0.0.1", 9090)),
+        ("allow_anonymous", False),
+        ("platform.url", "https://platform.kore.ai"),
+        ("platform.timeout", 10.0),
+        ("platform.connect_timeout", 2.0),
+        ("platform.max_body", 4 * 2**20),
+        ("credentials.main.algorithm", "HS256"),
+        ("credentials.main.subject", "campaign-gateway"),
+        ("credentials.main.token_lifetime", 600.0),
+        ("credentials.main.jti", False),
+        ("credentials.main.jwe", None),
+        ("streams.support.app_id", None),
+        ("streams.support.default", False),
+        ("cache.url", "memory://"),
+        ("cache.prefix", "cg"),
+        ("cache.timeout", 0.25),
+        ("cache.local_max_bytes", 64 * 2**20),
+        ("freshness.factor", 0.1),
+        ("freshness.min", 5.0),
+        ("freshness.max", 600.0),
+        ("freshness.default", 30.0),
+        ("freshness.status.Active.max", 15.0),
+        ("freshness.status.Preparing.max", 5.0),
+        ("freshness.missing", 10.0),
+        ("freshness.stale_while_revalidate", 60.0),
+        ("freshness.stale_if_error", 86_400.0),
+    ],
+)
+def test_a_key_that_is_left_out_has_the_value_of_design_4(tree, key, default):
+    assert at(Settings.checked(tree), key) == default
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "read"),
+    [
+        ("listen", "127.0.0.2:80", Address("127.0.0.2", 80)),
+        ("listen", "[::1]:8080", Address("::1", 8080)),
+        ("listen", "localhost:0", Address("localhost", 0)),
+        ("admin_listen", "127.0.0.1:0", Address("127.0.0.1", 0)),
+        ("allow_anonymous", True, True),
+        ("platform.url", "http://127.0.0.1:8081/", "http://127.0.0.1:8081"),
+        ("platform.url", "HTTPS://Platform.Example", "https://Platform.Example"),
+        ("platform.url", "http://[::1]:8081", "http://[::1]:8081"),
+        ("platform.timeout", "2500ms", 2.5),
+        ("platform.connect_timeout", "1s", 1.0),
+        ("platform.max_body", "1KiB", 1024),
+        ("credentials.main.client_id", "cs-other", "cs-other"),
+        ("credentials.main.algorithm", "HS512", "HS512"),
+        ("credentials.main.subject", "someone", "someone"),
+        ("credentials.main.token_lifetime", "1h", 3600.0),
+        ("credentials.main.token_lifetime", "10s", 10.0),
+        ("credentials.main.jti", True, True),
+        ("streams.support.stream_id", "st_2", "st_2"),
+        ("streams.support.account_id", "64b7", "64b7"),
+        ("streams.support.app_id", "st-3", "st-3"),
+        ("streams.support.default", True, True),
+        ("budgets.default.calls", 30, 30),
+        ("budgets.acc-1.window", "1s", 1.0),
+        ("budgets.acc-1.reserve", 0, 0),
+        ("cache.url", "redis://redis:6379/0", "redis://redis:6379/0"),
+        ("cache.prefix", "my.prefix-1_x", "my.prefix-1_x"),
+        ("cache.timeout", "0.5s", 0.5),
+        ("cache.local_max_bytes", "1GiB", 2**30),
+        ("freshness.factor", 0, 0.0),
+        ("freshness.min", "0s", 0.0),
+        ("freshness.max", "1d", 86_400.0),
+        ("freshness.default", "1m", 60.0),
+        ("freshness.status", {"Paused": {"min": "1s", "max": "2s"}}, None),
+        ("freshness.missing", "0ms", 0.0),
+        ("freshness.stale_while_revalidate", "0s", 0.0),
+        ("freshness.stale_if_error", "1.5h", 5400.0),
+        ("shutdown.drain", "0s", 0.0),
+        ("shutdown.grace", "5s", 5.0),
+    ],
+)
+def test_a_key_that_is_written_acts(tree, key, written, read):
+    found = at(Settings.checked(put(tree, key, written)), key)
+    if read is None:
+        assert isinstance(found, dict)
+        assert (found["Paused"].min, found["Paused"].max) == (1.0, 2.0)
+    else:
+        assert found == read
+
+
+def test_a_client_has_its_streams_and_scopes_and_its_hash_in_lower_case(tree):
+    row = {"key_sha256": HASH.upper(), "streams": ["support"], "scopes": ["read", "purge"]}
+    client = Settings.checked(put(tree, "clients.reporting", row)).clients["reporting"]
+    assert (client.key_sha256, client.streams, client.scopes) == (
+        HASH,
+        frozenset({"support"}),
+        frozenset({"read", "purge"}),
+    )
+    plain = Settings.checked(put(tree, "clients.reporting", {"key_sha256": HASH, "streams": ["support"]}))
+    assert plain.clients["reporting"].scopes == {"read"}
+
+
+@pytest.mark.parametrize("enc", ["A128CBC-HS256", "A128GCM", "A256GCM"])
+def test_tokens_may_be_encrypted_for_the_platform(tree, files, enc):
+    jwe = {"public_key_file": str(files / "platform.pem"), "key_id": "k-1", "enc": enc}
+    found = Settings.checked(put(tree, "credentials.main.jwe", jwe)).credentials["main"].jwe
+    assert found is not None
+    assert (found.public_key_file, found.key_id, found.alg, found.enc) == (
+        files / "platform.pem",
+        "k-1",
+        "RSA-OAEP",
+        enc,
+    )
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "RS512"])
+def test_rsa_takes_a_private_key(tree, files, algorithm):
+    row = {"client_id": "cs-1", "algorithm": algorithm, "private_key_file": str(files / "private.pem")}
+    assert not Settings.checked(put(tree, "credentials.main", row)).credentials["main"].is_symmetric
+
+
+def test_a_secret_may_stand_in_a_variable(tree, monkeypatch):
+    monkeypatch.setenv("SUPPORT_SECRET", SECRET)
+    settings = Settings.checked(
+        put(tree, "credentials.main", {"client_id": "cs-1", "client_secret_env": "SUPPORT_SECRET"})
+    )
+    assert SECRET not in repr(settings) + settings.model_dump_json()
+
+
+def test_settings_are_frozen(tree):
+    with pytest.raises(ValueError, match="frozen"):
+        Settings.checked(tree).platform.timeout = 1.0  # type: ignore[misc]
+
+
+# What follows from several keys.
+
+
+def test_a_lone_stream_is_the_default_and_one_that_is_marked_wins(tree):
+    assert Settings.checked(tree).default_stream == "support"
+    two = put(tree, "streams.sales", {**tree["streams"]["support"], "stream_id": "st-2"})
+    assert Settings.checked(two).default_stream is None
+    assert Settings.checked(put(two, "streams.sales.default", True)).default_stream == "sales"
+
+
+@pytest.mark.parametrize(
+    ("budgets", "expected"),
+    [
+        pytest.param({}, (60, 60.0, 5), id="design-4"),
+        pytest.param({"default": {"calls": 30}}, (30, 60.0, 2), id="the-default"),
+        pytest.param({"default": {"calls": 30}, "acc-1": {"calls": 24}}, (24, 60.0, 2), id="its-own"),
+        pytest.param({"acc-1": {"reserve": 9}}, (60, 60.0, 9), id="a-written-reserve"),
+        pytest.param({"acc-1": {"reserve": 0}}, (60, 60.0, 0), id="no-reserve"),
+        pytest.param({"acc-1": {"calls": 1}}, (1, 60.0, 0), id="one-call-needs-no-reserve"),
+    ],
+)
+def test_an_accounts_budget_is_its_own_or_the_default(tree, budgets, expected):
+    budget = Settings.checked({**tree, "budgets": budgets}).budget_of("acc-1")
+    assert (budget.calls, budget.window, budget.kept) == expected
+
+
+# Mistakes of form.
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "colour",
+        "platform.colour",
+        "credentials.main.colour",
+        "credentials.main.client_secret",
+        "credentials.main.jwe.colour",
+        "streams.support.colour",
+        "budgets.default.colour",
+        "clients.reporting.key",
+        "cache.colour",
+        "freshness.colour",
+        "freshness.status.Active.colour",
+        "shutdown.colour",
+    ],
+)
+def test_an_unknown_key_is_refused_at_every_level_and_its_value_is_not_told(tree, key):
+    found = mistakes(put(tree, key, SECRET))
+    assert f"{key}: unknown key" in found
+    assert SECRET not in "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("key", "removed"),
+    [
+        ("credentials", True),
+        ("streams", True),
+        ("credentials.main.client_id", True),
+        ("streams.support.stream_id", True),
+        ("streams.support.account_id", True),
+        ("streams.support.credential", True),
+        ("clients.reporting.key_sha256", False),
+        ("clients.reporting.streams", False),
+    ],
+)
+def test_a_missing_key_is_named(tree, key, removed):
+    broken = put(tree, key, "-") if removed else put(tree, key.rpartition(".")[0], {})
+    assert f"{key}: missing" in mistakes(broken)
+
+
+DURATION = "needs a number with a unit (ms, s, m, h, d), such as 250ms or 30s"
+SIZE = "needs a number with a unit (B, KiB, MiB, GiB), such as 4MiB"
+HOST_PORT = "needs host:port, such as 127.0.0.1:8080"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        pytest.param("platform.timeout", 10, DURATION, id="duration-without-a-unit"),
+        pytest.param("platform.timeout", "10", DURATION, id="duration-in-text-without-a-unit"),
+        pytest.param("platform.timeout", "10 seconds", DURATION, id="duration-with-a-word"),
+        pytest.param("platform.timeout", "-1s", DURATION, id="duration-below-zero"),
+        pytest.param("platform.timeout", "1e3s", DURATION, id="duration-with-an-exponent"),
+        pytest.param("platform.timeout", "10S", DURATION, id="duration-with-a-large-unit"),
+        pytest.param("platform.timeout", None, DURATION, id="duration-empty"),
+        pytest.param("platform.timeout", True, DURATION, id="duration-true"),
+        pytest.param("platform.timeout", "0s", "Input should be greater than 0", id="a-time-out-of-nothing"),
+        pytest.param("platform.max_body", 4_000_000, SIZE, id="size-without-a-unit"),
+        pytest.param("platform.max_body", "4MB", SIZE, id="size-with-a-decimal-unit"),
+        pytest.param("platform.max_body", "0B", "Input should be greater than 0", id="no-room"),
+        pytest.param(
+            "platform.url",
+            "platform.kore.ai",
+            "needs http:// or https:// and a host, without user or password",
+            id="url-without-a-scheme",
+        ),
+        pytest.param(
+            "platform.url",
+            "ftp://platform",
+            "needs http:// or https:// and a host, without user or password",
+            id="url-of-another-scheme",
+        ),
+        pytest.param(
+            "platform.url",
+            f"https://user:{SECRET}@platform",
+            "needs http:// or https:// and a host, without user or password",
+            id="url-with-a-password",
+        ),
+        pytest.param(
+            "platform.url", "https://platform/api", "is the platform's host only, without a path", id="url-with-a-path"
+        ),
+        pytest.param(
+            "platform.url", "https://platform/?a", "is the platform's host only, without a path", id="url-with-a-query"
+        ),
+        pytest.param("listen", "8080", HOST_PORT, id="port-alone"),
+        pytest.param("listen", 8080, HOST_PORT, id="port-as-a-number"),
+        pytest.param("listen", "127.0.0.1:65536", HOST_PORT, id="port-too-high"),
+        pytest.param("listen", "::1:8080", HOST_PORT, id="IPv6-without-brackets"),
+        pytest.param("listen", "http://127.0.0.1:8080", HOST_PORT, id="listen-with-a-scheme"),
+        pytest.param(
+            "cache.url",
+            f"http://:{SECRET}@host",
+            "needs memory:// or redis://host:port/db",
+            id="cache-of-another-scheme",
+        ),
+        pytest.param("cache.url", "redis://", "needs memory:// or redis://host:port/db", id="redis-without-a-host"),
+        pytest.param(
+            "credentials.main.token_lifetime",
+            "61m",
+            "Input should be less than or equal to 3600",
+            id="the-platform-takes-an-hour-at-most",
+        ),
+        pytest.param(
+            "credentials.main.algorithm",
+            "none",
+            "Input should be 'HS256', 'HS512', 'RS256' or 'RS512'",
+            id="no-signature",
+        ),
+        pytest.param("freshness.factor", -0.1, "Input should be greater than or equal to 0", id="factor-below-zero"),
+        pytest.param("budgets.default.calls", 0, "Input should be greater than or equal to 1", id="no-calls"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_one_line_with_its_key(tree, key, value, said):
+    assert mistakes(put(tree, key, value)) == [f"{key}: {said}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        pytest.param("streams.support.stream_id", "../x", id="stream-id-with-a-path"),
+        pytest.param("streams.support.account_id", 64, id="account-id-as-a-number"),
+        pytest.param("streams.support.account_id", "a" * 129, id="account-id-too-long"),
+        pytest.param("streams.a/b", {}, id="alias-with-a-slash"),
+        pytest.param("streams.-a", {}, id="alias-with-a-dash-first"),
+        pytest.param("clients.re porting", {}, id="client-name-with-a-space"),
+        pytest.param("clients.reporting.key_sha256", SECRET, id="hash-that-is-a-key"),
+        pytest.param("clients.reporting.scopes", ["root"], id="unknown-scope"),
+        pytest.param("clients.reporting.streams", [], id="no-streams"),
+        pytest.param("cache.prefix", "a:b", id="prefix-with-a-colon"),
+        pytest.param("credentials.main.jwe.enc", "A192GCM", id="unknown-encryption"),
+        pytest.param("credentials.main.jwe.alg", "RSA1_5", id="unsafe-key-encryption"),
+        pytest.param("allow_anonymous", "perhaps", id="neither-true-nor-false"),
+        pytest.param("platform", "https://platform", id="text-where-a-section-goes"),
+        pytest.param("streams", [], id="a-list-where-a-section-goes"),
+        pytest.param("streams", {}, id="no-streams-at-all"),
+        pytest.param("credentials.main", None, id="an-empty-section"),
+        pytest.param("platform.url", "http://host:99999", id="a-port-that-there-is-not"),
+        pytest.param("platform.url", "http://host:http", id="a-port-in-words"),
+        pytest.param("platform.url", "http://ho st", id="a-host-with-a-space"),
+        pytest.param("cache.url", "redis://host:99999/0", id="a-redis-port-that-there-is-not"),
+        pytest.param("cache.url", "redis://host/zero", id="a-redis-database-in-words"),
+        pytest.param("freshness.factor", float("inf"), id="an-infinite-factor"),
+        pytest.param("freshness.factor", float("nan"), id="a-factor-that-is-no-number"),
+    ],
+)
+def test_a_value_of_the_wrong_form_is_refused_at_its_key(tree, key, value):
+    found = mistakes(put(tree, key, value))
+    section = key.split(".")[0]
+    assert any(line.startswith(section) for line in found)
+    assert SECRET not in "\n".join(found)
+
+
+def test_all_mistakes_are_told_at_once(tree):
+    broken = put(put(put(tree, "colour", 1), "platform.timeout", "soon"), "cache.prefix", "")
+    assert [line.partition(":")[0] for line in mistakes(broken)] == ["platform.timeout", "cache.prefix", "colour"]
+
+
+# Mistakes between keys.
+
+
+def client(streams: list[str], key: str = HASH) -> dict[str, object]:
+    return {"key_sha256": key, "streams": streams}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        pytest.param(
+            {"admin_listen": "127.0.0.1:8080"}, ["admin_listen: must differ from listen"], id="one-address-for-two"
+        ),
+        pytest.param(
+            {"platform.connect_timeout": "11s"},
+            ["platform.connect_timeout: must not be above platform.timeout"],
+            id="connect-above-whole",
+        ),
+        pytest.param(
+            {"streams.support.credential": "other"},
+            ["streams.support.credential: no credential is named other"],
+            id="unknown-credential",
+        ),
+        pytest.param({"budgets.acc-9": {}}, ["budgets.acc-9: no stream has this account_id"], id="budget-of-nobody"),
+        pytest.param(
+            {"budgets.default": {"calls": 5, "reserve": 5}},
+            ["budgets.default.reserve: must be below calls"],
+            id="all-in-reserve",
+        ),
+        pytest.param(
+            {"clients.a": client(["support", "x"])},
+            ["clients.a.streams: no stream is named x"],
+            id="client-of-an-unknown-stream",
+        ),
+        pytest.param(
+            {"clients.a": client(["support"]), "clients.b": client(["support"], HASH.upper())},
+            [
+                "clients.a.key_sha256: another client has the same key",
+                "clients.b.key_sha256: another client has the same key",
+            ],
+            id="one-key-for-two",
+        ),
+        pytest.param({"freshness.min": "11m"}, ["freshness.min: must not be above freshness.max"], id="min-above-max"),
+        pytest.param(
+            {"freshness.status": {"Paused": {"min": "3s", "max": "2s"}}},
+            ["freshness.status.Paused.min: must not be above its max"],
+            id="min-above-max-of-a-status",
+        ),
+        pytest.param(
+            {"credentials.main.client_secret_env": "SOME_NAME"},
+            [
+                "credentials.main: HS256 needs client_secret_env or client_secret_file, and one only",
+                "credentials.main.client_secret_env: SOME_NAME is not set",
+            ],
+            id="two-secrets",
+        ),
+        pytest.param(
+            {"credentials.main.client_secret_file": "-"},
+            ["credentials.main: HS256 needs client_secret_env or client_secret_file, and one only"],
+            id="no-secret",
+        ),
+        pytest.param(
+            {"credentials.main.algorithm": "RS256"},
+            [
+                "credentials.main: RS256 needs private_key_file, and one only",
+                "credentials.main.client_secret_file: is not for RS256",
+            ],
+            id="a-secret-for-RSA",
+        ),
+    ],
+)
+def test_keys_that_do_not_fit_together_are_one_line_each(tree, changes, said, monkeypatch):
+    monkeypatch.delenv("SOME_NAME", raising=False)
+    for key, value in changes.items():
+        tree = put(tree, key, value)
+    assert mistakes(tree) == said
+
+
+def test_a_second_default_stream_is_one_too_many(tree):
+    row = {**tree["streams"]["support"], "default": True}
+    assert mistakes({**tree, "streams": {"a": row, "b": row}}) == ["streams.b.default: a is the default already"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("empty", "{path} is empty"),
+        ("none", "{path} cannot be read (No such file or directory)"),
+        (".", "{path} cannot be read (Is a directory)"),
+    ],
+)
+@pytest.mark.parametrize("key", ["client_secret_file", "private_key_file", "jwe.public_key_file"])
+def test_a_file_that_holds_no_secret_is_named(tree, files, key, name, said):
+    path = files / name
+    if key == "private_key_file":
+        tree = put(tree, "credentials.main", {"client_id": "cs-1", "algorithm": "RS256"})
+    if key == "jwe.public_key_file":
+        tree = put(tree, "credentials.main.jwe.key_id", "k-1")
+    assert mistakes(put(tree, f"credentials.main.{key}", str(path))) == [
+        f"credentials.main.{key}: {said.format(path=path)}"
+    ]
+
+
+@pytest.mark.parametrize("value", [None, "", "  "], ids=["unset", "empty", "blank"])
+def test_a_variable_that_holds_no_secret_is_named(tree, monkeypatch, value):
+    monkeypatch.delenv("SOME_NAME", raising=False)
+    if value is not None:
+        monkeypatch.setenv("SOME_NAME", value)
+    row = {"client_id": "cs-1", "client_secret_env": "SOME_NAME"}
+    assert mistakes(put(tree, "credentials.main", row)) == ["credentials.main.client_secret_env: SOME_NAME is not set"]
+
+
+# The anonymous rule.
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:8080", "127.9.9.9:8080", "[::1]:8080", "localhost:8080"])
+def test_without_clients_it_runs_on_loopback(tree, listen):
+    assert Settings.checked(put(tree, "listen", listen)).listen.is_loopback
+
+
+@pytest.mark.parametrize(
+    "listen", ["0.0.0.0:8080", "[::]:8080", "10.0.0.1:8080", "gateway:8080", "localhost.example:8080"]
+)
+def test_without_clients_it_runs_elsewhere_only_if_that_is_written_out(tree, listen):
+    tree = put(tree, "listen", listen)
+    assert mistakes(tree) == ["clients: none are set: name some, or listen on loopback, or write allow_anonymous: true"]
+    assert Settings.checked({**tree, "allow_anonymous": True}).allow_anonymous
+    assert Settings.checked(put(tree, "clients.reporting", client(["support"]))).clients
+
+
+# Files.
+
+
+def test_a_file_is_read(tree, tmp_path):
+    assert load(write(tmp_path / "gateway.yaml", tree), {}) == Settings.checked(tree)
+
+
+def test_the_environment_may_name_the_file_and_the_caller_wins(tree, tmp_path):
+    one = write(tmp_path / "one.yaml", put(tree, "cache.prefix", "one"))
+    two = write(tmp_path / "two.yaml", put(tree, "cache.prefix", "two"))
+    assert load(None, {"GATEWAY_CONFIG": str(one)}).cache.prefix == "one"
+    assert load(two, {"GATEWAY_CONFIG": str(one)}).cache.prefix == "two"
+
+
+def file_mistakes(path: Path, environ: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(SettingsError) as refused:
+        load(path, environ or {})
+    return refused.value.mistakes
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    assert file_mistakes(tmp_path / "none") == [f"{tmp_path}/none: No such file or directory"]
+    assert file_mistakes(tmp_path) == [f"{tmp_path}: Is a directory"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param("- a\n- b\n", "needs to be a mapping of settings", id="a-list"),
+        pytest.param("just text", "needs to be a mapping of settings", id="text"),
+        pytest.param("a: [1, 2\n", "not YAML: ", id="an-open-bracket"),
+        pytest.param("a: b: c\n", "not YAML: ", id="two-colons"),
+        pytest.param("\ta: b\n", "not YAML: ", id="a-tab"),
+        pytest.param("a: !!python/object:os.system x\n", "not YAML: ", id="a-python-object"),
+        pytest.param("a: 1\n---\nb: 2\n", "not YAML: ", id="two-documents"),
+        pytest.param("listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n", "not YAML: ", id="a-key-written-twice"),
+        pytest.param("cache:\n  prefix: a\n  prefix: b\n", "not YAML: ", id="a-key-written-twice-inside"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_one_line(tmp_path, text, said):
+    path = tmp_path / "gateway.yaml"
+    path.write_text(text)
+    (line,) = file_mistakes(path)
+    assert line.startswith(f"{path}: {said}")
+    assert "\n" not in line
+
+
+def test_a_file_that_is_no_text_is_one_line(tmp_path):
+    path = tmp_path / "gateway.yaml"
+    path.write_bytes(b"a: \xff\xfe\n")
+    assert file_mistakes(path) == [f"{path}: not YAML: UnicodeDecodeError"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(
+            f"cache:\n  url: redis://:{SECRET}@a\n  url: redis://:{SECRET}@b\n", id="a-password-written-twice"
+        ),
+        pytest.param(
+            f"credentials:\n  main:\n    client_secret: {SECRET}\n    client_secret: x\n", id="a-secret-written-twice"
+        ),
+        pytest.param(f"credentials:\n  main:\n    client_secret: *{SECRET}\n", id="a-secret-taken-for-an-alias"),
+        pytest.param(f"credentials:\n  main:\n    client_secret: @{SECRET}\n", id="a-secret-that-is-no-plain-text"),
+        pytest.param(f"credentials:\n  main:\n    client_secret: !{SECRET} x\n", id="a-secret-taken-for-a-tag"),
+        pytest.param(f"a: 'open\n{SECRET}\n", id="an-open-quote"),
+        pytest.param(f"credentials: {SECRET}\n", id="a-secret-instead-of-a-section"),
+        pytest.param(f"{SECRET}\n", id="a-secret-instead-of-settings"),
+    ],
+)
+def test_no_mistake_in_a_file_tells_a_value(tmp_path, text):
+    path = tmp_path / "gateway.yaml"
+    path.write_text(text)
+    assert SECRET not in "\n".join(file_mistakes(path))
+
+
+def test_an_empty_file_is_no_settings_yet(tmp_path):
+    (tmp_path / "gateway.yaml").write_text("# nothing\n")
+    assert file_mistakes(tmp_path / "gateway.yaml") == ["credentials: missing", "streams: missing"]
+
+
+# The environment.
+
+
+def overlaid(tree, tmp_path, **variables: str) -> Settings:
+    return load(write(tmp_path / "gateway.yaml", tree), {f"GATEWAY__{name}": text for name, text in variables.items()})
+
+
+def test_a_variable_lies_over_the_file(tree, tmp_path):
+    settings = overlaid(
+        put(tree, "cache.prefix", "file"),
+        tmp_path,
+        CACHE__PREFIX="env",
+        LISTEN="127.0.0.1:1234",
+        PLATFORM__TIMEOUT="3s",
+        ALLOW_ANONYMOUS="true",
+        FRESHNESS__FACTOR="0.5",
+        BUDGETS="{default: {calls: 7}}",
+        CREDENTIALS__MAIN__SUBJECT="someone",
+    )
+    assert settings.cache.prefix == "env"
+    assert settings.listen == Address("127.0.0.1", 1234)
+    assert settings.platform.timeout == 3.0
+    assert settings.allow_anonymous is True
+    assert settings.freshness.factor == 0.5
+    assert settings.budgets["default"].calls == 7
+    assert settings.credentials["main"].subject == "someone"
+    assert settings.credentials["main"].client_id == "cs-1", "what stands beside it stays"
+
+
+def test_the_environment_alone_is_enough(files):
+    settings = load(
+        None,
+        {
+            "GATEWAY__CREDENTIALS__MAIN__CLIENT_ID": "cs-1",
+            "GATEWAY__CREDENTIALS__MAIN__CLIENT_SECRET_FILE": str(files / "client-secret"),
+            "GATEWAY__STREAMS__SUPPORT": "{stream_id: st-1, account_id: acc-1, credential: main}",
+            "GATEWAY_OTHER": "ignored",
+            "PATH": "/bin",
+        },
+    )
+    assert list(settings.streams) == ["support"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("COLOUR", SECRET, "colour: unknown key"),
+        ("PLATFORM__COLOUR", SECRET, "platform.colour: unknown key"),
+        ("PLATFORM__TIMEOUT", "10", f"platform.timeout: {DURATION}"),
+        ("CACHE__URL", "[", "GATEWAY__CACHE__URL: not a YAML value"),
+        ("CACHE__URL", f"*{SECRET}", "GATEWAY__CACHE__URL: not a YAML value"),
+        ("LISTEN__HOST", SECRET, "GATEWAY__LISTEN__HOST: listen is no section"),
+    ],
+)
+def test_a_mistake_in_a_variable_is_one_line_without_its_value(tree, tmp_path, name, value, said):
+    path = write(tmp_path / "gateway.yaml", put(tree, "listen", "127.0.0.1:1"))
+    assert file_mistakes(path, {f"GATEWAY__{name}": value}) == [said]
+
+
+def test_a_section_left_empty_in_the_file_takes_variables(tree, tmp_path):
+    """`cache:` with everything under it commented out reads as nothing at all."""
+    path = write(tmp_path / "gateway.yaml", {**tree, "cache": None})
+    assert load(path, {"GATEWAY__CACHE__PREFIX": "env"}).cache.prefix == "env"
+
+
+def test_a_name_with_capital_letters_can_be_reached_from_the_environment(tree, tmp_path):
+    """A campaign's statuses are written with capitals; a rule for `active` would never match one, and nobody would know."""
+    settings = overlaid(tree, tmp_path, FRESHNESS__STATUS__Active__MAX="3s")
+    assert settings.freshness.status["Active"].max == 3.0
+
+
+# What `check` prints.
+
+
+def dumped(settings: Settings) -> dict[str, Any]:
+    """As printed, and read back."""
+    sink = io.StringIO()
+    YAML(typ="safe", pure=True).dump(settings.model_dump(mode="json", exclude_none=True), sink)
+    tree: dict[str, Any] = YAML(typ="safe", pure=True).load(sink.getvalue())
+    return tree
+
+
+def test_the_printed_settings_are_settings(tree, files):
+    full = {
+        **tree,
+        "listen": "[::1]:8080",
+        "platform": {"url": "http://127.0.0.1:1", "timeout": "1.5s", "connect_timeout": "250ms", "max_body": "1500B"},
+        "budgets": {"default": {"calls": 30, "window": "1m", "reserve": 3}},
+        "clients": {"a": client(["support"])},
+        "freshness": {"status": {"Active": {"max": "15s"}}, "stale_if_error": "36h", "min": "0s"},
+    }
+    full["credentials"]["main"]["jwe"] = {"public_key_file": str(files / "platform.pem"), "key_id": "k"}
+    settings = Settings.checked(full)
+    assert Settings.checked(dumped(settings)) == settings
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "printed"),
+    [
+        ("platform.timeout", "10s", "10s"),
+        ("platform.timeout", "600s", "10m"),
+        ("platform.timeout", "90s", "90s"),
+        ("cache.timeout", "250ms", "250ms"),
+        ("cache.timeout", "1.5s", "1500ms"),
+        ("freshness.stale_if_error", "24h", "1d"),
+        ("freshness.min", "0s", "0ms"),
+        ("platform.max_body", "4096KiB", "4MiB"),
+        ("platform.max_body", "1500B", "1500B"),
+    ],
+)
+def test_times_and_sizes_are_printed_with_the_largest_unit_that_fits(tree, key, written, printed):
+    assert at_path(dumped(Settings.checked(put(tree, key, written))), key) == printed
+
+
+def at_path(tree: dict[str, Any], key: str) -> object:
+    value: Any = tree
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("key", "written"),
+    [
+        ("platform.max_body", "5000000B"),
+        ("platform.max_body", "1234567B"),
+        ("cache.local_max_bytes", "100000001B"),
+        ("freshness.stale_if_error", "1234567s"),
+        ("freshness.stale_if_error", "604801s"),
+        ("cache.timeout", "33.3ms"),
+        ("cache.timeout", "0.1s"),
+    ],
+)
+def test_what_is_printed_means_what_was_written(tree, key, written):
+    settings = Settings.checked(put(tree, key, written))
+    assert at(Settings.checked(dumped(settings)), key) == pytest.approx(at(settings, key))
+
+
+def test_no_secret_is_printed(tree, monkeypatch):
+    monkeypatch.setenv("SOME_NAME", SECRET)
+    tree = put(tree, "credentials.env", {"client_id": "cs-2", "client_secret_env": "SOME_NAME"})
+    tree = put(tree, "cache.url", f"redis://user:{SECRET}@redis:6379/0")
+    settings = Settings.checked(tree)
+    assert SECRET not in str(dumped(settings))
+    assert dumped(settings)["cache"]["url"] == "redis://user:***@redis:6379/0"
+    assert settings.cache.url.endswith(f"{SECRET}@redis:6379/0"), "only the printed one is masked"
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("memory://", "memory://"),
+        ("redis://redis:6379/0", "redis://redis:6379/0"),
+        (f"redis://:{SECRET}@redis", "redis://:***@redis"),
+        (f"redis://user:{SECRET}@redis:1/2", "redis://user:***@redis:1/2"),
+        (f"redis://user:{SECRET}@x@redis", "redis://user:***@redis"),
+        (f"redis://:{SECRET}@[::1]:6379", "redis://:***@[::1]:6379"),
+        ("redis://user@redis", "redis://user@redis"),
+    ],
+)
+def test_a_password_in_a_url_is_masked(url, masked):
+    assert hide_password(url) == masked
+
+
+def test_a_password_in_a_redis_urls_query_is_masked_too():
+    """redis-py takes it there as well."""
+    assert SECRET not in hide_password(f"redis://redis:6379/0?username=user&password={SECRET}")
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [(Address("127.0.0.1", 80), "127.0.0.1:80"), (Address("::1", 80), "[::1]:80"), (Address("a.b", 0), "a.b:0")],
+)
+def test_an_address_is_written_as_it_is_read(address, text, tree):
+    assert str(address) == text
+    assert Settings.checked(put({**tree, "allow_anonymous": True}, "listen", text)).listen == address

@@ -1,0 +1,539 @@
+import asyncio
+import contextlib
+import datetime as dt
+import gzip
+import ipaddress
+import socket
+import ssl
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import NameOID
+
+from service.contract.answers import Response
+from service.contract.operations import GET, Call, build_call
+from service.problems import Problem
+from service.proxy.ports import UpstreamError
+from service.upstream.client import Limits, PlatformClient
+from service.upstream.signer import Claims, Secret, Signer
+from tests.support.doubles import SUPPORT
+from tests.support.wire import free_port, raw_server
+
+KEY = b"0123456789abcdef0123456789abcdef"
+CALL = build_call(GET, SUPPORT.tenant, {"id": "c-1"})
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+UNAVAILABLE, INVALID, TIMEOUT = Problem.UPSTREAM_UNAVAILABLE, Problem.UPSTREAM_INVALID, Problem.UPSTREAM_TIMEOUT
+
+
+@contextlib.asynccontextmanager
+async def client(
+    origin: str, *, timeout: float = 5.0, connect: float = 5.0, max_body: int = 2**20
+) -> AsyncIterator[PlatformClient]:
+    signer = Signer(Claims("cs-1", "campaign-gateway", 600.0, is_single_use=False), "HS256", Secret(KEY))
+    async with PlatformClient(origin, Limits(timeout, connect, max_body), {"main": signer}) as platform:
+        yield platform
+
+
+def always(*pieces: bytes, close: bool = False):
+    """A server that gives each request this answer."""
+
+    async def answer(exchange) -> None:
+        await exchange.send(*pieces)
+        if close:
+            exchange.close()
+
+    return answer
+
+
+async def answer_to(*pieces: bytes, close: bool = False, **limits) -> Response:
+    async with raw_server(always(*pieces, close=close)) as server, client(server.url, **limits) as platform:
+        return await platform.send(SUPPORT, CALL)
+
+
+async def error_of(sending) -> UpstreamError:
+    with pytest.raises(UpstreamError) as raised:
+        await sending
+    return raised.value
+
+
+async def error_to(*pieces: bytes, close: bool = False, **limits) -> UpstreamError:
+    return await error_of(answer_to(*pieces, close=close, **limits))
+
+
+def head(*fields: str, status: str = "200 OK") -> bytes:
+    return "\r\n".join([f"HTTP/1.1 {status}", "Content-Type: application/json", *fields, "", ""]).encode()
+
+
+def chunked(*chunks: bytes) -> bytes:
+    return b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in (*chunks, b""))
+
+
+# What is sent.
+
+
+async def test_a_call_carries_exactly_these_headers_and_this_target():
+    async with raw_server(always(OK)) as server, client(server.url) as platform:
+        await platform.send(SUPPORT, CALL)
+        token = platform._signers["main"].token()
+    (exchange,) = server.exchanges
+    assert exchange.head.startswith(b"GET /campaign/api/v2/public/st-1/campaign/c-1?accountId=acc-1 HTTP/1.1\r\n")
+    assert dict(exchange.fields) == {
+        "Host": f"127.0.0.1:{server.port}",
+        "User-Agent": "campaign-gateway",
+        "Accept": "application/json",
+        "Accept-Encoding": "gzip",
+        "Content-Type": "application/json",
+        "iid": "app-1",
+        "accountId": "acc-1",
+        "auth": token,
+    }
+    assert len(exchange.fields) == 8, "none of them twice"
+
+
+async def test_the_token_stands_in_auth_without_a_scheme():
+    async with raw_server(always(OK)) as server, client(server.url) as platform:
+        await platform.send(SUPPORT, CALL)
+    fields = {name.lower(): value for name, value in server.exchanges[0].fields}
+    assert fields["auth"].count(".") == 2
+    assert " " not in fields["auth"]
+    assert "authorization" not in fields
+
+
+async def test_an_encoded_target_goes_out_as_it_is():
+    targets = [
+        "/campaign/a%2F..%2Fb%3Fc%25d?e=%2f",
+        "/%7e%63d-1?a=%20+b",
+        "/a/./b/../c",
+        build_call(GET, SUPPORT.tenant, {"id": "a/../b?c%d"}).target,
+    ]
+    async with raw_server(always(OK)) as server, client(server.url) as platform:
+        for target in targets:
+            await platform.send(SUPPORT, Call("GET", target, {}))
+    assert [line.split()[1].decode() for line in server.heads] == targets
+
+
+@pytest.mark.parametrize("target", ["/a#b", "@other.example/a", ".other.example/a", ":1/a", "a", ""])
+async def test_a_target_that_would_make_another_url_is_never_sent(target):
+    async with raw_server(always(OK)) as server, client(server.url) as platform:
+        with pytest.raises(ValueError):
+            await platform.send(SUPPORT, Call("GET", target, {}))
+    assert server.connections == 0
+
+
+async def test_a_target_that_looks_like_a_host_stays_a_path():
+    async with raw_server(always(OK)) as server, client(server.url) as platform:
+        await platform.send(SUPPORT, Call("GET", "//other.example/a", {}))
+    assert server.heads[0].startswith(b"GET //other.example/a HTTP/1.1\r\n")
+
+
+async def test_connections_are_kept():
+    async with raw_server(always(OK)) as server, client(server.url) as platform:
+        for _ in range(3):
+            await platform.send(SUPPORT, CALL)
+    assert (server.connections, len(server.exchanges)) == (1, 3)
+
+
+async def test_cookies_are_not_kept():
+    """By name, because aiohttp's own jar takes none from a bare address anyway."""
+    async with (
+        raw_server(always(head("Set-Cookie: session=1; Path=/", "Content-Length: 2") + b"{}")) as server,
+        client(f"http://localhost:{server.port}") as platform,
+    ):
+        await platform.send(SUPPORT, CALL)
+        await platform.send(SUPPORT, CALL)
+    assert len(server.exchanges) == 2
+    assert all("Cookie" not in dict(exchange.fields) for exchange in server.exchanges)
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+async def test_a_proxy_in_the_environment_is_ignored(monkeypatch, name):
+    async with raw_server(always(OK)) as proxy, raw_server(always(OK)) as server:
+        monkeypatch.setenv(name, proxy.url)
+        async with client(server.url) as platform:
+            await platform.send(SUPPORT, CALL)
+    assert (len(server.exchanges), len(proxy.exchanges)) == (1, 0)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_an_answer_and_the_credential_goes_nowhere_else(status):
+    async with raw_server(always(OK)) as stranger:
+        answer = head(f"Location: {stranger.url}/x", "Content-Length: 0", status=f"{status} Moved")
+        async with raw_server(always(answer)) as server, client(server.url) as platform:
+            assert (await platform.send(SUPPORT, CALL)).status == status
+    assert (len(server.exchanges), len(stranger.exchanges)) == (1, 0)
+
+
+# Whole answers.
+
+
+@pytest.mark.parametrize(
+    ("pieces", "body"),
+    [
+        pytest.param([head("Content-Length: 7"), b'{"a":1}'], b'{"a":1}', id="content-length"),
+        pytest.param([head("Transfer-Encoding: chunked"), chunked(b'{"a"', b":1}")], b'{"a":1}', id="chunked"),
+        pytest.param([head("Content-Length: 0")], b"", id="empty"),
+        pytest.param([head("Content-Encoding: identity", "Content-Length: 2"), b"{}"], b"{}", id="identity"),
+        pytest.param(
+            [head("Content-Encoding: gzip", "Transfer-Encoding: chunked"), chunked(gzip.compress(b"{}"))],
+            b"{}",
+            id="gzip",
+        ),
+        pytest.param(
+            [head("Content-Encoding: X-GZIP ", "Transfer-Encoding: chunked"), chunked(gzip.compress(b"{}"))],
+            b"{}",
+            id="x-gzip",
+        ),
+        pytest.param(
+            [
+                head("Content-Encoding: gzip", "Transfer-Encoding: chunked"),
+                chunked(*(bytes([byte]) for byte in gzip.compress(b"{}"))),
+            ],
+            b"{}",
+            id="gzip-byte-by-byte",
+        ),
+        pytest.param(
+            [head("Transfer-Encoding: chunked"), *(bytes([byte]) for byte in chunked(b"{}"))],
+            b"{}",
+            id="chunked-byte-by-byte",
+        ),
+    ],
+)
+async def test_a_whole_answer_comes_out_decoded(pieces, body):
+    assert (await answer_to(*pieces)).body == body
+
+
+async def test_an_answer_framed_by_closing_is_whole_as_far_as_anyone_can_tell():
+    assert (await answer_to(head(), b'{"a":', b"1}", close=True)).body == b'{"a":1}'
+
+
+async def test_status_type_and_retry_after_come_as_they_are():
+    reply = await answer_to(
+        b"HTTP/1.1 503 Busy\r\nContent-Type: text/html; x=y\r\nRetry-After: 17\r\nContent-Length: 1\r\n\r\n<"
+    )
+    assert reply == Response(503, "text/html; x=y", b"<", "17")
+
+
+async def test_what_the_platform_does_not_say_is_empty():
+    reply = await answer_to(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+    assert (reply.content_type, reply.retry_after) == ("", None)
+
+
+async def test_a_body_of_just_the_bound_is_taken_and_one_byte_more_is_not():
+    for extra in (0, 1):
+        body = b"x" * (1000 + extra)
+        for pieces in (
+            [head(f"Content-Length: {len(body)}"), body],
+            [head("Content-Encoding: gzip", "Transfer-Encoding: chunked"), chunked(gzip.compress(body))],
+        ):
+            if extra:
+                assert (await error_to(*pieces, max_body=1000)).failure.problem is INVALID
+            else:
+                assert (await answer_to(*pieces, max_body=1000)).body == body
+
+
+# Broken answers.
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([b"garbage without end\r\n\r\n"], id="status-line-garbage"),
+        pytest.param([b"HTTP/1.1 two hundred OK\r\n\r\n"], id="status-not-a-number"),
+        pytest.param([b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 4 + b"\r\n\r\n"], id="tls-record"),
+        pytest.param(
+            [head("X-Long: " + "a" * 10_000, "Content-Length: 2"), b"{}"], id="header-longer-than-the-clients-limit"
+        ),
+        pytest.param([head("Bad Header Line", "Content-Length: 2"), b"{}"], id="header-without-colon"),
+        pytest.param([head("Content-Length: 2", "Content-Length: 3"), b"{}"], id="two-lengths"),
+        pytest.param([head("Content-Length: -2"), b"{}"], id="length-below-zero"),
+        pytest.param([head("Content-Length: 20"), b"{}"], id="content-length-cut"),
+        pytest.param([head("Transfer-Encoding: chunked"), b"2\r\n{}\r\n"], id="chunked-cut"),
+        pytest.param([head("Transfer-Encoding: chunked"), b"zz\r\n{}\r\n0\r\n\r\n"], id="chunk-size-garbage"),
+        pytest.param([head("Content-Encoding: gzip"), gzip.compress(b"{}" * 500)[:-3]], id="gzip-cut-in-its-trailer"),
+        pytest.param([head("Content-Encoding: gzip"), gzip.compress(b"{}" * 500)[:12]], id="gzip-cut-in-its-body"),
+        pytest.param([head("Content-Encoding: gzip"), b""], id="gzip-of-nothing"),
+        pytest.param([head("Content-Encoding: gzip"), b"{}"], id="gzip-that-is-none"),
+        pytest.param(
+            [head("Content-Encoding: gzip"), gzip.compress(b"{}")[:-8] + b"\0" * 8], id="gzip-with-a-wrong-checksum"
+        ),
+        pytest.param([head("Content-Encoding: gzip"), gzip.compress(b"{}") + b"junk"], id="gzip-and-then-junk"),
+        pytest.param([head("Content-Encoding: br"), b"{}"], id="encoding-not-asked-for"),
+        pytest.param([head("Content-Encoding: gzip, gzip"), gzip.compress(gzip.compress(b"{}"))], id="gzip-twice"),
+        pytest.param([head("Content-Encoding: deflate"), zlib.compress(b"{}")], id="deflate"),
+    ],
+)
+async def test_a_broken_answer_is_invalid_and_was_a_call(pieces):
+    error = await error_to(*pieces, close=True)
+    assert error.failure.problem is INVALID
+    assert error.failure.upstream_status is None, "not the status that aiohttp invents"
+    assert (error.was_sent, error.may_repeat) == (True, False)
+
+
+def bomb(size: int) -> bytes:
+    packer = zlib.compressobj(9, wbits=31)
+    zeros = bytes(2**20)
+    return b"".join(packer.compress(zeros) for _ in range(size // 2**20)) + packer.flush()
+
+
+async def test_a_gzip_bomb_is_refused_in_little_memory():
+    packed = bomb(200 * 2**20)
+    assert len(packed) < 210_000
+    async with (
+        raw_server(always(head("Content-Encoding: gzip", f"Content-Length: {len(packed)}"), packed)) as server,
+        client(server.url) as platform,
+    ):
+        tracemalloc.start()
+        try:
+            error = await error_of(platform.send(SUPPORT, CALL))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert error.failure.problem is INVALID
+    assert peak < 8 * 2**20
+
+
+async def test_an_endless_plain_body_is_refused_at_the_bound():
+    async def endless(exchange) -> None:
+        await exchange.send(head())
+        while not exchange.writer.is_closing():
+            await exchange.send(bytes(2**16))
+
+    async with raw_server(endless) as server, client(server.url) as platform:
+        assert (await error_of(platform.send(SUPPORT, CALL))).failure.problem is INVALID
+        await server.lost.wait()
+
+
+async def test_an_endless_tail_behind_a_whole_gzip_is_refused_and_not_collected():
+    async def endless(exchange) -> None:
+        await exchange.send(head("Content-Encoding: gzip"), gzip.compress(b"{}"))
+        while not exchange.writer.is_closing():
+            await exchange.send(bytes(2**10))
+            await asyncio.sleep(0.001)
+
+    async with raw_server(endless) as server, client(server.url, timeout=0.25) as platform:
+        assert (await error_of(platform.send(SUPPORT, CALL))).failure.problem is INVALID
+
+
+# Sent exactly once.
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_a_call_on_a_kept_connection_that_the_platform_closes_is_sent_once_and_may_be_repeated(how):
+    async def answer(exchange) -> None:
+        if exchange.on_connection == 1:
+            await exchange.send(OK)
+        elif how == "close":
+            exchange.close()
+        else:
+            exchange.reset()
+
+    async with raw_server(answer) as server, client(server.url) as platform:
+        await platform.send(SUPPORT, CALL)
+        error = await error_of(platform.send(SUPPORT, CALL))
+        assert error.failure.problem is UNAVAILABLE
+        assert (error.was_sent, error.may_repeat) == (True, True)
+        assert len(server.exchanges) == 2, "the second call, once"
+        assert (await platform.send(SUPPORT, CALL)).status == 200
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_a_call_on_a_new_connection_is_sent_once_and_may_not_be_repeated(how):
+    async def answer(exchange) -> None:
+        exchange.close() if how == "close" else exchange.reset()
+
+    async with raw_server(answer) as server, client(server.url) as platform:
+        error = await error_of(platform.send(SUPPORT, CALL))
+    assert error.failure.problem is UNAVAILABLE
+    assert (error.was_sent, error.may_repeat) == (True, False)
+    assert len(server.exchanges) == 1
+
+
+@pytest.mark.parametrize(
+    "began", [b"HTTP/1.1 200 OK\r\nContent-Ty", b"HTTP"], ids=["in-the-head", "in-the-status-line"]
+)
+async def test_an_answer_that_broke_off_shows_that_the_call_was_read(began):
+    """Only a connection that was closed *before* the platform can have read the request allows another try."""
+
+    async def answer(exchange) -> None:
+        if exchange.on_connection == 1:
+            await exchange.send(OK)
+        else:
+            await exchange.send(began)
+            exchange.close()
+
+    async with raw_server(answer) as server, client(server.url) as platform:
+        await platform.send(SUPPORT, CALL)
+        error = await error_of(platform.send(SUPPORT, CALL))
+    assert error.failure.problem in {UNAVAILABLE, INVALID}
+    assert not error.may_repeat
+
+
+async def test_a_body_that_broke_off_on_a_kept_connection_may_not_be_repeated():
+    async def answer(exchange) -> None:
+        if exchange.on_connection == 1:
+            await exchange.send(OK)
+        else:
+            await exchange.send(OK[:-1])
+            exchange.reset()
+
+    async with raw_server(answer) as server, client(server.url) as platform:
+        await platform.send(SUPPORT, CALL)
+        error = await error_of(platform.send(SUPPORT, CALL))
+    assert (error.was_sent, error.may_repeat) == (True, False)
+
+
+async def test_a_refused_connection_was_not_sent():
+    async with client(f"http://127.0.0.1:{free_port()}") as platform:
+        error = await error_of(platform.send(SUPPORT, CALL))
+    assert error.failure.problem is UNAVAILABLE
+    assert (error.was_sent, error.may_repeat) == (False, False)
+
+
+async def test_an_unknown_host_was_not_sent():
+    async with client("http://no-such-host.invalid") as platform:
+        error = await error_of(platform.send(SUPPORT, CALL))
+    assert error.failure.problem is UNAVAILABLE
+    assert not error.was_sent
+
+
+# Time.
+
+
+async def test_a_connection_that_does_not_come_about_in_time_was_not_sent():
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        port = full.getsockname()[1]
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        try:
+            async with client(f"http://127.0.0.1:{port}", connect=0.1) as platform:
+                error = await error_of(platform.send(SUPPORT, CALL))
+        finally:
+            for filler in fillers:
+                filler.close()
+    assert error.failure.problem is TIMEOUT
+    assert (error.was_sent, error.may_repeat) == (False, False)
+
+
+async def test_a_platform_that_says_nothing_is_a_time_out_that_was_sent():
+    async def silent(exchange) -> None:
+        await exchange.reader.read()
+
+    async with raw_server(silent) as server, client(server.url, timeout=0.1) as platform:
+        error = await error_of(platform.send(SUPPORT, CALL))
+    assert error.failure.problem is TIMEOUT
+    assert (error.was_sent, error.may_repeat) == (True, False)
+    assert len(server.exchanges) == 1
+
+
+async def test_silence_on_a_kept_connection_is_not_repeated():
+    async def answer(exchange) -> None:
+        if exchange.on_connection == 1:
+            await exchange.send(OK)
+        else:
+            await exchange.reader.read()
+
+    async with raw_server(answer) as server, client(server.url, timeout=0.1) as platform:
+        await platform.send(SUPPORT, CALL)
+        error = await error_of(platform.send(SUPPORT, CALL))
+    assert error.failure.problem is TIMEOUT
+    assert not error.may_repeat
+
+
+@pytest.mark.parametrize("start", [b"", head("Content-Length: 100000")], ids=["in-the-head", "in-the-body"])
+async def test_a_platform_that_drips_is_a_time_out_of_the_whole_call(start):
+    async def drip(exchange) -> None:
+        await exchange.send(start or b"HTTP/1.1 200 OK\r\nX: ")
+        while not exchange.writer.is_closing():
+            await exchange.send(b"x")
+            await asyncio.sleep(0.02)
+
+    async with raw_server(drip) as server, client(server.url, timeout=0.15) as platform:
+        error = await error_of(platform.send(SUPPORT, CALL))
+    assert error.failure.problem is TIMEOUT
+    assert error.was_sent
+
+
+async def test_a_cancelled_call_closes_its_connection():
+    began = asyncio.Event()
+
+    async def silent(exchange) -> None:
+        began.set()
+        if not await exchange.reader.read():
+            raise ConnectionError
+
+    async with raw_server(silent) as server, client(server.url) as platform:
+        call = asyncio.create_task(platform.send(SUPPORT, CALL))  # noqa: TID251
+        await began.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await server.lost.wait()
+
+
+# TLS.
+
+
+async def test_a_platform_that_speaks_no_tls_was_not_sent():
+    async def say_no(_reader, writer) -> None:
+        writer.write(b"HTTP/1.1 400 Bad\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+    listener = await asyncio.start_server(say_no, "127.0.0.1", 0)
+    async with listener, client(f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}") as platform:
+        error = await error_of(platform.send(SUPPORT, CALL))
+    assert error.failure.problem is UNAVAILABLE
+    assert not error.was_sent
+
+
+async def test_a_certificate_of_nobody_is_refused_before_anything_is_sent(tmp_path, rsa_key, private_pem):
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    day = dt.timedelta(days=1)
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder(name, name, rsa_key.public_key(), 1, now - day, now + day)
+    builder = builder.add_extension(
+        x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+    )
+    pem = builder.sign(rsa_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    (tmp_path / "both.pem").write_bytes(private_pem + pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "both.pem")
+    async with raw_server(always(OK), tls=context) as server, client(f"https://127.0.0.1:{server.port}") as platform:
+        error = await error_of(platform.send(SUPPORT, CALL))
+    assert error.failure.problem is UNAVAILABLE
+    assert not error.was_sent
+    assert server.exchanges == []
+
+
+# Credentials.
+
+
+async def test_the_version_is_that_of_the_streams_own_credential(tmp_path):
+    path = tmp_path / "secret"
+    path.write_bytes(KEY)
+    claims = Claims("cs-1", "s", 600.0, is_single_use=False)
+    signers = {"main": Signer(claims, "HS256", Secret(path)), "other": Signer(claims, "HS256", Secret(KEY))}
+    platform = PlatformClient("http://127.0.0.1", Limits(1, 1, 1), signers)
+    assert platform.credential_version(SUPPORT) == 1
+    assert not await platform.renew_credential(SUPPORT, 1)
+    path.write_bytes(KEY[::-1])
+    assert await platform.renew_credential(SUPPORT, 1)
+    assert platform.credential_version(SUPPORT) == 2
+
+
+async def test_no_error_repeats_the_token_or_the_answer():
+    async with (
+        raw_server(always(b"garbage with a hint of secret\r\n\r\n", close=True)) as server,
+        client(server.url) as platform,
+    ):
+        error = await error_of(platform.send(SUPPORT, CALL))
+        token = platform._signers["main"].token()
+    for text in (str(error), repr(error.failure)):
+        assert token not in text
+        assert "secret" not in text

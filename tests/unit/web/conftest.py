@@ -1,0 +1,111 @@
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+from aiohttp import web
+
+from service.policy.entry import Entry, make_etag
+from service.proxy.ports import Ask, Outcome, Reply
+from service.web.answers import Bounds
+from service.web.api import Api
+from service.web.clients import Client, Clients
+from service.web.server import Server
+from tests.support.doubles import SALES, START, SUPPORT, CountingMeter
+from tests.support.wire import Answered, talk
+
+BODY = b'{"data": {"_id": "c-1"}}'
+ENTRY = Entry(BODY, "application/json", b"digest", None, "Ready", START, make_etag(BODY))
+HIT = Reply(Outcome(ttl=20.0), ENTRY, None, 10.0, 30.0)
+KEYS = {"reporting": "cgk_reporting", "operations": "cgk_operations"}
+
+
+class ScriptedExchange:
+    """In the place of the story: remembers what it is asked and gives one reply to all."""
+
+    def __init__(self) -> None:
+        self.reply: Reply | Exception = HIT
+        self.asks: list[Ask] = []
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def read(self, ask: Ask) -> Reply:
+        self.asks.append(ask)
+        await self.open.wait()
+        if isinstance(self.reply, Exception):
+            raise self.reply
+        return self.reply
+
+
+class Front:
+    """The web room on a real socket."""
+
+    def __init__(self, *, default_stream: str | None = "support", anonymous: bool = False) -> None:
+        self.exchange, self.meter = ScriptedExchange(), CountingMeter()
+        self.streams = {"support": SUPPORT, "sales": SALES}
+        rights = {"reporting": {"support"}, "operations": {"support", "sales"}}
+        by_hash = {
+            hashlib.sha256(key.encode()).hexdigest(): Client(name, frozenset(rights[name]), frozenset({"read"}))
+            for name, key in KEYS.items()
+        }
+        everybody = Client("anonymous", frozenset(self.streams), frozenset({"read"}))
+        clients = Clients({} if anonymous else by_hash, everybody if anonymous else None)
+        bounds = Bounds(60.0, 86_400.0)
+        self.api = Api(cast("Any", self.exchange), self.streams, default_stream, clients, bounds, self.meter)
+        self.port = 0
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def talk(self, *pieces: bytes, count: int = 1, to_head: bool = False) -> list[Answered]:
+        return await talk(self.port, *pieces, count=count, to_head=to_head)
+
+    async def ask(
+        self,
+        target: str | bytes = "/v1/campaigns/c-1",
+        *fields: str | bytes,
+        method: str = "GET",
+        key: str | None = KEYS["reporting"],
+    ) -> Answered:
+        """One well-formed request and its answer."""
+        given = [b"Host: gateway", *(field.encode() if isinstance(field, str) else field for field in fields)]
+        if key is not None:
+            given.append(b"Authorization: Bearer " + key.encode())
+        raw = target.encode() if isinstance(target, str) else target
+        head = b"\r\n".join([b"%s %s HTTP/1.1" % (method.encode(), raw), *given, b"", b""])
+        (answer,) = await self.talk(head, to_head=method == "HEAD")
+        return answer
+
+
+@contextlib.asynccontextmanager
+async def serving(front: Front) -> AsyncIterator[Front]:
+    runner = web.ServerRunner(Server(front.api.handle, front.api.refuse), shutdown_timeout=0.2)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    front.port = runner.addresses[0][1]
+    try:
+        yield front
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def front():
+    async with serving(Front()) as front:
+        yield front
+
+
+@pytest.fixture
+def serve():
+    """Makes a front with other settings: `async with serve(anonymous=True) as front`."""
+    return lambda **options: serving(Front(**options))
