@@ -12,8 +12,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from service.policy.ledger import Lane
 from service.policy.settle import Failure, Fill
-from service.policy.window import Lane
 from service.proxy.tasks import Tasks
 
 Landed = Fill | Failure

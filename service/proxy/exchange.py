@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 from service.policy.entry import Entry
 from service.policy.freshness import Freshness, age
+from service.policy.ledger import Lane
 from service.policy.plan import Forward, Fwd, NotCached, Reuse, plan
 from service.policy.settle import Failure, Fill, settle
-from service.policy.window import Lane
 from service.problems import Problem
 from service.proxy.collapse import Flight, Flights, Landed
 from service.proxy.fetch import Fetcher

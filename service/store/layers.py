@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from service.policy.entry import Entry
 from service.proxy.ports import Found, Put
-from service.proxy.tasks import Tasks
 from service.store.clock import StoreClock
+from service.store.link import StoreDownError
 from service.store.memory import MemoryStore
-from service.store.redis import RedisStore, StoreDownError
+from service.store.redis import RedisStore, SharedFence
 
 COPY_SECONDS = 86_400.0
 """How long a copy of a shared entry may stay; what it may be used for, its age decides."""
@@ -18,7 +18,7 @@ COPY_SECONDS = 86_400.0
 class _Fences:
     """What stood in each layer at the look-up; `shared` is None when that layer was lost."""
 
-    shared: int | None
+    shared: SharedFence | None
     local: Hashable
 
 
@@ -29,10 +29,6 @@ class LayeredStore:
         self._shared = shared
         self._local = local
         clock.on_step = local.clear
-
-    async def start(self, tasks: Tasks) -> None:
-        """Connects, if the server is there, and keeps watching."""
-        await self._shared.start(tasks)
 
     def now(self) -> float:
         """See `Store`."""
