@@ -21,6 +21,7 @@ from service.proxy.fetch import Fetcher
 from service.proxy.ports import Ledgers, Store, Stream
 from service.proxy.tasks import Tasks
 from service.settings import Address, Credential, FreshnessSettings, Settings, secret_from_environment
+from service.store.bus import Bus
 from service.store.clock import StoreClock
 from service.store.layers import LayeredStore
 from service.store.ledgers import MemoryLedgers, RedisLedgers
@@ -169,7 +170,11 @@ async def _open_store(
     await link.start(watchers)
     gauge("store_up", "Whether the store answers (1) or not (0).", lambda: link.is_up, store="redis")
     prefix = settings.cache.prefix
-    return LayeredStore(RedisStore(link, prefix), memory, clock), RedisLedgers(link, prefix), link
+    bus = Bus(link, prefix)
+    store = LayeredStore(RedisStore(link, bus, prefix), memory, bus, settings.cache.local_unwatched)
+    store.start(watchers)
+    clock.on_step = memory.clear
+    return store, RedisLedgers(link, prefix), link
 
 
 def _build_budget(

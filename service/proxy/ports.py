@@ -106,6 +106,14 @@ class Found:
     """Opaque; handed back with the `put` of a fill that began after this look-up."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """Whether this replica may fill a key, and what is stored by now."""
+
+    is_mine: bool
+    found: Found
+
+
 class Put(StrEnum):
     """What became of a `put`; also the metric label `outcome`."""
 
@@ -124,8 +132,27 @@ class Store(Protocol):
         """Seconds since the epoch on the one clock that all users of this store share."""
         ...
 
+    def peek(self, key: str) -> Entry | None:
+        """The entry, if this process holds a copy that it may use without asking anybody."""
+        ...
+
     async def get(self, key: str) -> Found:
         """The entry and the fence of a key, in one trip."""
+        ...
+
+    async def lead(self, key: str) -> Lead:
+        """Takes the lead in filling the key, unless another replica has it; in one trip.
+
+        A leader that dies loses the lead within seconds. Where replicas cannot agree, each leads.
+        """
+        ...
+
+    async def leave(self, key: str) -> None:
+        """Gives up the lead, after the fill was stored or failed, and wakes those who `follow`."""
+        ...
+
+    async def follow(self, key: str, seconds: float) -> None:
+        """Waits until the key's leader has left, or so long."""
         ...
 
     async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:

@@ -4,11 +4,17 @@ One value per entry: its fence, the latest moment its read can have begun, and t
 a store is one script, atomic on the server.
 """
 
+import asyncio
+
 from service.policy.entry import Entry
 from service.proxy.ports import Put
+from service.store.bus import Bus
 from service.store.codec import decode, encode
-from service.store.link import RedisLink
+from service.store.link import RedisLink, StoreDownError
 
+LEASE_MILLISECONDS = 2_000
+"""How long a dead leader keeps the lead."""
+RENEW_SECONDS = 0.5
 FENCE_MILLISECONDS = 900_000
 """How long an invalidation is remembered: longer than any fill can be under way."""
 
@@ -22,11 +28,16 @@ SharedFence = tuple[int, int]
 class RedisStore:
     """The shared layer. Its calls raise `StoreDownError`; `store.layers` decides what that means."""
 
-    def __init__(self, link: RedisLink, prefix: str) -> None:
+    def __init__(self, link: RedisLink, bus: Bus, prefix: str) -> None:
         self._link = link
+        self._bus = bus
         self._prefix = prefix
+        self._led: set[str] = set()
         self._put = link.script("put.lua")
         self._invalidate = link.script("invalidate.lua")
+        self._lead = link.script("lead.lua")
+        self._leave = link.script("leave.lua")
+        self._renew = link.script("renew.lua")
 
     async def get(self, key: str) -> tuple[Entry | None, SharedFence]:
         """The entry and the fence, in one trip."""
@@ -42,7 +53,8 @@ class RedisStore:
         generation, number = fence
         earliest = (entry.proven_at - self._link.clock.error) * 1e6
         latest = (entry.proven_at + self._link.clock.error) * 1e6
-        arguments = (number, f"{earliest:.0f}", f"{latest:016.0f}", int(keep * 1000) + 1, encode(entry))
+        times = (f"{earliest:.0f}", f"{latest:016.0f}", int(keep * 1000) + 1)
+        arguments = (number, *times, encode(entry), self._bus.channel, self._bus.message(key))
         if generation != self._link.generation:
             # The server that gave the fence is gone, and with it perhaps a later fence.
             outcome = Put.FENCED
@@ -56,11 +68,48 @@ class RedisStore:
     async def invalidate(self, key: str) -> None:
         """Raises the fence, in one trip."""
         name = self._name(key)
-        await self._link.ask("invalidate", lambda: self._invalidate(keys=[name], args=[FENCE_MILLISECONDS]))
+        arguments = (FENCE_MILLISECONDS, self._bus.channel, self._bus.message(key))
+        await self._link.ask("invalidate", lambda: self._invalidate(keys=[name], args=arguments))
         self._link.meter.store_operation("redis", "invalidate", "stored")
+
+    async def lead(self, key: str) -> tuple[bool, Entry | None, SharedFence]:
+        """Whether this replica leads now, the entry and its fence, in one trip."""
+        generation = self._link.generation
+        names = [self._name(key), self._lease(key)]
+        arguments = (self._bus.sender, LEASE_MILLISECONDS)
+        is_mine, value = await self._link.ask("lead", lambda: self._lead(keys=names, args=arguments))
+        if is_mine:
+            self._led.add(key)
+        self._link.meter.store_operation("redis", "lead", "taken" if is_mine else "refused")
+        entry, fence = _read(value)
+        return bool(is_mine), entry, (generation, fence)
+
+    async def leave(self, key: str) -> None:
+        """Gives up the lead, in one trip."""
+        self._led.discard(key)
+        arguments = (self._bus.sender, self._bus.channel, self._bus.message(key, is_change=False))
+        await self._link.ask("leave", lambda: self._leave(keys=[self._lease(key)], args=arguments))
+
+    async def keep_leading(self) -> None:
+        """Renews all leases that are held, for as long as it runs: a lease that is not renewed is a dead leader's."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            for key in list(self._led):
+                names, arguments = [self._lease(key)], (self._bus.sender, LEASE_MILLISECONDS)
+                try:
+                    await self._link.ask("renew", lambda: self._renew(keys=names, args=arguments))  # noqa: B023
+                except StoreDownError:
+                    break
+
+    def note_slow(self) -> None:
+        """Counts an answer that was not waited for; the watcher finds out whether the server hangs."""
+        self._link.meter.store_operation("redis", "get", "slow")
 
     def _name(self, key: str) -> str:
         return f"{self._prefix}:e1:{{{key}}}"
+
+    def _lease(self, key: str) -> str:
+        return f"{self._prefix}:l1:{{{key}}}"
 
 
 def _read(value: object) -> tuple[Entry | None, int]:

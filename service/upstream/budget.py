@@ -245,9 +245,7 @@ class CallBudget:
     def _tell(self, state: _Account, waiter: _Waiter, answer: Place | Wait, asked: float) -> float | None:
         """Passes the answer on. Returns the seconds after which to ask again for a call that goes on waiting."""
         if isinstance(answer, Place):
-            state.own[answer.id] = _Own(
-                answer.lane, answer.client, asked + state.allowance.most
-            )
+            state.own[answer.id] = _Own(answer.lane, answer.client, asked + state.allowance.most)
             permit = CallPermit(answer.id, asked + state.allowance.leave)
             if waiter.turn.done():
                 permit.void()
