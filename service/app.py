@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,18 +14,22 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from service.admin.probes import Part, admin_application
 from service.contract.operations import Tenant
 from service.policy.freshness import Freshness, StatusRule
+from service.policy.ledger import Allowance, Lane
 from service.proxy.collapse import Flights
 from service.proxy.exchange import Exchange, Patience
 from service.proxy.fetch import Fetcher
-from service.proxy.ports import Store, Stream
+from service.proxy.ports import Ledgers, Store, Stream
 from service.proxy.tasks import Tasks
 from service.settings import Address, Credential, FreshnessSettings, Settings, secret_from_environment
+from service.store.bus import Bus
 from service.store.clock import StoreClock
 from service.store.layers import LayeredStore
+from service.store.ledgers import MemoryLedgers, RedisLedgers
+from service.store.link import RedisLink, open_link
 from service.store.memory import MemoryStore
-from service.store.redis import RedisStore, connect
+from service.store.redis import RedisStore
 from service.telemetry.metrics import Metrics
-from service.upstream.budget import Allowance, LocalBudget
+from service.upstream.budget import CallBudget
 from service.upstream.client import Limits, PlatformClient
 from service.upstream.signer import Claims, Recipient, Secret, Signer
 from service.web.answers import Bounds
@@ -37,6 +41,8 @@ _log = logging.getLogger(__name__)
 
 BACKLOG = 1024
 ANONYMOUS = "anonymous"
+LEAVE_SECONDS = 1.0
+"""Beyond the time for connecting: how long a permit may go unused before its request may not leave any more."""
 FILLS_GRACE_SECONDS = 2.0
 """At the end, for answers that were given and are still on their way into the store."""
 
@@ -83,17 +89,20 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
     # Left in reverse: the API's listener and its requests, probes, fills, and then what the fills use.
     async with AsyncExitStack() as stack:
         platform = await stack.enter_async_context(PlatformClient(settings.platform.url, limits, signers))
-        store, store_part = await _open_store(settings, metrics, watchers, stack)
+        store, ledgers, link = await _open_store(settings, metrics, watchers, stack)
+        budget = _build_budget(settings, streams, ledgers, metrics, watchers)
+        await budget.start(sorted({stream.tenant.account for stream in streams.values()}))
+        stack.push_async_callback(budget.depart)
         stack.push_async_callback(watchers.close)
         stack.push_async_callback(fills.close, FILLS_GRACE_SECONDS)
-        budget = _build_budget(settings, streams, metrics)
         fetcher = Fetcher(platform, budget, store, metrics)
         exchange = Exchange(store, fetcher, Flights(fills), freshness, metrics, Patience(settings.platform.timeout))
         bounds = Bounds(freshness.stale_while_revalidate, freshness.stale_if_error)
         api = Api(exchange, streams, settings.default_stream, build_clients(settings), bounds, metrics)
 
         def readiness() -> dict[str, Part]:
-            return {"listener": Part("down", "stopping") if api.is_draining else Part("ok"), "store": store_part()}
+            listener = Part("down", "stopping") if api.is_draining else Part("ok")
+            return {"listener": listener, "store": _store_part(link), "budget": _budget_part(budget, streams)}
 
         admin = web.AppRunner(admin_application(readiness, metrics.registry), access_log=None, shutdown_timeout=1.0)
         _, admin_listen = await _listen(admin, settings.admin_listen, stack)
@@ -145,8 +154,8 @@ def build_signer(credential: Credential) -> Signer:
 
 async def _open_store(
     settings: Settings, metrics: Metrics, watchers: Tasks, stack: AsyncExitStack
-) -> tuple[Store, Callable[[], Part]]:
-    """The store, and what to say of it on `/readyz`."""
+) -> tuple[Store, Ledgers, RedisLink | None]:
+    """The store, the ledgers, and the link to Redis if there is one."""
     clock = StoreClock()
     memory = MemoryStore(settings.cache.local_max_bytes, clock, metrics)
     gauge = metrics.gauges.add
@@ -155,25 +164,58 @@ async def _open_store(
         "entries_bytes", "Their bytes, as counted against local_max_bytes.", lambda: memory.bytes_used, store="memory"
     )
     if settings.cache.url == "memory://":
-        return memory, lambda: Part("ok")
-    redis = RedisStore(connect(settings.cache.url, settings.cache.timeout), settings.cache.prefix, clock, metrics)
-    stack.push_async_callback(redis.close)
-    store = LayeredStore(redis, memory, clock)
-    await store.start(watchers)
-    gauge("store_up", "Whether the store answers (1) or not (0).", lambda: redis.is_up, store="redis")
-    return store, lambda: Part("ok") if redis.is_up else Part("degraded", f"redis: {redis.state}")
+        return memory, MemoryLedgers(clock), None
+    link = open_link(settings.cache.url, settings.cache.timeout, clock, metrics)
+    stack.push_async_callback(link.close)
+    await link.start(watchers)
+    gauge("store_up", "Whether the store answers (1) or not (0).", lambda: link.is_up, store="redis")
+    prefix = settings.cache.prefix
+    bus = Bus(link, prefix)
+    store = LayeredStore(RedisStore(link, bus, prefix), memory, bus, settings.cache.local_unwatched)
+    store.start(watchers)
+    clock.on_step = memory.clear
+    return store, RedisLedgers(link, prefix), link
 
 
-def _build_budget(settings: Settings, streams: Mapping[str, Stream], metrics: Metrics) -> LocalBudget:
+def _build_budget(
+    settings: Settings, streams: Mapping[str, Stream], ledgers: Ledgers, metrics: Metrics, watchers: Tasks
+) -> CallBudget:
     def allowance(account: str) -> Allowance:
         row = settings.budget_of(account)
-        return Allowance(row.calls, row.window, row.kept)
+        aliases = {alias for alias, stream in streams.items() if stream.tenant.account == account}
+        return Allowance(
+            calls=row.calls,
+            window=row.window,
+            leave=settings.platform.connect_timeout + LEAVE_SECONDS,
+            timeout=settings.platform.timeout,
+            reserve=row.kept,
+            lanes={Lane(name): int(part * row.calls) for name, part in row.lanes.model_dump().items()},
+            clients=sum(1 for client in settings.clients.values() if client.streams & aliases) or 1,
+        )
 
-    budget = LocalBudget(allowance, metrics)
+    budget = CallBudget(allowance, ledgers, metrics, watchers, replicas=settings.cache.replicas)
+    gauge = metrics.gauges.add
     for account in sorted({stream.tenant.account for stream in streams.values()}):
-        remaining = partial(budget.remaining, account)
-        metrics.gauges.add("budget_remaining", "Calls that the account could make now.", remaining, account=account)
+        remaining, paused = partial(budget.remaining, account), partial(budget.is_paused, account)
+        replicas, cut_off = partial(budget.replicas, account), partial(budget.is_cut_off, account)
+        gauge("budget_remaining", "Calls that the account could make now.", remaining, account=account)
+        gauge("budget_paused", "Whether the platform asked for a pause that is not over.", paused, account=account)
+        gauge("budget_replicas", "Replicas that share the budget, as last seen.", replicas, account=account)
+        gauge("budget_cut_off", "Whether the shared ledger of calls is lost (1).", cut_off, account=account)
     return budget
+
+
+def _store_part(link: RedisLink | None) -> Part:
+    return Part("ok") if link is None or link.is_up else Part("degraded", f"redis: {link.state}")
+
+
+def _budget_part(budget: CallBudget, streams: Mapping[str, Stream]) -> Part:
+    accounts = sorted({stream.tenant.account for stream in streams.values()})
+    if any(map(budget.is_cut_off, accounts)):
+        return Part("degraded", "the shared ledger of calls is lost: keeping to this replica's share")
+    if any(map(budget.is_paused, accounts)):
+        return Part("degraded", "the platform asked for a pause")
+    return Part("ok")
 
 
 async def _listen(runner: web.BaseRunner, address: Address, stack: AsyncExitStack) -> tuple[web.TCPSite, Address]:

@@ -187,6 +187,18 @@ class Stream(Section):
     default: bool = False
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Lanes(Section):
+    """The part of a budget that each lane can count on; the other lanes borrow what is beyond."""
+
+    writes: Share = 0.0
+    interactive: Share = 0.0
+    proof: Share = 0.0
+    background: Share = 0.0
+
+
 class Budget(Section):
     """Calls per window for one account; `reserve` of them are kept for callers who wait."""
 
@@ -194,6 +206,7 @@ class Budget(Section):
     window: PositiveDuration = 60.0
     reserve: Annotated[int, Field(ge=0)] | None = None
     """None keeps one call in twelve."""
+    lanes: Lanes = Lanes()
 
     @property
     def kept(self) -> int:
@@ -218,6 +231,10 @@ class Cache(Section):
     prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,32}$")] = "cg"
     timeout: PositiveDuration = 0.25
     local_max_bytes: Size = 64 * 2**20
+    local_unwatched: Duration = 1.0
+    """How long a local copy may answer without Redis while invalidations by other replicas cannot be heard."""
+    replicas: Annotated[int, Field(ge=1)] = 1
+    """How many replicas share the budget, for as long as Redis cannot be asked; then those seen count."""
 
 
 class StatusFreshness(Section):
@@ -374,6 +391,8 @@ def _cross_checks(settings: Settings) -> Iterator[tuple[str, str]]:
             yield f"budgets.{account}", "no stream has this account_id"
         if budget.kept >= budget.calls:
             yield f"budgets.{account}.reserve", "must be below calls"
+        if sum(budget.lanes.model_dump().values()) > 1:
+            yield f"budgets.{account}.lanes", "the shares add up to more than 1"
     for name, client in settings.clients.items():
         for alias in sorted(client.streams - settings.streams.keys()):
             yield f"clients.{name}.streams", f"no stream is named {alias}"

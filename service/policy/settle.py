@@ -36,6 +36,8 @@ class Fill:
     is_unchanged: bool
     """The content is what was stored before: bytes and tag were kept."""
     upstream_status: int
+    is_followed: bool = False
+    """Another replica made it."""
 
 
 def settle(previous: Entry | None, answer: Answer, started: float) -> Fill | Failure:

@@ -12,11 +12,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from service.policy.ledger import Lane
 from service.policy.settle import Failure, Fill
-from service.policy.window import Lane
 from service.proxy.tasks import Tasks
 
 Landed = Fill | Failure
+Work = Callable[[Callable[[Landed], None]], Awaitable[None]]
+"""Gets a result, gives it to the function that it is called with, and only then stores it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +57,20 @@ class Flights:
         self,
         key: str,
         lane: Lane,
-        fill: Callable[[], Awaitable[Landed]],
-        keep: Callable[[Fill], Awaitable[None]],
+        fill: Work,
     ) -> Flight:
         """A new flight, which the key's next requests join.
 
         Args:
             key: what is filled.
             lane: what it pays with.
-            fill: gets the result.
-            keep: stores a fill; runs after the waiters have their answer.
+            fill: gets the result, tells the waiters, and stores it.
         """
         flight = Flight(lane, asyncio.get_running_loop().create_future())
         # Nobody may be waiting: an exception is then the task's to report, not the future's.
         flight.landing.add_done_callback(lambda landing: landing.cancelled() or landing.exception())
         self._by_key[key] = flight
-        self._tasks.spawn(self._fly(key, flight, fill, keep), name=f"fill {lane}")
+        self._tasks.spawn(self._fly(key, flight, fill), name=f"fill {lane}")
         return flight
 
     def forget(self, key: str) -> None:
@@ -81,14 +81,10 @@ class Flights:
         self,
         key: str,
         flight: Flight,
-        fill: Callable[[], Awaitable[Landed]],
-        keep: Callable[[Fill], Awaitable[None]],
+        fill: Work,
     ) -> None:
         try:
-            landed = await fill()
-            flight.landing.set_result(landed)
-            if isinstance(landed, Fill):
-                await keep(landed)
+            await fill(flight.landing.set_result)
         except BaseException as error:
             if not flight.landing.done():
                 flight.landing.set_exception(

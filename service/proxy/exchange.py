@@ -1,15 +1,19 @@
 """One read, from start to end: look up, plan, and then reuse, or fetch, settle and reply."""
 
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from http import HTTPStatus
 
 from service.policy.entry import Entry
 from service.policy.freshness import Freshness, age
+from service.policy.ledger import Lane
 from service.policy.plan import Forward, Fwd, NotCached, Reuse, plan
 from service.policy.settle import Failure, Fill, settle
-from service.policy.window import Lane
 from service.problems import Problem
 from service.proxy.collapse import Flight, Flights, Landed
-from service.proxy.fetch import Fetcher
+from service.proxy.fetch import Fetched, Fetcher
 from service.proxy.ports import Ask, Detail, Found, Meter, Outcome, Reply, Store
 from service.proxy.rest import Rests
 
@@ -57,6 +61,14 @@ class Exchange:
 
     async def read(self, ask: Ask) -> Reply:
         """The best answer there is for `ask`, within the caller's patience."""
+        near = self._store.peek(ask.key)
+        if near is not None:
+            match plan(near, ask.wishes, self._store.now(), self._freshness):
+                case Reuse(is_stale=False):
+                    return self._reply(near, Outcome())
+                case _:
+                    # Another replica may have stored something newer.
+                    pass
         found = await self._store.get(ask.key)
         match plan(found.entry, ask.wishes, self._store.now(), self._freshness):
             case Reuse(entry, is_stale, wants_refresh):
@@ -83,6 +95,7 @@ class Exchange:
             landed = await self._wait(joined or self._start(ask, found, lane, reason, has_fallback=False))
         collapsed = joined is not None
         if isinstance(landed, Fill):
+            collapsed = collapsed or landed.is_followed
             detail = Detail.UNCHANGED if landed.is_unchanged else None
             outcome = Outcome(reason, landed.upstream_status, stored=True, collapsed=collapsed, detail=detail)
             return self._reply(landed.entry, outcome)
@@ -114,22 +127,48 @@ class Exchange:
         # With something to serve already, nobody is kept waiting for the budget.
         wait = 0.0 if has_fallback else self._patience.for_permit
 
-        async def fill() -> Landed:
-            fetched = await self._fetcher.fetch(ask, lane, reason, wait)
-            landed = fetched if isinstance(fetched, Failure) else settle(found.entry, fetched.answer, fetched.started)
-            if isinstance(landed, Failure):
-                if landed.was_forwarded:
-                    self._rests.begin(ask.key, landed, self._store.now())
-                self._meter.proof("read", "failed")
-            else:
-                self._rests.end(ask.key)
-                self._meter.proof("read", "unchanged" if landed.is_unchanged else "changed")
-            return landed
+        async def fill(land: Callable[[Landed], None]) -> None:
+            await self._fill(ask, found, land, partial(self._fetcher.fetch, ask, lane, reason, wait))
 
-        async def keep(landed: Fill) -> None:
-            await self._store.put(ask.key, landed.entry, found.fence, self._freshness.bound(landed.entry))
+        return self._flights.start(ask.key, lane, fill)
 
-        return self._flights.start(ask.key, lane, fill, keep)
+    async def _fill(
+        self, ask: Ask, found: Found, land: Callable[[Landed], None], fetch: Callable[[], Awaitable[Fetched | Failure]]
+    ) -> None:
+        """Gets a newer proof than `found`: from the platform, or from the replica that is getting one already."""
+        give_up_at = time.monotonic() + self._patience.total
+        lead = await self._store.lead(ask.key)
+        while not lead.is_mine and not _is_newer(lead.found.entry, found.entry):
+            left = give_up_at - time.monotonic()
+            if left <= 0:
+                land(Failure(Problem.UPSTREAM_TIMEOUT, "another replica's read took too long"))
+                return
+            await self._store.follow(ask.key, left)
+            lead = await self._store.lead(ask.key)
+        newer = lead.found.entry
+        if newer is not None and _is_newer(newer, found.entry):
+            status = newer.absence.status if newer.absence is not None else HTTPStatus.OK
+            self._meter.collapsed("fleet")
+            land(Fill(newer, is_unchanged=False, upstream_status=status, is_followed=True))
+        else:
+            landed = self._settle(ask, lead.found, await fetch())
+            land(landed)
+            if isinstance(landed, Fill):
+                bound = self._freshness.bound(landed.entry)
+                await self._store.put(ask.key, landed.entry, lead.found.fence, bound)
+        if lead.is_mine:
+            await self._store.leave(ask.key)
+
+    def _settle(self, ask: Ask, found: Found, fetched: Fetched | Failure) -> Landed:
+        landed = fetched if isinstance(fetched, Failure) else settle(found.entry, fetched.answer, fetched.started)
+        if isinstance(landed, Fill):
+            self._rests.end(ask.key)
+            self._meter.proof("read", "unchanged" if landed.is_unchanged else "changed")
+        else:
+            if landed.was_forwarded:
+                self._rests.begin(ask.key, landed, self._store.now())
+            self._meter.proof("read", "failed")
+        return landed
 
     def _reply(self, entry: Entry, outcome: Outcome) -> Reply:
         now_age = age(entry, self._store.now())
@@ -143,6 +182,10 @@ class Exchange:
             return Reply(outcome, failure=failure)
         detail = _DETAIL_OF_REFUSAL.get(failure.problem, Detail.STALE_IF_ERROR)
         return self._reply(entry, replace(outcome, detail=detail))
+
+
+def _is_newer(entry: Entry | None, than: Entry | None) -> bool:
+    return entry is not None and (than is None or entry.proven_at > than.proven_at)
 
 
 def _was_too_modest(flight: Flight, landed: Landed) -> bool:

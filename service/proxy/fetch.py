@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from service.contract.answers import Answer, Verdict, classify
 from service.contract.operations import build_call
+from service.policy.ledger import Lane
 from service.policy.settle import Failure
-from service.policy.window import Lane
 from service.problems import Problem
 from service.proxy.ports import Ask, Budget, Meter, Refused, Store, Upstream, UpstreamError
 
@@ -65,10 +65,10 @@ class Fetcher:
         began = time.monotonic()
         outcome = "error"
         try:
-            async with self._budget.permit(account, lane, wait) as permit:
+            async with self._budget.permit(account, lane, ask.client, wait) as permit:
                 began, started = time.monotonic(), self._store.now()
                 try:
-                    response = await self._upstream.send(ask.stream, call)
+                    response = await self._upstream.send(ask.stream, call, permit.leave_by)
                 except UpstreamError as error:
                     outcome = _OUTCOMES[error.failure.problem]
                     if not error.was_sent:
@@ -78,7 +78,7 @@ class Fetcher:
                 outcome = answer.verdict.value
                 if answer.verdict is Verdict.LIMITED:
                     # Before the permit is left, so that no waiting call slips out in between.
-                    answer = replace(answer, retry_after=self._budget.pause(account, answer.retry_after))
+                    answer = replace(answer, retry_after=await self._budget.pause(account, answer.retry_after))
                 return Fetched(answer, started)
         except Refused as refused:
             outcome = ""

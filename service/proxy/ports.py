@@ -4,20 +4,22 @@ Adapters implement the protocols and import nothing else of each other. The expe
 exceptions carry only what interrupts a call: `Refused` by the budget, `UpstreamError` on the wire.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from service.contract.answers import Response
 from service.contract.operations import Call, Operation, Tenant
 from service.policy.entry import Entry
+from service.policy.ledger import Lane, Ledger
 from service.policy.plan import Fwd
 from service.policy.settle import Failure
-from service.policy.window import Lane
 from service.policy.wishes import NO_WISHES, Wishes
 from service.problems import Problem
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,14 @@ class Found:
     """Opaque; handed back with the `put` of a fill that began after this look-up."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """Whether this replica may fill a key, and what is stored by now."""
+
+    is_mine: bool
+    found: Found
+
+
 class Put(StrEnum):
     """What became of a `put`; also the metric label `outcome`."""
 
@@ -122,8 +132,27 @@ class Store(Protocol):
         """Seconds since the epoch on the one clock that all users of this store share."""
         ...
 
+    def peek(self, key: str) -> Entry | None:
+        """The entry, if this process holds a copy that it may use without asking anybody."""
+        ...
+
     async def get(self, key: str) -> Found:
         """The entry and the fence of a key, in one trip."""
+        ...
+
+    async def lead(self, key: str) -> Lead:
+        """Takes the lead in filling the key, unless another replica has it; in one trip.
+
+        A leader that dies loses the lead within seconds. Where replicas cannot agree, each leads.
+        """
+        ...
+
+    async def leave(self, key: str) -> None:
+        """Gives up the lead, after the fill was stored or failed, and wakes those who `follow`."""
+        ...
+
+    async def follow(self, key: str, seconds: float) -> None:
+        """Waits until the key's leader has left, or so long."""
         ...
 
     async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
@@ -135,8 +164,43 @@ class Store(Protocol):
         ...
 
 
+class LedgerLostError(Exception):
+    """The ledgers cannot be reached, or not be changed. Whether the change was made is not known."""
+
+
+class Ledgers(Protocol):
+    """Where the accounts' budgets are written down."""
+
+    is_shared: bool
+    """Whether other replicas change them too."""
+
+    def now(self) -> float:
+        """Seconds since the epoch on the one clock that all who share the ledgers use."""
+        ...
+
+    @property
+    def error(self) -> float:
+        """How far `now` may be off that clock, in seconds."""
+        ...
+
+    async def change(self, account: str, step: Callable[[Ledger | None, float], tuple[Ledger, _T]]) -> _T:
+        """What `step` returned, beside the ledger that it made and that is now in force.
+
+        Args:
+            account: whose ledger.
+            step: a pure function of the ledger (None where there is none) and the time; may be run several times.
+
+        Raises:
+            LedgerLostError: nothing is known to have changed.
+        """
+        ...
+
+
 class Permit(Protocol):
     """The right to send one call."""
+
+    leave_by: float
+    """The moment on the monotonic clock after which the request may not leave any more."""
 
     def void(self) -> None:
         """Says that the call certainly never left."""
@@ -154,12 +218,13 @@ class Refused(Exception):  # noqa: N818 - a verdict, not an error
 class Budget(Protocol):
     """The calls an account may make."""
 
-    def permit(self, account: str, lane: Lane, wait: float) -> AbstractAsyncContextManager[Permit]:
+    def permit(self, account: str, lane: Lane, client: str, wait: float) -> AbstractAsyncContextManager[Permit]:
         """One permit, had by entering; leaving says that the call ended.
 
         Args:
             account: whose budget.
             lane: what the call is for.
+            client: who asked for it; lanes with waiting callers are shared fairly between clients.
             wait: seconds to wait for a permit at most.
 
         Raises:
@@ -167,7 +232,7 @@ class Budget(Protocol):
         """
         ...
 
-    def pause(self, account: str, seconds: float | None) -> float:
+    async def pause(self, account: str, seconds: float | None) -> float:
         """Stops all calls of the account: the platform said that its limit is exceeded.
 
         Args:
@@ -201,8 +266,13 @@ class UpstreamError(Exception):
 class Upstream(Protocol):
     """The platform."""
 
-    async def send(self, stream: Stream, call: Call) -> Response:
+    async def send(self, stream: Stream, call: Call, leave_by: float) -> Response:
         """The platform's answer to the call, signed for the stream and sent exactly once.
+
+        Args:
+            stream: who signs.
+            call: the request.
+            leave_by: the moment on the monotonic clock after which it may not leave any more.
 
         Raises:
             UpstreamError: no whole answer came.

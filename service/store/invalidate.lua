@@ -2,6 +2,9 @@
 --
 -- KEYS[1]  the entry's key
 -- ARGV[1]  milliseconds to remember the fence: longer than any fill can be under way
+-- ARGV[2]  the bus, where all replicas hear of it
+-- ARGV[3]  the message
 local fence = tonumber(redis.call('GETRANGE', KEYS[1], 0, 15)) or 0
 redis.call('SET', KEYS[1], string.format('%016.0f%016d', fence + 1, 0), 'PX', ARGV[1])
+redis.call('PUBLISH', ARGV[2], ARGV[3])
 return fence + 1

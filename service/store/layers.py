@@ -1,48 +1,71 @@
 """The shared store, with this process's memory to fall back on while it is lost."""
 
+import asyncio
 from collections.abc import Hashable
 from dataclasses import dataclass
 
 from service.policy.entry import Entry
-from service.proxy.ports import Found, Put
+from service.proxy.ports import Found, Lead, Put
 from service.proxy.tasks import Tasks
-from service.store.clock import StoreClock
+from service.store.bus import Bus
+from service.store.link import StoreDownError
 from service.store.memory import MemoryStore
-from service.store.redis import RedisStore, StoreDownError
+from service.store.redis import RedisStore, SharedFence
 
 COPY_SECONDS = 86_400.0
 """How long a copy of a shared entry may stay; what it may be used for, its age decides."""
+
+WAIT_WITH_COPY_SECONDS = 0.08
 
 
 @dataclass(frozen=True, slots=True)
 class _Fences:
     """What stood in each layer at the look-up; `shared` is None when that layer was lost."""
 
-    shared: int | None
+    shared: SharedFence | None
     local: Hashable
 
 
 class LayeredStore:
-    """Implements `Store`: Redis while it answers, else the copies kept along the way."""
+    """Implements `Store`: copies in this process in front of Redis, and to go on with while it is lost."""
 
-    def __init__(self, shared: RedisStore, local: MemoryStore, clock: StoreClock) -> None:
+    def __init__(self, shared: RedisStore, local: MemoryStore, bus: Bus, unwatched: float) -> None:
+        """A layered store.
+
+        Args:
+            shared: Redis.
+            local: the copies.
+            bus: tells when a copy is out of date.
+            unwatched: seconds for which a copy may answer by itself while nothing can be heard.
+        """
         self._shared = shared
         self._local = local
-        clock.on_step = local.clear
+        self._bus = bus
+        self._unwatched = unwatched
 
-    async def start(self, tasks: Tasks) -> None:
-        """Connects, if the server is there, and keeps watching."""
-        await self._shared.start(tasks)
+    def start(self, tasks: Tasks) -> None:
+        """Keeps listening to the bus, and keeps the leads that are held."""
+        tasks.spawn(self._bus.listen(self._heard, self._local.clear), name="listen to the bus")
+        tasks.spawn(self._shared.keep_leading(), name="keep leading")
 
     def now(self) -> float:
         """See `Store`."""
         return self._local.now()
 
+    def peek(self, key: str) -> Entry | None:
+        """See `Store`."""
+        return self._local.peek(key) if self._bus.silent_for() <= self._unwatched else None
+
     async def get(self, key: str) -> Found:
         """See `Store`. One trip, or none while Redis is lost."""
         local = await self._local.get(key)
         try:
-            entry, fence = await self._shared.get(key)
+            # Whoever has a copy to serve does not wait a whole time-out to learn that Redis hangs.
+            async with asyncio.timeout(None if local.entry is None else WAIT_WITH_COPY_SECONDS):
+                entry, fence = await self._shared.get(key)
+        except TimeoutError:
+            self._shared.note_slow()
+            return Found(local.entry, _Fences(None, local.fence))
         except StoreDownError:
             # Looked up again: a fill that Redis could not take may have come in during the time-out.
             local = await self._local.get(key)
@@ -66,6 +89,26 @@ class LayeredStore:
                 return outcome
         return await self._local.put(key, entry, fence.local, keep)
 
+    async def lead(self, key: str) -> Lead:
+        """See `Store`."""
+        local = await self._local.get(key)
+        try:
+            is_mine, entry, fence = await self._shared.lead(key)
+        except StoreDownError:
+            return Lead(is_mine=True, found=Found(local.entry, _Fences(None, local.fence)))
+        return Lead(is_mine, Found(entry, _Fences(fence, local.fence)))
+
+    async def leave(self, key: str) -> None:
+        """See `Store`."""
+        try:
+            await self._shared.leave(key)
+        except StoreDownError:
+            return
+
+    async def follow(self, key: str, seconds: float) -> None:
+        """See `Store`."""
+        await self._bus.wait(key, seconds)
+
     async def invalidate(self, key: str) -> None:
         """See `Store`."""
         await self._local.invalidate(key)
@@ -73,3 +116,7 @@ class LayeredStore:
             await self._shared.invalidate(key)
         except StoreDownError:
             return
+
+    def _heard(self, key: str) -> None:
+        # A copy being fetched at this moment is refused too: its look-up saw the fence as it was before.
+        self._local.move_fence(key)

@@ -5,7 +5,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from service.policy.entry import Entry
-from service.proxy.ports import Found, Meter, Put
+from service.proxy.ports import Found, Lead, Meter, Put
 from service.store.clock import StoreClock
 
 ENTRY_OVERHEAD_BYTES = 900
@@ -37,6 +37,7 @@ class MemoryStore:
         self._bytes = 0
         self._fences: dict[str, tuple[int, float]] = {}
         self._last_fence = 0
+        self._generation = 0
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -50,16 +51,32 @@ class MemoryStore:
         """See `Store`."""
         return self._clock.now()
 
-    async def get(self, key: str) -> Found:
+    def peek(self, key: str) -> Entry | None:
         """See `Store`."""
         kept = self._kept.get(key)
-        if kept is not None and self.now() - kept.entry.proven_at > kept.seconds:
+        if kept is None:
+            self._meter.store_operation("memory", "get", "miss")
+            return None
+        if self.now() - kept.entry.proven_at > kept.seconds:
             self._drop(key)
-            kept = None
-        if kept is not None:
-            self._kept.move_to_end(key)
-        self._meter.store_operation("memory", "get", "hit" if kept is not None else "miss")
-        return Found(kept.entry if kept is not None else None, self._fence(key))
+            return None
+        self._kept.move_to_end(key)
+        self._meter.store_operation("memory", "get", "hit")
+        return kept.entry
+
+    async def get(self, key: str) -> Found:
+        """See `Store`."""
+        return Found(self.peek(key), self._fence(key))
+
+    async def lead(self, key: str) -> Lead:
+        """See `Store`. There is nobody else."""
+        return Lead(is_mine=True, found=await self.get(key))
+
+    async def leave(self, key: str) -> None:
+        """See `Store`."""
+
+    async def follow(self, key: str, seconds: float) -> None:
+        """See `Store`."""
 
     async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
         """See `Store`. An entry larger than the whole room is not kept, which no later `get` can tell from eviction."""
@@ -85,19 +102,24 @@ class MemoryStore:
 
     async def invalidate(self, key: str) -> None:
         """See `Store`."""
+        self.move_fence(key)
+        self._meter.store_operation("memory", "invalidate", "stored")
+
+    def move_fence(self, key: str) -> None:
+        """Drops the entry, and refuses the fills that looked up before now."""
         self._forget_old_fences()
         self._last_fence += 1
         self._fences.pop(key, None)
         self._fences[key] = (self._last_fence, self.now())
         self._drop(key)
-        self._meter.store_operation("memory", "invalidate", "stored")
 
     def forget(self, key: str) -> None:
         """Drops the entry; its fence stays."""
         self._drop(key)
 
     def clear(self) -> None:
-        """Forgets all entries; fences stay."""
+        """Forgets all entries, and refuses the fills that looked up before now."""
+        self._generation += 1
         self._kept.clear()
         self._bytes = 0
 
@@ -106,8 +128,8 @@ class MemoryStore:
         if kept is not None:
             self._bytes -= kept.cost
 
-    def _fence(self, key: str) -> int:
-        return self._fences.get(key, (0, 0.0))[0]
+    def _fence(self, key: str) -> tuple[int, int]:
+        return self._generation, self._fences.get(key, (0, 0.0))[0]
 
     def _forget_old_fences(self) -> None:
         horizon = self.now() - FENCE_SECONDS

@@ -6,6 +6,8 @@
 -- ARGV[3]  latest such moment; ARGV[3] - ARGV[2] is what the replica does not know of this clock
 -- ARGV[4]  milliseconds to keep it
 -- ARGV[5]  the entry
+-- ARGV[6]  the bus, where all replicas hear of it
+-- ARGV[7]  the message
 --
 -- A value is 16 digits of fence, 16 digits of the latest begin, then the entry. Sixteen digits of microseconds fit in
 -- the 53 bits of a Lua number until the year 2255.
@@ -19,4 +21,5 @@ if begun >= tonumber(ARGV[2]) then
   return 'older'
 end
 redis.call('SET', KEYS[1], string.format('%016.0f', fence) .. ARGV[3] .. ARGV[5], 'PX', ARGV[4])
+redis.call('PUBLISH', ARGV[6], ARGV[7])
 return 'stored'

@@ -5,6 +5,7 @@ send a request again on a connection that was closed, follow redirects (with our
 to drop), take proxies from the environment, keep cookies, unfold a compressed answer without a limit.
 """
 
+import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -76,13 +77,13 @@ class PlatformClient:
         """See `Upstream`."""
         return self._signers[stream.credential].renew(version)
 
-    async def send(self, stream: Stream, call: Call) -> Response:
+    async def send(self, stream: Stream, call: Call, leave_by: float) -> Response:
         """See `Upstream`. Cancelling it closes the connection."""
         url = URL(self._origin + call.target, encoded=True)
         if url.raw_path_qs != call.target:
             raise ValueError("the URL is not what was meant")
         headers = {**call.headers, "auth": self._signers[stream.credential].token()}
-        seen = SimpleNamespace(reused=False, sent=False, answered=False)
+        seen = SimpleNamespace(reused=False, sent=False, answered=False, leave_by=leave_by)
         try:
             async with self._session.request(
                 call.method, url, headers=headers, data=call.body, allow_redirects=False, trace_request_ctx=seen
@@ -127,7 +128,10 @@ async def _note_reused(_session: object, context: SimpleNamespace, _params: obje
 
 async def _note_sent(_session: object, context: SimpleNamespace, _params: object) -> None:
     # aiohttp tells this before the first byte is written: without it, nothing has left.
-    context.trace_request_ctx.sent = True
+    seen = context.trace_request_ctx
+    if time.monotonic() > seen.leave_by:
+        raise TimeoutError("the permit has expired")
+    seen.sent = True
 
 
 def _translate(error: Exception, seen: SimpleNamespace) -> UpstreamError:

@@ -1,0 +1,110 @@
+"""What replicas tell each other: a key was filled or invalidated, or its leader has left (Redis publish/subscribe).
+
+Laws of this module:
+
+1. Nothing depends on a message for being right, but copies in other processes: they may be used only while messages
+   would be heard, and for a short, configured time after that.
+2. Each sender numbers its messages. A number that does not follow its last one means that something was missed.
+3. After a gap, and after each new subscription, nothing is known of the copies: they go.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable
+
+from redis.exceptions import RedisError
+
+from service.store.link import RedisLink
+
+_log = logging.getLogger(__name__)
+
+PING_SECONDS = 1.0
+"""How often a quiet subscription is tried."""
+DEAF_SECONDS = 2.5
+"""A subscription on which nothing is heard for this long, not even the answer to a ping, is a lost one."""
+RETRY_SECONDS = 0.5
+POLL_SECONDS = 0.5
+"""How long a follower trusts that it will be told: the net under lost messages."""
+
+
+class Bus:
+    """One replica's ear and voice."""
+
+    def __init__(self, link: RedisLink, prefix: str) -> None:
+        self._link = link
+        self.channel = f"{prefix}:bus"
+        self.sender = uuid.uuid4().hex[:12]
+        self._said = 0
+        self._heard_of: dict[str, int] = {}
+        self._heard_at = float("-inf")
+        self._is_subscribed = False
+        self._waiting: dict[str, asyncio.Event] = {}
+
+    def message(self, key: str, *, is_change: bool = True) -> str:
+        """The next message of this replica, to be published by the script that makes it true."""
+        self._said += 1
+        return f"{'changed' if is_change else 'left'} {self.sender} {self._said} {key}"
+
+    def silent_for(self) -> float:
+        """Seconds for which messages may have been missed; 0 while the subscription is good."""
+        return 0.0 if self._is_subscribed else time.monotonic() - self._heard_at
+
+    async def wait(self, key: str, seconds: float) -> None:
+        """Waits until something is said about the key, or so long at most, or until it is time to look anyway."""
+        event = self._waiting.setdefault(key, asyncio.Event())
+        try:
+            async with asyncio.timeout(min(seconds, POLL_SECONDS)):
+                await event.wait()
+        except TimeoutError:
+            return
+
+    async def listen(self, on_change: Callable[[str], None], on_gap: Callable[[], None]) -> None:
+        """Hears what others say, for as long as it runs.
+
+        Args:
+            on_change: called with each key that another replica filled or invalidated.
+            on_gap: called when messages were, or may have been, missed.
+        """
+        while True:
+            try:
+                await self._subscription(on_change, on_gap)
+            except (RedisError, OSError) as error:
+                if self._is_subscribed:
+                    _log.warning("the bus is lost (%s)", type(error).__name__)
+            self._is_subscribed = False
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _subscription(self, on_change: Callable[[str], None], on_gap: Callable[[], None]) -> None:
+        async with self._link.client.pubsub() as ear:
+            await ear.subscribe(self.channel)
+            while True:
+                heard = await ear.get_message(timeout=PING_SECONDS)
+                now = time.monotonic()
+                if heard is None:
+                    if self._is_subscribed and now - self._heard_at > DEAF_SECONDS:
+                        raise ConnectionError("nothing is heard")
+                    await ear.ping()
+                    continue
+                self._heard_at = now
+                if heard["type"] == "subscribe":
+                    self._heard_of.clear()
+                    on_gap()
+                    self._is_subscribed = True
+                elif heard["type"] == "message":
+                    self._take(heard["data"], on_change, on_gap)
+
+    def _take(self, data: bytes, on_change: Callable[[str], None], on_gap: Callable[[], None]) -> None:
+        words = data.decode("utf-8", "replace").split(" ", 3)
+        if len(words) != 4 or not words[2].isdigit():  # noqa: PLR2004 - kind, sender, number, key
+            return
+        kind, sender, number, key = words
+        last = self._heard_of.get(sender)
+        self._heard_of[sender] = int(number)
+        if last is not None and int(number) != last + 1:
+            on_gap()
+        if (event := self._waiting.pop(key, None)) is not None:
+            event.set()
+        if kind == "changed" and sender != self.sender:
+            on_change(key)

@@ -1,0 +1,13 @@
+-- Takes the lead in filling a key, unless another replica has it, and tells what is stored by now.
+--
+-- KEYS[1]  the entry's key
+-- KEYS[2]  the lease's key
+-- ARGV[1]  the replica that asks
+-- ARGV[2]  milliseconds that the lease lasts unless it is renewed
+local holder = redis.call('GET', KEYS[2])
+local leads = 0
+if not holder or holder == ARGV[1] then
+  redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+  leads = 1
+end
+return {leads, redis.call('GET', KEYS[1]) or ''}

@@ -1,0 +1,105 @@
+"""Where the accounts' ledgers are kept: in this process, or in Redis for all replicas.
+
+A change is a pure function of the ledger. In Redis it is applied by compare-and-swap: read, compute, swap unless
+somebody else did first, and then again on what they left. So every replica runs the arithmetic that is tested without
+Redis.
+"""
+
+import asyncio
+import os
+import random
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from service.policy.ledger import Ledger
+from service.proxy.ports import LedgerLostError
+from service.store.clock import StoreClock
+from service.store.link import RedisLink, StoreDownError
+
+_T = TypeVar("_T")
+Step = Callable[[Ledger | None, float], tuple[Ledger, _T]]
+
+ATTEMPTS = 50
+"""Each failed one means that another replica succeeded."""
+KEEP_MILLISECONDS = 3_600_000
+_VERSION_BYTES = 16
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(Ledger)
+
+
+class MemoryLedgers:
+    """Implements `Ledgers` for one process."""
+
+    is_shared = False
+
+    def __init__(self, clock: StoreClock) -> None:
+        self._clock = clock
+        self._by_account: dict[str, Ledger] = {}
+
+    def now(self) -> float:
+        """See `Ledgers`."""
+        return self._clock.now()
+
+    @property
+    def error(self) -> float:
+        """See `Ledgers`."""
+        return 0.0
+
+    async def change(self, account: str, step: Step[_T]) -> _T:
+        """See `Ledgers`."""
+        self._by_account[account], result = step(self._by_account.get(account), self.now())
+        return result
+
+
+class RedisLedgers:
+    """Implements `Ledgers` for all replicas on one Redis. One trip for a change that nobody contends."""
+
+    is_shared = True
+
+    def __init__(self, link: RedisLink, prefix: str) -> None:
+        self._link = link
+        self._prefix = prefix
+        self._swap = link.script("swap.lua")
+        self._last: dict[str, bytes] = {}
+
+    def now(self) -> float:
+        """See `Ledgers`."""
+        return self._link.clock.now()
+
+    @property
+    def error(self) -> float:
+        """See `Ledgers`."""
+        return self._link.clock.error
+
+    async def change(self, account: str, step: Step[_T]) -> _T:
+        """See `Ledgers`."""
+        name = f"{self._prefix}:b1:{{{account}}}"
+        held = self._last.get(account, b"")
+        for attempt in range(ATTEMPTS):
+            ledger, result = step(_decode(held), self.now())
+            value = os.urandom(_VERSION_BYTES // 2).hex().encode() + _encode(ledger)
+            arguments = (held[:_VERSION_BYTES], value, KEEP_MILLISECONDS)
+            try:
+                answer = await self._link.ask("swap", lambda: self._swap(keys=[name], args=arguments))  # noqa: B023
+            except StoreDownError as error:
+                raise LedgerLostError(str(error)) from error
+            if answer is None:
+                self._last[account] = value
+                self._link.meter.store_operation("redis", "swap", "stored")
+                return result
+            self._link.meter.store_operation("redis", "swap", "contended")
+            held = answer
+            if attempt:
+                await asyncio.sleep(random.random() * 0.002 * attempt)  # noqa: S311 - spreads the contenders
+        raise LedgerLostError("contended")
+
+
+def _decode(value: bytes) -> Ledger | None:
+    try:
+        return _decoder.decode(value[_VERSION_BYTES:]) if value else None
+    except msgspec.DecodeError:
+        # Somebody else's bytes. The swap replaces them; every replica then puts its places back.
+        return None

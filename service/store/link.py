@@ -1,0 +1,173 @@
+"""The connection to Redis: time-outs, a breaker, and one log line per change of state.
+
+Every command has a time-out and nothing is retried. After a failure the server is left alone until a watcher finds it
+again, so a lost Redis costs a request at most one time-out and then nothing.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from typing import Any, TypeVar
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    MovedError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from service.proxy.ports import Meter
+from service.proxy.tasks import Tasks
+from service.store.clock import StoreClock
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+WATCH_SECONDS = 0.5
+"""How often the server is asked for its time: sets the clock, and finds a lost server again."""
+POOL_SIZE = 64
+POOL_WAIT_SECONDS = 0.1
+
+_KINDS: tuple[tuple[type[Exception], str], ...] = (
+    # Subclasses first: a refused password and a loading server are ConnectionErrors to redis-py.
+    (AuthenticationError, "auth"),
+    (NoPermissionError, "auth"),
+    (BusyLoadingError, "loading"),
+    (RedisTimeoutError, "timeout"),
+    (RedisConnectionError, "connection"),
+    (ReadOnlyError, "readonly"),
+    (OutOfMemoryError, "oom"),
+    (MovedError, "moved"),
+    (NoScriptError, "noscript"),
+    (OSError, "connection"),
+)
+_LOST = frozenset({"auth", "loading", "timeout", "connection"})
+"""Kinds after which the server is of no use at all; the others concern writes, or one command."""
+_RUN_ID = re.compile(rb"run_id:(\w+)")
+
+
+class StoreDownError(Exception):
+    """Redis did not do what it was asked. Its text is the kind of failure, one of a closed set."""
+
+
+class RedisLink:
+    """One client and what is known of its server."""
+
+    def __init__(self, client: Any, clock: StoreClock, meter: Meter) -> None:
+        """A link over a redis-py client (`redis.asyncio`, or one that behaves like it)."""
+        self.client = client
+        self.clock = clock
+        self.meter = meter
+        self.is_up = False
+        self.state = "not asked yet"
+        """`ok`, or the kind of the last failure."""
+        self.generation = 0
+        """Rises whenever another server answers than before: what it was told may be lost, fences among it."""
+        self._run_id = b""
+
+    async def start(self, tasks: Tasks) -> None:
+        """Asks the server once, and goes on watching it in the background."""
+        await self.look()
+        tasks.spawn(self._watch(), name="watch redis")
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self.client.aclose()
+
+    def script(self, name: str) -> Any:
+        """A Lua script of this room, to be called with `keys` and `args`; loaded again where the server forgot it."""
+        return self.client.register_script(resources.files("service.store").joinpath(name).read_text("utf-8"))
+
+    async def ask(self, operation: str, command: Callable[[], Awaitable[_T]]) -> _T:
+        """The command's answer.
+
+        Raises:
+            StoreDownError: it failed, or the server is known to be lost and was not asked.
+        """
+        if not self.is_up:
+            raise StoreDownError(self.state)
+        try:
+            return await command()
+        except (RedisError, OSError) as error:
+            kind = self._note(error)
+            self.meter.store_operation("redis", operation, kind)
+            raise StoreDownError(kind) from error
+
+    async def look(self) -> None:
+        """Asks the server for its time, and sets the clock by it."""
+        asked = time.monotonic()
+        try:
+            seconds, microseconds = await self.client.time()
+        except (RedisError, OSError) as error:
+            self._note(error)
+            return
+        self.clock.set(seconds + microseconds / 1e6, asked, time.monotonic())
+        if not self.is_up:
+            _log.info("redis is there")
+        self.is_up = True
+        self.state = "ok"
+
+    async def greet(self, connection: Any) -> None:
+        """Called on each new connection: finds out whether it leads to the server that the others led to.
+
+        Raises:
+            redis.exceptions.ConnectionError: it does not, for the first one that notices: the command that wanted the
+                connection was prepared with what another server said.
+        """
+        await connection.on_connect()
+        await connection.send_command("INFO", "server")
+        try:
+            match = _RUN_ID.search(await connection.read_response(disable_decoding=True))
+        except ResponseError:
+            # A user without the right to ask. Nothing is known of restarts then but lost connections.
+            return
+        run_id = match[1] if match else b""
+        if run_id != self._run_id:
+            is_first, self._run_id = not self._run_id, run_id
+            self.generation += 1
+            if not is_first:
+                raise RedisConnectionError("another server answers")
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            await self.look()
+
+    def _note(self, error: Exception) -> str:
+        kind = next((kind for type_, kind in _KINDS if isinstance(error, type_)), "other")
+        if kind in _LOST:
+            if self.is_up or self.state != kind:
+                _log.warning("redis is lost (%s): going on without it", kind)
+            self.is_up = False
+            self.state = kind
+        return kind
+
+
+def open_link(url: str, timeout: float, clock: StoreClock, meter: Meter) -> RedisLink:
+    """A link whose commands end within about `timeout` seconds, with redis-py's own retries off."""
+    link = RedisLink(None, clock, meter)
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        url,
+        timeout=POOL_WAIT_SECONDS,
+        max_connections=POOL_SIZE,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+        redis_connect_func=link.greet,
+    )
+    link.client = redis.asyncio.Redis.from_pool(pool)
+    return link

@@ -1,0 +1,14 @@
+-- Replaces a value, unless somebody else has replaced it since it was read. A value begins with 16 bytes of version.
+--
+-- KEYS[1]  the value's key
+-- ARGV[1]  the version that was read; empty for none
+-- ARGV[2]  the new value
+-- ARGV[3]  milliseconds to keep it
+--
+-- Returns the value that stands there now when it is not the one that was read, else nothing.
+local held = redis.call('GET', KEYS[1]) or ''
+if string.sub(held, 1, 16) ~= ARGV[1] then
+  return held
+end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return false

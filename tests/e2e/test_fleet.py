@@ -1,0 +1,147 @@
+"""Several gateway processes on one Redis: one budget and one fill for all of them, judged by the platform's log."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from service.sandbox.journal import most_in_window
+from service.sandbox.platform import Sandbox, SandboxConfig
+from tests.support.gateway import GatewayProcess, gateway_process, settings_for
+from tests.support.redis_server import RedisServer
+
+CALLS, WINDOW = 24, 4.0
+BUDGET = {"default": {"calls": CALLS, "window": f"{WINDOW}s"}}
+
+
+@pytest.fixture
+async def wide_sandbox() -> AsyncIterator[Sandbox]:
+    """A platform that counts nothing itself: what arrives is what the gateways let out."""
+    async with Sandbox(SandboxConfig(campaigns=400, calls=100_000, latency_seconds=0.03)) as platform:
+        yield platform
+
+
+@asynccontextmanager
+async def fleet(
+    count: int, sandbox: Sandbox, folder: Path, redis: RedisServer, **sections: Any
+) -> AsyncIterator[list[GatewayProcess]]:
+    cache = {"url": redis.url, "timeout": "150ms"}
+    settings = settings_for(sandbox, folder, cache=cache, budgets=BUDGET, **sections)
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(gateway_process(settings, folder)) for _ in range(count)]
+
+
+async def overload(gateways: list[GatewayProcess], sandbox: Sandbox, seconds: float) -> list[int]:
+    """Ten times the budget in distinct cold reads, for so many seconds. Returns the statuses."""
+    ids = [campaign.id for campaign in sandbox.campaigns.all()]
+    ends = asyncio.get_running_loop().time() + seconds
+    statuses: list[int] = []
+
+    async def knock(gateway: GatewayProcess, lane: int) -> None:
+        step = lane
+        while asyncio.get_running_loop().time() < ends:
+            # A new id each time, so that nothing is ever cached; the platform's "missing" costs a call as well.
+            step += 1
+            with contextlib.suppress(aiohttp.ClientError):
+                status, _, _ = await gateway.get(f"{ids[lane % len(ids)]}-{id(gateway)}-{step}")
+                statuses.append(status)
+            await asyncio.sleep(0.05)
+
+    await asyncio.gather(*(knock(gateway, lane * 100) for gateway in gateways for lane in range(4)))
+    return statuses
+
+
+def arrivals(sandbox: Sandbox) -> list[float]:
+    return [arrival.monotonic for arrival in sandbox.log.since(0)]
+
+
+def used(times: list[float], windows: int) -> float:
+    """The part of the budget of the first so many windows that was spent, the last one's tenth left out."""
+    spent = sum(1 for at in times if at < times[0] + (windows - 0.1) * WINDOW)
+    return spent / (CALLS * windows)
+
+
+async def test_the_fleet_keeps_to_one_budget_and_uses_it(
+    wide_sandbox: Sandbox, redis: RedisServer, tmp_path: Path
+) -> None:
+    async with fleet(4, wide_sandbox, tmp_path, redis) as gateways:
+        statuses = await overload(gateways, wide_sandbox, 3 * WINDOW)
+    times = arrivals(wide_sandbox)
+    assert most_in_window(times, WINDOW) <= CALLS
+    assert used(times, 3) >= 0.9
+    assert set(statuses) == {404, 503}
+
+
+async def kill_for_good(redis: RedisServer) -> None:
+    redis.kill()
+
+
+async def restart_empty(redis: RedisServer) -> None:
+    redis.kill()
+    await redis.start()
+
+
+async def restart_empty_later(redis: RedisServer) -> None:
+    redis.kill()
+    await asyncio.sleep(2 * WINDOW)
+    await redis.start()
+
+
+async def hang_for_a_while(redis: RedisServer) -> None:
+    redis.pause()
+    await asyncio.sleep(1.5 * WINDOW)
+    redis.resume()
+
+
+async def flush(redis: RedisServer) -> None:
+    client = redis.client()
+    await client.flushall()
+    await client.aclose()
+
+
+async def make_read_only(redis: RedisServer) -> None:
+    client = redis.client()
+    await client.execute_command("REPLICAOF", "127.0.0.1", "1")
+    await client.aclose()
+
+
+async def fill_up(redis: RedisServer) -> None:
+    client = redis.client()
+    await client.config_set("maxmemory", "1")
+    await client.aclose()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [kill_for_good, restart_empty, restart_empty_later, hang_for_a_while, flush, make_read_only, fill_up],
+)
+async def test_no_fault_of_redis_makes_the_fleet_exceed_its_budget(
+    wide_sandbox: Sandbox, redis: RedisServer, tmp_path: Path, fault: Callable[[RedisServer], Awaitable[None]]
+) -> None:
+    async with fleet(4, wide_sandbox, tmp_path, redis) as gateways:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(overload(gateways, wide_sandbox, 4.5 * WINDOW))
+            await asyncio.sleep(1.2 * WINDOW)
+            await fault(redis)
+        times = arrivals(wide_sandbox)
+    assert most_in_window(times, WINDOW) <= CALLS
+    # Calls go on after the fault: exactly when Redis is there, by shares when it is not.
+    assert sum(1 for at in times if at > times[0] + 3.5 * WINDOW) >= CALLS // 4 * 2
+
+
+async def test_a_lone_replica_goes_on_without_a_pause_when_redis_is_lost(
+    wide_sandbox: Sandbox, redis: RedisServer, tmp_path: Path
+) -> None:
+    async with fleet(1, wide_sandbox, tmp_path, redis) as gateways:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(overload(gateways, wide_sandbox, 3 * WINDOW))
+            await asyncio.sleep(WINDOW)
+            redis.kill()
+        times = arrivals(wide_sandbox)
+    assert most_in_window(times, WINDOW) <= CALLS
+    assert used(times, 3) >= 0.9
