@@ -5,6 +5,7 @@ needs them, so that `key new` and a mistake in the settings answer at once.
 """
 
 import asyncio
+import re
 import signal
 import sys
 from collections.abc import Coroutine
@@ -17,6 +18,10 @@ from service import __version__
 
 EXIT_FAILED = 1
 EXIT_BAD_SETTINGS = 2
+
+_PORT = click.IntRange(0, 65535)
+_COUNT = click.IntRange(min=0)
+_SECONDS = click.FloatRange(min=0)
 
 _config_option = click.option(
     "--config",
@@ -66,10 +71,10 @@ def demo(port: int, admin_port: int) -> None:
 
 
 @main.command()
-@click.option("--port", default=8081, show_default=True, help="Port on 127.0.0.1; 0 takes a free one.")
-@click.option("--campaigns", default=12, show_default=True, help="How many campaigns there are.")
-@click.option("--calls", default=60, show_default=True, help="Calls allowed per account and minute.")
-@click.option("--latency", default=0.05, show_default=True, help="Seconds that each answer takes.")
+@click.option("--port", type=_PORT, default=8081, show_default=True, help="Port on 127.0.0.1; 0 takes a free one.")
+@click.option("--campaigns", type=_COUNT, default=12, show_default=True, help="How many campaigns there are.")
+@click.option("--calls", type=_COUNT, default=60, show_default=True, help="Calls allowed per account and minute.")
+@click.option("--latency", type=_SECONDS, default=0.05, show_default=True, help="Seconds that each answer takes.")
 def sandbox(port: int, campaigns: int, calls: int, latency: float) -> None:
     """Run the simulated platform alone."""
     from service.demo import run_sandbox  # noqa: PLC0415
@@ -91,8 +96,11 @@ def key() -> None:
 @click.option("--client", default="my-service", show_default=True, help="Name of the client, for the settings.")
 def key_new(client: str) -> None:
     """Make a client key: printed once, with the hash that goes into the settings."""
+    from service.settings import ALIAS_PATTERN  # noqa: PLC0415
     from service.web.clients import new_key  # noqa: PLC0415
 
+    if not re.match(ALIAS_PATTERN, client):
+        _fail(EXIT_BAD_SETTINGS, "--client: needs 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit")
     secret, digest = new_key()
     click.echo(f"key (give it to the client; it is shown only now): {secret}")
     click.echo("settings:")
@@ -127,9 +135,13 @@ def _load(config: Path | None) -> Any:
 def _run(work: Coroutine[Any, Any, None]) -> None:
     import uvloop  # noqa: PLC0415
 
+    from service.settings import SettingsError  # noqa: PLC0415
+
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(work)
+    except SettingsError as error:
+        _fail(EXIT_BAD_SETTINGS, *error.mistakes)
     except (OSError, RuntimeError) as error:
         _fail(EXIT_FAILED, str(error))
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +23,7 @@ from pydantic import (
     ValidationError,
 )
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 from typing_extensions import override  # typing.override comes with Python 3.12
 
@@ -59,7 +60,7 @@ def _spell(units: dict[str, float]) -> PlainSerializer:
     def write(value: float) -> str:
         largest_first = sorted(units.items(), key=lambda row: -row[1])
         unit, size = next((row for row in largest_first if value and value % row[1] == 0), largest_first[-1])
-        return f"{value / size:g}{unit}"
+        return f"{value / size:.15g}{unit}"
 
     return PlainSerializer(write, return_type=str, when_used="json")
 
@@ -101,9 +102,19 @@ def _read_address(value: Any) -> Address:
     return Address(match[1] or match[2], int(match[3]))
 
 
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d+)?")
+
+
+def _port_is_one(parts: SplitResult) -> bool:
+    try:
+        return parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+
+
 def _read_origin(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+    if parts.scheme not in {"http", "https"} or not _HOST_PORT.fullmatch(parts.netloc) or not _port_is_one(parts):
         raise ValueError("needs http:// or https:// and a host, without user or password")
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ValueError("is the platform's host only, without a path")
@@ -112,23 +123,25 @@ def _read_origin(value: str) -> str:
 
 def _read_cache_url(value: str) -> str:
     parts = urlsplit(value)
-    if value == "memory://" or (parts.scheme == "redis" and parts.hostname):
+    has_server = parts.hostname is not None and _port_is_one(parts) and re.fullmatch(r"(/\d*)?", parts.path)
+    if value == "memory://" or (parts.scheme == "redis" and has_server):
         return value
     raise ValueError("needs memory:// or redis://host:port/db")
 
 
 def hide_password(url: str) -> str:
     """The URL with its password, if it has one, masked."""
-    parts = urlsplit(url)
+    parts = urlsplit(re.sub(r"(?i)(password=)[^&#]*", r"\1***", url))
     if parts.password is None:
-        return url
+        return urlunsplit(parts) if parts.query else url
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))
 
 
 AddressField = Annotated[
     Address, BeforeValidator(_read_address), PlainSerializer(str, return_type=str, when_used="json")
 ]
-Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+ALIAS_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+Alias = Annotated[str, StringConstraints(pattern=ALIAS_PATTERN)]
 """A name of ours: stands in paths and metric labels."""
 PlatformId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 Scope = Literal["read", "write", "purge"]
@@ -247,7 +260,7 @@ class StatusFreshness(Section):
 class FreshnessSettings(Section):
     """How long entries are fresh and how old they may get; see `policy.freshness`."""
 
-    factor: Annotated[float, Field(ge=0)] = 0.1
+    factor: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
     min: Duration = 5.0
     max: PositiveDuration = 600.0
     default: Duration = 30.0
@@ -349,23 +362,35 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _first_line(error: Exception) -> str:
-    problem = getattr(error, "problem", None)
+    # The parser's own words quote the file, and what they quote may be a secret.
+    problem = "a key is written twice" if isinstance(error, DuplicateKeyError) else "it cannot be parsed"
     mark = getattr(error, "problem_mark", None)
     where = f" (line {mark.line + 1})" if mark is not None else ""
-    return f"{problem or type(error).__name__}{where}".replace("\n", " ")
+    return f"{problem}{where}"
 
 
 def _lay_over(tree: dict[str, Any], name: str, text: str) -> None:
-    *sections, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-    for section in sections:
-        inner = tree.setdefault(section, {})
+    *sections, key = name.removeprefix(ENVIRONMENT_PREFIX).split("__")
+    for part in sections:
+        section = _key_meant(tree, part)
+        if tree.get(section) is None:
+            tree[section] = {}
+        inner = tree[section]
         if not isinstance(inner, dict):
             raise SettingsError([f"{name}: {section} is no section"])
         tree = inner
     try:
-        tree[key] = YAML(typ="safe", pure=True).load(text)
+        tree[_key_meant(tree, key)] = YAML(typ="safe", pure=True).load(text)
     except YAMLError:
         raise SettingsError([f"{name}: not a YAML value"]) from None
+
+
+def _key_meant(tree: Mapping[str, Any], part: str) -> str:
+    """The key that a part of a variable's name stands for: one that is there, in whatever case, or a new one."""
+    there = next((key for key in tree if str(key).lower() == part.lower()), None)
+    if there is not None:
+        return there
+    return part.lower() if part.isupper() else part
 
 
 def _line(location: tuple[int | str, ...], kind: str, message: str) -> str:

@@ -11,6 +11,7 @@ Laws of this module:
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from service.policy.ledger import Lane
 from service.policy.settle import Failure, Fill
@@ -70,29 +71,23 @@ class Flights:
         # Nobody may be waiting: an exception is then the task's to report, not the future's.
         flight.landing.add_done_callback(lambda landing: landing.cancelled() or landing.exception())
         self._by_key[key] = flight
-        self._tasks.spawn(self._fly(key, flight, fill), name=f"fill {lane}")
+        self._tasks.spawn(self._fly(flight, fill), name=f"fill {lane}", on_end=partial(self._ended, key, flight))
         return flight
 
     def forget(self, key: str) -> None:
         """Lets no later request join the key's flight: what it brings is out of date already."""
         self._by_key.pop(key, None)
 
-    async def _fly(
-        self,
-        key: str,
-        flight: Flight,
-        fill: Work,
-    ) -> None:
+    async def _fly(self, flight: Flight, fill: Work) -> None:
         try:
             await fill(flight.landing.set_result)
-        except BaseException as error:
+        except Exception as error:
             if not flight.landing.done():
-                flight.landing.set_exception(
-                    ConnectionAbortedError("the gateway is stopping")
-                    if isinstance(error, asyncio.CancelledError)
-                    else error
-                )
+                flight.landing.set_exception(error)
             raise
-        finally:
-            if self._by_key.get(key) is flight:
-                del self._by_key[key]
+
+    def _ended(self, key: str, flight: Flight) -> None:
+        if not flight.landing.done():
+            flight.landing.set_exception(ConnectionAbortedError("the gateway is stopping"))
+        if self._by_key.get(key) is flight:
+            del self._by_key[key]

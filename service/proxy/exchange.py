@@ -20,6 +20,9 @@ from service.proxy.rest import Rests
 MAX_FLIGHTS = 2_000
 """Fills under way at once. Each holds a few kilobytes; beyond this, more waiting helps nobody within its deadline."""
 
+FOLLOWED_SECONDS = 1.0
+"""A proof no older than this is taken from another replica also where nothing stays fresh at all."""
+
 _DETAIL_OF_REFUSAL = {
     Problem.BUDGET_EXHAUSTED: Detail.BUDGET,
     Problem.OVERLOADED: Detail.BUDGET,
@@ -116,6 +119,8 @@ class Exchange:
             return await flight.wait(self._patience.total)
         except TimeoutError:
             return Failure(Problem.UPSTREAM_TIMEOUT, f"no answer within {self._patience.total:g} s")
+        except Exception:  # noqa: BLE001 - logged by the task that it ended; whoever has a stored answer gets that
+            return Failure(Problem.INTERNAL, "an error in the gateway")
 
     def _refresh(self, ask: Ask, found: Found) -> None:
         if self._flights.current(ask.key) is None and self._rests.current(ask.key, self._store.now()) is None:
@@ -138,26 +143,29 @@ class Exchange:
         """Gets a newer proof than `found`: from the platform, or from the replica that is getting one already."""
         give_up_at = time.monotonic() + self._patience.total
         lead = await self._store.lead(ask.key)
-        while not lead.is_mine and not _is_newer(lead.found.entry, found.entry):
+        while not lead.is_mine and not self._is_proof(lead.found.entry, found.entry):
             left = give_up_at - time.monotonic()
             if left <= 0:
                 land(Failure(Problem.UPSTREAM_TIMEOUT, "another replica's read took too long"))
                 return
             await self._store.follow(ask.key, left)
             lead = await self._store.lead(ask.key)
-        newer = lead.found.entry
-        if newer is not None and _is_newer(newer, found.entry):
-            status = newer.absence.status if newer.absence is not None else HTTPStatus.OK
-            self._meter.collapsed("fleet")
-            land(Fill(newer, is_unchanged=False, upstream_status=status, is_followed=True))
-        else:
+        try:
+            newer = lead.found.entry
+            if newer is not None and self._is_proof(newer, found.entry):
+                self._rests.end(ask.key)
+                status = newer.absence.status if newer.absence is not None else HTTPStatus.OK
+                self._meter.collapsed("fleet")
+                land(Fill(newer, is_unchanged=False, upstream_status=status, is_followed=True))
+                return
             landed = self._settle(ask, lead.found, await fetch())
             land(landed)
             if isinstance(landed, Fill):
                 bound = self._freshness.bound(landed.entry)
                 await self._store.put(ask.key, landed.entry, lead.found.fence, bound)
-        if lead.is_mine:
-            await self._store.leave(ask.key)
+        finally:
+            if lead.is_mine:
+                await self._store.leave(ask.key)
 
     def _settle(self, ask: Ask, found: Found, fetched: Fetched | Failure) -> Landed:
         landed = fetched if isinstance(fetched, Failure) else settle(found.entry, fetched.answer, fetched.started)
@@ -169,6 +177,12 @@ class Exchange:
                 self._rests.begin(ask.key, landed, self._store.now())
             self._meter.proof("read", "failed")
         return landed
+
+    def _is_proof(self, entry: Entry | None, than: Entry | None) -> bool:
+        """Whether what another replica stored serves as well as a call of ours would."""
+        if entry is None or (than is not None and entry.proven_at <= than.proven_at):
+            return False
+        return age(entry, self._store.now()) <= max(self._freshness.lifetime(entry), FOLLOWED_SECONDS)
 
     def _reply(self, entry: Entry, outcome: Outcome) -> Reply:
         now_age = age(entry, self._store.now())
@@ -182,10 +196,6 @@ class Exchange:
             return Reply(outcome, failure=failure)
         detail = _DETAIL_OF_REFUSAL.get(failure.problem, Detail.STALE_IF_ERROR)
         return self._reply(entry, replace(outcome, detail=detail))
-
-
-def _is_newer(entry: Entry | None, than: Entry | None) -> bool:
-    return entry is not None and (than is None or entry.proven_at > than.proven_at)
 
 
 def _was_too_modest(flight: Flight, landed: Landed) -> bool:

@@ -255,7 +255,8 @@ class UpstreamError(Exception):
             problem: what to tell a caller.
             detail: one sentence, nothing secret.
             was_sent: False only if the request certainly never left.
-            may_repeat: the platform closed a kept connection before it can have read the request.
+            may_repeat: a kept connection was closed instead of an answer, most likely before the request was read; a
+                read may be repeated then, a write may not.
         """
         super().__init__(detail)
         self.failure = Failure(problem, detail)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 _log = logging.getLogger(__name__)
@@ -14,11 +14,13 @@ class Tasks:
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Starts a task. Its failure is logged."""
+    def spawn(self, work: Coroutine[Any, Any, None], name: str, on_end: Callable[[], None] | None = None) -> None:
+        """Starts a task. Its failure is logged; `on_end` is called when it has ended, also if it never began."""
         task = asyncio.create_task(work, name=name)  # noqa: TID251 - the one place where tasks are made
         self._running.add(task)
         task.add_done_callback(self._end)
+        if on_end is not None:
+            task.add_done_callback(lambda _: on_end())
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

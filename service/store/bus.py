@@ -4,7 +4,8 @@ Laws of this module:
 
 1. Nothing depends on a message for being right, but copies in other processes: they may be used only while messages
    would be heard, and for a short, configured time after that.
-2. Each sender numbers its messages. A number that does not follow its last one means that something was missed.
+2. Messages are numbered where they are published, by the script that makes them true. A number that does not follow the
+   last one means that something was missed.
 3. After a gap, and after each new subscription, nothing is known of the copies: they go.
 """
 
@@ -30,22 +31,17 @@ POLL_SECONDS = 0.5
 
 
 class Bus:
-    """One replica's ear and voice."""
+    """One replica's ear, and the name under which it speaks."""
 
     def __init__(self, link: RedisLink, prefix: str) -> None:
         self._link = link
         self.channel = f"{prefix}:bus"
+        self.counter = f"{prefix}:bus:number"
         self.sender = uuid.uuid4().hex[:12]
-        self._said = 0
-        self._heard_of: dict[str, int] = {}
+        self._last: int | None = None
         self._heard_at = float("-inf")
         self._is_subscribed = False
         self._waiting: dict[str, asyncio.Event] = {}
-
-    def message(self, key: str, *, is_change: bool = True) -> str:
-        """The next message of this replica, to be published by the script that makes it true."""
-        self._said += 1
-        return f"{'changed' if is_change else 'left'} {self.sender} {self._said} {key}"
 
     def silent_for(self) -> float:
         """Seconds for which messages may have been missed; 0 while the subscription is good."""
@@ -89,7 +85,7 @@ class Bus:
                     continue
                 self._heard_at = now
                 if heard["type"] == "subscribe":
-                    self._heard_of.clear()
+                    self._last = None
                     on_gap()
                     self._is_subscribed = True
                 elif heard["type"] == "message":
@@ -100,10 +96,9 @@ class Bus:
         if len(words) != 4 or not words[2].isdigit():  # noqa: PLR2004 - kind, sender, number, key
             return
         kind, sender, number, key = words
-        last = self._heard_of.get(sender)
-        self._heard_of[sender] = int(number)
-        if last is not None and int(number) != last + 1:
+        if self._last is not None and int(number) != self._last + 1:
             on_gap()
+        self._last = int(number)
         if (event := self._waiting.pop(key, None)) is not None:
             event.set()
         if kind == "changed" and sender != self.sender:

@@ -80,14 +80,15 @@ class LayeredStore:
         """See `Store`. A fill that Redis refuses is refused here as well; one that it could not take stays local."""
         if not isinstance(fence, _Fences):
             raise TypeError("the fence is not this store's")
-        if fence.shared is not None:
-            try:
-                outcome = await self._shared.put(key, entry, fence.shared, keep)
-            except StoreDownError:
-                outcome = Put.FAILED
-            if outcome not in {Put.STORED, Put.FAILED}:
-                return outcome
-        return await self._local.put(key, entry, fence.local, keep)
+        if fence.shared is None:
+            return await self._local.put(key, entry, fence.local, keep)
+        try:
+            outcome = await self._shared.put(key, entry, fence.shared, keep)
+        except StoreDownError:
+            outcome = Put.FAILED
+        if outcome in {Put.STORED, Put.FAILED}:
+            await self._local.put(key, entry, fence.local, keep)
+        return outcome
 
     async def lead(self, key: str) -> Lead:
         """See `Store`."""

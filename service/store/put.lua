@@ -1,13 +1,15 @@
 -- Stores an entry, unless it was invalidated since the fill looked it up, or a read that began later is stored already.
 --
 -- KEYS[1]  the entry's key
+-- KEYS[2]  the number of the bus's last message
 -- ARGV[1]  the fence that the fill's look-up saw
 -- ARGV[2]  earliest moment at which the fill's read can have begun, microseconds of this server's clock
 -- ARGV[3]  latest such moment; ARGV[3] - ARGV[2] is what the replica does not know of this clock
 -- ARGV[4]  milliseconds to keep it
 -- ARGV[5]  the entry
 -- ARGV[6]  the bus, where all replicas hear of it
--- ARGV[7]  the message
+-- ARGV[7]  the replica that stores
+-- ARGV[8]  the key as replicas name it
 --
 -- A value is 16 digits of fence, 16 digits of the latest begin, then the entry. Sixteen digits of microseconds fit in
 -- the 53 bits of a Lua number until the year 2255.
@@ -21,5 +23,5 @@ if begun >= tonumber(ARGV[2]) then
   return 'older'
 end
 redis.call('SET', KEYS[1], string.format('%016.0f', fence) .. ARGV[3] .. ARGV[5], 'PX', ARGV[4])
-redis.call('PUBLISH', ARGV[6], ARGV[7])
+redis.call('PUBLISH', ARGV[6], 'changed ' .. ARGV[7] .. ' ' .. redis.call('INCR', KEYS[2]) .. ' ' .. ARGV[8])
 return 'stored'

@@ -54,22 +54,22 @@ class RedisStore:
         earliest = (entry.proven_at - self._link.clock.error) * 1e6
         latest = (entry.proven_at + self._link.clock.error) * 1e6
         times = (f"{earliest:.0f}", f"{latest:016.0f}", int(keep * 1000) + 1)
-        arguments = (number, *times, encode(entry), self._bus.channel, self._bus.message(key))
+        arguments = (number, *times, encode(entry), self._bus.channel, self._bus.sender, key)
         if generation != self._link.generation:
             # The server that gave the fence is gone, and with it perhaps a later fence.
             outcome = Put.FENCED
         else:
-            name = self._name(key)
-            answer = await self._link.ask("put", lambda: self._put(keys=[name], args=arguments))
+            names = [self._name(key), self._bus.counter]
+            answer = await self._link.ask("put", lambda: self._put(keys=names, args=arguments))
             outcome = Put(answer.decode() if isinstance(answer, bytes) else answer)
         self._link.meter.store_operation("redis", "put", outcome.value)
         return outcome
 
     async def invalidate(self, key: str) -> None:
         """Raises the fence, in one trip."""
-        name = self._name(key)
-        arguments = (FENCE_MILLISECONDS, self._bus.channel, self._bus.message(key))
-        await self._link.ask("invalidate", lambda: self._invalidate(keys=[name], args=arguments))
+        names = [self._name(key), self._bus.counter]
+        arguments = (FENCE_MILLISECONDS, self._bus.channel, self._bus.sender, key)
+        await self._link.ask("invalidate", lambda: self._invalidate(keys=names, args=arguments))
         self._link.meter.store_operation("redis", "invalidate", "stored")
 
     async def lead(self, key: str) -> tuple[bool, Entry | None, SharedFence]:
@@ -87,8 +87,9 @@ class RedisStore:
     async def leave(self, key: str) -> None:
         """Gives up the lead, in one trip."""
         self._led.discard(key)
-        arguments = (self._bus.sender, self._bus.channel, self._bus.message(key, is_change=False))
-        await self._link.ask("leave", lambda: self._leave(keys=[self._lease(key)], args=arguments))
+        names = [self._lease(key), self._bus.counter]
+        arguments = (self._bus.sender, self._bus.channel, key)
+        await self._link.ask("leave", lambda: self._leave(keys=names, args=arguments))
 
     async def keep_leading(self) -> None:
         """Renews all leases that are held, for as long as it runs: a lease that is not renewed is a dead leader's."""

@@ -117,7 +117,9 @@ class PlatformClient:
                     Problem.UPSTREAM_INVALID, f"the answer is larger than {self._limits.max_body} bytes"
                 )
             pieces.append(decoded)
-        if unfold is not None and (not unfold.eof or unfold.unused_data):
+            if unfold is not None and unfold.unused_data:
+                raise UpstreamError(Problem.UPSTREAM_INVALID, "the answer goes on after its end")
+        if unfold is not None and not unfold.eof:
             raise UpstreamError(Problem.UPSTREAM_INVALID, "the answer is cut short")
         return b"".join(pieces)
 

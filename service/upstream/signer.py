@@ -107,6 +107,7 @@ class Signer:
         self._secret = secret
         self._recipient = recipient
         self._clock = clock
+        self._good_key: bytes | None = None
         self._token = ""
         self._token_of = 0
         self._reuse_until = 0.0
@@ -130,10 +131,22 @@ class Signer:
         key, now = self._secret.value, self._clock()
         is_current = self._token_of == self._secret.version and now < self._reuse_until
         if not is_current:
-            self._token = self._mint(key, int(now))
+            self._token = self._mint_with_best(key, int(now))
             self._token_of = self._secret.version
             self._reuse_until = 0.0 if self._claims.is_single_use else now + self._claims.lifetime / 2
         return self._token
+
+    def _mint_with_best(self, key: bytes, now: int) -> str:
+        try:
+            token = self._mint(key, now)
+        except (jwt.PyJWTError, ValueError, TypeError):
+            # A file caught while it was being written, perhaps: what signed before signs on.
+            if self._good_key is None:
+                raise
+            _log.warning("secret version %d cannot sign: the last one is used", self._secret.version)
+            return self._mint(self._good_key, now)
+        self._good_key = key
+        return token
 
     def _mint(self, key: bytes, now: int) -> str:
         claims: dict[str, object] = {

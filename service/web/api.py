@@ -57,7 +57,7 @@ class Api:
         """While set, every answer closes its connection: callers go elsewhere before the listener is gone."""
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """The answer. Only a failure of the gateway itself is raised."""
+        """The answer, whatever happens."""
         began = time.perf_counter()
         record = _Record(_request_id(request))
         try:
@@ -69,6 +69,10 @@ class Api:
                 response.headers[hdrs.ALLOW] = error.allow
         except DeniedError as error:
             response = render_failure(Failure(error.problem, error.detail), record.request_id)
+        except Exception:  # noqa: BLE001 - the last line of defence: the caller gets an answer, its id finds the reason
+            _log.exception("request failed", extra={"fields": {"request_id": record.request_id}})
+            failure = Failure(Problem.INTERNAL, "an error in the gateway; the request id finds it in the log")
+            response = render_failure(failure, record.request_id)
         if self.is_draining:
             response.force_close()
         self._note(request.method, record, response, time.perf_counter() - began)

@@ -145,3 +145,61 @@ async def test_a_lone_replica_goes_on_without_a_pause_when_redis_is_lost(
         times = arrivals(wide_sandbox)
     assert most_in_window(times, WINDOW) <= CALLS
     assert used(times, 3) >= 0.9
+
+
+async def test_a_cold_herd_on_all_replicas_costs_one_call(
+    wide_sandbox: Sandbox, redis: RedisServer, tmp_path: Path
+) -> None:
+    campaign = wide_sandbox.campaigns.all()[0].id
+    async with fleet(4, wide_sandbox, tmp_path, redis) as gateways:
+        wide_sandbox.faults.add("latency", seconds=0.4)
+        answers = await asyncio.gather(*(gateway.get(campaign) for gateway in gateways for _ in range(100)))
+        assert {status for status, _, _ in answers} == {200}
+        assert len({body for _, _, body in answers}) == 1
+        assert len({headers["ETag"] for _, headers, _ in answers}) == 1
+        assert len(wide_sandbox.log.of("get")) == 1
+        fleetwide = [await gateway.metric("collapsed_requests_total", scope="fleet") for gateway in gateways]
+        assert sorted(fleetwide) == [0, 1, 1, 1]
+
+
+async def test_when_the_leader_is_killed_another_replica_takes_over(
+    wide_sandbox: Sandbox, redis: RedisServer, tmp_path: Path
+) -> None:
+    campaign = wide_sandbox.campaigns.all()[0].id
+    timeouts = {"url": wide_sandbox.url, "timeout": "6s", "connect_timeout": "1s"}
+    async with fleet(3, wide_sandbox, tmp_path, redis, platform=timeouts) as (leader, *others):
+        fault = wide_sandbox.faults.add("hang")
+        async with asyncio.TaskGroup() as group:
+
+            async def lead() -> None:
+                with contextlib.suppress(aiohttp.ClientError):
+                    await leader.get(campaign)
+
+            group.create_task(lead())
+            await wide_sandbox.log.wait_for(1)
+            waiting = [group.create_task(other.get(campaign)) for other in others for _ in range(20)]
+            leader.process.kill()
+            wide_sandbox.faults.remove(fault.id)
+        assert {task.result()[0] for task in waiting} == {200}
+        assert len(wide_sandbox.log.of("get")) == 2
+
+
+async def test_a_hit_in_one_replica_is_a_hit_in_the_others_and_then_costs_no_redis_trip(
+    wide_sandbox: Sandbox, redis: RedisServer, tmp_path: Path
+) -> None:
+    campaign = wide_sandbox.campaigns.all()[0].id
+    async with fleet(2, wide_sandbox, tmp_path, redis) as (one, two):
+        _, first, _ = await one.get(campaign)
+        async with asyncio.timeout(5):
+            while await one.metric("store_operations_total", store="redis", operation="put", outcome="stored") < 1:
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(1.1)
+        _, second, _ = await two.get(campaign)
+        assert second["ETag"] == first["ETag"]
+        assert "; hit; " in second["Cache-Status"]
+        assert int(second["Age"]) >= 1, "an age does not restart when an entry moves between layers"
+        trips = await two.metric("store_operations_total", store="redis", operation="get")
+        for _ in range(20):
+            assert "; hit; " in (await two.get(campaign))[1]["Cache-Status"]
+        assert await two.metric("store_operations_total", store="redis", operation="get") == trips
+        assert len(wide_sandbox.log.of("get")) == 1

@@ -1,9 +1,10 @@
 """One suite that every store passes: memory, and Redis with its layers on fakeredis and on a real server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,19 @@ import fakeredis
 import pytest
 
 from service.policy.entry import Absence, Entry, make_etag
-from service.proxy.ports import Put, Store
+from service.proxy.ports import Meter, Put, Store
 from service.proxy.tasks import Tasks
+from service.store.bus import Bus
 from service.store.clock import StoreClock
 from service.store.layers import LayeredStore
+from service.store.link import RedisLink, open_link
 from service.store.memory import MemoryStore
-from service.store.redis import RedisStore, connect
+from service.store.redis import RedisStore
 from tests.support.meters import CountingMeter
 from tests.support.redis_server import redis_server
 
 KEY = "1f2e:get:cd-1"
+NAME = f"cg:e1:{{{KEY}}}"
 BIG = 2**20
 
 
@@ -35,6 +39,16 @@ class Subject:
     one: Store
     two: Store
     raw: Any = None
+    buses: Sequence[Bus] = ()
+
+    async def told(self) -> None:
+        """Returns once both have heard all that was said."""
+        async with asyncio.timeout(10):
+            while any(bus.silent_for() for bus in self.buses) or not all(map(self._has_heard_all, self.buses)):
+                await asyncio.sleep(0.005)
+
+    def _has_heard_all(self, ear: Bus) -> bool:
+        return all(ear._heard_of.get(voice.sender, 0) == voice._said for voice in self.buses)
 
 
 @asynccontextmanager
@@ -44,32 +58,40 @@ async def on_memory(_folder: Path) -> AsyncIterator[Subject]:
 
 
 @asynccontextmanager
-async def on_redis(connect_client: Callable[[], Any]) -> AsyncIterator[Subject]:
+async def on_redis(raw: Any, open_one: Callable[[StoreClock, Meter], RedisLink]) -> AsyncIterator[Subject]:
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(raw.aclose)
         tasks = Tasks()
-        layers = []
+        layers, buses = [], []
         for _ in range(2):
             clock, meter = StoreClock(), CountingMeter()
-            shared = RedisStore(connect_client(), "cg", clock, meter)
-            stack.push_async_callback(shared.close)
-            layers.append(LayeredStore(shared, MemoryStore(BIG, clock, meter), clock))
-            await layers[-1].start(tasks)
-        raw = connect_client()
-        stack.push_async_callback(raw.aclose)
+            link = open_one(clock, meter)
+            stack.push_async_callback(link.close)
+            await link.start(tasks)
+            buses.append(Bus(link, "cg"))
+            shared = RedisStore(link, buses[-1], "cg")
+            layers.append(LayeredStore(shared, MemoryStore(BIG, clock, meter), buses[-1], 5.0))
+            layers[-1].start(tasks)
         stack.push_async_callback(tasks.close)
-        yield Subject(layers[0], layers[1], raw)
+        subject = Subject(layers[0], layers[1], raw, buses)
+        await subject.told()
+        yield subject
 
 
 @asynccontextmanager
 async def on_fakeredis(_folder: Path) -> AsyncIterator[Subject]:
     server = fakeredis.FakeServer()
-    async with on_redis(lambda: fakeredis.FakeAsyncRedis(server=server)) as subject:
+    client = partial(fakeredis.FakeAsyncRedis, server=server)
+    async with on_redis(client(), lambda clock, meter: RedisLink(client(), clock, meter)) as subject:
         yield subject
 
 
 @asynccontextmanager
 async def on_valkey(folder: Path) -> AsyncIterator[Subject]:
-    async with redis_server(folder) as process, on_redis(lambda: connect(process.url, 1.0)) as subject:
+    async with (
+        redis_server(folder) as process,
+        on_redis(process.client(), partial(open_link, process.url, 1.0)) as subject,
+    ):
         yield subject
 
 
@@ -162,7 +184,7 @@ async def test_of_many_fills_at_once_the_one_that_started_last_stays(subject: Su
     ids=["empty", "short", "head-only", "half-head", "noise", "damaged-head", "later-version"],
 )
 async def test_foreign_and_damaged_values_are_no_entry_and_can_be_replaced(shared: Subject, value: bytes) -> None:
-    await shared.raw.set(f"cg:e1:{KEY}", value)
+    await shared.raw.set(NAME, value)
     found = await shared.one.get(KEY)
     assert found.entry is None
     kept = entry(shared.one.now())
@@ -174,13 +196,13 @@ async def test_a_value_with_one_byte_turned_is_no_entry(shared: Subject) -> None
     found = await shared.one.get(KEY)
     kept = replace(entry(shared.one.now()), mark="2026-02-03T14:06:48.902Z")
     await shared.one.put(KEY, kept, found.fence, 60)
-    whole: bytes = await shared.raw.get(f"cg:e1:{KEY}")
+    whole: bytes = await shared.raw.get(NAME)
     for index in range(32, len(whole)):
         damaged = whole[:index] + bytes([whole[index] ^ 0x20]) + whole[index + 1 :]
-        await shared.raw.set(f"cg:e1:{KEY}", damaged)
+        await shared.raw.set(NAME, damaged)
         assert (await shared.one.get(KEY)).entry is None
 
 
 async def test_a_value_of_another_type_is_no_entry(shared: Subject) -> None:
-    await shared.raw.rpush(f"cg:e1:{KEY}", "list")
+    await shared.raw.rpush(NAME, "list")
     assert (await shared.one.get(KEY)).entry is None

@@ -12,10 +12,10 @@ from typing_extensions import override
 from service.contract.answers import Response
 from service.contract.operations import GET, Call, Tenant
 from service.policy.entry import Entry
+from service.policy.ledger import Lane
 from service.policy.settle import Failure
-from service.policy.window import Lane
 from service.policy.wishes import NO_WISHES, Wishes
-from service.proxy.ports import Ask, Found, Put, Refused, Stream, UpstreamError
+from service.proxy.ports import Ask, Found, Lead, Put, Refused, Stream, UpstreamError
 from service.proxy.tasks import Tasks
 from service.store.clock import StoreClock
 from service.store.memory import MemoryStore
@@ -92,6 +92,7 @@ class ScriptedUpstream:
     def __init__(self, *script: Step) -> None:
         self.script = list(script)
         self.calls: list[tuple[Stream, Call]] = []
+        self.leave_bys: list[float] = []
         self.secret_version = 1
         self.newer_secrets = 0
         """How many times `renew_credential` finds another secret."""
@@ -111,9 +112,10 @@ class ScriptedUpstream:
         async with self._arrivals:
             await self._arrivals.wait_for(lambda: len(self.calls) >= count)
 
-    async def send(self, stream: Stream, call: Call) -> Response:
+    async def send(self, stream: Stream, call: Call, leave_by: float) -> Response:
         step = self.script[min(len(self.calls), len(self.script) - 1)]
         self.calls.append((stream, call))
+        self.leave_bys.append(leave_by)
         async with self._arrivals:
             self._arrivals.notify_all()
         await self._open.wait()
@@ -133,7 +135,8 @@ class ScriptedUpstream:
 
 
 class CountedPermit:
-    def __init__(self) -> None:
+    def __init__(self, leave_by: float) -> None:
+        self.leave_by = leave_by
         self.is_void = False
 
     def void(self) -> None:
@@ -146,7 +149,8 @@ class ScriptedBudget:
     def __init__(self) -> None:
         self.refusals: list[Failure | None] = []
         self.refuse_all: Failure | None = None
-        self.asked: list[tuple[str, Lane, float]] = []
+        self.asked: list[tuple[str, Lane, str, float]] = []
+        """Account, lane, client, and seconds to wait."""
         self.permits: list[CountedPermit] = []
         self.open_permits = 0
         self.longest_pause = 300.0
@@ -154,12 +158,12 @@ class ScriptedBudget:
         """Account, seconds as told, and how many permits were still held."""
 
     @asynccontextmanager
-    async def permit(self, account: str, lane: Lane, wait: float) -> AsyncIterator[CountedPermit]:
-        self.asked.append((account, lane, wait))
+    async def permit(self, account: str, lane: Lane, client: str, wait: float) -> AsyncIterator[CountedPermit]:
+        self.asked.append((account, lane, client, wait))
         refusal = self.refusals.pop(0) if self.refusals else self.refuse_all
         if refusal is not None:
             raise Refused(refusal)
-        permit = CountedPermit()
+        permit = CountedPermit(1000.0 + len(self.permits))
         self.permits.append(permit)
         self.open_permits += 1
         try:
@@ -167,7 +171,7 @@ class ScriptedBudget:
         finally:
             self.open_permits -= 1
 
-    def pause(self, account: str, seconds: float | None) -> float:
+    async def pause(self, account: str, seconds: float | None) -> float:
         self.pauses.append((account, seconds, self.open_permits))
         return 60.0 if seconds is None else min(seconds, self.longest_pause)
 
@@ -198,6 +202,63 @@ class GatedStore(MemoryStore):
         return outcome
 
 
+class FleetStore(GatedStore):
+    """The store of a replica among others, which do what the test tells them to."""
+
+    def __init__(self, clock: StoreClock, meter: CountingMeter) -> None:
+        super().__init__(clock, meter)
+        self.is_led_elsewhere = False
+        self.trips: list[str] = []
+        """What the other replicas would notice, in order."""
+        self.followed: list[float] = []
+        self._said = asyncio.Event()
+
+    async def others_store(self, key: str, entry: Entry) -> None:
+        """Another replica's fill is stored, and its leader still there."""
+        found = await MemoryStore.get(self, key)
+        assert await MemoryStore.put(self, key, entry, found.fence, 3600) is Put.STORED
+
+    def others_leave(self) -> None:
+        """The other leader is gone: it left, or it died and its lease ended."""
+        self.is_led_elsewhere = False
+        self.wake()
+
+    def wake(self) -> None:
+        """Something was said about the key that is followed."""
+        self._said.set()
+
+    @override
+    async def get(self, key: str) -> Found:
+        self.trips.append("get")
+        return await super().get(key)
+
+    @override
+    async def lead(self, key: str) -> Lead:
+        self.trips.append("lead")
+        return Lead(not self.is_led_elsewhere, await MemoryStore.get(self, key))
+
+    @override
+    async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
+        outcome = await super().put(key, entry, fence, keep)
+        self.trips.append("put")
+        return outcome
+
+    @override
+    async def leave(self, key: str) -> None:
+        self.trips.append("leave")
+
+    @override
+    async def follow(self, key: str, seconds: float) -> None:
+        self.trips.append("follow")
+        self.followed.append(seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._said.wait()
+        except TimeoutError:
+            return
+        self._said.clear()
+
+
 class LostStore:
     """Implements `Store` as one that cannot be reached: it holds nothing and keeps nothing."""
 
@@ -207,8 +268,20 @@ class LostStore:
     def now(self) -> float:
         return self._clock.now()
 
+    def peek(self, _key: str) -> Entry | None:
+        return None
+
     async def get(self, _key: str) -> Found:
         return Found(None, None)
+
+    async def lead(self, key: str) -> Lead:
+        return Lead(is_mine=True, found=await self.get(key))
+
+    async def leave(self, _key: str) -> None:
+        return
+
+    async def follow(self, _key: str, _seconds: float) -> None:
+        return
 
     async def put(self, _key: str, _entry: Entry, _fence: Hashable, _keep: float) -> Put:
         return Put.FAILED

@@ -32,12 +32,17 @@ class Story:
     """An exchange on a clock that stands still, asked for one campaign unless told otherwise."""
 
     def __init__(
-        self, *script: Step, patience: float = 5.0, budget: Budget | None = None, store: Store | None = None
+        self,
+        *script: Step,
+        patience: float = 5.0,
+        budget: Budget | None = None,
+        store: Store | None = None,
+        store_kind: type[GatedStore] = GatedStore,
     ) -> None:
         self.clock, self.meter, self.tasks = ManualClock(), CountingMeter(), Tasks()
         self.upstream = ScriptedUpstream(*script)
         self.budget = ScriptedBudget()
-        self.memory = GatedStore(self.clock, self.meter)
+        self.memory = store_kind(self.clock, self.meter)
         self.store = store or self.memory
         self.flights = Flights(self.tasks)
         fetcher = Fetcher(self.upstream, budget or self.budget, self.store, self.meter)

@@ -1,10 +1,11 @@
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from service.policy.entry import Entry
+from service.policy.ledger import Lane
 from service.policy.settle import Failure, Fill
-from service.policy.window import Lane
 from service.problems import Problem
 from service.proxy.collapse import Flight, Flights, Landed
 from service.proxy.tasks import Tasks
@@ -28,19 +29,18 @@ class Airfield:
         self.may_land = asyncio.Event()
         self.may_keep = asyncio.Event()
 
-    async def fill(self) -> Landed:
+    async def fill(self, land: Callable[[Landed], None]) -> None:
         self.began += 1
         await self.may_land.wait()
         if isinstance(self.result, BaseException):
             raise self.result
-        return self.result
-
-    async def keep(self, landed: Fill) -> None:
-        await self.may_keep.wait()
-        self.kept.append(landed)
+        land(self.result)
+        if isinstance(self.result, Fill):
+            await self.may_keep.wait()
+            self.kept.append(self.result)
 
     def start(self, key: str = "key", lane: Lane = Lane.INTERACTIVE) -> Flight:
-        return self.flights.start(key, lane, self.fill, self.keep)
+        return self.flights.start(key, lane, self.fill)
 
 
 @pytest.fixture
@@ -150,11 +150,11 @@ async def test_between_reply_and_put_the_landed_flight_is_still_joined(field):
 
 
 async def test_a_put_that_fails_frees_the_key_and_takes_no_answer_back(field, caplog):
-    async def keep(_landed: Fill) -> None:
+    async def fill(land: Callable[[Landed], None]) -> None:
+        land(FILL)
         raise LookupError("the store broke its word")
 
-    flight = field.flights.start("key", Lane.INTERACTIVE, field.fill, keep)
-    field.may_land.set()
+    flight = field.flights.start("key", Lane.INTERACTIVE, fill)
     assert await flight.wait(5) is FILL
     await finished(field.tasks)
     await turns()
@@ -178,11 +178,11 @@ async def test_the_end_of_a_forgotten_flight_leaves_its_successor_alone(field):
     field.flights.forget("key")
     later_may_land = asyncio.Event()
 
-    async def later_fill() -> Landed:
+    async def later_fill(land: Callable[[Landed], None]) -> None:
         await later_may_land.wait()
-        return FAILED
+        land(FAILED)
 
-    successor = field.flights.start("key", Lane.INTERACTIVE, later_fill, field.keep)
+    successor = field.flights.start("key", Lane.INTERACTIVE, later_fill)
     field.may_land.set()
     field.may_keep.set()
     await turns()
@@ -221,8 +221,8 @@ async def test_a_flight_ended_at_any_phase_frees_its_key(field, phase):
 async def test_flights_of_different_keys_do_not_wait_for_each_other(field):
     slow = field.start("slow")
 
-    async def at_once() -> Landed:
-        return FAILED
+    async def at_once(land: Callable[[Landed], None]) -> None:
+        land(FAILED)
 
-    assert await field.flights.start("quick", Lane.PROOF, at_once, field.keep).wait(5) is FAILED
+    assert await field.flights.start("quick", Lane.PROOF, at_once).wait(5) is FAILED
     assert not slow.landing.done()

@@ -2,20 +2,27 @@ import asyncio
 
 import pytest
 
+from service.contract.answers import classify
+from service.contract.operations import GET
+from service.policy.entry import Entry
+from service.policy.ledger import Allowance, Lane
 from service.policy.plan import Fwd
-from service.policy.settle import Failure
-from service.policy.window import Lane
-from service.policy.wishes import Wishes
+from service.policy.settle import Failure, Fill, settle
+from service.policy.wishes import NO_WISHES, Wishes
 from service.problems import Problem
 from service.proxy import exchange as exchange_module
 from service.proxy.ports import Detail, Outcome, Put, UpstreamError
-from service.upstream.budget import Allowance, LocalBudget
+from service.proxy.tasks import Tasks
+from service.store.clock import StoreClock
+from service.store.ledgers import MemoryLedgers
+from service.upstream.budget import CallBudget
 from tests.support.doubles import (
     LIMITED,
     NOT_FOUND,
     SALES,
     UNAUTHORIZED,
     CountingMeter,
+    FleetStore,
     LostStore,
     ManualClock,
     ask,
@@ -73,7 +80,7 @@ async def test_a_cold_read_goes_forward_and_is_stored(tell):
     stored = await story.stored()
     assert stored is not None
     assert stored.body == OLD.body
-    assert story.budget.asked == [("acc-1", Lane.INTERACTIVE, 2.5)], "half the patience of one call is for the permit"
+    assert story.budget.asked == [("acc-1", Lane.INTERACTIVE, "tests", 2.5)], "half the patience of one call is for the permit"
 
 
 async def test_a_fresh_read_costs_nothing_and_tells_its_age(tell):
@@ -251,9 +258,17 @@ async def test_no_cache_between_reply_and_put_is_not_content_with_the_landed_one
 
 async def test_an_unexpected_error_is_everybodys_and_frees_the_key(tell, caplog):
     story = tell(LookupError("a defect"), OLD)
-    with pytest.raises(LookupError):
-        await story.exchange.read(ask())
+    story.upstream.hold()
+    readers = [start(story.exchange.read(ask())) for _ in range(3)]
+    await story.upstream.arrived()
+    await turns()
+    story.upstream.release()
+    replies = await asyncio.gather(*readers)
+    assert {reply.failure.problem for reply in replies} == {Problem.INTERNAL}
+    assert not any("defect" in reply.failure.detail for reply in replies)
+    assert story.calls == 1
     await finished(story.tasks)
+    await turns()
     assert body_of(await story.read()) == OLD.body
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
@@ -282,6 +297,333 @@ async def test_flights_are_bounded_and_the_next_caller_is_told_when_to_come_back
     assert not joined.done(), "joining takes no further flight"
     story.upstream.release()
     await asyncio.gather(*readers, joined)
+
+
+# One fill in the whole fleet.
+
+
+class Replica(Story):
+    """A story told beside other replicas."""
+
+    def __init__(self, *script, **options) -> None:
+        super().__init__(*script, store_kind=FleetStore, **options)
+
+    @property
+    def fleet(self) -> FleetStore:
+        assert isinstance(self.memory, FleetStore)
+        return self.memory
+
+    async def others_store(self, response, age: float = 0.0) -> Entry:
+        entry = entry_of(response, self.clock.now() - age)
+        await self.fleet.others_store(ask().key, entry)
+        return entry
+
+    async def copy(self) -> None:
+        """Nothing has been asked of the store but what made an entry that is near now."""
+        await self.read()
+        self.fleet.trips.clear()
+
+
+def entry_of(response, started: float) -> Entry:
+    settled = settle(None, classify(GET, "c-1", response, started), started)
+    assert isinstance(settled, Fill)
+    return settled.entry
+
+
+@pytest.fixture
+async def replica():
+    """Makes a replica, and ends it after the test."""
+    made: list[Replica] = []
+
+    def make(*script, **options) -> Replica:
+        made.append(Replica(*script, **options))
+        return made[-1]
+
+    yield make
+    for story in made:
+        story.upstream.release()
+        story.memory.release()
+        await story.close()
+
+
+async def test_a_fresh_copy_answers_without_a_trip(replica):
+    story = replica(OLD, NEW)
+    await story.copy()
+    story.clock.advance(LIFETIME - 1)
+    reply = await story.read()
+    assert (body_of(reply), reply.age, reply.outcome) == (OLD.body, LIFETIME - 1, Outcome(ttl=1.0))
+    assert story.fleet.trips == []
+
+
+async def test_a_fresh_copy_of_an_absence_answers_without_a_trip(replica):
+    story = replica(NOT_FOUND)
+    await story.copy()
+    assert (await story.read()).outcome == Outcome(ttl=MISSING, detail=Detail.MISSING)
+    assert story.fleet.trips == []
+
+
+@pytest.mark.parametrize(
+    ("age", "wishes"),
+    [
+        pytest.param(IN_WINDOW, NO_WISHES, id="stale-in-the-window"),
+        pytest.param(IN_WINDOW, Wishes(max_stale=LIFETIME), id="stale-and-the-caller-takes-it"),
+        pytest.param(PAST_WINDOW, NO_WISHES, id="past-the-window"),
+        pytest.param(1, NO_CACHE, id="no-cache"),
+        pytest.param(10, Wishes(max_age=5), id="older-than-the-caller-takes"),
+        pytest.param(50, Wishes(min_fresh=20), id="not-fresh-for-long-enough"),
+        pytest.param(PAST_WINDOW, Wishes(only_if_cached=True), id="only-if-cached"),
+    ],
+)
+async def test_a_copy_that_does_not_do_is_looked_up_where_others_may_have_stored_a_newer_one(replica, age, wishes):
+    story = replica(OLD, NEW)
+    await story.copy()
+    story.clock.advance(age)
+    await story.read(wishes=wishes)
+    assert story.fleet.trips[0] == "get"
+
+
+async def test_a_newer_entry_behind_a_stale_copy_is_a_hit(replica):
+    story = replica(OLD)
+    await story.copy()
+    near = story.fleet.peek(ask().key)
+    story.clock.advance(PAST_WINDOW)
+    await story.others_store(NEW)
+    story.fleet.peek = lambda _key: near  # type: ignore[method-assign]
+    assert (body_of(await story.read()), story.calls) == (NEW.body, 1)
+
+
+async def test_without_a_copy_the_store_is_asked_even_for_only_if_cached(replica):
+    story = replica(OLD)
+    await story.others_store(NEW)
+    story.fleet.peek = lambda _key: None  # type: ignore[method-assign]
+    assert body_of(await story.read(wishes=Wishes(only_if_cached=True))) == NEW.body
+    assert story.fleet.trips == ["get"]
+
+
+async def test_the_leader_stores_before_it_leaves(replica):
+    story = replica(OLD)
+    await story.read()
+    assert story.fleet.trips == ["get", "lead", "put", "leave"]
+
+
+async def test_the_leader_leaves_after_a_put_that_was_refused(replica):
+    story = replica(OLD)
+    story.upstream.hold()
+    reading = start(story.read())
+    await story.upstream.arrived()
+    await story.invalidate()
+    story.upstream.release()
+    await reading
+    assert story.memory.puts == [Put.FENCED]
+    assert story.fleet.trips[-1] == "leave"
+
+
+@pytest.mark.parametrize(
+    "step",
+    [error_response(500, "Internal"), LIMITED, UpstreamError(Problem.UPSTREAM_TIMEOUT, "slow")],
+    ids=["500", "429", "time-out"],
+)
+async def test_the_leader_leaves_after_a_failure(replica, step):
+    story = replica(step)
+    assert (await story.read()).failure is not None
+    assert story.fleet.trips == ["get", "lead", "leave"]
+
+
+async def test_the_leader_leaves_when_it_gets_no_permit(replica):
+    story = replica(OLD)
+    story.budget.refuse_all = SPENT
+    await story.read()
+    assert story.fleet.trips == ["get", "lead", "leave"]
+
+
+async def test_the_leader_leaves_after_an_exception(replica, caplog):
+    story = replica(LookupError("a defect"))
+    assert (await story.read()).failure is not None
+    assert story.fleet.trips == ["get", "lead", "leave"]
+    assert caplog.records
+
+
+async def test_the_leader_leaves_after_an_exception_out_of_the_put(replica, caplog, monkeypatch):
+    story = replica(OLD)
+
+    async def put(*_arguments) -> Put:
+        raise LookupError("the store broke its word")
+
+    monkeypatch.setattr(story.fleet, "put", put)
+    assert body_of(await story.read()) == OLD.body
+    assert story.fleet.trips == ["get", "lead", "leave"]
+    assert caplog.records
+
+
+async def test_the_leader_leaves_when_the_gateway_stops(replica):
+    story = replica(OLD)
+    story.upstream.hold()
+    reading = start(story.exchange.read(ask()))
+    await story.upstream.arrived()
+    await story.tasks.close()
+    await asyncio.wait([reading])
+    assert story.fleet.trips == ["get", "lead", "leave"]
+
+
+async def test_a_follower_takes_what_another_replica_stored_and_makes_no_call(replica):
+    story = replica(NEW)
+    story.fleet.is_led_elsewhere = True
+    reading = start(story.exchange.read(ask()))
+    await turns()
+    assert not reading.done()
+    story.clock.advance(1)
+    entry = await story.others_store(OLD)
+    story.fleet.others_leave()
+    reply = await reading
+    assert reply.entry == entry
+    assert reply.outcome == Outcome(Fwd.URI_MISS, 200, stored=True, collapsed=True, ttl=LIFETIME)
+    await finished(story.tasks)
+    assert (story.calls, story.budget.asked, story.memory.puts) == (0, [], [])
+    assert story.meter.events["collapsed", "fleet"] == 1
+    assert story.meter.of("proof") == 0, "the leader counts what it proved"
+
+
+async def test_what_a_leader_stored_is_taken_before_it_has_left_and_its_lead_is_its_own_to_give_up(replica):
+    story = replica(NEW)
+    story.fleet.is_led_elsewhere = True
+    reading = start(story.read())
+    await turns()
+    await story.others_store(OLD)
+    story.fleet.wake()
+    assert body_of(await reading) == OLD.body
+    assert story.fleet.trips == ["get", "lead", "follow", "lead"]
+
+
+async def test_what_was_stored_between_look_up_and_lead_is_taken_at_once(replica):
+    story = replica(NEW)
+    reading = start(story.read())
+    await asyncio.sleep(0)
+    assert story.fleet.trips == ["get"]
+    await story.others_store(OLD)
+    reply = await reading
+    assert (body_of(reply), reply.outcome.collapsed, story.calls) == (OLD.body, True, 0)
+    assert story.fleet.trips == ["get", "lead", "leave"], "a lead that was not needed is given up"
+
+
+async def test_a_thousand_followers_in_one_process_are_one_follower(replica):
+    story = replica(NEW)
+    story.fleet.is_led_elsewhere = True
+    readers = [start(story.exchange.read(ask())) for _ in range(1000)]
+    await turns()
+    await story.others_store(OLD)
+    story.fleet.others_leave()
+    assert {body_of(reply) for reply in await asyncio.gather(*readers)} == {OLD.body}
+    assert (story.fleet.trips.count("follow"), story.calls) == (1, 0)
+
+
+async def test_a_follower_takes_an_absence_too(replica):
+    story = replica(OLD)
+    story.fleet.is_led_elsewhere = True
+    reading = start(story.read())
+    await turns()
+    await story.others_store(NOT_FOUND)
+    story.fleet.others_leave()
+    reply = await reading
+    assert reply.outcome == Outcome(
+        Fwd.URI_MISS, 400, stored=True, collapsed=True, ttl=MISSING, detail=Detail.MISSING
+    )
+    assert story.calls == 0
+
+
+@pytest.mark.parametrize("wishes", [NO_CACHE, NO_WISHES], ids=["no-cache", "stale"])
+async def test_a_follower_is_not_content_with_what_was_there_before(replica, wishes):
+    story = replica(OLD, NEW)
+    await story.read()
+    story.clock.advance(PAST_WINDOW)
+    story.fleet.is_led_elsewhere = True
+    reading = start(story.read(wishes=wishes))
+    await turns()
+    story.fleet.wake()
+    await turns()
+    assert not reading.done()
+    await story.others_store(NEW)
+    story.fleet.others_leave()
+    reply = await reading
+    assert (body_of(reply), reply.age, reply.outcome.collapsed) == (NEW.body, 0.0, True)
+    assert story.calls == 1
+
+
+async def test_a_follower_whose_leader_vanished_takes_the_lead_and_makes_the_call(replica):
+    story = replica(NEW)
+    story.fleet.is_led_elsewhere = True
+    reading = start(story.read())
+    await turns()
+    assert story.calls == 0
+    story.fleet.others_leave()
+    reply = await reading
+    assert body_of(reply) == NEW.body
+    assert reply.outcome == Outcome(Fwd.URI_MISS, 200, stored=True, ttl=LIFETIME), "its own call, and collapsed with none"
+    assert story.fleet.trips == ["get", "lead", "follow", "lead", "put", "leave"]
+    assert (story.calls, story.meter.of("collapsed")) == (1, 0)
+
+
+async def test_a_follower_that_takes_the_lead_stores_under_the_fence_of_that_moment(replica):
+    """The fence of its first look-up is out of date, and the invalidation came before its read began."""
+    story = replica(NEW)
+    story.fleet.is_led_elsewhere = True
+    reading = start(story.read())
+    await turns()
+    await story.store.invalidate(ask().key)
+    story.fleet.others_leave()
+    await reading
+    assert story.memory.puts == [Put.STORED]
+
+
+async def test_a_follower_gives_up_at_its_own_deadline(replica):
+    story = replica(NEW, patience=0.04)
+    story.fleet.is_led_elsewhere = True
+    reading = start(story.exchange.read(ask()))
+    await turns()
+    flight = story.flights.current(ask().key)
+    assert (await reading).failure.problem is Problem.UPSTREAM_TIMEOUT
+    async with asyncio.timeout(5):
+        await finished(story.tasks)
+    landed = flight.landing.result()
+    assert isinstance(landed, Failure)
+    assert landed.problem is Problem.UPSTREAM_TIMEOUT
+    assert all(seconds <= 0.06 for seconds in story.fleet.followed), "half the patience for a permit, and one call"
+    assert (story.calls, len(story.flights)) == (0, 0)
+    assert "leave" not in story.fleet.trips, "it never led"
+
+
+async def test_news_about_the_key_do_not_lengthen_a_followers_patience(replica):
+    story = replica(NEW, patience=0.04)
+    story.fleet.is_led_elsewhere = True
+    reading = start(story.exchange.read(ask()))
+    async with asyncio.timeout(5):
+        while not reading.done() or story.tasks._running:
+            story.fleet.wake()
+            await asyncio.sleep(0.005)
+    assert len(story.fleet.followed) > 1
+    assert story.fleet.followed == sorted(story.fleet.followed, reverse=True)
+
+
+async def test_a_follower_at_its_deadline_serves_what_is_stored_if_that_may_be_served(replica):
+    story = replica(OLD, NEW, patience=0.02)
+    await story.read()
+    story.clock.advance(PAST_WINDOW)
+    story.fleet.is_led_elsewhere = True
+    reply = await story.read()
+    assert (body_of(reply), reply.outcome.detail, story.calls) == (OLD.body, Detail.STALE_IF_ERROR, 1)
+
+
+async def test_a_refresh_that_another_replica_leads_keeps_nobody_waiting(replica):
+    story = replica(OLD, NEW)
+    await story.read()
+    story.clock.advance(IN_WINDOW)
+    story.fleet.is_led_elsewhere = True
+    reply = await story.exchange.read(ask())
+    assert (body_of(reply), reply.outcome.detail) == (OLD.body, Detail.STALE_WHILE_REVALIDATE)
+    await turns()
+    await story.others_store(NEW)
+    story.fleet.others_leave()
+    await finished(story.tasks)
+    assert (body_of(await story.read()), story.calls) == (NEW.body, 1)
 
 
 # Order and fences (promise 3).
@@ -353,7 +695,7 @@ async def test_no_cache_brings_newer_proof_from_the_proof_lane_without_waiting_f
     reply = await story.read(wishes=NO_CACHE)
     assert body_of(reply) == NEW.body
     assert (reply.outcome.fwd, reply.outcome.fwd_status) == (Fwd.REQUEST, 200)
-    assert story.budget.asked[-1] == ("acc-1", Lane.PROOF, 0.0)
+    assert story.budget.asked[-1] == ("acc-1", Lane.PROOF, "tests", 0.0)
     assert story.calls == 2
 
 
@@ -383,12 +725,15 @@ async def test_no_cache_without_budget_serves_the_stored_answer_and_says_why(tel
 
 
 async def test_no_cache_against_a_really_spent_budget_spends_nothing(tell):
-    budget = LocalBudget(lambda _: Allowance(calls=1, window=60, kept=0), CountingMeter(), ManualClock().now)
+    tasks = Tasks()
+    allowance = Allowance(calls=1, window=60.0, leave=1.0, timeout=5.0)
+    budget = CallBudget(lambda _: allowance, MemoryLedgers(StoreClock()), CountingMeter(), tasks)
     story = tell(OLD, NEW, budget=budget)
     await story.read()
     replies = [await story.read(wishes=NO_CACHE) for _ in range(50)]
     assert {reply.outcome.detail for reply in replies} == {Detail.BUDGET}
     assert story.calls == 1
+    await tasks.close()
 
 
 async def test_concurrent_wishes_for_newer_proof_are_one_call(tell):
@@ -452,9 +797,9 @@ async def test_a_cold_reader_that_joined_a_refused_modest_flight_asks_with_its_o
     gate = asyncio.Event()
     original = story.budget.permit
 
-    def slow_to_refuse(account, lane, wait):
+    def slow_to_refuse(account, lane, client, wait):
         story.budget.refusals = [SPENT] if lane is Lane.PROOF else []
-        permit = original(account, lane, wait)
+        permit = original(account, lane, client, wait)
         if lane is not Lane.PROOF:
             return permit
         return Delayed(permit, gate)
@@ -468,7 +813,7 @@ async def test_a_cold_reader_that_joined_a_refused_modest_flight_asks_with_its_o
     gate.set()
     assert (await modest).outcome.detail is Detail.BUDGET
     assert body_of(await cold) == NEW.body
-    assert [lane for _, lane, _ in story.budget.asked] == [Lane.INTERACTIVE, Lane.PROOF, Lane.INTERACTIVE]
+    assert [lane for _, lane, _, _ in story.budget.asked] == [Lane.INTERACTIVE, Lane.PROOF, Lane.INTERACTIVE]
 
 
 class Delayed:
@@ -500,7 +845,7 @@ async def test_in_the_window_the_stale_answer_comes_at_once_and_one_refresh_runs
     story.upstream.release()
     await finished(story.tasks)
     assert story.calls == 2
-    assert story.budget.asked[-1] == ("acc-1", Lane.BACKGROUND, 0.0)
+    assert story.budget.asked[-1] == ("acc-1", Lane.BACKGROUND, "tests", 0.0)
     assert body_of(await story.read()) == NEW.body
 
 
@@ -529,7 +874,7 @@ async def test_past_the_window_the_caller_waits_for_the_new_answer(tell):
     reply = await story.read()
     assert body_of(reply) == NEW.body
     assert (reply.outcome.fwd, reply.outcome.detail) == (Fwd.STALE, None)
-    assert story.budget.asked[-1] == ("acc-1", Lane.INTERACTIVE, 0.0), "nobody waits for budget who has something"
+    assert story.budget.asked[-1] == ("acc-1", Lane.INTERACTIVE, "tests", 0.0), "nobody waits for budget who has something"
 
 
 FAILURES = [

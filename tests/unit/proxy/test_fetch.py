@@ -3,8 +3,8 @@ import asyncio
 import pytest
 
 from service.contract.answers import Verdict
+from service.policy.ledger import Lane
 from service.policy.settle import Failure
-from service.policy.window import Lane
 from service.problems import Problem
 from service.proxy.fetch import Fetched, Fetcher
 from service.proxy.ports import UpstreamError
@@ -70,8 +70,15 @@ async def test_an_answer_costs_one_permit_of_the_account_and_is_counted_once():
     desk = Desk(OK)
     fetched = await desk.answer()
     assert fetched.answer.verdict is Verdict.OK
-    assert desk.budget.asked == [("acc-1", Lane.INTERACTIVE, 5.0)]
+    assert desk.budget.asked == [("acc-1", Lane.INTERACTIVE, "tests", 5.0)]
     assert desk.meter.events == {("upstream", "support", "get", "uri-miss", "ok"): 1}
+
+
+async def test_each_request_may_leave_only_while_its_own_permit_holds():
+    desk = Desk(CLOSED_KEPT, OK)
+    await desk.fetch()
+    assert len(set(desk.upstream.leave_bys)) == 2
+    assert desk.upstream.leave_bys == [permit.leave_by for permit in desk.budget.permits]
 
 
 async def test_the_read_began_before_its_request_left_and_after_its_permit():
@@ -85,9 +92,9 @@ async def test_the_read_began_before_its_request_left_and_after_its_permit():
 
     desk.upstream.script = [slow_answer]
 
-    def slow_permit(account, lane, wait):
+    def slow_permit(account, lane, client, wait):
         desk.clock.advance(10)
-        return original(account, lane, wait)
+        return original(account, lane, client, wait)
 
     desk.budget.permit = slow_permit  # type: ignore[method-assign]
     began = desk.clock.now()
@@ -151,7 +158,7 @@ async def test_a_kept_connection_closed_by_the_platform_is_tried_again_on_a_seco
 async def test_the_second_permit_is_of_the_same_lane_and_patience():
     desk = Desk(CLOSED_KEPT, OK)
     await desk.fetch(Lane.BACKGROUND, "refresh", 0.0)
-    assert desk.budget.asked == [("acc-1", Lane.BACKGROUND, 0.0)] * 2
+    assert desk.budget.asked == [("acc-1", Lane.BACKGROUND, "tests", 0.0)] * 2
 
 
 async def test_a_second_close_is_the_end():

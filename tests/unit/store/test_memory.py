@@ -81,9 +81,10 @@ async def test_a_newer_proof_is_a_use_and_costs_no_second_place() -> None:
     room = Room()
     for key in "abc":
         await room.put(key, sized(1, age=5))
-    await room.store.put("a", sized(1), 0, KEEP)
+    unfenced = (await room.store.get("never invalidated")).fence
+    assert await room.store.put("a", sized(1), unfenced, KEEP) is Put.STORED
     assert (len(room.store), room.store.bytes_used) == (3, room.limit)
-    await room.store.put("d", sized(1), 0, KEEP)
+    assert await room.store.put("d", sized(1), unfenced, KEEP) is Put.STORED
     assert await room.has(*"abcd") == "acd"
 
 
@@ -205,6 +206,64 @@ async def test_clearing_forgets_entries_and_their_bytes() -> None:
     assert (await room.has(*"abc"), len(room.store), room.store.bytes_used) == ("", 0, 0)
 
 
+async def test_a_fill_from_before_a_clearing_is_refused_and_a_later_one_is_not() -> None:
+    room = Room()
+    before = await room.store.get("a")
+    room.store.clear()
+    assert await room.store.put("a", sized(1), before.fence, KEEP) is Put.FENCED
+    assert await room.put("a") is Put.STORED
+
+
+async def test_a_fence_moved_without_a_write_refuses_like_one_moved_by_it() -> None:
+    room = Room()
+    await room.put("a", sized(1, age=5))
+    before = await room.store.get("a")
+    room.store.move_fence("a")
+    assert await room.has("a") == ""
+    assert await room.store.put("a", sized(1), before.fence, KEEP) is Put.FENCED
+    assert await room.put("a") is Put.STORED
+    assert room.meter.counts["store_operation", "memory", "invalidate", "stored"] == 0
+
+
+async def test_forgetting_moves_no_fence() -> None:
+    room = Room()
+    before = await room.store.get("a")
+    room.store.forget("a")
+    assert await room.store.put("a", sized(1), before.fence, KEEP) is Put.STORED
+
+
+async def test_a_peek_is_a_use_that_finds_what_a_look_up_finds() -> None:
+    room = Room()
+    for key in "abc":
+        await room.put(key)
+    assert room.store.peek("a") == (await room.store.get("a")).entry
+    assert room.store.peek("none") is None
+    await room.has("b", "c")
+    room.store.peek("a")
+    await room.put("d")
+    assert await room.has(*"abcd") == "acd"
+
+
+async def test_a_peek_finds_nothing_that_is_older_than_it_was_to_be_kept() -> None:
+    room = Room()
+    await room.put("a", keep=30)
+    room.clock.time = NOW + 30.5
+    assert room.store.peek("a") is None
+    assert room.store.bytes_used == 0
+
+
+async def test_alone_everybody_leads_and_learns_what_is_stored() -> None:
+    room = Room()
+    await room.put("a")
+    found = await room.store.get("a")
+    for _ in range(2):
+        lead = await room.store.lead("a")
+        assert (lead.is_mine, lead.found) == (True, found)
+    await room.store.follow("a", 3600)
+    await room.store.leave("a")
+    assert await room.has("a") == "a"
+
+
 async def test_fences_are_forgotten_after_their_time_and_not_before() -> None:
     room = Room()
     for key in "ab":
@@ -246,12 +305,13 @@ async def test_what_it_is_asked_is_counted() -> None:
     room = Room()
     await room.put("a")
     await room.put("a", sized(1, age=9))
-    await room.store.put("a", sized(1), 7, KEEP)
+    before = (await room.store.get("a")).fence
     await room.store.invalidate("a")
+    await room.store.put("a", sized(1), before, KEEP)
     assert room.meter.counts == {
         ("store_operation", "memory", "get", "miss"): 1,
         ("store_operation", "memory", "put", "stored"): 1,
-        ("store_operation", "memory", "get", "hit"): 1,
+        ("store_operation", "memory", "get", "hit"): 2,
         ("store_operation", "memory", "put", "older"): 1,
         ("store_operation", "memory", "put", "fenced"): 1,
         ("store_operation", "memory", "invalidate", "stored"): 1,

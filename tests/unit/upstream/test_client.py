@@ -5,6 +5,7 @@ import gzip
 import ipaddress
 import socket
 import ssl
+import time
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
@@ -24,6 +25,8 @@ from tests.support.doubles import SUPPORT
 from tests.support.wire import free_port, raw_server
 
 KEY = b"0123456789abcdef0123456789abcdef"
+LATER = float("inf")
+"""A permit that never expires."""
 CALL = build_call(GET, SUPPORT.tenant, {"id": "c-1"})
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 UNAVAILABLE, INVALID, TIMEOUT = Problem.UPSTREAM_UNAVAILABLE, Problem.UPSTREAM_INVALID, Problem.UPSTREAM_TIMEOUT
@@ -51,7 +54,7 @@ def always(*pieces: bytes, close: bool = False):
 
 async def answer_to(*pieces: bytes, close: bool = False, **limits) -> Response:
     async with raw_server(always(*pieces, close=close)) as server, client(server.url, **limits) as platform:
-        return await platform.send(SUPPORT, CALL)
+        return await platform.send(SUPPORT, CALL, LATER)
 
 
 async def error_of(sending) -> UpstreamError:
@@ -77,7 +80,7 @@ def chunked(*chunks: bytes) -> bytes:
 
 async def test_a_call_carries_exactly_these_headers_and_this_target():
     async with raw_server(always(OK)) as server, client(server.url) as platform:
-        await platform.send(SUPPORT, CALL)
+        await platform.send(SUPPORT, CALL, LATER)
         token = platform._signers["main"].token()
     (exchange,) = server.exchanges
     assert exchange.head.startswith(b"GET /campaign/api/v2/public/st-1/campaign/c-1?accountId=acc-1 HTTP/1.1\r\n")
@@ -96,7 +99,7 @@ async def test_a_call_carries_exactly_these_headers_and_this_target():
 
 async def test_the_token_stands_in_auth_without_a_scheme():
     async with raw_server(always(OK)) as server, client(server.url) as platform:
-        await platform.send(SUPPORT, CALL)
+        await platform.send(SUPPORT, CALL, LATER)
     fields = {name.lower(): value for name, value in server.exchanges[0].fields}
     assert fields["auth"].count(".") == 2
     assert " " not in fields["auth"]
@@ -112,7 +115,7 @@ async def test_an_encoded_target_goes_out_as_it_is():
     ]
     async with raw_server(always(OK)) as server, client(server.url) as platform:
         for target in targets:
-            await platform.send(SUPPORT, Call("GET", target, {}))
+            await platform.send(SUPPORT, Call("GET", target, {}), LATER)
     assert [line.split()[1].decode() for line in server.heads] == targets
 
 
@@ -120,20 +123,20 @@ async def test_an_encoded_target_goes_out_as_it_is():
 async def test_a_target_that_would_make_another_url_is_never_sent(target):
     async with raw_server(always(OK)) as server, client(server.url) as platform:
         with pytest.raises(ValueError):
-            await platform.send(SUPPORT, Call("GET", target, {}))
+            await platform.send(SUPPORT, Call("GET", target, {}), LATER)
     assert server.connections == 0
 
 
 async def test_a_target_that_looks_like_a_host_stays_a_path():
     async with raw_server(always(OK)) as server, client(server.url) as platform:
-        await platform.send(SUPPORT, Call("GET", "//other.example/a", {}))
+        await platform.send(SUPPORT, Call("GET", "//other.example/a", {}), LATER)
     assert server.heads[0].startswith(b"GET //other.example/a HTTP/1.1\r\n")
 
 
 async def test_connections_are_kept():
     async with raw_server(always(OK)) as server, client(server.url) as platform:
         for _ in range(3):
-            await platform.send(SUPPORT, CALL)
+            await platform.send(SUPPORT, CALL, LATER)
     assert (server.connections, len(server.exchanges)) == (1, 3)
 
 
@@ -143,8 +146,8 @@ async def test_cookies_are_not_kept():
         raw_server(always(head("Set-Cookie: session=1; Path=/", "Content-Length: 2") + b"{}")) as server,
         client(f"http://localhost:{server.port}") as platform,
     ):
-        await platform.send(SUPPORT, CALL)
-        await platform.send(SUPPORT, CALL)
+        await platform.send(SUPPORT, CALL, LATER)
+        await platform.send(SUPPORT, CALL, LATER)
     assert len(server.exchanges) == 2
     assert all("Cookie" not in dict(exchange.fields) for exchange in server.exchanges)
 
@@ -154,7 +157,7 @@ async def test_a_proxy_in_the_environment_is_ignored(monkeypatch, name):
     async with raw_server(always(OK)) as proxy, raw_server(always(OK)) as server:
         monkeypatch.setenv(name, proxy.url)
         async with client(server.url) as platform:
-            await platform.send(SUPPORT, CALL)
+            await platform.send(SUPPORT, CALL, LATER)
     assert (len(server.exchanges), len(proxy.exchanges)) == (1, 0)
 
 
@@ -163,7 +166,7 @@ async def test_a_redirect_is_an_answer_and_the_credential_goes_nowhere_else(stat
     async with raw_server(always(OK)) as stranger:
         answer = head(f"Location: {stranger.url}/x", "Content-Length: 0", status=f"{status} Moved")
         async with raw_server(always(answer)) as server, client(server.url) as platform:
-            assert (await platform.send(SUPPORT, CALL)).status == status
+            assert (await platform.send(SUPPORT, CALL, LATER)).status == status
     assert (len(server.exchanges), len(stranger.exchanges)) == (1, 0)
 
 
@@ -288,7 +291,7 @@ async def test_a_gzip_bomb_is_refused_in_little_memory():
     ):
         tracemalloc.start()
         try:
-            error = await error_of(platform.send(SUPPORT, CALL))
+            error = await error_of(platform.send(SUPPORT, CALL, LATER))
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -303,7 +306,7 @@ async def test_an_endless_plain_body_is_refused_at_the_bound():
             await exchange.send(bytes(2**16))
 
     async with raw_server(endless) as server, client(server.url) as platform:
-        assert (await error_of(platform.send(SUPPORT, CALL))).failure.problem is INVALID
+        assert (await error_of(platform.send(SUPPORT, CALL, LATER))).failure.problem is INVALID
         await server.lost.wait()
 
 
@@ -315,7 +318,7 @@ async def test_an_endless_tail_behind_a_whole_gzip_is_refused_and_not_collected(
             await asyncio.sleep(0.001)
 
     async with raw_server(endless) as server, client(server.url, timeout=0.25) as platform:
-        assert (await error_of(platform.send(SUPPORT, CALL))).failure.problem is INVALID
+        assert (await error_of(platform.send(SUPPORT, CALL, LATER))).failure.problem is INVALID
 
 
 # Sent exactly once.
@@ -332,12 +335,12 @@ async def test_a_call_on_a_kept_connection_that_the_platform_closes_is_sent_once
             exchange.reset()
 
     async with raw_server(answer) as server, client(server.url) as platform:
-        await platform.send(SUPPORT, CALL)
-        error = await error_of(platform.send(SUPPORT, CALL))
+        await platform.send(SUPPORT, CALL, LATER)
+        error = await error_of(platform.send(SUPPORT, CALL, LATER))
         assert error.failure.problem is UNAVAILABLE
         assert (error.was_sent, error.may_repeat) == (True, True)
         assert len(server.exchanges) == 2, "the second call, once"
-        assert (await platform.send(SUPPORT, CALL)).status == 200
+        assert (await platform.send(SUPPORT, CALL, LATER)).status == 200
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
@@ -346,7 +349,7 @@ async def test_a_call_on_a_new_connection_is_sent_once_and_may_not_be_repeated(h
         exchange.close() if how == "close" else exchange.reset()
 
     async with raw_server(answer) as server, client(server.url) as platform:
-        error = await error_of(platform.send(SUPPORT, CALL))
+        error = await error_of(platform.send(SUPPORT, CALL, LATER))
     assert error.failure.problem is UNAVAILABLE
     assert (error.was_sent, error.may_repeat) == (True, False)
     assert len(server.exchanges) == 1
@@ -366,8 +369,8 @@ async def test_an_answer_that_broke_off_shows_that_the_call_was_read(began):
             exchange.close()
 
     async with raw_server(answer) as server, client(server.url) as platform:
-        await platform.send(SUPPORT, CALL)
-        error = await error_of(platform.send(SUPPORT, CALL))
+        await platform.send(SUPPORT, CALL, LATER)
+        error = await error_of(platform.send(SUPPORT, CALL, LATER))
     assert error.failure.problem in {UNAVAILABLE, INVALID}
     assert not error.may_repeat
 
@@ -381,21 +384,21 @@ async def test_a_body_that_broke_off_on_a_kept_connection_may_not_be_repeated():
             exchange.reset()
 
     async with raw_server(answer) as server, client(server.url) as platform:
-        await platform.send(SUPPORT, CALL)
-        error = await error_of(platform.send(SUPPORT, CALL))
+        await platform.send(SUPPORT, CALL, LATER)
+        error = await error_of(platform.send(SUPPORT, CALL, LATER))
     assert (error.was_sent, error.may_repeat) == (True, False)
 
 
 async def test_a_refused_connection_was_not_sent():
     async with client(f"http://127.0.0.1:{free_port()}") as platform:
-        error = await error_of(platform.send(SUPPORT, CALL))
+        error = await error_of(platform.send(SUPPORT, CALL, LATER))
     assert error.failure.problem is UNAVAILABLE
     assert (error.was_sent, error.may_repeat) == (False, False)
 
 
 async def test_an_unknown_host_was_not_sent():
     async with client("http://no-such-host.invalid") as platform:
-        error = await error_of(platform.send(SUPPORT, CALL))
+        error = await error_of(platform.send(SUPPORT, CALL, LATER))
     assert error.failure.problem is UNAVAILABLE
     assert not error.was_sent
 
@@ -412,7 +415,7 @@ async def test_a_connection_that_does_not_come_about_in_time_was_not_sent():
             filler.connect_ex(("127.0.0.1", port))
         try:
             async with client(f"http://127.0.0.1:{port}", connect=0.1) as platform:
-                error = await error_of(platform.send(SUPPORT, CALL))
+                error = await error_of(platform.send(SUPPORT, CALL, LATER))
         finally:
             for filler in fillers:
                 filler.close()
@@ -425,7 +428,7 @@ async def test_a_platform_that_says_nothing_is_a_time_out_that_was_sent():
         await exchange.reader.read()
 
     async with raw_server(silent) as server, client(server.url, timeout=0.1) as platform:
-        error = await error_of(platform.send(SUPPORT, CALL))
+        error = await error_of(platform.send(SUPPORT, CALL, LATER))
     assert error.failure.problem is TIMEOUT
     assert (error.was_sent, error.may_repeat) == (True, False)
     assert len(server.exchanges) == 1
@@ -439,8 +442,8 @@ async def test_silence_on_a_kept_connection_is_not_repeated():
             await exchange.reader.read()
 
     async with raw_server(answer) as server, client(server.url, timeout=0.1) as platform:
-        await platform.send(SUPPORT, CALL)
-        error = await error_of(platform.send(SUPPORT, CALL))
+        await platform.send(SUPPORT, CALL, LATER)
+        error = await error_of(platform.send(SUPPORT, CALL, LATER))
     assert error.failure.problem is TIMEOUT
     assert not error.may_repeat
 
@@ -454,9 +457,53 @@ async def test_a_platform_that_drips_is_a_time_out_of_the_whole_call(start):
             await asyncio.sleep(0.02)
 
     async with raw_server(drip) as server, client(server.url, timeout=0.15) as platform:
-        error = await error_of(platform.send(SUPPORT, CALL))
+        error = await error_of(platform.send(SUPPORT, CALL, LATER))
     assert error.failure.problem is TIMEOUT
     assert error.was_sent
+
+
+async def test_a_request_whose_permit_has_expired_does_not_leave():
+    async with raw_server(always(OK)) as server, client(server.url) as platform:
+        error = await error_of(platform.send(SUPPORT, CALL, time.monotonic() - 0.001))
+        assert (await platform.send(SUPPORT, CALL, time.monotonic() + 60)).status == 200
+    assert error.failure.problem is TIMEOUT
+    assert (error.was_sent, error.may_repeat) == (False, False)
+    assert len(server.exchanges) == 1
+
+
+async def test_a_permit_that_expired_keeps_a_request_from_a_kept_connection_too():
+    async with raw_server(always(OK)) as server, client(server.url) as platform:
+        await platform.send(SUPPORT, CALL, LATER)
+        error = await error_of(platform.send(SUPPORT, CALL, time.monotonic() - 0.001))
+        assert (error.was_sent, error.may_repeat) == (False, False)
+        assert (await platform.send(SUPPORT, CALL, LATER)).status == 200
+    assert len(server.exchanges) == 2
+
+
+async def test_a_permit_that_expires_while_the_connection_is_made_is_not_used():
+    """Only what is looked at right before the first byte holds when connecting takes its time."""
+    permits = asyncio.Event()
+
+    async def resolve_slowly(*_arguments, **_options) -> None:
+        await asyncio.sleep(0.1)
+        permits.set()
+
+    async with raw_server(always(OK)) as server, client(server.url) as platform:
+        platform._session.trace_configs[0].on_connection_create_start.append(resolve_slowly)
+        error = await error_of(platform.send(SUPPORT, CALL, time.monotonic() + 0.05))
+    assert permits.is_set()
+    assert error.failure.problem is TIMEOUT
+    assert not error.was_sent
+    assert server.exchanges == []
+
+
+async def test_an_answer_may_come_after_the_permit_has_expired():
+    async def slow(exchange) -> None:
+        await asyncio.sleep(0.1)
+        await exchange.send(OK)
+
+    async with raw_server(slow) as server, client(server.url) as platform:
+        assert (await platform.send(SUPPORT, CALL, time.monotonic() + 0.05)).status == 200
 
 
 async def test_a_cancelled_call_closes_its_connection():
@@ -468,7 +515,7 @@ async def test_a_cancelled_call_closes_its_connection():
             raise ConnectionError
 
     async with raw_server(silent) as server, client(server.url) as platform:
-        call = asyncio.create_task(platform.send(SUPPORT, CALL))  # noqa: TID251
+        call = asyncio.create_task(platform.send(SUPPORT, CALL, LATER))  # noqa: TID251
         await began.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -487,7 +534,7 @@ async def test_a_platform_that_speaks_no_tls_was_not_sent():
 
     listener = await asyncio.start_server(say_no, "127.0.0.1", 0)
     async with listener, client(f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}") as platform:
-        error = await error_of(platform.send(SUPPORT, CALL))
+        error = await error_of(platform.send(SUPPORT, CALL, LATER))
     assert error.failure.problem is UNAVAILABLE
     assert not error.was_sent
 
@@ -505,7 +552,7 @@ async def test_a_certificate_of_nobody_is_refused_before_anything_is_sent(tmp_pa
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "both.pem")
     async with raw_server(always(OK), tls=context) as server, client(f"https://127.0.0.1:{server.port}") as platform:
-        error = await error_of(platform.send(SUPPORT, CALL))
+        error = await error_of(platform.send(SUPPORT, CALL, LATER))
     assert error.failure.problem is UNAVAILABLE
     assert not error.was_sent
     assert server.exchanges == []
@@ -532,7 +579,7 @@ async def test_no_error_repeats_the_token_or_the_answer():
         raw_server(always(b"garbage with a hint of secret\r\n\r\n", close=True)) as server,
         client(server.url) as platform,
     ):
-        error = await error_of(platform.send(SUPPORT, CALL))
+        error = await error_of(platform.send(SUPPORT, CALL, LATER))
         token = platform._signers["main"].token()
     for text in (str(error), repr(error.failure)):
         assert token not in text

@@ -1,0 +1,798 @@
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.policy.ledger import (
+    GATHER_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    PROBE_SECONDS,
+    SILENCE_SECONDS,
+    WITHHELD_WINDOWS,
+    Allowance,
+    Lane,
+    Ledger,
+    Place,
+    Report,
+    Wait,
+    Want,
+    Why,
+    absorb,
+    capacity,
+    depart,
+    grant,
+    pause,
+    remaining,
+    share,
+)
+
+# Times in these tests are parts of a second on which float arithmetic is exact.
+WINDOW, LEAVE, TIMEOUT = 16.0, 1.0, 3.0
+MOST = LEAVE + TIMEOUT + WINDOW
+NOW = 1000.0
+
+WRITES, INTERACTIVE, PROOF, BACKGROUND = Lane
+
+
+def allow(calls: int = 3, **fields: Any) -> Allowance:
+    return Allowance(calls, WINDOW, LEAVE, TIMEOUT, **fields)
+
+
+def held(*offsets: float, lane: Lane = INTERACTIVE, client: str = "c", start: int = 1) -> tuple[Place, ...]:
+    """Places that fall free so many seconds from now."""
+    return tuple(Place(f"{lane}-{client}-{start + i}", lane, client, NOW + at) for i, at in enumerate(offsets))
+
+
+def wants(*rows: Lane | tuple[Lane, str]) -> list[Want]:
+    pairs = [(row, "c") if isinstance(row, Lane) else row for row in rows]
+    return [Want(f"new-{number}", lane, client) for number, (lane, client) in enumerate(pairs)]
+
+
+def told(ledger: Ledger, allowance: Allowance, asked: Sequence[Want], now: float = NOW) -> list[Any]:
+    """For each want: True for a place, or the seconds and the reason of its wait."""
+    _, answers = grant(ledger, allowance, asked, now)
+    return [True if isinstance(answer, Place) else (answer.seconds, answer.why.value) for answer in answers]
+
+
+def report(
+    replica: str = "a",
+    *places: Place,
+    known: int = 1,
+    voided: frozenset[str] = frozenset(),
+    succeeded: frozenset[str] = frozenset(),
+) -> Report:
+    return Report(replica, known, {place.id: place for place in places}, voided, succeeded)
+
+
+# What stands in the names.
+
+
+def test_lanes_stand_in_the_order_of_service():
+    assert [str(lane) for lane in Lane] == ["writes", "interactive", "proof", "background"]
+
+
+@pytest.mark.parametrize(
+    ("lane", "is_waited_for"), [(WRITES, True), (INTERACTIVE, True), (PROOF, False), (BACKGROUND, False)]
+)
+def test_the_reserve_is_for_those_who_wait(lane: Lane, is_waited_for: bool):
+    assert lane.is_waited_for is is_waited_for
+
+
+# Grants.
+
+
+def test_a_place_is_held_for_all_the_time_that_a_call_may_take_and_a_window():
+    ledger, answers = grant(Ledger(), allow(), [Want("x", PROOF, "me")], NOW)
+    assert answers == [Place("x", PROOF, "me", NOW + MOST)]
+    assert ledger.places == (Place("x", PROOF, "me", NOW + MOST),)
+
+
+def spent(*seconds: float) -> list[Any]:
+    return [(each, "spent") for each in seconds]
+
+
+@pytest.mark.parametrize(
+    ("places", "allowance", "asked", "answers"),
+    [
+        pytest.param((), allow(), wants(*[INTERACTIVE] * 3), [True] * 3, id="as-many-as-there-are"),
+        pytest.param((), allow(), wants(*[INTERACTIVE] * 4), [True] * 3 + spent(16), id="and-not-one-more"),
+        pytest.param(held(5, 7, 0), allow(), wants(INTERACTIVE), [True], id="free-at-its-very-moment"),
+        pytest.param(held(5, 7, 9), allow(), wants(INTERACTIVE), spent(5), id="waits-for-the-first-to-fall-free"),
+        pytest.param(held(9, 5, 7), allow(), wants(INTERACTIVE), spent(5), id="whatever-their-order"),
+        pytest.param(held(5, 7, 9), allow(), wants(*[INTERACTIVE] * 3), spent(5, 7, 9), id="each-for-its-own"),
+        pytest.param(held(5, 20), allow(2), wants(*[INTERACTIVE] * 2), spent(5, 16), id="a-call-under-way-may-end-now"),
+        pytest.param(held(5), allow(1), wants(*[INTERACTIVE] * 3), spent(5, 16, 16), id="behind-all-places-a-window"),
+        pytest.param(held(5), allow(0), wants(INTERACTIVE), spent(16), id="no-calls-at-all"),
+        pytest.param(held(4, 5, 7, 9), allow(), wants(INTERACTIVE), spent(5), id="overfull-waits-for-two"),
+        pytest.param(
+            held(5), allow(2, reserve=1), wants(PROOF, BACKGROUND), spent(5, 16), id="reserve-is-not-for-background"
+        ),
+        pytest.param(held(5), allow(2, reserve=1), wants(WRITES), [True], id="reserve-is-for-writes"),
+        pytest.param(held(5), allow(2, reserve=1), wants(INTERACTIVE), [True], id="reserve-is-for-who-waits"),
+        pytest.param(
+            held(5, 7), allow(2, reserve=1), wants(INTERACTIVE, PROOF), spent(5, 16), id="the-wait-counts-reserve-in"
+        ),
+        pytest.param(
+            held(5, 7), allow(3, lanes={WRITES: 1}), wants(INTERACTIVE, WRITES), [*spent(5), True], id="a-lanes-share"
+        ),
+        pytest.param(
+            (*held(5), *held(7, lane=WRITES)),
+            allow(3, lanes={WRITES: 1}),
+            wants(INTERACTIVE),
+            [True],
+            id="a-share-in-use-is-not-kept-twice",
+        ),
+        pytest.param(
+            held(5, 7, lane=WRITES),
+            allow(4, lanes={WRITES: 1, PROOF: 1}),
+            wants(WRITES, WRITES),
+            [True, (5.0, "spent")],
+            id="a-lane-borrows-beyond-its-share-but-not-another-lanes",
+        ),
+        pytest.param(
+            (), allow(3, lanes={BACKGROUND: 3}), wants(BACKGROUND), [True], id="a-lanes-own-share-is-not-kept-from-it"
+        ),
+        pytest.param(
+            held(5, 7),
+            allow(4, reserve=1, lanes={WRITES: 1}),
+            wants(PROOF),
+            [True],
+            id="reserve-and-shares-are-not-added-up",
+        ),
+        pytest.param(
+            (*held(5, client="me"), *held(7, client="you")),
+            allow(2, clients=2),
+            wants((INTERACTIVE, "third")),
+            spent(5),
+            id="full-is-full-for-all",
+        ),
+        pytest.param(
+            held(*[5] * 5, client="me"),
+            allow(10, clients=2),
+            wants(*[(INTERACTIVE, "me")] * 5, (INTERACTIVE, "you")),
+            [True] * 4 + [(5.0, "spent"), True],
+            id="beyond-its-fair-share-a-client-leaves-a-part-to-others",
+        ),
+        pytest.param(
+            held(*[5] * 5, client="me"),
+            allow(10, clients=1),
+            wants(*[(INTERACTIVE, "me")] * 5),
+            [True] * 5,
+            id="a-lone-client-may-have-all",
+        ),
+        pytest.param(
+            held(*[5] * 9, lane=WRITES, client="me"),
+            allow(10, clients=2),
+            wants((INTERACTIVE, "me")),
+            [True],
+            id="fairness-counts-interactive-calls-only",
+        ),
+        pytest.param(
+            held(*[5] * 9, lane=PROOF, client="me"),
+            allow(10, clients=2),
+            wants((PROOF, "me")),
+            [True],
+            id="fairness-is-for-interactive-calls-only",
+        ),
+    ],
+)
+def test_grants(places: tuple[Place, ...], allowance: Allowance, asked: list[Want], answers: list[Any]):
+    assert told(Ledger(places=places), allowance, asked) == answers
+
+
+def test_places_taken_count_for_the_wants_behind_them():
+    ledger, _ = grant(Ledger(), allow(2), wants(INTERACTIVE), NOW)
+    ledger, answers = grant(ledger, allow(2), wants(WRITES, WRITES), NOW + 1)
+    assert [type(answer) for answer in answers] == [Place, Wait]
+    assert len(ledger.places) == 2
+
+
+@given(st.lists(st.integers(1, 64), max_size=6), st.integers(1, 6), st.integers(1, 8))
+@settings(max_examples=150, deadline=None)
+def test_a_wait_is_true_in_the_order_of_positions(offsets: list[int], calls: int, count: int):
+    """If nobody else takes a place, each is served after its wait and not before."""
+    allowance = allow(calls)
+    ledger = Ledger(places=held(*(offset / 4 for offset in offsets)))
+    asked = wants(*[INTERACTIVE] * count)
+    for number, answer in enumerate(told(ledger, allowance, asked)):
+        if answer is True:
+            continue
+        seconds = answer[0]
+        early = told(ledger, allowance, asked[: number + 1], NOW + seconds - 1 / 8)
+        on_time = told(ledger, allowance, asked[: number + 1], NOW + seconds)
+        assert early[number] is not True
+        if number < calls:
+            assert on_time[number] is True
+
+
+@pytest.mark.parametrize(
+    ("places", "allowance", "asked"),
+    [
+        pytest.param(
+            (*held(5, 7, lane=WRITES), *held(9)),
+            allow(3, lanes={WRITES: 2}),
+            wants(INTERACTIVE),
+            id="what-falls-free-first-is-another-lanes-share",
+        ),
+        pytest.param(
+            (*held(5, lane=WRITES), *held(9)),
+            allow(2, lanes={WRITES: 1}),
+            wants(PROOF),
+            id="what-falls-free-first-is-the-share-of-writes",
+        ),
+    ],
+)
+def test_a_wait_is_true_beside_the_shares_of_other_lanes(
+    places: tuple[Place, ...], allowance: Allowance, asked: list[Want]
+):
+    """`retry_after` is told to callers as the time at which a new try can succeed."""
+    ledger = Ledger(places=places)
+    [(seconds, _)] = told(ledger, allowance, asked)
+    assert told(ledger, allowance, asked, NOW + seconds) == [True]
+
+
+def test_a_wait_is_not_longer_than_it_takes_a_client_to_get_back_below_its_fair_share():
+    mine = held(1, *[12] * 49, client="me")
+    others = held(*[14] * 45, client="you")
+    ledger, allowance, asked = Ledger(places=(*mine, *others)), allow(100, clients=2), wants((INTERACTIVE, "me"))
+    assert told(ledger, allowance, asked, NOW + 1) == [True]
+    assert told(ledger, allowance, asked) == spent(1), "or it is refused though a wait of 1 s is enough"
+
+
+# What is left.
+
+
+@pytest.mark.parametrize(
+    ("ledger", "left"),
+    [
+        pytest.param(Ledger(), 3, id="unused"),
+        pytest.param(Ledger(places=held(5, 7)), 1, id="places-held"),
+        pytest.param(Ledger(places=held(0, 7)), 2, id="a-place-that-is-free"),
+        pytest.param(Ledger(places=held(1, 2, 3, 4)), 0, id="overfull-is-none-not-less"),
+        pytest.param(Ledger(paused_until=NOW + 1), 0, id="paused"),
+        pytest.param(Ledger(learned=2, learned_at=NOW), 2, id="learned"),
+        pytest.param(Ledger(expected=2, whole_at=NOW + 1), 0, id="not-whole"),
+        pytest.param(Ledger(expected=2, whole_at=NOW), 3, id="whole-by-time"),
+    ],
+)
+def test_remaining(ledger: Ledger, left: int):
+    assert remaining(ledger, allow(), NOW) == left
+
+
+# Pauses.
+
+
+@pytest.mark.parametrize(
+    ("places", "seconds", "length"),
+    [
+        pytest.param((), 30.0, 30.0, id="told"),
+        pytest.param((), 0.0, 0.0, id="told-nothing-to-wait"),
+        pytest.param((), 999_999.0, LONGEST_PAUSE_SECONDS, id="told-a-mistake"),
+        pytest.param((), None, WINDOW, id="guessed-without-a-call-of-ours-a-window"),
+        pytest.param(held(9, 6, 20), None, 6.0, id="guessed-until-our-oldest-call-has-left"),
+        pytest.param(held(1), None, WINDOW / 4, id="guessed-no-less-than-a-quarter"),
+        pytest.param(held(20), None, WINDOW, id="guessed-no-more-than-a-window"),
+    ],
+)
+def test_how_long_a_pause_lasts(places: tuple[Place, ...], seconds: float | None, length: float):
+    paused = pause(Ledger(places=places), allow(), seconds, NOW)
+    assert paused.paused_until == NOW + length
+    if length:
+        assert told(paused, allow(30), wants(WRITES)) == [(length, Why.PAUSED.value)]
+
+
+@pytest.mark.parametrize(
+    ("second", "until"),
+    [
+        pytest.param(5.0, 30.0, id="a-shorter-one-changes-nothing"),
+        pytest.param(60.0, 70.0, id="a-longer-one-moves-it"),
+        pytest.param(None, 30.0, id="a-guess-changes-nothing-either"),
+    ],
+)
+def test_a_pause_only_moves_forward(second: float | None, until: float):
+    paused = pause(Ledger(), allow(), 30.0, NOW)
+    assert pause(paused, allow(), second, NOW + 10).paused_until == NOW + until
+
+
+def test_a_pause_refuses_all_lanes_whatever_is_free():
+    paused = pause(Ledger(), allow(), 30.0, NOW)
+    assert told(paused, allow(), wants(*Lane), NOW + 10) == [(20.0, "paused")] * 4
+
+
+@pytest.mark.parametrize(
+    ("places", "learned"),
+    [
+        pytest.param(held(5, 7, 9), 2, id="what-was-accepted-of-ours"),
+        pytest.param(held(0, 7, 9), 1, id="without-what-has-left-the-window"),
+        pytest.param(held(5), 1, id="never-less-than-one"),
+        pytest.param((), 1, id="nor-without-any-call"),
+        pytest.param(held(*range(1, 8)), 3, id="never-more-than-the-budget"),
+    ],
+)
+def test_a_lower_budget_is_learned(places: tuple[Place, ...], learned: int):
+    paused = pause(Ledger(places=places), allow(), 30.0, NOW)
+    assert capacity(paused, allow(), NOW + 30) == learned
+
+
+@pytest.mark.parametrize(
+    ("calls", "windows", "most"),
+    [
+        pytest.param(30, 0.0, 10, id="as-learned"),
+        pytest.param(30, 0.25, 10, id="in-whole-calls"),
+        pytest.param(30, 1.0, 13, id="a-tenth-a-window"),
+        pytest.param(30, 2.0, 16, id="each-window"),
+        pytest.param(30, 50.0, 30, id="up-to-the-budget"),
+        pytest.param(12, 1.0, 11, id="at-least-one-a-window"),
+    ],
+)
+def test_a_learned_budget_grows_back(calls: int, windows: float, most: int):
+    ledger = Ledger(learned=10, learned_at=NOW)
+    assert capacity(ledger, allow(calls), NOW + windows * WINDOW) == most
+
+
+def half_open() -> tuple[Ledger, Place]:
+    """A ledger whose pause has run out, and the probe."""
+    paused = pause(Ledger(), allow(), 30.0, NOW)
+    ledger, [place] = grant(paused, allow(), wants(INTERACTIVE), NOW + 30)
+    assert isinstance(place, Place)
+    return ledger, place
+
+
+def test_after_a_pause_one_call_finds_out_and_the_others_look_again():
+    paused = pause(Ledger(places=held(5, 6, 7)), allow(), 30.0, NOW)
+    assert (
+        told(paused, allow(), wants(WRITES, INTERACTIVE, PROOF), NOW + 30) == [True] + [(PROBE_SECONDS, "paused")] * 2
+    )
+
+
+def test_while_it_is_under_way_nobody_else_goes():
+    ledger, _ = half_open()
+    assert told(ledger, allow(), wants(*Lane), NOW + 32) == [(PROBE_SECONDS, "paused")] * 4
+
+
+def test_a_probe_that_succeeds_ends_the_pause():
+    ledger, probe = half_open()
+    ledger = absorb(ledger, report("a", probe, succeeded=frozenset({probe.id})), allow(), NOW + 31)
+    assert ledger.paused_until == 0.0
+    ledger = replace(ledger, learned=None)
+    assert told(ledger, allow(), wants(WRITES, WRITES, WRITES), NOW + 31)[:2] == [True, True]
+
+
+def test_another_call_that_succeeds_does_not():
+    ledger, _ = half_open()
+    ledger = absorb(ledger, report("a", succeeded=frozenset({"before"})), allow(), NOW + 31)
+    assert told(ledger, allow(), wants(WRITES), NOW + 31) == [(PROBE_SECONDS, "paused")]
+
+
+def test_a_probe_that_never_left_passes_the_task_on():
+    ledger, probe = half_open()
+    ledger = absorb(ledger, report("a", voided=frozenset({probe.id})), allow(), NOW + 31)
+    assert told(ledger, allow(), wants(WRITES, WRITES), NOW + 31) == [True, (PROBE_SECONDS, "paused")]
+
+
+def test_a_probe_that_nobody_reports_on_passes_the_task_on_when_its_place_falls_free():
+    ledger, _ = half_open()
+    assert told(ledger, allow(), wants(WRITES), NOW + 30 + MOST - 0.25) == [(PROBE_SECONDS, "paused")]
+    assert told(ledger, allow(), wants(WRITES, WRITES), NOW + 30 + MOST) == [True, (PROBE_SECONDS, "paused")]
+
+
+def test_a_probe_that_is_refused_pauses_again():
+    ledger, probe = half_open()
+    ledger = pause(ledger, allow(), 20.0, NOW + 31)
+    ledger = absorb(ledger, report("a", probe, succeeded=frozenset({probe.id})), allow(), NOW + 32)
+    assert told(ledger, allow(), wants(WRITES), NOW + 32) == [(19.0, "paused")]
+
+
+# Reports.
+
+
+@pytest.mark.parametrize(
+    ("stood", "said", "stands"),
+    [
+        pytest.param(held(5), report("a"), {"interactive-c-1": 5}, id="what-is-not-spoken-of-stays"),
+        pytest.param((), report("a", *held(5)), {"interactive-c-1": 5}, id="an-own-place-is-put-back"),
+        pytest.param(held(20), report("a", *held(5)), {"interactive-c-1": 5}, id="an-own-place-overrides"),
+        pytest.param(held(5), report("a", *held(20)), {"interactive-c-1": 20}, id="in-either-direction"),
+        pytest.param(
+            held(5, 7), report("a", voided=frozenset({"interactive-c-1"})), {"interactive-c-2": 7}, id="voided"
+        ),
+        pytest.param((), report("a", voided=frozenset({"unknown"})), {}, id="voided-and-never-there"),
+        pytest.param(held(0, 7), report("a"), {"interactive-c-2": 7}, id="what-is-free-goes"),
+        pytest.param((), report("a", *held(0, 7)), {"interactive-c-2": 7}, id="own-too"),
+    ],
+)
+def test_places_after_a_report(stood: tuple[Place, ...], said: Report, stands: dict[str, float]):
+    ledger = absorb(Ledger(places=stood), said, allow(), NOW)
+    assert {place.id: place.free_at - NOW for place in ledger.places} == stands
+
+
+def gather(*rows: tuple[str, int, float]) -> Ledger:
+    """An empty ledger after reports by replicas that knew so many, so many seconds from now."""
+    ledger = None
+    for replica, known, at in rows:
+        ledger = absorb(ledger, report(replica, known=known), allow(), NOW + at)
+    assert ledger is not None
+    return ledger
+
+
+@pytest.mark.parametrize(
+    ("ledger", "at", "most"),
+    [
+        pytest.param(gather(("a", 1, 0)), 0.0, 3, id="the-only-one-needs-nobody"),
+        pytest.param(gather(("a", 2, 0)), 0.0, 0, id="one-of-two-waits"),
+        pytest.param(gather(("a", 2, 0), ("a", 2, 1)), 1.0, 0, id="and-is-not-counted-twice"),
+        pytest.param(gather(("a", 2, 0), ("b", 2, 1)), 1.0, 3, id="both-are-there"),
+        pytest.param(gather(("a", 3, 0), ("b", 3, 1)), 1.0, 0, id="two-of-three-wait"),
+        pytest.param(gather(("a", 3, 0), ("b", 3, 1), ("c", 3, 2)), 2.0, 3, id="all-three-are-there"),
+        pytest.param(gather(("a", 2, 0), ("a", 2, MOST - 1)), MOST - 0.25, 0, id="a-dead-one-is-waited-for"),
+        pytest.param(gather(("a", 2, 0), ("a", 2, MOST - 1)), MOST, 3, id="until-all-it-sent-has-left-the-window"),
+    ],
+)
+def test_an_empty_ledger_gathers_all_known_replicas_first(ledger: Ledger, at: float, most: int):
+    assert capacity(ledger, allow(), NOW + at) == most
+    answer = told(ledger, allow(), wants(INTERACTIVE), NOW + at)
+    assert answer == [True if most else (GATHER_SECONDS, "spent")]
+
+
+def test_a_later_report_of_more_replicas_is_gathered_as_well():
+    """1. `c` joins, which `a` has not seen yet; 2. the ledger is lost; 3. `a` and `b`, which has seen it, are back."""
+    ledger = gather(("a", 2, 0), ("b", 3, 0.5))
+    assert capacity(ledger, allow(), NOW + 0.5) == 0, "the places of `c` are not back"
+    ledger = absorb(ledger, report("c", known=3), allow(), NOW + 1)
+    assert capacity(ledger, allow(), NOW + 1) == 3
+
+
+SEEN = NOW - 1
+
+
+@pytest.mark.parametrize(
+    ("replicas", "most"),
+    [
+        pytest.param({"a": SEEN}, 12, id="nobody-else"),
+        pytest.param({"a": SEEN, "b": NOW - SILENCE_SECONDS}, 12, id="both-seen"),
+        pytest.param({"a": SEEN, "b": NOW - SILENCE_SECONDS - 0.25}, 6, id="one-of-two-is-silent"),
+        pytest.param({"a": SEEN, "b": SEEN, "c": NOW - 6}, 8, id="one-of-three-is-silent"),
+        pytest.param({"a": SEEN, "b": NOW - 7, "c": NOW - 6}, 4, id="two-of-three-are-silent"),
+        pytest.param({"a": SEEN, **dict.fromkeys("bcdefgh", NOW - 6)}, 5, id="shares-are-rounded-down"),
+        pytest.param({"a": SEEN, "b": NOW - WITHHELD_WINDOWS * WINDOW + 0.25}, 6, id="still-withheld"),
+        pytest.param({"a": SEEN, "b": NOW - WITHHELD_WINDOWS * WINDOW}, 12, id="silent-for-so-long-that-it-is-gone"),
+    ],
+)
+def test_a_silent_replicas_share_is_withheld(replicas: Mapping[str, float], most: int):
+    ledger = absorb(Ledger(replicas=replicas), report("a"), allow(), NOW)
+    assert capacity(ledger, allow(12), NOW) == most
+
+
+def test_a_newcomer_does_not_shrink_the_share_that_is_withheld():
+    """1. `b` of two is cut off and keeps to its half; 2. `c` is started in its stead; 3. the half is still `b`'s."""
+    ledger = absorb(Ledger(replicas={"a": SEEN, "b": NOW - 6}), report("c"), allow(), NOW)
+    assert capacity(ledger, allow(12), NOW) <= 6
+
+
+def test_a_replica_that_is_seen_again_has_its_share_back_in_the_common_budget():
+    ledger = absorb(Ledger(replicas={"a": SEEN, "b": NOW - 6}), report("b"), allow(), NOW)
+    assert capacity(ledger, allow(12), NOW) == 12
+
+
+@pytest.mark.parametrize("outage", [SILENCE_SECONDS + 1, WITHHELD_WINDOWS * WINDOW + 1, 3600.0])
+def test_after_a_total_outage_the_first_one_back_withholds_the_others_shares_until_they_are_seen(outage: float):
+    lost = Ledger(replicas=dict.fromkeys("abc", NOW - outage))
+    first = absorb(lost, report("a"), allow(), NOW)
+    assert capacity(first, allow(12), NOW) == 4
+    second = absorb(first, report("b"), allow(), NOW + 0.5)
+    assert capacity(second, allow(12), NOW + 0.5) == 8
+    third = absorb(second, report("c"), allow(), NOW + 1)
+    assert capacity(third, allow(12), NOW + 1) == 12
+
+
+def test_an_outage_shorter_than_the_silence_withholds_nothing():
+    lost = Ledger(replicas=dict.fromkeys("ab", NOW - SILENCE_SECONDS + 0.25))
+    assert capacity(absorb(lost, report("a"), allow(), NOW), allow(12), NOW) == 12
+
+
+def test_what_was_learned_survives_a_report():
+    ledger = absorb(Ledger(learned=2, learned_at=NOW, paused_until=NOW + 9), report("a"), allow(), NOW)
+    assert (ledger.learned, ledger.learned_at, ledger.paused_until) == (2, NOW, NOW + 9)
+
+
+# Departures and shares.
+
+
+def test_one_that_departs_leaves_its_places_and_nobody_withholds_its_share():
+    ledger = Ledger(places=held(5), replicas={"a": SEEN, "b": SEEN})
+    left = depart(ledger, "b")
+    assert (left.places, dict(left.replicas)) == (held(5), {"a": SEEN})
+    assert capacity(left, allow(12), NOW + SILENCE_SECONDS - 1) == 12
+
+
+def test_one_that_was_never_there_may_depart():
+    ledger = Ledger(replicas={"a": SEEN})
+    assert depart(ledger, "b") == ledger
+
+
+@pytest.mark.parametrize(
+    ("calls", "known", "each"),
+    [
+        pytest.param(12, 1, 12, id="alone"),
+        pytest.param(12, 3, 4, id="even"),
+        pytest.param(11, 3, 3, id="rounded-down"),
+        pytest.param(2, 3, 0, id="fewer-calls-than-replicas"),
+    ],
+)
+def test_a_share_is_a_part_of_the_calls_without_reserve_and_lanes(calls: int, known: int, each: int):
+    whole = allow(calls, reserve=2, lanes={WRITES: 1}, clients=2)
+    assert share(whole, known) == replace(whole, calls=each, reserve=0, lanes={})
+
+
+# Several replicas, on simulated time.
+
+SIT_OUT = SILENCE_SECONDS + MOST
+"""A cut-off replica sends nothing until all that the others may have sent before they missed it has left the window."""
+TICK = 0.25
+
+
+@dataclass
+class Sent:
+    """A call from its permit on."""
+
+    id: str
+    at: float
+    part: int
+    """It arrives after so many quarters of its time."""
+
+
+@dataclass
+class Simulated:
+    """A replica that keeps the rules of `service.upstream.budget`."""
+
+    name: str
+    known: int
+    is_linked: bool = True
+    own: dict[str, Place] = field(default_factory=dict)
+    flying: list[Sent] = field(default_factory=list)
+    voided: set[str] = field(default_factory=set)
+    last: Ledger | None = None
+    lost_at: float | None = None
+    has_gone_alone: bool = False
+
+    def report(self, now: float, known: int) -> Report:
+        self.own = {id_: place for id_, place in self.own.items() if place.free_at > now}
+        return Report(self.name, known, self.own, frozenset(self.voided))
+
+
+@dataclass
+class Fleet:
+    """Replicas on one ledger; whatever they send is an arrival in the end."""
+
+    allowance: Allowance
+    size: int
+    now: float = NOW
+    ledger: Ledger | None = None
+    down_since: float | None = None
+    replicas: list[Simulated] = field(default_factory=list)
+    arrivals: list[float] = field(default_factory=list)
+    numbers: int = 0
+
+    def __post_init__(self) -> None:
+        for _ in range(self.size):
+            self.join()
+
+    @property
+    def is_calm(self) -> bool:
+        return self.down_since is None and all(each.is_linked and each.lost_at is None for each in self.replicas)
+
+    def number(self) -> int:
+        self.numbers += 1
+        return self.numbers
+
+    def join(self) -> None:
+        """A new one starts, and is noticed. Not while others are cut off: they know nothing of it."""
+        if len(self.replicas) < self.size and self.is_calm:
+            self.replicas.append(Simulated(f"r{self.number()}", self.size))
+            self.report_all()
+
+    def change(self, replica: Simulated, asked: list[Want]) -> list[Place | Wait] | None:
+        """None when the ledger is lost to the replica."""
+        if self.down_since is not None or not replica.is_linked:
+            if replica.lost_at is None:
+                replica.lost_at = self.now
+            return None
+        ledger = absorb(self.ledger, replica.report(self.now, replica.known), self.allowance, self.now)
+        self.ledger, answers = grant(ledger, self.allowance, asked, self.now)
+        replica.last, replica.lost_at, replica.has_gone_alone = self.ledger, None, False
+        replica.voided.clear()
+        expected = self.ledger.expected if self.now < self.ledger.whole_at else 1
+        replica.known = max(len(self.ledger.replicas), expected)
+        return answers
+
+    def report_all(self) -> None:
+        for replica in self.replicas:
+            self.change(replica, [])
+
+    def send(self, which: int, count: int, part: int, *, is_answer_lost: bool = False) -> None:
+        if not self.replicas:
+            return
+        replica = self.replicas[which % len(self.replicas)]
+        asked = [Want(f"{replica.name}.{self.number()}", INTERACTIVE, "c") for _ in range(count)]
+        answers = self.change(replica, asked)
+        if answers is not None and is_answer_lost:
+            # The ledger was changed, and the replica does not know.
+            replica.voided.update(want.id for want in asked)
+            return
+        if answers is None:
+            answers = self.alone(replica, asked)
+        for answer in answers:
+            if isinstance(answer, Place):
+                replica.own[answer.id] = answer
+                replica.flying.append(Sent(answer.id, self.now, part))
+
+    def alone(self, replica: Simulated, asked: list[Want]) -> list[Place | Wait]:
+        assert replica.lost_at is not None
+        allowance, others = self.allowance, replica.last.places if replica.last is not None else ()
+        if replica.known > 1:
+            if self.now < replica.lost_at + SIT_OUT:
+                return []
+            allowance, others = share(self.allowance, replica.known), ()
+            replica.has_gone_alone = True
+        mine = absorb(Ledger(places=others), replica.report(self.now, 1), allowance, self.now)
+        _, answers = grant(mine, allowance, asked, self.now)
+        return answers
+
+    def end(self, which: int, index: int, part: int | None, *, is_void: bool = False) -> None:
+        replica = self.replicas[which % len(self.replicas)] if self.replicas else None
+        if replica is None or not replica.flying:
+            return
+        call = replica.flying.pop(index % len(replica.flying))
+        if is_void:
+            replica.own.pop(call.id, None)
+            replica.voided.add(call.id)
+            return
+        self.arrivals.append(call.at + (self.now - call.at) * (call.part if part is None else part) / 4)
+        replica.own[call.id] = Place(call.id, INTERACTIVE, "c", self.now + WINDOW)
+
+    def crash(self, which: int) -> None:
+        """What it sent arrives at some time. One that went alone is known to the others only if all were cut off."""
+        if not self.replicas:
+            return
+        replica = self.replicas[which % len(self.replicas)]
+        was_total = self.down_since is not None and self.now - self.down_since > SILENCE_SECONDS + 1
+        if not replica.has_gone_alone or was_total:
+            self.replicas.remove(replica)
+            self.arrivals.extend(call.at + (LEAVE + TIMEOUT) * call.part / 4 for call in replica.flying)
+
+    def cut(self, which: int) -> None:
+        if self.replicas:
+            self.replicas[which % len(self.replicas)].is_linked = False
+
+    def link(self) -> None:
+        for replica in self.replicas:
+            replica.is_linked = True
+
+    def stop(self, *, is_emptied: bool) -> None:
+        if self.down_since is None:
+            self.down_since = self.now
+        if is_emptied:
+            self.ledger = None
+
+    def empty(self) -> None:
+        """A restart that nobody notices. Not while one is cut off: it is not known to the new ledger."""
+        if self.is_calm:
+            self.ledger = None
+
+    def go_on(self) -> None:
+        self.down_since = None
+
+    def tick(self, ticks: int) -> None:
+        for _ in range(ticks):
+            self.now += TICK
+            for number, replica in enumerate(self.replicas):
+                while replica.flying and replica.flying[0].at + LEAVE + TIMEOUT <= self.now:
+                    self.end(number, 0, None)
+            for replica in self.replicas:
+                if not replica.is_linked and self.is_due_back(replica):
+                    replica.is_linked = True
+            if self.now % 1 == 0:
+                self.report_all()
+
+    def is_due_back(self, replica: Simulated) -> bool:
+        """Nothing is promised for one that is cut off, alone, for longer than its share is withheld."""
+        if self.ledger is None or self.down_since is not None:
+            return self.down_since is None
+        seen = self.ledger.replicas.get(replica.name)
+        until = self.ledger.whole_at if seen is None else seen + WITHHELD_WINDOWS * WINDOW
+        return self.now + 2 >= until
+
+    def finish(self) -> None:
+        self.tick(int((LEAVE + TIMEOUT) / TICK))
+
+
+which = st.integers(0, 2)
+part = st.integers(0, 4)
+STEPS = st.one_of(
+    st.tuples(st.just("tick"), st.integers(1, 40)),
+    st.tuples(st.just("tick"), st.sampled_from([20, 64, 68, 80, 104, 128])),
+    st.tuples(st.just("send"), which, st.integers(1, 4), part),
+    st.tuples(st.just("send"), which, st.just(12), part),
+    st.tuples(st.just("send_unheard"), which, st.integers(1, 4)),
+    st.tuples(st.just("end"), which, st.integers(0, 7), part),
+    st.tuples(st.just("void"), which, st.integers(0, 7)),
+    st.tuples(st.just("crash"), which),
+    st.tuples(st.just("join")),
+    st.tuples(st.just("cut"), which),
+    st.tuples(st.just("link")),
+    st.tuples(st.just("stop"), st.booleans()),
+    st.tuples(st.just("go_on")),
+    st.tuples(st.just("empty")),
+)
+
+
+def run(calls: int, size: int, steps: Sequence[tuple[Any, ...]]) -> Fleet:
+    fleet = Fleet(allow(calls), size)
+    for step in steps:
+        match step:
+            case ("tick", ticks):
+                fleet.tick(ticks)
+            case ("send", replica, count, quarter):
+                fleet.send(replica, count, quarter)
+            case ("send_unheard", replica, count):
+                fleet.send(replica, count, 0, is_answer_lost=True)
+            case ("end", replica, index, quarter):
+                fleet.end(replica, index, quarter)
+            case ("void", replica, index):
+                fleet.end(replica, index, None, is_void=True)
+            case ("crash", replica):
+                fleet.crash(replica)
+            case ("cut", replica):
+                fleet.cut(replica)
+            case ("stop", is_emptied):
+                fleet.stop(is_emptied=is_emptied)
+            case (name,):
+                getattr(fleet, name)()
+            case _:
+                raise AssertionError(step)
+    fleet.finish()
+    return fleet
+
+
+def most_in_a_window(arrivals: list[float]) -> int:
+    """The most arrivals in any half-open window."""
+    return max((sum(start <= arrival < start + WINDOW for arrival in arrivals) for start in arrivals), default=0)
+
+
+@given(st.integers(1, 7), st.integers(1, 3), st.lists(STEPS, max_size=50))
+@settings(max_examples=200, deadline=None)
+def test_no_window_sees_more_arrivals_than_calls(calls: int, size: int, steps: list[tuple[Any, ...]]):
+    assert most_in_a_window(run(calls, size, steps).arrivals) <= calls
+
+
+@given(st.integers(1, 7), st.integers(1, 3), st.lists(STEPS, max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_places_are_not_lost_for_good_whatever_happened(calls: int, size: int, steps: list[tuple[Any, ...]]):
+    fleet = run(calls, size, steps)
+    fleet.go_on()
+    fleet.link()
+    fleet.tick(int((WITHHELD_WINDOWS * WINDOW + MOST) / TICK) + 8)
+    fleet.join()
+    fleet.tick(int(MOST / TICK) + 8)
+    assert fleet.ledger is not None
+    assert remaining(fleet.ledger, fleet.allowance, fleet.now) == calls
+
+
+LONG_OUTAGE = (("stop", False), ("tick", 104))
+
+
+@pytest.mark.parametrize(
+    ("steps", "count"),
+    [
+        pytest.param([("send", 0, 12, 4), ("tick", 80), ("send", 1, 12, 0)], 12, id="a-window-each"),
+        pytest.param([*LONG_OUTAGE, ("send", 0, 12, 0), ("send", 1, 12, 0)], 6, id="shares-in-an-outage"),
+        pytest.param([*LONG_OUTAGE, ("send", 0, 12, 0), ("go_on",), ("send", 1, 12, 0)], 6, id="and-after-it"),
+        pytest.param([("empty",), ("send", 0, 12, 0)], 0, id="gathering"),
+        pytest.param([("empty",), ("tick", 4), ("send", 0, 12, 0)], 6, id="gathered"),
+    ],
+)
+def test_the_simulated_replicas_do_send(steps: list[tuple[Any, ...]], count: int):
+    assert len(run(6, 2, steps).arrivals) == count
