@@ -20,12 +20,13 @@ from service.proxy.exchange import Exchange, Patience
 from service.proxy.fetch import Fetcher
 from service.proxy.ports import Ledgers, Store, Stream
 from service.proxy.tasks import Tasks
-from service.settings import Address, Credential, FreshnessSettings, Settings, secret_from_environment
+from service.settings import Address, Cache, Credential, FreshnessSettings, Settings, secret_from_environment
 from service.store.bus import Bus
 from service.store.clock import StoreClock
+from service.store.connect import Target, Tls, open_link
 from service.store.layers import LayeredStore
 from service.store.ledgers import MemoryLedgers, RedisLedgers
-from service.store.link import RedisLink, open_link
+from service.store.link import RedisLink
 from service.store.memory import MemoryStore
 from service.store.redis import RedisStore
 from service.telemetry.metrics import Metrics
@@ -152,6 +153,13 @@ def build_signer(credential: Credential) -> Signer:
     return Signer(claims, credential.algorithm, secret, recipient)
 
 
+def _build_target(cache: Cache) -> Target:
+    tls = Tls(cache.tls.ca_file, cache.tls.cert_file, cache.tls.key_file) if cache.tls is not None else None
+    file = cache.password_file
+    password = None if file is None else lambda: file.read_text("utf-8").strip()
+    return Target(cache.url, cache.timeout, cache.username, password, tls)
+
+
 async def _open_store(
     settings: Settings, metrics: Metrics, watchers: Tasks, stack: AsyncExitStack
 ) -> tuple[Store, Ledgers, RedisLink | None]:
@@ -165,7 +173,7 @@ async def _open_store(
     )
     if settings.cache.url == "memory://":
         return memory, MemoryLedgers(clock), None
-    link = open_link(settings.cache.url, settings.cache.timeout, clock, metrics)
+    link = open_link(_build_target(settings.cache), clock, metrics)
     stack.push_async_callback(link.close)
     await link.start(watchers)
     gauge("store_up", "Whether the store answers (1) or not (0).", lambda: link.is_up, store="redis")

@@ -121,12 +121,19 @@ def _read_origin(value: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+_SENTINEL_URL = re.compile(r"redis\+sentinel://[A-Za-z0-9._-]+:\d+(,[A-Za-z0-9._-]+:\d+)*/[A-Za-z0-9._-]+(/\d+)?")
+
+
 def _read_cache_url(value: str) -> str:
     parts = urlsplit(value)
-    has_server = parts.hostname is not None and _port_is_one(parts) and re.fullmatch(r"(/\d*)?", parts.path)
-    if value == "memory://" or (parts.scheme == "redis" and has_server):
+    if value == "memory://" or _SENTINEL_URL.fullmatch(value) or (parts.scheme == "unix" and len(parts.path) > 1):
         return value
-    raise ValueError("needs memory:// or redis://host:port/db")
+    has_server = parts.scheme in {"redis", "rediss"} and parts.hostname is not None
+    if has_server and _port_is_one(parts) and re.fullmatch(r"(/\d*)?", parts.path):
+        return value
+    raise ValueError(
+        "needs memory://, redis:// or rediss://host:port/db, unix:///path, or redis+sentinel://host:port,host:port/master"
+    )
 
 
 def hide_password(url: str) -> str:
@@ -235,12 +242,23 @@ class Client(Section):
     scopes: frozenset[Scope] = frozenset({"read"})
 
 
+class CacheTls(Section):
+    """Files for TLS to Redis, beyond the system's authorities."""
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+
 class Cache(Section):
     """Where entries are kept."""
 
     url: Annotated[
         str, AfterValidator(_read_cache_url), PlainSerializer(hide_password, return_type=str, when_used="json")
     ] = "memory://"
+    username: str | None = None
+    password_file: Path | None = None
+    tls: CacheTls | None = None
     prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,32}$")] = "cg"
     timeout: PositiveDuration = 0.25
     local_max_bytes: Size = 64 * 2**20
@@ -427,6 +445,7 @@ def _cross_checks(settings: Settings) -> Iterator[tuple[str, str]]:
             yield f"clients.{name}.key_sha256", "another client has the same key"
     if settings.platform.connect_timeout > settings.platform.timeout:
         yield "platform.connect_timeout", "must not be above platform.timeout"
+    yield from _check_cache(settings.cache)
     yield from _check_freshness(settings.freshness)
 
 
@@ -455,11 +474,28 @@ def _check_credential(key: str, credential: Credential) -> Iterator[tuple[str, s
     if credential.jwe is not None:
         files["jwe.public_key_file"] = credential.jwe.public_key_file
     for name, path in files.items():
-        try:
-            if not path.read_bytes().strip():
-                yield f"{key}.{name}", f"{path} is empty"
-        except OSError as error:
-            yield f"{key}.{name}", f"{path} cannot be read ({error.strerror})"
+        if fault := _file_fault(path):
+            yield f"{key}.{name}", fault
+
+
+def _check_cache(cache: Cache) -> Iterator[tuple[str, str]]:
+    files = {"password_file": cache.password_file}
+    if cache.tls is not None:
+        files |= {f"tls.{name}": path for name, path in cache.tls}
+        if not cache.url.startswith(("rediss://", "redis+sentinel://")):
+            yield "cache.tls", "is for rediss:// and redis+sentinel:// only"
+    if cache.username is not None and cache.password_file is None:
+        yield "cache.username", "needs cache.password_file"
+    for name, path in files.items():
+        if path is not None and (fault := _file_fault(path)):
+            yield f"cache.{name}", fault
+
+
+def _file_fault(path: Path) -> str | None:
+    try:
+        return None if path.read_bytes().strip() else f"{path} is empty"
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
 
 
 def _check_streams(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-SILENCE_SECONDS = 5.0
+SILENCE_SECONDS = 3.0
 """A replica not seen for this long is missing; each is seen about once a second."""
 WITHHELD_WINDOWS = 2
 """How long a missing replica's share is withheld. It sits out the first of them by itself."""
@@ -94,6 +94,8 @@ class Ledger:
     places: tuple[Place, ...] = ()
     replicas: Mapping[str, float] = field(default_factory=dict)
     """When each was last seen."""
+    joined: Mapping[str, float] = field(default_factory=dict)
+    """When each was first seen; one that is not here was there from the beginning."""
     expected: int = 0
     """How many replicas have to be seen before the ledger is whole ..."""
     whole_at: float = 0.0
@@ -105,6 +107,8 @@ class Ledger:
     learned: int | None = None
     """A lower budget, after the platform refused calls within ours: somebody else uses the account."""
     learned_at: float = 0.0
+    server: str = ""
+    """The run of the server that kept it when it was last known to be whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,8 @@ class Report:
     """Calls that never left."""
     succeeded: frozenset[str] = frozenset()
     """Calls that ended without the platform refusing them for the limit."""
+    server: str = ""
+    """The run of the server that the ledger came from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,37 +155,55 @@ def absorb(ledger: Ledger | None, report: Report, allowance: Allowance, now: flo
     """The ledger with a replica's report in it; a new one where there was none."""
     if ledger is None:
         wholeness = now + allowance.most
-        ledger = Ledger(expected=report.known, whole_at=wholeness if report.known > 1 else 0.0)
+        ledger = Ledger(expected=report.known, whole_at=wholeness if report.known > 1 else 0.0, server=report.server)
+    elif ledger.server != report.server:
+        # Restarted from what was saved, or failed over to a copy: the latest places may be missing.
+        expected = max(report.known, len(ledger.replicas))
+        whole_at = now + allowance.most if expected > 1 else 0.0
+        ledger = replace(ledger, replicas={}, expected=expected, whole_at=whole_at, server=report.server)
     elif report.replica in ledger.replicas and max(ledger.replicas.values()) < now - SILENCE_SECONDS:
         # All were cut off, this one too, and have been sending their shares since: missing from now on, until seen.
         ledger = replace(ledger, replicas=dict.fromkeys(ledger.replicas, now - SILENCE_SECONDS - 1))
-    horizon = now - WITHHELD_WINDOWS * allowance.window
+    if now < ledger.whole_at and report.known > ledger.expected:
+        ledger = replace(ledger, expected=report.known)
+    horizon = now - SILENCE_SECONDS - WITHHELD_WINDOWS * allowance.window
     seen = {name: at for name, at in ledger.replicas.items() if at > horizon} | {report.replica: now}
+    joined = {name: at for name, at in ledger.joined.items() if name in seen}
+    if report.replica not in ledger.replicas and ledger.replicas:
+        joined[report.replica] = now
     mine = report.places.keys() | report.voided
     others = [place for place in ledger.places if place.id not in mine]
     places = tuple(place for place in (*others, *report.places.values()) if place.free_at > now)
+    if sum(1 for at in seen.values() if at >= now - SILENCE_SECONDS) >= ledger.expected:
+        ledger = replace(ledger, expected=0, whole_at=0.0)
     if ledger.probe in report.succeeded:
         ledger = replace(ledger, paused_until=0.0, probe=None)
     elif ledger.probe in report.voided:
         ledger = replace(ledger, probe=None)
-    return replace(ledger, places=places, replicas=seen)
+    return replace(ledger, places=places, replicas=seen, joined=joined)
 
 
 def depart(ledger: Ledger, replica: str) -> Ledger:
     """The ledger without a replica that has stopped in good order; its places stay until they fall free."""
-    return replace(ledger, replicas={name: at for name, at in ledger.replicas.items() if name != replica})
+    stay = {name: at for name, at in ledger.replicas.items() if name != replica}
+    return replace(ledger, replicas=stay, joined={name: at for name, at in ledger.joined.items() if name in stay})
 
 
 def capacity(ledger: Ledger, allowance: Allowance, now: float) -> int:
     """Places that there are in all: the budget, or what was learned of it, less what is withheld."""
-    missing = sum(1 for at in ledger.replicas.values() if at < now - SILENCE_SECONDS)
-    if now < ledger.whole_at and len(ledger.replicas) - missing < ledger.expected:
+    missing = [at for at in ledger.replicas.values() if at < now - SILENCE_SECONDS]
+    if now < ledger.whole_at and len(ledger.replicas) - len(missing) < ledger.expected:
         return 0
     calls = allowance.calls
     if ledger.learned is not None:
         grown = (now - ledger.learned_at) / allowance.window * max(1.0, GROWTH * allowance.calls)
         calls = min(calls, ledger.learned + int(grown))
-    return calls - missing * (calls // len(ledger.replicas)) if missing else calls
+    return max(0, calls - sum(allowance.calls // _known_at(ledger, at) for at in missing))
+
+
+def _known_at(ledger: Ledger, moment: float) -> int:
+    """How many replicas one that was last seen at this moment knew: those that joined later share with nobody's past."""
+    return sum(1 for name in ledger.replicas if ledger.joined.get(name, moment) <= moment)
 
 
 def remaining(ledger: Ledger, allowance: Allowance, now: float) -> int:
@@ -197,7 +221,8 @@ def grant(ledger: Ledger, allowance: Allowance, wants: Sequence[Want], now: floa
         The ledger with the places taken, and for each want its place or its wait.
     """
     places = [place for place in ledger.places if place.free_at > now]
-    free_at = sorted(min(place.free_at, now + allowance.window) for place in places)
+    soonest = sorted(places, key=lambda place: place.free_at)
+    needed: dict[tuple[Lane, str], int] = {}
     most = capacity(ledger, allowance, now)
     is_whole = most > 0 or now >= ledger.whole_at
     probe = ledger.probe if any(place.id == ledger.probe for place in places) else None
@@ -218,13 +243,17 @@ def grant(ledger: Ledger, allowance: Allowance, wants: Sequence[Want], now: floa
             if ledger.paused_until:
                 probe = place.id
             continue
-        short += waiting
+        whose = (want.lane, want.client)
+        if whose not in needed:
+            needed[whose] = _needed(soonest, want, allowance, most)
+        last = needed[whose] + waiting - 1
         waiting += 1
         if not is_whole:
             answers.append(Wait(GATHER_SECONDS, Why.SPENT))
         else:
-            seconds = free_at[short - 1] - now if short <= len(free_at) else allowance.window
-            answers.append(Wait(max(seconds, 0.0), Why.SPENT))
+            # A call under way is taken to end now: its place can only fall free later than that.
+            seconds = soonest[last].free_at - now if last < len(soonest) else allowance.window
+            answers.append(Wait(min(max(seconds, 0.0), allowance.window), Why.SPENT))
     return replace(ledger, places=tuple(places), probe=probe), answers
 
 
@@ -253,6 +282,15 @@ def pause(ledger: Ledger, allowance: Allowance, told: float | None, now: float) 
 def share(allowance: Allowance, known: int) -> Allowance:
     """What one of `known` replicas may do on its own, rounded down."""
     return replace(allowance, calls=allowance.calls // known, reserve=0, lanes={})
+
+
+def _needed(soonest: Sequence[Place], want: Want, allowance: Allowance, most: int) -> int:
+    """How many of the places have to fall free, the soonest first, before there is one for this want."""
+    for number in range(1, len(soonest) + 1):
+        left = soonest[number:]
+        if 1 + _kept(left, want, allowance) + len(left) <= most:
+            return number
+    return len(soonest) + 1
 
 
 def _kept(places: Iterable[Place], want: Want, allowance: Allowance) -> int:

@@ -25,7 +25,7 @@ class Failure:
         """Whether the platform was asked, rather than the gateway refusing to ask."""
         if self.problem is Problem.UPSTREAM_PAUSED:
             return self.upstream_status is not None
-        return self.problem not in {Problem.BUDGET_EXHAUSTED, Problem.OVERLOADED, Problem.NOT_CACHED}
+        return self.problem not in {Problem.BUDGET_EXHAUSTED, Problem.OVERLOADED, Problem.NOT_CACHED, Problem.INTERNAL}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from service.policy.freshness import Freshness, age
 from service.policy.ledger import Lane
 from service.policy.plan import Forward, Fwd, NotCached, Reuse, plan
 from service.policy.settle import Failure, Fill, settle
+from service.policy.wishes import Wishes
 from service.problems import Problem
 from service.proxy.collapse import Flight, Flights, Landed
 from service.proxy.fetch import Fetched, Fetcher
@@ -19,9 +20,6 @@ from service.proxy.rest import Rests
 
 MAX_FLIGHTS = 2_000
 """Fills under way at once. Each holds a few kilobytes; beyond this, more waiting helps nobody within its deadline."""
-
-FOLLOWED_SECONDS = 1.0
-"""A proof no older than this is taken from another replica also where nothing stays fresh at all."""
 
 _DETAIL_OF_REFUSAL = {
     Problem.BUDGET_EXHAUSTED: Detail.BUDGET,
@@ -141,9 +139,9 @@ class Exchange:
         self, ask: Ask, found: Found, land: Callable[[Landed], None], fetch: Callable[[], Awaitable[Fetched | Failure]]
     ) -> None:
         """Gets a newer proof than `found`: from the platform, or from the replica that is getting one already."""
-        give_up_at = time.monotonic() + self._patience.total
+        began, give_up_at = self._store.now(), time.monotonic() + self._patience.total
         lead = await self._store.lead(ask.key)
-        while not lead.is_mine and not self._is_proof(lead.found.entry, found.entry):
+        while not lead.is_mine and not self._is_proof(lead.found.entry, ask.wishes, began):
             left = give_up_at - time.monotonic()
             if left <= 0:
                 land(Failure(Problem.UPSTREAM_TIMEOUT, "another replica's read took too long"))
@@ -152,7 +150,7 @@ class Exchange:
             lead = await self._store.lead(ask.key)
         try:
             newer = lead.found.entry
-            if newer is not None and self._is_proof(newer, found.entry):
+            if newer is not None and self._is_proof(newer, ask.wishes, began):
                 self._rests.end(ask.key)
                 status = newer.absence.status if newer.absence is not None else HTTPStatus.OK
                 self._meter.collapsed("fleet")
@@ -178,11 +176,12 @@ class Exchange:
             self._meter.proof("read", "failed")
         return landed
 
-    def _is_proof(self, entry: Entry | None, than: Entry | None) -> bool:
-        """Whether what another replica stored serves as well as a call of ours would."""
-        if entry is None or (than is not None and entry.proven_at <= than.proven_at):
+    def _is_proof(self, entry: Entry | None, wishes: Wishes, began: float) -> bool:
+        """Whether what another replica stored serves this caller as well as a call of ours would."""
+        if entry is None:
             return False
-        return age(entry, self._store.now()) <= max(self._freshness.lifetime(entry), FOLLOWED_SECONDS)
+        decision = plan(entry, wishes, self._store.now(), self._freshness)
+        return entry.proven_at >= began or (isinstance(decision, Reuse) and not decision.is_stale)
 
     def _reply(self, entry: Entry, outcome: Outcome) -> Reply:
         now_age = age(entry, self._store.now())

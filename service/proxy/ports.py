@@ -183,6 +183,11 @@ class Ledgers(Protocol):
         """How far `now` may be off that clock, in seconds."""
         ...
 
+    @property
+    def server(self) -> str:
+        """Names the run of the server that keeps them; another one may have lost the latest changes."""
+        ...
+
     async def change(self, account: str, step: Callable[[Ledger | None, float], tuple[Ledger, _T]]) -> _T:
         """What `step` returned, beside the ledger that it made and that is now in force.
 

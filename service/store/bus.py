@@ -54,7 +54,7 @@ class Bus:
             async with asyncio.timeout(min(seconds, POLL_SECONDS)):
                 await event.wait()
         except TimeoutError:
-            return
+            self._waiting.pop(key, None)
 
     async def listen(self, on_change: Callable[[str], None], on_gap: Callable[[], None]) -> None:
         """Hears what others say, for as long as it runs.

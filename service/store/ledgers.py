@@ -34,6 +34,7 @@ class MemoryLedgers:
     """Implements `Ledgers` for one process."""
 
     is_shared = False
+    server = ""
 
     def __init__(self, clock: StoreClock) -> None:
         self._clock = clock
@@ -73,6 +74,11 @@ class RedisLedgers:
     def error(self) -> float:
         """See `Ledgers`."""
         return self._link.clock.error
+
+    @property
+    def server(self) -> str:
+        """See `Ledgers`."""
+        return self._link.run_id
 
     async def change(self, account: str, step: Step[_T]) -> _T:
         """See `Ledgers`."""

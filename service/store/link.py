@@ -12,9 +12,6 @@ from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import Any, TypeVar
 
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
@@ -38,8 +35,6 @@ _T = TypeVar("_T")
 
 WATCH_SECONDS = 0.5
 """How often the server is asked for its time: sets the clock, and finds a lost server again."""
-POOL_SIZE = 64
-POOL_WAIT_SECONDS = 0.1
 
 _KINDS: tuple[tuple[type[Exception], str], ...] = (
     # Subclasses first: a refused password and a loading server are ConnectionErrors to redis-py.
@@ -76,7 +71,8 @@ class RedisLink:
         """`ok`, or the kind of the last failure."""
         self.generation = 0
         """Rises whenever another server answers than before: what it was told may be lost, fences among it."""
-        self._run_id = b""
+        self.run_id = ""
+        """The server's own name for its run; empty while unknown."""
 
     async def start(self, tasks: Tasks) -> None:
         """Asks the server once, and goes on watching it in the background."""
@@ -117,8 +113,22 @@ class RedisLink:
         self.clock.set(seconds + microseconds / 1e6, asked, time.monotonic())
         if not self.is_up:
             _log.info("redis is there")
-        self.is_up = True
+            self.is_up = True
+            await self._warn_of_eviction()
         self.state = "ok"
+
+    async def _warn_of_eviction(self) -> None:
+        try:
+            policy = (await self.client.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
+        except (RedisError, OSError):
+            # Managed servers refuse the question.
+            return
+        if policy not in {"noeviction", b"noeviction"}:
+            _log.warning(
+                "redis evicts (maxmemory-policy %s): it may drop the ledger of calls, and then no call is made until each"
+                " replica has put its own back; better a policy of noeviction",
+                policy,
+            )
 
     async def greet(self, connection: Any) -> None:
         """Called on each new connection: finds out whether it leads to the server that the others led to.
@@ -134,9 +144,9 @@ class RedisLink:
         except ResponseError:
             # A user without the right to ask. Nothing is known of restarts then but lost connections.
             return
-        run_id = match[1] if match else b""
-        if run_id != self._run_id:
-            is_first, self._run_id = not self._run_id, run_id
+        run_id = match[1].decode() if match else ""
+        if run_id != self.run_id:
+            is_first, self.run_id = not self.run_id, run_id
             self.generation += 1
             if not is_first:
                 raise RedisConnectionError("another server answers")
@@ -154,20 +164,3 @@ class RedisLink:
             self.is_up = False
             self.state = kind
         return kind
-
-
-def open_link(url: str, timeout: float, clock: StoreClock, meter: Meter) -> RedisLink:
-    """A link whose commands end within about `timeout` seconds, with redis-py's own retries off."""
-    link = RedisLink(None, clock, meter)
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
-        url,
-        timeout=POOL_WAIT_SECONDS,
-        max_connections=POOL_SIZE,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=0,
-        redis_connect_func=link.greet,
-    )
-    link.client = redis.asyncio.Redis.from_pool(pool)
-    return link

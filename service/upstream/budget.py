@@ -3,8 +3,9 @@
 How a replica goes on when the shared ledger is lost (never by failing open):
 
 1. It always keeps its own calls itself. If it is the only replica known, they are the whole truth: no pause.
-2. If it is one of several, it sends nothing for the rest of one window, in which it cannot know what the others sent,
-   and then keeps to its share: the budget divided by the replicas last known, rounded down.
+2. If it is one of several, it sends nothing while calls that it cannot know of may be in the window: until the others
+   have missed it, and one window after their last call. Then it keeps to its share: the budget divided by the replicas
+   last known, rounded down, which the others withhold for a while (`WITHHELD_WINDOWS`).
 3. When the ledger is there again, it first puts its own calls back (`policy.ledger.absorb`), and goes on exactly.
 """
 
@@ -85,6 +86,8 @@ class _Account:
     ledger: Ledger | None = None
     """As last seen, or this replica's own while the shared one is lost."""
     lost_at: float | None = None
+    pause_owed: float = 0.0
+    """Until when the platform asked for a pause while the shared ledger was lost."""
     is_served: bool = False
     call: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -189,6 +192,7 @@ class CallBudget:
         except LedgerLostError:
             now = self._ledgers.now()
             state.ledger, left = step(self._absorbed(state, state.allowance, now), state.allowance, now)
+            state.pause_owed = now + left
             return left
 
     async def _queue_up(self, state: _Account, waiter: _Waiter) -> CallPermit:
@@ -302,6 +306,8 @@ class CallBudget:
             report = self._report_of(state, now, voided, succeeded)
             early = now - self._ledgers.error
             ledger = books.absorb(ledger, report, state.allowance, early)
+            if state.pause_owed > max(early, ledger.paused_until):
+                ledger = replace(ledger, paused_until=state.pause_owed)
             ledger, result = step(ledger, state.allowance, early)
             return ledger, (ledger, result)
 
@@ -315,6 +321,7 @@ class CallBudget:
         if state.lost_at is not None:
             _log.info("the ledger of calls is there again")
         state.lost_at = None
+        state.pause_owed = 0.0
         state.ledger = ledger
         state.known = max(len(ledger.replicas), ledger.expected if self._ledgers.now() < ledger.whole_at else 1)
         state.voided -= voided
@@ -329,9 +336,10 @@ class CallBudget:
         return books.share(state.allowance, state.known) if self._sit_out_left(state) <= 0 else None
 
     def _sit_out_left(self, state: _Account) -> float:
-        # Calls of others that had their permit before the loss arrive within the time a permit may go unused.
+        # The others may go on with the whole budget until they miss this replica, and their last calls may take all of
+        # their time to arrive.
         lost_at = state.lost_at or 0.0
-        return lost_at + state.allowance.window + state.allowance.leave - self._clock()
+        return lost_at + books.SILENCE_SECONDS + state.allowance.most - self._clock()
 
     def _absorbed(self, state: _Account, allowance: Allowance, now: float) -> Ledger:
         """The ledger as this replica alone knows it."""
@@ -347,7 +355,7 @@ class CallBudget:
         places: Mapping[str, Place] = {
             id_: Place(id_, own.lane, own.client, own.free_at + shift) for id_, own in state.own.items()
         }
-        return Report(self._replica, state.known, places, voided, succeeded)
+        return Report(self._replica, state.known, places, voided, succeeded, self._ledgers.server)
 
     async def _report(self, state: _Account) -> None:
         try:

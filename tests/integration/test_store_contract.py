@@ -1,7 +1,7 @@
 """One suite that every store passes: memory, and Redis with its layers on fakeredis and on a real server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,10 +14,13 @@ import pytest
 from service.policy.entry import Absence, Entry, make_etag
 from service.proxy.ports import Meter, Put, Store
 from service.proxy.tasks import Tasks
+from service.store import bus as bus_module
+from service.store import redis as redis_module
 from service.store.bus import Bus
 from service.store.clock import StoreClock
+from service.store.connect import Target, open_link
 from service.store.layers import LayeredStore
-from service.store.link import RedisLink, open_link
+from service.store.link import RedisLink
 from service.store.memory import MemoryStore
 from service.store.redis import RedisStore
 from tests.support.meters import CountingMeter
@@ -25,6 +28,7 @@ from tests.support.redis_server import redis_server
 
 KEY = "1f2e:get:cd-1"
 NAME = f"cg:e1:{{{KEY}}}"
+LEASE = f"cg:l1:{{{KEY}}}"
 BIG = 2**20
 
 
@@ -39,16 +43,6 @@ class Subject:
     one: Store
     two: Store
     raw: Any = None
-    buses: Sequence[Bus] = ()
-
-    async def told(self) -> None:
-        """Returns once both have heard all that was said."""
-        async with asyncio.timeout(10):
-            while any(bus.silent_for() for bus in self.buses) or not all(map(self._has_heard_all, self.buses)):
-                await asyncio.sleep(0.005)
-
-    def _has_heard_all(self, ear: Bus) -> bool:
-        return all(ear._heard_of.get(voice.sender, 0) == voice._said for voice in self.buses)
 
 
 @asynccontextmanager
@@ -57,8 +51,27 @@ async def on_memory(_folder: Path) -> AsyncIterator[Subject]:
     yield Subject(store, store)
 
 
+async def subscribed(buses: Sequence[Bus]) -> None:
+    """Returns once they all hear. Whatever was looked up before may be fenced."""
+    async with asyncio.timeout(10):
+        while any(bus.silent_for() for bus in buses):
+            await asyncio.sleep(0.005)
+
+
+async def insist(tasks: Tasks) -> None:
+    """Ends the tasks. fakeredis waits with `asyncio.wait_for`, which on Python 3.11 can lose a cancellation."""
+    while tasks._running:
+        for task in tasks._running:
+            task.cancel()
+        await asyncio.wait(tasks._running, timeout=0.2)
+
+
 @asynccontextmanager
-async def on_redis(raw: Any, open_one: Callable[[StoreClock, Meter], RedisLink]) -> AsyncIterator[Subject]:
+async def on_redis(
+    raw: Any,
+    open_one: Callable[[StoreClock, Meter], RedisLink],
+    close: Callable[[Tasks], Awaitable[None]] = Tasks.close,
+) -> AsyncIterator[Subject]:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(raw.aclose)
         tasks = Tasks()
@@ -72,17 +85,16 @@ async def on_redis(raw: Any, open_one: Callable[[StoreClock, Meter], RedisLink])
             shared = RedisStore(link, buses[-1], "cg")
             layers.append(LayeredStore(shared, MemoryStore(BIG, clock, meter), buses[-1], 5.0))
             layers[-1].start(tasks)
-        stack.push_async_callback(tasks.close)
-        subject = Subject(layers[0], layers[1], raw, buses)
-        await subject.told()
-        yield subject
+        stack.push_async_callback(close, tasks)
+        await subscribed(buses)
+        yield Subject(layers[0], layers[1], raw)
 
 
 @asynccontextmanager
 async def on_fakeredis(_folder: Path) -> AsyncIterator[Subject]:
     server = fakeredis.FakeServer()
     client = partial(fakeredis.FakeAsyncRedis, server=server)
-    async with on_redis(client(), lambda clock, meter: RedisLink(client(), clock, meter)) as subject:
+    async with on_redis(client(), lambda clock, meter: RedisLink(client(), clock, meter), insist) as subject:
         yield subject
 
 
@@ -90,7 +102,7 @@ async def on_fakeredis(_folder: Path) -> AsyncIterator[Subject]:
 async def on_valkey(folder: Path) -> AsyncIterator[Subject]:
     async with (
         redis_server(folder) as process,
-        on_redis(process.client(), partial(open_link, process.url, 1.0)) as subject,
+        on_redis(process.client(), partial(open_link, Target(process.url, 1.0))) as subject,
     ):
         yield subject
 
@@ -168,6 +180,101 @@ async def test_of_many_fills_at_once_the_one_that_started_last_stays(subject: Su
         )
     )
     assert (await subject.one.get(KEY)).entry == fills[-1]
+
+
+async def test_who_leads_learns_what_is_stored_and_stores_under_the_fence_of_that_moment(subject: Subject) -> None:
+    before = await subject.one.get(KEY)
+    await subject.two.invalidate(KEY)
+    lead = await subject.one.lead(KEY)
+    assert (lead.is_mine, lead.found.entry) == (True, None)
+    kept = entry(subject.one.now() + 1)
+    assert await subject.one.put(KEY, kept, before.fence, 60) is Put.FENCED
+    assert await subject.one.put(KEY, kept, lead.found.fence, 60) is Put.STORED
+    assert (await subject.two.lead(KEY)).found.entry == kept
+
+
+async def test_a_lead_may_be_taken_again_by_who_has_it(subject: Subject) -> None:
+    assert [(await subject.one.lead(KEY)).is_mine for _ in range(2)] == [True, True]
+
+
+async def test_one_replica_leads_until_it_leaves(shared: Subject) -> None:
+    assert (await shared.one.lead(KEY)).is_mine
+    assert not (await shared.two.lead(KEY)).is_mine
+    assert (await shared.two.lead("1f2e:get:cd-2")).is_mine, "another key is another lead"
+    await shared.one.leave(KEY)
+    assert (await shared.two.lead(KEY)).is_mine
+    assert not (await shared.one.lead(KEY)).is_mine
+
+
+async def test_a_lead_can_only_be_given_up_by_who_has_it(shared: Subject) -> None:
+    await shared.one.lead(KEY)
+    await shared.two.leave(KEY)
+    assert not (await shared.two.lead(KEY)).is_mine
+
+
+async def test_of_many_at_once_one_leads(shared: Subject) -> None:
+    one, two = (asyncio.gather(*(store.lead(KEY) for _ in range(20))) for store in (shared.one, shared.two))
+    ours, theirs = ({lead.is_mine for lead in leads} for leads in await asyncio.gather(one, two))
+    assert (ours, theirs) in [({True}, {False}), ({False}, {True})]
+
+
+async def test_a_lead_is_kept_while_its_holder_lives(shared: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_module, "LEASE_MILLISECONDS", 1000)
+    await shared.one.lead(KEY)
+    await asyncio.sleep(1.5)
+    assert not (await shared.two.lead(KEY)).is_mine
+    assert (await shared.one.lead(KEY)).is_mine
+
+
+async def test_a_lead_that_nobody_renews_falls_free(shared: Subject) -> None:
+    await shared.raw.set(LEASE, "a replica that died", px=100)
+    assert not (await shared.one.lead(KEY)).is_mine
+    await asyncio.sleep(0.15)
+    assert (await shared.one.lead(KEY)).is_mine
+
+
+@pytest.mark.parametrize("what", ["left", "stored", "invalidated"])
+async def test_who_follows_is_woken_by_what_happens_to_the_key(
+    shared: Subject, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(bus_module, "POLL_SECONDS", 30.0)
+    lead = await shared.one.lead(KEY)
+    following = asyncio.create_task(shared.two.follow(KEY, 30))  # noqa: TID251
+    await asyncio.sleep(0.05)
+    assert not following.done()
+    match what:
+        case "left":
+            await shared.one.leave(KEY)
+        case "stored":
+            await shared.one.put(KEY, entry(shared.one.now()), lead.found.fence, 60)
+        case _:
+            await shared.one.invalidate(KEY)
+    async with asyncio.timeout(5):
+        await following
+
+
+async def test_who_follows_waits_no_longer_than_told(subject: Subject) -> None:
+    async with asyncio.timeout(5):
+        await subject.one.follow(KEY, 0.01)
+
+
+async def test_a_copy_is_near_where_it_was_stored_and_goes_when_another_replica_changes_it(shared: Subject) -> None:
+    assert shared.one.peek(KEY) is None
+    kept = entry(shared.one.now())
+    await shared.one.put(KEY, kept, (await shared.one.get(KEY)).fence, 60)
+    assert shared.one.peek(KEY) == kept
+    assert shared.two.peek(KEY) is None
+    async with asyncio.timeout(5):
+        # The news of the put may come after the look-up, and take the copy away once.
+        while shared.two.peek(KEY) is None:
+            assert (await shared.two.get(KEY)).entry == kept
+            await asyncio.sleep(0.005)
+    assert shared.two.peek(KEY) == kept
+    await shared.one.invalidate(KEY)
+    assert shared.one.peek(KEY) is None
+    async with asyncio.timeout(5):
+        while shared.two.peek(KEY) is not None:
+            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize(

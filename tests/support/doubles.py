@@ -203,10 +203,15 @@ class GatedStore(MemoryStore):
 
 
 class FleetStore(GatedStore):
-    """The store of a replica among others, which do what the test tells them to."""
+    """The store of a replica among others, which do what the test tells them to.
+
+    What stands in the memory is what all share; `copies` are this replica's own. Nobody tells it when they are out of
+    date.
+    """
 
     def __init__(self, clock: StoreClock, meter: CountingMeter) -> None:
         super().__init__(clock, meter)
+        self.copies: dict[str, Entry] = {}
         self.is_led_elsewhere = False
         self.trips: list[str] = []
         """What the other replicas would notice, in order."""
@@ -215,7 +220,7 @@ class FleetStore(GatedStore):
 
     async def others_store(self, key: str, entry: Entry) -> None:
         """Another replica's fill is stored, and its leader still there."""
-        found = await MemoryStore.get(self, key)
+        found = self._look(key)
         assert await MemoryStore.put(self, key, entry, found.fence, 3600) is Put.STORED
 
     def others_leave(self) -> None:
@@ -228,20 +233,33 @@ class FleetStore(GatedStore):
         self._said.set()
 
     @override
+    def peek(self, key: str) -> Entry | None:
+        return self.copies.get(key)
+
+    @override
     async def get(self, key: str) -> Found:
         self.trips.append("get")
-        return await super().get(key)
+        found = self._look(key)
+        self._copy(key, found.entry)
+        return found
 
     @override
     async def lead(self, key: str) -> Lead:
         self.trips.append("lead")
-        return Lead(not self.is_led_elsewhere, await MemoryStore.get(self, key))
+        return Lead(not self.is_led_elsewhere, self._look(key))
 
     @override
     async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
         outcome = await super().put(key, entry, fence, keep)
+        if outcome is Put.STORED:
+            self._copy(key, entry)
         self.trips.append("put")
         return outcome
+
+    @override
+    async def invalidate(self, key: str) -> None:
+        self._copy(key, None)
+        await super().invalidate(key)
 
     @override
     async def leave(self, key: str) -> None:
@@ -257,6 +275,15 @@ class FleetStore(GatedStore):
         except TimeoutError:
             return
         self._said.clear()
+
+    def _look(self, key: str) -> Found:
+        return Found(MemoryStore.peek(self, key), self._fence(key))
+
+    def _copy(self, key: str, entry: Entry | None) -> None:
+        if entry is None:
+            self.copies.pop(key, None)
+        else:
+            self.copies[key] = entry
 
 
 class LostStore:

@@ -37,6 +37,7 @@ class RedisServer:
         return redis.asyncio.Redis(host="127.0.0.1", port=self.port)
 
     async def start(self, *arguments: str) -> None:
+        """Starts it. `arguments` come first, such as a file of settings and `--sentinel`."""
         options = {"port": str(self.port), "bind": "127.0.0.1", "save": "", "appendonly": "no", **self._options}
         words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
         with (self._folder / f"redis-{self.port}.log").open("ab") as log:

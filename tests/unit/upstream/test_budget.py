@@ -1,59 +1,147 @@
 import asyncio
 import random
 import time
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
 
 import pytest
+from typing_extensions import override
 
-from service.policy.window import Lane
+from service.policy.ledger import LONGEST_PAUSE_SECONDS, PROBE_SECONDS, SILENCE_SECONDS, Allowance, Lane, Ledger
+from service.policy.settle import Failure
 from service.problems import Problem
-from service.proxy.ports import Refused
-from service.upstream.budget import LONGEST_PAUSE_SECONDS, Allowance, LocalBudget, LocalPermit
-from tests.support.doubles import CountingMeter, ManualClock, turns
+from service.proxy.ports import LedgerLostError, Ledgers, Refused
+from service.proxy.tasks import Tasks
+from service.store.clock import StoreClock
+from service.store.ledgers import MemoryLedgers
+from service.upstream.budget import LONGEST_QUEUE, MEMO_SECONDS, CallBudget, CallPermit
+from tests.support.meters import CountingMeter
+
+_T = TypeVar("_T")
 
 ACCOUNT = "acc-1"
-WAITED_FOR = [Lane.WRITES, Lane.INTERACTIVE]
-BESIDE = [Lane.PROOF, Lane.BACKGROUND]
+WINDOW, LEAVE, TIMEOUT = 64.0, 1.0, 4.0
+MOST = LEAVE + TIMEOUT + WINDOW
+WRITES, INTERACTIVE, PROOF, BACKGROUND = Lane
+
+
+class SteppedClock(StoreClock):
+    """Moves only when told; beside the shared time, the machine's monotonic one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time = 1024.0
+
+    @override
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time - 512.0
+
+    def advance(self, seconds: float) -> None:
+        self.time += seconds
+
+
+class Server:
+    """What several replicas share."""
+
+    def __init__(self, clock: StoreClock) -> None:
+        self.clock = clock
+        self.by_account: dict[str, Ledger] = {}
+
+
+class ScriptedLedgers:
+    """Implements `Ledgers` on a server that can be lost, before a change or just after it."""
+
+    is_shared = True
+    error = 0.0
+    server = "run-1"
+
+    def __init__(self, kept: Server) -> None:
+        self.kept = kept
+        self.is_lost = False
+        self.is_answer_lost = False
+        self.changes = 0
+
+    def now(self) -> float:
+        return self.kept.clock.now()
+
+    async def change(self, account: str, step: Callable[[Ledger | None, float], tuple[Ledger, _T]]) -> _T:
+        self.changes += 1
+        await asyncio.sleep(0)
+        if self.is_lost:
+            raise LedgerLostError("scripted")
+        ledger, result = step(self.kept.by_account.get(account), self.now())
+        self.kept.by_account[account] = ledger
+        await asyncio.sleep(0)
+        if self.is_answer_lost:
+            raise LedgerLostError("scripted")
+        return result
+
+
+async def turns(count: int = 40) -> None:
+    """Lets everything that can go on without time passing go on."""
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 class Counter:
     """A budget at a counter, and the callers in front of it."""
 
-    def __init__(self, calls: int, window: float = 60.0, kept: int = 0, *, real_time: bool = False) -> None:
-        self.clock, self.meter = ManualClock(1000.0), CountingMeter()
-        now = time.monotonic if real_time else self.clock.now
-        self.budget = LocalBudget(lambda _: Allowance(calls, window, kept), self.meter, now)
+    def __init__(self, budget: CallBudget, clock: SteppedClock, meter: CountingMeter) -> None:
+        self.budget, self.clock, self.meter = budget, clock, meter
         self.order: list[str] = []
         self.callers: list[asyncio.Task[None]] = []
 
-    def permit(self, lane: Lane = Lane.INTERACTIVE, wait: float = 0.0, account: str = ACCOUNT):
-        return self.budget.permit(account, lane, wait)
+    def permit(self, lane: Lane = INTERACTIVE, wait: float = 0.0, client: str = "c", account: str = ACCOUNT) -> Any:
+        return self.budget.permit(account, lane, client, wait)
 
-    async def call(self, lane: Lane = Lane.INTERACTIVE, wait: float = 0.0, account: str = ACCOUNT) -> None:
+    async def call(self, *args: Any, **kwargs: Any) -> None:
         """One call that takes no time."""
-        async with self.permit(lane, wait, account):
+        async with self.permit(*args, **kwargs):
             pass
 
-    async def refusal(self, lane: Lane = Lane.INTERACTIVE, wait: float = 0.0, account: str = ACCOUNT):
+    async def calls(self, count: int) -> int:
+        """How many of so many calls were let out."""
+        done = 0
+        for number in range(count):
+            try:
+                await self.call(client=f"c{number}")
+            except Refused:
+                continue
+            done += 1
+        return done
+
+    async def refusal(self, *args: Any, **kwargs: Any) -> Failure:
         with pytest.raises(Refused) as refused:
-            await self.call(lane, wait, account)
+            await self.call(*args, **kwargs)
         return refused.value.failure
 
     def caller(
-        self, name: str, wait: float = 1000.0, *, leave: asyncio.Event | None = None, void: bool = True
+        self, name: str, lane: Lane = INTERACTIVE, client: str = "c", wait: float = 1000.0, *, void: bool = False
     ) -> asyncio.Task[None]:
-        """Queues for a permit, keeps it until told, and notes its turn."""
+        """Queues for a permit, notes its turn, and ends its call at once."""
 
         async def queue() -> None:
-            async with self.permit(wait=wait) as permit:
+            async with self.permit(lane, wait, client) as permit:
                 self.order.append(name)
-                if leave is not None:
-                    await leave.wait()
                 if void:
                     permit.void()
 
         self.callers.append(asyncio.create_task(queue()))  # noqa: TID251
         return self.callers[-1]
+
+    async def pass_time(self, seconds: float) -> None:
+        """Moves the clock, and lets those who wait look at it."""
+        self.clock.advance(seconds)
+        for state in self.budget._accounts.values():
+            state.call.set()
+        await turns()
+
+    async def look(self) -> None:
+        """What a replica does once a second."""
+        await self.budget._report(self.budget._state(ACCOUNT))
 
     async def close(self) -> None:
         for caller in self.callers:
@@ -61,145 +149,214 @@ class Counter:
         await asyncio.gather(*self.callers, return_exceptions=True)
 
 
+class Shop:
+    """Opens counters, alone or several on one server."""
+
+    def __init__(self) -> None:
+        self.clock, self.tasks = SteppedClock(), Tasks()
+        self.server = Server(self.clock)
+        self.counters: list[Counter] = []
+
+    def alone(self, calls: int, *, window: float = WINDOW, real_time: bool = False, **fields: Any) -> Counter:
+        ledgers = MemoryLedgers(StoreClock() if real_time else self.clock)
+        clock = time.monotonic if real_time else self.clock.monotonic
+        return self._open(ledgers, Allowance(calls, window, LEAVE, TIMEOUT, **fields), 1, clock)
+
+    async def several(self, calls: int, count: int = 2, **fields: Any) -> list[tuple[Counter, ScriptedLedgers]]:
+        """Replicas that all know each other."""
+        opened = []
+        for _ in range(count):
+            ledgers = ScriptedLedgers(self.server)
+            allowance = Allowance(calls, WINDOW, LEAVE, TIMEOUT, **fields)
+            opened.append((self._open(ledgers, allowance, count, self.clock.monotonic), ledgers))
+        for _ in range(2):
+            for counter, _ in opened:
+                await counter.look()
+        return opened
+
+    def _open(self, ledgers: Ledgers, allowance: Allowance, replicas: int, clock: Callable[[], float]) -> Counter:
+        meter = CountingMeter()
+        budget = CallBudget(lambda _: allowance, ledgers, meter, self.tasks, replicas=replicas, clock=clock)
+        self.counters.append(Counter(budget, self.clock, meter))
+        return self.counters[-1]
+
+    async def close(self) -> None:
+        for counter in self.counters:
+            await counter.close()
+        await self.tasks.close()
+
+
 @pytest.fixture
-async def open_counter():
-    opened: list[Counter] = []
-
-    def make(calls: int, window: float = 60.0, kept: int = 0, *, real_time: bool = False) -> Counter:
-        opened.append(Counter(calls, window, kept, real_time=real_time))
-        return opened[-1]
-
-    yield make
-    for counter in opened:
-        await counter.close()
+async def shop() -> AsyncIterator[Shop]:
+    opened = Shop()
+    yield opened
+    await opened.close()
 
 
 # Places.
 
 
-async def test_as_many_calls_as_allowed_go_at_once_and_not_one_more(open_counter):
-    counter = open_counter(calls=3)
+async def test_as_many_calls_as_allowed_go_at_once_and_not_one_more(shop: Shop):
+    counter = shop.alone(3)
     for left in (2, 1, 0):
         await counter.call()
         assert counter.budget.remaining(ACCOUNT) == left
     failure = await counter.refusal()
-    assert (failure.problem, failure.retry_after) == (Problem.BUDGET_EXHAUSTED, 60.0)
+    assert (failure.problem, failure.retry_after) == (Problem.BUDGET_EXHAUSTED, WINDOW)
 
 
-async def test_a_place_is_held_until_a_window_after_the_end_of_its_call_not_after_its_start(open_counter):
+async def test_a_place_is_held_until_a_window_after_the_end_of_its_call_not_after_its_start(shop: Shop):
     """A slow call may have arrived at its very end."""
-    counter = open_counter(calls=1)
+    counter = shop.alone(1)
     async with counter.permit():
-        counter.clock.advance(100)
+        shop.clock.advance(TIMEOUT)
         assert counter.budget.remaining(ACCOUNT) == 0
-    counter.clock.advance(59.9)
-    assert (await counter.refusal()).retry_after == pytest.approx(0.1)
-    counter.clock.advance(0.1)
+    shop.clock.advance(WINDOW - 0.5)
+    assert (await counter.refusal()).retry_after == 0.5
+    shop.clock.advance(0.5)
     await counter.call()
 
 
-async def test_a_call_that_failed_keeps_its_place(open_counter):
-    counter = open_counter(calls=1)
+async def test_a_permit_says_until_when_its_request_may_leave(shop: Shop):
+    async with shop.alone(1).permit() as permit:
+        assert permit.leave_by == shop.clock.monotonic() + LEAVE
+
+
+async def test_a_call_that_failed_keeps_its_place(shop: Shop):
+    counter = shop.alone(1)
     with pytest.raises(LookupError):
         async with counter.permit():
             raise LookupError
     assert counter.budget.remaining(ACCOUNT) == 0
 
 
-async def test_void_gives_the_place_back_at_once(open_counter):
-    counter = open_counter(calls=1)
+async def test_void_gives_the_place_back_at_once(shop: Shop):
+    counter = shop.alone(1)
     async with counter.permit() as permit:
         permit.void()
     assert counter.budget.remaining(ACCOUNT) == 1
     await counter.call()
 
 
-async def test_accounts_do_not_share(open_counter):
-    counter = open_counter(calls=1)
+async def test_accounts_do_not_share(shop: Shop):
+    counter = shop.alone(1)
     await counter.call(account="one")
     await counter.call(account="two")
-    counter.budget.pause("one", 30)
-    assert (await counter.refusal(account="one")).problem is Problem.UPSTREAM_PAUSED
-    assert (await counter.refusal(account="two")).problem is Problem.BUDGET_EXHAUSTED
+    await counter.budget.pause("one", 30)
+    assert (counter.budget.is_paused("one"), counter.budget.is_paused("two")) == (True, False)
+    assert (await counter.refusal(account="one", client="x")).problem is Problem.UPSTREAM_PAUSED
+    assert (await counter.refusal(account="two", client="x")).problem is Problem.BUDGET_EXHAUSTED
 
 
-async def test_each_account_has_its_own_allowance():
+async def test_each_account_has_its_own_allowance(shop: Shop):
     calls = {"small": 1, "large": 3}
-    budget = LocalBudget(lambda account: Allowance(calls[account], 60, 0), CountingMeter(), ManualClock().now)
+    budget = CallBudget(
+        lambda account: Allowance(calls[account], WINDOW, LEAVE, TIMEOUT),
+        MemoryLedgers(shop.clock),
+        CountingMeter(),
+        shop.tasks,
+    )
     assert (budget.remaining("small"), budget.remaining("large")) == (1, 3)
 
 
-# The reserve.
-
-
-@pytest.mark.parametrize("lane", BESIDE)
-async def test_lanes_that_nobody_waits_for_leave_the_reserve_alone(open_counter, lane):
-    counter = open_counter(calls=5, kept=2)
+@pytest.mark.parametrize("lane", [PROOF, BACKGROUND])
+async def test_lanes_that_nobody_waits_for_leave_the_reserve_alone(shop: Shop, lane: Lane):
+    counter = shop.alone(5, reserve=2)
     for _ in range(3):
         await counter.call(lane)
-    failure = await counter.refusal(lane)
-    assert (failure.problem, failure.retry_after) == (Problem.BUDGET_EXHAUSTED, 60.0)
+    assert (await counter.refusal(lane)).problem is Problem.BUDGET_EXHAUSTED
     assert counter.budget.remaining(ACCOUNT) == 2
-
-
-@pytest.mark.parametrize("lane", WAITED_FOR)
-async def test_lanes_that_somebody_waits_for_may_use_it(open_counter, lane):
-    counter = open_counter(calls=5, kept=2)
-    for _ in range(5):
-        await counter.call(lane)
-    assert counter.budget.remaining(ACCOUNT) == 0
-
-
-@pytest.mark.parametrize("lane", BESIDE)
-async def test_a_lane_below_the_reserve_never_queues_in_front_of_somebody(open_counter, lane):
-    counter = open_counter(calls=2, kept=1)
-    await counter.call()
-    await counter.call()
-    assert (await counter.refusal(lane, wait=1000)).problem is Problem.BUDGET_EXHAUSTED
-
-
-async def test_the_reserves_retry_after_counts_the_reserve_in(open_counter):
-    counter = open_counter(calls=2, kept=1)
-    await counter.call()
-    counter.clock.advance(10)
-    await counter.call()
-    assert (await counter.refusal(Lane.PROOF)).retry_after == 60.0
-    assert (await counter.refusal(Lane.INTERACTIVE)).retry_after == 50.0
 
 
 # Waiting.
 
 
-async def test_a_wait_that_cannot_succeed_is_refused_at_once(open_counter):
-    counter = open_counter(calls=1)
+async def test_a_wait_that_cannot_succeed_is_refused_at_once_and_told_when_it_can(shop: Shop):
+    counter = shop.alone(1)
     await counter.call()
-    counter.clock.advance(20)
-    assert (await counter.refusal(wait=39)).retry_after == 40.0
+    shop.clock.advance(20)
+    failure = await counter.refusal(wait=43)
+    assert failure.retry_after == WINDOW - 20
+    shop.clock.advance(failure.retry_after)
+    await counter.call()
 
 
-async def test_the_queue_in_front_counts_into_the_wait(open_counter):
-    counter = open_counter(calls=2)
+async def test_the_queue_in_front_counts_into_the_wait(shop: Shop):
+    counter = shop.alone(2)
     await counter.call()
-    counter.clock.advance(10)
+    shop.clock.advance(10)
     await counter.call()
-    counter.caller("first", wait=55)
+    _ = counter.caller("first", wait=55)
     await turns()
-    failure = await counter.refusal(wait=55)
-    assert failure.retry_after == 60.0, "the place that falls free in 50 s is spoken for"
+    failure = await counter.refusal(wait=55, client="c")
+    assert failure.retry_after == WINDOW, "the place that falls free sooner is spoken for"
 
 
-async def test_a_wait_ends_when_the_window_does(open_counter):
-    counter = open_counter(calls=1, window=0.05, real_time=True)
+async def test_a_refusal_holds_a_moment_for_the_same_client_and_lane_without_asking_the_ledger(shop: Shop):
+    [(counter, ledgers), _] = await shop.several(1)
+    await counter.call()
+    await counter.refusal()
+    asked = ledgers.changes
+    shop.clock.advance(MEMO_SECONDS / 2)
+    assert (await counter.refusal()).retry_after == WINDOW - MEMO_SECONDS / 2
+    assert ledgers.changes == asked
+    await counter.refusal(client="another")
+    await counter.refusal(WRITES)
+    shop.clock.advance(MEMO_SECONDS)
+    await counter.refusal()
+    assert ledgers.changes == asked + 3
+
+
+async def test_a_refusal_does_not_hold_for_one_who_can_wait_longer(shop: Shop):
+    counter = shop.alone(1)
+    await counter.call()
+    await counter.refusal(wait=10)
+    _ = counter.caller("patient", wait=WINDOW)
+    await turns()
+    await counter.pass_time(WINDOW)
+    assert counter.order == ["patient"]
+
+
+async def test_a_wait_ends_when_the_window_does(shop: Shop):
+    counter = shop.alone(1, window=0.05, real_time=True)
     await counter.call()
     await counter.call(wait=5.0)
-    assert counter.meter.events["wait", "interactive"] == 2
+    assert counter.meter.counts["budget_wait", "interactive"] == 2
 
 
-async def test_waiting_is_first_come_first_served(open_counter):
-    counter = open_counter(calls=1)
+async def test_a_wait_is_bounded_and_leaves_nothing_behind(shop: Shop):
+    """The place that was promised is not given up: its call takes longer than it was thought."""
+    counter = shop.alone(1, window=0.05, real_time=True)
+    async with counter.permit() as permit:
+        began = time.monotonic()
+        failure = await counter.refusal(wait=0.1)
+        assert time.monotonic() - began < 0.15
+        assert failure.problem is Problem.BUDGET_EXHAUSTED
+        assert failure.retry_after is not None
+        permit.void()
+    assert counter.budget.remaining(ACCOUNT) == 1
+
+
+async def test_more_callers_than_the_queue_holds_are_turned_away(shop: Shop):
+    counter = shop.alone(1)
+    await counter.call()
+    state = counter.budget._state(ACCOUNT)
+    _ = counter.caller("queued")
+    await turns()
+    state.queue.extend(state.queue * (LONGEST_QUEUE - 1))
+    failure = await counter.refusal(wait=1000)
+    assert (failure.problem, failure.retry_after) == (Problem.OVERLOADED, 1.0)
+    del state.queue[1:]
+
+
+# Order.
+
+
+async def test_within_a_client_first_come_is_first_served(shop: Shop):
+    counter = shop.alone(1)
     async with counter.permit() as permit:
         for name in "abcde":
-            counter.caller(name)
+            _ = counter.caller(name, void=True)
         await turns()
         assert counter.order == []
         permit.void()
@@ -207,74 +364,63 @@ async def test_waiting_is_first_come_first_served(open_counter):
     assert counter.order == list("abcde")
 
 
-async def test_a_newcomer_does_not_overtake_the_queue(open_counter):
-    counter = open_counter(calls=1)
+async def test_a_newcomer_does_not_overtake_the_queue(shop: Shop):
+    counter = shop.alone(1)
     await counter.call()
-    leave = asyncio.Event()
-    counter.caller("first", leave=leave)
+    _ = counter.caller("first")
     await turns()
-    counter.clock.advance(60)
-    counter.caller("newcomer")
+    shop.clock.advance(WINDOW)
+    _ = counter.caller("newcomer")
     await turns()
     assert counter.order == ["first"]
-    leave.set()
-    await turns()
+    await counter.pass_time(WINDOW)
     assert counter.order == ["first", "newcomer"]
 
 
-async def test_a_wait_is_bounded_and_leaves_nothing_behind(open_counter):
-    counter = open_counter(calls=1, window=0.01)
-    async with counter.permit() as permit:
-        failure = await counter.refusal(wait=0.02)
-        assert failure.problem is Problem.BUDGET_EXHAUSTED
-        assert failure.retry_after is not None
-        permit.void()
-    assert counter.budget.remaining(ACCOUNT) == 1
-
-
-async def test_a_waiter_that_is_cancelled_leaves_the_queue(open_counter):
-    counter = open_counter(calls=1)
-    async with counter.permit() as permit:
-        gone = counter.caller("gone")
-        counter.caller("next")
-        await turns()
-        gone.cancel()
-        await turns()
-        permit.void()
+async def test_clients_take_turns_whoever_came_in_numbers(shop: Shop):
+    counter = shop.alone(1)
+    await counter.call(PROOF)
+    for name in ("a1", "a2", "a3", "b1", "b2", "c1"):
+        _ = counter.caller(name, client=name[0])
     await turns()
-    assert counter.order == ["next"]
-    assert counter.budget.remaining(ACCOUNT) == 1
+    for _ in range(6):
+        await counter.pass_time(WINDOW)
+    assert sorted(counter.order) == ["a1", "a2", "a3", "b1", "b2", "c1"]
+    assert counter.order.index("b1") < counter.order.index("a3"), "not one client after the other"
 
 
-async def test_a_waiter_that_is_cancelled_with_its_turn_just_given_gives_it_on(open_counter):
-    """1. the place falls free and is given to the first; 2. before that one runs, it is cancelled."""
-    counter = open_counter(calls=1)
-    async with counter.permit() as permit:
-        gone = counter.caller("gone")
-        counter.caller("next")
-        await turns()
-        permit.void()
-    gone.cancel()
+async def test_of_places_that_fall_free_together_each_client_gets_its_part(shop: Shop):
+    counter = shop.alone(4)
+    for _ in range(4):
+        await counter.call(PROOF)
+    for name in ("a1", "a2", "a3", "a4", "b1", "b2"):
+        _ = counter.caller(name, client=name[0])
     await turns()
-    assert counter.order == ["next"], "at once, and not when the window has passed"
-    assert counter.budget.remaining(ACCOUNT) == 1
+    await counter.pass_time(WINDOW)
+    assert counter.order == ["a1", "b1", "a2", "b2"]
 
 
-async def test_a_turn_given_in_the_moment_of_the_time_out_is_not_lost(open_counter):
-    """1. the place falls free and is given; 2. in the same step of the loop the waiter's time runs out."""
-    counter = open_counter(calls=1, window=0.01)
-    async with counter.permit() as permit:
-        waiter = counter.caller("late", wait=0.03)
-        await turns()
-        time.sleep(0.04)  # the loop is busy past the deadline
-        await asyncio.sleep(0)  # now the deadline is due in the same step as what follows
-        permit.void()
-    await asyncio.gather(waiter, return_exceptions=True)
-    assert counter.budget.remaining(ACCOUNT) == 1, "or each such moment costs the account a call for good"
+async def test_lanes_are_served_in_their_order_whoever_came_first(shop: Shop):
+    counter = shop.alone(4)
+    for _ in range(4):
+        await counter.call()
+    for lane in reversed(Lane):
+        _ = counter.caller(lane.value, lane)
+    await turns()
+    await counter.pass_time(WINDOW)
+    assert counter.order == [lane.value for lane in Lane]
 
 
-async def test_all_who_wait_are_served_at_the_pace_of_the_window(open_counter):
-    counter = open_counter(calls=3, window=0.04, real_time=True)
+async def test_a_client_beyond_its_fair_share_leaves_a_place_to_another(shop: Shop):
+    counter = shop.alone(4, clients=2)
+    for _ in range(3):
+        await counter.call(client="greedy")
+    assert (await counter.refusal(client="greedy")).problem is Problem.BUDGET_EXHAUSTED
+    await counter.call(client="modest")
+
+
+async def test_all_who_wait_are_served_at_the_pace_of_the_window(shop: Shop):
+    counter = shop.alone(3, window=0.04, real_time=True)
     sent: list[float] = []
 
     async def call() -> None:
@@ -286,111 +432,394 @@ async def test_all_who_wait_are_served_at_the_pace_of_the_window(open_counter):
     assert all(later - earlier >= 0.04 for earlier, later in zip(sent, sent[3:], strict=False))
 
 
+# Cancellation.
+
+
+async def test_a_waiter_that_is_cancelled_leaves_the_queue(shop: Shop):
+    counter = shop.alone(1)
+    async with counter.permit() as permit:
+        gone = counter.caller("gone")
+        _ = counter.caller("next", void=True)
+        await turns()
+        gone.cancel()
+        await turns()
+        permit.void()
+    await turns()
+    assert counter.order == ["next"]
+    assert counter.budget.remaining(ACCOUNT) == 1
+
+
+async def given(counter: Counter, waiting: asyncio.Task[None]) -> None:
+    """Returns in the moment in which a queued waiter has its turn and has not run yet."""
+    state = counter.budget._state(ACCOUNT)
+    [waiter] = [each for each in state.queue if each.arrival == min(other.arrival for other in state.queue)]
+    while not waiter.turn.done():
+        await asyncio.sleep(0)
+    assert not waiting.done()
+
+
+async def test_a_turn_given_in_the_moment_of_a_cancellation_is_passed_on(shop: Shop):
+    """1. the place falls free and is given to the first; 2. before that one runs, it is cancelled."""
+    counter = shop.alone(1)
+    async with counter.permit() as permit:
+        gone = counter.caller("gone")
+        _ = counter.caller("next", void=True)
+        await turns()
+        permit.void()
+    await given(counter, gone)
+    gone.cancel()
+    await turns()
+    assert counter.order == ["next"], "at once, and not when the window has passed"
+    assert counter.budget.remaining(ACCOUNT) == 1
+
+
+async def test_a_turn_given_after_a_cancellation_is_not_lost(shop: Shop):
+    """1. the ledger is asked; 2. the waiter is cancelled; 3. the ledger has given it a place."""
+    [(counter, _), _] = await shop.several(1)
+    gone = counter.caller("gone")
+    await asyncio.sleep(0)
+    while not shop.server.by_account[ACCOUNT].places:
+        await asyncio.sleep(0)
+    gone.cancel()
+    await turns()
+    assert counter.order == []
+    assert counter.budget.remaining(ACCOUNT) == 1, "or each such moment costs the account a call"
+    await counter.call()
+
+
+# Pauses.
+
+
+async def test_a_pause_refuses_calls_and_says_for_how_long(shop: Shop):
+    counter = shop.alone(5)
+    assert await counter.budget.pause(ACCOUNT, 30) == 30.0
+    assert counter.budget.is_paused(ACCOUNT)
+    assert counter.budget.remaining(ACCOUNT) == 0
+    shop.clock.advance(10)
+    failure = await counter.refusal(wait=10)
+    assert (failure.problem, failure.retry_after) == (Problem.UPSTREAM_PAUSED, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("told", "lasts"),
+    [
+        pytest.param([None], WINDOW, id="of-unknown-length-a-window"),
+        pytest.param([30, 5], 30.0, id="it-only-grows"),
+        pytest.param([999_999_999], LONGEST_PAUSE_SECONDS, id="years-are-a-mistake"),
+    ],
+)
+async def test_how_long_a_pause_lasts(shop: Shop, told: list[float | None], lasts: float):
+    counter = shop.alone(5)
+    answers = [await counter.budget.pause(ACCOUNT, seconds) for seconds in told]
+    assert answers[-1] == lasts
+    assert (await counter.refusal()).retry_after == lasts
+
+
+async def test_a_pause_refuses_those_who_queue_and_cannot_wait_for_its_end(shop: Shop):
+    counter = shop.alone(1)
+    async with counter.permit():
+        queued = [counter.caller(name, wait=100) for name in "abc"]
+        await turns()
+        await counter.budget.pause(ACCOUNT, 120)
+    refusals = await asyncio.gather(*queued, return_exceptions=True)
+    told = [(each.failure.problem, each.failure.retry_after) for each in refusals if isinstance(each, Refused)]
+    assert told == [(Problem.UPSTREAM_PAUSED, 120.0)] * 3
+    assert counter.order == []
+
+
+async def test_after_a_pause_one_call_finds_out_for_all(shop: Shop):
+    counter = shop.alone(5)
+    await counter.budget.pause(ACCOUNT, 30)
+    shop.clock.advance(30)
+    async with counter.permit():
+        failure = await counter.refusal(client="another")
+        assert (failure.problem, failure.retry_after) == (Problem.UPSTREAM_PAUSED, PROBE_SECONDS)
+    shop.clock.advance(WINDOW * 50)
+    assert await counter.calls(5) == 5
+    assert not counter.budget.is_paused(ACCOUNT)
+
+
+async def test_a_probe_that_is_refused_pauses_again(shop: Shop):
+    counter = shop.alone(5)
+    await counter.budget.pause(ACCOUNT, 30)
+    shop.clock.advance(30)
+    async with counter.permit():
+        await counter.budget.pause(ACCOUNT, 20)
+    assert (await counter.refusal(client="another")).retry_after == 20.0
+
+
+async def test_a_probe_that_never_left_passes_the_task_on(shop: Shop):
+    counter = shop.alone(5)
+    await counter.budget.pause(ACCOUNT, 30)
+    shop.clock.advance(30)
+    async with counter.permit() as permit:
+        permit.void()
+    await counter.call(client="another")
+
+
+async def test_a_pause_is_one_for_all_replicas(shop: Shop):
+    [(one, _), (two, _)] = await shop.several(4)
+    await one.budget.pause(ACCOUNT, 30)
+    assert (await two.refusal()).problem is Problem.UPSTREAM_PAUSED
+    assert two.budget.is_paused(ACCOUNT)
+
+
+# One ledger for several.
+
+
+async def test_replicas_share_one_budget(shop: Shop):
+    [(one, _), (two, _)] = await shop.several(5)
+    assert await one.calls(3) == 3
+    assert await two.calls(5) == 2
+    assert (one.budget.replicas(ACCOUNT), two.budget.replicas(ACCOUNT)) == (2, 2)
+    assert two.budget.remaining(ACCOUNT) == 0
+
+
+async def test_starting_shows_a_replica_to_the_others(shop: Shop):
+    [(one, _)] = await shop.several(4, 1)
+    newcomer = CallBudget(
+        lambda _: Allowance(4, WINDOW, LEAVE, TIMEOUT), ScriptedLedgers(shop.server), CountingMeter(), shop.tasks
+    )
+    await newcomer.start([ACCOUNT])
+    await one.look()
+    assert (one.budget.replicas(ACCOUNT), newcomer.replicas(ACCOUNT)) == (2, 2)
+
+
+async def test_one_that_departs_is_not_missed(shop: Shop):
+    [(one, _), (two, _)] = await shop.several(4)
+    await two.budget.depart()
+    shop.clock.advance(SILENCE_SECONDS + 1)
+    assert await one.calls(5) == 4
+    assert one.budget.replicas(ACCOUNT) == 1
+
+
+async def test_departing_without_a_ledger_is_quiet(shop: Shop):
+    [(one, ledgers)] = await shop.several(4, 1)
+    ledgers.is_lost = True
+    await one.budget.depart()
+
+
+async def test_an_end_that_is_reported_frees_the_place_for_the_others_a_window_later(shop: Shop):
+    [(one, _), (two, _)] = await shop.several(1)
+    await one.call()
+    await one.look()
+    shop.clock.advance(WINDOW - 2)
+    await one.look()
+    assert (await two.refusal()).retry_after == 2.0
+    shop.clock.advance(2)
+    assert await two.calls(1) == 1
+
+
+# A lost ledger.
+
+
+async def test_a_lone_replica_goes_on_without_a_pause_and_keeps_to_the_whole_budget(shop: Shop):
+    [(one, ledgers)] = await shop.several(4, 1)
+    assert await one.calls(1) == 1
+    ledgers.is_lost = True
+    assert await one.calls(5) == 3
+    assert one.budget.is_cut_off(ACCOUNT)
+    assert one.budget.remaining(ACCOUNT) == 0
+    shop.clock.advance(WINDOW)
+    assert await one.calls(5) == 4
+
+
+async def test_one_of_several_sits_out_and_then_keeps_to_its_share(shop: Shop):
+    [(one, ledgers), _] = await shop.several(6)
+    ledgers.is_lost = True
+    failure = await one.refusal()
+    assert failure.problem is Problem.BUDGET_EXHAUSTED
+    assert failure.retry_after is not None
+    assert failure.retry_after >= WINDOW
+    assert (one.budget.is_cut_off(ACCOUNT), one.budget.remaining(ACCOUNT)) == (True, 0)
+    shop.clock.advance(failure.retry_after - 0.5)
+    assert await one.calls(1) == 0
+    shop.clock.advance(0.5)
+    assert one.budget.remaining(ACCOUNT) == 3
+    assert await one.calls(6) == 3
+    shop.clock.advance(WINDOW)
+    assert await one.calls(6) == 3
+
+
+async def test_a_replica_that_never_saw_the_ledger_believes_the_settings(shop: Shop):
+    clock = shop.clock
+    ledgers = ScriptedLedgers(shop.server)
+    ledgers.is_lost = True
+    allowance = Allowance(6, WINDOW, LEAVE, TIMEOUT)
+    budget = CallBudget(lambda _: allowance, ledgers, CountingMeter(), shop.tasks, replicas=3, clock=clock.monotonic)
+    counter = Counter(budget, clock, CountingMeter())
+    failure = await counter.refusal()
+    clock.advance(failure.retry_after or 0.0)
+    assert await counter.calls(6) == 2
+
+
+async def test_one_of_several_goes_on_only_when_what_others_had_under_way_has_left_the_window(shop: Shop):
+    """1. one has all calls under way; 2. the ledger is lost to all; 3. they arrive at the end of their time."""
+    [(one, first), (two, second)] = await shop.several(2)
+    async with one.permit(client="a"), one.permit(client="b"):
+        first.is_lost = second.is_lost = True
+        failure = await two.refusal()
+        shop.clock.advance(LEAVE + TIMEOUT)
+    arrived = shop.clock.now()
+    shop.clock.advance((failure.retry_after or 0.0) - LEAVE - TIMEOUT)
+    await two.call()
+    assert shop.clock.now() >= arrived + WINDOW
+
+
+async def test_one_that_is_cut_off_alone_goes_on_only_when_what_others_sent_before_they_missed_it_has_left_the_window(
+    shop: Shop,
+):
+    """The others have the whole budget until they notice."""
+    [(one, _), (two, lost)] = await shop.several(2)
+    lost.is_lost = True
+    failure = await two.refusal()
+    shop.clock.advance(SILENCE_SECONDS - 0.5)
+    sent = await one.calls(2)
+    last = shop.clock.now()
+    shop.clock.advance((failure.retry_after or 0.0) - SILENCE_SECONDS + 0.5)
+    await two.call()
+    assert sent < 2 or shop.clock.now() >= last + WINDOW
+
+
+@pytest.mark.parametrize("is_emptied", [False, True], ids=["as-it-was", "empty"])
+async def test_when_the_ledger_is_back_own_calls_are_put_back_first(shop: Shop, is_emptied: bool):
+    [(one, ledgers)] = await shop.several(4, 1)
+    assert await one.calls(2) == 2
+    ledgers.is_lost = True
+    assert await one.calls(1) == 1
+    ledgers.is_lost = False
+    if is_emptied:
+        shop.server.by_account.clear()
+    assert await one.calls(4) == 1
+    assert not one.budget.is_cut_off(ACCOUNT)
+    assert len(shop.server.by_account[ACCOUNT].places) == 4
+
+
+async def test_when_the_ledger_is_back_empty_nobody_goes_before_all_have_put_their_calls_back(shop: Shop):
+    [(one, _), (two, _)] = await shop.several(4)
+    assert await two.calls(3) == 3
+    shop.server.by_account.clear()
+    assert await one.calls(4) == 0
+    await two.look()
+    shop.clock.advance(MEMO_SECONDS * 2)
+    assert await one.calls(4) == 1
+
+
+async def test_when_the_ledger_is_back_replicas_go_on_exactly(shop: Shop):
+    [(one, first), (two, second)] = await shop.several(4)
+    first.is_lost = second.is_lost = True
+    failures = [await counter.refusal() for counter in (one, two)]
+    shop.clock.advance(max(failure.retry_after or 0.0 for failure in failures))
+    assert (await one.calls(4), await two.calls(4)) == (2, 2)
+    first.is_lost = second.is_lost = False
+    await one.look()
+    await two.look()
+    shop.clock.advance(MEMO_SECONDS * 2)
+    assert (await one.calls(4), await two.calls(4)) == (0, 0)
+    shop.clock.advance(WINDOW)
+    await two.look()
+    await one.look()
+    assert (await one.calls(4), await two.calls(4)) == (4, 0)
+
+
+async def test_a_pause_told_while_the_ledger_is_lost_outlives_the_loss(shop: Shop):
+    [(one, ledgers)] = await shop.several(4, 1)
+    ledgers.is_lost = True
+    assert await one.budget.pause(ACCOUNT, 30) == 30.0
+    assert (await one.refusal()).problem is Problem.UPSTREAM_PAUSED
+    ledgers.is_lost = False
+    shop.clock.advance(1)
+    failure = await one.refusal()
+    assert (failure.problem, failure.retry_after) == (Problem.UPSTREAM_PAUSED, 29.0)
+
+
+async def test_a_change_whose_answer_was_lost_costs_no_place(shop: Shop):
+    [(one, ledgers)] = await shop.several(1, 1)
+    ledgers.is_answer_lost = True
+    await one.call()
+    ledgers.is_answer_lost = False
+    assert len(shop.server.by_account[ACCOUNT].places) == 1, "made, though nobody was told"
+    shop.clock.advance(WINDOW)
+    await one.call()
+
+
+async def test_a_void_while_the_ledger_is_lost_is_told_when_it_is_back(shop: Shop):
+    [(one, ledgers)] = await shop.several(1, 1)
+    async with one.permit() as permit:
+        ledgers.is_lost = True
+        permit.void()
+    await one.look()
+    assert one.budget.remaining(ACCOUNT) == 1
+    ledgers.is_lost = False
+    await one.look()
+    assert shop.server.by_account[ACCOUNT].places == ()
+
+
+async def test_a_waiter_survives_the_loss_and_the_return_of_the_ledger(shop: Shop):
+    [(one, ledgers), (two, _)] = await shop.several(1)
+    await one.call()
+    _ = one.caller("patient", wait=10_000)
+    await turns()
+    ledgers.is_lost = True
+    await one.pass_time(1)
+    assert one.order == []
+    ledgers.is_lost = False
+    shop.clock.advance(WINDOW)
+    await two.look()
+    await one.pass_time(0)
+    assert one.order == ["patient"]
+
+
+# All of it.
+
+
 @pytest.mark.parametrize("seed", range(12))
-async def test_in_no_window_are_there_more_arrivals_than_calls(open_counter, seed):
+async def test_in_no_window_are_there_more_arrivals_than_calls(shop: Shop, seed: int):
     """A call may arrive at any moment between its permit and its end."""
     dice = random.Random(seed)
-    calls, window = dice.randint(1, 6), 10.0
-    counter = open_counter(calls, window, kept=0)
-    flying: list[tuple[LocalPermit, Any, float]] = []
+    calls, replicas = dice.randint(1, 6), dice.randint(1, 3)
+    opened = await shop.several(calls, replicas)
+    flying: list[tuple[CallPermit, Any, float]] = []
     arrivals: list[float] = []
     refused = 0
-    for _ in range(600):
-        counter.clock.advance(dice.choice([0.0, 0.0, 0.1, 0.7, 2.3]))
-        if flying and dice.random() < 0.5:
-            permit, manager, sent = flying.pop(dice.randrange(len(flying)))
+    for _ in range(400):
+        shop.clock.advance(dice.choice([0.0, 0.0, 0.25, 1.0]))
+        for counter, _ in opened:
+            await counter.look()
+        old = [each for each in flying if each[2] <= shop.clock.now() - LEAVE - TIMEOUT + 1]
+        if old or (flying and dice.random() < 0.5):
+            permit, manager, sent = ended = old[0] if old else dice.choice(flying)
+            flying.remove(ended)
             if dice.random() < 0.2:
                 permit.void()
             else:
-                arrivals.append(dice.choice([sent, counter.clock.now(), dice.uniform(sent, counter.clock.now())]))
+                arrivals.append(dice.choice([sent, shop.clock.now(), dice.uniform(sent, shop.clock.now())]))
             await manager.__aexit__(None, None, None)
             continue
-        manager = counter.permit(dice.choice(list(Lane)))
+        manager = dice.choice(opened)[0].permit(dice.choice(list(Lane)))
         try:
-            flying.append((await manager.__aenter__(), manager, counter.clock.now()))
+            flying.append((await manager.__aenter__(), manager, shop.clock.now()))
         except Refused:
             refused += 1
     for _, manager, sent in flying:
         arrivals.append(sent)
         await manager.__aexit__(None, None, None)
     arrivals.sort()
-    assert len(arrivals) > 3 * calls
+    assert len(arrivals) > calls
     assert refused > 0
-    assert all(later - earlier >= window - 1e-6 for earlier, later in zip(arrivals, arrivals[calls:], strict=False))
-
-
-# Pauses.
-
-
-async def test_a_pause_refuses_calls_and_says_for_how_long(open_counter):
-    counter = open_counter(calls=5)
-    assert counter.budget.pause(ACCOUNT, 30) == 30.0
-    assert counter.budget.remaining(ACCOUNT) == 0
-    counter.clock.advance(10)
-    failure = await counter.refusal(wait=1000)
-    assert (failure.problem, failure.retry_after) == (Problem.UPSTREAM_PAUSED, 20.0)
-    counter.clock.advance(20)
-    assert counter.budget.remaining(ACCOUNT) == 5
-    await counter.call()
-
-
-async def test_a_pause_of_unknown_length_is_one_window(open_counter):
-    counter = open_counter(calls=5, window=60)
-    assert counter.budget.pause(ACCOUNT, None) == 60.0
-    assert (await counter.refusal()).retry_after == 60.0
-
-
-async def test_a_pause_only_grows(open_counter):
-    counter = open_counter(calls=5)
-    counter.budget.pause(ACCOUNT, 30)
-    assert counter.budget.pause(ACCOUNT, 5) == 30.0
-    assert (await counter.refusal()).retry_after == 30.0
-
-
-async def test_a_pause_of_years_is_taken_for_a_mistake(open_counter):
-    counter = open_counter(calls=5)
-    counter.budget.pause(ACCOUNT, 999_999_999)
-    assert (await counter.refusal()).retry_after == LONGEST_PAUSE_SECONDS
-
-
-async def test_a_pause_refuses_those_who_queue_already(open_counter):
-    counter = open_counter(calls=1)
-    async with counter.permit() as permit:
-        queued = [counter.caller(name) for name in "abc"]
-        await turns()
-        counter.budget.pause(ACCOUNT, 30)
-        permit.void()
-    refusals = await asyncio.gather(*queued, return_exceptions=True)
-    assert [type(refusal) for refusal in refusals] == [Refused] * 3
-    assert {refusal.failure.retry_after for refusal in refusals if isinstance(refusal, Refused)} == {30.0}
-    assert counter.order == []
-    counter.clock.advance(30)
-    assert counter.budget.remaining(ACCOUNT) == 1, "nobody took a place along"
-
-
-async def test_a_waiter_cancelled_in_the_moment_of_a_pause_gives_nothing_back_twice(open_counter):
-    counter = open_counter(calls=2)
-    await counter.call()
-    async with counter.permit():
-        queued = counter.caller("queued")
-        await turns()
-        counter.budget.pause(ACCOUNT, 30)
-        queued.cancel()
-        await turns()
-        counter.clock.advance(30)
-        assert counter.budget.remaining(ACCOUNT) == 0
+    assert all(later - earlier >= WINDOW - 1e-6 for earlier, later in zip(arrivals, arrivals[calls:], strict=False))
 
 
 # What is counted.
 
 
 @pytest.mark.parametrize("lane", Lane)
-async def test_each_permit_and_each_refusal_is_one_wait_of_its_lane(open_counter, lane):
-    counter = open_counter(calls=2, kept=1)
-    await counter.call(Lane.WRITES)
-    if lane in WAITED_FOR:
+async def test_each_permit_and_each_refusal_is_one_wait_of_its_lane(shop: Shop, lane: Lane):
+    counter = shop.alone(2, reserve=1)
+    await counter.call(WRITES)
+    if lane.is_waited_for:
         await counter.call(lane)
     else:
         await counter.refusal(lane)
-    assert counter.meter.of("wait") == 2
-    assert counter.meter.events["wait", lane.value] == (2 if lane is Lane.WRITES else 1)
+    assert sum(counter.meter.counts.values()) == 2
+    assert counter.meter.counts["budget_wait", lane.value] == (2 if lane is WRITES else 1)

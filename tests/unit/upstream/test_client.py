@@ -480,18 +480,20 @@ async def test_a_permit_that_expired_keeps_a_request_from_a_kept_connection_too(
     assert len(server.exchanges) == 2
 
 
-async def test_a_permit_that_expires_while_the_connection_is_made_is_not_used():
+async def test_a_permit_that_expires_while_the_connection_is_made_is_not_used(monkeypatch):
     """Only what is looked at right before the first byte holds when connecting takes its time."""
-    permits = asyncio.Event()
-
-    async def resolve_slowly(*_arguments, **_options) -> None:
-        await asyncio.sleep(0.1)
-        permits.set()
-
     async with raw_server(always(OK)) as server, client(server.url) as platform:
-        platform._session.trace_configs[0].on_connection_create_start.append(resolve_slowly)
+        connector = platform._session.connector
+        assert connector is not None
+        connect = connector.connect
+
+        async def connect_slowly(*arguments, **options):
+            await asyncio.sleep(0.1)
+            return await connect(*arguments, **options)
+
+        monkeypatch.setattr(connector, "connect", connect_slowly)
         error = await error_of(platform.send(SUPPORT, CALL, time.monotonic() + 0.05))
-    assert permits.is_set()
+    assert server.connections == 1
     assert error.failure.problem is TIMEOUT
     assert not error.was_sent
     assert server.exchanges == []

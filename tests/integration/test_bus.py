@@ -1,0 +1,384 @@
+"""What replicas tell each other, on a real server: which copies go, and who fills a key."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.policy.entry import Entry, make_etag
+from service.proxy.ports import Put
+from service.proxy.tasks import Tasks
+from service.store import bus as bus_module
+from service.store import redis as redis_module
+from service.store.bus import Bus
+from service.store.clock import StoreClock
+from service.store.connect import Target, open_link
+from service.store.layers import LayeredStore
+from service.store.link import RedisLink
+from service.store.memory import MemoryStore
+from service.store.redis import RedisStore
+from tests.support.meters import CountingMeter
+from tests.support.redis_server import RedisServer, redis_server
+
+KEY, OTHER = "1f2e:get:cd-1", "1f2e:get:cd-2"
+LEASE = f"cg:l1:{{{KEY}}}"
+UNWATCHED = 0.2
+
+
+def entry(proven_at: float, body: bytes = b'{"data":1}') -> Entry:
+    return Entry(body, "application/json", b"digest", None, "Ready", proven_at, make_etag(body))
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Returns as soon as it holds."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+@dataclass
+class Replica:
+    """A store with everything it is made of."""
+
+    link: RedisLink
+    bus: Bus
+    copies: MemoryStore
+    shared: RedisStore
+    store: LayeredStore
+    tasks: Tasks
+
+    async def fill(self, key: str = KEY, body: bytes = b'{"data":1}') -> Put:
+        found = await self.store.get(key)
+        return await self.store.put(key, entry(self.store.now(), body), found.fence, 60)
+
+    def has_copy(self, key: str = KEY) -> bool:
+        return self.copies.peek(key) is not None
+
+    async def copy(self, key: str = KEY) -> None:
+        """Returns once it holds a copy; one looked up while a message about it comes in is not kept."""
+        async with asyncio.timeout(5):
+            while not self.has_copy(key):
+                assert (await self.store.get(key)).entry is not None
+                await asyncio.sleep(0.002)
+
+    async def silence(self) -> None:
+        """Returns once all that was said before now has been heard."""
+        key = f"silence-{time.monotonic()}"
+        await self.store.put(key, entry(self.store.now()), (await self.store.get(key)).fence, 60)
+        last = int(await self.link.client.get(self.bus.counter))
+        await until(lambda: (self.bus._last or 0) >= last)
+
+
+@dataclass
+class Fleet:
+    server: RedisServer
+    raw: Any
+    one: Replica
+    two: Replica
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    async with redis_server(tmp_path) as process:
+        yield process
+
+
+@pytest.fixture
+async def fleet(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fleet]:
+    monkeypatch.setattr(bus_module, "RETRY_SECONDS", 2 * UNWATCHED)
+    async with AsyncExitStack() as stack:
+        raw = server.client()
+        stack.push_async_callback(raw.aclose)
+        replicas = []
+        for _ in range(2):
+            tasks, clock, meter = Tasks(), StoreClock(), CountingMeter()
+            link = open_link(Target(server.url, 1.0), clock, meter)
+            stack.push_async_callback(link.close)
+            stack.push_async_callback(tasks.close)
+            await link.start(tasks)
+            bus, copies = Bus(link, "cg"), MemoryStore(2**20, clock, meter)
+            shared = RedisStore(link, bus, "cg")
+            store = LayeredStore(shared, copies, bus, UNWATCHED)
+            store.start(tasks)
+            replicas.append(Replica(link, bus, copies, shared, store, tasks))
+        await until(lambda: all(replica.bus.silent_for() == 0.0 for replica in replicas))
+        yield Fleet(server, raw, *replicas)
+
+
+# Copies.
+
+
+async def test_a_copy_answers_by_itself(fleet: Fleet) -> None:
+    await fleet.one.fill()
+    await fleet.two.copy()
+    assert fleet.two.store.peek(KEY) == (await fleet.one.store.get(KEY)).entry
+
+
+async def test_an_invalidation_drops_the_copies_of_others(fleet: Fleet) -> None:
+    await fleet.one.fill()
+    await fleet.two.copy()
+    await fleet.one.store.invalidate(KEY)
+    await until(lambda: not fleet.two.has_copy(), 1.0)
+
+
+async def test_a_fill_drops_the_copies_of_others_and_not_its_own(fleet: Fleet) -> None:
+    await fleet.one.fill()
+    await fleet.two.copy()
+    assert await fleet.one.fill(body=b"newer") is Put.STORED
+    await until(lambda: not fleet.two.has_copy(), 1.0)
+    await fleet.one.silence()
+    assert fleet.one.has_copy()
+    found = await fleet.two.store.get(KEY)
+    assert found.entry is not None
+    assert found.entry.body == b"newer"
+
+
+async def test_copies_of_other_keys_stay(fleet: Fleet) -> None:
+    await fleet.one.fill(OTHER)
+    await fleet.two.copy(OTHER)
+    await fleet.one.fill()
+    await fleet.one.store.invalidate(KEY)
+    await fleet.two.silence()
+    assert fleet.two.has_copy(OTHER)
+
+
+async def test_a_copy_that_is_fetched_while_an_invalidation_arrives_is_not_kept(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. the look-up has its answer; 2. the invalidation is heard; 3. the answer is put among the copies."""
+    await fleet.one.fill()
+    await fleet.two.silence()
+    look_up = fleet.two.shared.get
+
+    async def slow(key: str) -> Any:
+        found = await look_up(key)
+        await fleet.one.store.invalidate(key)
+        await until(lambda: fleet.two.copies._fences.get(key, (0, 0.0))[0] > fence)
+        return found
+
+    fence = fleet.two.copies._fences.get(KEY, (0, 0.0))[0]
+    monkeypatch.setattr(fleet.two.shared, "get", slow)
+    found = await fleet.two.store.get(KEY)
+    assert found.entry is not None, "it is what stood there when it was asked for"
+    assert not fleet.two.has_copy()
+    monkeypatch.undo()
+    assert await fleet.two.store.put(KEY, entry(fleet.two.store.now()), found.fence, 60) is Put.FENCED
+
+
+@pytest.mark.parametrize(
+    ("number", "is_kept"),
+    [
+        pytest.param(1, True, id="the-next-number"),
+        pytest.param(2, False, id="one-was-missed"),
+        pytest.param(0, False, id="a-number-again"),
+        pytest.param(-1, False, id="a-number-from-before"),
+    ],
+)
+async def test_a_gap_in_the_numbers_clears_all_copies(fleet: Fleet, number: int, is_kept: bool) -> None:
+    await fleet.one.fill()
+    await fleet.two.copy()
+    await fleet.two.silence()
+    last = int(await fleet.raw.get(fleet.two.bus.counter))
+    await fleet.raw.publish(fleet.two.bus.channel, f"changed somebody {last + number} {OTHER}")
+    await until(lambda: OTHER in fleet.two.copies._fences)
+    assert fleet.two.has_copy() is is_kept
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"noise", b"changed x y z", b"\xff\xfe \xff 1", b"changed x"],
+    ids=["empty", "word", "nan", "bytes", "half"],
+)
+async def test_what_is_no_message_is_not_heard(fleet: Fleet, said: bytes) -> None:
+    await fleet.one.fill()
+    await fleet.two.copy()
+    await fleet.raw.publish(fleet.two.bus.channel, said)
+    await fleet.two.silence()
+    assert fleet.two.has_copy()
+
+
+async def test_messages_are_numbered_one_after_the_other_whoever_speaks(fleet: Fleet) -> None:
+    """Many fills and invalidations at once, and no replica takes their order for a gap."""
+    gaps = 0
+
+    def count() -> None:
+        nonlocal gaps
+        gaps += 1
+
+    async with fleet.raw.pubsub() as ear:
+        await ear.subscribe(fleet.one.bus.channel)
+        watcher = Bus(fleet.one.link, "cg")
+        keys = [f"key-{number}" for number in range(30)]
+        await asyncio.gather(*(replica.fill(key) for key in keys for replica in (fleet.one, fleet.two)))
+        await asyncio.gather(*(replica.store.invalidate(key) for key in keys for replica in (fleet.one, fleet.two)))
+        while (heard := await ear.get_message(timeout=0.1)) is not None:
+            if heard["type"] == "message":
+                watcher._take(heard["data"], lambda _: None, count)
+    assert watcher._last is not None
+    assert watcher._last >= 90
+    assert gaps == 0
+
+
+async def test_a_lost_subscription_makes_copies_unusable_and_a_new_one_clears_them(fleet: Fleet) -> None:
+    await fleet.one.fill()
+    await fleet.two.copy()
+    killed = time.monotonic()
+    await fleet.raw.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    await until(lambda: fleet.two.bus.silent_for() > 0)
+    await until(lambda: fleet.two.store.peek(KEY) is None)
+    assert time.monotonic() - killed >= UNWATCHED * 0.5, "for a short time it may still be used"
+    assert fleet.two.has_copy(), "it is there, and may not be used"
+    await until(lambda: fleet.two.bus.silent_for() == 0.0)
+    assert not fleet.two.has_copy(), "nothing is known of what was said meanwhile"
+    await fleet.two.copy()
+    assert fleet.two.store.peek(KEY) is not None
+
+
+async def test_a_server_that_is_lost_leaves_copies_usable_only_for_the_configured_time(fleet: Fleet) -> None:
+    await fleet.one.fill()
+    await fleet.two.copy()
+    fleet.server.kill()
+    await until(lambda: fleet.two.store.peek(KEY) is None)
+    found = await fleet.two.store.get(KEY)
+    assert found.entry is not None, "the copy is what there is to go on with"
+
+
+async def test_after_a_restart_an_invalidation_is_heard_again(fleet: Fleet) -> None:
+    fleet.server.kill()
+    await until(lambda: fleet.two.bus.silent_for() > 0)
+    await fleet.server.start()
+    await until(lambda: all(each.link.is_up and not each.bus.silent_for() for each in (fleet.one, fleet.two)))
+    await fleet.one.fill()
+    await fleet.two.copy()
+    await fleet.one.store.invalidate(KEY)
+    await until(lambda: not fleet.two.has_copy(), 1.0)
+
+
+async def test_fills_from_before_a_restart_are_refused(fleet: Fleet) -> None:
+    """The server that knew of an invalidation is gone, and its successor knows of none."""
+    before = await fleet.one.store.get(KEY)
+    await fleet.two.store.invalidate(KEY)
+    fleet.server.kill()
+    await until(lambda: not fleet.one.link.is_up)
+    await fleet.server.start()
+    await until(lambda: fleet.one.link.is_up)
+    assert await fleet.one.store.put(KEY, entry(fleet.one.store.now()), before.fence, 60) is Put.FENCED
+    assert (await fleet.two.store.get(KEY)).entry is None
+    assert await fleet.one.fill() is Put.STORED
+
+
+async def test_fills_from_before_a_restart_that_nobody_noticed_are_not_stored(fleet: Fleet) -> None:
+    """The first command on a new connection finds out."""
+    before = await fleet.one.store.get(KEY)
+    await fleet.two.store.invalidate(KEY)
+    fleet.server.kill()
+    await fleet.server.start()
+    outcome = await fleet.one.store.put(KEY, entry(fleet.one.store.now()), before.fence, 60)
+    assert outcome in {Put.FENCED, Put.FAILED}
+    assert await fleet.raw.get(f"cg:e1:{{{KEY}}}") is None
+
+
+# Leads.
+
+
+async def test_of_two_replicas_one_leads(fleet: Fleet) -> None:
+    leads = await asyncio.gather(*(replica.store.lead(KEY) for replica in (fleet.one, fleet.two)))
+    assert sorted(lead.is_mine for lead in leads) == [False, True]
+
+
+async def test_a_leader_may_take_the_lead_again(fleet: Fleet) -> None:
+    assert [(await fleet.one.store.lead(KEY)).is_mine for _ in range(2)] == [True, True]
+
+
+async def test_leads_of_other_keys_are_free(fleet: Fleet) -> None:
+    assert (await fleet.one.store.lead(KEY)).is_mine
+    assert (await fleet.two.store.lead(OTHER)).is_mine
+
+
+async def test_a_follower_wakes_when_the_leader_leaves_and_finds_the_fill(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus_module, "POLL_SECONDS", 30.0)
+    assert (await fleet.one.store.lead(KEY)).is_mine
+    assert not (await fleet.two.store.lead(KEY)).is_mine
+
+    async def fill_and_leave() -> None:
+        await until(lambda: KEY in fleet.two.bus._waiting)
+        await fleet.one.store.leave(KEY)
+
+    async with asyncio.timeout(5):
+        await fleet.one.fill()
+        await fleet.two.silence()
+        await asyncio.gather(fleet.two.store.follow(KEY, 30), fill_and_leave())
+    lead = await fleet.two.store.lead(KEY)
+    assert lead.is_mine
+    assert lead.found.entry is not None
+
+
+async def test_all_followers_wake(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bus_module, "POLL_SECONDS", 30.0)
+    await fleet.one.store.lead(KEY)
+    followers = [fleet.two.store.follow(KEY, 30) for _ in range(5)]
+
+    async def leave() -> None:
+        await until(lambda: KEY in fleet.two.bus._waiting)
+        await fleet.one.store.leave(KEY)
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(*followers, leave())
+
+
+@pytest.mark.parametrize(("seconds", "poll"), [(0.05, 30.0), (30.0, 0.05)], ids=["as-long-as-told", "to-look-anyway"])
+async def test_a_follower_does_not_wait_for_ever(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, seconds: float, poll: float
+) -> None:
+    monkeypatch.setattr(bus_module, "POLL_SECONDS", poll)
+    async with asyncio.timeout(2):
+        await fleet.two.store.follow(KEY, seconds)
+
+
+async def test_one_that_does_not_lead_cannot_give_up_the_lead(fleet: Fleet) -> None:
+    await fleet.one.store.lead(KEY)
+    await fleet.two.store.leave(KEY)
+    assert not (await fleet.two.store.lead(KEY)).is_mine
+
+
+async def test_a_dead_leaders_lease_ends(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_module, "LEASE_MILLISECONDS", 150)
+    assert (await fleet.one.store.lead(KEY)).is_mine
+    await fleet.one.tasks.close()
+    assert not (await fleet.two.store.lead(KEY)).is_mine
+    async with asyncio.timeout(3):
+        while not (await fleet.two.store.lead(KEY)).is_mine:
+            await fleet.two.store.follow(KEY, 0.05)
+
+
+async def test_a_lease_that_is_renewed_does_not_end(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lease is far too short for what the leader does, and is watched for three times its length."""
+    monkeypatch.setattr(redis_module, "RENEW_SECONDS", 0.03)
+    monkeypatch.setattr(redis_module, "LEASE_MILLISECONDS", 1_000)
+    await fleet.one.store.lead(KEY)
+    renewed = 0
+    last = await fleet.raw.pttl(LEASE)
+    async with asyncio.timeout(10):
+        while renewed < 5:
+            await asyncio.sleep(0.02)
+            left = await fleet.raw.pttl(LEASE)
+            assert left > 0
+            assert not (await fleet.two.store.lead(KEY)).is_mine
+            renewed += left > last
+            last = left
+
+
+async def test_a_lease_that_was_left_is_not_renewed(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_module, "RENEW_SECONDS", 0.02)
+    await fleet.one.store.lead(KEY)
+    await fleet.one.store.leave(KEY)
+    assert (await fleet.two.store.lead(KEY)).is_mine
+    await asyncio.sleep(0.1)
+    assert await fleet.raw.get(LEASE) == fleet.two.bus.sender.encode()

@@ -1,0 +1,242 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import pytest
+
+from service.policy.ledger import Lane, Ledger, Place
+from service.proxy.ports import LedgerLostError
+from service.store import ledgers as ledgers_module
+from service.store.clock import StoreClock
+from service.store.connect import Target, open_link
+from service.store.ledgers import MemoryLedgers, RedisLedgers
+from service.store.link import RedisLink
+from tests.support.meters import CountingMeter
+from tests.support.redis_server import redis_server
+
+ACCOUNT = "acc-1"
+NAME = f"cg:b1:{{{ACCOUNT}}}"
+CHANGERS, TIMES = 8, 50
+
+FULL = Ledger(
+    places=(Place("r1.1", Lane.WRITES, "desk", 1_770_000_000.25), Place("r2.1", Lane.PROOF, "ümlaut", 1.5)),
+    replicas={"r1": 1_770_000_000.5},
+    expected=2,
+    whole_at=3.25,
+    paused_until=4.5,
+    probe="r1.1",
+    learned=7,
+    learned_at=5.75,
+)
+
+
+@dataclass
+class Shared:
+    """A server, and replicas on it."""
+
+    raw: Any
+    links: list[RedisLink]
+    replicas: list[RedisLedgers]
+    meters: list[CountingMeter]
+
+
+@asynccontextmanager
+async def replicas_on(raw: Any, open_one: Callable[[StoreClock, CountingMeter], RedisLink]) -> AsyncIterator[Shared]:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(raw.aclose)
+        shared = Shared(raw, [], [], [])
+        for _ in range(CHANGERS):
+            shared.meters.append(CountingMeter())
+            shared.links.append(open_one(StoreClock(), shared.meters[-1]))
+            stack.push_async_callback(shared.links[-1].close)
+            await shared.links[-1].look()
+            shared.replicas.append(RedisLedgers(shared.links[-1], "cg"))
+        yield shared
+
+
+@asynccontextmanager
+async def on_fakeredis(_folder: Path) -> AsyncIterator[Shared]:
+    client = partial(fakeredis.FakeAsyncRedis, server=fakeredis.FakeServer())
+    async with replicas_on(client(), lambda clock, meter: RedisLink(client(), clock, meter)) as shared:
+        yield shared
+
+
+@asynccontextmanager
+async def on_valkey(folder: Path) -> AsyncIterator[Shared]:
+    async with (
+        redis_server(folder) as process,
+        replicas_on(process.client(), partial(open_link, Target(process.url, 2.0))) as shared,
+    ):
+        yield shared
+
+
+@pytest.fixture(params=[on_fakeredis, on_valkey])
+async def shared(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shared]:
+    async with request.param(tmp_path) as found:
+        yield found
+
+
+def count(ledger: Ledger | None, _now: float) -> tuple[Ledger, int]:
+    """One more; says how many that makes."""
+    number = 1 if ledger is None else ledger.expected + 1
+    return Ledger(expected=number), number
+
+
+def read(ledger: Ledger | None, _now: float) -> tuple[Ledger, Ledger | None]:
+    return (Ledger() if ledger is None else ledger), ledger
+
+
+def write(_ledger: Ledger | None, _now: float) -> tuple[Ledger, None]:
+    return FULL, None
+
+
+async def test_of_many_changes_at_once_none_is_lost(shared: Shared):
+    async def change(replica: RedisLedgers) -> list[int]:
+        return [await replica.change(ACCOUNT, count) for _ in range(TIMES)]
+
+    told = await asyncio.gather(*map(change, shared.replicas))
+    assert sorted(number for numbers in told for number in numbers) == list(range(1, CHANGERS * TIMES + 1))
+    assert all(numbers == sorted(numbers) for numbers in told)
+
+
+async def test_changes_of_one_replica_at_once_are_not_lost_either(shared: Shared):
+    told = await asyncio.gather(*(shared.replicas[0].change(ACCOUNT, count) for _ in range(CHANGERS)))
+    assert sorted(told) == list(range(1, CHANGERS + 1))
+
+
+async def test_accounts_have_ledgers_of_their_own(shared: Shared):
+    one, two = shared.replicas[:2]
+    assert (await one.change("one", count), await two.change("two", count), await two.change("one", count)) == (1, 1, 2)
+
+
+async def test_all_of_a_ledger_survives_the_trip(shared: Shared):
+    one, two = shared.replicas[:2]
+    await one.change(ACCOUNT, write)
+    assert await two.change(ACCOUNT, read) == FULL
+
+
+async def test_a_change_that_nobody_contends_takes_one_trip(shared: Shared):
+    for _ in range(3):
+        await shared.replicas[0].change(ACCOUNT, count)
+    assert shared.meters[0].counts == {("store_operation", "redis", "swap", "stored"): 3}
+
+
+async def test_a_change_is_made_again_on_what_another_replica_left(shared: Shared):
+    one, two = shared.replicas[:2]
+    await one.change(ACCOUNT, count)
+    await two.change(ACCOUNT, count)
+    assert await one.change(ACCOUNT, count) == 3
+    assert shared.meters[0].counts["store_operation", "redis", "swap", "contended"] == 1
+
+
+async def test_a_ledger_that_is_not_used_is_forgotten(shared: Shared):
+    await shared.replicas[0].change(ACCOUNT, count)
+    assert 0 < await shared.raw.pttl(NAME) <= ledgers_module.KEEP_MILLISECONDS
+
+
+async def test_a_ledger_that_was_lost_is_none(shared: Shared):
+    one = shared.replicas[0]
+    await one.change(ACCOUNT, count)
+    await shared.raw.flushall()
+    assert await one.change(ACCOUNT, read) is None
+
+
+async def test_a_step_that_fails_changes_nothing(shared: Shared):
+    def fail(_ledger: Ledger | None, _now: float) -> tuple[Ledger, None]:
+        raise ZeroDivisionError
+
+    one, two = shared.replicas[:2]
+    await one.change(ACCOUNT, write)
+    with pytest.raises(ZeroDivisionError):
+        await one.change(ACCOUNT, fail)
+    assert await two.change(ACCOUNT, read) == FULL
+
+
+async def test_contention_without_end_is_a_lost_ledger(shared: Shared, monkeypatch: pytest.MonkeyPatch):
+    """Another replica is always first."""
+    monkeypatch.setattr(ledgers_module, "ATTEMPTS", 5)
+    one, other = shared.replicas[:2]
+    ask, asked = shared.links[0].ask, 0
+
+    async def ask_late(operation: str, command: Callable[[], Any]) -> Any:
+        nonlocal asked
+        asked += 1
+        await other.change(ACCOUNT, count)
+        return await ask(operation, command)
+
+    monkeypatch.setattr(shared.links[0], "ask", ask_late)
+    with pytest.raises(LedgerLostError):
+        await one.change(ACCOUNT, write)
+    assert asked == 5
+    assert await other.change(ACCOUNT, count) == 6, "and nothing was written"
+
+
+async def test_a_link_that_is_down_is_a_lost_ledger(shared: Shared):
+    shared.links[0].is_up = False
+    shared.links[0].state = "timeout"
+    with pytest.raises(LedgerLostError, match="timeout"):
+        await shared.replicas[0].change(ACCOUNT, count)
+
+
+async def test_a_server_that_dies_is_a_lost_ledger_and_one_that_is_back_is_not(tmp_path: Path):
+    async with redis_server(tmp_path) as process, AsyncExitStack() as stack:
+        link = open_link(Target(process.url, 0.25), StoreClock(), CountingMeter())
+        stack.push_async_callback(link.close)
+        await link.look()
+        ledgers = RedisLedgers(link, "cg")
+        assert await ledgers.change(ACCOUNT, count) == 1
+        first_run = ledgers.server
+        process.kill()
+        with pytest.raises(LedgerLostError):
+            await ledgers.change(ACCOUNT, count)
+        await process.start()
+        async with asyncio.timeout(5):
+            while not link.is_up:
+                await link.look()
+        assert await ledgers.change(ACCOUNT, count) == 1, "the new server's, not what was read from the old one"
+        assert ledgers.server != first_run
+
+
+async def test_a_server_that_hangs_is_a_lost_ledger(tmp_path: Path):
+    async with redis_server(tmp_path) as process, AsyncExitStack() as stack:
+        link = open_link(Target(process.url, 0.1), StoreClock(), CountingMeter())
+        stack.push_async_callback(link.close)
+        await link.look()
+        process.pause()
+        with pytest.raises(LedgerLostError):
+            await RedisLedgers(link, "cg").change(ACCOUNT, count)
+        process.resume()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(b"x", id="shorter-than-a-version"),
+        pytest.param(b"v" * 16, id="a-version-only"),
+        pytest.param(b"v" * 16 + b"\xc1", id="not-messagepack"),
+        pytest.param(b"v" * 16 + b"\x93\x01\x02", id="cut-off"),
+        pytest.param(b"v" * 16 + b"\x01", id="another-form"),
+        pytest.param(b"v" * 16 + b"\x81\xa6places\x01", id="a-field-of-another-form"),
+        pytest.param(b"v" * 16 + b"\x81\xa5probe\xa2\xff\xfe", id="text-that-is-none"),
+        pytest.param(b"v" * 16 + b"\x91" * 5000, id="nested-deeper-than-a-stack"),
+        pytest.param(b"\xff" * 100, id="noise"),
+    ],
+)
+async def test_damaged_bytes_are_no_ledger_and_are_replaced(shared: Shared, value: bytes):
+    one, two = shared.replicas[:2]
+    await one.change(ACCOUNT, count)
+    await shared.raw.set(NAME, value)
+    assert await one.change(ACCOUNT, read) is None
+    assert await two.change(ACCOUNT, read) == Ledger()
+
+
+async def test_one_process_keeps_its_ledgers_itself():
+    ledgers = MemoryLedgers(StoreClock())
+    assert (await ledgers.change("one", count), await ledgers.change("two", count)) == (1, 1)
+    assert await ledgers.change("one", count) == 2
+    assert (ledgers.is_shared, ledgers.error) == (False, 0.0)
