@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -97,9 +98,11 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         stack.push_async_callback(watchers.close)
         stack.push_async_callback(fills.close, FILLS_GRACE_SECONDS)
         fetcher = Fetcher(platform, budget, store, metrics)
+        text = "Credentials that the platform keeps refusing, and that are tried only now and then."
+        metrics.gauges.add("credentials_refused", text, lambda: fetcher.refusals.open_count(time.monotonic()))
         exchange = Exchange(store, fetcher, Flights(fills), freshness, metrics, Patience(settings.platform.timeout))
         bounds = Bounds(freshness.stale_while_revalidate, freshness.stale_if_error)
-        api = Api(exchange, streams, settings.default_stream, build_clients(settings), bounds, metrics)
+        api = Api(exchange, streams, settings.default_stream, build_clients(settings), bounds, metrics, budget.quota)
 
         def readiness() -> dict[str, Part]:
             listener = Part("down", "stopping") if api.is_draining else Part("ok")

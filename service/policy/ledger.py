@@ -9,7 +9,9 @@ Laws of this module:
 3. A place whose end nobody reports (its replica died) is held as if the call had used all of its time.
 4. A replica puts its own places back whenever it looks, and before it takes another. So a ledger that was lost is
    whole again once every replica that was known has been seen; until then nobody takes a place.
-5. A replica that has gone silent may be cut off and sending its share: the share is withheld from the others.
+5. A replica that has gone silent may be cut off and sending its share: the share is withheld from the others, for
+   `WITHHELD_WINDOWS`. This is the limit of what is promised: a replica that is cut off alone for longer, while the
+   others see the ledger, adds its share to the budget. Withholding for ever would let every crash cost capacity.
 
 Neither a token bucket nor a fixed window has property 2: both let nearly twice the budget into some windows. All
 functions are pure; times are seconds of the clock that all replicas share.
@@ -156,7 +158,10 @@ def absorb(ledger: Ledger | None, report: Report, allowance: Allowance, now: flo
     if ledger is None:
         wholeness = now + allowance.most
         ledger = Ledger(expected=report.known, whole_at=wholeness if report.known > 1 else 0.0, server=report.server)
-    elif ledger.server != report.server:
+    elif report.server and not ledger.server:
+        # Written last by a replica that has no right to ask for the name.
+        ledger = replace(ledger, server=report.server)
+    elif report.server and ledger.server != report.server:
         # Restarted from what was saved, or failed over to a copy: the latest places may be missing.
         expected = max(report.known, len(ledger.replicas))
         whole_at = now + allowance.most if expected > 1 else 0.0
@@ -202,7 +207,7 @@ def capacity(ledger: Ledger, allowance: Allowance, now: float) -> int:
 
 
 def _known_at(ledger: Ledger, moment: float) -> int:
-    """How many replicas one that was last seen at this moment knew: those that joined later share with nobody's past."""
+    """How many replicas one that was last seen at this moment knew: all but those that joined later."""
     return sum(1 for name in ledger.replicas if ledger.joined.get(name, moment) <= moment)
 
 
@@ -212,6 +217,27 @@ def remaining(ledger: Ledger, allowance: Allowance, now: float) -> int:
         return 0
     held = sum(1 for place in ledger.places if place.free_at > now)
     return max(0, capacity(ledger, allowance, now) - held)
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """One client's own share of an account's calls."""
+
+    calls: int
+    window: float
+    remaining: int
+    """Calls of its share that it could make now."""
+    reset: float
+    """Seconds until the next of its calls leaves the window; the whole window when there is none."""
+
+
+def quota(ledger: Ledger, allowance: Allowance, client: str, now: float) -> Quota:
+    """The client's share, and what is left of it."""
+    own = [place.free_at for place in ledger.places if place.client == client and place.free_at > now]
+    calls = max(1, allowance.calls // allowance.clients)
+    left = min(max(0, calls - len(own)), remaining(ledger, allowance, now))
+    reset = min(own, default=now + allowance.window) - now
+    return Quota(calls, allowance.window, left, min(reset, allowance.window))
 
 
 def grant(ledger: Ledger, allowance: Allowance, wants: Sequence[Want], now: float) -> tuple[Ledger, list[Place | Wait]]:
@@ -298,9 +324,14 @@ def _kept(places: Iterable[Place], want: Want, allowance: Allowance) -> int:
     used = Counter(place.lane for place in places)
     kept = sum(max(0, part - used[lane]) for lane, part in allowance.lanes.items() if lane != want.lane)
     if not want.lane.is_waited_for:
-        kept = max(kept, allowance.reserve)
+        kept = max(kept, allowance.reserve, _fair_part(allowance))
     if want.lane is Lane.INTERACTIVE and allowance.clients > 1:
         by_client = sum(1 for place in places if place.lane is want.lane and place.client == want.client)
         if by_client * allowance.clients >= allowance.calls:
-            kept += max(1, int(FAIR_PART * allowance.calls))
+            kept += _fair_part(allowance)
     return kept
+
+
+def _fair_part(allowance: Allowance) -> int:
+    """Calls that a client beyond its fair share leaves to the others; none where there are no others."""
+    return max(1, int(FAIR_PART * allowance.calls)) if allowance.clients > 1 else 0

@@ -23,7 +23,7 @@ class Failure:
     @property
     def was_forwarded(self) -> bool:
         """Whether the platform was asked, rather than the gateway refusing to ask."""
-        if self.problem is Problem.UPSTREAM_PAUSED:
+        if self.problem in {Problem.UPSTREAM_PAUSED, Problem.UPSTREAM_UNAUTHORIZED}:
             return self.upstream_status is not None
         return self.problem not in {Problem.BUDGET_EXHAUSTED, Problem.OVERLOADED, Problem.NOT_CACHED, Problem.INTERNAL}
 

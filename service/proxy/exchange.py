@@ -141,7 +141,7 @@ class Exchange:
         """Gets a newer proof than `found`: from the platform, or from the replica that is getting one already."""
         began, give_up_at = self._store.now(), time.monotonic() + self._patience.total
         lead = await self._store.lead(ask.key)
-        while not lead.is_mine and not self._is_proof(lead.found.entry, ask.wishes, began):
+        while not lead.is_mine and not self._is_proof(lead.found.entry, found.entry, ask.wishes, began):
             left = give_up_at - time.monotonic()
             if left <= 0:
                 land(Failure(Problem.UPSTREAM_TIMEOUT, "another replica's read took too long"))
@@ -150,7 +150,7 @@ class Exchange:
             lead = await self._store.lead(ask.key)
         try:
             newer = lead.found.entry
-            if newer is not None and self._is_proof(newer, ask.wishes, began):
+            if newer is not None and self._is_proof(newer, found.entry, ask.wishes, began):
                 self._rests.end(ask.key)
                 status = newer.absence.status if newer.absence is not None else HTTPStatus.OK
                 self._meter.collapsed("fleet")
@@ -176,9 +176,9 @@ class Exchange:
             self._meter.proof("read", "failed")
         return landed
 
-    def _is_proof(self, entry: Entry | None, wishes: Wishes, began: float) -> bool:
+    def _is_proof(self, entry: Entry | None, than: Entry | None, wishes: Wishes, began: float) -> bool:
         """Whether what another replica stored serves this caller as well as a call of ours would."""
-        if entry is None:
+        if entry is None or (than is not None and entry.proven_at <= than.proven_at):
             return False
         decision = plan(entry, wishes, self._store.now(), self._freshness)
         return entry.proven_at >= began or (isinstance(decision, Reuse) and not decision.is_stale)

@@ -9,6 +9,7 @@ from service.policy.ledger import Lane
 from service.policy.settle import Failure
 from service.problems import Problem
 from service.proxy.ports import Ask, Budget, Meter, Refused, Store, Upstream, UpstreamError
+from service.proxy.refusals import Refusals
 
 _OUTCOMES = {
     Problem.UPSTREAM_INVALID: Verdict.BROKEN.value,
@@ -35,6 +36,7 @@ class Fetcher:
         self._budget = budget
         self._store = store
         self._meter = meter
+        self.refusals = Refusals()
 
     async def fetch(self, ask: Ask, lane: Lane, reason: str, wait: float) -> Fetched | Failure:
         """The platform's answer, or why there is none.
@@ -48,7 +50,11 @@ class Fetcher:
             reason: the metric label `reason`.
             wait: seconds to wait for each permit at most.
         """
-        version = self._upstream.credential_version(ask.stream)
+        credential, version = ask.stream.credential, self._upstream.credential_version(ask.stream)
+        spared = self.refusals.wait(credential, version, time.monotonic())
+        if spared and not await self._upstream.renew_credential(ask.stream, version):
+            detail = "the platform refuses the credential of this stream; it is tried again later"
+            return Failure(Problem.UPSTREAM_UNAUTHORIZED, detail, retry_after=spared)
         fetched = await self._attempt(ask, lane, reason, wait)
         if isinstance(fetched, UpstreamError):
             again = fetched.may_repeat
@@ -57,6 +63,12 @@ class Fetcher:
             again = is_refused and await self._upstream.renew_credential(ask.stream, version)
         if again:
             fetched = await self._attempt(ask, lane, "retry", wait)
+        if isinstance(fetched, Fetched):
+            if fetched.answer.verdict is Verdict.UNAUTHORIZED:
+                version = self._upstream.credential_version(ask.stream)
+                self.refusals.refused(credential, version, time.monotonic())
+            else:
+                self.refusals.accepted(credential)
         return fetched if isinstance(fetched, Fetched) else fetched.failure
 
     async def _attempt(self, ask: Ask, lane: Lane, reason: str, wait: float) -> Fetched | UpstreamError | Refused:

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+CANCEL_AGAIN_SECONDS = 0.5
+
 _log = logging.getLogger(__name__)
 
 
@@ -32,6 +34,9 @@ class Tasks:
         running = list(self._running)
         if running and grace > 0:
             await asyncio.wait(running, timeout=grace)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        while running:
+            for task in running:
+                task.cancel()
+            # Again, should a library have taken the cancellation for a time-out of its own.
+            _, pending = await asyncio.wait(running, timeout=CANCEL_AGAIN_SECONDS)
+            running = list(pending)

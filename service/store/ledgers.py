@@ -106,6 +106,6 @@ class RedisLedgers:
 def _decode(value: bytes) -> Ledger | None:
     try:
         return _decoder.decode(value[_VERSION_BYTES:]) if value else None
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         # Somebody else's bytes. The swap replaces them; every replica then puts its places back.
         return None

@@ -125,8 +125,8 @@ class RedisLink:
             return
         if policy not in {"noeviction", b"noeviction"}:
             _log.warning(
-                "redis evicts (maxmemory-policy %s): it may drop the ledger of calls, and then no call is made until each"
-                " replica has put its own back; better a policy of noeviction",
+                "redis evicts (maxmemory-policy %s): it may drop the ledger of calls, and then no call is made until"
+                " each replica has put its own back; better a policy of noeviction",
                 policy,
             )
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from service.policy import ledger as books
-from service.policy.ledger import Allowance, Lane, Ledger, Place, Report, Wait, Want, Why
+from service.policy.ledger import Allowance, Lane, Ledger, Place, Quota, Report, Wait, Want, Why
 from service.policy.settle import Failure
 from service.problems import Problem
 from service.proxy.ports import LedgerLostError, Ledgers, Meter, Refused
@@ -149,6 +149,13 @@ class CallBudget:
         if allowance is None:
             return 0
         return books.remaining(self._absorbed(state, allowance, now), allowance, now)
+
+    def quota(self, account: str, client: str) -> Quota:
+        """The client's own share of the account's calls."""
+        state = self._state(account)
+        now = self._ledgers.now()
+        allowance = self._alone(state) or replace(state.allowance, calls=0)
+        return books.quota(self._absorbed(state, allowance, now), allowance, client, now)
 
     def is_paused(self, account: str) -> bool:
         """Whether the platform has asked for a pause that is not over."""

@@ -10,9 +10,10 @@ from multidict import CIMultiDictProxy
 
 from service.policy.conditions import is_not_modified
 from service.policy.entry import Entry
+from service.policy.ledger import Quota
 from service.policy.settle import Failure
 from service.problems import Problem
-from service.proxy.ports import Outcome, Reply
+from service.proxy.ports import Detail, Outcome, Reply
 
 CACHE_NAME = "campaign-gateway"
 SERVER = "campaign-gateway"
@@ -80,6 +81,20 @@ def cache_status(outcome: Outcome) -> str:
     if outcome.detail is not None:
         parts.append(f"detail={outcome.detail}")
     return "; ".join(parts)
+
+
+def concerns_quota(reply: Reply) -> bool:
+    """Whether the answer cost a call of the caller's share, or was kept from one by it."""
+    outcome = reply.outcome
+    return (outcome.fwd is not None and not outcome.collapsed) or outcome.detail in {Detail.BUDGET, Detail.PAUSED}
+
+
+def quota_fields(quota: Quota) -> dict[str, str]:
+    """The `RateLimit` fields (IETF draft, httpapi-ratelimit-headers): the policy, and what is left of it."""
+    return {
+        "RateLimit-Policy": f'"calls";q={quota.calls};w={math.ceil(quota.window)}',
+        "RateLimit": f'"calls";r={quota.remaining};t={math.ceil(quota.reset)}',
+    }
 
 
 def render_failure(failure: Failure, request_id: str, headers: Mapping[str, str] | None = None) -> web.Response:

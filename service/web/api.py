@@ -4,17 +4,18 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
+from service.policy.ledger import Quota
 from service.policy.settle import Failure
 from service.policy.wishes import read_wishes
 from service.problems import Problem
 from service.proxy.exchange import Exchange
 from service.proxy.ports import Ask, Outcome, Reply, RequestMeter, Stream
-from service.web.answers import Bounds, render, render_failure
+from service.web.answers import Bounds, concerns_quota, quota_fields, render, render_failure
 from service.web.clients import Clients, DeniedError, allow
 from service.web.routes import NoRouteError, find
 from service.web.server import fault_of
@@ -46,13 +47,26 @@ class Api:
         clients: Clients,
         bounds: Bounds,
         meter: RequestMeter,
+        quota: Callable[[str, str], Quota],
     ) -> None:
+        """The API.
+
+        Args:
+            exchange: answers reads.
+            streams: by alias.
+            default_stream: the alias for paths that name none.
+            clients: who may.
+            bounds: the staleness to announce.
+            meter: where requests are counted.
+            quota: tells a client's share of an account's calls.
+        """
         self._exchange = exchange
         self._streams = streams
         self._default_stream = default_stream
         self._clients = clients
         self._bounds = bounds
         self._meter = meter
+        self._quota = quota
         self.is_draining = False
         """While set, every answer closes its connection: callers go elsewhere before the listener is gone."""
 
@@ -105,7 +119,10 @@ class Api:
         allow(client, stream.alias, target.scope)
         wishes = read_wishes(_joined(headers.getall(hdrs.CACHE_CONTROL, [])), headers.get(hdrs.PRAGMA))
         record.reply = await self._exchange.read(Ask(stream, target.operation, target.id, client.name, wishes))
-        return render(record.reply, headers, self._bounds, record.request_id)
+        response = render(record.reply, headers, self._bounds, record.request_id)
+        if concerns_quota(record.reply):
+            response.headers.update(quota_fields(self._quota(stream.tenant.account, client.name)))
+        return response
 
     def _note(self, method: str, record: _Record, response: web.Response, seconds: float) -> None:
         reply = record.reply

@@ -186,6 +186,9 @@ async def test_the_budget_holds_and_the_rest_is_told_when_to_come_back(sandbox: 
         assert {problem["type"] for _, problem in refused} == {"/problems/budget-exhausted"}
         waits = {int(headers["Retry-After"]) for headers, _ in refused}
         assert waits <= {2, 3}
+        for headers, _ in refused:
+            assert headers["RateLimit-Policy"] == '"calls";q=20;w=3'
+            assert re.fullmatch(r'"calls";r=0;t=[123]', headers["RateLimit"])
         assert len(sandbox.log.of("get")) == 20
         await asyncio.sleep(max(waits))
         status, _, _ = await gateway.get(ids[70])
@@ -395,3 +398,18 @@ async def test_bad_settings_exit_with_2_and_name_the_key(
     assert process.returncode == 2
     assert errors.decode().startswith(line)
     assert errors.count(b"\n") == 1
+
+
+async def test_a_refused_credential_does_not_spend_the_budget_and_a_new_secret_ends_it(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    ids = [campaign.id for campaign in sandbox.campaigns.all()]
+    async with gateway_process(settings_for(sandbox, tmp_path), tmp_path) as gateway:
+        sandbox.app.secret = "c" * 64
+        answers = [await gateway.get(campaign) for campaign in ids[:20]]
+        assert {status for status, _, _ in answers} == {502}
+        assert {json.loads(body)["type"] for _, _, body in answers} == {"/problems/upstream-unauthorized"}
+        assert sandbox.log.count == 2
+        assert await gateway.metric("credentials_refused") == 1
+        (tmp_path / "client-secret").write_text("c" * 64)
+        assert (await gateway.get(ids[30]))[0] == 200

@@ -320,10 +320,15 @@ HOST_PORT = "needs host:port, such as 127.0.0.1:8080"
         pytest.param(
             "cache.url",
             f"http://:{SECRET}@host",
-            "needs memory:// or redis://host:port/db",
+            "needs memory://, redis:// or rediss://host:port/db, unix:///path, or redis+sentinel://host:port,host:port/master",
             id="cache-of-another-scheme",
         ),
-        pytest.param("cache.url", "redis://", "needs memory:// or redis://host:port/db", id="redis-without-a-host"),
+        pytest.param(
+            "cache.url",
+            "redis://",
+            "needs memory://, redis:// or rediss://host:port/db, unix:///path, or redis+sentinel://host:port,host:port/master",
+            id="redis-without-a-host",
+        ),
         pytest.param(
             "credentials.main.token_lifetime",
             "61m",

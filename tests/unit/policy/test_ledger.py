@@ -174,8 +174,8 @@ def spent(*seconds: float) -> list[Any]:
             held(*[5] * 9, lane=PROOF, client="me"),
             allow(10, clients=2),
             wants((PROOF, "me")),
-            [True],
-            id="fairness-is-for-interactive-calls-only",
+            [(5.0, "spent")],
+            id="what-is-kept-from-a-greedy-client-is-not-for-lanes-that-nobody-waits-for",
         ),
     ],
 )
@@ -612,15 +612,21 @@ class Fleet:
 
     @property
     def is_calm(self) -> bool:
+        """Whether the ledger is there for all."""
         return self.down_since is None and all(each.is_linked and each.lost_at is None for each in self.replicas)
+
+    @property
+    def may_lose_the_ledger(self) -> bool:
+        """Not unnoticed while one is cut off, whom the new ledger would not know, nor where nobody is left to know."""
+        return self.is_calm and bool(self.replicas)
 
     def number(self) -> int:
         self.numbers += 1
         return self.numbers
 
     def join(self) -> None:
-        """A new one starts, and is noticed. Not while others are cut off: they know nothing of it."""
-        if len(self.replicas) < self.size and self.is_calm:
+        """A new one starts, and is noticed by those that are not cut off."""
+        if len(self.replicas) < self.size and self.down_since is None:
             self.replicas.append(Simulated(f"r{self.number()}", self.size))
             self.report_all()
 
@@ -710,17 +716,17 @@ class Fleet:
     def stop(self, *, is_emptied: bool) -> None:
         if self.down_since is None:
             self.down_since = self.now
-        if is_emptied:
+        if is_emptied and self.replicas:
             self.ledger = None
 
     def empty(self) -> None:
-        """A restart that nobody notices. Not while one is cut off: it is not known to the new ledger."""
-        if self.is_calm:
+        """A restart that nobody notices."""
+        if self.may_lose_the_ledger:
             self.ledger = None
 
     def restore(self, age: int) -> None:
         """A restart from what was saved so many seconds ago."""
-        if self.is_calm and self.saved:
+        if self.may_lose_the_ledger and self.saved:
             self.ledger = self.saved[-min(age, len(self.saved))]
             self.run += 1
 

@@ -355,26 +355,6 @@ async def test_a_call_on_a_new_connection_is_sent_once_and_may_not_be_repeated(h
     assert len(server.exchanges) == 1
 
 
-@pytest.mark.parametrize(
-    "began", [b"HTTP/1.1 200 OK\r\nContent-Ty", b"HTTP"], ids=["in-the-head", "in-the-status-line"]
-)
-async def test_an_answer_that_broke_off_shows_that_the_call_was_read(began):
-    """Only a connection that was closed *before* the platform can have read the request allows another try."""
-
-    async def answer(exchange) -> None:
-        if exchange.on_connection == 1:
-            await exchange.send(OK)
-        else:
-            await exchange.send(began)
-            exchange.close()
-
-    async with raw_server(answer) as server, client(server.url) as platform:
-        await platform.send(SUPPORT, CALL, LATER)
-        error = await error_of(platform.send(SUPPORT, CALL, LATER))
-    assert error.failure.problem in {UNAVAILABLE, INVALID}
-    assert not error.may_repeat
-
-
 async def test_a_body_that_broke_off_on_a_kept_connection_may_not_be_repeated():
     async def answer(exchange) -> None:
         if exchange.on_connection == 1:

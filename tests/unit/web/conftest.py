@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from service.policy.entry import Entry, make_etag
+from service.policy.ledger import Quota
 from service.proxy.ports import Ask, Outcome, Reply
 from service.web.answers import Bounds
 from service.web.api import Api
@@ -53,7 +54,15 @@ class Front:
         everybody = Client("anonymous", frozenset(self.streams), frozenset({"read"}))
         clients = Clients({} if anonymous else by_hash, everybody if anonymous else None)
         bounds = Bounds(60.0, 86_400.0)
-        self.api = Api(cast("Any", self.exchange), self.streams, default_stream, clients, bounds, self.meter)
+        self.api = Api(
+            cast("Any", self.exchange),
+            self.streams,
+            default_stream,
+            clients,
+            bounds,
+            self.meter,
+            lambda _account, _client: Quota(20, 60.0, 7, 12.3),
+        )
         self.port = 0
 
     @contextlib.asynccontextmanager

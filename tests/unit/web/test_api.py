@@ -328,3 +328,25 @@ async def test_while_draining_each_answer_closes_its_connection(front):
         last = await reader.read()
         assert last.startswith(b"HTTP/1.1 200")
         assert b"Connection: close" in last
+
+
+# The caller's own share of the budget.
+
+
+@pytest.mark.parametrize(
+    ("outcome", "is_told"),
+    [
+        pytest.param(Outcome(ttl=9.0), False, id="a-hit-costs-nothing"),
+        pytest.param(Outcome(Fwd.URI_MISS, 200, stored=True, ttl=9.0), True, id="a-call-was-made"),
+        pytest.param(Outcome(Fwd.URI_MISS, 200, collapsed=True, ttl=9.0), False, id="another-ones-call"),
+        pytest.param(Outcome(ttl=-9.0, detail=Detail.BUDGET), True, id="kept-from-a-call-by-the-budget"),
+        pytest.param(Outcome(ttl=-9.0, detail=Detail.PAUSED), True, id="kept-from-a-call-by-a-pause"),
+    ],
+)
+async def test_an_answer_that_concerns_the_share_tells_it(front, outcome, is_told):
+    front.exchange.reply = Reply(outcome, front.exchange.reply.entry, None, 1.0, 10.0)
+    answer = await front.ask()
+    assert (answer["RateLimit"] is not None) is is_told
+    if is_told:
+        assert answer["RateLimit"] == '"calls";r=7;t=13'
+        assert answer["RateLimit-Policy"] == '"calls";q=20;w=60'
