@@ -10,7 +10,7 @@ import click
 from service.app import running
 from service.sandbox.config import SandboxConfig
 from service.sandbox.platform import Sandbox
-from service.settings import Settings
+from service.settings import read_tree
 
 UntilStopped = Callable[[], Awaitable[None]]
 
@@ -26,7 +26,7 @@ async def run_demo(port: int, admin_port: int, until_stopped: UntilStopped) -> N
     """
     with TemporaryDirectory(prefix="campaign-gateway-demo-") as folder:
         async with Sandbox(SandboxConfig(latency_seconds=LATENCY_SECONDS)) as sandbox:
-            settings = Settings.checked(demo_settings(sandbox, Path(folder), port, admin_port))
+            settings = read_tree(demo_settings(sandbox, Path(folder), port, admin_port))
             async with running(settings) as gateway:
                 campaign = sandbox.campaigns.all()[0].id
                 url = f"http://{gateway.listen}/v1/campaigns/{campaign}"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from service.settings import Address, Settings, SettingsError, hide_password, load
+from service.settings import Address, Settings, SettingsError, hide_password, load, read_tree
 
 SECRET = "hunter2-must-not-be-told"
 HASH = "ab" * 32
@@ -45,7 +45,7 @@ def put(tree: dict[str, Any], key: str, value: object) -> dict[str, Any]:
 
 def mistakes(tree: dict[str, Any]) -> list[str]:
     with pytest.raises(SettingsError) as refused:
-        Settings.checked(tree)
+        read_tree(tree)
     assert all("\n" not in line for line in refused.value.mistakes)
     return refused.value.mistakes
 
@@ -99,7 +99,7 @@ def write(path: Path, tree: object) -> Path:
     ],
 )
 def test_a_key_that_is_left_out_has_the_value_of_design_4(tree, key, default):
-    assert at(Settings.checked(tree), key) == default
+    assert at(read_tree(tree), key) == default
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_key_that_is_left_out_has_the_value_of_design_4(tree, key, default):
     ],
 )
 def test_a_key_that_is_written_acts(tree, key, written, read):
-    found = at(Settings.checked(put(tree, key, written)), key)
+    found = at(read_tree(put(tree, key, written)), key)
     if read is None:
         assert isinstance(found, dict)
         assert (found["Paused"].min, found["Paused"].max) == (1.0, 2.0)
@@ -156,20 +156,20 @@ def test_a_key_that_is_written_acts(tree, key, written, read):
 
 def test_a_client_has_its_streams_and_scopes_and_its_hash_in_lower_case(tree):
     row = {"key_sha256": HASH.upper(), "streams": ["support"], "scopes": ["read", "purge"]}
-    client = Settings.checked(put(tree, "clients.reporting", row)).clients["reporting"]
+    client = read_tree(put(tree, "clients.reporting", row)).clients["reporting"]
     assert (client.key_sha256, client.streams, client.scopes) == (
         HASH,
         frozenset({"support"}),
         frozenset({"read", "purge"}),
     )
-    plain = Settings.checked(put(tree, "clients.reporting", {"key_sha256": HASH, "streams": ["support"]}))
+    plain = read_tree(put(tree, "clients.reporting", {"key_sha256": HASH, "streams": ["support"]}))
     assert plain.clients["reporting"].scopes == {"read"}
 
 
 @pytest.mark.parametrize("enc", ["A128CBC-HS256", "A128GCM", "A256GCM"])
 def test_tokens_may_be_encrypted_for_the_platform(tree, files, enc):
     jwe = {"public_key_file": str(files / "platform.pem"), "key_id": "k-1", "enc": enc}
-    found = Settings.checked(put(tree, "credentials.main.jwe", jwe)).credentials["main"].jwe
+    found = read_tree(put(tree, "credentials.main.jwe", jwe)).credentials["main"].jwe
     assert found is not None
     assert (found.public_key_file, found.key_id, found.alg, found.enc) == (
         files / "platform.pem",
@@ -182,30 +182,28 @@ def test_tokens_may_be_encrypted_for_the_platform(tree, files, enc):
 @pytest.mark.parametrize("algorithm", ["RS256", "RS512"])
 def test_rsa_takes_a_private_key(tree, files, algorithm):
     row = {"client_id": "cs-1", "algorithm": algorithm, "private_key_file": str(files / "private.pem")}
-    assert not Settings.checked(put(tree, "credentials.main", row)).credentials["main"].is_symmetric
+    assert not read_tree(put(tree, "credentials.main", row)).credentials["main"].is_symmetric
 
 
 def test_a_secret_may_stand_in_a_variable(tree, monkeypatch):
     monkeypatch.setenv("SUPPORT_SECRET", SECRET)
-    settings = Settings.checked(
-        put(tree, "credentials.main", {"client_id": "cs-1", "client_secret_env": "SUPPORT_SECRET"})
-    )
+    settings = read_tree(put(tree, "credentials.main", {"client_id": "cs-1", "client_secret_env": "SUPPORT_SECRET"}))
     assert SECRET not in repr(settings) + settings.model_dump_json()
 
 
 def test_settings_are_frozen(tree):
     with pytest.raises(ValueError, match="frozen"):
-        Settings.checked(tree).platform.timeout = 1.0  # type: ignore[misc]
+        read_tree(tree).platform.timeout = 1.0  # type: ignore[misc]
 
 
 # What follows from several keys.
 
 
 def test_a_lone_stream_is_the_default_and_one_that_is_marked_wins(tree):
-    assert Settings.checked(tree).default_stream == "support"
+    assert read_tree(tree).default_stream == "support"
     two = put(tree, "streams.sales", {**tree["streams"]["support"], "stream_id": "st-2"})
-    assert Settings.checked(two).default_stream is None
-    assert Settings.checked(put(two, "streams.sales.default", True)).default_stream == "sales"
+    assert read_tree(two).default_stream is None
+    assert read_tree(put(two, "streams.sales.default", True)).default_stream == "sales"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +218,7 @@ def test_a_lone_stream_is_the_default_and_one_that_is_marked_wins(tree):
     ],
 )
 def test_an_accounts_budget_is_its_own_or_the_default(tree, budgets, expected):
-    budget = Settings.checked({**tree, "budgets": budgets}).budget_of("acc-1")
+    budget = read_tree({**tree, "budgets": budgets}).budget_of("acc-1")
     assert (budget.calls, budget.window, budget.kept) == expected
 
 
@@ -507,7 +505,7 @@ def test_a_variable_that_holds_no_secret_is_named(tree, monkeypatch, value):
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:8080", "127.9.9.9:8080", "[::1]:8080", "localhost:8080"])
 def test_without_clients_it_runs_on_loopback(tree, listen):
-    assert Settings.checked(put(tree, "listen", listen)).listen.is_loopback
+    assert read_tree(put(tree, "listen", listen)).listen.is_loopback
 
 
 @pytest.mark.parametrize(
@@ -516,15 +514,15 @@ def test_without_clients_it_runs_on_loopback(tree, listen):
 def test_without_clients_it_runs_elsewhere_only_if_that_is_written_out(tree, listen):
     tree = put(tree, "listen", listen)
     assert mistakes(tree) == ["clients: none are set: name some, or listen on loopback, or write allow_anonymous: true"]
-    assert Settings.checked({**tree, "allow_anonymous": True}).allow_anonymous
-    assert Settings.checked(put(tree, "clients.reporting", client(["support"]))).clients
+    assert read_tree({**tree, "allow_anonymous": True}).allow_anonymous
+    assert read_tree(put(tree, "clients.reporting", client(["support"]))).clients
 
 
 # Files.
 
 
 def test_a_file_is_read(tree, tmp_path):
-    assert load(write(tmp_path / "gateway.yaml", tree), {}) == Settings.checked(tree)
+    assert load(write(tmp_path / "gateway.yaml", tree), {}) == read_tree(tree)
 
 
 def test_the_environment_may_name_the_file_and_the_caller_wins(tree, tmp_path):
@@ -693,8 +691,8 @@ def test_the_printed_settings_are_settings(tree, files):
         "freshness": {"status": {"Active": {"max": "15s"}}, "stale_if_error": "36h", "min": "0s"},
     }
     full["credentials"]["main"]["jwe"] = {"public_key_file": str(files / "platform.pem"), "key_id": "k"}
-    settings = Settings.checked(full)
-    assert Settings.checked(dumped(settings)) == settings
+    settings = read_tree(full)
+    assert read_tree(dumped(settings)) == settings
 
 
 @pytest.mark.parametrize(
@@ -712,7 +710,7 @@ def test_the_printed_settings_are_settings(tree, files):
     ],
 )
 def test_times_and_sizes_are_printed_with_the_largest_unit_that_fits(tree, key, written, printed):
-    assert at_path(dumped(Settings.checked(put(tree, key, written))), key) == printed
+    assert at_path(dumped(read_tree(put(tree, key, written))), key) == printed
 
 
 def at_path(tree: dict[str, Any], key: str) -> object:
@@ -735,15 +733,15 @@ def at_path(tree: dict[str, Any], key: str) -> object:
     ],
 )
 def test_what_is_printed_means_what_was_written(tree, key, written):
-    settings = Settings.checked(put(tree, key, written))
-    assert at(Settings.checked(dumped(settings)), key) == pytest.approx(at(settings, key))
+    settings = read_tree(put(tree, key, written))
+    assert at(read_tree(dumped(settings)), key) == pytest.approx(at(settings, key))
 
 
 def test_no_secret_is_printed(tree, monkeypatch):
     monkeypatch.setenv("SOME_NAME", SECRET)
     tree = put(tree, "credentials.env", {"client_id": "cs-2", "client_secret_env": "SOME_NAME"})
     tree = put(tree, "cache.url", f"redis://user:{SECRET}@redis:6379/0")
-    settings = Settings.checked(tree)
+    settings = read_tree(tree)
     assert SECRET not in str(dumped(settings))
     assert dumped(settings)["cache"]["url"] == "redis://user:***@redis:6379/0"
     assert settings.cache.url.endswith(f"{SECRET}@redis:6379/0"), "only the printed one is masked"
@@ -776,4 +774,4 @@ def test_a_password_in_a_redis_urls_query_is_masked_too():
 )
 def test_an_address_is_written_as_it_is_read(address, text, tree):
     assert str(address) == text
-    assert Settings.checked(put({**tree, "allow_anonymous": True}, "listen", text)).listen == address
+    assert read_tree(put({**tree, "allow_anonymous": True}, "listen", text)).listen == address

@@ -84,11 +84,11 @@ def test_a_text_that_utf_8_cannot_say_costs_no_line():
 
 def test_all_loggers_go_the_same_way_from_info_on(sink):
     logging.getLogger("service.requests").info("request", extra={"fields": {"status": 200}})
-    logging.getLogger("some.library").debug("noise")
-    logging.getLogger("some.library").warning("news")
+    logging.getLogger("some.dependency").debug("noise")
+    logging.getLogger("some.dependency").warning("news")
     assert [(line["logger"], line["level"]) for line in lines(sink)] == [
         ("service.requests", "info"),
-        ("some.library", "warning"),
+        ("some.dependency", "warning"),
     ]
 
 

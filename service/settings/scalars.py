@@ -1,0 +1,124 @@
+"""The values that settings are made of, each with its spelling and the sentence that refuses a wrong one."""
+
+import ipaddress
+import re
+from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints
+from typing_extensions import override  # typing.override comes with Python 3.12
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_SIZES = {"B": 1.0, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
+
+
+def _with_unit(units: dict[str, float], example: str) -> BeforeValidator:
+    pattern = re.compile(rf"(\d+(?:\.\d+)?)\s*({'|'.join(units)})")
+
+    def read(value: Any) -> float:
+        match = pattern.fullmatch(value.strip()) if isinstance(value, str) else None
+        if match is None:
+            raise ValueError(f"needs a number with a unit ({', '.join(units)}), such as {example}")
+        return float(match[1]) * units[match[2]]
+
+    return BeforeValidator(read)
+
+
+def _spell(units: dict[str, float]) -> PlainSerializer:
+    def write(value: float) -> str:
+        largest_first = sorted(units.items(), key=lambda row: -row[1])
+        unit, size = next((row for row in largest_first if value and value % row[1] == 0), largest_first[-1])
+        return f"{value / size:.15g}{unit}"
+
+    return PlainSerializer(write, return_type=str, when_used="json")
+
+
+Duration = Annotated[float, _with_unit(_UNITS, "250ms or 30s"), _spell(_UNITS)]
+"""Seconds, written with a unit."""
+PositiveDuration = Annotated[Duration, Field(gt=0)]
+Size = Annotated[int, _with_unit(_SIZES, "4MiB"), _spell(_SIZES), Field(gt=0)]
+"""Bytes, written with a unit."""
+
+
+class Address(NamedTuple):
+    """Where a server listens; port 0 takes any free one."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @override
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _read_address(value: Any) -> Address:
+    match = (
+        re.fullmatch(r"(?:\[([0-9A-Fa-f:]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})", value) if isinstance(value, str) else None
+    )
+    if match is None or int(match[3]) > 65535:  # noqa: PLR2004 - the highest TCP port
+        raise ValueError("needs host:port, such as 127.0.0.1:8080")
+    return Address(match[1] or match[2], int(match[3]))
+
+
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d+)?")
+
+
+def _port_is_one(parts: SplitResult) -> bool:
+    try:
+        return parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+
+
+def read_origin(value: str) -> str:
+    """The scheme, host and port of a URL that has nothing else."""
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not _HOST_PORT.fullmatch(parts.netloc) or not _port_is_one(parts):
+        raise ValueError("needs http:// or https:// and a host, without user or password")
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError("is the platform's host only, without a path")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+_SENTINEL_URL = re.compile(r"redis\+sentinel://[A-Za-z0-9._-]+:\d+(,[A-Za-z0-9._-]+:\d+)*/[A-Za-z0-9._-]+(/\d+)?")
+
+
+def read_cache_url(value: str) -> str:
+    """The URL, if it is of a form that `store.connect` takes."""
+    parts = urlsplit(value)
+    if value == "memory://" or _SENTINEL_URL.fullmatch(value) or (parts.scheme == "unix" and len(parts.path) > 1):
+        return value
+    has_server = parts.scheme in {"redis", "rediss"} and parts.hostname is not None
+    if has_server and _port_is_one(parts) and re.fullmatch(r"(/\d*)?", parts.path):
+        return value
+    raise ValueError(
+        "needs memory://, redis:// or rediss://host:port/db, unix:///path, or redis+sentinel://host:port,host:port/master"
+    )
+
+
+def hide_password(url: str) -> str:
+    """The URL with its password, if it has one, masked."""
+    parts = urlsplit(re.sub(r"(?i)(password=)[^&#]*", r"\1***", url))
+    if parts.password is None:
+        return urlunsplit(parts) if parts.query else url
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))
+
+
+AddressField = Annotated[
+    Address, BeforeValidator(_read_address), PlainSerializer(str, return_type=str, when_used="json")
+]
+ALIAS_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+Alias = Annotated[str, StringConstraints(pattern=ALIAS_PATTERN)]
+"""A name of ours: stands in paths and metric labels."""
+PlatformId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+Scope = Literal["read", "write", "purge"]
