@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check fix bench lock clean
+.PHONY: help demo run test lint check fix bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t12
@@ -20,10 +20,12 @@ run: $(READY) ## The gateway with the settings in gateway.yaml (or CONFIG=...)
 test: $(READY) ## Every test: unit, integration, end to end
 	$(BIN)/python -m pytest -n 2 --cov -q
 
-check: $(READY) ## Format, lint, types and unit tests; run before each commit
+lint: $(READY) ## Format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+check: lint ## Format, lint, types and unit tests; run before each commit
 	$(BIN)/python -m pytest tests/unit -n 2 -q
 
 fix: $(READY) ## Format, and mend what the linter can
