@@ -10,8 +10,12 @@ Laws of this module:
 4. A replica puts its own places back whenever it looks, and before it takes another. So a ledger that was lost is
    whole again once every replica that was known has been seen; until then nobody takes a place.
 5. A replica that has gone silent may be cut off and sending its share: the share is withheld from the others, for
-   `WITHHELD_WINDOWS`. This is the limit of what is promised: a replica that is cut off alone for longer, while the
-   others see the ledger, adds its share to the budget. Withholding for ever would let every crash cost capacity.
+   `WITHHELD_WINDOWS`.
+
+The limits of what is promised, where the alternative is that every crash stops the account: a replica that is cut off
+alone for longer than that, while the others see the ledger, adds its share to the budget; a replica that knows of no
+other goes on with the whole budget, also if one has joined within the last second or joins later; and calls that nobody
+is left to tell of are not counted: a ledger emptied, and their replica gone before it has reported.
 
 Neither a token bucket nor a fixed window has property 2: both let nearly twice the budget into some windows. All
 functions are pure; times are seconds of the clock that all replicas share.
@@ -207,8 +211,11 @@ def capacity(ledger: Ledger, allowance: Allowance, now: float) -> int:
 
 
 def _known_at(ledger: Ledger, moment: float) -> int:
-    """How many replicas one that was last seen at this moment knew: all but those that joined later."""
-    return sum(1 for name in ledger.replicas if ledger.joined.get(name, moment) <= moment)
+    """How many replicas one that was last seen at this moment knew: all but those that joined later.
+
+    At least two: a lone one's share would be everything, and then its restart after a crash could send nothing.
+    """
+    return max(2, sum(1 for name in ledger.replicas if ledger.joined.get(name, moment) <= moment))
 
 
 def remaining(ledger: Ledger, allowance: Allowance, now: float) -> int:
