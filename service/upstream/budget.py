@@ -32,6 +32,8 @@ _T = TypeVar("_T")
 
 REPORT_SECONDS = 1.0
 """How often a replica shows itself in a shared ledger, and writes down which of its calls have ended."""
+BLIP_SECONDS = 1.5
+"""A loss of the ledger that may be over at the next look: callers who can wait are kept this long, not refused."""
 LONGEST_QUEUE = 2_000
 MEMO_SECONDS = 0.25
 """How long a refusal holds for the same client and lane without asking the ledger again, so that an overload of callers
@@ -265,6 +267,12 @@ class CallBudget:
                 waiter.turn.set_result(permit)
         elif self._clock() + answer.seconds <= waiter.give_up_at and not waiter.turn.done():
             return max(answer.seconds, 0.001)
+        elif (
+            not waiter.turn.done()
+            and self._is_blip(state)
+            and self._clock() + books.GATHER_SECONDS <= waiter.give_up_at
+        ):
+            return books.GATHER_SECONDS
         elif not waiter.turn.done():
             state.refused[waiter.want.lane, waiter.want.client] = (asked, answer)
             waiter.turn.set_exception(_refusal(answer))
@@ -341,6 +349,9 @@ class CallBudget:
         if state.lost_at is None or state.known == 1:
             return state.allowance
         return books.share(state.allowance, state.known) if self._sit_out_left(state) <= 0 else None
+
+    def _is_blip(self, state: _Account) -> bool:
+        return state.lost_at is not None and self._clock() - state.lost_at < BLIP_SECONDS
 
     def _sit_out_left(self, state: _Account) -> float:
         # The others may go on with the whole budget until they miss this replica, and their last calls may take all of

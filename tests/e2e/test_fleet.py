@@ -30,7 +30,7 @@ async def wide_sandbox() -> AsyncIterator[Sandbox]:
 async def fleet(
     count: int, sandbox: Sandbox, folder: Path, redis: RedisServer, url: str | None = None, **sections: Any
 ) -> AsyncIterator[list[GatewayProcess]]:
-    cache = {"url": url or redis.url, "timeout": "150ms"}
+    cache = {"url": url or redis.url, "timeout": "1s"}
     settings = settings_for(sandbox, folder, cache=cache, budgets=BUDGET, **sections)
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(gateway_process(settings, folder)) for _ in range(count)]

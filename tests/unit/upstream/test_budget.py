@@ -624,6 +624,18 @@ async def test_a_lone_replica_goes_on_without_a_pause_and_keeps_to_the_whole_bud
     assert await one.calls(5) == 4
 
 
+async def test_a_loss_that_is_over_at_the_next_look_refuses_nobody_who_can_wait(shop: Shop):
+    [(one, ledgers), _] = await shop.several(6)
+    ledgers.is_lost = True
+    async with asyncio.TaskGroup() as group:
+        calling = group.create_task(one.call(wait=5))
+        await turns()
+        assert not calling.done()
+        assert (await one.refusal()).problem is Problem.BUDGET_EXHAUSTED, "who cannot wait is told at once"
+        ledgers.is_lost = False
+    assert not one.budget.is_cut_off(ACCOUNT)
+
+
 async def test_one_of_several_sits_out_and_then_keeps_to_its_share(shop: Shop):
     [(one, ledgers), _] = await shop.several(6)
     ledgers.is_lost = True
