@@ -16,6 +16,7 @@ COPY_SECONDS = 86_400.0
 """How long a copy of a shared entry may stay; what it may be used for, its age decides."""
 
 WAIT_WITH_COPY_SECONDS = 0.08
+"""How long Redis is waited for by a caller whom a local copy could answer."""
 
 
 @dataclass(frozen=True, slots=True)

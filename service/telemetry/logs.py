@@ -38,6 +38,8 @@ def set_up(stream: TextIO = sys.stderr, level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    # A library's warning, of a key that is too short say, is a line like any other.
+    logging.captureWarnings(capture=True)
     # aiohttp's own logger writes the offending line of a bad request, an Authorization header perhaps.
     logging.getLogger("aiohttp.server").addFilter(_drop_lines_of_requests)
     logging.getLogger("asyncio").setLevel(logging.WARNING)

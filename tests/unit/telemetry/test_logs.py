@@ -1,6 +1,8 @@
 import io
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,15 @@ def test_a_text_that_utf_8_cannot_say_costs_no_line():
     told = json.loads(line.encode("utf-8"))
     assert told["message"].startswith("cannot read /run/secrets/")
     assert set(told) == {"time", "level", "logger", "message", "campaign"}
+
+
+def test_a_librarys_warning_is_a_line_like_any_other():
+    """In a process of its own: warnings belong to pytest in this one."""
+    program = "from service.telemetry import logs; logs.set_up(); import warnings; warnings.warn('a short key')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    (line,) = (json.loads(text) for text in done.stderr.splitlines())
+    assert (line["logger"], line["level"]) == ("py.warnings", "warning")
+    assert "a short key" in line["message"]
 
 
 def test_all_loggers_go_the_same_way_from_info_on(sink):
