@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint check fix bench lock clean
+.PHONY: help demo run test lint check fix artefacts image bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t12
@@ -18,7 +18,11 @@ run: $(READY) ## The gateway with the settings in gateway.yaml (or CONFIG=...)
 	$(BIN)/campaign-gateway serve --config $(or $(CONFIG),gateway.yaml)
 
 test: $(READY) ## Every test: unit, integration, end to end
-	$(BIN)/python -m pytest -n 2 --cov -q
+	$(BIN)/python -m pytest tests/unit tests/integration tests/e2e -n 2 --cov -q
+
+artefacts: $(READY) ## What is not Python: image, chart, compose stack, rules, dashboard
+	tools/setup-artefacts
+	$(BIN)/python -m pytest tests/artefacts -n 2 -q
 
 lint: $(READY) ## Format, lint, types
 	$(BIN)/ruff format --check .
