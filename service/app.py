@@ -24,7 +24,8 @@ from service.proxy.tasks import Tasks
 from service.settings import Address, Cache, Credential, FreshnessSettings, Settings, secret_from_environment
 from service.store.bus import Bus
 from service.store.clock import StoreClock
-from service.store.connect import Target, Tls, open_link
+from service.store.connect import Target, Tls, open_link, parts_of
+from service.store.keys import Keys
 from service.store.layers import LayeredStore
 from service.store.ledgers import MemoryLedgers, RedisLedgers
 from service.store.link import RedisLink
@@ -180,12 +181,12 @@ async def _open_store(
     stack.push_async_callback(link.close)
     await link.start(watchers)
     gauge("store_up", "Whether the store answers (1) or not (0).", lambda: link.is_up, store="redis")
-    prefix = settings.cache.prefix
-    bus = Bus(link, prefix)
-    store = LayeredStore(RedisStore(link, bus, prefix), memory, bus, settings.cache.local_unwatched)
+    keys = Keys(settings.cache.prefix, parts_of(settings.cache.url))
+    bus = Bus(link, keys)
+    store = LayeredStore(RedisStore(link, bus, keys), memory, bus, settings.cache.local_unwatched)
     store.start(watchers)
     clock.on_step = memory.clear
-    return store, RedisLedgers(link, prefix), link
+    return store, RedisLedgers(link, keys), link
 
 
 def _build_budget(

@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
-from service.policy.ledger import Lane
 from service.policy.settle import Failure, Fill
 from service.proxy.tasks import Tasks
 
@@ -26,7 +25,8 @@ Work = Callable[[Callable[[Landed], None]], Awaitable[None]]
 class Flight:
     """A fill under way."""
 
-    lane: Lane
+    is_patient: bool
+    """Whether it waits for a permit; one for callers who have a stored answer does not."""
     landing: asyncio.Future[Landed]
 
     async def wait(self, seconds: float) -> Landed:
@@ -54,24 +54,19 @@ class Flights:
         flight = self._by_key.get(key)
         return flight if flight is not None and (landed or not flight.landing.done()) else None
 
-    def start(
-        self,
-        key: str,
-        lane: Lane,
-        fill: Work,
-    ) -> Flight:
+    def start(self, key: str, fill: Work, *, is_patient: bool) -> Flight:
         """A new flight, which the key's next requests join.
 
         Args:
             key: what is filled.
-            lane: what it pays with.
             fill: gets the result, tells the waiters, and stores it.
+            is_patient: whether it waits for a permit.
         """
-        flight = Flight(lane, asyncio.get_running_loop().create_future())
+        flight = Flight(is_patient, asyncio.get_running_loop().create_future())
         # Nobody may be waiting: an exception is then the task's to report, not the future's.
         flight.landing.add_done_callback(lambda landing: landing.cancelled() or landing.exception())
         self._by_key[key] = flight
-        self._tasks.spawn(self._fly(flight, fill), name=f"fill {lane}", on_end=partial(self._ended, key, flight))
+        self._tasks.spawn(self._fly(flight, fill), name="fill", on_end=partial(self._ended, key, flight))
         return flight
 
     def forget(self, key: str) -> None:

@@ -90,9 +90,10 @@ class Exchange:
         if joined is not None:
             self._meter.collapsed("process")
         landed = await self._wait(joined or self._start(ask, found, lane, reason, has_fallback=fallback is not None))
-        if joined is not None and _was_too_modest(joined, landed) and fallback is None:
-            # The joined flight had no right to the reserve; this caller has.
+        if joined is not None and fallback is None and not joined.is_patient and _is_refused(landed):
+            # The joined flight did not wait for a permit, and may have had no right to the reserve; this caller has.
             joined = self._flights.current(ask.key, landed=False)
+            joined = joined if joined is not None and joined.is_patient else None
             landed = await self._wait(joined or self._start(ask, found, lane, reason, has_fallback=False))
         collapsed = joined is not None
         if isinstance(landed, Fill):
@@ -133,7 +134,7 @@ class Exchange:
         async def fill(land: Callable[[Landed], None]) -> None:
             await self._fill(ask, found, land, partial(self._fetcher.fetch, ask, lane, reason, wait))
 
-        return self._flights.start(ask.key, lane, fill)
+        return self._flights.start(ask.key, fill, is_patient=not has_fallback)
 
     async def _fill(
         self, ask: Ask, found: Found, land: Callable[[Landed], None], fetch: Callable[[], Awaitable[Fetched | Failure]]
@@ -197,6 +198,6 @@ class Exchange:
         return self._reply(entry, replace(outcome, detail=detail))
 
 
-def _was_too_modest(flight: Flight, landed: Landed) -> bool:
-    is_refused = isinstance(landed, Failure) and landed.problem is Problem.BUDGET_EXHAUSTED
-    return is_refused and not flight.lane.is_waited_for
+def _is_refused(landed: Landed) -> bool:
+    """Whether no permit was to be had, as it was asked for."""
+    return isinstance(landed, Failure) and not landed.was_forwarded and landed.problem in _DETAIL_OF_REFUSAL

@@ -183,9 +183,8 @@ class Ledgers(Protocol):
         """How far `now` may be off that clock, in seconds."""
         ...
 
-    @property
-    def server(self) -> str:
-        """Names the run of the server that keeps them; another one may have lost the latest changes."""
+    def server(self, account: str) -> str:
+        """Names the run of the server that keeps the account's; another one may have lost the latest changes."""
         ...
 
     async def change(self, account: str, step: Callable[[Ledger | None, float], tuple[Ledger, _T]]) -> _T:

@@ -72,8 +72,8 @@ def _check_cache(cache: Cache) -> Iterator[tuple[str, str]]:
     files = {"password_file": cache.password_file}
     if cache.tls is not None:
         files |= {f"tls.{name}": path for name, path in cache.tls}
-        if not cache.url.startswith(("rediss://", "redis+sentinel://")):
-            yield "cache.tls", "is for rediss:// and redis+sentinel:// only"
+        if not cache.url.startswith(("rediss://", "redis+sentinel://", "redis+cluster://")):
+            yield "cache.tls", "is for rediss://, redis+sentinel:// and redis+cluster:// only"
     if cache.username is not None and cache.password_file is None:
         yield "cache.username", "needs cache.password_file"
     for name, path in files.items():

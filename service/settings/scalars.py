@@ -90,19 +90,23 @@ def read_origin(value: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+_CLUSTER_URL = re.compile(r"redis\+cluster://[A-Za-z0-9._-]+:\d+(,[A-Za-z0-9._-]+:\d+)*/?")
 _SENTINEL_URL = re.compile(r"redis\+sentinel://[A-Za-z0-9._-]+:\d+(,[A-Za-z0-9._-]+:\d+)*/[A-Za-z0-9._-]+(/\d+)?")
 
 
 def read_cache_url(value: str) -> str:
     """The URL, if it is of a form that `store.connect` takes."""
     parts = urlsplit(value)
-    if value == "memory://" or _SENTINEL_URL.fullmatch(value) or (parts.scheme == "unix" and len(parts.path) > 1):
+    if _SENTINEL_URL.fullmatch(value) or _CLUSTER_URL.fullmatch(value):
+        return value
+    if value == "memory://" or (parts.scheme == "unix" and len(parts.path) > 1):
         return value
     has_server = parts.scheme in {"redis", "rediss"} and parts.hostname is not None
     if has_server and _port_is_one(parts) and re.fullmatch(r"(/\d*)?", parts.path):
         return value
     raise ValueError(
-        "needs memory://, redis:// or rediss://host:port/db, unix:///path, or redis+sentinel://host:port,host:port/master"
+        "needs memory://, redis:// or rediss://host:port/db, unix:///path, redis+sentinel://host:port,host:port/master,"
+        " or redis+cluster://host:port,host:port"
     )
 
 

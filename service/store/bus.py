@@ -4,8 +4,8 @@ Laws of this module:
 
 1. Nothing depends on a message for being right, but copies in other processes: they may be used only while messages
    would be heard, and for a short, configured time after that.
-2. Messages are numbered where they are published, by the script that makes them true. A number that does not follow the
-   last one means that something was missed.
+2. Messages are numbered where they are published, by the script that makes them true, for each part of the keys. A
+   number that does not follow its part's last one means that something was missed.
 3. After a gap, and after each new subscription, nothing is known of the copies: they go.
 """
 
@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from redis.exceptions import RedisError
 
+from service.store.keys import Keys
 from service.store.link import RedisLink
 
 _log = logging.getLogger(__name__)
@@ -33,12 +34,12 @@ POLL_SECONDS = 0.5
 class Bus:
     """One replica's ear, and the name under which it speaks."""
 
-    def __init__(self, link: RedisLink, prefix: str) -> None:
+    def __init__(self, link: RedisLink, keys: Keys) -> None:
         self._link = link
-        self.channel = f"{prefix}:bus"
-        self.counter = f"{prefix}:bus:number"
+        self._keys = keys
         self.sender = uuid.uuid4().hex[:12]
-        self._last: int | None = None
+        self._last: dict[int, int] = {}
+        """The number of each part's last message."""
         self._heard_at = float("-inf")
         self._is_subscribed = False
         self._waiting: dict[str, asyncio.Event] = {}
@@ -74,7 +75,7 @@ class Bus:
 
     async def _subscription(self, on_change: Callable[[str], None], on_gap: Callable[[], None]) -> None:
         async with self._link.client.pubsub() as ear:
-            await ear.subscribe(self.channel)
+            await ear.subscribe(self._keys.channel)
             while True:
                 heard = await ear.get_message(timeout=PING_SECONDS)
                 now = time.monotonic()
@@ -85,7 +86,7 @@ class Bus:
                     continue
                 self._heard_at = now
                 if heard["type"] == "subscribe":
-                    self._last = None
+                    self._last.clear()
                     on_gap()
                     self._is_subscribed = True
                 elif heard["type"] == "message":
@@ -96,9 +97,10 @@ class Bus:
         if len(words) != 4 or not words[2].isdigit():  # noqa: PLR2004 - kind, sender, number, key
             return
         kind, sender, number, key = words
-        if self._last is not None and int(number) != self._last + 1:
+        part = self._keys.part(key)
+        if part in self._last and int(number) != self._last[part] + 1:
             on_gap()
-        self._last = int(number)
+        self._last[part] = int(number)
         if (event := self._waiting.pop(key, None)) is not None:
             event.set()
         if kind == "changed" and sender != self.sender:

@@ -1,12 +1,13 @@
-"""Ways to reach a Redis: one server (TCP, TLS, Unix socket), or the master that sentinels name."""
+"""Ways to reach a Redis: one server (TCP, TLS, Unix socket), the master that sentinels name, or a cluster."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import redis.asyncio
+from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -15,11 +16,15 @@ from typing_extensions import override
 
 from service.proxy.ports import Meter
 from service.store.clock import StoreClock
+from service.store.keys import CLUSTER_PARTS
 from service.store.link import RedisLink
 
 POOL_SIZE = 64
+NODE_POOL_SIZE = 1_000
+"""A cluster's client has no queue for connections: one too many would be a failure."""
 POOL_WAIT_SECONDS = 0.1
 SENTINEL_SCHEME = "redis+sentinel"
+CLUSTER_SCHEME = "redis+cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,8 @@ class Target:
     """Which Redis, and how to be let in."""
 
     url: str
-    """`redis://`, `rediss://`, `unix://`, or `redis+sentinel://host:port,host:port/master/db`."""
+    """`redis://`, `rediss://`, `unix://`, `redis+sentinel://host:port,host:port/master/db`, or
+    `redis+cluster://host:port,host:port`."""
     timeout: float
     """Seconds for one command."""
     username: str | None = None
@@ -59,6 +65,11 @@ class _FreshPassword(CredentialProvider):
         return self.get_credentials()
 
 
+def parts_of(url: str) -> int:
+    """Into how many parts the keys fall at this URL; see `store.keys`."""
+    return CLUSTER_PARTS if urlsplit(url).scheme == CLUSTER_SCHEME else 1
+
+
 def open_link(target: Target, clock: StoreClock, meter: Meter) -> RedisLink:
     """A link whose commands end within about the time-out, with redis-py's own ten retries off."""
     link = RedisLink(None, clock, meter)
@@ -67,7 +78,6 @@ def open_link(target: Target, clock: StoreClock, meter: Meter) -> RedisLink:
         "socket_connect_timeout": target.timeout,
         "retry": Retry(NoBackoff(), 0),
         "health_check_interval": 0,
-        "redis_connect_func": link.greet,
     }
     if target.password is not None:
         options["credential_provider"] = _FreshPassword(target.username, target.password)
@@ -79,13 +89,15 @@ def open_link(target: Target, clock: StoreClock, meter: Meter) -> RedisLink:
             "ssl_keyfile": target.tls.key_file,
         }
         options.update({name: str(path) for name, path in files.items() if path is not None})
+    if parts.scheme in {SENTINEL_SCHEME, CLUSTER_SCHEME}:
+        options["ssl"] = target.tls is not None
+    if parts.scheme == CLUSTER_SCHEME:
+        link.client = _cluster(_addresses(parts.netloc), link.greet, options)
+        return link
+    options["redis_connect_func"] = link.greet
     if parts.scheme == SENTINEL_SCHEME:
-        if target.tls is not None:
-            options["ssl"] = True
         _, master, *db = parts.path.split("/")
-        addresses = [
-            (host, int(port)) for host, _, port in (place.rpartition(":") for place in parts.netloc.split(","))
-        ]
+        addresses = _addresses(parts.netloc)
         asking = {"socket_timeout": target.timeout, "socket_connect_timeout": target.timeout}
         sentinel = Sentinel(addresses, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
         link.client = sentinel.master_for(master, db=int(db[0]) if db else 0, max_connections=POOL_SIZE, **options)
@@ -95,3 +107,19 @@ def open_link(target: Target, clock: StoreClock, meter: Meter) -> RedisLink:
     )
     link.client = redis.asyncio.Redis.from_pool(pool)
     return link
+
+
+def _addresses(places: str) -> list[tuple[str, int]]:
+    return [(host, int(port)) for host, _, port in (place.rpartition(":") for place in places.split(","))]
+
+
+def _cluster(
+    addresses: list[tuple[str, int]], greet: Callable[[Any], Awaitable[None]], options: dict[str, Any]
+) -> RedisCluster:
+    nodes = [ClusterNode(host, port) for host, port in addresses]
+    # Redirected at once to a slot's new node, and laid out anew after each such redirection.
+    client = RedisCluster(startup_nodes=nodes, max_connections=NODE_POOL_SIZE, reinitialize_steps=1, **options)
+    # The constructor has no argument for it, but hands all connections what these hold.
+    for kept in (client.connection_kwargs, *(node.connection_kwargs for node in client.startup_nodes)):
+        kept["redis_connect_func"] = greet
+    return client

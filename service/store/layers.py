@@ -15,6 +15,11 @@ from service.store.redis import RedisStore, SharedFence
 COPY_SECONDS = 86_400.0
 """How long a copy of a shared entry may stay; what it may be used for, its age decides."""
 
+PAY_SECONDS = 0.25
+"""How often a Redis that was lost when a key was invalidated is tried again."""
+MAX_OWED = 100_000
+"""Invalidations kept for a lost Redis; beyond them the oldest are forgotten, and what it holds lives by its age."""
+
 WAIT_WITH_COPY_SECONDS = 0.08
 """How long Redis is waited for by a caller whom a local copy could answer."""
 
@@ -43,11 +48,14 @@ class LayeredStore:
         self._local = local
         self._bus = bus
         self._unwatched = unwatched
+        self._owed: dict[str, None] = {}
+        """Keys invalidated while Redis was lost: what it holds of them is not used before it has been told."""
 
     def start(self, tasks: Tasks) -> None:
         """Keeps listening to the bus, and keeps the leads that are held."""
         tasks.spawn(self._bus.listen(self._heard, self._local.clear), name="listen to the bus")
         tasks.spawn(self._shared.keep_leading(), name="keep leading")
+        tasks.spawn(self._keep_paying(), name="tell redis what it missed")
 
     def now(self) -> float:
         """See `Store`."""
@@ -63,6 +71,7 @@ class LayeredStore:
         try:
             # Whoever has a copy to serve does not wait a whole time-out to learn that Redis hangs.
             async with asyncio.timeout(None if local.entry is None else WAIT_WITH_COPY_SECONDS):
+                await self._pay(key)
                 entry, fence = await self._shared.get(key)
         except TimeoutError:
             self._shared.note_slow()
@@ -84,6 +93,7 @@ class LayeredStore:
         if fence.shared is None:
             return await self._local.put(key, entry, fence.local, keep)
         try:
+            await self._pay(key)
             outcome = await self._shared.put(key, entry, fence.shared, keep)
         except StoreDownError:
             outcome = Put.FAILED
@@ -95,6 +105,7 @@ class LayeredStore:
         """See `Store`."""
         local = await self._local.get(key)
         try:
+            await self._pay(key)
             is_mine, entry, fence = await self._shared.lead(key)
         except StoreDownError:
             return Lead(is_mine=True, found=Found(local.entry, _Fences(None, local.fence)))
@@ -114,10 +125,28 @@ class LayeredStore:
     async def invalidate(self, key: str) -> None:
         """See `Store`."""
         await self._local.invalidate(key)
+        self._owed[key] = None
+        if len(self._owed) > MAX_OWED:
+            del self._owed[next(iter(self._owed))]
         try:
-            await self._shared.invalidate(key)
+            await self._pay(key)
         except StoreDownError:
             return
+
+    async def _pay(self, key: str) -> None:
+        """Invalidates the key in Redis, if that is still to be done."""
+        if key in self._owed:
+            await self._shared.invalidate(key)
+            self._owed.pop(key, None)
+
+    async def _keep_paying(self) -> None:
+        while True:
+            await asyncio.sleep(PAY_SECONDS)
+            for key in list(self._owed):
+                try:
+                    await self._pay(key)
+                except StoreDownError:
+                    break
 
     def _heard(self, key: str) -> None:
         # A copy being fetched at this moment is refused too: its look-up saw the fence as it was before.

@@ -16,6 +16,7 @@ import msgspec
 from service.policy.ledger import Ledger
 from service.proxy.ports import LedgerLostError
 from service.store.clock import StoreClock
+from service.store.keys import Keys
 from service.store.link import RedisLink, StoreDownError
 
 _T = TypeVar("_T")
@@ -34,7 +35,6 @@ class MemoryLedgers:
     """Implements `Ledgers` for one process."""
 
     is_shared = False
-    server = ""
 
     def __init__(self, clock: StoreClock) -> None:
         self._clock = clock
@@ -49,6 +49,10 @@ class MemoryLedgers:
         """See `Ledgers`."""
         return 0.0
 
+    def server(self, _account: str) -> str:
+        """See `Ledgers`."""
+        return ""
+
     async def change(self, account: str, step: Step[_T]) -> _T:
         """See `Ledgers`."""
         self._by_account[account], result = step(self._by_account.get(account), self.now())
@@ -60,9 +64,9 @@ class RedisLedgers:
 
     is_shared = True
 
-    def __init__(self, link: RedisLink, prefix: str) -> None:
+    def __init__(self, link: RedisLink, keys: Keys) -> None:
         self._link = link
-        self._prefix = prefix
+        self._keys = keys
         self._swap = link.script("swap.lua")
         self._last: dict[str, bytes] = {}
 
@@ -75,14 +79,13 @@ class RedisLedgers:
         """See `Ledgers`."""
         return self._link.clock.error
 
-    @property
-    def server(self) -> str:
+    def server(self, account: str) -> str:
         """See `Ledgers`."""
-        return self._link.run_id
+        return self._link.run_behind(self._keys.ledger(account))
 
     async def change(self, account: str, step: Step[_T]) -> _T:
         """See `Ledgers`."""
-        name = f"{self._prefix}:b1:{{{account}}}"
+        name = self._keys.ledger(account)
         held = self._last.get(account, b"")
         for attempt in range(ATTEMPTS):
             ledger, result = step(_decode(held), self.now())

@@ -1,7 +1,8 @@
 """The connection to Redis: time-outs, a breaker, and one log line per change of state.
 
 Every command has a time-out and nothing is retried. After a failure the server is left alone until a watcher finds it
-again, so a lost Redis costs a request at most one time-out and then nothing.
+again, so a lost Redis costs a request at most one time-out and then nothing. A cluster counts as one server that is
+there when all its primaries are, since the keys of any request may lie on any of them.
 """
 
 import asyncio
@@ -12,14 +13,17 @@ from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import Any, TypeVar
 
+from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
+    ClusterDownError,
     MovedError,
     NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisClusterException,
     RedisError,
     ResponseError,
 )
@@ -33,6 +37,8 @@ from service.store.clock import StoreClock
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
+CLOCK_NAME = "clock"
+"""In a cluster, the node that would hold this key tells the time."""
 WATCH_SECONDS = 0.5
 """How often the server is asked for its time: sets the clock, and finds a lost server again."""
 
@@ -43,14 +49,18 @@ _KINDS: tuple[tuple[type[Exception], str], ...] = (
     (BusyLoadingError, "loading"),
     (RedisTimeoutError, "timeout"),
     (RedisConnectionError, "connection"),
+    (ClusterDownError, "cluster"),
+    (RedisClusterException, "cluster"),
     (ReadOnlyError, "readonly"),
     (OutOfMemoryError, "oom"),
     (MovedError, "moved"),
     (NoScriptError, "noscript"),
     (OSError, "connection"),
 )
-_LOST = frozenset({"auth", "loading", "timeout", "connection"})
+_LOST = frozenset({"auth", "loading", "timeout", "connection", "cluster"})
 """Kinds after which the server is of no use at all; the others concern writes, or one command."""
+FAILURES = (RedisError, RedisClusterException, OSError)
+"""What redis-py raises when a command does not do what it was sent for."""
 _RUN_ID = re.compile(rb"run_id:(\w+)")
 
 
@@ -71,8 +81,15 @@ class RedisLink:
         """`ok`, or the kind of the last failure."""
         self.generation = 0
         """Rises whenever another server answers than before: what it was told may be lost, fences among it."""
-        self.run_id = ""
-        """The server's own name for its run; empty while unknown."""
+        self._runs: dict[str, str] = {}
+        """Each server's own name for its run, by the server's name in a cluster."""
+
+    def run_behind(self, name: str) -> str:
+        """What the server that holds the key `name` calls its run; empty while unknown."""
+        if not isinstance(self.client, RedisCluster):
+            return self._runs.get("", "")
+        node = self.client.get_node_from_key(name)
+        return self._runs.get(node.name, "") if node is not None else ""
 
     async def start(self, tasks: Tasks) -> None:
         """Asks the server once, and goes on watching it in the background."""
@@ -97,17 +114,18 @@ class RedisLink:
             raise StoreDownError(self.state)
         try:
             return await command()
-        except (RedisError, OSError) as error:
+        except FAILURES as error:
             kind = self._note(error)
             self.meter.store_operation("redis", operation, kind)
             raise StoreDownError(kind) from error
 
     async def look(self) -> None:
         """Asks the server for its time, and sets the clock by it."""
-        asked = time.monotonic()
         try:
-            seconds, microseconds = await self.client.time()
-        except (RedisError, OSError) as error:
+            clock = await self._find_clock()
+            asked = time.monotonic()
+            seconds, microseconds = await self.client.time(**clock)
+        except FAILURES as error:
             self._note(error)
             return
         self.clock.set(seconds + microseconds / 1e6, asked, time.monotonic())
@@ -117,10 +135,17 @@ class RedisLink:
             await self._warn_of_eviction()
         self.state = "ok"
 
+    async def _find_clock(self) -> dict[str, Any]:
+        """Whom to ask for the time: in a cluster one node, the same for all replicas, once all nodes have answered."""
+        if not isinstance(self.client, RedisCluster):
+            return {}
+        await self.client.ping(target_nodes=RedisCluster.PRIMARIES)
+        return {"target_nodes": self.client.get_node_from_key(CLOCK_NAME)}
+
     async def _warn_of_eviction(self) -> None:
         try:
             policy = (await self.client.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
-        except (RedisError, OSError):
+        except FAILURES:
             # Managed servers refuse the question.
             return
         if policy not in {"noeviction", b"noeviction"}:
@@ -145,10 +170,13 @@ class RedisLink:
             # A user without the right to ask. Nothing is known of restarts then but lost connections.
             return
         run_id = match[1].decode() if match else ""
-        if run_id != self.run_id:
-            is_first, self.run_id = not self.run_id, run_id
+        name = f"{connection.host}:{connection.port}" if isinstance(self.client, RedisCluster) else ""
+        if run_id != self._runs.get(name):
+            # A cluster's servers are met one after the other until all have been.
+            is_new = self.is_up if isinstance(self.client, RedisCluster) else name in self._runs
+            self._runs[name] = run_id
             self.generation += 1
-            if not is_first:
+            if is_new:
                 raise RedisConnectionError("another server answers")
 
     async def _watch(self) -> None:

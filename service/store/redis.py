@@ -10,6 +10,7 @@ from service.policy.entry import Entry
 from service.proxy.ports import Put
 from service.store.bus import Bus
 from service.store.codec import decode, encode
+from service.store.keys import Keys
 from service.store.link import RedisLink, StoreDownError
 
 LEASE_MILLISECONDS = 2_000
@@ -28,10 +29,10 @@ SharedFence = tuple[int, int]
 class RedisStore:
     """The shared layer. Its calls raise `StoreDownError`; `store.layers` decides what that means."""
 
-    def __init__(self, link: RedisLink, bus: Bus, prefix: str) -> None:
+    def __init__(self, link: RedisLink, bus: Bus, keys: Keys) -> None:
         self._link = link
         self._bus = bus
-        self._prefix = prefix
+        self._keys = keys
         self._led: set[str] = set()
         self._put = link.script("put.lua")
         self._invalidate = link.script("invalidate.lua")
@@ -41,7 +42,7 @@ class RedisStore:
 
     async def get(self, key: str) -> tuple[Entry | None, SharedFence]:
         """The entry and the fence, in one trip."""
-        name = self._name(key)
+        name = self._keys.entry(key)
         generation = self._link.generation
         value = await self._link.ask("get", lambda: self._link.client.get(name))
         entry, fence = _read(value)
@@ -54,12 +55,12 @@ class RedisStore:
         earliest = (entry.proven_at - self._link.clock.error) * 1e6
         latest = (entry.proven_at + self._link.clock.error) * 1e6
         times = (f"{earliest:.0f}", f"{latest:016.0f}", int(keep * 1000) + 1)
-        arguments = (number, *times, encode(entry), self._bus.channel, self._bus.sender, key)
+        arguments = (number, *times, encode(entry), self._keys.channel, self._bus.sender, key)
         if generation != self._link.generation:
             # The server that gave the fence is gone, and with it perhaps a later fence.
             outcome = Put.FENCED
         else:
-            names = [self._name(key), self._bus.counter]
+            names = [self._keys.entry(key), self._keys.number(key)]
             answer = await self._link.ask("put", lambda: self._put(keys=names, args=arguments))
             outcome = Put(answer.decode() if isinstance(answer, bytes) else answer)
         self._link.meter.store_operation("redis", "put", outcome.value)
@@ -67,15 +68,15 @@ class RedisStore:
 
     async def invalidate(self, key: str) -> None:
         """Raises the fence, in one trip."""
-        names = [self._name(key), self._bus.counter]
-        arguments = (FENCE_MILLISECONDS, self._bus.channel, self._bus.sender, key)
+        names = [self._keys.entry(key), self._keys.number(key)]
+        arguments = (FENCE_MILLISECONDS, self._keys.channel, self._bus.sender, key)
         await self._link.ask("invalidate", lambda: self._invalidate(keys=names, args=arguments))
         self._link.meter.store_operation("redis", "invalidate", "stored")
 
     async def lead(self, key: str) -> tuple[bool, Entry | None, SharedFence]:
         """Whether this replica leads now, the entry and its fence, in one trip."""
         generation = self._link.generation
-        names = [self._name(key), self._lease(key)]
+        names = [self._keys.entry(key), self._keys.lease(key)]
         arguments = (self._bus.sender, LEASE_MILLISECONDS)
         is_mine, value = await self._link.ask("lead", lambda: self._lead(keys=names, args=arguments))
         if is_mine:
@@ -87,8 +88,8 @@ class RedisStore:
     async def leave(self, key: str) -> None:
         """Gives up the lead, in one trip."""
         self._led.discard(key)
-        names = [self._lease(key), self._bus.counter]
-        arguments = (self._bus.sender, self._bus.channel, key)
+        names = [self._keys.lease(key), self._keys.number(key)]
+        arguments = (self._bus.sender, self._keys.channel, key)
         await self._link.ask("leave", lambda: self._leave(keys=names, args=arguments))
 
     async def keep_leading(self) -> None:
@@ -96,7 +97,7 @@ class RedisStore:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             for key in list(self._led):
-                names, arguments = [self._lease(key)], (self._bus.sender, LEASE_MILLISECONDS)
+                names, arguments = [self._keys.lease(key)], (self._bus.sender, LEASE_MILLISECONDS)
                 try:
                     await self._link.ask("renew", lambda: self._renew(keys=names, args=arguments))  # noqa: B023
                 except StoreDownError:
@@ -105,12 +106,6 @@ class RedisStore:
     def note_slow(self) -> None:
         """Counts an answer that was not waited for; the watcher finds out whether the server hangs."""
         self._link.meter.store_operation("redis", "get", "slow")
-
-    def _name(self, key: str) -> str:
-        return f"{self._prefix}:e1:{{{key}}}"
-
-    def _lease(self, key: str) -> str:
-        return f"{self._prefix}:l1:{{{key}}}"
 
 
 def _read(value: object) -> tuple[Entry | None, int]:

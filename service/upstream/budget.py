@@ -373,7 +373,7 @@ class CallBudget:
         places: Mapping[str, Place] = {
             id_: Place(id_, own.lane, own.client, own.free_at + shift) for id_, own in state.own.items()
         }
-        return Report(self._replica, state.known, places, voided, succeeded, self._ledgers.server)
+        return Report(self._replica, state.known, places, voided, succeeded, self._ledgers.server(state.name))
 
     async def _report(self, state: _Account) -> None:
         try:

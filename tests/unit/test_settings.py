@@ -12,6 +12,12 @@ SECRET = "hunter2-must-not-be-told"
 HASH = "ab" * 32
 
 
+NEEDS_A_CACHE_URL = (
+    "needs memory://, redis:// or rediss://host:port/db, unix:///path, redis+sentinel://host:port,host:port/master,"
+    " or redis+cluster://host:port,host:port"
+)
+
+
 @pytest.fixture
 def files(tmp_path):
     for name in ("client-secret", "private.pem", "platform.pem"):
@@ -318,13 +324,13 @@ HOST_PORT = "needs host:port, such as 127.0.0.1:8080"
         pytest.param(
             "cache.url",
             f"http://:{SECRET}@host",
-            "needs memory://, redis:// or rediss://host:port/db, unix:///path, or redis+sentinel://host:port,host:port/master",
+            NEEDS_A_CACHE_URL,
             id="cache-of-another-scheme",
         ),
         pytest.param(
             "cache.url",
             "redis://",
-            "needs memory://, redis:// or rediss://host:port/db, unix:///path, or redis+sentinel://host:port,host:port/master",
+            NEEDS_A_CACHE_URL,
             id="redis-without-a-host",
         ),
         pytest.param(

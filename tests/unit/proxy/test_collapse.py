@@ -4,7 +4,6 @@ from collections.abc import Callable
 import pytest
 
 from service.policy.entry import Entry
-from service.policy.ledger import Lane
 from service.policy.settle import Failure, Fill
 from service.problems import Problem
 from service.proxy.collapse import Flight, Flights, Landed
@@ -39,8 +38,8 @@ class Airfield:
             await self.may_keep.wait()
             self.kept.append(self.result)
 
-    def start(self, key: str = "key", lane: Lane = Lane.INTERACTIVE) -> Flight:
-        return self.flights.start(key, lane, self.fill)
+    def start(self, key: str = "key") -> Flight:
+        return self.flights.start(key, self.fill, is_patient=True)
 
 
 @pytest.fixture
@@ -118,12 +117,12 @@ async def test_an_exception_lands_for_everybody_frees_the_key_and_is_logged_once
     await finished(field.tasks)
     await turns()
     assert field.flights.current("key") is None
-    assert [record.getMessage() for record in caplog.records] == ["task fill interactive failed"]
+    assert [record.getMessage() for record in caplog.records] == ["task fill failed"]
 
 
 async def test_an_exception_that_nobody_waits_for_is_no_unretrieved_one(field, caplog):
     field.result = LookupError("unexpected")
-    field.start(lane=Lane.BACKGROUND)
+    field.start()
     field.may_land.set()
     await finished(field.tasks)
     await turns()
@@ -154,7 +153,7 @@ async def test_a_put_that_fails_frees_the_key_and_takes_no_answer_back(field, ca
         land(FILL)
         raise LookupError("the store broke its word")
 
-    flight = field.flights.start("key", Lane.INTERACTIVE, fill)
+    flight = field.flights.start("key", fill, is_patient=True)
     assert await flight.wait(5) is FILL
     await finished(field.tasks)
     await turns()
@@ -182,7 +181,7 @@ async def test_the_end_of_a_forgotten_flight_leaves_its_successor_alone(field):
         await later_may_land.wait()
         land(FAILED)
 
-    successor = field.flights.start("key", Lane.INTERACTIVE, later_fill)
+    successor = field.flights.start("key", later_fill, is_patient=True)
     field.may_land.set()
     field.may_keep.set()
     await turns()
@@ -224,5 +223,5 @@ async def test_flights_of_different_keys_do_not_wait_for_each_other(field):
     async def at_once(land: Callable[[Landed], None]) -> None:
         land(FAILED)
 
-    assert await field.flights.start("quick", Lane.PROOF, at_once).wait(5) is FAILED
+    assert await field.flights.start("quick", at_once, is_patient=True).wait(5) is FAILED
     assert not slow.landing.done()

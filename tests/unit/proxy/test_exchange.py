@@ -861,6 +861,29 @@ async def test_a_cold_reader_that_joined_a_refused_modest_flight_asks_with_its_o
     assert [lane for _, lane, _, _ in story.budget.asked] == [Lane.INTERACTIVE, Lane.PROOF, Lane.INTERACTIVE]
 
 
+async def test_a_cold_reader_that_joined_an_impatient_flight_waits_for_its_own_permit(tell):
+    """The flight paid from the lane of waiting callers, but whoever began it had an answer and did not wait."""
+    story = tell(OLD, NEW)
+    await story.read()
+    story.clock.advance(LIFETIME + WINDOW + 1)
+    gate = asyncio.Event()
+    original = story.budget.permit
+
+    def slow_to_refuse(account, lane, client, wait):
+        story.budget.refusals = [] if wait else [SPENT]
+        return original(account, lane, client, wait) if wait else Delayed(original(account, lane, client, wait), gate)
+
+    story.budget.permit = slow_to_refuse
+    served = start(story.exchange.read(ask()))
+    await turns()
+    await story.store.invalidate(ask().key)
+    cold = start(story.exchange.read(ask()))
+    await turns()
+    gate.set()
+    assert (await served).outcome.detail is Detail.BUDGET
+    assert body_of(await cold) == NEW.body
+
+
 class Delayed:
     """A permit that is decided on after a gate opens."""
 

@@ -14,13 +14,14 @@ from service.proxy.ports import LedgerLostError
 from service.store import ledgers as ledgers_module
 from service.store.clock import StoreClock
 from service.store.connect import Target, open_link
+from service.store.keys import Keys
 from service.store.ledgers import MemoryLedgers, RedisLedgers
 from service.store.link import RedisLink
 from tests.support.meters import CountingMeter
 from tests.support.redis_server import redis_server
 
 ACCOUNT = "acc-1"
-NAME = f"cg:b1:{{{ACCOUNT}}}"
+NAME = f"cg:b1:{ACCOUNT}"
 CHANGERS, TIMES = 8, 50
 
 FULL = Ledger(
@@ -55,7 +56,7 @@ async def replicas_on(raw: Any, open_one: Callable[[StoreClock, CountingMeter], 
             shared.links.append(open_one(StoreClock(), shared.meters[-1]))
             stack.push_async_callback(shared.links[-1].close)
             await shared.links[-1].look()
-            shared.replicas.append(RedisLedgers(shared.links[-1], "cg"))
+            shared.replicas.append(RedisLedgers(shared.links[-1], Keys("cg")))
         yield shared
 
 
@@ -188,9 +189,9 @@ async def test_a_server_that_dies_is_a_lost_ledger_and_one_that_is_back_is_not(t
         link = open_link(Target(process.url, 0.25), StoreClock(), CountingMeter())
         stack.push_async_callback(link.close)
         await link.look()
-        ledgers = RedisLedgers(link, "cg")
+        ledgers = RedisLedgers(link, Keys("cg"))
         assert await ledgers.change(ACCOUNT, count) == 1
-        first_run = ledgers.server
+        first_run = ledgers.server(ACCOUNT)
         process.kill()
         with pytest.raises(LedgerLostError):
             await ledgers.change(ACCOUNT, count)
@@ -199,7 +200,7 @@ async def test_a_server_that_dies_is_a_lost_ledger_and_one_that_is_back_is_not(t
             while not link.is_up:
                 await link.look()
         assert await ledgers.change(ACCOUNT, count) == 1, "the new server's, not what was read from the old one"
-        assert ledgers.server != first_run
+        assert ledgers.server(ACCOUNT) != first_run
 
 
 async def test_a_server_that_hangs_is_a_lost_ledger(tmp_path: Path):
@@ -209,7 +210,7 @@ async def test_a_server_that_hangs_is_a_lost_ledger(tmp_path: Path):
         await link.look()
         process.pause()
         with pytest.raises(LedgerLostError):
-            await RedisLedgers(link, "cg").change(ACCOUNT, count)
+            await RedisLedgers(link, Keys("cg")).change(ACCOUNT, count)
         process.resume()
 
 

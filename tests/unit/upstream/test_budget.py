@@ -56,7 +56,6 @@ class ScriptedLedgers:
 
     is_shared = True
     error = 0.0
-    server = "run-1"
 
     def __init__(self, kept: Server) -> None:
         self.kept = kept
@@ -66,6 +65,9 @@ class ScriptedLedgers:
 
     def now(self) -> float:
         return self.kept.clock.now()
+
+    def server(self, _account: str) -> str:
+        return "run-1"
 
     async def change(self, account: str, step: Callable[[Ledger | None, float], tuple[Ledger, _T]]) -> _T:
         self.changes += 1

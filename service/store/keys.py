@@ -1,0 +1,45 @@
+"""What things are called in Redis.
+
+A script may touch several keys only where they lie on one node: in a cluster, where their names hold the same text in
+braces. So the keys of entries are parted, and each part has a counter of its messages on the bus beside them.
+"""
+
+import zlib
+from dataclasses import dataclass
+
+CLUSTER_PARTS = 64
+"""Parts in a cluster: enough to spread over any number of nodes that one gateway needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names under one prefix, which all replicas share."""
+
+    prefix: str
+    parts: int = 1
+    """One where a single server holds everything: then each message on the bus follows the one before it."""
+
+    @property
+    def channel(self) -> str:
+        """The bus."""
+        return f"{self.prefix}:bus"
+
+    def part(self, key: str) -> int:
+        """The part that an entry's key belongs to."""
+        return zlib.crc32(key.encode()) % self.parts if self.parts > 1 else 0
+
+    def entry(self, key: str) -> str:
+        """The entry and its fence."""
+        return f"{self.prefix}:e1:{{{self.part(key)}}}:{key}"
+
+    def lease(self, key: str) -> str:
+        """Which replica leads in filling it."""
+        return f"{self.prefix}:l1:{{{self.part(key)}}}:{key}"
+
+    def number(self, key: str) -> str:
+        """The number of the last message about its part."""
+        return f"{self.prefix}:n1:{{{self.part(key)}}}"
+
+    def ledger(self, account: str) -> str:
+        """The account's ledger of calls."""
+        return f"{self.prefix}:b1:{account}"
