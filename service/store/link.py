@@ -18,6 +18,7 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
+    MasterDownError,
     MovedError,
     NoPermissionError,
     NoScriptError,
@@ -45,7 +46,7 @@ WATCH_SECONDS = 0.5
 _KINDS: tuple[tuple[type[Exception], str], ...] = (
     # Subclasses first: a refused password and a loading server are ConnectionErrors to redis-py.
     (AuthenticationError, "auth"),
-    (NoPermissionError, "auth"),
+    (NoPermissionError, "noperm"),
     (BusyLoadingError, "loading"),
     (RedisTimeoutError, "timeout"),
     (RedisConnectionError, "connection"),
@@ -53,11 +54,12 @@ _KINDS: tuple[tuple[type[Exception], str], ...] = (
     (RedisClusterException, "cluster"),
     (ReadOnlyError, "readonly"),
     (OutOfMemoryError, "oom"),
+    (MasterDownError, "masterdown"),
     (MovedError, "moved"),
     (NoScriptError, "noscript"),
     (OSError, "connection"),
 )
-_LOST = frozenset({"auth", "loading", "timeout", "connection", "cluster"})
+_LOST = frozenset({"auth", "loading", "masterdown", "busy", "timeout", "connection", "cluster"})
 """Kinds after which the server is of no use at all; the others concern writes, or one command."""
 FAILURES = (RedisError, RedisClusterException, OSError)
 """What redis-py raises when a command does not do what it was sent for."""
@@ -115,20 +117,28 @@ class RedisLink:
         try:
             return await command()
         except FAILURES as error:
-            kind = self._note(error)
+            kind = _kind(error)
             self.meter.store_operation("redis", operation, kind)
+            if kind in _LOST:
+                self._lose(kind)
             raise StoreDownError(kind) from error
 
     async def look(self) -> None:
-        """Asks the server for its time, and sets the clock by it."""
+        """Asks the server for its time, and sets the clock by it; one that refuses, for any reason, is lost."""
         try:
             clock = await self._find_clock()
             asked = time.monotonic()
             seconds, microseconds = await self.client.time(**clock)
+            replied = time.monotonic()
+            if not self.is_up:
+                # One that is loading, or a copy without its master, tells its time and nothing else.
+                await self.client.ping()
         except FAILURES as error:
-            self._note(error)
+            kind = _kind(error)
+            self.meter.store_operation("redis", "look", kind)
+            self._lose(kind)
             return
-        self.clock.set(seconds + microseconds / 1e6, asked, time.monotonic())
+        self.clock.set(seconds + microseconds / 1e6, asked, replied)
         if not self.is_up:
             _log.info("redis is there")
             self.is_up = True
@@ -184,11 +194,15 @@ class RedisLink:
             await asyncio.sleep(WATCH_SECONDS)
             await self.look()
 
-    def _note(self, error: Exception) -> str:
-        kind = next((kind for type_, kind in _KINDS if isinstance(error, type_)), "other")
-        if kind in _LOST:
-            if self.is_up or self.state != kind:
-                _log.warning("redis is lost (%s): going on without it", kind)
-            self.is_up = False
-            self.state = kind
-        return kind
+    def _lose(self, kind: str) -> None:
+        if self.is_up or self.state != kind:
+            _log.warning("redis is lost (%s): going on without it", kind)
+        self.is_up = False
+        self.state = kind
+
+
+def _kind(error: Exception) -> str:
+    if isinstance(error, ResponseError) and str(error).startswith("BUSY "):
+        # A script has run for too long; redis-py has no class for it.
+        return "busy"
+    return next((kind for type_, kind in _KINDS if isinstance(error, type_)), "other")
