@@ -1,0 +1,363 @@
+"""Ways to reach Redis, and the ways in which a server that can be reached refuses: the real process, real servers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from service.sandbox.campaigns import Status
+from service.sandbox.platform import Sandbox
+from tests.support.gateway import GatewayProcess, gateway_process, settings_for
+from tests.support.redis_server import RedisServer, redis_server
+from tests.support.tls import Authority, tls_front
+
+LOST, FOUND = "redis is lost ({}): going on without it", "redis is there"
+USER, PASSWORD = "gateway", "correct-horse"
+
+
+@asynccontextmanager
+async def gateways(sandbox: Sandbox, folder: Path, count: int, **cache: Any) -> AsyncIterator[list[GatewayProcess]]:
+    # Long lifetimes: what is seen before they end was told by another replica.
+    freshness = {"min": "5m", "max": "10m", "status": {}}
+    settings = settings_for(sandbox, folder, cache={"timeout": "1s", **cache}, freshness=freshness)
+    async with AsyncExitStack() as stack:
+        opening = (stack.enter_async_context(gateway_process(settings, folder)) for _ in range(count))
+        yield [await gateway for gateway in opening]
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
+    """Returns as soon as it holds."""
+    async with asyncio.timeout(seconds):
+        while not await holds():
+            await asyncio.sleep(0.02)
+
+
+def still(sandbox: Sandbox) -> list[str]:
+    """Ids of campaigns that change only when a test changes them."""
+    return [campaign.id for campaign in sandbox.campaigns.all() if campaign.status == Status.READY]
+
+
+async def expect_shared(sandbox: Sandbox, one: GatewayProcess, two: GatewayProcess) -> None:
+    """A miss on one is a hit on the other, and what one learns, the other is told."""
+    campaign = still(sandbox)[0]
+    assert (await one.get(campaign))[0] == 200
+    await eventually(lambda: counted(one, operation="put", outcome="stored"))
+    _, found, _ = await two.get(campaign)
+    assert "; hit; " in found["Cache-Status"]
+    assert await two.metric("store_operations_total", store="redis", operation="get", outcome="hit") == 1
+    assert sandbox.log.count == 1
+
+    sandbox.campaigns.edit(campaign, {"description": "changed"})
+    _, changed, _ = await one.get(campaign, Cache_Control="no-cache")
+    assert changed["ETag"] != found["ETag"]
+
+    async def is_told() -> bool:
+        return (await two.get(campaign))[1]["ETag"] == changed["ETag"]
+
+    await eventually(is_told)
+    assert sandbox.log.count == 2
+    for gateway in (one, two):
+        assert (await gateway.get_json("/readyz"))["status"] == "ready"
+        assert await gateway.metric("store_up", store="redis") == 1
+
+
+async def counted(gateway: GatewayProcess, *, times: int = 1, **labels: str) -> bool:
+    return await gateway.metric("store_operations_total", store="redis", **labels) >= times
+
+
+async def expect_lost(gateway: GatewayProcess, campaigns: list[str], kind: str) -> None:
+    """Redis is of no use for this reason: reads go on, and the probes, the gauge, the counter and the log tell it."""
+    looks = await gateway.metric("store_operations_total", store="redis", operation="look", outcome=kind)
+    for campaign in (*campaigns, *campaigns):
+        assert (await gateway.get(campaign))[0] == 200
+    # Asked several times, and said once.
+    await eventually(lambda: counted(gateway, times=int(looks) + 3, operation="look", outcome=kind))
+    ready = await gateway.get_json("/readyz")
+    assert ready["status"] == "degraded"
+    assert ready["parts"]["store"] == {"status": "degraded", "reason": f"redis: {kind}"}
+    assert ready["parts"]["budget"]["status"] == "degraded"
+    assert await gateway.metric("store_up", store="redis") == 0
+    assert changes(gateway)[-1:] == [LOST.format(kind)]
+    assert changes(gateway).count(LOST.format(kind)) == 1
+
+
+def changes(gateway: GatewayProcess) -> list[str]:
+    """What the log says of Redis as a whole."""
+    messages = [str(record["message"]) for record in gateway.records()]
+    return [message for message in messages if message.startswith("redis is ")]
+
+
+def expect_no_error_logged(gateway: GatewayProcess) -> None:
+    assert not [record for record in gateway.records() if record["level"] == "error" or "exception" in record]
+    assert not [line for line in gateway.log if not line.startswith("{")]
+
+
+async def expect_found_again(gateway: GatewayProcess, campaign: str) -> None:
+    """Redis is used again, without a restart."""
+
+    async def is_ready() -> bool:
+        return bool((await gateway.get_json("/readyz"))["status"] == "ready")
+
+    await eventually(is_ready)
+    stored = await gateway.metric("store_operations_total", store="redis", operation="put", outcome="stored")
+    assert (await gateway.get(campaign))[0] == 200
+    await eventually(lambda: counted(gateway, times=int(stored) + 1, operation="put", outcome="stored"))
+    assert await gateway.metric("store_up", store="redis") == 1
+    assert changes(gateway)[-1] == FOUND
+
+
+@dataclass(frozen=True)
+class Tls:
+    """A Redis behind TLS that demands certificates, and a client's good ones."""
+
+    port: int
+    ca: Authority
+    files: dict[str, str]
+
+
+@asynccontextmanager
+async def redis_behind_tls(redis: RedisServer, folder: Path, *hosts: str) -> AsyncIterator[Tls]:
+    ca = Authority(folder, "ca")
+    client = ca.issue("client")
+    files = {"ca_file": str(ca.file), "cert_file": str(client.cert_file), "key_file": str(client.key_file)}
+    async with tls_front(redis.port, ca.issue("server", *(hosts or ("127.0.0.1", "localhost"))), ca) as port:
+        yield Tls(port, ca, files)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_replicas_share_a_redis_over_mutual_tls(
+    sandbox: Sandbox, redis: RedisServer, tmp_path: Path, host: str
+) -> None:
+    async with redis_behind_tls(redis, tmp_path) as tls:
+        url = f"rediss://{host}:{tls.port}/0"
+        async with gateways(sandbox, tmp_path, 2, url=url, tls=tls.files) as (one, two):
+            await expect_shared(sandbox, one, two)
+
+
+async def test_replicas_share_a_redis_over_mutual_tls_that_sentinels_name(
+    sandbox: Sandbox, redis: RedisServer, tmp_path: Path
+) -> None:
+    async with redis_behind_tls(redis, tmp_path) as tls:
+        file = tmp_path / "sentinel.conf"
+        # The sentinel has no TLS: it cannot reach the master itself, and has patience with it.
+        file.write_text(f"sentinel monitor main 127.0.0.1 {tls.port} 1\nsentinel down-after-milliseconds main 600000\n")
+        sentinel = RedisServer(tmp_path)
+        try:
+            await sentinel.start(str(file), "--sentinel")
+            url = f"redis+sentinel://127.0.0.1:{sentinel.port}/main/0"
+            async with gateways(sandbox, tmp_path, 2, url=url, tls=tls.files) as (one, two):
+                await expect_shared(sandbox, one, two)
+        finally:
+            sentinel.kill()
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ("another authority", "connection"),
+        ("no client certificate", "connection"),
+        ("another host's", "connection"),
+        ("no TLS", "timeout"),
+    ],
+)
+async def test_a_tls_that_fails_costs_redis_and_nothing_else(
+    sandbox: Sandbox, redis: RedisServer, tmp_path: Path, fault: str, kind: str
+) -> None:
+    hosts = ("redis.example.com",) if fault == "another host's" else ()
+    async with redis_behind_tls(redis, tmp_path, *hosts) as tls:
+        files, port = dict(tls.files), tls.port
+        if fault == "another authority":
+            # The client's own certificate stays the right one: the server takes it, the client refuses the server.
+            files["ca_file"] = str(Authority(tmp_path, "stranger").file)
+        elif fault == "no client certificate":
+            del files["cert_file"], files["key_file"]
+        elif fault == "no TLS":
+            port = redis.port
+        cache = {"url": f"rediss://127.0.0.1:{port}/0", "tls": files, "timeout": "250ms"}
+        async with gateways(sandbox, tmp_path, 1, **cache) as (gateway,):
+            await expect_lost(gateway, still(sandbox)[:2], kind)
+            assert len(sandbox.log.of("get")) == 2
+            expect_no_error_logged(gateway)
+
+
+async def test_replicas_share_a_redis_behind_a_unix_socket(sandbox: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "redis.sock"
+    async with (
+        redis_server(tmp_path, unixsocket=str(path)),
+        gateways(sandbox, tmp_path, 2, url=f"unix://{path}") as (one, two),
+    ):
+        await expect_shared(sandbox, one, two)
+
+
+@asynccontextmanager
+async def administrator(redis: RedisServer) -> AsyncIterator[Redis]:
+    client = redis.client()
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+async def let_in(admin: Redis, *rules: str) -> None:
+    """Gives the gateway's user all rights, and then applies the rules."""
+    await admin.execute_command("ACL", "SETUSER", USER, "reset", "on", f">{PASSWORD}", "~*", "&*", "+@all", *rules)
+
+
+async def test_replicas_share_a_redis_as_a_user_with_a_password(
+    sandbox: Sandbox, redis: RedisServer, tmp_path: Path
+) -> None:
+    secret = tmp_path / "redis-password"
+    secret.write_text(f"{PASSWORD}\n")
+    async with administrator(redis) as admin:
+        await let_in(admin, "resetkeys", "~cg:*", "resetchannels", "&cg:*")
+        cache = {"url": redis.url, "username": USER, "password_file": str(secret)}
+        async with gateways(sandbox, tmp_path, 2, **cache) as (one, two):
+            await expect_shared(sandbox, one, two)
+
+
+async def test_a_wrong_password_is_told_apart_and_a_right_one_is_taken_without_a_restart(
+    sandbox: Sandbox, redis: RedisServer, tmp_path: Path
+) -> None:
+    ids = still(sandbox)
+    secret = tmp_path / "redis-password"
+    secret.write_text("a guess")
+    async with administrator(redis) as admin:
+        await let_in(admin)
+        cache = {"url": redis.url, "username": USER, "password_file": str(secret)}
+        async with gateways(sandbox, tmp_path, 1, **cache) as (gateway,):
+            await expect_lost(gateway, ids[:2], "auth")
+            secret.write_text(PASSWORD)
+            await expect_found_again(gateway, ids[2])
+
+            # Rotated on the server first: the connections that are open go on until they are closed.
+            gateway.log.clear()
+            await admin.execute_command("ACL", "SETUSER", USER, "resetpass", ">rotated")
+            assert (await gateway.get(ids[3]))[0] == 200
+            assert await gateway.metric("store_up", store="redis") == 1
+            await admin.execute_command("CLIENT", "KILL", "USER", USER)
+            await expect_lost(gateway, ids[:4], "auth")
+            secret.write_text("rotated")
+            await expect_found_again(gateway, ids[4])
+            assert not [line for line in gateway.log if PASSWORD in line or "rotated" in line]
+            expect_no_error_logged(gateway)
+
+
+@pytest.mark.parametrize(
+    ("rules", "store", "budget"),
+    [
+        pytest.param(("-info", "-config"), "ok", "ok", id="what-managed-servers-refuse"),
+        pytest.param(("-@scripting",), "ok", "degraded", id="no-scripts"),
+        pytest.param(("resetkeys", "~other:*"), "ok", "degraded", id="no-keys"),
+        pytest.param(("resetchannels",), "ok", "ok", id="no-channels"),
+        pytest.param(("-time",), "degraded", "degraded", id="no-time"),
+    ],
+)
+async def test_rights_that_are_missing_cost_what_they_are_for_and_no_read(
+    sandbox: Sandbox, redis: RedisServer, tmp_path: Path, rules: tuple[str, ...], store: str, budget: str
+) -> None:
+    ids = still(sandbox)
+    secret = tmp_path / "redis-password"
+    secret.write_text(PASSWORD)
+    async with administrator(redis) as admin:
+        await let_in(admin, *rules)
+        cache = {"url": redis.url, "username": USER, "password_file": str(secret)}
+        async with gateways(sandbox, tmp_path, 1, **cache) as (gateway,):
+            # The copies of before a subscription go with it, and what Redis does not take is then asked for again.
+            await eventually(lambda: listens(admin, "resetchannels" not in rules))
+            for campaign in ids[:4] * 3:
+                assert (await gateway.get(campaign))[0] == 200
+            assert len(sandbox.log.of("get")) == 4
+            if budget == "degraded":
+                await eventually(lambda: counted(gateway, times=3, outcome="noperm"))
+            parts = (await gateway.get_json("/readyz"))["parts"]
+            assert (parts["store"]["status"], parts["budget"]["status"]) == (store, budget)
+            assert changes(gateway) == [FOUND if store == "ok" else LOST.format("noperm")]
+            expect_no_error_logged(gateway)
+            await let_in(admin)
+            await expect_found_again(gateway, ids[5])
+
+
+async def listens(admin: Redis, expected: bool) -> bool:
+    [(_, listeners)] = await admin.pubsub_numsub("cg:bus")
+    return bool(listeners) == expected
+
+
+async def test_scripts_that_the_server_forgot_are_loaded_again_unnoticed(
+    sandbox: Sandbox, redis: RedisServer, tmp_path: Path
+) -> None:
+    ids = still(sandbox)
+    async with administrator(redis) as admin, gateways(sandbox, tmp_path, 2, url=redis.url) as (one, two):
+        for number, campaign in enumerate(ids[:4], 1):
+            await admin.script_flush()
+            assert (await one.get(campaign))[0] == 200
+            await eventually(partial(counted, one, times=number, operation="put", outcome="stored"))
+            _, headers, _ = await two.get(campaign)
+            assert "; hit; " in headers["Cache-Status"]
+        for gateway in (one, two):
+            for outcome in ("noscript", "other"):
+                assert not await counted(gateway, outcome=outcome)
+            assert (await gateway.get_json("/readyz"))["status"] == "ready"
+            assert changes(gateway) == [FOUND]
+
+
+async def test_a_server_busy_with_a_script_is_not_waited_for(sandbox: Sandbox, tmp_path: Path) -> None:
+    known, *unknown = still(sandbox)
+    async with (
+        redis_server(tmp_path, busy_reply_threshold="50") as redis,
+        administrator(redis) as admin,
+        gateways(sandbox, tmp_path, 1, url=redis.url, timeout="250ms", local_unwatched="0s") as (gateway,),
+    ):
+        await gateway.get(known)
+        await eventually(lambda: counted(gateway, operation="put", outcome="stored"))
+        hog = Redis(port=redis.port, socket_timeout=None, retry=Retry(NoBackoff(), 0))
+        async with asyncio.TaskGroup() as group, hog:
+
+            async def keep_busy() -> None:
+                with pytest.raises(ResponseError, match="killed"):
+                    await hog.eval("while true do end", 0)
+
+            group.create_task(keep_busy())
+            await eventually(lambda: answers(admin, "BUSY"))
+            async with asyncio.timeout(2):
+                asked = [gateway.get(campaign) for campaign in (known, unknown[0]) for _ in range(20)]
+                assert {status for status, _, _ in await asyncio.gather(*asked)} == {200}
+            await expect_lost(gateway, [known, unknown[1]], "busy")
+            await admin.script_kill()
+        await expect_found_again(gateway, unknown[2])
+        assert len(sandbox.log.of("get")) == 4
+        expect_no_error_logged(gateway)
+
+
+async def answers(client: Redis, error: str) -> bool:
+    """Whether the server answers a plain question with this error."""
+    try:
+        await client.ping()
+    except (RedisError, OSError) as refusal:
+        return error in repr(refusal)
+    return False
+
+
+async def test_a_copy_that_lost_its_master_and_refuses_reads_is_lost_until_it_is_a_master(
+    sandbox: Sandbox, redis: RedisServer, tmp_path: Path
+) -> None:
+    ids = still(sandbox)
+    async with administrator(redis) as admin, gateways(sandbox, tmp_path, 1, url=redis.url) as (gateway,):
+        await gateway.get(ids[0])
+        await admin.config_set("replica-serve-stale-data", "no")
+        await admin.execute_command("REPLICAOF", "127.0.0.1", "1")
+        await eventually(lambda: answers(admin, "MasterDown"))
+        # It goes on to tell its time: without a second question it would be lost and found twice a second.
+        await expect_lost(gateway, ids[:2], "masterdown")
+        await admin.execute_command("REPLICAOF", "NO", "ONE")
+        await expect_found_again(gateway, ids[2])
+        assert changes(gateway) == [FOUND, LOST.format("masterdown"), FOUND]
+        expect_no_error_logged(gateway)
