@@ -43,6 +43,9 @@ CLOCK_NAME = "clock"
 WATCH_SECONDS = 0.5
 """How often the server is asked for its time: sets the clock, and finds a lost server again."""
 
+AT_ONCE = 16
+"""Commands under way at a time; the next waits. Well below the pool, so that nothing ever waits for a connection."""
+
 _KINDS: tuple[tuple[type[Exception], str], ...] = (
     # Subclasses first: a refused password and a loading server are ConnectionErrors to redis-py.
     (AuthenticationError, "auth"),
@@ -78,6 +81,7 @@ class RedisLink:
         self.client = client
         self.clock = clock
         self.meter = meter
+        self._turns = asyncio.Semaphore(AT_ONCE)
         self.is_up = False
         self.state = "not asked yet"
         """`ok`, or the kind of the last failure."""
@@ -112,16 +116,18 @@ class RedisLink:
         Raises:
             StoreDownError: it failed, or the server is known to be lost and was not asked.
         """
-        if not self.is_up:
-            raise StoreDownError(self.state)
-        try:
-            return await command()
-        except FAILURES as error:
-            kind = _kind(error)
-            self.meter.store_operation("redis", operation, kind)
-            if kind in _LOST:
-                self._lose(kind)
-            raise StoreDownError(kind) from error
+        # Those that wait when the server is lost are told so by the first command that finds out.
+        async with self._turns:
+            if not self.is_up:
+                raise StoreDownError(self.state)
+            try:
+                return await command()
+            except FAILURES as error:
+                kind = _kind(error)
+                self.meter.store_operation("redis", operation, kind)
+                if kind in _LOST:
+                    self._lose(kind)
+                raise StoreDownError(kind) from error
 
     async def look(self) -> None:
         """Asks the server for its time, and sets the clock by it; one that refuses, for any reason, is lost."""
