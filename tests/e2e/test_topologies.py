@@ -65,7 +65,13 @@ async def expect_shared(sandbox: Sandbox, one: GatewayProcess, two: GatewayProce
 
     await eventually(is_told)
     assert sandbox.log.count == 2
+
+    # More at once than there are connections: they wait for each other, and Redis is not taken for lost.
+    crowd = await asyncio.gather(*(one.get(still(sandbox)[1]) for _ in range(150)))
+    assert {status for status, _, _ in crowd} == {200}
+    assert sandbox.log.count == 3
     for gateway in (one, two):
+        assert changes(gateway) == [FOUND]
         assert (await gateway.get_json("/readyz"))["status"] == "ready"
         assert await gateway.metric("store_up", store="redis") == 1
 
