@@ -34,7 +34,7 @@ async def gateways(sandbox: Sandbox, folder: Path, count: int, **cache: Any) -> 
         yield [await gateway for gateway in opening]
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
+async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:
     """Returns as soon as it holds."""
     async with asyncio.timeout(seconds):
         while not await holds():
@@ -325,7 +325,7 @@ async def test_a_server_busy_with_a_script_is_not_waited_for(sandbox: Sandbox, t
         await gateway.get(known)
         await eventually(lambda: counted(gateway, operation="put", outcome="stored"))
         hog = Redis(port=redis.port, socket_timeout=None, retry=Retry(NoBackoff(), 0))
-        async with asyncio.TaskGroup() as group, hog:
+        async with hog, asyncio.TaskGroup() as group:
 
             async def keep_busy() -> None:
                 with pytest.raises(ResponseError, match="killed"):
