@@ -10,6 +10,7 @@
 -- ARGV[6]  the bus, where all replicas hear of it
 -- ARGV[7]  the replica that stores
 -- ARGV[8]  the key as replicas name it
+-- ARGV[9]  milliseconds to remember a fence
 --
 -- A value is 16 digits of fence, 16 digits of the latest begin, then the entry. Sixteen digits of microseconds fit in
 -- the 53 bits of a Lua number until the year 2255.
@@ -22,6 +23,12 @@ end
 if begun >= tonumber(ARGV[2]) then
   return 'older'
 end
-redis.call('SET', KEYS[1], string.format('%016.0f', fence) .. ARGV[3] .. ARGV[5], 'PX', ARGV[4])
+local keep = tonumber(ARGV[4])
+if fence > 0 then
+  -- The fence stands in the same value: it must outlive every fill from before the invalidation, also under an entry
+  -- that is of no use after seconds.
+  keep = math.max(keep, tonumber(ARGV[9]))
+end
+redis.call('SET', KEYS[1], string.format('%016.0f', fence) .. ARGV[3] .. ARGV[5], 'PX', string.format('%.0f', keep))
 redis.call('PUBLISH', ARGV[6], 'changed ' .. ARGV[7] .. ' ' .. redis.call('INCR', KEYS[2]) .. ' ' .. ARGV[8])
 return 'stored'

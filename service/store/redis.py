@@ -55,7 +55,7 @@ class RedisStore:
         earliest = (entry.proven_at - self._link.clock.error) * 1e6
         latest = (entry.proven_at + self._link.clock.error) * 1e6
         times = (f"{earliest:.0f}", f"{latest:016.0f}", int(keep * 1000) + 1)
-        arguments = (number, *times, encode(entry), self._keys.channel, self._bus.sender, key)
+        arguments = (number, *times, encode(entry), self._keys.channel, self._bus.sender, key, FENCE_MILLISECONDS)
         if generation != self._link.generation:
             # The server that gave the fence is gone, and with it perhaps a later fence.
             outcome = Put.FENCED

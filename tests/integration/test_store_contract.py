@@ -194,6 +194,15 @@ async def test_a_fill_from_before_an_invalidation_is_refused(subject: Subject) -
     assert await subject.one.put(KEY, late, after.fence, 60) is Put.STORED
 
 
+async def test_a_fence_outlives_an_entry_that_is_kept_for_less_time(subject: Subject) -> None:
+    before = await subject.one.get(KEY)
+    await subject.two.invalidate(KEY)
+    between = await subject.two.get(KEY)
+    assert await subject.two.put(KEY, entry(subject.two.now()), between.fence, 0.05) is Put.STORED
+    await asyncio.sleep(0.15)
+    assert await subject.one.put(KEY, entry(subject.one.now()), before.fence, 60) is Put.FENCED
+
+
 async def test_an_invalidation_forgets_the_entry(subject: Subject) -> None:
     found = await subject.one.get(KEY)
     await subject.one.put(KEY, entry(subject.one.now()), found.fence, 60)
