@@ -12,6 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
+from redis.maint_notifications import MaintNotificationsConfig
 from typing_extensions import override
 
 from service.proxy.ports import Meter
@@ -78,6 +79,8 @@ def open_link(target: Target, clock: StoreClock, meter: Meter) -> RedisLink:
         "socket_connect_timeout": target.timeout,
         "retry": Retry(NoBackoff(), 0),
         "health_check_interval": 0,
+        # With them on, as is the default, the pool no longer looks whether a connection was closed while it was idle.
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
     if target.password is not None:
         options["credential_provider"] = _FreshPassword(target.username, target.password)

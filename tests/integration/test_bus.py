@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,17 @@ async def test_after_a_restart_an_invalidation_is_heard_again(fleet: Fleet) -> N
     await fleet.two.copy()
     await fleet.one.store.invalidate(KEY)
     await until(lambda: not fleet.two.has_copy(), 1.0)
+
+
+async def test_connections_that_a_restart_closed_while_they_were_idle_are_not_used(fleet: Fleet) -> None:
+    link = fleet.one.link
+    burst = [partial(link.ask, "get", partial(link.client.get, KEY)) for _ in range(8)]
+    await asyncio.gather(*(ask() for ask in burst))
+    fleet.server.kill()
+    await fleet.server.start()
+    await until(lambda: link.generation > 1 and link.is_up)
+    await asyncio.gather(*(ask() for ask in burst))
+    assert link.is_up
 
 
 async def test_fills_from_before_a_restart_are_refused(fleet: Fleet) -> None:
