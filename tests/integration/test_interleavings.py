@@ -1,0 +1,472 @@
+"""Random interleavings of a whole fleet: reads, fills, writes, purges, crashes, and a Redis that fails in many ways.
+
+The judge is the platform's own log, the history of the truth, and what stands in Redis after each command.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.policy.ledger import SILENCE_SECONDS
+from service.policy.wishes import NO_WISHES, Wishes
+from service.store.bus import DEAF_SECONDS, PING_SECONDS, RETRY_SECONDS
+from tests.support.doubles import ask
+from tests.support.fleet import ALLOWANCE, FRESHNESS, TIMEOUT, UNWATCHED, Platform, PlatformCall, Read, Replica
+from tests.support.redis_net import SLOWEST_SECONDS, RedisNet
+from tests.support.virtual_time import virtual_time
+
+FLEET = 3
+TOLERANCE = 0.15
+"""How far two replicas' clocks may be apart: each knows the server's to within half a trip, connecting included."""
+SETTLED = 2 * SLOWEST_SECONDS + 0.01
+"""When what was said on a healthy bus has been heard."""
+RECOVERY = 4.0
+"""After a fault: the watcher's next look, a new subscription, and a lease that ran out meanwhile."""
+JOINING = 2.5
+"""Until all replicas have seen a new one in the ledger (a limit of the budget, see `policy.ledger`)."""
+LONGEST_PART = SILENCE_SECONDS + ALLOWANCE.window
+"""How long one replica may be cut off alone (a limit of the budget: its share is withheld for two windows)."""
+CAMPAIGNS = ("c-1", "c-2")
+WISHES = (
+    NO_WISHES,
+    NO_WISHES,
+    Wishes(no_cache=True),
+    Wishes(max_age=1.0),
+    Wishes(max_stale=float("inf")),
+    Wishes(only_if_cached=True),
+)
+
+Event = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A time, and whom it concerns; None is everybody."""
+
+    began: float
+    ended: float
+    whom: str | None = None
+
+    def touches(self, since: float, until: float, *whom: str) -> bool:
+        return self.began <= until and self.ended >= since and (self.whom is None or self.whom in whom)
+
+
+@dataclass
+class Blind:
+    """A time in which a replica may miss what is said on the bus, and how long after that it may go on unknowing."""
+
+    span: Span
+    grace: float
+
+
+class World:
+    """The fleet and everything around it, and what happened."""
+
+    def __init__(self, seed: int) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.net = RedisNet(seed)
+        self.platform = Platform(seed)
+        self.live: list[Replica] = []
+        self.all: list[Replica] = []
+        self.faults: list[Span] = []
+        """When Redis could not be reached, or knew less than it should."""
+        self.flushes: list[float] = []
+        self.crashes: dict[str, float] = {}
+        self.blind: list[Blind] = []
+        self.invalidations: dict[str, list[Span]] = defaultdict(list)
+        """Those that Redis has made, as the one who asked for it saw them."""
+        self.broken: list[str] = []
+        """What the hook on Redis saw that may not be."""
+        self._fences: dict[str, tuple[int, int]] = {}
+        self._raised: list[tuple[float, str, str]] = []
+        self._open: dict[str, float] = {}
+        self._robbed: dict[str, float] = {}
+        self._deaf: dict[str, float] = {}
+        self._joined_at = 0.0
+        self._emptied_at = self._crashed_at = float("-inf")
+        self.net.on_executed = self._executed
+        self.net.on_message = self._heard
+
+    @property
+    def now(self) -> float:
+        return self.loop.time()
+
+    async def start(self) -> None:
+        for _ in range(FLEET):
+            await self.add()
+        await asyncio.sleep(JOINING)
+
+    async def add(self) -> None:
+        replica = Replica(f"r{len(self.all)}", self.platform, self.net, FLEET)
+        self.all.append(replica)
+        self.live.append(replica)
+        await replica.start()
+        self._joined_at = self.now
+
+    def pick(self, number: int) -> Replica:
+        return self.live[number % len(self.live)]
+
+    async def play(self, events: Sequence[tuple[float, Event]]) -> None:
+        try:
+            await self.start()
+            for wait, (name, *arguments) in events:
+                await getattr(self, name)(*arguments)
+                await asyncio.sleep(wait)
+            await self.heal()
+        finally:
+            for replica in self.live:
+                await replica.stop()
+        # What dead replicas have sent has arrived by now, and so has every answer.
+        await asyncio.sleep(TIMEOUT)
+
+    async def heal(self) -> None:
+        """Ends all faults, and lets everything come to rest."""
+        await self.mend()
+        await self.unhold()
+        self.platform.is_prompt = True
+        await asyncio.sleep(2 * ALLOWANCE.most + SILENCE_SECONDS + RECOVERY)
+        for name, began in self._robbed.items():
+            self.blind.append(Blind(Span(began, float("inf"), name), float("inf")))
+        # After a pause, the first call finds out whether it is over.
+        self.live[0].read(CAMPAIGNS[0], Wishes(no_cache=True))
+        await asyncio.sleep(1.0)
+        for replica in self.live:
+            replica.read(CAMPAIGNS[0], Wishes(no_cache=True))
+        await asyncio.sleep(1.0)
+        for replica in self.live:
+            last = replica.reads[-1]
+            assert last.reply is not None
+            assert last.reply.failure is None, f"{replica.name} does not recover: {last.reply.failure}"
+
+    # What happens. Each is an event that hypothesis draws.
+
+    async def read(self, which: int, campaign: str, wishes: Wishes) -> None:
+        self.pick(which).read(campaign, wishes)
+
+    async def herd(self, campaign: str, wishes: Wishes) -> None:
+        for replica in self.live:
+            for _ in range(3):
+                replica.read(campaign, wishes)
+
+    async def rush(self, which: int, count: int) -> None:
+        """Many cold keys: more calls than the budget has."""
+        for number in range(count):
+            self.pick(which + number).read(f"rush-{len(self.platform.calls)}-{number}", NO_WISHES)
+
+    async def hold(self) -> None:
+        self.platform.holds = True
+
+    async def unhold(self) -> None:
+        self.platform.holds = False
+        for call in self.platform.waiting():
+            call.gate.set_result("good")
+
+    async def release(self, which: int, outcome: str) -> None:
+        if waiting := self.platform.waiting():
+            waiting[which % len(waiting)].gate.set_result(outcome)
+
+    async def change(self, campaign: str, value: str | None) -> None:
+        self.platform.change(campaign, value)
+
+    async def write(self, which: int, campaign: str, value: str | None, seconds: float) -> None:
+        replica = self.pick(which)
+        replica.write(campaign, lambda: self.platform.change(campaign, value), seconds, self._noter(replica, campaign))
+
+    async def purge(self, which: int, campaign: str) -> None:
+        replica = self.pick(which)
+        replica.purge(campaign, self._noter(replica, campaign))
+
+    async def crash(self, which: int) -> None:
+        # A limit of the budget: calls of which nobody is left to tell, when the ledger was emptied, are not counted.
+        if len(self.live) > 1 and self.now > self._emptied_at + JOINING:
+            replica = self.pick(which)
+            self.live.remove(replica)
+            self.crashes[replica.name] = self._crashed_at = self.now
+            await replica.crash()
+
+    async def restart(self) -> None:
+        if len(self.live) < FLEET and not self._open:
+            await self.add()
+
+    async def part(self, which: int) -> None:
+        if not self._open:
+            await self._settle()
+            replica = self.pick(which)
+            self._open[replica.name] = self.now
+            self.net.part(replica.name)
+
+    async def lose(self) -> None:
+        if not self._open:
+            await self._settle()
+            self._open["all"] = self.now
+            self.net.lose()
+
+    async def hang(self) -> None:
+        if not self._open:
+            await self._settle()
+            self._open["all"] = self.now
+            self.net.hang()
+
+    async def mend(self, *, empty: bool = False) -> None:
+        """Redis can be reached again by all; empty only where it was lost to all."""
+        for whom, began in self._open.items():
+            self.faults.append(Span(began, self.now + RECOVERY, None if whom == "all" else whom))
+        if self._open.pop("all", None) is not None:
+            if self.net.is_hung:
+                self.net.resume()
+            else:
+                empty = empty and self._may_empty()
+                self.net.come_back(empty=empty)
+                if empty:
+                    self._empty(is_flush=False)
+        for name in list(self._open):
+            del self._open[name]
+            self.net.join(name)
+        await self.undeafen()
+
+    async def restart_empty(self) -> None:
+        if not self._open and self._may_empty():
+            await self._settle()
+            self.net.restart_empty()
+            self._empty(is_flush=False)
+
+    async def flush(self) -> None:
+        if not self._open and self._may_empty():
+            await self._settle()
+            self.net.flush()
+            self._empty(is_flush=True)
+
+    async def cut_bus(self, which: int) -> None:
+        name = self.pick(which).name
+        self.net.cut_bus(name)
+        # A replica that knows its subscription to be gone uses its copies for the configured time.
+        self.blind.append(Blind(Span(self.now, self.now + RETRY_SECONDS + RECOVERY, name), UNWATCHED))
+
+    async def deafen(self, which: int) -> None:
+        name = self.pick(which).name
+        if name not in self.net.deaf:
+            self.net.deafen(name)
+            self._deaf[name] = self.now
+
+    async def undeafen(self) -> None:
+        for name, began in self._deaf.items():
+            self.net.undeafen(name)
+            grace = DEAF_SECONDS + 2 * PING_SECONDS + UNWATCHED
+            self.blind.append(Blind(Span(began, self.now, name), grace))
+        self._deaf.clear()
+
+    async def rob(self, which: int) -> None:
+        """One message gets lost. Only the next one can show that."""
+        name = self.pick(which).name
+        self.net.robbed.add(name)
+        self._robbed.setdefault(name, self.now)
+
+    # What is written down.
+
+    def _noter(self, replica: Replica, campaign: str) -> Callable[[float, float], None]:
+        def note(began: float, ended: float) -> None:
+            name = ask(campaign).key
+            if any(who == replica.name and key == name and began <= at <= ended for at, who, key in self._raised):
+                self.invalidations[campaign].append(Span(began, ended, replica.name))
+
+        return note
+
+    def _executed(self, replica: str, fields: list[bytes]) -> None:
+        """Looks at what stands in Redis after a script: fences only rise, and below one fence reads only get later."""
+        if fields[0].upper() != b"EVALSHA" or not fields[3].startswith(b"cg:e1:"):
+            return
+        item = self.net.server.dbs[0].get(fields[3])
+        key = fields[3].decode().partition("{")[2][:-1]
+        value: bytes = item.value if item is not None else b""
+        fence, begun = int(value[:16] or 0), int(value[16:32] or 0)
+        old_fence, old_begun = self._fences.get(key, (0, 0))
+        if item is not None:
+            if fence > old_fence:
+                self._raised.append((self.now, replica, key))
+            if (fence, begun) < (old_fence, old_begun):
+                self.broken.append(f"{self.now:.3f} {key} went from {old_fence, old_begun} back to {fence, begun}")
+            self._fences[key] = (fence, begun)
+
+    def _heard(self, replica: str) -> None:
+        if replica in self._robbed and replica not in self.net.robbed:
+            self.blind.append(Blind(Span(self._robbed.pop(replica), self.now, replica), float("inf")))
+
+    def _empty(self, *, is_flush: bool) -> None:
+        self._emptied_at = self.now
+        self._fences.clear()
+        self.faults.append(Span(self.now, self.now + RECOVERY))
+        if is_flush:
+            self.flushes.append(self.now)
+
+    def _may_empty(self) -> bool:
+        return self.now > self._crashed_at + ALLOWANCE.most
+
+    async def _settle(self) -> None:
+        await asyncio.sleep(max(0.0, self._joined_at + JOINING - self.now))
+
+    # What is judged.
+
+    def judge(self, seen: Counter[str]) -> None:
+        assert not self.broken, self.broken
+        self._judge_budget(seen)
+        self._judge_fills(seen)
+        for replica in self.all:
+            for read in replica.reads:
+                if read.reply is not None and read.reply.entry is not None:
+                    self._judge_read(read, seen)
+
+    def _judge_budget(self, seen: Counter[str]) -> None:
+        arrivals = sorted(call.arrived for call in self.platform.calls if call.arrived is not None)
+        for first, beyond in zip(arrivals, arrivals[ALLOWANCE.calls :], strict=False):
+            assert beyond - first >= ALLOWANCE.window, f"over budget from {first:.3f} to {beyond:.3f}: {arrivals}"
+        for first, last in zip(arrivals, arrivals[ALLOWANCE.calls - 1 :], strict=False):
+            seen["full windows"] += last - first < ALLOWANCE.window
+
+    def _judge_fills(self, seen: Counter[str]) -> None:
+        by_campaign = defaultdict(list)
+        for call in self.platform.calls:
+            by_campaign[call.campaign].append(call)
+        for campaign, calls in by_campaign.items():
+            together: list[PlatformCall] = []
+            for call in sorted(calls, key=lambda call: call.started):
+                together = [other for other in together if (other.ended or 0.0) > call.started]
+                if together:
+                    seen["fills together"] += 1
+                    since = min(other.started for other in together)
+                    assert self._explains_two(campaign, since, call.started), (campaign, together, call)
+                together.append(call)
+                seen["fills"] += 1
+
+    def _explains_two(self, campaign: str, since: float, until: float) -> bool:
+        return any(span.touches(since, until, *(one.name for one in self.all)) for span in self._all_faults()) or any(
+            span.touches(since - TIMEOUT, until, span.whom or "") for span in self.invalidations[campaign]
+        )
+
+    def _all_faults(self) -> list[Span]:
+        return [*self.faults, *(Span(at, at + RECOVERY, name) for name, at in self.crashes.items())]
+
+    def _judge_read(self, read: Read, seen: Counter[str]) -> None:
+        assert read.reply is not None
+        assert read.reply.entry is not None
+        entry, age = read.reply.entry, read.reply.age
+        seen["replies with an entry"] += 1
+        proven = read.ended - age
+        value = None if entry.absence is not None else _value(entry.body)
+        proofs = [
+            call
+            for call in self.platform.calls
+            if call.campaign == read.campaign
+            and call.answered
+            and call.value == value
+            and abs(call.started - proven) <= TOLERANCE
+        ]
+        assert proofs, f"no read proved {value} of {read.campaign} {age:.3f} s before {read.ended:.3f} on {read.replica}"
+        newest = max(call.started for call in proofs)
+        bound = FRESHNESS.bound(entry)
+        assert read.ended - newest <= bound + TOLERANCE, f"{read.ended - newest:.3f} s old, bound {bound}"
+        assert self.platform.was_true(read.campaign, value, newest, read.ended)
+        seen["old replies"] += age > FRESHNESS.stale_while_revalidate + FRESHNESS.max
+        for told in self.invalidations[read.campaign]:
+            if self._must_know(told, read, proofs):
+                seen["reads after an invalidation"] += 1
+                assert newest >= told.began, (
+                    f"{read.replica} began at {read.began:.3f} and got {value}, read at {newest:.3f}:"
+                    f" invalidated at {told.began:.3f} by {told.whom}"
+                )
+
+    def _must_know(self, told: Span, read: Read, proofs: Sequence[PlatformCall]) -> bool:
+        """Whether nothing excuses the reader for not knowing of the invalidation."""
+        if read.began < told.ended + (0.0 if read.replica == told.whom else SETTLED):
+            return False
+        missed = (told.began, told.ended + SETTLED, read.replica)
+        if any(span.touches(*missed) and read.began <= span.ended for span in self.faults):
+            return False
+        if any(
+            blind.span.touches(*missed) and read.began <= min(blind.span.ended + SETTLED, told.ended + blind.grace)
+            for blind in self.blind
+        ):
+            return False
+        # FLUSHALL takes the fences with it: a fill that was under way may then be stored.
+        return not any(
+            told.began <= flush <= (call.ended or 0.0) + RECOVERY for flush in self.flushes for call in proofs
+        )
+
+
+def _value(body: bytes) -> str:
+    return body.decode().partition('"name": "')[2].partition('"')[0]
+
+
+WHICH = st.integers(0, FLEET - 1)
+CAMPAIGN = st.sampled_from(CAMPAIGNS)
+WISH = st.sampled_from(WISHES)
+VALUE = st.sampled_from(["v1", "v2", "v3", None])
+OUTCOME = st.sampled_from(["good", "good", "good", "error", "html", "reset", "limited"])
+
+
+def event(name: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Event]:
+    return st.tuples(st.just(name), *arguments)
+
+
+CALM = (
+    event("read", WHICH, CAMPAIGN, WISH),
+    event("read", WHICH, CAMPAIGN, WISH),
+    event("herd", CAMPAIGN, WISH),
+    event("rush", WHICH, st.integers(4, 12)),
+    event("hold"),
+    event("unhold"),
+    event("release", st.integers(0, 9), OUTCOME),
+    event("release", st.integers(0, 9), OUTCOME),
+    event("change", CAMPAIGN, VALUE),
+)
+WRITES = (
+    event("write", WHICH, CAMPAIGN, VALUE, st.sampled_from([0.0, 0.01, 0.3])),
+    event("purge", WHICH, CAMPAIGN),
+)
+CRASHES = (event("crash", WHICH), event("restart"))
+REDIS = (
+    event("part", WHICH),
+    event("lose"),
+    event("hang"),
+    event("mend"),
+    event("mend"),
+    event("flush"),
+    event("restart_empty"),
+)
+BUS = (event("cut_bus", WHICH), event("deafen", WHICH), event("undeafen"), event("rob", WHICH))
+PROFILES = {
+    "calm": CALM,
+    "writes": CALM + WRITES,
+    "crashes": CALM + WRITES + CRASHES,
+    "bus": CALM + WRITES + BUS,
+    "redis": CALM + WRITES + REDIS,
+    "all": CALM + WRITES + CRASHES + BUS + REDIS,
+}
+WAITS = st.sampled_from([0.0, 0.0, 0.003, 0.01, 0.1, 0.4, 1.0, 3.0, 9.0])
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_promises_hold_whatever_comes_between(profile: str) -> None:
+    seen: Counter[str] = Counter()
+
+    @settings(
+        derandomize=True, database=None, deadline=None, max_examples=40, suppress_health_check=list(HealthCheck)
+    )
+    @given(st.integers(0, 2**16), st.lists(st.tuples(WAITS, st.one_of(*PROFILES[profile])), min_size=8, max_size=40))
+    def run(seed: int, events: list[tuple[float, Event]]) -> None:
+        async def playing() -> World:
+            world = World(seed)
+            await world.play(events)
+            return world
+
+        with virtual_time() as loop:
+            loop.run_until_complete(playing()).judge(seen)
+
+    run()
+    print(profile, dict(seen))
