@@ -1,20 +1,37 @@
 """Random interleavings of a whole fleet: reads, fills, writes, purges, crashes, and a Redis that fails in many ways.
 
-The judge is the platform's own log, the history of the truth, and what stands in Redis after each command.
+Three replicas, wired as in production from the exchange down to redis-py and the Lua scripts, in one event loop on
+virtual time; only the sockets are not there. The judge is the platform's own log, the history of the truth, and what
+stands in Redis after each script. Judged are promises 1 to 4:
+
+1. Budget: no window sees more arrivals at the platform than the account has calls.
+2. One fill: two calls for one key are under way together only after a crash, an invalidation or a fault of Redis.
+3. Order: a read that began after an invalidation brings nothing that was read before it; in Redis fences only rise, and
+   below one fence reads only get later.
+4. Age: the reply's age leads to a call that brought that content, which was true then, within the hard bound.
+
+What is kept out, because it is beyond what is promised (`policy.ledger`, at the top): one replica cut off alone for
+longer than its share is withheld; a loss of Redis before all have seen a new replica; an emptied ledger soon after or
+before a crash. Left out as well: an invalidation that could not reach Redis, and a fill under way while FLUSHALL took
+the fences.
+
+Each check has been seen to fail: without the fence or the order in `put.lua`, with a fence that goes with the entry
+above it, a silent `invalidate.lua`, copies kept though fenced, copies used while nothing is heard, gaps ignored, ages
+that start at the answer or at the store, a lease that binds nobody or is not renewed, places that fall free at a call's
+end or too early after a crash, a lost or emptied ledger taken for an empty one, and no hard bound.
 """
 
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.policy.ledger import SILENCE_SECONDS
+from service.policy.ledger import SILENCE_SECONDS, WITHHELD_WINDOWS
 from service.policy.wishes import NO_WISHES, Wishes
 from service.store.bus import DEAF_SECONDS, PING_SECONDS, RETRY_SECONDS
 from tests.support.doubles import ask
@@ -23,6 +40,8 @@ from tests.support.redis_net import SLOWEST_SECONDS, RedisNet
 from tests.support.virtual_time import virtual_time
 
 FLEET = 3
+EXAMPLES = 20
+"""Of each profile. The same ones in each run; more of them find more, a hundred take about half a minute."""
 TOLERANCE = 0.15
 """How far two replicas' clocks may be apart: each knows the server's to within half a trip, connecting included."""
 SETTLED = 2 * SLOWEST_SECONDS + 0.01
@@ -31,7 +50,7 @@ RECOVERY = 4.0
 """After a fault: the watcher's next look, a new subscription, and a lease that ran out meanwhile."""
 JOINING = 2.5
 """Until all replicas have seen a new one in the ledger (a limit of the budget, see `policy.ledger`)."""
-LONGEST_PART = SILENCE_SECONDS + ALLOWANCE.window
+LONGEST_PART = SILENCE_SECONDS + WITHHELD_WINDOWS * ALLOWANCE.window - 2.0
 """How long one replica may be cut off alone (a limit of the budget: its share is withheld for two windows)."""
 CAMPAIGNS = ("c-1", "c-2")
 WISHES = (
@@ -201,6 +220,7 @@ class World:
             replica = self.pick(which)
             self._open[replica.name] = self.now
             self.net.part(replica.name)
+            self.loop.call_later(LONGEST_PART, self.net.join, replica.name)
 
     async def lose(self) -> None:
         if not self._open:
@@ -367,7 +387,9 @@ class World:
             and call.value == value
             and abs(call.started - proven) <= TOLERANCE
         ]
-        assert proofs, f"no read proved {value} of {read.campaign} {age:.3f} s before {read.ended:.3f} on {read.replica}"
+        assert proofs, (
+            f"no read proved {value} of {read.campaign} {age:.3f} s before {read.ended:.3f} on {read.replica}"
+        )
         newest = max(call.started for call in proofs)
         bound = FRESHNESS.bound(entry)
         assert read.ended - newest <= bound + TOLERANCE, f"{read.ended - newest:.3f} s old, bound {bound}"
@@ -462,7 +484,7 @@ def test_the_promises_hold_whatever_comes_between(profile: str) -> None:
     seen: Counter[str] = Counter()
 
     @settings(
-        derandomize=True, database=None, deadline=None, max_examples=40, suppress_health_check=list(HealthCheck)
+        derandomize=True, database=None, deadline=None, max_examples=EXAMPLES, suppress_health_check=list(HealthCheck)
     )
     @given(st.integers(0, 2**16), st.lists(st.tuples(WAITS, st.one_of(*PROFILES[profile])), min_size=8, max_size=40))
     def run(seed: int, events: list[tuple[float, Event]]) -> None:
@@ -475,4 +497,8 @@ def test_the_promises_hold_whatever_comes_between(profile: str) -> None:
             loop.run_until_complete(playing()).judge(seen)
 
     run()
-    print(profile, dict(seen))
+    # A run in which nothing was put to the test would pass as well.
+    assert seen["fills"] > EXAMPLES
+    assert seen["full windows"] > 0
+    assert seen["replies with an entry"] > EXAMPLES
+    assert seen["reads after an invalidation"] > 0 or profile == "calm"

@@ -55,6 +55,11 @@ class PlatformCall:
     """Whether its replica died meanwhile."""
     gate: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
+    def release(self, outcome: str) -> None:
+        """Lets it be answered, if it still waits for that."""
+        if not self.gate.done():
+            self.gate.set_result(outcome)
+
 
 class Platform:
     """Answers out of the truth when the test lets it, and remembers everything."""
@@ -77,8 +82,7 @@ class Platform:
         history = self._history(campaign)
         ends = [moment for moment, _ in history[1:]] + [float("inf")]
         return any(
-            value == was and began <= until and end >= since
-            for (began, was), end in zip(history, ends, strict=True)
+            value == was and began <= until and end >= since for (began, was), end in zip(history, ends, strict=True)
         )
 
     def waiting(self) -> list[PlatformCall]:
@@ -98,7 +102,7 @@ class Platform:
         loop.call_later(self._random.choice((0.001, 0.001, 0.01, 0.3, left)), self._arrive, call)
         if not self.holds:
             pace = 0.002 if self.is_prompt else self._random.choice((0.002, 0.05, 0.4, 1.2))
-            loop.call_later(pace, lambda: call.gate.done() or call.gate.set_result("good"))
+            loop.call_later(pace, call.release, "good")
         try:
             async with asyncio.timeout(left):
                 outcome = await call.gate
@@ -200,7 +204,9 @@ class Replica:
         await self.store.invalidate(key)
         self._flights.forget(key)
 
-    def write(self, campaign: str, write: Callable[[], None], seconds: float, note: Callable[[float, float], None]) -> None:
+    def write(
+        self, campaign: str, write: Callable[[], None], seconds: float, note: Callable[[float, float], None]
+    ) -> None:
         """Invalidates, lets the platform change within so many seconds, and invalidates again."""
 
         async def writing() -> None:

@@ -238,14 +238,19 @@ class _Connection(redis.asyncio.Connection):
         await asyncio.sleep(0.001)
         if not self._net.reaches(self._replica):
             raise ConnectionRefusedError("refused")
-        self._wire = self._reader = self._writer = _Wire(self._net, self._replica)
+        self._wire = _Wire(self._net, self._replica)
+        # Whatever has the few methods that are called.
+        self._reader: Any = self._wire
+        self._writer: Any = self._wire
 
     @override
     async def can_read(self) -> bool:
         return self._wire is not None and not self._wire.inbox.empty()
 
     @override
-    async def _read_response_from_parser(self, disable_decoding: bool = False, push_request: bool | None = False) -> Any:
+    async def _read_response_from_parser(
+        self, disable_decoding: bool = False, push_request: bool | None = False
+    ) -> Any:
         if self._wire is None:
             raise ConnectionResetError("never connected")
         message = await self._wire.inbox.get()
