@@ -34,6 +34,8 @@ from hypothesis import strategies as st
 from service.policy.ledger import SILENCE_SECONDS, WITHHELD_WINDOWS
 from service.policy.wishes import NO_WISHES, Wishes
 from service.store.bus import DEAF_SECONDS, PING_SECONDS, RETRY_SECONDS
+from service.store.link import WATCH_SECONDS
+from service.store.redis import LEASE_MILLISECONDS
 from tests.support.doubles import ask
 from tests.support.fleet import ALLOWANCE, FRESHNESS, TIMEOUT, UNWATCHED, Platform, PlatformCall, Read, Replica
 from tests.support.redis_net import SLOWEST_SECONDS, RedisNet
@@ -288,6 +290,49 @@ class World:
         self.net.robbed.add(name)
         self._robbed.setdefault(name, self.now)
 
+    # Sequences that chance alone brings too seldom.
+
+    async def race(self, which: int, campaign: str, gap: float) -> None:
+        """A purge among look-ups that are on their way, and then readers who must know of it."""
+        self.pick(which).read(campaign, NO_WISHES)
+        await asyncio.sleep(TIMEOUT)
+        await self.herd(campaign, NO_WISHES)
+        await asyncio.sleep(gap)
+        await self.purge(which, campaign)
+        await asyncio.sleep(4 * SLOWEST_SECONDS)
+        await self.herd(campaign, Wishes(max_stale=float("inf")))
+
+    async def miss(self, which: int) -> None:
+        """A purge that one replica is not told of, another message, and then a reader there who must know of both."""
+        missed, other = CAMPAIGNS
+        await self.herd(missed, NO_WISHES)
+        await asyncio.sleep(TIMEOUT)
+        await self.herd(missed, NO_WISHES)
+        await asyncio.sleep(5 * SLOWEST_SECONDS)
+        await self.rob(which)
+        for campaign in (missed, other):
+            await self.purge(which + 1, campaign)
+            await asyncio.sleep(5 * SLOWEST_SECONDS)
+        await self.read(which, missed, NO_WISHES)
+
+    async def overtake(self, which: int, campaign: str) -> None:
+        """A leader is cut off while its call is under way; its lease ends, and a later read is stored before its own."""
+        if self._open or len(self.live) == 1:
+            return
+        await self._settle()
+        await self.hold()
+        await self.read(which, campaign, Wishes(no_cache=True))
+        await asyncio.sleep(0.3)
+        await self.part(which)
+        await asyncio.sleep(LEASE_MILLISECONDS / 1000 - 0.2)
+        await self.read(which + 1, campaign, Wishes(no_cache=True))
+        await asyncio.sleep(0.1)
+        await self.mend()
+        for call in self.platform.waiting()[1:]:
+            call.release("good")
+        await asyncio.sleep(WATCH_SECONDS + 0.05)
+        await self.unhold()
+
     # What is written down.
 
     def _noter(self, replica: Replica, campaign: str) -> Callable[[float, float], None]:
@@ -456,6 +501,7 @@ CALM = (
 WRITES = (
     event("write", WHICH, CAMPAIGN, VALUE, st.sampled_from([0.0, 0.01, 0.3])),
     event("purge", WHICH, CAMPAIGN),
+    event("race", WHICH, CAMPAIGN, st.sampled_from([0.0, 0.002, 0.005, 0.01, 0.02, 0.03])),
 )
 CRASHES = (event("crash", WHICH), event("restart"))
 REDIS = (
@@ -466,8 +512,9 @@ REDIS = (
     event("mend"),
     event("flush"),
     event("restart_empty"),
+    event("overtake", WHICH, CAMPAIGN),
 )
-BUS = (event("cut_bus", WHICH), event("deafen", WHICH), event("undeafen"), event("rob", WHICH))
+BUS = (event("cut_bus", WHICH), event("deafen", WHICH), event("undeafen"), event("rob", WHICH), event("miss", WHICH))
 PROFILES = {
     "calm": CALM,
     "writes": CALM + WRITES,
@@ -479,6 +526,7 @@ PROFILES = {
 WAITS = st.sampled_from([0.0, 0.0, 0.003, 0.01, 0.1, 0.4, 1.0, 3.0, 9.0])
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_promises_hold_whatever_comes_between(profile: str) -> None:
     seen: Counter[str] = Counter()

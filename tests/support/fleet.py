@@ -30,8 +30,8 @@ from tests.support.meters import CountingMeter
 from tests.support.redis_net import RedisNet
 
 UNWATCHED = 1.0
-TIMEOUT = 1.5
-"""Of one upstream call."""
+TIMEOUT = 3.0
+"""Of one upstream call: longer than a lease."""
 ALLOWANCE = Allowance(calls=6, window=6.0, leave=0.6, timeout=TIMEOUT, reserve=1)
 FRESHNESS = Freshness(
     factor=0.1, min=1.0, max=3.0, default=2.0, missing=2.0, stale_while_revalidate=4.0, stale_if_error=12.0
