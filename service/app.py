@@ -92,7 +92,8 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
     # Left in reverse: the API's listener and its requests, probes, fills, and then what the fills use.
     async with AsyncExitStack() as stack:
         platform = await stack.enter_async_context(PlatformClient(settings.platform.url, limits, signers))
-        store, ledgers, link = await _open_store(settings, metrics, watchers, stack)
+        flights = Flights(fills)
+        store, ledgers, link = await _open_store(settings, metrics, watchers, flights, stack)
         budget = _build_budget(settings, streams, ledgers, metrics, watchers)
         await budget.start(sorted({stream.tenant.account for stream in streams.values()}))
         stack.push_async_callback(budget.depart)
@@ -101,7 +102,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         fetcher = Fetcher(platform, budget, store, metrics)
         text = "Credentials that the platform keeps refusing, and that are tried only now and then."
         metrics.gauges.add("credentials_refused", text, lambda: fetcher.refusals.open_count(time.monotonic()))
-        exchange = Exchange(store, fetcher, Flights(fills), freshness, metrics, Patience(settings.platform.timeout))
+        exchange = Exchange(store, fetcher, flights, freshness, metrics, Patience(settings.platform.timeout))
         bounds = Bounds(freshness.stale_while_revalidate, freshness.stale_if_error)
         api = Api(exchange, streams, settings.default_stream, build_clients(settings), bounds, metrics, budget.quota)
 
@@ -160,12 +161,12 @@ def build_signer(credential: Credential) -> Signer:
 def _build_target(cache: Cache) -> Target:
     tls = Tls(cache.tls.ca_file, cache.tls.cert_file, cache.tls.key_file) if cache.tls is not None else None
     file = cache.password_file
-    password = None if file is None else lambda: file.read_text("utf-8").strip()
+    password = None if file is None else lambda: file.read_text("utf-8", "replace").strip()
     return Target(cache.url, cache.timeout, cache.username, password, tls)
 
 
 async def _open_store(
-    settings: Settings, metrics: Metrics, watchers: Tasks, stack: AsyncExitStack
+    settings: Settings, metrics: Metrics, watchers: Tasks, flights: Flights, stack: AsyncExitStack
 ) -> tuple[Store, Ledgers, RedisLink | None]:
     """The store, the ledgers, and the link to Redis if there is one."""
     clock = StoreClock()
@@ -184,7 +185,7 @@ async def _open_store(
     keys = Keys(settings.cache.prefix, parts_of(settings.cache.url))
     bus = Bus(link, keys)
     store = LayeredStore(RedisStore(link, bus, keys), memory, bus, settings.cache.local_unwatched)
-    store.start(watchers)
+    store.start(watchers, flights.forget)
     clock.on_step = memory.clear
     return store, RedisLedgers(link, keys), link
 

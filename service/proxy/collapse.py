@@ -69,9 +69,12 @@ class Flights:
         self._tasks.spawn(self._fly(flight, fill), name="fill", on_end=partial(self._ended, key, flight))
         return flight
 
-    def forget(self, key: str) -> None:
-        """Lets no later request join the key's flight: what it brings is out of date already."""
-        self._by_key.pop(key, None)
+    def forget(self, key: str | None) -> None:
+        """Lets no later request join the key's flight, or any for None: what it brings is out of date already."""
+        if key is None:
+            self._by_key.clear()
+        else:
+            self._by_key.pop(key, None)
 
     async def _fly(self, flight: Flight, fill: Work) -> None:
         try:

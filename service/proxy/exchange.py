@@ -171,9 +171,8 @@ class Exchange:
         if isinstance(landed, Fill):
             self._rests.end(ask.key)
             self._meter.proof("read", "unchanged" if landed.is_unchanged else "changed")
-        else:
-            if landed.was_forwarded:
-                self._rests.begin(ask.key, landed, self._store.now())
+        elif landed.was_forwarded:
+            self._rests.begin(ask.key, landed, self._store.now())
             self._meter.proof("read", "failed")
         return landed
 

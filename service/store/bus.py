@@ -1,4 +1,4 @@
-"""What replicas tell each other: a key was filled or invalidated, or its leader has left (Redis publish/subscribe).
+"""What replicas tell each other: a key was filled (`changed`), or `invalidated`, or its leader has `left`.
 
 Laws of this module:
 
@@ -15,10 +15,8 @@ import time
 import uuid
 from collections.abc import Callable
 
-from redis.exceptions import RedisError
-
 from service.store.keys import Keys
-from service.store.link import RedisLink
+from service.store.link import FAILURES, RedisLink
 
 _log = logging.getLogger(__name__)
 
@@ -57,23 +55,26 @@ class Bus:
         except TimeoutError:
             self._waiting.pop(key, None)
 
-    async def listen(self, on_change: Callable[[str], None], on_gap: Callable[[], None]) -> None:
+    async def listen(self, on_change: Callable[[str, bool], None], on_gap: Callable[[], None]) -> None:
         """Hears what others say, for as long as it runs.
 
         Args:
-            on_change: called with each key that another replica filled or invalidated.
+            on_change: called with each key that another replica filled or invalidated, and whether it was the latter.
             on_gap: called when messages were, or may have been, missed.
         """
+        failure = ""
         while True:
             try:
                 await self._subscription(on_change, on_gap)
-            except (RedisError, OSError) as error:
-                if self._is_subscribed:
-                    _log.warning("the bus is lost (%s)", type(error).__name__)
+            except FAILURES as error:
+                # Once for each loss, and once for each reason why it is not to be had at all.
+                if self._is_subscribed or failure != type(error).__name__:
+                    failure = type(error).__name__
+                    _log.warning("the bus is lost (%s)", failure)
             self._is_subscribed = False
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _subscription(self, on_change: Callable[[str], None], on_gap: Callable[[], None]) -> None:
+    async def _subscription(self, on_change: Callable[[str, bool], None], on_gap: Callable[[], None]) -> None:
         async with self._link.client.pubsub() as ear:
             await ear.subscribe(self._keys.channel)
             while True:
@@ -92,7 +93,7 @@ class Bus:
                 elif heard["type"] == "message":
                     self._take(heard["data"], on_change, on_gap)
 
-    def _take(self, data: bytes, on_change: Callable[[str], None], on_gap: Callable[[], None]) -> None:
+    def _take(self, data: bytes, on_change: Callable[[str, bool], None], on_gap: Callable[[], None]) -> None:
         words = data.decode("utf-8", "replace").split(" ", 3)
         if len(words) != 4 or not words[2].isdigit():  # noqa: PLR2004 - kind, sender, number, key
             return
@@ -103,5 +104,5 @@ class Bus:
         self._last[part] = int(number)
         if (event := self._waiting.pop(key, None)) is not None:
             event.set()
-        if kind == "changed" and sender != self.sender:
-            on_change(key)
+        if kind in {"changed", "invalidated"} and sender != self.sender:
+            on_change(key, kind == "invalidated")

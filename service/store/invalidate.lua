@@ -8,5 +8,5 @@
 -- ARGV[4]  the key as replicas name it
 local fence = tonumber(redis.call('GETRANGE', KEYS[1], 0, 15)) or 0
 redis.call('SET', KEYS[1], string.format('%016.0f%016d', fence + 1, 0), 'PX', ARGV[1])
-redis.call('PUBLISH', ARGV[2], 'changed ' .. ARGV[3] .. ' ' .. redis.call('INCR', KEYS[2]) .. ' ' .. ARGV[4])
+redis.call('PUBLISH', ARGV[2], 'invalidated ' .. ARGV[3] .. ' ' .. redis.call('INCR', KEYS[2]) .. ' ' .. ARGV[4])
 return fence + 1

@@ -1,7 +1,7 @@
 """The shared store, with this process's memory to fall back on while it is lost."""
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from service.policy.entry import Entry
@@ -48,12 +48,19 @@ class LayeredStore:
         self._local = local
         self._bus = bus
         self._unwatched = unwatched
+        self._on_invalidated: Callable[[str | None], None] = lambda _: None
         self._owed: dict[str, None] = {}
         """Keys invalidated while Redis was lost: what it holds of them is not used before it has been told."""
 
-    def start(self, tasks: Tasks) -> None:
-        """Keeps listening to the bus, and keeps the leads that are held."""
-        tasks.spawn(self._bus.listen(self._heard, self._local.clear), name="listen to the bus")
+    def start(self, tasks: Tasks, on_invalidated: Callable[[str | None], None]) -> None:
+        """Keeps listening to the bus, and keeps the leads that are held.
+
+        Args:
+            tasks: where that runs.
+            on_invalidated: called with each key that another replica invalidated; with None when it may be any.
+        """
+        self._on_invalidated = on_invalidated
+        tasks.spawn(self._bus.listen(self._heard, self._missed), name="listen to the bus")
         tasks.spawn(self._shared.keep_leading(), name="keep leading")
         tasks.spawn(self._keep_paying(), name="tell redis what it missed")
 
@@ -148,6 +155,12 @@ class LayeredStore:
                 except StoreDownError:
                     break
 
-    def _heard(self, key: str) -> None:
+    def _heard(self, key: str, is_invalidated: bool) -> None:  # noqa: FBT001 - the bus' word
         # A copy being fetched at this moment is refused too: its look-up saw the fence as it was before.
         self._local.move_fence(key)
+        if is_invalidated:
+            self._on_invalidated(key)
+
+    def _missed(self) -> None:
+        self._local.clear()
+        self._on_invalidated(None)

@@ -148,6 +148,9 @@ class RedisLink:
         if not self.is_up:
             _log.info("redis is there")
             self.is_up = True
+            if not self._runs:
+                # A server that will not tell its run may be another one than the one that was lost.
+                self.generation += 1
             await self._warn_of_eviction()
         self.state = "ok"
 

@@ -91,7 +91,10 @@ class Metrics:
             "store_operations_total", "Operations on a store and how they ended.", "store", "operation", "outcome"
         )
         self._proofs = counter(
-            "proofs_total", "Attempts to prove an entry, by kind: unchanged, changed or failed.", "kind", "outcome"
+            "proofs_total",
+            "Proofs of entries that were asked for, by kind: unchanged, changed or failed.",
+            "kind",
+            "outcome",
         )
 
     def request(self, operation: str, client: str, status: int, cache: str, seconds: float) -> None:

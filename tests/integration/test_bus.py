@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ class Replica:
     shared: RedisStore
     store: LayeredStore
     tasks: Tasks
+    invalidated: list[str | None] = field(default_factory=list)
 
     async def fill(self, key: str = KEY, body: bytes = b'{"data":1}') -> Put:
         found = await self.store.get(key)
@@ -107,8 +108,8 @@ async def fleet(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
             bus, copies = Bus(link, KEYS), MemoryStore(2**20, clock, meter)
             shared = RedisStore(link, bus, KEYS)
             store = LayeredStore(shared, copies, bus, UNWATCHED)
-            store.start(tasks)
             replicas.append(Replica(link, bus, copies, shared, store, tasks))
+            store.start(tasks, replicas[-1].invalidated.append)
         await until(lambda: all(replica.bus.silent_for() == 0.0 for replica in replicas))
         yield Fleet(server, raw, *replicas)
 
@@ -221,7 +222,7 @@ async def test_messages_are_numbered_one_after_the_other_whoever_speaks(fleet: F
         await asyncio.gather(*(replica.store.invalidate(key) for key in keys for replica in (fleet.one, fleet.two)))
         while (heard := await ear.get_message(timeout=0.1)) is not None:
             if heard["type"] == "message":
-                watcher._take(heard["data"], lambda _: None, count)
+                watcher._take(heard["data"], lambda _key, _how: None, count)
     assert watcher._last[0] >= 90
     assert gaps == 0
 
@@ -294,6 +295,19 @@ async def test_fills_from_before_a_restart_that_nobody_noticed_are_not_stored(fl
     outcome = await fleet.one.store.put(KEY, entry(fleet.one.store.now()), before.fence, 60)
     assert outcome in {Put.FENCED, Put.FAILED}
     assert await fleet.raw.get(KEYS.entry(KEY)) is None
+
+
+async def test_an_invalidation_is_told_from_a_fill_and_a_gap_may_hold_any(fleet: Fleet) -> None:
+    """Or readers would go on joining a flight from before it."""
+    fleet.two.invalidated.clear()
+    await fleet.one.fill()
+    await fleet.one.store.invalidate(OTHER)
+    await fleet.two.silence()
+    assert fleet.two.invalidated == [OTHER]
+    last = int(await fleet.raw.get(KEYS.number(KEY)))
+    await fleet.raw.publish(KEYS.channel, f"changed somebody {last + 2} {KEY}")
+    await until(lambda: fleet.two.invalidated == [OTHER, None])
+    assert OTHER not in fleet.one.invalidated, "its own word is not news"
 
 
 # Invalidations that Redis did not hear.

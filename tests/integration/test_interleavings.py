@@ -460,12 +460,6 @@ class World:
             for blind in self.blind
         ):
             return False
-        # A known gap: a replica that is told of an invalidation still lets later readers join the fill that it has under
-        # way itself. What that brings is stored nowhere, and its age is true.
-        if read.replica != told.whom and any(
-            call.replica == read.replica and (call.ended or 0.0) >= read.began for call in proofs
-        ):
-            return False
         # FLUSHALL takes the fences with it: a fill that was under way may then be stored.
         return not any(
             told.began <= flush <= (call.ended or 0.0) + RECOVERY for flush in self.flushes for call in proofs

@@ -85,7 +85,7 @@ async def on_redis(
             buses.append(Bus(link, keys))
             shared = RedisStore(link, buses[-1], keys)
             layers.append(LayeredStore(shared, MemoryStore(BIG, clock, meter), buses[-1], 5.0))
-            layers[-1].start(tasks)
+            layers[-1].start(tasks, lambda _: None)
         stack.push_async_callback(close, tasks)
         await subscribed(buses)
         yield Subject(layers[0], layers[1], raw, keys)

@@ -20,6 +20,7 @@ from service.proxy.tasks import Tasks
 from service.store.bus import Bus
 from service.store.clock import StoreClock
 from service.store.connect import Target, open_link
+from service.store.keys import Keys
 from service.store.layers import LayeredStore
 from service.store.ledgers import RedisLedgers
 from service.store.memory import MemoryStore
@@ -170,10 +171,10 @@ class Replica:
         self.clock.on_step = memory.clear
         self.link = open_link(Target("redis://store.example:6379", 0.25), self.clock, meter)
         net.dress(self.link.client, name)
-        bus = Bus(self.link, "cg")
+        bus = Bus(self.link, Keys("cg"))
         self.bus = bus
-        self.store = LayeredStore(RedisStore(self.link, bus, "cg"), memory, bus, UNWATCHED)
-        ledgers = RedisLedgers(self.link, "cg")
+        self.store = LayeredStore(RedisStore(self.link, bus, Keys("cg")), memory, bus, UNWATCHED)
+        ledgers = RedisLedgers(self.link, Keys("cg"))
         self.budget = CallBudget(
             lambda _: ALLOWANCE, ledgers, meter, self._watchers, replicas=replicas, clock=self._loop.time
         )
@@ -183,7 +184,7 @@ class Replica:
 
     async def start(self) -> None:
         await self.link.start(self._watchers)
-        self.store.start(self._watchers)
+        self.store.start(self._watchers, self._flights.forget)
         await self.budget.start([SUPPORT.tenant.account])
 
     def read(self, campaign: str, wishes: Wishes) -> None:
