@@ -5,7 +5,7 @@ import re
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints
+from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
 from typing_extensions import override  # typing.override comes with Python 3.12
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -33,10 +33,16 @@ def _spell(units: dict[str, float]) -> PlainSerializer:
     return PlainSerializer(write, return_type=str, when_used="json")
 
 
-Duration = Annotated[float, _with_unit(_UNITS, "250ms or 30s"), _spell(_UNITS)]
+def _describe(units: dict[str, float], *, zero: bool = False) -> WithJsonSchema:
+    # The form as it is written, for schemas of files: of the number only the sign of life can be said there.
+    pattern = rf"^\s*\d+(\.\d+)?\s*({'|'.join(units)})\s*$"
+    return WithJsonSchema({"type": "string", "pattern": pattern} | ({} if zero else {"allOf": [{"pattern": "[1-9]"}]}))
+
+
+Duration = Annotated[float, _with_unit(_UNITS, "250ms or 30s"), _spell(_UNITS), _describe(_UNITS, zero=True)]
 """Seconds, written with a unit."""
-PositiveDuration = Annotated[Duration, Field(gt=0)]
-Size = Annotated[int, _with_unit(_SIZES, "4MiB"), _spell(_SIZES), Field(gt=0)]
+PositiveDuration = Annotated[Duration, Field(gt=0), _describe(_UNITS)]
+Size = Annotated[int, _with_unit(_SIZES, "4MiB"), _spell(_SIZES), Field(gt=0), _describe(_SIZES)]
 """Bytes, written with a unit."""
 
 
@@ -61,10 +67,11 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+_ADDRESS = r"(?:\[([0-9A-Fa-f:]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})"
+
+
 def _read_address(value: Any) -> Address:
-    match = (
-        re.fullmatch(r"(?:\[([0-9A-Fa-f:]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})", value) if isinstance(value, str) else None
-    )
+    match = re.fullmatch(_ADDRESS, value) if isinstance(value, str) else None
     if match is None or int(match[3]) > 65535:  # noqa: PLR2004 - the highest TCP port
         raise ValueError("needs host:port, such as 127.0.0.1:8080")
     return Address(match[1] or match[2], int(match[3]))
@@ -119,7 +126,10 @@ def hide_password(url: str) -> str:
 
 
 AddressField = Annotated[
-    Address, BeforeValidator(_read_address), PlainSerializer(str, return_type=str, when_used="json")
+    Address,
+    BeforeValidator(_read_address),
+    PlainSerializer(str, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": f"^{_ADDRESS}$"}),
 ]
 ALIAS_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Alias = Annotated[str, StringConstraints(pattern=ALIAS_PATTERN)]

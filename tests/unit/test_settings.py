@@ -3,6 +3,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
@@ -781,3 +782,35 @@ def test_a_password_in_a_redis_urls_query_is_masked_too():
 def test_an_address_is_written_as_it_is_read(address, text, tree):
     assert str(address) == text
     assert read_tree(put({**tree, "allow_anonymous": True}, "listen", text)).listen == address
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "fits"),
+    [
+        ("cache.timeout", "10s", True),
+        ("cache.timeout", "250 ms", True),
+        ("cache.timeout", "1.5m", True),
+        ("cache.timeout", "0.5s", True),
+        ("cache.timeout", "0s", False),
+        ("cache.timeout", "0.0s", False),
+        ("cache.timeout", 10, False),
+        ("cache.timeout", "10", False),
+        ("freshness.min", "0s", True),
+        ("freshness.min", "-1s", False),
+        ("platform.max_body", "4MiB", True),
+        ("platform.max_body", "4MB", False),
+        ("platform.max_body", "0B", False),
+        ("listen", "[::1]:8080", True),
+        ("listen", "127.0.0.1:0", True),
+        ("listen", "8080", False),
+        ("listen", ["127.0.0.1", 8080], False),
+        ("cache.local", "1s", False),
+    ],
+)
+def test_the_schema_describes_what_is_written(tree, key, value, fits):
+    tree = put(tree, key, value)
+    assert jsonschema.Draft202012Validator(Settings.model_json_schema()).is_valid(tree) is fits
+    if fits:
+        read_tree(tree)
+    else:
+        mistakes(tree)
