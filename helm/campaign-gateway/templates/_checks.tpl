@@ -1,0 +1,106 @@
+{{/*
+What the schema cannot see: values that are right one by one and impossible together. Each is refused with one sentence
+that names the keys, for a pod that cannot start says less and later.
+*/}}
+{{- define "campaign-gateway.checks" -}}
+{{- $config := .Values.config -}}
+{{- range $key := list "streams" "credentials" -}}
+{{- if not (get $config $key) -}}
+{{- fail (printf "config.%s is needed: which platform application the gateway serves and with which JWT app; see \"Install\" in the chart's README.md" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- if not (or $config.clients $config.allow_anonymous) -}}
+{{- fail "config.clients is needed, for in a cluster everybody could call: name the callers (`campaign-gateway key new` makes a key), or set config.allow_anonymous: true" -}}
+{{- end -}}
+{{- include "campaign-gateway.checkAddresses" . -}}
+{{- include "campaign-gateway.checkFiles" . -}}
+{{- include "campaign-gateway.checkReplicas" . -}}
+{{- if lt (include "campaign-gateway.terminationGracePeriodSeconds" . | int) (include "campaign-gateway.shutdownSeconds" . | int) -}}
+{{- fail (printf "terminationGracePeriodSeconds must be at least config.shutdown.drain and grace together, which is %s s" (include "campaign-gateway.shutdownSeconds" .)) -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
+{{- fail "ingress.hosts is needed when ingress.enabled is true" -}}
+{{- end -}}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
+{{- fail "httpRoute.parentRefs is needed when httpRoute.enabled is true: the Gateway it belongs to" -}}
+{{- end -}}
+{{- if and .Values.keda.enabled (not .Values.keda.serverAddress) -}}
+{{- fail "keda.serverAddress is needed when keda.enabled is true: the Prometheus to ask" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "campaign-gateway.checkAddresses" -}}
+{{- range $key, $address := dict "listen" (include "campaign-gateway.listen" .) "admin_listen" (include "campaign-gateway.adminListen" .) -}}
+{{- if or (hasPrefix "127." $address) (hasPrefix "localhost:" $address) (hasPrefix "[::1]:" $address) -}}
+{{- fail (printf "config.%s is %s, which nothing outside the pod can reach: leave it out, or listen on 0.0.0.0 or [::]" $key $address) -}}
+{{- end -}}
+{{- end -}}
+{{- if eq (include "campaign-gateway.port" .) (include "campaign-gateway.adminPort" .) -}}
+{{- fail "config.listen and config.admin_listen must have different ports: the admin port is never exposed with the API" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "campaign-gateway.checkReplicas" -}}
+{{- $most := include "campaign-gateway.mostReplicas" . | int -}}
+{{- if and .Values.autoscaling.enabled .Values.keda.enabled -}}
+{{- fail "autoscaling.enabled and keda.enabled exclude each other: two autoscalers would fight over one Deployment" -}}
+{{- end -}}
+{{- if gt (include "campaign-gateway.leastReplicas" . | int) $most -}}
+{{- fail "minReplicas must not be above maxReplicas" -}}
+{{- end -}}
+{{- if and (gt $most 1) (include "campaign-gateway.isAlone" .) -}}
+{{- fail (printf "config.cache.url is %s, so each of up to %d replicas would spend the whole call budget: set config.cache.url to a Redis that all can reach, or run one replica without an autoscaler" (include "campaign-gateway.cacheUrl" .) $most) -}}
+{{- end -}}
+{{- $known := dig "replicas" 0 (default dict .Values.config.cache) | int -}}
+{{- if and $known (lt $known $most) -}}
+{{- fail (printf "config.cache.replicas is %d, but up to %d replicas share the call budget: leave it out, and the chart sets it" $known $most) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Every file that the settings name has to come from somewhere. */}}
+{{- define "campaign-gateway.checkFiles" -}}
+{{- $top := . -}}
+{{- $files := dict -}}
+{{- range $name, $credential := .Values.config.credentials -}}
+{{- range $key := list "client_secret_file" "private_key_file" -}}
+{{- $_ := set $files (printf "credentials.%s.%s" $name $key) (get $credential $key) -}}
+{{- end -}}
+{{- $_ := set $files (printf "credentials.%s.jwe.public_key_file" $name) (dig "public_key_file" "" (default dict $credential.jwe)) -}}
+{{- if and $credential.client_secret_env (not $top.Values.extraEnvFrom) -}}
+{{- $names := list -}}
+{{- range $top.Values.extraEnv }}{{ $names = append $names .name }}{{ end -}}
+{{- if not (has $credential.client_secret_env $names) -}}
+{{- fail (printf "config.credentials.%s.client_secret_env names %s, which neither extraEnv nor extraEnvFrom sets" $name $credential.client_secret_env) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $cache := default dict .Values.config.cache -}}
+{{- $_ := set $files "cache.password_file" $cache.password_file -}}
+{{- range $key := list "cert_file" "key_file" "ca_file" -}}
+{{- $_ := set $files (printf "cache.tls.%s" $key) (dig $key "" (default dict $cache.tls)) -}}
+{{- end -}}
+{{- $mount := printf "%s/" (include "campaign-gateway.secretsPath" .) -}}
+{{- range $key, $file := $files -}}
+{{- if $file -}}
+{{- if hasPrefix $mount $file -}}
+{{- $name := trimPrefix $mount $file -}}
+{{- $found := hasKey $top.Values.secrets.create $name -}}
+{{- range $top.Values.secrets.existing -}}
+{{- if not .items }}{{ $found = true }}{{ end -}}
+{{- range .items }}{{ if eq .path $name }}{{ $found = true }}{{ end }}{{ end -}}
+{{- end -}}
+{{- if not $found -}}
+{{- fail (printf "config.%s names %s, which no secret brings: put %s into secrets.create, or the Secret that has it into secrets.existing" $key $file $name) -}}
+{{- end -}}
+{{- else if not (and (hasSuffix ".ca_file" $key) (hasPrefix "/etc/ssl/" $file)) -}}
+{{- $found := false -}}
+{{- range $top.Values.extraVolumeMounts -}}
+{{- if or (eq .mountPath $file) (hasPrefix (printf "%s/" (trimSuffix "/" .mountPath)) $file) }}{{ $found = true }}{{ end -}}
+{{- end -}}
+{{- if not $found -}}
+{{- fail (printf "config.%s names %s, where nothing is mounted: secrets are mounted in %s, anything else by extraVolumeMounts" $key $file $mount) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

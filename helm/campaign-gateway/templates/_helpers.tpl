@@ -1,0 +1,127 @@
+{{- define "campaign-gateway.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the pods are found by; an upgrade may never change it. */}}
+{{- define "campaign-gateway.selectorLabels" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: gateway
+{{- end -}}
+
+{{- define "campaign-gateway.labels" -}}
+{{- $own := dict
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+  "app.kubernetes.io/version" (.Chart.AppVersion | replace "+" "_" | trunc 63)
+  "app.kubernetes.io/managed-by" .Release.Service -}}
+{{- $selector := include "campaign-gateway.selectorLabels" . | fromYaml -}}
+{{- mergeOverwrite (deepCopy .Values.commonLabels) $own $selector | toYaml -}}
+{{- end -}}
+
+{{- define "campaign-gateway.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "campaign-gateway.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "campaign-gateway.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{- printf "%s@%s" .repository .digest -}}
+{{- else -}}
+{{- printf "%s:%s" .repository (default $.Chart.AppVersion .tag) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Where the secrets' files are mounted. */}}
+{{- define "campaign-gateway.secretsPath" -}}/run/secrets/campaign-gateway{{- end -}}
+
+{{- define "campaign-gateway.listen" -}}
+{{- default "0.0.0.0:8080" .Values.config.listen -}}
+{{- end -}}
+
+{{- define "campaign-gateway.adminListen" -}}
+{{- default "0.0.0.0:9090" .Values.config.admin_listen -}}
+{{- end -}}
+
+{{- define "campaign-gateway.port" -}}
+{{- include "campaign-gateway.listen" . | splitList ":" | last -}}
+{{- end -}}
+
+{{- define "campaign-gateway.adminPort" -}}
+{{- include "campaign-gateway.adminListen" . | splitList ":" | last -}}
+{{- end -}}
+
+{{- define "campaign-gateway.cacheUrl" -}}
+{{- dig "url" "memory://" (default dict .Values.config.cache) -}}
+{{- end -}}
+
+{{/* Whether no other pod can share the cache, and with it the call budget: it is in the pod, or a socket on its node. */}}
+{{- define "campaign-gateway.isAlone" -}}
+{{- if regexMatch "^(memory|unix)://" (include "campaign-gateway.cacheUrl" .) }}true{{ end -}}
+{{- end -}}
+
+{{/* The fewest and the most pods that the release can have. */}}
+{{- define "campaign-gateway.leastReplicas" -}}
+{{- with .Values -}}
+{{- if .autoscaling.enabled }}{{ .autoscaling.minReplicas }}
+{{- else if .keda.enabled }}{{ .keda.minReplicas }}
+{{- else }}{{ .replicas }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "campaign-gateway.mostReplicas" -}}
+{{- with .Values -}}
+{{- if .autoscaling.enabled }}{{ .autoscaling.maxReplicas }}
+{{- else if .keda.enabled }}{{ .keda.maxReplicas }}
+{{- else }}{{ .replicas }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Seconds in a duration as the settings write it, a part of a second counting whole. */}}
+{{- define "campaign-gateway.seconds" -}}
+{{- $units := dict "ms" 0.001 "s" 1.0 "m" 60.0 "h" 3600.0 "d" 86400.0 -}}
+{{- $unit := regexFind "[a-z]+" . -}}
+{{- mulf (regexFind "[0-9]+(\\.[0-9]+)?" . | float64) (get $units $unit) | ceil | int -}}
+{{- end -}}
+
+{{/* Seconds that a stopping pod may need by its settings. */}}
+{{- define "campaign-gateway.shutdownSeconds" -}}
+{{- $shutdown := default dict .Values.config.shutdown -}}
+{{- add
+  (include "campaign-gateway.seconds" (dig "drain" "1s" $shutdown))
+  (include "campaign-gateway.seconds" (dig "grace" "20s" $shutdown)) -}}
+{{- end -}}
+
+{{- define "campaign-gateway.terminationGracePeriodSeconds" -}}
+{{- if kindIs "invalid" .Values.terminationGracePeriodSeconds -}}
+{{- add (include "campaign-gateway.shutdownSeconds" .) 5 -}}
+{{- else -}}
+{{- int .Values.terminationGracePeriodSeconds -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "campaign-gateway.configYaml" -}}
+{{- toYaml .Values.config -}}
+{{- end -}}
+
+{{- define "campaign-gateway.secretData" -}}
+{{- range $name, $content := .Values.secrets.create }}
+{{ $name }}: {{ $content | b64enc }}
+{{- end }}
+{{- end -}}
+
+{{/* The pod of `helm test`: by its component it is no gateway, and the Services and policies leave it out. */}}
+{{- define "campaign-gateway.testLabels" -}}
+{{- mergeOverwrite (include "campaign-gateway.selectorLabels" . | fromYaml) (dict "app.kubernetes.io/component" "test") | toYaml -}}
+{{- end -}}

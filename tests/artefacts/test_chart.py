@@ -1,0 +1,656 @@
+"""The Helm chart: a real Helm lints, renders and packs it, Kubernetes' own schemas and the gateway's settings judge it."""
+
+import copy
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import helm_python as helm
+import jsonschema
+import kubernetes_validate
+import msgspec
+import promql_parser
+import pytest
+from ruamel.yaml import YAML
+
+from service.sandbox.platform import Sandbox
+from service.settings import Settings, load
+from tests.support.gateway import gateway_process, settings_for
+from tools import chart as tool
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "helm" / "campaign-gateway"
+CI = {path.name.removesuffix("-values.yaml"): path for path in sorted((CHART / "ci").glob("*-values.yaml"))}
+CRDS = {path.stem: msgspec.json.decode(path.read_bytes()) for path in (Path(__file__).parent / "crds").glob("*.json")}
+KUBERNETES = ("1.27", "1.32", "1.37")
+"""The oldest that the chart says it runs on, and newer ones."""
+SECRETS = "/run/secrets/campaign-gateway"
+NAME = "demo-campaign-gateway"
+
+Values = dict[str, Any]
+Manifest = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def chart() -> Iterator[helm.Chart]:
+    with helm.Chart.load(CHART) as loaded:
+        yield loaded
+
+
+def values_of(name: str) -> Values:
+    return helm.values_from_yaml(CI[name].read_text("utf-8"))
+
+
+def put(values: Values, key: str, value: object) -> Values:
+    """The values with one key set; dots lead into maps, `-` as the value removes."""
+    values = copy.deepcopy(values)
+    *outer, last = key.split(".")
+    inner = values
+    for part in outer:
+        inner = inner.setdefault(part, {})
+    if value == "-":
+        inner.pop(last)
+    else:
+        inner[last] = value
+    return values
+
+
+def has(values: Any, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return False
+        values = values[part]
+    return True
+
+
+def rendered(chart: helm.Chart, values: Values) -> dict[str, str]:
+    chart.validate_schema(values)
+    return chart.render(values, name="demo", namespace="apps")
+
+
+def manifests(chart: helm.Chart, values: Values) -> list[Manifest]:
+    """Every object of a release, read by the YAML parser of Helm, which is that of Kubernetes."""
+    found = []
+    for name, text in rendered(chart, values).items():
+        if not name.endswith("NOTES.txt"):
+            found += [helm.values_from_yaml(part) for part in re.split(r"(?m)^---$", text)]
+    return [manifest for manifest in found if manifest]
+
+
+def of_kind(objects: list[Manifest], kind: str) -> list[Manifest]:
+    return [manifest for manifest in objects if manifest["kind"] == kind]
+
+
+def the(objects: list[Manifest], kind: str, name: str = NAME) -> Manifest:
+    [found] = [manifest for manifest in of_kind(objects, kind) if manifest["metadata"]["name"] == name]
+    return found
+
+
+def pod_of(objects: list[Manifest]) -> Manifest:
+    [deployment] = of_kind(objects, "Deployment")
+    template: Manifest = deployment["spec"]["template"]
+    return template
+
+
+def gateway_of(objects: list[Manifest]) -> Manifest:
+    container: Manifest = pod_of(objects)["spec"]["containers"][0]
+    assert container["name"] == "gateway"
+    return container
+
+
+def environment_of(objects: list[Manifest]) -> dict[str, str]:
+    return {row["name"]: row["value"] for row in gateway_of(objects)["env"] if "value" in row}
+
+
+def settings_of(objects: list[Manifest], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """What the gateway makes of its mounted files and its environment, the mounts being under `folder`."""
+    [config] = [row for row in of_kind(objects, "ConfigMap") if "gateway.yaml" in row["data"]]
+    text = config["data"]["gateway.yaml"]
+    for path in mounted_secrets(objects, text):
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("invented")
+    for row in gateway_of(objects)["env"]:
+        if "valueFrom" in row:
+            monkeypatch.setenv(row["name"], "invented")
+    (folder / "gateway.yaml").write_text(text.replace(SECRETS, str(folder)))
+    return load(folder / "gateway.yaml", environment_of(objects))
+
+
+def mounted_secrets(objects: list[Manifest], config: str) -> Iterator[str]:
+    """The files that the pod finds in the folder of secrets."""
+    container, pod = gateway_of(objects), pod_of(objects)["spec"]
+    for mount in container["volumeMounts"]:
+        if mount["mountPath"] != SECRETS:
+            continue
+        [volume] = [row for row in pod["volumes"] if row["name"] == mount["name"]]
+        for source in volume["projected"]["sources"]:
+            secret = source["secret"]
+            made = [row["data"] for row in of_kind(objects, "Secret") if row["metadata"]["name"] == secret["name"]]
+            if made:
+                yield from made[0]
+            elif "items" in secret:
+                yield from (item["path"] for item in secret["items"])
+            else:  # somebody else's secret, with what the settings ask for
+                yield from re.findall(rf"{SECRETS}/(\S+)", config)
+
+
+def judge(manifest: Manifest, version: str) -> None:
+    """Raises what Kubernetes, or the kind's own definition, has against an object."""
+    if crd := CRDS.get(manifest["kind"].lower()):
+        jsonschema.Draft202012Validator(crd).validate(manifest)
+    else:
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+# What is good.
+
+
+@pytest.mark.parametrize("name", CI)
+def test_a_good_file_passes_lint(name):
+    report = helm.lint(CHART, values_of(name), strict=True, namespace="apps", kube_version="v1.29.0")
+    assert report["total_charts_linted"] == 1
+    assert [row for row in report["messages"] if row["severity"] > 1] == []
+    assert report["errors"] == []
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("name", CI)
+def test_kubernetes_accepts_each_object(chart, name, version):
+    objects = manifests(chart, values_of(name))
+    assert {"ConfigMap", "Deployment", "Service", "Pod"} <= {manifest["kind"] for manifest in objects}
+    for manifest in objects:
+        judge(manifest, version)
+        assert manifest["metadata"].get("namespace") == "apps" or manifest["metadata"]["name"] == "more"
+
+
+def test_every_kind_is_in_some_file(chart):
+    kinds = {manifest["kind"] for name in CI for manifest in manifests(chart, values_of(name))}
+    assert kinds == {
+        *("ConfigMap", "Deployment", "HorizontalPodAutoscaler", "HTTPRoute", "Ingress", "NetworkPolicy", "Pod"),
+        *("PodDisruptionBudget", "PrometheusRule", "ScaledObject", "Secret", "Service", "ServiceAccount"),
+        "ServiceMonitor",
+    }
+
+
+@pytest.mark.parametrize("name", CI)
+def test_the_gateway_accepts_its_settings(chart, name, tmp_path, monkeypatch):
+    settings = settings_of(manifests(chart, values_of(name)), tmp_path, monkeypatch)
+    assert not settings.listen.is_loopback
+    assert not settings.admin_listen.is_loopback
+    ports = {port["name"]: port["containerPort"] for port in gateway_of(manifests(chart, values_of(name)))["ports"]}
+    assert ports == {"api": settings.listen.port, "admin": settings.admin_listen.port}
+
+
+@pytest.mark.parametrize("name", CI)
+def test_the_settings_arrive_as_they_were_written(chart, name):
+    values = values_of(name)
+    [config] = [row for row in of_kind(manifests(chart, values), "ConfigMap") if "gateway.yaml" in row["data"]]
+    written = {"shutdown": {"drain": "5s"}, **values["config"]}
+    assert YAML(typ="safe", pure=True).load(config["data"]["gateway.yaml"]) == written
+
+
+DOCUMENTED = {".".join(key) for key, _ in tool.described_values((CHART / "values.yaml").read_text("utf-8"))}
+
+
+@pytest.mark.parametrize("key", sorted(DOCUMENTED - {"config.shutdown.drain"}))
+def test_each_value_has_an_effect(chart, key):
+    """So a value that a template misspells, or has forgotten, is found."""
+    users = [name for name in CI if has(values_of(name), key)]
+    assert users, f"no file in ci/ sets {key}"
+    for name in users:
+        try:
+            without = rendered(chart, put(values_of(name), key, "-"))
+        except helm.HelmError:
+            return  # it is needed there
+        if without != rendered(chart, values_of(name)):
+            return
+    pytest.fail(f"{key} changes nothing")
+
+
+@pytest.mark.parametrize("name", CI)
+def test_names_inside_a_release_meet(chart, name):
+    objects = manifests(chart, values_of(name))
+    template = pod_of(objects)
+    pod, labels = template["spec"], template["metadata"]["labels"]
+    [deployment] = of_kind(objects, "Deployment")
+    own = {(row["kind"], row["metadata"]["name"]) for row in objects}
+    assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    for container in pod["containers"]:
+        assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes
+    for volume in pod["volumes"]:
+        if "configMap" in volume:
+            assert ("ConfigMap", volume["configMap"]["name"]) in own
+    if pod["serviceAccountName"] != "default":
+        assert ("ServiceAccount", pod["serviceAccountName"]) in own
+    [test] = of_kind(objects, "Pod")
+    for service in of_kind(objects, "Service"):
+        selector = service["spec"]["selector"]
+        assert selector.items() <= labels.items()
+        assert not selector.items() <= test["metadata"]["labels"].items()
+    for scaler in of_kind(objects, "HorizontalPodAutoscaler") + of_kind(objects, "ScaledObject"):
+        assert scaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+        assert "replicas" not in deployment["spec"]
+    for guard in of_kind(objects, "PodDisruptionBudget"):
+        assert guard["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    for constraint in pod["topologySpreadConstraints"]:
+        assert constraint["labelSelector"]["matchLabels"].items() <= labels.items()
+    for policy in of_kind(objects, "NetworkPolicy"):
+        assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+        for rule in policy["spec"]["ingress"]:
+            assert {port["port"] for port in rule["ports"]} <= {"api", "admin", 8443}
+    for monitor in of_kind(objects, "ServiceMonitor"):
+        wanted = monitor["spec"]["selector"]["matchLabels"].items()
+        seen = [row for row in of_kind(objects, "Service") if wanted <= row["metadata"]["labels"].items()]
+        assert [row["metadata"]["name"] for row in seen] == [f"{NAME}-admin"]
+        assert monitor["spec"]["endpoints"][0]["port"] == seen[0]["spec"]["ports"][0]["name"]
+
+
+# What holds whatever is switched on.
+
+
+@pytest.mark.parametrize("name", CI)
+def test_the_admin_port_is_never_exposed_with_the_api(chart, name):
+    objects = manifests(chart, values_of(name))
+    services = {row["metadata"]["name"]: row["spec"] for row in of_kind(objects, "Service")}
+    [admin] = [service for service in services if service.endswith("-admin")]
+    assert services.pop(admin)["clusterIP"] == "None"
+    [(api, spec)] = services.items()
+    assert [(port["name"], port["targetPort"]) for port in spec["ports"]] == [("http", "api")]
+    backends = [
+        (path["backend"]["service"]["name"], path["backend"]["service"]["port"])
+        for row in of_kind(objects, "Ingress")
+        for rule in row["spec"]["rules"]
+        for path in rule["http"]["paths"]
+    ]
+    assert all(backend == (api, {"name": "http"}) for backend in backends)
+    routes = [
+        (backend["name"], backend["port"])
+        for row in of_kind(objects, "HTTPRoute")
+        for rule in row["spec"]["rules"]
+        for backend in rule["backendRefs"]
+    ]
+    assert all(route == (api, spec["ports"][0]["port"]) for route in routes)
+    assert bool(backends) == (name == "ingress")
+    assert bool(routes) == (name == "gateway-route")
+
+
+@pytest.mark.parametrize("name", CI)
+def test_every_probe_asks_the_admin_port(chart, name):
+    container = gateway_of(manifests(chart, values_of(name)))
+    asked = {probe: container[probe]["httpGet"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert asked == {
+        "startupProbe": {"path": "/livez", "port": "admin"},
+        "livenessProbe": {"path": "/livez", "port": "admin"},
+        "readinessProbe": {"path": "/readyz", "port": "admin"},
+    }
+
+
+@pytest.mark.parametrize("name", CI)
+def test_own_pods_keep_to_the_restricted_standard(chart, name):
+    objects = manifests(chart, values_of(name))
+    [test] = of_kind(objects, "Pod")
+    for pod, containers in (
+        (pod_of(objects)["spec"], [gateway_of(objects)]),
+        (test["spec"], test["spec"]["containers"]),
+    ):
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"].get("runAsUser") == (None if name == "openshift" else 10001)
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+        for container in containers:
+            assert not container["securityContext"].get("privileged")
+            assert container["securityContext"] | {"privileged": False} == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+                "privileged": False,
+            }
+            assert {"requests", "limits"} <= container["resources"].keys()
+    for account in of_kind(objects, "ServiceAccount"):
+        assert account["automountServiceAccountToken"] is False
+
+
+def test_no_secret_is_in_the_config_map_or_the_pod(chart):
+    objects = manifests(chart, values_of("created-secrets"))
+    assert the(objects, "Secret")["data"] == {"client-secret": "aW52ZW50ZWQ="}
+    rest = [manifest for manifest in objects if manifest["kind"] != "Secret"]
+    assert b"invented" not in msgspec.json.encode(rest)
+
+
+def test_a_change_of_settings_or_secrets_replaces_the_pods(chart):
+    values = values_of("created-secrets")
+
+    def checksums(values: Values) -> tuple[str, str]:
+        annotations = pod_of(manifests(chart, values))["metadata"]["annotations"]
+        return annotations["checksum/config"], annotations["checksum/secret"]
+
+    config, secret = checksums(values)
+    other_config, same_secret = checksums(put(values, "config.platform", {"timeout": "5s"}))
+    same_config, other_secret = checksums(put(values, "secrets.create.client-secret", "another"))
+    assert (same_config, same_secret) == (config, secret)
+    assert other_config != config
+    assert other_secret != secret
+    assert checksums(put(values, "replicas", 0)) == (config, secret)
+
+
+@pytest.mark.parametrize(
+    ("shutdown", "seconds"),
+    [
+        ({}, 30),
+        ({"drain": "0ms", "grace": "1m"}, 65),
+        ({"drain": "1500ms", "grace": "2.5s"}, 10),
+        ({"drain": "1s", "grace": "1h"}, 3606),
+    ],
+)
+def test_a_stopping_pod_has_the_time_that_the_settings_promise(chart, shutdown, seconds):
+    values = values_of("default")
+    values["config"]["shutdown"] = shutdown
+    assert pod_of(manifests(chart, values))["spec"]["terminationGracePeriodSeconds"] == seconds
+
+
+@pytest.mark.parametrize(
+    ("url", "strategy"),
+    [
+        ("memory://", {"type": "Recreate"}),
+        ("unix:///run/redis.sock", {"type": "Recreate"}),
+        ("redis://redis:6379/0", {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}),
+        (
+            "redis+cluster://a:6379,b:6379",
+            {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        ),
+    ],
+)
+def test_a_rollout_never_has_two_pods_spend_the_budget_unknown_to_each_other(chart, url, strategy):
+    objects = manifests(chart, put(values_of("default"), "config.cache", {"url": url}))
+    assert the(objects, "Deployment")["spec"]["strategy"] == strategy
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "replicas"),
+    [
+        ("default", {}, None),
+        ("replicas", {}, "3"),
+        ("hpa", {}, "8"),
+        ("keda", {}, "6"),
+        ("replicas", {"config.cache.replicas": 5}, None),
+    ],
+)
+def test_the_gateway_knows_how_many_share_the_budget(chart, name, change, replicas):
+    values = values_of(name)
+    for key, value in change.items():
+        values = put(values, key, value)
+    assert environment_of(manifests(chart, values)).get("GATEWAY__CACHE__REPLICAS") == replicas
+
+
+@pytest.mark.parametrize(("name", "guarded"), [("default", False), ("replicas", True), ("hpa", True), ("keda", False)])
+def test_only_several_pods_have_a_disruption_budget(chart, name, guarded):
+    assert bool(of_kind(manifests(chart, values_of(name)), "PodDisruptionBudget")) is guarded
+
+
+def test_a_lone_pod_needs_no_redis_in_its_network_policy(chart):
+    values = put(values_of("networkpolicy"), "config.cache.url", "memory://")
+    [shared] = of_kind(manifests(chart, values_of("networkpolicy")), "NetworkPolicy")
+    [alone] = of_kind(manifests(chart, values), "NetworkPolicy")
+    ports = [{port["port"] for port in rule["ports"]} for rule in shared["spec"]["egress"]]
+    assert ports == [{53}, {6379}, {443, 8443}, {3128}]
+    assert [{port["port"] for port in rule["ports"]} for rule in alone["spec"]["egress"]] == [{53}, {443, 8443}, {3128}]
+
+
+# What is bad.
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("replicaCount", 2, "replicaCount"),
+        ("image.repo", "x", "repo"),
+        ("replicas", "two", "/replicas"),
+        ("replicas", -1, "/replicas"),
+        ("service.port", 0, "/service/port"),
+        ("service.type", "Cluster", "/service/type"),
+        ("ingress.host", "x.example", "host"),
+        ("ingress.hosts", "x.example", "/ingress/hosts"),
+        ("image.digest", "sha256:abc", "/image/digest"),
+        ("probes.readiness.path", "/livez", "path"),
+        ("networkPolicy.redisPorts", [0], "/networkPolicy/redisPorts"),
+        ("monitoring.serviceMonitor.interval", "fast", "/monitoring/serviceMonitor/interval"),
+        ("podDisruptionBudget.maxUnavailable", 0, "/podDisruptionBudget/maxUnavailable"),
+        ("secrets.existing", ["campaign-gateway"], "/secrets/existing"),
+        ("secrets.create", {"a/b": "x"}, "/secrets/create"),
+        ("httpRoute.timeouts", {"request": "soon"}, "/httpRoute/timeouts"),
+        ("extraObjects", [{"kind": "ConfigMap"}], "/extraObjects"),
+        ("config.freshnes", {}, "freshnes"),
+        ("config.cache.ttl", "5s", "ttl"),
+        ("config.platform.timeout", 10, "/config/platform/timeout"),
+        ("config.platform.timeout", "10", "/config/platform/timeout"),
+        ("config.platform.timeout", "0s", "/config/platform/timeout"),
+        ("config.platform.timeout", "10 parsecs", "/config/platform/timeout"),
+        ("config.platform.max_body", "4MB", "/config/platform/max_body"),
+        ("config.listen", "8080", "/config/listen"),
+        ("config.budgets.default.calls", 0, "/config/budgets/default/calls"),
+        ("config.credentials.main.algorithm", "none", "/config/credentials/main/algorithm"),
+        ("config.streams.support.stream_id", "st 1", "/config/streams/support/stream_id"),
+        ("config.streams.über", {"stream_id": "a", "account_id": "b", "credential": "main"}, "über"),
+        ("config.clients.reporting.scopes", ["admin"], "/config/clients/reporting/scopes"),
+    ],
+)
+def test_the_schema_refuses(chart, key, value, says):
+    with pytest.raises(helm.HelmValuesError) as refused:
+        chart.validate_schema(put(values_of("default"), key, value))
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "says"),
+    [
+        ("default", "config", {}, "config.streams is needed"),
+        ("default", "config.credentials", "-", "config.credentials is needed"),
+        ("default", "config.clients", "-", "config.clients is needed"),
+        (
+            "default",
+            "config.listen",
+            "127.0.0.1:8080",
+            "config.listen is 127.0.0.1:8080, which nothing outside the pod",
+        ),
+        (
+            "default",
+            "config.admin_listen",
+            "[::1]:9090",
+            "config.admin_listen is [::1]:9090, which nothing outside the pod",
+        ),
+        ("default", "config.admin_listen", "0.0.0.0:8080", "must have different ports"),
+        ("default", "replicas", 2, "config.cache.url is memory://, so each of up to 2 replicas"),
+        ("extras", "replicas", 2, "config.cache.url is unix:///var/run/redis/redis.sock, so each of up to 2"),
+        ("hpa", "config.cache.url", "memory://", "config.cache.url is memory://, so each of up to 8"),
+        ("keda", "config.cache.url", "memory://", "config.cache.url is memory://, so each of up to 6"),
+        ("replicas", "config.cache.replicas", 2, "config.cache.replicas is 2, but up to 3"),
+        ("hpa", "keda", {"enabled": True, "serverAddress": "http://p"}, "exclude each other"),
+        ("hpa", "autoscaling.minReplicas", 9, "minReplicas must not be above maxReplicas"),
+        ("keda", "keda.serverAddress", "", "keda.serverAddress is needed"),
+        ("ingress", "ingress.hosts", [], "ingress.hosts is needed"),
+        ("gateway-route", "httpRoute.parentRefs", [], "httpRoute.parentRefs is needed"),
+        (
+            "default",
+            "terminationGracePeriodSeconds",
+            24,
+            "at least config.shutdown.drain and grace together, which is 25 s",
+        ),
+        ("default", "secrets", {}, f"client_secret_file names {SECRETS}/client-secret, which no secret brings"),
+        ("created-secrets", "secrets.create", {"other": "x"}, "put client-secret into secrets.create"),
+        (
+            "default",
+            "config.credentials.main.client_secret_file",
+            "/run/secrets/x",
+            "names /run/secrets/x, where nothing is mounted",
+        ),
+        ("sentinel-tls", "config.cache.password_file", f"{SECRETS}/redis/pass", "config.cache.password_file names"),
+        ("sentinel-tls", "config.cache.tls.key_file", f"{SECRETS}/tls.key", "config.cache.tls.key_file names"),
+        ("sentinel-tls", "config.credentials.main.jwe.public_key_file", "/x.pem", "jwe.public_key_file names /x.pem"),
+        ("extras", "config.credentials.main.client_secret_env", "NO", "names NO, which neither extraEnv nor"),
+    ],
+)
+def test_the_templates_refuse_what_is_impossible_together(chart, name, key, value, says):
+    values = put(values_of(name), "extraEnvFrom", []) if name == "extras" else values_of(name)
+    with pytest.raises(helm.HelmRenderError) as refused:
+        rendered(chart, put(values, key, value))
+    assert says in str(refused.value)
+
+
+def test_authorities_of_the_image_need_no_mount(chart):
+    values = put(values_of("sentinel-tls"), "config.cache.tls", {"ca_file": "/etc/ssl/certs/ca-certificates.crt"})
+    assert manifests(chart, values)
+
+
+def closed(node: Any, path: str = "") -> Iterator[str]:
+    """The objects of a schema that name their keys and take others too."""
+    if isinstance(node, list):
+        for index, item in enumerate(node):
+            yield from closed(item, f"{path}/{index}")
+    if not isinstance(node, dict):
+        return
+    if isinstance(node.get("properties"), dict) and node.get("additionalProperties") is not False:
+        yield path or "/"
+    for key, value in node.items():
+        yield from closed(value, f"{path}/{key}")
+
+
+def test_the_schema_is_closed_and_complete(chart):
+    schema = chart.schema
+    assert list(closed(schema)) == []
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["properties"].keys() - {"global"} == chart.values.keys()
+    assert schema["properties"]["config"]["properties"].keys() == Settings.model_fields.keys()
+
+
+# What other files say too.
+
+
+def test_the_schema_of_the_settings_has_not_drifted():
+    text = (CHART / "values.schema.json").read_text("utf-8")
+    assert text == tool.with_settings(text), "run tools/chart.py"
+
+
+def test_the_table_of_values_has_not_drifted():
+    text = (CHART / "README.md").read_text("utf-8")
+    assert text == tool.with_table(text, (CHART / "values.yaml").read_text("utf-8")), "run tools/chart.py"
+
+
+def test_a_value_without_a_comment_is_refused():
+    with pytest.raises(ValueError, match=r"without a comment: b\.c, d$"):
+        list(tool.described_values("# One.\na: 1\nb:\n  c: 1\n# Two.\ne:\n  f: 1\nd: 1\n"))
+
+
+def test_the_first_example_of_the_readme_is_a_tested_file():
+    [example] = re.findall(r"```yaml\n(.*?)```", (CHART / "README.md").read_text("utf-8"), re.DOTALL)
+    assert helm.values_from_yaml(example) == values_of("default")
+
+
+def test_the_versions_are_the_project_s(chart):
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    assert chart.version == version
+    assert chart.metadata["appVersion"] == version
+    assert gateway_of(manifests(chart, values_of("default")))["image"] == f"registry.example/campaign-gateway:{version}"
+
+
+def deployed_groups() -> list[Any]:
+    read = YAML(typ="safe", pure=True).load
+    return [
+        group
+        for name in ("rules", "alerts")
+        for group in read(ROOT / "deploy" / "prometheus" / f"{name}.yml")["groups"]
+    ]
+
+
+def test_rules_and_dashboard_are_those_of_deploy(chart):
+    objects = manifests(chart, values_of("monitoring"))
+    assert the(objects, "PrometheusRule")["spec"]["groups"] == deployed_groups()
+    assert "{{ $value }}" in str(deployed_groups()), "no alert shows whether Prometheus' own templates survive"
+    dashboard = (ROOT / "deploy/grafana/dashboards/campaign-gateway.json").read_text("utf-8")
+    assert the(objects, "ConfigMap", f"{NAME}-dashboard")["data"] == {"campaign-gateway.json": dashboard}
+
+
+def test_a_package_stands_on_its_own(chart, tmp_path):
+    archive = helm.package(CHART, destination=tmp_path)
+    with tarfile.open(archive) as packed:
+        names = {member.name for member in packed if member.isfile()}
+        assert not any("/ci/" in name for name in names)
+        assert all(not member.issym() for member in packed)
+    with helm.Chart.load_archive(Path(archive).read_bytes()) as unpacked:
+        assert rendered(unpacked, values_of("monitoring")) == rendered(chart, values_of("monitoring"))
+
+
+def test_every_query_of_the_autoscaler_is_promql(chart):
+    trigger = the(manifests(chart, values_of("keda")), "ScaledObject")["spec"]["triggers"][0]
+    promql_parser.parse(trigger["metadata"]["query"])
+    assert f'service="{NAME}-admin"' in trigger["metadata"]["query"]
+    # The value of a latency must not be divided by the number of pods.
+    assert trigger["metricType"] == "Value"
+
+
+async def test_what_helm_test_runs_finds_a_real_gateway_and_misses_a_dead_one(chart, tmp_path):
+    """The pod's own commands, against a gateway on loopback in place of the Services."""
+    [pod] = of_kind(manifests(chart, values_of("default")), "Pod")
+    async with Sandbox() as sandbox, gateway_process(settings_for(sandbox, tmp_path), tmp_path) as gateway:
+        places = {f"{NAME}-admin:9090": gateway.admin_url, f"'{NAME}', 80": gateway.url}
+        commands = [
+            [sys.executable, *container["command"][1:], *container["args"]] for container in pod["spec"]["containers"]
+        ]
+        for command, (place, url) in zip(commands, places.items(), strict=True):
+            host, _, port = url.removeprefix("http://").partition(":")
+            assert place in command[-1]
+            command[-1] = command[-1].replace(place, f"{host}:{port}" if ":" in place else f"'{host}', {port}")
+            subprocess.run(command, check=True, timeout=20)
+    for command in commands:
+        assert subprocess.run(command, check=False, timeout=20, stderr=subprocess.DEVNULL).returncode != 0
+
+
+# The tour of one who installs it.
+
+
+def test_tour_the_default_install(chart, tmp_path, monkeypatch):
+    objects = manifests(chart, values_of("default"))
+    kinds = sorted(manifest["kind"] for manifest in objects)
+    assert kinds == ["ConfigMap", "Deployment", "Pod", "Service", "Service", "ServiceAccount"]
+    assert the(objects, "Deployment")["spec"]["replicas"] == 1
+    settings = settings_of(objects, tmp_path, monkeypatch)
+    assert (str(settings.listen), str(settings.admin_listen)) == ("0.0.0.0:8080", "0.0.0.0:9090")
+    assert settings.shutdown.drain == 5
+    notes = rendered(chart, values_of("default"))["campaign-gateway/templates/NOTES.txt"]
+    assert f"http://{NAME}.apps.svc:80/v1/campaigns/" in notes
+    assert "known clients: reporting" in notes
+    assert "in memory" in notes
+
+
+def test_tour_three_replicas_with_a_secret_of_their_own(chart, tmp_path, monkeypatch):
+    objects = manifests(chart, values_of("replicas"))
+    assert the(objects, "Deployment")["spec"]["replicas"] == 3
+    assert of_kind(objects, "Secret") == []
+    [secrets] = [volume for volume in pod_of(objects)["spec"]["volumes"] if volume["name"] == "secrets"]
+    assert secrets["projected"] == {"defaultMode": 0o440, "sources": [{"secret": {"name": "campaign-gateway"}}]}
+    settings = settings_of(objects, tmp_path, monkeypatch)
+    assert settings.cache.replicas == 3
+    assert settings.cache.password_file == tmp_path / "redis-password"
+
+
+def test_tour_sentinels_over_tls(chart, tmp_path, monkeypatch):
+    settings = settings_of(manifests(chart, values_of("sentinel-tls")), tmp_path, monkeypatch)
+    assert settings.cache.url.startswith("redis+sentinel://")
+    assert settings.cache.tls is not None
+    assert settings.cache.tls.cert_file == tmp_path / "redis/tls.crt"
+    assert settings.credentials["main"].private_key_file == tmp_path / "platform/private.pem"
+
+
+def test_tour_monitoring(chart):
+    objects = manifests(chart, values_of("monitoring"))
+    for kind in ("ServiceMonitor", "PrometheusRule"):
+        assert the(objects, kind)["metadata"]["labels"]["release"] == "prometheus"
+    assert the(objects, "ConfigMap", f"{NAME}-dashboard")["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert the(objects, "Service", f"{NAME}-admin")["spec"]["publishNotReadyAddresses"] is True

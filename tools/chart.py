@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Writes the parts of the Helm chart that say what another file says first; run it after changing either.
+
+- `values.schema.json`: the schema of `config`, out of the gateway's settings. The rest of the file is written by hand.
+- `README.md`: the table of values, out of `values.yaml` and the comments there.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from ruamel.yaml import YAML
+
+from service.settings import Settings
+
+CHART = Path(__file__).parents[1] / "helm" / "campaign-gateway"
+SETTINGS = "settings."
+"""Definitions whose names begin so are of the settings."""
+
+_KEY = re.compile(r"( *)([A-Za-z0-9]+):.*")
+_BEGIN, _END = "<!-- values: tools/chart.py -->\n", "<!-- /values -->\n"
+
+
+def settings_schema() -> dict[str, Any]:
+    """The schema of the settings as they are written, with its definitions under `$defs`.
+
+    No key is required at the top: the chart's templates say better what is missing than a schema can.
+    """
+    schema: dict[str, Any] = _tidied(Settings.model_json_schema(ref_template=f"#/$defs/{SETTINGS}{{model}}"))
+    del schema["required"]
+    schema["description"] = "The gateway's settings."
+    return schema
+
+
+def _tidied(node: Any) -> Any:
+    """A schema without titles and defaults (those are of the read form), closed where patterns alone name the keys."""
+    if isinstance(node, list):
+        return [_tidied(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    named = node.get("properties", {})
+    kept = {key: _tidied(value) for key, value in node.items() if key not in {"title", "default", "properties"}}
+    if named:
+        kept["properties"] = {key: _tidied(value) for key, value in named.items()}
+    if "patternProperties" in node:
+        kept["additionalProperties"] = False
+    return kept
+
+
+def with_settings(text: str) -> str:
+    """The chart's schema with the settings' part written anew."""
+    schema = msgspec.json.decode(text)
+    settings = settings_schema()
+    own = {name: part for name, part in schema["$defs"].items() if not name.startswith(SETTINGS)}
+    theirs = {f"{SETTINGS}{name}": part for name, part in sorted(settings.pop("$defs").items())}
+    schema["properties"]["config"] = settings
+    schema["$defs"] = own | {name: part for name, part in theirs.items() if name != f"{SETTINGS}Address"}
+    return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode() + "\n"
+
+
+def described_values(text: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Each key of `values.yaml` that has a comment right above it, and the comment.
+
+    Raises:
+        ValueError: a key has none, and no key that it is in has one either.
+    """
+    path: list[tuple[int, str]] = []
+    covered: set[tuple[str, ...]] = set()
+    comment: list[str] = []
+    bare: list[tuple[str, ...]] = []
+    for line in text.splitlines():
+        if line.lstrip().startswith("# "):
+            comment.append(line.strip().removeprefix("# "))
+        elif match := _KEY.fullmatch(line):
+            indent = len(match[1])
+            path = [(column, name) for column, name in path if column < indent] + [(indent, match[2])]
+            key = tuple(name for _, name in path)
+            if comment:
+                covered.add(key)
+                yield key, " ".join(comment)
+            elif not any(key[:depth] in covered for depth in range(1, len(key))):
+                bare.append(key)
+            comment = []
+        else:
+            comment = []
+    sections = {key[:depth] for key in [*covered, *bare] for depth in range(1, len(key))}
+    if missing := [".".join(key) for key in bare if key not in sections]:
+        raise ValueError(f"values.yaml: without a comment: {', '.join(missing)}")
+
+
+def values_table(text: str) -> str:
+    """The table of values for the README."""
+    values = YAML(typ="safe", pure=True).load(text)
+    rows = ["| value | default | what it is |", "|---|---|---|"]
+    for key, comment in described_values(text):
+        rows.append(f"| `{'.'.join(key)}` | `{_default(values, key)}` | {comment} |")
+    return "\n".join(rows) + "\n"
+
+
+def _default(values: Mapping[str, Any], key: tuple[str, ...]) -> str:
+    value: Any = values
+    for name in key:
+        value = value[name]
+    return msgspec.json.encode(value).decode().replace("|", "\\|")
+
+
+def with_table(readme: str, values: str) -> str:
+    """The README with the table written anew."""
+    before, _, rest = readme.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    return f"{before}{_BEGIN}\n{values_table(values)}\n{_END}{after}"
+
+
+def main() -> None:
+    """Write both files."""
+    values = (CHART / "values.yaml").read_text("utf-8")
+    writers = {"values.schema.json": with_settings, "README.md": lambda text: with_table(text, values)}
+    for name, write in writers.items():
+        path = CHART / name
+        path.write_text(write(path.read_text("utf-8")), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
