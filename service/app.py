@@ -211,6 +211,8 @@ def _build_budget(
     for account in sorted({stream.tenant.account for stream in streams.values()}):
         remaining, paused = partial(budget.remaining, account), partial(budget.is_paused, account)
         replicas, cut_off = partial(budget.replicas, account), partial(budget.is_cut_off, account)
+        calls = partial(float, allowance(account).calls)
+        gauge("budget_calls", "Calls that the account may make in a window.", calls, account=account)
         gauge("budget_remaining", "Calls that the account could make now.", remaining, account=account)
         gauge("budget_paused", "Whether the platform asked for a pause that is not over.", paused, account=account)
         gauge("budget_replicas", "Replicas that share the budget, as last seen.", replicas, account=account)

@@ -1,0 +1,485 @@
+"""Writes dashboards/campaign-gateway.json, the dashboard, out of the tables below.
+
+    .venv/bin/python deploy/grafana/build.py
+
+A panel is a row here: its title, the sentence that explains it, and the expressions. Their place follows from their
+order. In expressions, `$all` stands for the dashboard's selection of replicas, and `$gateway` for that of recorded
+series, which know of no replica.
+"""
+# ruff: noqa: INP001 - a script, not a package
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+TARGET = Path(__file__).parent / "dashboards" / "campaign-gateway.json"
+WIDTH = 24
+"""Columns of Grafana's grid."""
+DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+GATEWAY = 'namespace=~"$namespace", job="$job"'
+ALL = GATEWAY + ', instance=~"$instance"'
+GREEN, YELLOW, RED = "green", "#EAB839", "red"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel, before it has a place."""
+
+    title: str
+    description: str
+    unit: str
+    targets: Sequence[tuple[str, str]]
+    """Expressions and the legend of each."""
+    width: int = 8
+    kind: str = "timeseries"
+    steps: Mapping[float, str] = field(default_factory=dict)
+    """Thresholds: from this value on, this colour; a line in a graph, the value's colour in a number."""
+    is_stacked: bool = False
+    most: float | None = None
+    """The top of the axis, where the values have one."""
+
+    @property
+    def height(self) -> int:
+        """Rows of Grafana's grid."""
+        return 4 if self.kind == "stat" else 8
+
+
+def number(title: str, description: str, unit: str, expression: str, steps: Mapping[float, str]) -> Panel:
+    """One number, with its recent course behind it."""
+    return Panel(title, description, unit, [(expression, "")], width=4, kind="stat", steps=steps)
+
+
+def quantiles(metric: str, *shares: float) -> list[tuple[str, str]]:
+    """Quantiles of a histogram."""
+    rates = f"sum by (le) (rate(campaign_gateway_{metric}_bucket{{$all}}[$__rate_interval]))"
+    return [(f"histogram_quantile({share}, {rates})", f"p{share * 100:g}") for share in shares]
+
+
+def per_second(metric: str, *labels: str, matching: str = "") -> tuple[str, str]:
+    """A counter's rate by some of its labels."""
+    selector = f"{{$all, {matching}}}" if matching else "{$all}"
+    legend = " ".join(f"{{{{{label}}}}}" for label in labels)
+    return f"sum by ({', '.join(labels)}) (rate(campaign_gateway_{metric}{selector}[$__rate_interval]))", legend
+
+
+def share(part: str, whole: str) -> str:
+    """What part of the requests that match `whole` also match `part`; zero where there is none, nothing when idle."""
+    rate = "sum(rate(campaign_gateway_requests_total{$all, %s}[$__rate_interval]))"
+    return f"({rate % part} or vector(0)) / ({rate % whole} > 0)"
+
+
+HITS = share('cache=~"hit|stale"', 'cache!="none"')
+ERRORS = share('client!="none", status=~"5.."', 'client!="none"')
+BUDGET = "sum(max by (namespace, job, account) (campaign_gateway_budget_calls{$all}))"
+LEFT = "sum(min by (namespace, job, account) (campaign_gateway_budget_remaining{$all}))"
+LATE = "namespace_job:campaign_gateway_served_age_seconds:late_ratio_rate%s{$gateway} / 0.001"
+
+ROWS: Mapping[str, Sequence[Panel]] = {
+    "Are callers served, how fresh, at what cost?": [
+        number(
+            "Requests",
+            "Requests answered a second, refused and failed ones included.",
+            "reqps",
+            "sum(rate(campaign_gateway_requests_total{$all}[$__rate_interval]))",
+            {},
+        ),
+        number(
+            "Errors",
+            "Share of known clients' requests that got a 5xx; the alert is at 2 %.",
+            "percentunit",
+            ERRORS,
+            {0.005: YELLOW, 0.02: RED},
+        ),
+        number(
+            "Slowest in a hundred",
+            "99th percentile of the time from a request's head to its whole answer; the alert is at 2.5 s.",
+            "s",
+            quantiles("request_duration_seconds", 0.99)[0][0],
+            {1: YELLOW, 2.5: RED},
+        ),
+        number(
+            "Age, oldest in a hundred",
+            "99th percentile of the age of what is served; the freshness objective is 30 minutes.",
+            "s",
+            quantiles("served_age_seconds", 0.99)[0][0],
+            {660: YELLOW, 1800: RED},
+        ),
+        number(
+            "Hits",
+            "Share of reads that were answered without waiting for the platform.",
+            "percentunit",
+            HITS,
+            {},
+        ),
+        number(
+            "Budget used",
+            "Share of the accounts' calls that are taken in the current window; the alert is at 90 % for long.",
+            "percentunit",
+            f"1 - {LEFT} / {BUDGET}",
+            {0.75: YELLOW, 0.9: RED},
+        ),
+        Panel(
+            "Requests by what the cache did",
+            "Fresh hits, stale answers, misses, entries proven again, and answers that no entry was for.",
+            "reqps",
+            [per_second("requests_total", "cache")],
+            is_stacked=True,
+        ),
+        Panel(
+            "Error ratio",
+            "Share of known clients' requests that got a 5xx, against the alert's threshold.",
+            "percentunit",
+            [(ERRORS, "errors")],
+            steps={0.02: RED},
+        ),
+        Panel(
+            "Request duration",
+            "From a request's head to its whole answer; a hit takes about a millisecond, a miss as long as a call.",
+            "s",
+            quantiles("request_duration_seconds", 0.5, 0.99),
+        ),
+        Panel(
+            "Age of what is served",
+            "Seconds since the newest proof of the entries that answers were made from.",
+            "s",
+            quantiles("served_age_seconds", 0.5, 0.99),
+        ),
+        Panel(
+            "Hit ratio",
+            "Share of reads that were answered without waiting for the platform.",
+            "percentunit",
+            [(HITS, "hits")],
+            most=1,
+        ),
+        Panel(
+            "Platform calls against the budget",
+            "Calls in the window of 60 s by the shared ledger, and the most there may be.",
+            "short",
+            [(f"{BUDGET} - {LEFT}", "calls in the window"), (BUDGET, "budget")],
+        ),
+    ],
+    "Freshness objective: 99.9 % of answers younger than 30 minutes": [
+        Panel(
+            "Burn rate",
+            "How many times faster than allowed the month's late answers are spent; 14.4 over an hour pages.",
+            "suffix:x",
+            [(LATE % window, window) for window in ("1h", "6h", "3d")],
+            width=12,
+            steps={1: YELLOW, 14.4: RED},
+        ),
+        Panel(
+            "Answers a second by age",
+            "How many answers come from entries no older than so many seconds.",
+            "reqps",
+            [per_second("served_age_seconds_bucket", "le", matching='le=~"5.0|60.0|600.0|1800.0|[+]Inf"')],
+            width=12,
+        ),
+    ],
+    "Cache": [
+        Panel(
+            "Requests by status",
+            "What callers got, by HTTP status.",
+            "reqps",
+            [per_second("requests_total", "status")],
+            is_stacked=True,
+        ),
+        Panel(
+            "Reads that joined another's fill",
+            "Requests that cost no call because one for the same campaign was under way, here or on another replica.",
+            "reqps",
+            [per_second("collapsed_requests_total", "scope")],
+        ),
+        Panel(
+            "Proofs",
+            "Reads that renewed an entry, replaced it, or failed to.",
+            "ops",
+            [per_second("proofs_total", "kind", "outcome")],
+        ),
+        Panel(
+            "Entries in the process",
+            "Entries that each replica keeps in its own memory.",
+            "short",
+            [("campaign_gateway_entries{$all}", "{{instance}}")],
+            width=12,
+        ),
+        Panel(
+            "Their bytes",
+            "Bytes of those entries, as counted against cache.local_max_bytes.",
+            "bytes",
+            [("campaign_gateway_entries_bytes{$all}", "{{instance}}")],
+            width=12,
+        ),
+    ],
+    "Budget, and who spends it": [
+        Panel(
+            "Calls by reason",
+            "Why the platform was called: a miss, a stale entry, a caller's wish, a refresh beside an answer.",
+            "reqps",
+            [per_second("upstream_requests_total", "reason")],
+            is_stacked=True,
+        ),
+        Panel(
+            "Calls by stream",
+            "Which platform application they were for.",
+            "reqps",
+            [per_second("upstream_requests_total", "stream")],
+            is_stacked=True,
+        ),
+        Panel(
+            "Reads that needed a call, by client",
+            "Which callers' reads had to go to the platform, or joined one that did.",
+            "reqps",
+            [per_second("requests_total", "client", matching='cache=~"miss|revalidated"')],
+            is_stacked=True,
+        ),
+        Panel(
+            "Permits asked for, by lane",
+            "Asked for, given or refused: interactive has a waiting caller with nothing else, background has none.",
+            "reqps",
+            [per_second("budget_wait_seconds_count", "lane")],
+        ),
+        Panel(
+            "Wait for a permit",
+            "99th percentile of the wait for a permit or its refusal, by lane.",
+            "s",
+            [(f"histogram_quantile(0.99, {per_second('budget_wait_seconds_bucket', 'le', 'lane')[0]})", "{{lane}}")],
+        ),
+        Panel(
+            "Calls left",
+            "Calls that a waiting caller could make now, as each replica sees it.",
+            "short",
+            [("campaign_gateway_budget_remaining{$all}", "{{instance}} {{account}}")],
+        ),
+        Panel(
+            "Paused, or cut off from the ledger",
+            "1 while the platform asked for a pause, or while a replica keeps to its share because the ledger is lost.",
+            "short",
+            [
+                ("campaign_gateway_budget_paused{$all}", "paused {{instance}}"),
+                ("campaign_gateway_budget_cut_off{$all}", "cut off {{instance}}"),
+            ],
+            width=12,
+            most=1,
+        ),
+        Panel(
+            "Replicas that share the budget",
+            "As each replica last saw it in the ledger; it should be the number of those that run.",
+            "short",
+            [
+                ("campaign_gateway_budget_replicas{$all}", "seen by {{instance}}"),
+                ("count(campaign_gateway_build_info{$all})", "scraped"),
+            ],
+            width=12,
+        ),
+    ],
+    "Platform": [
+        Panel(
+            "Calls by outcome",
+            "What came of them; limited is a 429 in any form, broken an answer that is no campaign.",
+            "reqps",
+            [per_second("upstream_requests_total", "outcome")],
+            is_stacked=True,
+        ),
+        Panel(
+            "Duration of a call",
+            "From the permit to the platform's whole answer, or to giving up.",
+            "s",
+            quantiles("upstream_request_duration_seconds", 0.5, 0.99),
+        ),
+        Panel(
+            "Credentials refused",
+            "Credentials that the platform keeps refusing and that are tried only now and then.",
+            "short",
+            [("campaign_gateway_credentials_refused{$all}", "{{instance}}")],
+            steps={1: RED},
+        ),
+    ],
+    "Store": [
+        Panel(
+            "Store reachable",
+            "1 while the replica reaches Redis; empty where the cache is in the process.",
+            "short",
+            [("campaign_gateway_store_up{$all}", "{{store}} {{instance}}")],
+            most=1,
+        ),
+        Panel(
+            "Operations",
+            "What the process's own copies and Redis were asked.",
+            "ops",
+            [per_second("store_operations_total", "store", "operation")],
+        ),
+        Panel(
+            "How they ended",
+            "Outcomes, failures by their kind among them.",
+            "ops",
+            [per_second("store_operations_total", "store", "outcome")],
+        ),
+    ],
+    "Process": [
+        Panel(
+            "CPU",
+            "Cores used; a replica is one event loop and cannot use more than one.",
+            "short",
+            [("rate(process_cpu_seconds_total{$all}[$__rate_interval])", "{{instance}}")],
+            most=1,
+        ),
+        Panel(
+            "Memory",
+            "Resident memory.",
+            "bytes",
+            [("process_resident_memory_bytes{$all}", "{{instance}}")],
+        ),
+        Panel(
+            "Open files",
+            "File descriptors, connections of callers among them.",
+            "short",
+            [("process_open_fds{$all}", "{{instance}}")],
+        ),
+        Panel(
+            "Versions that run",
+            "Replicas by version; two while a rollout is under way.",
+            "short",
+            [("count by (version) (campaign_gateway_build_info{$all})", "{{version}}")],
+            width=12,
+        ),
+        Panel(
+            "Time since start",
+            "A fall to zero is a restart.",
+            "s",
+            [("time() - process_start_time_seconds{$all}", "{{instance}}")],
+            width=12,
+        ),
+    ],
+}
+
+
+def dashboard() -> dict[str, Any]:
+    """The dashboard as Grafana reads it."""
+    return {
+        "uid": "campaign-gateway",
+        "title": "Campaign gateway",
+        "description": "Are callers served, how fresh, and at what cost?",
+        "tags": ["campaign-gateway"],
+        "schemaVersion": 39,
+        "version": 1,
+        "editable": True,
+        "graphTooltip": 1,
+        "refresh": "30s",
+        "time": {"from": "now-1h", "to": "now"},
+        "timezone": "",
+        "templating": {"list": _variables()},
+        "annotations": {"list": []},
+        "links": [],
+        "panels": _placed(),
+    }
+
+
+def _variables() -> list[dict[str, Any]]:
+    def label(name: str, selector: str, **options: Any) -> dict[str, Any]:
+        query = f"label_values(campaign_gateway_build_info{selector}, {name})"
+        return {
+            "name": name,
+            "type": "query",
+            "datasource": DATASOURCE,
+            "definition": query,
+            "query": {"query": query, "refId": name},
+            "refresh": 2,
+            "sort": 1,
+            **options,
+        }
+
+    everything: dict[str, Any] = {
+        "includeAll": True,
+        "allValue": ".*",
+        "multi": True,
+        "current": {"text": ["All"], "value": ["$__all"]},
+    }
+    return [
+        {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "data source"},
+        label("namespace", "", **everything),
+        label("job", '{namespace=~"$namespace"}'),
+        label("instance", f"{{{GATEWAY}}}", **everything),
+    ]
+
+
+def _placed() -> list[dict[str, Any]]:
+    placed: list[dict[str, Any]] = []
+    y = 0
+    for title, panels in ROWS.items():
+        place = {"x": 0, "y": y, "w": WIDTH, "h": 1}
+        placed.append({"id": len(placed) + 1, "type": "row", "title": title, "collapsed": False, "gridPos": place})
+        x, y, height = 0, y + 1, 0
+        for panel in panels:
+            if x + panel.width > WIDTH:
+                x, y = 0, y + height
+            height = panel.height
+            place = {"x": x, "y": y, "w": panel.width, "h": height}
+            placed.append({"id": len(placed) + 1, "gridPos": place, **_rendered(panel)})
+            x += panel.width
+        y += height
+    return placed
+
+
+def _rendered(panel: Panel) -> dict[str, Any]:
+    steps: list[dict[str, Any]] = [{"color": GREEN, "value": None}]
+    steps += [{"color": colour, "value": value} for value, colour in panel.steps.items()]
+    defaults: dict[str, Any] = {
+        "unit": panel.unit,
+        "min": 0,
+        "thresholds": {"mode": "absolute", "steps": steps},
+    }
+    if panel.most is not None:
+        defaults["max"] = panel.most
+    if panel.kind == "stat":
+        defaults["color"] = {"mode": "thresholds"}
+        options: dict[str, Any] = {
+            "colorMode": "value",
+            "graphMode": "area",
+            "textMode": "value",
+            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+        }
+    else:
+        defaults["color"] = {"mode": "palette-classic"}
+        defaults["custom"] = {
+            "drawStyle": "line",
+            "lineWidth": 1,
+            "fillOpacity": 20 if panel.is_stacked else 0,
+            "showPoints": "never",
+            "stacking": {"mode": "normal" if panel.is_stacked else "none", "group": "A"},
+            "thresholdsStyle": {"mode": "line" if panel.steps else "off"},
+        }
+        options = {
+            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+            "tooltip": {"mode": "multi", "sort": "desc"},
+        }
+    return {
+        "type": panel.kind,
+        "title": panel.title,
+        "description": panel.description,
+        "datasource": DATASOURCE,
+        "fieldConfig": {"defaults": defaults, "overrides": []},
+        "options": options,
+        "targets": [
+            {
+                "refId": chr(ord("A") + number),
+                "datasource": DATASOURCE,
+                "editorMode": "code",
+                "expr": expression.replace("$all", ALL).replace("$gateway", GATEWAY),
+                "legendFormat": legend,
+                "range": True,
+            }
+            for number, (expression, legend) in enumerate(panel.targets)
+        ],
+    }
+
+
+def text() -> bytes:
+    """The file's contents."""
+    return msgspec.json.format(msgspec.json.encode(dashboard()), indent=2) + b"\n"
+
+
+if __name__ == "__main__":
+    TARGET.write_bytes(text())

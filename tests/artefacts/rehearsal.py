@@ -1,0 +1,126 @@
+"""The run behind deploy/grafana/dashboard.svg: two gateways, a Redis, a platform with edits and faults, a Prometheus.
+
+    .venv/bin/python -m tests.artefacts.rehearsal FOLDER
+
+takes seven minutes, and prints where Prometheus is and the command that draws the picture, which it runs at the end.
+The load is a bounded number of callers that each keep to their pace.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import itertools
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import aiohttp
+import click
+
+from service.sandbox.campaigns import Status
+from service.sandbox.platform import Sandbox, SandboxConfig
+from tests.support.gateway import ROOT, gateway_process, settings_for
+from tests.support.prometheus import prometheus_server
+from tests.support.redis_server import RedisServer, redis_server
+
+SECONDS = 420
+CALLERS = 30
+READS_PER_CALLER = 10
+"""A second, each."""
+KEYS = {"reporting": "rehearsal-key-reporting", "agent-desktop": "rehearsal-key-agent-desktop"}
+FRESHNESS = {"max": "90s", "status": {"Active": {"max": "15s"}}}
+"""Shorter than the default, so that fifty campaigns are enough to need most of the budget."""
+
+
+async def run(folder: Path) -> None:
+    """The run, from an empty Redis to the picture."""
+    clients = {
+        name: {"key_sha256": hashlib.sha256(key.encode()).hexdigest(), "streams": ["support"], "scopes": ["read"]}
+        for name, key in KEYS.items()
+    }
+    async with (
+        Sandbox(SandboxConfig(campaigns=50, latency_seconds=0.12)) as sandbox,
+        redis_server(folder) as redis,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        settings = settings_for(
+            sandbox, folder, cache={"url": redis.url, "replicas": 2}, clients=clients, freshness=FRESHNESS
+        )
+        gateways = [await stack.enter_async_context(gateway_process(settings, folder)) for _ in range(2)]
+        targets = {"campaign-gateway": [gateway.admin_url for gateway in gateways]}
+        async with prometheus_server(folder, targets, "2s") as prometheus:
+            click.echo(f"prometheus on {prometheus.url}, its data in {folder}")
+            async with asyncio.TaskGroup() as group:
+                jobs = [group.create_task(read(sandbox, [gateway.url for gateway in gateways])) for _ in range(1)]
+                jobs.append(group.create_task(edit(sandbox)))
+                await break_things(sandbox, redis)
+                for job in jobs:
+                    job.cancel()
+            await draw(prometheus.url)
+
+
+async def read(sandbox: Sandbox, urls: Sequence[str]) -> None:
+    """Callers of both clients, and one without a valid key."""
+    ids = [campaign.id for campaign in sandbox.campaigns.all()]
+
+    async def caller(number: int, session: aiohttp.ClientSession) -> None:
+        rng = random.Random(number)
+        key = list(KEYS.values())[number % 3 == 0] if number else "nobody's"
+        pause = 1 / READS_PER_CALLER if number else 2.0
+        for url in itertools.cycle(urls):
+            # Most reads are for a few campaigns, as in life.
+            campaign = ids[min(int(rng.paretovariate(0.7)) - 1, len(ids) - 1)]
+            wish = {"Cache-Control": "no-cache"} if rng.random() < 0.001 else {}
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                headers = {"Authorization": f"Bearer {key}", **wish}
+                async with session.get(f"{url}/v1/campaigns/{campaign}", headers=headers) as response:
+                    await response.read()
+            await asyncio.sleep(pause * rng.uniform(0.5, 1.5))
+
+    timeout = aiohttp.ClientTimeout(total=30)
+    async with aiohttp.ClientSession(timeout=timeout) as session, asyncio.TaskGroup() as group:
+        for number in range(CALLERS + 1):
+            group.create_task(caller(number, session))
+
+
+async def edit(sandbox: Sandbox) -> None:
+    """People who edit campaigns."""
+    rng = random.Random(7)
+    ids = [campaign.id for campaign in sandbox.campaigns.all() if campaign.status == Status.READY]
+    for number in itertools.count():
+        sandbox.campaigns.edit(rng.choice(ids), {"description": f"Edit {number}."})
+        await asyncio.sleep(rng.expovariate(1 / 4))
+
+
+async def break_things(sandbox: Sandbox, redis: RedisServer) -> None:
+    """The story of the run."""
+    began = asyncio.get_running_loop().time()
+
+    async def until(second: int, event: str) -> None:
+        await asyncio.sleep(max(0.0, began + second - asyncio.get_running_loop().time()))
+        click.echo(f"{second:4d} s  {event}")
+
+    await until(110, "the platform answers 502")
+    sandbox.faults.add("bad-gateway")
+    await until(140, "the platform is back")
+    sandbox.faults.clear()
+    await until(210, "the platform asks for a pause of 25 s")
+    sandbox.faults.add("limit-429-seconds", retry_after_seconds=25, times=1)
+    await until(290, "Redis is killed")
+    redis.kill()
+    await until(320, "Redis is back, empty")
+    await redis.start()
+    await until(SECONDS, "the end")
+
+
+async def draw(url: str) -> None:
+    """The picture of the run."""
+    words = ["deploy/picture", "--prometheus", url, "--minutes", str(SECONDS // 60)]
+    click.echo(f"drawing: {' '.join(words)}")
+    process = await asyncio.create_subprocess_exec(sys.executable, *words, cwd=ROOT)
+    await process.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(run(Path(sys.argv[1])))
