@@ -2,7 +2,7 @@
 
     .venv/bin/python -m tests.artefacts.rehearsal FOLDER
 
-takes seven minutes, and prints where Prometheus is and the command that draws the picture, which it runs at the end.
+takes seven and a half minutes; it says where its Prometheus is, and draws the picture at the end.
 The load is a bounded number of callers that each keep to their pace.
 """
 
@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import itertools
 import random
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,18 @@ SECONDS = 420
 CALLERS = 30
 READS_PER_CALLER = 10
 """A second, each."""
+WARM_UP_SECONDS = 20
+"""Until the first rates can be had."""
+SPANS = (
+    (110, 140, "the platform answers 502"),
+    (210, 235, "a 429 asks for a pause"),
+    (290, 320, "Redis is killed, and comes back empty"),
+)
+"""What goes wrong, from one second to another."""
+SUBTITLE = (
+    f"Two replicas on one Redis, {CALLERS * READS_PER_CALLER} reads a second of 50 campaigns that are edited every 4 s,"
+    " a simulated platform with a limit of 60 calls a minute"
+)
 KEYS = {"reporting": "rehearsal-key-reporting", "agent-desktop": "rehearsal-key-agent-desktop"}
 FRESHNESS = {"max": "90s", "status": {"Active": {"max": "15s"}}}
 """Shorter than the default, so that fifty campaigns are enough to need most of the budget."""
@@ -52,8 +65,9 @@ async def run(folder: Path) -> None:
         async with prometheus_server(folder, targets, "2s") as prometheus:
             click.echo(f"prometheus on {prometheus.url}, its data in {folder}")
             async with asyncio.TaskGroup() as group:
-                jobs = [group.create_task(read(sandbox, [gateway.url for gateway in gateways])) for _ in range(1)]
-                jobs.append(group.create_task(edit(sandbox)))
+                load = read(sandbox, [gateway.url for gateway in gateways])
+                jobs = [group.create_task(job) for job in (load, edit(sandbox))]
+                await asyncio.sleep(WARM_UP_SECONDS)
                 await break_things(sandbox, redis)
                 for job in jobs:
                     job.cancel()
@@ -94,30 +108,38 @@ async def edit(sandbox: Sandbox) -> None:
 
 
 async def break_things(sandbox: Sandbox, redis: RedisServer) -> None:
-    """The story of the run."""
+    """What goes wrong, as `SPANS` says."""
     began = asyncio.get_running_loop().time()
 
-    async def until(second: int, event: str) -> None:
+    async def until(second: float) -> None:
         await asyncio.sleep(max(0.0, began + second - asyncio.get_running_loop().time()))
-        click.echo(f"{second:4d} s  {event}")
 
-    await until(110, "the platform answers 502")
-    sandbox.faults.add("bad-gateway")
-    await until(140, "the platform is back")
-    sandbox.faults.clear()
-    await until(210, "the platform asks for a pause of 25 s")
-    sandbox.faults.add("limit-429-seconds", retry_after_seconds=25, times=1)
-    await until(290, "Redis is killed")
-    redis.kill()
-    await until(320, "Redis is back, empty")
-    await redis.start()
-    await until(SECONDS, "the end")
+    for begin, end, text in SPANS:
+        await until(begin)
+        click.echo(f"{begin:4d} s to {end} s: {text}")
+        match text:
+            case "the platform answers 502":
+                fault = sandbox.faults.add("bad-gateway")
+                await until(end)
+                sandbox.faults.remove(fault.id)
+            case "a 429 asks for a pause":
+                sandbox.faults.add("limit-429-seconds", retry_after_seconds=end - begin, times=1)
+            case "Redis is killed, and comes back empty":
+                redis.kill()
+                await until(end)
+                await redis.start()
+            case _:
+                raise ValueError(text)
+    await until(SECONDS)
 
 
 async def draw(url: str) -> None:
     """The picture of the run."""
-    words = ["deploy/picture", "--prometheus", url, "--minutes", str(SECONDS // 60)]
-    click.echo(f"drawing: {' '.join(words)}")
+    words = ["deploy/picture", "--prometheus", url, "--minutes", str(SECONDS / 60), "--rate", "20s"]
+    words += ["--subtitle", SUBTITLE]
+    for begin, end, text in SPANS:
+        words += ["--span", str(begin / 60), str(end / 60), text]
+    click.echo(f"drawing: {shlex.join(words)}")
     process = await asyncio.create_subprocess_exec(sys.executable, *words, cwd=ROOT)
     await process.wait()
 

@@ -213,7 +213,8 @@ class Meaning:
                 return frozenset() if node.func.name == "absent" else found
             case promql.NumberLiteral() | promql.StringLiteral():
                 return frozenset()
-        raise AssertionError(f"an expression of a kind that this test does not know: {node!r}")
+            case _:
+                raise AssertionError(f"an expression of a kind that this test does not know: {node!r}")
 
     def _selected(self, selector: promql.VectorSelector) -> frozenset[str]:
         name = selector.name
@@ -387,7 +388,7 @@ def test_nothing_mixes_two_gateways(live: Live) -> None:
                 chosen = {matcher.name: matcher.value for matcher in selector.matchers.matchers}
                 assert chosen.get("job") == JOB, target["expr"]
                 assert "namespace" in chosen
-                assert "instance" in chosen or ":" in selector.name, target["expr"]
+                assert "instance" in chosen or ":" in (selector.name or ""), target["expr"]
 
 
 def _selectors(node: Any) -> Iterator[promql.VectorSelector]:
