@@ -21,6 +21,9 @@ from tests.support.gateway import ROOT, GatewayProcess, gateway_process, setting
 from tests.support.prometheus import RULES, Prometheus, program, prometheus_server
 from tests.support.redis_server import redis_server
 
+# The live gateway and Prometheus are started once, by whichever test comes first.
+pytestmark = pytest.mark.timeout(180)
+
 DEPLOY = ROOT / "deploy"
 DASHBOARD = DEPLOY / "grafana" / "dashboards" / "campaign-gateway.json"
 TESTS = sorted((RULES / "tests").glob("*.yml"))
@@ -328,7 +331,7 @@ def test_promtool_runs_the_rules_own_tests(path: Path) -> None:
 
 
 def told(*words: str) -> None:
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=50)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=150)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
