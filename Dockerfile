@@ -1,33 +1,62 @@
-# The gateway's image: built in one stage, run from another that has no compiler, no pip and no secret.
+# The gateway's image: built in two stages that have tools, run from a third that has none.
+#
+# A package index of one's own goes in as a secret, which no layer keeps:
+#   docker build --secret id=pip.conf,src=/etc/pip.conf --tag campaign-gateway:local .
 ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-bookworm
 
-FROM ${PYTHON_IMAGE} AS build
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-RUN python -m venv /opt/gateway
+# Apart from the rest: this changes only with the lock file, and is the slow part.
+FROM ${PYTHON_IMAGE} AS tools
+COPY requirements-dev.lock /src/
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    python -m venv /opt/tools \
+    && /opt/tools/bin/pip install --no-cache-dir --require-hashes -r /src/requirements-dev.lock
+
+FROM tools AS build
+# The time in everything that notes one, so that equal sources make equal files.
+ARG SOURCE_DATE_EPOCH=0
 COPY requirements.lock /src/
-RUN /opt/gateway/bin/pip install --require-hashes -r /src/requirements.lock
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    python -m venv --without-pip /opt/gateway \
+    && /opt/tools/bin/pip --python /opt/gateway/bin/python install \
+        --no-cache-dir --no-compile --require-hashes -r /src/requirements.lock
 COPY pyproject.toml README.md LICENSE /src/
 COPY service /src/service
-# hatchling is pinned by the development lock file, so that the build asks the index for nothing that is not.
-COPY requirements-dev.lock /src/
-RUN python -m venv /opt/build \
-    && /opt/build/bin/pip install --require-hashes -r /src/requirements-dev.lock \
-    && /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist /src \
-    && /opt/gateway/bin/pip install --no-deps /dist/*.whl \
-    && /opt/gateway/bin/python -m compileall -q /opt/gateway/lib \
-    && /opt/gateway/bin/pip uninstall -qy pip
+COPY --chmod=0644 deploy/healthcheck.py /opt/gateway/
+WORKDIR /src
+# Bytecode that is never compared with its source: it is right by construction, and does not depend on file times.
+RUN SOURCE_DATE_EPOCH=$(( SOURCE_DATE_EPOCH > 315532800 ? SOURCE_DATE_EPOCH : 315532800 )) \
+        /opt/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
+    && /opt/tools/bin/pip --python /opt/gateway/bin/python install --no-deps --no-index --no-compile /dist/*.whl \
+    && /opt/gateway/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/gateway/lib \
+    && /opt/tools/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
+        --output-file /opt/gateway/sbom.cdx.json /opt/gateway/bin/python \
+    && rm -f /opt/gateway/bin/[Aa]ctivate* \
+    && find /opt/gateway -exec touch --no-dereference --date "@${SOURCE_DATE_EPOCH}" {} +
 
 FROM ${PYTHON_IMAGE}
-LABEL org.opencontainers.image.title="campaign-gateway" \
-      org.opencontainers.image.description="A caching gateway for the Kore.ai Campaign Management API" \
-      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/gateway /opt/gateway
+# Off with what the base has for installing; and bytecode for what the gateway imports of the standard library, which
+# official Python images ship without.
+RUN if python -c 'import pip' 2>/dev/null; then python -m pip uninstall --quiet --yes --root-user-action ignore pip; fi \
+    && rm -rf "$(python -c 'import ensurepip; print(ensurepip.__path__[0])')" /usr/share/python-wheels \
+    && /opt/gateway/bin/python -c 'import service.cli, service.demo, uvloop'
 ENV PATH=/opt/gateway/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     GATEWAY__LISTEN=0.0.0.0:8080 GATEWAY__ADMIN_LISTEN=0.0.0.0:9090 GATEWAY_CONFIG=/etc/campaign-gateway/gateway.yaml
 USER 10001:10001
 EXPOSE 8080 9090
-# The standard library only: importing the gateway for a probe would cost more than many of its answers.
+# Not `campaign-gateway`: importing it would cost more than many of its answers.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
-    CMD ["python", "-S", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9090/livez', timeout=2)"]
+    CMD ["/opt/gateway/bin/python", "-I", "-S", "/opt/gateway/healthcheck.py"]
 ENTRYPOINT ["campaign-gateway"]
 CMD ["serve"]
+# Last, so that a new time or commit builds nothing anew.
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+LABEL org.opencontainers.image.title="campaign-gateway" \
+      org.opencontainers.image.description="A caching gateway for the Kore.ai Campaign Management API" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      campaign-gateway.sbom="/opt/gateway/sbom.cdx.json"
