@@ -78,7 +78,7 @@ def test_nothing_runs_through_a_shell_in_the_finished_image():
     final = stages()[-1]
     assert named(final, "ENTRYPOINT")[0].words == ["campaign-gateway"]
     assert named(final, "CMD")[0].words == ["serve"]
-    assert all("SHELL" != instruction.name for instruction in final)
+    assert all(instruction.name != "SHELL" for instruction in final)
     assert named(final, "HEALTHCHECK")[0].words[0].startswith("/")
 
 
@@ -104,7 +104,9 @@ def test_what_the_index_gives_is_checked_by_hash_and_its_settings_are_never_kept
 def test_the_runtime_is_installed_from_the_runtime_lock_alone():
     _, tools, build, _ = stages()
     assert "requirements-dev.lock" in named(tools, "RUN")[0].text
-    into_gateway = [step for run in named(build, "RUN") for step in run.text.split("&&") if "--python /opt/gateway" in step]
+    into_gateway = [
+        step for run in named(build, "RUN") for step in run.text.split("&&") if "--python /opt/gateway" in step
+    ]
     assert len(into_gateway) == 2
     assert all("dev" not in step for step in into_gateway)
     assert "venv --without-pip /opt/gateway" in named(build, "RUN")[0].text
@@ -119,7 +121,11 @@ def test_the_labels_name_the_version_licence_and_bill_of_materials():
     assert labels[oci + "title"] == project["name"]
     assert labels[oci + "licenses"] == project["license"]
     assert project["description"].startswith(labels[oci + "description"])
-    assert {labels[oci + name] for name in ("version", "revision", "created")} == {"${VERSION}", "${REVISION}", "${CREATED}"}
+    assert {labels[oci + name] for name in ("version", "revision", "created")} == {
+        "${VERSION}",
+        "${REVISION}",
+        "${CREATED}",
+    }
     assert arguments["VERSION"] == project["version"] == __version__
     assert labels["campaign-gateway.sbom"] in named(stages()[-2], "RUN")[-1].text
 
@@ -155,7 +161,9 @@ def test_the_wheel_holds_every_file_of_the_product_and_no_other(tmp_path):
         if path.is_file() and not fnmatch(str(path), "*/__pycache__/*")
     }
     assert {name for name in inside if not name.startswith("campaign_gateway-")} == sources
-    assert len([name for name in inside if name.endswith(".lua")]) == len(list((ROOT / "service/store").glob("*.lua"))) > 0
+    assert (
+        len([name for name in inside if name.endswith(".lua")]) == len(list((ROOT / "service/store").glob("*.lua"))) > 0
+    )
     assert any(name.endswith("/licenses/LICENSE") for name in inside)
 
 
