@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import redis.asyncio
 from ruamel.yaml import YAML
 
 from service.sandbox.config import DEMO_ACCOUNT_ID, DEMO_CLIENT_ID, DEMO_SECRET, DEMO_STREAM_ID
@@ -59,9 +60,10 @@ def inside(service: dict[str, Any], path: str) -> Path:
     """The file on the machine that a path in the service's container means."""
     for source, place, _ in mounts(service):
         if path == place or path.startswith(place + "/"):
-            return source / path[len(place) :].strip("/") if path != place else source
+            return source / path[len(place) :].strip("/")
     if path.startswith(SECRETS) and path.removeprefix(SECRETS) in service["secrets"]:
-        return DEPLOY / COMPOSE["secrets"][path.removeprefix(SECRETS)]["file"]
+        file: str = COMPOSE["secrets"][path.removeprefix(SECRETS)]["file"]
+        return DEPLOY / file
     raise AssertionError(f"nothing is mounted at {path}")
 
 
@@ -295,11 +297,11 @@ async def test_the_stores_settings_hold_what_the_gateways_need(stack, tmp_path):
     (one, _), _ = stack
     assert one.process.returncode is None
     port = next(tmp_path.glob("redis-*.log")).stem.removeprefix("redis-")
-    import redis.asyncio
-
     password = (DEPLOY / "secrets/demo-valkey-password").read_text().strip()
     async with redis.asyncio.Redis(port=int(port), username="gateway", password=password) as gateway:
         assert (await gateway.config_get("maxmemory*"))["maxmemory-policy"] == "noeviction"
+        # With it, a default user without a password makes the server refuse all but loopback, gateways included.
+        assert (await gateway.config_get("protected-mode"))["protected-mode"] == "no"
         assert await gateway.set("cg:mine", 1)
         for refused in (gateway.set("other", 1), gateway.flushall(), gateway.config_set("maxmemory", "1")):
             with pytest.raises(redis.exceptions.NoPermissionError):

@@ -31,7 +31,8 @@ class Instruction(NamedTuple):
     @property
     def words(self) -> list[str]:
         """The exec form's words."""
-        return json.loads(self.text[self.text.index("[") :])
+        words: list[str] = json.loads(self.text[self.text.index("[") :])
+        return words
 
 
 def stages() -> list[list[Instruction]]:
