@@ -24,6 +24,9 @@ artefacts: $(READY) ## What is not Python: image, chart, compose stack, rules, d
 	tools/setup-artefacts
 	$(BIN)/python -m pytest tests/artefacts -n 2 -q
 
+image: ## Build the image and run the compose stack with it; root on Debian
+	tools/image
+
 lint: $(READY) ## Format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
