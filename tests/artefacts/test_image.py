@@ -1,6 +1,7 @@
 """The image, as far as it can be judged without building it; `make image` builds and runs it."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
@@ -217,17 +220,27 @@ async def test_a_live_gateway_is_healthy_and_a_stopped_one_is_not(tmp_path):
     assert admin in said
 
 
-async def answering(raw: bytes | None, *, host: str = "127.0.0.1") -> tuple[asyncio.Server, str]:
-    """A server that answers every connection with the bytes, or never."""
+@asynccontextmanager
+async def answering(raw: bytes | None, *, host: str = "127.0.0.1") -> AsyncIterator[int]:
+    """The port of a server that answers a connection with the bytes, or never."""
+    is_over = asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
-        if raw is not None:
+        if raw is None:
+            await reader.read()
+        else:
             writer.write(raw)
-            writer.close()
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        is_over.set()
 
     server = await asyncio.start_server(answer, host, 0)
-    return server, server.sockets[0].getsockname()[1]
+    async with asyncio.timeout(10):
+        yield server.sockets[0].getsockname()[1]
+        await is_over.wait()
+    server.close()
 
 
 @pytest.mark.parametrize(
@@ -241,9 +254,8 @@ async def answering(raw: bytes | None, *, host: str = "127.0.0.1") -> tuple[asyn
     ],
 )
 async def test_what_does_not_say_200_is_not_healthy(raw):
-    server, port = await answering(raw)
-    code, said = await check(admin=f"127.0.0.1:{port}")
-    server.close()
+    async with answering(raw) as port:
+        code, said = await check(admin=f"127.0.0.1:{port}")
     assert code == 1
     assert said.startswith(f"127.0.0.1:{port}")
 
@@ -251,9 +263,8 @@ async def test_what_does_not_say_200_is_not_healthy(raw):
 async def test_all_addresses_of_ipv6_are_asked_on_its_loopback():
     if not socket.has_ipv6:
         pytest.fail("this needs a machine with IPv6")
-    server, port = await answering(b"HTTP/1.1 200 OK\r\n\r\n", host="::1")
-    assert await check(admin=f"[::]:{port}") == (0, "")
-    server.close()
+    async with answering(b"HTTP/1.1 200 OK\r\n\r\n", host="::1") as port:
+        assert await check(admin=f"[::]:{port}") == (0, "")
 
 
 async def test_an_address_that_is_none_is_said_and_not_thrown():
