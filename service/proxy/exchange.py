@@ -90,10 +90,9 @@ class Exchange:
         if joined is not None:
             self._meter.collapsed("process")
         landed = await self._wait(joined or self._start(ask, found, lane, reason, has_fallback=fallback is not None))
-        if joined is not None and fallback is None and not joined.is_patient and _is_refused(landed):
+        while joined is not None and fallback is None and not joined.is_patient and _is_refused(landed):
             # The joined flight did not wait for a permit, and may have had no right to the reserve; this caller has.
             joined = self._flights.current(ask.key, landed=False)
-            joined = joined if joined is not None and joined.is_patient else None
             landed = await self._wait(joined or self._start(ask, found, lane, reason, has_fallback=False))
         collapsed = joined is not None
         if isinstance(landed, Fill):

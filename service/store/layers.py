@@ -132,19 +132,30 @@ class LayeredStore:
     async def invalidate(self, key: str) -> None:
         """See `Store`."""
         await self._local.invalidate(key)
+        try:
+            await self._shared.invalidate(key)
+        except StoreDownError:
+            self._owe(key)
+        else:
+            # A look-up that Redis answered just before has brought the old entry here since.
+            self._local.move_fence(key)
+
+    def _owe(self, key: str) -> None:
         self._owed[key] = None
         if len(self._owed) > MAX_OWED:
             del self._owed[next(iter(self._owed))]
-        try:
-            await self._pay(key)
-        except StoreDownError:
-            return
 
     async def _pay(self, key: str) -> None:
         """Invalidates the key in Redis, if that is still to be done."""
-        if key in self._owed:
+        if key not in self._owed:
+            return
+        del self._owed[key]
+        try:
             await self._shared.invalidate(key)
-            self._owed.pop(key, None)
+        except BaseException:
+            self._owe(key)
+            raise
+        self._local.move_fence(key)
 
     async def _keep_paying(self) -> None:
         while True:
