@@ -215,6 +215,7 @@ async def test_reads_go_on_while_redis_is_gone_and_after(sandbox: Sandbox, redis
     known, unknown = (campaign.id for campaign in sandbox.campaigns.all()[:2])
     settings = settings_for(sandbox, tmp_path, cache={"url": redis.url})
     async with gateway_process(settings, tmp_path) as gateway:
+        await redis.wait_until_heard()
         await gateway.get(known)
         assert await gateway.metric("store_up", store="redis") == 1
         redis.kill()
@@ -242,6 +243,7 @@ async def test_a_hung_redis_costs_one_time_out_and_no_answer(
     campaign = ready(sandbox)
     settings = settings_for(sandbox, tmp_path, cache={"url": redis.url, "timeout": "200ms"})
     async with gateway_process(settings, tmp_path) as gateway:
+        await redis.wait_until_heard()
         await gateway.get(campaign)
         redis.pause()
         try:

@@ -33,10 +33,11 @@ from tests.support.redis_net import RedisNet
 UNWATCHED = 1.0
 TIMEOUT = 3.0
 """Of one upstream call: longer than a lease."""
-ALLOWANCE = Allowance(calls=6, window=6.0, leave=0.6, timeout=TIMEOUT, reserve=1)
+ALLOWANCE = Allowance(calls=6, window=8.0, leave=0.6, timeout=TIMEOUT, reserve=1)
 FRESHNESS = Freshness(
-    factor=0.1, min=1.0, max=3.0, default=2.0, missing=2.0, stale_while_revalidate=4.0, stale_if_error=12.0
+    factor=0.1, min=1.0, max=12.0, default=2.0, missing=4.0, stale_while_revalidate=4.0, stale_if_error=20.0
 )
+"""Copies are fresh for longer than a lost subscription is noticed; an absence outlives the call that found it."""
 
 
 @dataclass

@@ -59,6 +59,16 @@ class RedisServer:
                     writer.close()
                     return
 
+    async def wait_until_heard(self, listeners: int = 1) -> None:
+        """Returns once so many gateways listen to the bus: a new subscription lets go of what was copied before it."""
+        client = self.client()
+        try:
+            async with asyncio.timeout(10):
+                while (await client.pubsub_numsub("cg:bus"))[0][1] < listeners:
+                    await asyncio.sleep(0.02)
+        finally:
+            await client.aclose()
+
     def kill(self) -> None:
         """Ends it at once; nothing is saved."""
         if self._process is not None:
