@@ -6,7 +6,6 @@ A panel is a row here: its title, the sentence that explains it, and the express
 order. In expressions, `$all` stands for the dashboard's selection of replicas, and `$gateway` for that of recorded
 series, which know of no replica.
 """
-# ruff: noqa: INP001 - a script, not a package
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
