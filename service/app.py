@@ -16,12 +16,15 @@ from service.admin.probes import Part, admin_application
 from service.contract.operations import Tenant
 from service.policy.freshness import Freshness, StatusRule
 from service.policy.ledger import Allowance, Lane
+from service.policy.pacing import Supply
 from service.proxy.collapse import Flights
 from service.proxy.exchange import Exchange, Patience
 from service.proxy.fetch import Fetcher
-from service.proxy.ports import Ledgers, Store, Stream
+from service.proxy.ports import Board, Ledgers, Store, Stream
+from service.proxy.sweep import Sweeper, Terms, stated_bounds
 from service.proxy.tasks import Tasks
 from service.settings import Address, Cache, Credential, FreshnessSettings, Settings, secret_from_environment
+from service.store.boards import MemoryBoard, RedisBoard
 from service.store.bus import Bus
 from service.store.clock import StoreClock
 from service.store.connect import Target, Tls, open_link, parts_of
@@ -93,7 +96,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
     async with AsyncExitStack() as stack:
         platform = await stack.enter_async_context(PlatformClient(settings.platform.url, limits, signers))
         flights = Flights(fills)
-        store, ledgers, link = await _open_store(settings, metrics, watchers, flights, stack)
+        store, board, ledgers, link = await _open_store(settings, streams, metrics, watchers, flights, stack)
         budget = _build_budget(settings, streams, ledgers, metrics, watchers)
         await budget.start(sorted({stream.tenant.account for stream in streams.values()}))
         stack.push_async_callback(budget.depart)
@@ -102,7 +105,12 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         fetcher = Fetcher(platform, budget, store, metrics)
         text = "Credentials that the platform keeps refusing, and that are tried only now and then."
         metrics.gauges.add("credentials_refused", text, lambda: fetcher.refusals.open_count(time.monotonic()))
-        exchange = Exchange(store, fetcher, flights, freshness, metrics, Patience(settings.platform.timeout))
+        exchange = Exchange(store, board, fetcher, flights, freshness, metrics, Patience(settings.platform.timeout))
+        for stream in streams.values():
+            sweeper = _build_sweeper(
+                settings, stream, streams, board, store, fetcher, exchange, budget, watchers, metrics
+            )
+            watchers.spawn(sweeper.run(), name="sweep")
         bounds = Bounds(freshness.stale_while_revalidate, freshness.stale_if_error)
         api = Api(exchange, streams, settings.default_stream, build_clients(settings), bounds, metrics, budget.quota)
 
@@ -166,9 +174,14 @@ def _build_target(cache: Cache) -> Target:
 
 
 async def _open_store(
-    settings: Settings, metrics: Metrics, watchers: Tasks, flights: Flights, stack: AsyncExitStack
-) -> tuple[Store, Ledgers, RedisLink | None]:
-    """The store, the ledgers, and the link to Redis if there is one."""
+    settings: Settings,
+    streams: Mapping[str, Stream],
+    metrics: Metrics,
+    watchers: Tasks,
+    flights: Flights,
+    stack: AsyncExitStack,
+) -> tuple[Store, Board, Ledgers, RedisLink | None]:
+    """The store, the board, the ledgers, and the link to Redis if there is one."""
     clock = StoreClock()
     memory = MemoryStore(settings.cache.local_max_bytes, clock, metrics)
     gauge = metrics.gauges.add
@@ -177,17 +190,59 @@ async def _open_store(
         "entries_bytes", "Their bytes, as counted against local_max_bytes.", lambda: memory.bytes_used, store="memory"
     )
     if settings.cache.url == "memory://":
-        return memory, MemoryLedgers(clock), None
+        return memory, MemoryBoard(), MemoryLedgers(clock), None
     link = open_link(_build_target(settings.cache), clock, metrics)
     stack.push_async_callback(link.close)
     await link.start(watchers)
     gauge("store_up", "Whether the store answers (1) or not (0).", lambda: link.is_up, store="redis")
     keys = Keys(settings.cache.prefix, parts_of(settings.cache.url))
     bus = Bus(link, keys)
-    store = LayeredStore(RedisStore(link, bus, keys), memory, bus, settings.cache.local_unwatched)
+    shared = RedisStore(link, bus, keys)
+    store = LayeredStore(shared, memory, bus, settings.cache.local_unwatched)
     store.start(watchers, flights.forget)
     clock.on_step = memory.clear
-    return store, RedisLedgers(link, keys), link
+    board = RedisBoard(link, bus, shared, keys)
+    identities = [stream.identity for stream in streams.values()]
+    board.start(watchers, identities)
+    stack.push_async_callback(board.leave, identities)
+    return store, board, RedisLedgers(link, keys), link
+
+
+def _build_sweeper(
+    settings: Settings,
+    stream: Stream,
+    streams: Mapping[str, Stream],
+    board: Board,
+    store: Store,
+    fetcher: Fetcher,
+    exchange: Exchange,
+    budget: CallBudget,
+    tasks: Tasks,
+    metrics: Metrics,
+) -> Sweeper:
+    account = stream.tenant.account
+    row = settings.budget_of(account)
+    sharers = sum(1 for other in streams.values() if other.tenant.account == account)
+
+    def supply() -> Supply:
+        calls, others = budget.capacity(account), budget.spent(account)
+        return Supply(calls, row.window, row.kept, settings.sweep.share, others, sharers)
+
+    terms = Terms(settings.sweep.share, settings.sweep.lag, supply)
+    sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, terms, tasks, metrics)
+    bounds = partial(stated_bounds, board, store, stream.identity, settings.sweep.lag, settings.freshness.max)
+    gauge, alias = metrics.gauges.add, stream.alias
+    text = "Seconds within which a change that moves a campaign's mark is seen."
+    gauge("signal_bound_seconds", text, lambda: bounds().signal, stream=alias)
+    text = "Seconds within which any change of a campaign in use is seen."
+    gauge("blind_bound_seconds", text, lambda: bounds().blind, stream=alias)
+    text = "Whether rounds of the stream's list prove stored answers (1) or lifetimes count (0)."
+    gauge("sweep_up", text, lambda: bounds().is_proving, stream=alias)
+    text = "Whether this replica looks after the stream's list."
+    gauge("sweep_leading", text, lambda: sweeper.is_leading, stream=alias)
+    text = "Campaigns that the stream's lists show."
+    gauge("sweep_campaigns", text, lambda: len(board.view(stream.identity).known), stream=alias)
+    return sweeper
 
 
 def _build_budget(

@@ -86,7 +86,17 @@ GET = Operation(
     answer=Shape(ids=("_id", "id", "campId")),
 )
 
-OPERATIONS = {operation.name: operation for operation in (GET,)}
+LIST = Operation(
+    name="list",
+    kind=Kind.READ_BY_POST,
+    method="POST",
+    family=Family.A,
+    path="/campaign/getAllCampaignDetails",
+    query=(("accountId", "{account}"),),
+    answer=Shape(),
+)
+
+OPERATIONS = {operation.name: operation for operation in (GET, LIST)}
 
 
 def build_call(operation: Operation, tenant: Tenant, values: Mapping[str, str], body: bytes | None = None) -> Call:

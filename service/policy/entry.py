@@ -17,6 +17,20 @@ class Absence:
 
 
 @dataclass(frozen=True, slots=True)
+class Swept:
+    """What the list says of an entry; see `policy.sweeping`."""
+
+    at: float
+    """When the round that proved it began, or ended that showed it to be out of date."""
+    is_moved: bool = False
+    """The campaign has changed since the entry was read."""
+    lasts: float = 0.0
+    """Seconds from `at` for which the proof is good."""
+    blind: float = 0.0
+    """Seconds from the entry's read by id after which no round proves it any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A stored answer: a campaign, or the knowledge that there is none."""
 
@@ -28,10 +42,17 @@ class Entry:
     mark: str | None
     campaign_status: str | None
     proven_at: float
-    """When the read that last proved it began, in seconds of the store's clock. Age counts from here."""
+    """When the read by id that last proved it began, in seconds of the store's clock."""
     etag: str
     """Strong validator with its quotes; empty for an absence."""
     absence: Absence | None = None
+    swept: Swept | None = None
+    """Laid over the stored entry when it is looked at; never stored."""
+
+    @property
+    def attested_at(self) -> float:
+        """When its newest proof began. Age counts from here."""
+        return self.proven_at if self.swept is None or self.swept.is_moved else max(self.proven_at, self.swept.at)
 
     @property
     def updated_at(self) -> float | None:
@@ -64,7 +85,7 @@ def prove(previous: Entry | None, answer: Answer, started: float) -> tuple[Entry
     if answer.verdict is not Verdict.OK or answer.content is None:
         raise ValueError(f"{answer.verdict} proves nothing")
     if previous is not None and previous.content == answer.content:
-        return replace(previous, proven_at=started), True
+        return replace(previous, proven_at=started, swept=None), True
     body = answer.response.body
     return Entry(
         body=body,

@@ -30,16 +30,14 @@ class Freshness:
     status: Mapping[str, StatusRule] = field(default_factory=dict)
 
     def lifetime(self, entry: Entry) -> float:
-        """Seconds from its proof during which the entry is fresh.
+        """Seconds from its read by id during which the entry is fresh by that read alone.
 
         The longer ago a campaign was changed, the longer it is trusted (the heuristic of RFC 9111 section 4.2.2, on
         `updatedAt`), within a clamp that the campaign's status can narrow. Never past the hard bound.
         """
         if entry.absence is not None:
             return self.bound(entry)
-        rule = self.status.get(entry.campaign_status or "", StatusRule())
-        highest = self.max if rule.max is None else min(self.max, rule.max)
-        lowest = min(self.min if rule.min is None else rule.min, highest)
+        lowest, highest = self._clamp(entry)
         updated_at = entry.updated_at
         if updated_at is None or updated_at > entry.proven_at:
             wanted = self.default
@@ -47,11 +45,35 @@ class Freshness:
             wanted = self.factor * (entry.proven_at - updated_at)
         return min(max(wanted, lowest), highest, self.stale_if_error)
 
+    def ttl(self, entry: Entry, now: float) -> float:
+        """Seconds for which the entry goes on being fresh; negative once it is stale.
+
+        A list round's proof is good for as long as it says, within the clamp of the campaign's status; when it has run
+        out, the read by id counts again. A campaign seen to have moved has been stale since then.
+        """
+        # No entry is younger than nothing, also when clocks disagree.
+        by_id = self.lifetime(entry) - max(0.0, now - entry.proven_at)
+        swept = entry.swept
+        if swept is None:
+            return by_id
+        if swept.is_moved:
+            return min(by_id, swept.at - now)
+        _, highest = self._clamp(entry)
+        by_list = min(swept.at + min(swept.lasts, highest), entry.proven_at + swept.blind) - now
+        return by_list if by_list > 0 else by_id
+
+    def _clamp(self, entry: Entry) -> tuple[float, float]:
+        rule = self.status.get(entry.campaign_status or "", StatusRule())
+        highest = self.max if rule.max is None else min(self.max, rule.max)
+        return min(self.min if rule.min is None else rule.min, highest), highest
+
     def is_usable(self, entry: Entry, now: float) -> bool:
-        """Whether the entry may be served at all: within the hard bound, and an absence only while fresh."""
-        if entry.absence is not None:
-            return age(entry, now) < self.bound(entry)
-        return age(entry, now) <= self.bound(entry)
+        """Whether the entry may be served at all: within the hard bound, and an absence only while fresh.
+
+        The bound counts from the read by id: rounds of a list cannot keep an answer alive for ever.
+        """
+        unread = now - entry.proven_at
+        return unread < self.bound(entry) if entry.absence is not None else unread <= self.bound(entry)
 
     def bound(self, entry: Entry) -> float:
         """The age in seconds past which the entry is of no use and may leave the store."""
@@ -60,4 +82,4 @@ class Freshness:
 
 def age(entry: Entry, now: float) -> float:
     """Seconds since the entry's newest proof began; not below zero, also when clocks disagree."""
-    return max(0.0, now - entry.proven_at)
+    return max(0.0, now - entry.attested_at)

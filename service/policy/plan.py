@@ -55,7 +55,7 @@ def plan(entry: Entry | None, wishes: Wishes, now: float, freshness: Freshness) 
     if usable is None:
         return NotCached() if wishes.only_if_cached else Forward(Fwd.URI_MISS if entry is None else Fwd.STALE)
 
-    ttl = freshness.lifetime(usable) - age(usable, now)
+    ttl = freshness.ttl(usable, now)
     wants_newer = (
         wishes.no_cache
         or (wishes.max_age is not None and age(usable, now) > wishes.max_age)

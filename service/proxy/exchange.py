@@ -11,11 +11,11 @@ from service.policy.freshness import Freshness, age
 from service.policy.ledger import Lane
 from service.policy.plan import Forward, Fwd, NotCached, Reuse, plan
 from service.policy.settle import Failure, Fill, settle
-from service.policy.wishes import Wishes
+from service.policy.sweeping import attest
 from service.problems import Problem
 from service.proxy.collapse import Flight, Flights, Landed
 from service.proxy.fetch import Fetched, Fetcher
-from service.proxy.ports import Ask, Detail, Found, Meter, Outcome, Reply, Store
+from service.proxy.ports import Ask, Board, Detail, Found, Meter, Outcome, Reply, Store
 from service.proxy.rest import Rests
 
 MAX_FLIGHTS = 2_000
@@ -50,9 +50,17 @@ class Exchange:
     """Answers reads out of the store and the platform."""
 
     def __init__(
-        self, store: Store, fetcher: Fetcher, flights: Flights, freshness: Freshness, meter: Meter, patience: Patience
+        self,
+        store: Store,
+        board: Board,
+        fetcher: Fetcher,
+        flights: Flights,
+        freshness: Freshness,
+        meter: Meter,
+        patience: Patience,
     ) -> None:
         self._store = store
+        self._board = board
         self._fetcher = fetcher
         self._flights = flights
         self._freshness = freshness
@@ -62,20 +70,20 @@ class Exchange:
 
     async def read(self, ask: Ask) -> Reply:
         """The best answer there is for `ask`, within the caller's patience."""
-        near = self._store.peek(ask.key)
+        near = self._attest(ask, self._store.peek(ask.key))
         if near is not None:
             match plan(near, ask.wishes, self._store.now(), self._freshness):
                 case Reuse(is_stale=False):
-                    return self._reply(near, Outcome())
+                    return self._reply(ask, near, Outcome())
                 case _:
                     # Another replica may have stored something newer.
                     pass
         found = await self._store.get(ask.key)
-        match plan(found.entry, ask.wishes, self._store.now(), self._freshness):
+        match plan(self._attest(ask, found.entry), ask.wishes, self._store.now(), self._freshness):
             case Reuse(entry, is_stale, wants_refresh):
                 if wants_refresh:
                     self._refresh(ask, found)
-                return self._reply(entry, Outcome(detail=Detail.STALE_WHILE_REVALIDATE if is_stale else None))
+                return self._reply(ask, entry, Outcome(detail=Detail.STALE_WHILE_REVALIDATE if is_stale else None))
             case Forward(reason, fallback):
                 return await self._forward(ask, found, reason, fallback)
             case NotCached():
@@ -84,22 +92,22 @@ class Exchange:
     async def _forward(self, ask: Ask, found: Found, reason: Fwd, fallback: Entry | None) -> Reply:
         resting = self._rests.current(ask.key, self._store.now()) if fallback is not None else None
         if resting is not None and fallback is not None:
-            return self._fall_back(fallback, resting, Outcome())
+            return self._fall_back(ask, fallback, resting, Outcome())
         lane = Lane.PROOF if reason is Fwd.REQUEST and fallback is not None else Lane.INTERACTIVE
         joined = self._flights.current(ask.key, landed=reason is not Fwd.REQUEST)
         if joined is not None:
             self._meter.collapsed("process")
-        landed = await self._wait(joined or self._start(ask, found, lane, reason, has_fallback=fallback is not None))
+        landed = await self._wait(joined or self._start(ask, found, lane, reason, is_patient=fallback is None))
         while joined is not None and fallback is None and not joined.is_patient and _is_refused(landed):
             # The joined flight did not wait for a permit, and may have had no right to the reserve; this caller has.
             joined = self._flights.current(ask.key, landed=False)
-            landed = await self._wait(joined or self._start(ask, found, lane, reason, has_fallback=False))
+            landed = await self._wait(joined or self._start(ask, found, lane, reason, is_patient=True))
         collapsed = joined is not None
         if isinstance(landed, Fill):
             collapsed = collapsed or landed.is_followed
             detail = Detail.UNCHANGED if landed.is_unchanged else None
             outcome = Outcome(reason, landed.upstream_status, stored=True, collapsed=collapsed, detail=detail)
-            return self._reply(landed.entry, outcome)
+            return self._reply(ask, landed.entry, outcome)
         outcome = Outcome(
             reason if landed.was_forwarded else None,
             landed.upstream_status,
@@ -107,7 +115,7 @@ class Exchange:
             detail=_DETAIL_OF_REFUSAL.get(landed.problem),
         )
         if fallback is not None:
-            return self._fall_back(fallback, landed, outcome)
+            return self._fall_back(ask, fallback, landed, outcome)
         return Reply(outcome, failure=landed)
 
     async def _wait(self, flight: Flight | Failure) -> Landed:
@@ -120,20 +128,26 @@ class Exchange:
         except Exception:  # noqa: BLE001 - logged by the task that it ended; whoever has a stored answer gets that
             return Failure(Problem.INTERNAL, "an error in the gateway")
 
+    async def read_again(self, ask: Ask, lane: Lane, reason: str) -> Landed:
+        """What a new read brings, for nobody who waits: stored, and joined by those who ask meanwhile."""
+        found = await self._store.get(ask.key)
+        flight = self._flights.current(ask.key, landed=False)
+        return await self._wait(flight or self._start(ask, found, lane, reason, is_patient=True))
+
     def _refresh(self, ask: Ask, found: Found) -> None:
         if self._flights.current(ask.key) is None and self._rests.current(ask.key, self._store.now()) is None:
-            self._start(ask, found, Lane.BACKGROUND, "refresh", has_fallback=True)
+            self._start(ask, found, Lane.BACKGROUND, "refresh", is_patient=False)
 
-    def _start(self, ask: Ask, found: Found, lane: Lane, reason: str, *, has_fallback: bool) -> Flight | Failure:
+    def _start(self, ask: Ask, found: Found, lane: Lane, reason: str, *, is_patient: bool) -> Flight | Failure:
         if len(self._flights) >= MAX_FLIGHTS:
             return Failure(Problem.OVERLOADED, "too many reads are waiting for the platform", retry_after=1.0)
         # With something to serve already, nobody is kept waiting for the budget.
-        wait = 0.0 if has_fallback else self._patience.for_permit
+        wait = self._patience.for_permit if is_patient else 0.0
 
         async def fill(land: Callable[[Landed], None]) -> None:
             await self._fill(ask, found, land, partial(self._fetcher.fetch, ask, lane, reason, wait))
 
-        return self._flights.start(ask.key, fill, is_patient=not has_fallback)
+        return self._flights.start(ask.key, fill, is_patient=is_patient and lane.is_waited_for)
 
     async def _fill(
         self, ask: Ask, found: Found, land: Callable[[Landed], None], fetch: Callable[[], Awaitable[Fetched | Failure]]
@@ -141,7 +155,7 @@ class Exchange:
         """Gets a newer proof than `found`: from the platform, or from the replica that is getting one already."""
         began, give_up_at = self._store.now(), time.monotonic() + self._patience.total
         lead = await self._store.lead(ask.key)
-        while not lead.is_mine and not self._is_proof(lead.found.entry, found.entry, ask.wishes, began):
+        while not lead.is_mine and not self._is_proof(ask, lead.found.entry, found.entry, began):
             left = give_up_at - time.monotonic()
             if left <= 0:
                 land(Failure(Problem.UPSTREAM_TIMEOUT, "another replica's read took too long"))
@@ -150,7 +164,7 @@ class Exchange:
             lead = await self._store.lead(ask.key)
         try:
             newer = lead.found.entry
-            if newer is not None and self._is_proof(newer, found.entry, ask.wishes, began):
+            if newer is not None and self._is_proof(ask, newer, found.entry, began):
                 self._rests.end(ask.key)
                 status = newer.absence.status if newer.absence is not None else HTTPStatus.OK
                 self._meter.collapsed("fleet")
@@ -175,25 +189,37 @@ class Exchange:
             self._meter.proof("read", "failed")
         return landed
 
-    def _is_proof(self, entry: Entry | None, than: Entry | None, wishes: Wishes, began: float) -> bool:
+    def _is_proof(self, ask: Ask, entry: Entry | None, than: Entry | None, began: float) -> bool:
         """Whether what another replica stored serves this caller as well as a call of ours would."""
         if entry is None or (than is not None and entry.proven_at <= than.proven_at):
             return False
-        decision = plan(entry, wishes, self._store.now(), self._freshness)
+        decision = plan(self._attest(ask, entry), ask.wishes, self._store.now(), self._freshness)
         return entry.proven_at >= began or (isinstance(decision, Reuse) and not decision.is_stale)
 
-    def _reply(self, entry: Entry, outcome: Outcome) -> Reply:
-        now_age = age(entry, self._store.now())
-        lifetime = self._freshness.lifetime(entry)
-        detail = Detail.MISSING if entry.absence is not None else outcome.detail
-        return Reply(replace(outcome, ttl=lifetime - now_age, detail=detail), entry, None, now_age, lifetime)
+    def _attest(self, ask: Ask, entry: Entry | None) -> Entry | None:
+        if entry is None:
+            return None
+        view = self._board.view(ask.stream.identity)
+        return attest(entry, view.known.get(ask.id), view.head)
 
-    def _fall_back(self, entry: Entry, failure: Failure, outcome: Outcome) -> Reply:
+    def _reply(self, ask: Ask, entry: Entry, outcome: Outcome) -> Reply:
+        now = self._store.now()
+        now_age, ttl = age(entry, now), self._freshness.ttl(entry, now)
+        detail = outcome.detail
+        if entry.absence is not None:
+            detail = Detail.MISSING
+        else:
+            self._board.ask(ask.stream.identity, ask.id, now)
+            if detail is None and outcome.fwd is None and entry.attested_at > entry.proven_at:
+                detail = Detail.SWEEP
+        return Reply(replace(outcome, ttl=ttl, detail=detail), entry, None, now_age, now_age + ttl)
+
+    def _fall_back(self, ask: Ask, entry: Entry, failure: Failure, outcome: Outcome) -> Reply:
         if not self._freshness.is_usable(entry, self._store.now()):
             # It was usable when the read began, and grew too old while the caller waited.
             return Reply(outcome, failure=failure)
         detail = _DETAIL_OF_REFUSAL.get(failure.problem, Detail.STALE_IF_ERROR)
-        return self._reply(entry, replace(outcome, detail=detail))
+        return self._reply(ask, entry, replace(outcome, detail=detail))
 
 
 def _is_refused(landed: Landed) -> bool:

@@ -38,7 +38,9 @@ class Fetcher:
         self._meter = meter
         self.refusals = Refusals()
 
-    async def fetch(self, ask: Ask, lane: Lane, reason: str, wait: float) -> Fetched | Failure:
+    async def fetch(
+        self, ask: Ask, lane: Lane, reason: str, wait: float, body: bytes | None = None
+    ) -> Fetched | Failure:
         """The platform's answer, or why there is none.
 
         A second attempt is made in two cases: the platform had closed the kept connection before it read the request
@@ -49,20 +51,21 @@ class Fetcher:
             lane: what pays for it.
             reason: the metric label `reason`.
             wait: seconds to wait for each permit at most.
+            body: JSON, for operations that take some.
         """
         credential, version = ask.stream.credential, self._upstream.credential_version(ask.stream)
         spared = self.refusals.wait(credential, version, time.monotonic())
         if spared and not await self._upstream.renew_credential(ask.stream, version):
             detail = "the platform refuses the credential of this stream; it is tried again later"
             return Failure(Problem.UPSTREAM_UNAUTHORIZED, detail, retry_after=spared)
-        fetched = await self._attempt(ask, lane, reason, wait)
+        fetched = await self._attempt(ask, lane, reason, wait, body)
         if isinstance(fetched, UpstreamError):
             again = fetched.may_repeat
         else:
             is_refused = isinstance(fetched, Fetched) and fetched.answer.verdict is Verdict.UNAUTHORIZED
             again = is_refused and await self._upstream.renew_credential(ask.stream, version)
         if again:
-            fetched = await self._attempt(ask, lane, "retry", wait)
+            fetched = await self._attempt(ask, lane, "retry", wait, body)
         if isinstance(fetched, Fetched):
             if fetched.answer.verdict is Verdict.UNAUTHORIZED:
                 version = self._upstream.credential_version(ask.stream)
@@ -71,8 +74,10 @@ class Fetcher:
                 self.refusals.accepted(credential)
         return fetched if isinstance(fetched, Fetched) else fetched.failure
 
-    async def _attempt(self, ask: Ask, lane: Lane, reason: str, wait: float) -> Fetched | UpstreamError | Refused:
-        call = build_call(ask.operation, ask.stream.tenant, {"id": ask.id})
+    async def _attempt(
+        self, ask: Ask, lane: Lane, reason: str, wait: float, body: bytes | None
+    ) -> Fetched | UpstreamError | Refused:
+        call = build_call(ask.operation, ask.stream.tenant, {"id": ask.id}, body)
         account = ask.stream.tenant.account
         began = time.monotonic()
         outcome = "error"

@@ -4,7 +4,7 @@ Adapters implement the protocols and import nothing else of each other. The expe
 exceptions carry only what interrupts a call: `Refused` by the budget, `UpstreamError` on the wire.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +16,7 @@ from service.policy.entry import Entry
 from service.policy.ledger import Lane, Ledger
 from service.policy.plan import Fwd
 from service.policy.settle import Failure
+from service.policy.sweeping import Head, Known, View
 from service.policy.wishes import NO_WISHES, Wishes
 from service.problems import Problem
 
@@ -59,6 +60,8 @@ class Detail(StrEnum):
     PAUSED = "paused"
     MISSING = "missing"
     UNCHANGED = "unchanged"
+    SWEEP = "sweep"
+    """Its newest proof is a round of the list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,30 @@ class Store(Protocol):
 
     async def invalidate(self, key: str) -> None:
         """Moves the fence and forgets the entry: no fill that looked up before now will be stored."""
+        ...
+
+
+class Board(Protocol):
+    """What rounds of a stream's list have shown, for all replicas, and which of them looks after it. Never raises."""
+
+    def view(self, stream: str) -> View:
+        """What is known, without asking anybody. Its frozen value may be seconds old where replicas share it."""
+        ...
+
+    def ask(self, stream: str, id_: str, now: float) -> None:
+        """Notes that a caller asked for the campaign and got it."""
+        ...
+
+    async def used(self, stream: str, since: float) -> Mapping[str, float]:
+        """The campaigns that callers of any replica asked for since then, and when they last did."""
+        ...
+
+    async def lead(self, stream: str) -> bool:
+        """Whether this replica looks after the stream's list; asked again and again, by each."""
+        ...
+
+    async def post(self, stream: str, head: Head, changed: Mapping[str, Known]) -> bool:
+        """Whether `head` and `changed` have taken the place of what was known when `head.number` was one less."""
         ...
 
 

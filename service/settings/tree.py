@@ -156,6 +156,15 @@ class FreshnessSettings(Section):
     stale_if_error: PositiveDuration = 86_400.0
 
 
+class Sweep(Section):
+    """Rounds of the list of campaigns, which prove stored answers; see `policy.sweeping`."""
+
+    share: Share = 0.5
+    """The part of the budget for them and for reading again what moved; 0 switches them off."""
+    lag: PositiveDuration = 10.0
+    """How far the platform's list may lag behind its answers by id; part of the stated bound."""
+
+
 class Shutdown(Section):
     """How a SIGTERM is honoured: not ready at once, no new connections after `drain`, the end within `grace`."""
 
@@ -176,6 +185,7 @@ class Settings(Section):
     clients: dict[Alias, Client] = {}
     cache: Cache = Cache()
     freshness: FreshnessSettings = FreshnessSettings()
+    sweep: Sweep = Sweep()
     shutdown: Shutdown = Shutdown()
 
     @property

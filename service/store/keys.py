@@ -40,6 +40,14 @@ class Keys:
         """The number of the last message about its part."""
         return f"{self.prefix}:n1:{{{self.part(key)}}}"
 
+    def board(self, stream: str, what: str) -> str:
+        """A part of what is known of the stream's list."""
+        return f"{self.prefix}:w1:{{{self.part(stream)}}}:{stream}:{what}"
+
+    def used(self, stream: str) -> str:
+        """The stream's campaigns that callers asked for, and when."""
+        return f"{self.prefix}:u1:{stream}"
+
     def ledger(self, account: str) -> str:
         """The account's ledger of calls."""
         return f"{self.prefix}:b1:{account}"

@@ -152,6 +152,19 @@ class CallBudget:
             return 0
         return books.remaining(self._absorbed(state, allowance, now), allowance, now)
 
+    def capacity(self, account: str) -> int:
+        """Calls in a window, as far as the platform was seen to allow them."""
+        state = self._state(account)
+        now = self._ledgers.now()
+        return books.capacity(self._absorbed(state, state.allowance, now), state.allowance, now)
+
+    def spent(self, account: str) -> int:
+        """Calls that callers and writes hold at present."""
+        state = self._state(account)
+        now = self._ledgers.now()
+        ledger = self._absorbed(state, state.allowance, now)
+        return sum(1 for place in ledger.places if place.lane.is_waited_for and place.free_at > now)
+
     def quota(self, account: str, client: str) -> Quota:
         """The client's own share of the account's calls."""
         state = self._state(account)

@@ -17,6 +17,7 @@ from service.proxy.exchange import Exchange, Patience
 from service.proxy.fetch import Fetcher
 from service.proxy.ports import Reply, Stream, UpstreamError
 from service.proxy.tasks import Tasks
+from service.store.boards import MemoryBoard
 from service.store.bus import Bus
 from service.store.clock import StoreClock
 from service.store.connect import Target, open_link
@@ -181,7 +182,9 @@ class Replica:
         )
         self._flights = Flights(self._fills)
         fetcher = Fetcher(self, self.budget, self.store, meter)
-        self._exchange = Exchange(self.store, fetcher, self._flights, FRESHNESS, meter, Patience(TIMEOUT))
+        self._exchange = Exchange(
+            self.store, MemoryBoard(), fetcher, self._flights, FRESHNESS, meter, Patience(TIMEOUT)
+        )
 
     async def start(self) -> None:
         await self.link.start(self._watchers)

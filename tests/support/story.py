@@ -8,6 +8,7 @@ from service.proxy.exchange import Exchange, Patience
 from service.proxy.fetch import Fetcher
 from service.proxy.ports import Budget, Reply, Store
 from service.proxy.tasks import Tasks
+from service.store.boards import MemoryBoard
 from tests.support.doubles import (
     CountingMeter,
     GatedStore,
@@ -46,7 +47,10 @@ class Story:
         self.store = store or self.memory
         self.flights = Flights(self.tasks)
         fetcher = Fetcher(self.upstream, budget or self.budget, self.store, self.meter)
-        self.exchange = Exchange(self.store, fetcher, self.flights, FRESHNESS, self.meter, Patience(patience))
+        self.board = MemoryBoard()
+        self.exchange = Exchange(
+            self.store, self.board, fetcher, self.flights, FRESHNESS, self.meter, Patience(patience)
+        )
 
     @property
     def calls(self) -> int:

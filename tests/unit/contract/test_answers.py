@@ -161,7 +161,7 @@ def test_an_answer_to_another_question_is_no_campaign(file: str, flaw: Flaw) -> 
 
 
 def test_the_get_row_takes_any_of_the_ids() -> None:
-    assert OPERATIONS == {"get": GET}
+    assert OPERATIONS["get"] is GET
     assert GET.answer == Shape(dict, ("_id", "id", "campId"), status_is_flag=True)
 
 
