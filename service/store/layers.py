@@ -9,8 +9,8 @@ from service.proxy.ports import Found, Lead, Put
 from service.proxy.tasks import Tasks
 from service.store.bus import Bus
 from service.store.link import StoreDownError
-from service.store.memory import MemoryStore
-from service.store.redis import RedisStore, SharedFence
+from service.store.memory import MemoryStore, doubted
+from service.store.redis import RedisStore, SharedFence, has_fence
 
 COPY_SECONDS = 86_400.0
 """How long a copy of a shared entry may stay; what it may be used for, its age decides."""
@@ -87,6 +87,9 @@ class LayeredStore:
             # Looked up again: a fill that Redis could not take may have come in during the time-out.
             local = await self._local.get(key)
             return Found(local.entry, _Fences(None, local.fence))
+        if entry is None and local.entry is not None and not has_fence(fence):
+            # Redis has lost it, or let it go for room; nobody has invalidated it that Redis knows of.
+            return Found(doubted(local.entry, self.now()), _Fences(fence, local.fence))
         if entry is None:
             self._local.forget(key)
         else:
@@ -173,5 +176,5 @@ class LayeredStore:
             self._on_invalidated(key)
 
     def _missed(self) -> None:
-        self._local.clear()
+        self._local.doubt()
         self._on_invalidated(None)

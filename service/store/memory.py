@@ -2,9 +2,9 @@
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from service.policy.entry import Entry
+from service.policy.entry import Entry, Swept
 from service.proxy.ports import Found, Lead, Meter, Put
 from service.store.clock import StoreClock
 
@@ -19,11 +19,17 @@ FENCE_SECONDS = 900.0
 class _Kept:
     entry: Entry
     seconds: float
+    generation: int
 
     @property
     def cost(self) -> int:
         said = self.entry.absence.message if self.entry.absence is not None else None
         return len(self.entry.body) + len(said or "") + ENTRY_OVERHEAD_BYTES
+
+
+def doubted(entry: Entry, since: float) -> Entry:
+    """The entry as one that may have changed: stale since then."""
+    return replace(entry, swept=Swept(since, is_moved=True))
 
 
 class MemoryStore:
@@ -38,6 +44,7 @@ class MemoryStore:
         self._fences: dict[str, tuple[int, float]] = {}
         self._last_fence = 0
         self._generation = 0
+        self._doubted_at = 0.0
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -54,7 +61,7 @@ class MemoryStore:
     def peek(self, key: str) -> Entry | None:
         """See `Store`."""
         kept = self._kept.get(key)
-        if kept is None:
+        if kept is None or kept.generation != self._generation:
             self._meter.store_operation("memory", "get", "miss")
             return None
         if self.now() - kept.entry.proven_at > kept.seconds:
@@ -65,8 +72,11 @@ class MemoryStore:
         return kept.entry
 
     async def get(self, key: str) -> Found:
-        """See `Store`."""
-        return Found(self.peek(key), self._fence(key))
+        """See `Store`. A copy in doubt comes as one that has been stale since."""
+        kept = self._kept.get(key)
+        if kept is None or kept.generation == self._generation:
+            return Found(self.peek(key), self._fence(key))
+        return Found(doubted(kept.entry, self._doubted_at), self._fence(key))
 
     async def lead(self, key: str) -> Lead:
         """See `Store`. There is nobody else."""
@@ -88,10 +98,10 @@ class MemoryStore:
         if fence != self._fence(key):
             return Put.FENCED
         last = self._kept.get(key)
-        if last is not None and last.entry.proven_at >= entry.proven_at:
+        if last is not None and last.entry.proven_at >= entry.proven_at and last.generation == self._generation:
             return Put.OLDER
         self._drop(key)
-        kept = _Kept(entry, keep)
+        kept = _Kept(entry, keep, self._generation)
         if kept.cost > self._max_bytes:
             return Put.STORED
         self._kept[key] = kept
@@ -116,6 +126,14 @@ class MemoryStore:
     def forget(self, key: str) -> None:
         """Drops the entry; its fence stays."""
         self._drop(key)
+
+    def doubt(self) -> None:
+        """Takes no entry for fresh any more, and refuses the fills that looked up before now.
+
+        They stay to fall back on: what may have been missed is a change, not the end of the platform.
+        """
+        self._generation += 1
+        self._doubted_at = self.now()
 
     def clear(self) -> None:
         """Forgets all entries, and refuses the fills that looked up before now."""

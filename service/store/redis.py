@@ -108,6 +108,11 @@ class RedisStore:
         self._link.meter.store_operation("redis", "get", "slow")
 
 
+def has_fence(fence: SharedFence) -> bool:
+    """Whether Redis knows of an invalidation."""
+    return fence[1] > 0
+
+
 def _read(value: object) -> tuple[Entry | None, int]:
     if not isinstance(value, bytes):
         return None, 0
