@@ -348,7 +348,7 @@ async def answers(client: Redis, error: str) -> bool:
     try:
         await client.ping()
     except (RedisError, OSError) as refusal:
-        return error in repr(refusal)
+        return error in f"{type(refusal).__name__} {refusal}"
     return False
 
 
