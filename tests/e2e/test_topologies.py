@@ -322,6 +322,7 @@ async def test_a_server_busy_with_a_script_is_not_waited_for(sandbox: Sandbox, t
         administrator(redis) as admin,
         gateways(sandbox, tmp_path, 1, url=redis.url, timeout="250ms", local_unwatched="0s") as (gateway,),
     ):
+        await eventually(lambda: listens(admin, expected=True))
         await gateway.get(known)
         await eventually(lambda: counted(gateway, operation="put", outcome="stored"))
         hog = Redis(port=redis.port, socket_timeout=None, retry=Retry(NoBackoff(), 0))
