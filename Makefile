@@ -27,9 +27,6 @@ artefacts: $(READY) ## What is not Python: image, chart, compose stack, rules, d
 image: ## Build the image and run the compose stack with it; root on Debian
 	tools/image
 
-image: ## Build the image and run the compose stack with it; root on Debian
-	tools/image
-
 lint: $(READY) ## Format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -105,7 +105,16 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         fetcher = Fetcher(platform, budget, store, metrics)
         text = "Credentials that the platform keeps refusing, and that are tried only now and then."
         metrics.gauges.add("credentials_refused", text, lambda: fetcher.refusals.open_count(time.monotonic()))
-        exchange = Exchange(store, board, fetcher, flights, freshness, metrics, Patience(settings.platform.timeout))
+        exchange = Exchange(
+            store,
+            board,
+            fetcher,
+            flights,
+            freshness,
+            metrics,
+            Patience(settings.platform.timeout),
+            has_rounds=settings.sweep.share > 0,
+        )
         for stream in streams.values():
             sweeper = _build_sweeper(
                 settings, stream, streams, board, store, fetcher, exchange, budget, watchers, metrics

@@ -210,7 +210,12 @@ def _settles(page: Page, walk: Walk, view: View) -> bool:
 
 def _is_changed(row: Row, view: View) -> bool:
     known = view.known.get(row.id)
-    return known is None or known.mark != row.mark
+    return known is None or has_moved(known, row)
+
+
+def has_moved(known: Known, row: Row) -> bool:
+    """Whether the mark is another one; or the row shows something else under the same mark, which is as good a sign."""
+    return known.mark != row.mark or known.fields != row.fields
 
 
 def _is_sorted(page: Page) -> bool:
@@ -242,20 +247,20 @@ def conclude(walk: Walk, view: View, ended: float) -> Result:
             if known is not None and known.is_listed:
                 changed[id_] = replace(known, is_listed=False)
             continue
-        if known is not None and known.is_listed and known.mark == row.mark:
+        is_moved = known is not None and has_moved(known, row)
+        if known is not None and known.is_listed and not is_moved:
             continue
-        has_moved = known is not None and known.mark != row.mark
         changed[id_] = Known(
             channel=walk.channel,
             mark=row.mark,
             updated_at=row.updated_at,
             since=ended,
-            has_moved=has_moved,
+            has_moved=is_moved,
             status=row.status,
             fields=row.fields,
             edges=row.edges,
         )
-        if has_moved:
+        if is_moved:
             moved.add(id_)
     if walk.is_full:
         for id_, known in view.known.items():

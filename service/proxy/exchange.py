@@ -10,8 +10,10 @@ from service.policy.entry import Entry
 from service.policy.freshness import Freshness, age
 from service.policy.ledger import Lane
 from service.policy.plan import Forward, Fwd, NotCached, Reuse, plan
+from service.policy.projection import cut, is_in_rows, row_entry
 from service.policy.settle import Failure, Fill, settle
 from service.policy.sweeping import attest
+from service.policy.wishes import NO_WISHES
 from service.problems import Problem
 from service.proxy.collapse import Flight, Flights, Landed
 from service.proxy.fetch import Fetched, Fetcher
@@ -20,6 +22,9 @@ from service.proxy.rest import Rests
 
 MAX_FLIGHTS = 2_000
 """Fills under way at once. Each holds a few kilobytes; beyond this, more waiting helps nobody within its deadline."""
+
+ROUND_WAIT_SECONDS = 3.0
+"""How long a caller who asks for a few fields waits for the first round of the list, before a read by id is made."""
 
 _DETAIL_OF_REFUSAL = {
     Problem.BUDGET_EXHAUSTED: Detail.BUDGET,
@@ -58,7 +63,22 @@ class Exchange:
         freshness: Freshness,
         meter: Meter,
         patience: Patience,
+        *,
+        has_rounds: bool = False,
     ) -> None:
+        """An exchange.
+
+        Args:
+            store: where entries are.
+            board: what rounds of lists have shown.
+            fetcher: asks the platform.
+            flights: the fills under way.
+            freshness: the rules.
+            meter: where it is counted.
+            patience: how long callers are kept.
+            has_rounds: whether somebody reads the lists.
+        """
+        self._has_rounds = has_rounds
         self._store = store
         self._board = board
         self._fetcher = fetcher
@@ -70,6 +90,33 @@ class Exchange:
 
     async def read(self, ask: Ask) -> Reply:
         """The best answer there is for `ask`, within the caller's patience."""
+        if ask.fields is None:
+            return await self._read(ask)
+        if is_in_rows(ask.fields) and (reply := await self._read_row(ask, ask.fields)) is not None:
+            return reply
+        reply = await self._read(ask)
+        return reply if reply.entry is None else replace(reply, entry=cut(reply.entry, ask.fields))
+
+    async def _read_row(self, ask: Ask, fields: frozenset[str]) -> Reply | None:
+        """An answer out of the list, where no stored one is fresh; None where no round vouches for one."""
+        stream, wishes = ask.stream.identity, ask.wishes
+        near = self._attest(ask, self._store.peek(ask.key))
+        if wishes != NO_WISHES or (near is not None and self._freshness.ttl(near, self._store.now()) > 0):
+            return None
+        if self._has_rounds and not self._board.view(stream).head.rounds:
+            # The first to ask brings about a round, which answers all who ask for fields like these.
+            self._board.ask(stream, ask.id, self._store.now())
+            await self._board.news(stream, ROUND_WAIT_SECONDS)
+        view, now = self._board.view(stream), self._store.now()
+        found = row_entry(view.known.get(ask.id), view.head, fields, now)
+        if found is None:
+            return None
+        entry, left = found
+        self._board.ask(stream, ask.id, now)
+        now_age = age(entry, now)
+        return Reply(Outcome(ttl=left, detail=Detail.ROW), entry, None, now_age, now_age + left)
+
+    async def _read(self, ask: Ask) -> Reply:
         near = self._attest(ask, self._store.peek(ask.key))
         if near is not None:
             match plan(near, ask.wishes, self._store.now(), self._freshness):

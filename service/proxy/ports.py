@@ -44,6 +44,8 @@ class Ask:
     id: str
     client: str
     wishes: Wishes = NO_WISHES
+    fields: frozenset[str] | None = None
+    """Members of `data` that are wanted; None for all. No part of the key: they are cut out after the cache."""
 
     @property
     def key(self) -> str:
@@ -62,6 +64,8 @@ class Detail(StrEnum):
     UNCHANGED = "unchanged"
     SWEEP = "sweep"
     """Its newest proof is a round of the list."""
+    ROW = "row"
+    """It is made of the campaign's row in the list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +180,10 @@ class Board(Protocol):
 
     def ask(self, stream: str, id_: str, now: float) -> None:
         """Notes that a caller asked for the campaign and got it."""
+        ...
+
+    async def news(self, stream: str, seconds: float) -> None:
+        """Waits until something else is known of the stream, or so long."""
         ...
 
     async def used(self, stream: str, since: float) -> Mapping[str, float]:

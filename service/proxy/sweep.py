@@ -297,7 +297,7 @@ class Sweeper:
             if known is None or known.channel is not walk.channel or walk.began < seen.read_at + self._terms.lag:
                 continue
             del self._seen[id_]
-            if known.since > seen.read_at or (row is not None and row.mark != known.mark):
+            if known.since > seen.read_at or (row is not None and sweeping.has_moved(known, row)):
                 self._strikes = 0
                 continue
             self._silent += 1

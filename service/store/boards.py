@@ -5,6 +5,7 @@ them; the three change together, by one script that also checks that nobody else
 that was deposed without noticing changes nothing, and a replica that has seen change n asks for what came after it.
 """
 
+import asyncio
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +22,8 @@ from service.store.redis import RedisStore
 TELL_SECONDS = 1.0
 """How often a replica says what its callers asked for, and looks for changes that it was not told of."""
 KEEP_MILLISECONDS = 3_600_000
+MAX_ASKED = 50_000
+"""Campaigns of a stream whose use is noted; what is beyond lives by its own lifetime."""
 USED_MILLISECONDS = 3_600_000
 _EPOCH_BYTES = 16
 
@@ -29,10 +32,32 @@ _heads = msgspec.msgpack.Decoder(Head)
 _rows = msgspec.msgpack.Decoder(Known)
 
 
+class News:
+    """Wakes those who wait for news of a stream."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, asyncio.Event] = {}
+
+    async def wait(self, stream: str, seconds: float) -> None:
+        """Waits for the next news, or so long."""
+        event = self._events.setdefault(stream, asyncio.Event())
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            return
+
+    def come(self, stream: str) -> None:
+        """There is news."""
+        if (event := self._events.pop(stream, None)) is not None:
+            event.set()
+
+
 class MemoryBoard:
     """Implements `Board` for one process."""
 
     def __init__(self) -> None:
+        self._news = News()
         self._views: dict[str, View] = {}
         self._asked: dict[str, dict[str, float]] = {}
 
@@ -42,7 +67,11 @@ class MemoryBoard:
 
     def ask(self, stream: str, id_: str, now: float) -> None:
         """See `Board`."""
-        self._asked.setdefault(stream, {})[id_] = now
+        _note(self._asked.setdefault(stream, {}), id_, now)
+
+    async def news(self, stream: str, seconds: float) -> None:
+        """See `Board`."""
+        await self._news.wait(stream, seconds)
 
     async def used(self, stream: str, since: float) -> Mapping[str, float]:
         """See `Board`."""
@@ -57,6 +86,7 @@ class MemoryBoard:
     async def post(self, stream: str, head: Head, changed: Mapping[str, Known]) -> bool:
         """See `Board`."""
         self._views[stream] = apply(self.view(stream), head, changed)
+        self._news.come(stream)
         return True
 
 
@@ -68,6 +98,7 @@ class RedisBoard:
         self._bus = bus
         self._leads = leads
         self._keys = keys
+        self._news = News()
         self._post = link.script("post.lua")
         self._catch_up = link.script("catch_up.lua")
         self._views: dict[str, View] = {}
@@ -85,7 +116,11 @@ class RedisBoard:
 
     def ask(self, stream: str, id_: str, now: float) -> None:
         """See `Board`."""
-        self._asked.setdefault(stream, {})[id_] = now
+        _note(self._asked.setdefault(stream, {}), id_, now)
+
+    async def news(self, stream: str, seconds: float) -> None:
+        """See `Board`."""
+        await self._news.wait(stream, seconds)
 
     async def used(self, stream: str, since: float) -> Mapping[str, float]:
         """See `Board`. One trip; what this replica alone knows while Redis is lost."""
@@ -137,6 +172,7 @@ class RedisBoard:
             return False
         self._epochs[stream] = epoch_now
         self._views[stream] = apply(self.view(stream), head, changed)
+        self._news.come(stream)
         return True
 
     async def leave(self, streams: list[str]) -> None:
@@ -187,6 +223,7 @@ class RedisBoard:
             base = view if epoch_now == epoch else _NOTHING
             self._views[stream] = apply(base, _heads.decode(head) if head else Head(), news)
             self._epochs[stream] = epoch_now
+            self._news.come(stream)
         except (ValueError, RecursionError):
             # Written by another program, or another version of this one.
             self._views[stream] = _NOTHING
@@ -198,6 +235,11 @@ class RedisBoard:
             self._keys.board(stream, "order"),
             self._keys.number(stream),
         ]
+
+
+def _note(asked: dict[str, float], id_: str, now: float) -> None:
+    if id_ in asked or len(asked) < MAX_ASKED:
+        asked[id_] = now
 
 
 def _lead_of(stream: str) -> str:

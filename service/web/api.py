@@ -118,7 +118,9 @@ class Api:
         record.stream = stream.alias
         allow(client, stream.alias, target.scope)
         wishes = read_wishes(_joined(headers.getall(hdrs.CACHE_CONTROL, [])), headers.get(hdrs.PRAGMA))
-        record.reply = await self._exchange.read(Ask(stream, target.operation, target.id, client.name, wishes))
+        record.reply = await self._exchange.read(
+            Ask(stream, target.operation, target.id, client.name, wishes, target.fields)
+        )
         response = render(record.reply, headers, self._bounds, record.request_id)
         if concerns_quota(record.reply):
             response.headers.update(quota_fields(self._quota(stream.tenant.account, client.name)))

@@ -13,6 +13,8 @@ from service.contract.operations import GET, Operation
 from service.policy.settle import Failure
 from service.problems import Problem
 
+_FIELD = re.compile(r"[A-Za-z0-9_]{1,64}")
+MAX_FIELDS = 50
 _CAMPAIGN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
@@ -39,6 +41,8 @@ class Target:
     stream: str | None
     """The alias in the path; None where it names none."""
     id: str
+    fields: frozenset[str] | None = None
+    """Members of `data` to be cut down to; None for all."""
 
 
 ROUTES = (
@@ -83,7 +87,23 @@ def find(method: str, raw_target: str) -> Target:
             raise NoRouteError(
                 Failure(Problem.INVALID_REQUEST, "a campaign id is 1 to 128 of A-Z a-z 0-9 _ -"), operation.name
             )
-        if query:
-            raise NoRouteError(Failure(Problem.INVALID_REQUEST, "this route takes no query"), operation.name)
-        return Target(operation, route.scope, names["stream"], campaign)
+        return Target(operation, route.scope, names["stream"], campaign, _fields(query, operation.name))
     raise NoRouteError(Failure(Problem.NOT_FOUND, "there is nothing at this path"))
+
+
+def _fields(query: str, operation: str) -> frozenset[str] | None:
+    """What `?fields=` names; None without a query.
+
+    Raises:
+        NoRouteError: any other parameter, or a list that cannot be meant.
+    """
+    if not query:
+        return None
+    name, _, value = query.partition("=")
+    if name != "fields" or "&" in value:
+        raise NoRouteError(Failure(Problem.INVALID_REQUEST, "the only parameter here is fields"), operation)
+    fields = unquote(value, errors="replace").split(",")
+    if len(fields) > MAX_FIELDS or not all(map(_FIELD.fullmatch, fields)):
+        detail = f"fields is a list of 1 to {MAX_FIELDS} names, with commas between them"
+        raise NoRouteError(Failure(Problem.INVALID_REQUEST, detail), operation)
+    return frozenset(fields)

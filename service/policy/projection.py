@@ -1,0 +1,54 @@
+"""Answers cut down to a few members of their `data` (`?fields=`), after the cache, so that one entry serves all."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+
+from service.contract.document import parse
+from service.contract.listing import ROW_FIELDS
+from service.policy.entry import Entry, make_etag
+from service.policy.sweeping import Head, Known
+
+KEPT_CUTS = 1_000
+
+
+def cut(entry: Entry, fields: frozenset[str]) -> Entry:
+    """The entry with only these members of its `data`, as an entry of its own: its tag is that of its bytes."""
+    if entry.absence is not None:
+        return entry
+    body = _cut(entry.body, fields)
+    return replace(entry, body=body, etag=make_etag(body))
+
+
+@lru_cache(maxsize=KEPT_CUTS)
+def _cut(body: bytes, fields: frozenset[str]) -> bytes:
+    document = parse(body)
+    data = document.get("data")
+    if isinstance(data, dict):
+        document["data"] = {name: value for name, value in data.items() if name in fields}
+    return _encode(document)
+
+
+def is_in_rows(fields: frozenset[str]) -> bool:
+    """Whether a row of a list carries all that is asked for."""
+    return fields.issubset(ROW_FIELDS)
+
+
+def row_entry(known: Known | None, head: Head, fields: frozenset[str], now: float) -> tuple[Entry, float] | None:
+    """An entry made of a campaign's row, and the seconds for which it is fresh; None when no round vouches for one."""
+    if known is None or not known.is_listed or head.flaw is not None or known.channel not in head.rounds:
+        return None
+    began = head.rounds[known.channel].began
+    left = began + head.lasts - now
+    if left <= 0:
+        return None
+    body = _encode(
+        {"status": "success", "data": {name: value for name, value in known.fields.items() if name in fields}}
+    )
+    entry = Entry(body, "application/json", b"", known.updated_at, known.status, began, make_etag(body))
+    return entry, left
+
+
+def _encode(document: Mapping[str, object]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
