@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,11 +17,13 @@ from service.contract.operations import Tenant
 from service.policy.freshness import Freshness, StatusRule
 from service.policy.ledger import Allowance, Lane
 from service.policy.pacing import Supply
+from service.policy.sweeping import Flaw
 from service.proxy.collapse import Flights
 from service.proxy.exchange import Exchange, Patience
+from service.proxy.explain import Explainer, Explanation
 from service.proxy.fetch import Fetcher
 from service.proxy.ports import Board, Ledgers, Store, Stream
-from service.proxy.sweep import Sweeper, Terms, stated_bounds
+from service.proxy.sweep import StatedBounds, Sweeper, Terms, stated_bounds
 from service.proxy.tasks import Tasks
 from service.settings import Address, Cache, Credential, FreshnessSettings, Settings, secret_from_environment
 from service.store.boards import MemoryBoard, RedisBoard
@@ -115,19 +117,32 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
             Patience(settings.platform.timeout),
             has_rounds=settings.sweep.share > 0,
         )
+        stated = partial(stated_bounds, board, store, settings.sweep.lag, settings.freshness.max)
         for stream in streams.values():
-            sweeper = _build_sweeper(
-                settings, stream, streams, board, store, fetcher, exchange, budget, watchers, metrics
-            )
+            supply = partial(_supply, settings, streams, budget, stream.tenant.account)
+            terms = Terms(settings.sweep.share, settings.sweep.lag, supply)
+            sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, terms, watchers, metrics)
+            _show_sweep(stream, sweeper, board, stated, metrics)
             watchers.spawn(sweeper.run(), name="sweep")
+        explainer = Explainer(store, board, freshness, stated, budget.remaining)
         bounds = Bounds(freshness.stale_while_revalidate, freshness.stale_if_error)
         api = Api(exchange, streams, settings.default_stream, build_clients(settings), bounds, metrics, budget.quota)
 
         def readiness() -> dict[str, Part]:
             listener = Part("down", "stopping") if api.is_draining else Part("ok")
-            return {"listener": listener, "store": _store_part(link), "budget": _budget_part(budget, streams)}
+            return {
+                "listener": listener,
+                "store": _store_part(link),
+                "budget": _budget_part(budget, streams),
+                "sweep": _sweep_part(board, streams),
+            }
 
-        admin = web.AppRunner(admin_application(readiness, metrics.registry), access_log=None, shutdown_timeout=1.0)
+        async def explain(alias: str, campaign: str) -> Explanation | None:
+            stream = streams.get(alias)
+            return None if stream is None else await explainer.explain(stream, campaign)
+
+        operators = admin_application(readiness, metrics.registry, explain)
+        admin = web.AppRunner(operators, access_log=None, shutdown_timeout=1.0)
         _, admin_listen = await _listen(admin, settings.admin_listen, stack)
         runner = web.ServerRunner(Server(api.handle, api.refuse), shutdown_timeout=settings.shutdown.grace)
         site, listen = await _listen(runner, settings.listen, stack)
@@ -217,41 +232,46 @@ async def _open_store(
     return store, board, RedisLedgers(link, keys), link
 
 
-def _build_sweeper(
-    settings: Settings,
-    stream: Stream,
-    streams: Mapping[str, Stream],
-    board: Board,
-    store: Store,
-    fetcher: Fetcher,
-    exchange: Exchange,
-    budget: CallBudget,
-    tasks: Tasks,
-    metrics: Metrics,
-) -> Sweeper:
-    account = stream.tenant.account
+def _supply(settings: Settings, streams: Mapping[str, Stream], budget: CallBudget, account: str) -> Supply:
     row = settings.budget_of(account)
-    sharers = sum(1 for other in streams.values() if other.tenant.account == account)
+    return Supply(
+        calls=budget.capacity(account),
+        window=row.window,
+        reserve=row.kept,
+        share=settings.sweep.share,
+        others=budget.spent(account),
+        streams=sum(1 for stream in streams.values() if stream.tenant.account == account),
+    )
 
-    def supply() -> Supply:
-        calls, others = budget.capacity(account), budget.spent(account)
-        return Supply(calls, row.window, row.kept, settings.sweep.share, others, sharers)
 
-    terms = Terms(settings.sweep.share, settings.sweep.lag, supply)
-    sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, terms, tasks, metrics)
-    bounds = partial(stated_bounds, board, store, stream.identity, settings.sweep.lag, settings.freshness.max)
-    gauge, alias = metrics.gauges.add, stream.alias
+def _show_sweep(
+    stream: Stream, sweeper: Sweeper, board: Board, stated: Callable[[str], StatedBounds], metrics: Metrics
+) -> None:
+    """Publishes the stream's bounds, and whether rounds of its list give them."""
+    gauge, alias, identity = metrics.gauges.add, stream.alias, stream.identity
     text = "Seconds within which a change that moves a campaign's mark is seen."
-    gauge("signal_bound_seconds", text, lambda: bounds().signal, stream=alias)
+    gauge("signal_bound_seconds", text, lambda: stated(identity).signal, stream=alias)
     text = "Seconds within which any change of a campaign in use is seen."
-    gauge("blind_bound_seconds", text, lambda: bounds().blind, stream=alias)
+    gauge("blind_bound_seconds", text, lambda: stated(identity).blind, stream=alias)
     text = "Whether rounds of the stream's list prove stored answers (1) or lifetimes count (0)."
-    gauge("sweep_up", text, lambda: bounds().is_proving, stream=alias)
+    gauge("sweep_up", text, lambda: stated(identity).is_proving, stream=alias)
     text = "Whether this replica looks after the stream's list."
     gauge("sweep_leading", text, lambda: sweeper.is_leading, stream=alias)
-    text = "Campaigns that the stream's lists show."
-    gauge("sweep_campaigns", text, lambda: len(board.view(stream.identity).known), stream=alias)
-    return sweeper
+    text = "Campaigns that the stream's lists have shown."
+    gauge("sweep_campaigns", text, lambda: len(board.view(identity).known), stream=alias)
+    text = "Why the stream's list proves nothing (1), if it is not trusted."
+    for flaw in Flaw:
+        gauge("sweep_distrusted", text, partial(_is_distrusted, board, identity, flaw), stream=alias, flaw=flaw.value)
+
+
+def _is_distrusted(board: Board, identity: str, flaw: Flaw) -> bool:
+    return board.view(identity).head.flaw is flaw
+
+
+def _sweep_part(board: Board, streams: Mapping[str, Stream]) -> Part:
+    flaws = {alias: board.view(stream.identity).head.flaw for alias, stream in streams.items()}
+    told = [f"the list of {alias} is not trusted ({flaw}): lifetimes count" for alias, flaw in flaws.items() if flaw]
+    return Part("degraded", "; ".join(told)) if told else Part("ok")
 
 
 def _build_budget(

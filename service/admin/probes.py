@@ -1,6 +1,7 @@
 """The operators' port: is it alive, is it ready and what is missing, and the metrics page."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -21,10 +22,13 @@ class Part:
 
 
 Readiness = Callable[[], Mapping[str, Part]]
+Explain = Callable[[str, str], Awaitable[object | None]]
+"""What is known of the campaign of a stream's alias; None for an alias that is not there."""
+CAMPAIGN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
-def admin_application(readiness: Readiness, registry: CollectorRegistry) -> web.Application:
-    """The application behind `admin_listen`: `/livez`, `/readyz`, `/metrics`."""
+def admin_application(readiness: Readiness, registry: CollectorRegistry, explain: Explain) -> web.Application:
+    """The application behind `admin_listen`: `/livez`, `/readyz`, `/metrics`, `/explain/{stream}/{id}`."""
 
     async def livez(_request: web.Request) -> web.Response:
         return _json(200, {"status": "ok"})
@@ -40,8 +44,20 @@ def admin_application(readiness: Readiness, registry: CollectorRegistry) -> web.
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return web.Response(body=encode(registry), headers={"Content-Type": content_type})
 
+    async def explained(request: web.Request) -> web.Response:
+        campaign = request.match_info["id"]
+        found = await explain(request.match_info["stream"], campaign) if CAMPAIGN_ID.fullmatch(campaign) else None
+        return _json(404, {"detail": "no such stream or id"}) if found is None else _json(200, found)
+
     application = web.Application()
-    application.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    application.add_routes(
+        [
+            web.get("/livez", livez),
+            web.get("/readyz", readyz),
+            web.get("/metrics", metrics),
+            web.get("/explain/{stream}/{id}", explained),
+        ]
+    )
     application.on_response_prepare.append(_name_server)
     return application
 

@@ -62,6 +62,22 @@ class Freshness:
         by_list = min(swept.at + min(swept.lasts, highest), entry.proven_at + swept.blind) - now
         return by_list if by_list > 0 else by_id
 
+    def why(self, entry: Entry, now: float) -> str:
+        """Which rule the entry's lifetime comes from: the name of a setting, or what a round of the list showed."""
+        if entry.absence is not None:
+            return "missing"
+        if entry.swept is not None and entry.swept.is_moved:
+            return "moved"
+        if entry.swept is not None and self.ttl(entry, now) != self.lifetime(entry) - (now - entry.proven_at):
+            return "sweep"
+        lowest, highest = self._clamp(entry)
+        lifetime = self.lifetime(entry)
+        if lifetime in {lowest, highest}:
+            section = f"status.{entry.campaign_status}." if entry.campaign_status in self.status else ""
+            return section + ("max" if lifetime == highest else "min")
+        updated_at = entry.updated_at
+        return "default" if updated_at is None or updated_at > entry.proven_at else "factor"
+
     def _clamp(self, entry: Entry) -> tuple[float, float]:
         rule = self.status.get(entry.campaign_status or "", StatusRule())
         highest = self.max if rule.max is None else min(self.max, rule.max)

@@ -140,7 +140,8 @@ class Exchange:
         resting = self._rests.current(ask.key, self._store.now()) if fallback is not None else None
         if resting is not None and fallback is not None:
             return self._fall_back(ask, fallback, resting, Outcome())
-        lane = Lane.PROOF if reason is Fwd.REQUEST and fallback is not None else Lane.INTERACTIVE
+        # With a stored answer nobody is kept waiting, so what is kept for those who wait is not spent on it.
+        lane = Lane.INTERACTIVE if fallback is None else Lane.PROOF
         joined = self._flights.current(ask.key, landed=reason is not Fwd.REQUEST)
         if joined is not None:
             self._meter.collapsed("process")

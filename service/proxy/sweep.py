@@ -79,15 +79,15 @@ class StatedBounds:
     """Whether rounds give these bounds; else the lifetimes do."""
 
 
-def stated_bounds(board: Board, store: Store, stream: str, lag: float, longest: float) -> StatedBounds:
+def stated_bounds(board: Board, store: Store, lag: float, longest: float, stream: str) -> StatedBounds:
     """The bounds of a stream at this moment.
 
     Args:
         board: where its list is known.
         store: whose clock counts.
-        stream: its identity.
         lag: seconds that the list may lag behind answers by id.
         longest: the longest lifetime, which counts while no round proves anything.
+        stream: its identity.
     """
     head, now = board.view(stream).head, store.now()
     is_proving = head.flaw is None and any(now <= done.began + head.lasts for done in head.rounds.values())
@@ -182,7 +182,7 @@ class Sweeper:
         now = self._store.now()
         view = self._board.view(self._stream.identity)
         used = await self._board.used(self._stream.identity, now - USED_SECONDS)
-        self.pace = plan_pace(replace(self._terms.supply(), share=self._terms.share), self._demand(view, used))
+        self.pace = plan_pace(self._terms.supply(), self._demand(view, used))
         if not self.pace.rounds or now < self._quiet_until:
             return
         for channel, seconds in self.pace.rounds.items():

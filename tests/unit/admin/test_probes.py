@@ -18,7 +18,11 @@ class Desk:
 @pytest.fixture
 async def desk():
     registry, parts = CollectorRegistry(), {"listener": Part("ok"), "store": Part("ok")}
-    async with TestClient(TestServer(admin_application(lambda: parts, registry))) as client:
+
+    async def explain(stream: str, campaign: str) -> object | None:
+        return {"campaign": campaign} if stream == "support" else None
+
+    async with TestClient(TestServer(admin_application(lambda: parts, registry, explain))) as client:
         yield Desk(client, registry, parts)
 
 
@@ -92,3 +96,20 @@ async def test_nothing_here_can_be_written_to(desk):
     for path in ("/livez", "/readyz", "/metrics"):
         async with desk.client.post(path, data=b"x") as response:
             assert response.status == 405
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/explain/support/cd-1", 200),
+        ("/explain/sales/cd-1", 404),
+        ("/explain/support/..%2fcd-1", 404),
+        ("/explain/support/cd%00", 404),
+        ("/explain/support", 404),
+    ],
+)
+async def test_explain_knows_streams_and_ids_that_can_be(desk, path, status):
+    response = await desk.get(path)
+    assert response.status == status
+    if status == 200:
+        assert await response.json() == {"campaign": "cd-1"}
