@@ -160,6 +160,45 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             [(f"{BUDGET} - {LEFT}", "calls in the window"), (BUDGET, "budget")],
         ),
     ],
+    "Freshness: what rounds of the list prove": [
+        Panel(
+            "Stated bounds",
+            "Within the signal bound a change that moves a mark is seen; within the blind bound any change is.",
+            "s",
+            [
+                ("max by (stream) (campaign_gateway_signal_bound_seconds{$all})", "signal {{stream}}"),
+                ("max by (stream) (campaign_gateway_blind_bound_seconds{$all})", "blind {{stream}}"),
+            ],
+        ),
+        Panel(
+            "Rounds prove answers",
+            "1 while a stream's list is trusted and read often enough; 0 while lifetimes count.",
+            "short",
+            [("min by (stream) (campaign_gateway_sweep_up{$all})", "{{stream}}")],
+            most=1,
+        ),
+        Panel(
+            "Why a list is not trusted",
+            "1 for the flaw that the last round found; empty or 0 while it is trusted.",
+            "short",
+            [("max by (stream, flaw) (campaign_gateway_sweep_distrusted{$all})", "{{stream}} {{flaw}}")],
+            most=1,
+        ),
+        Panel(
+            "Campaigns that lists have shown",
+            "As each replica knows them.",
+            "short",
+            [("max by (stream) (campaign_gateway_sweep_campaigns{$all})", "{{stream}}")],
+            width=12,
+        ),
+        Panel(
+            "Replicas that look after a list",
+            "One for each stream where there is a Redis; each for itself where there is none.",
+            "short",
+            [("sum by (stream) (campaign_gateway_sweep_leading{$all})", "{{stream}}")],
+            width=12,
+        ),
+    ],
     "Freshness objective: 99.9 % of answers younger than 30 minutes": [
         Panel(
             "Burn rate",
@@ -215,7 +254,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
     "Budget, and who spends it": [
         Panel(
             "Calls by reason",
-            "Why the platform was called: a miss, a stale entry, a caller's wish, a refresh beside an answer.",
+            "A miss, a stale entry, a wish, a refresh beside an answer, a round of the list, what a round showed, a turn.",
             "reqps",
             [per_second("upstream_requests_total", "reason")],
             is_stacked=True,

@@ -140,8 +140,10 @@ class Exchange:
         resting = self._rests.current(ask.key, self._store.now()) if fallback is not None else None
         if resting is not None and fallback is not None:
             return self._fall_back(ask, fallback, resting, Outcome())
-        # With a stored answer nobody is kept waiting, so what is kept for those who wait is not spent on it.
-        lane = Lane.INTERACTIVE if fallback is None else Lane.PROOF
+        # With a stored answer nobody waits for a permit. Rounds of the list, which prove many answers, go before a read
+        # that proves one, unless the caller wished for it.
+        with_fallback = Lane.PROOF if reason is Fwd.REQUEST else Lane.BACKGROUND
+        lane = Lane.INTERACTIVE if fallback is None else with_fallback
         joined = self._flights.current(ask.key, landed=reason is not Fwd.REQUEST)
         if joined is not None:
             self._meter.collapsed("process")

@@ -942,7 +942,9 @@ async def test_past_the_window_the_caller_waits_for_the_new_answer(tell):
     reply = await story.read()
     assert body_of(reply) == NEW.body
     assert (reply.outcome.fwd, reply.outcome.detail) == (Fwd.STALE, None)
-    assert story.budget.asked[-1] == ("acc-1", Lane.PROOF, "tests", 0.0), "nobody waits for budget who has something"
+    assert story.budget.asked[-1] == ("acc-1", Lane.BACKGROUND, "tests", 0.0), (
+        "nobody waits for budget who has something"
+    )
 
 
 FAILURES = [
