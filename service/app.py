@@ -265,12 +265,15 @@ def _show_sweep(
 
 
 def _is_distrusted(board: Board, identity: str, flaw: Flaw) -> bool:
-    return board.view(identity).head.flaw is flaw
+    return flaw in board.view(identity).head.flaws.values()
 
 
 def _sweep_part(board: Board, streams: Mapping[str, Stream]) -> Part:
-    flaws = {alias: board.view(stream.identity).head.flaw for alias, stream in streams.items()}
-    told = [f"the list of {alias} is not trusted ({flaw}): lifetimes count" for alias, flaw in flaws.items() if flaw]
+    told = [
+        f"the {channel} list of {alias} is not trusted ({flaw}): lifetimes count"
+        for alias, stream in streams.items()
+        for channel, flaw in board.view(stream.identity).head.flaws.items()
+    ]
     return Part("degraded", "; ".join(told)) if told else Part("ok")
 
 

@@ -254,7 +254,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
     "Budget, and who spends it": [
         Panel(
             "Calls by reason",
-            "A miss, a stale entry, a wish, a refresh beside an answer, a round of the list, what a round showed, a turn.",
+            "A miss, a stale entry, a wish, a refresh beside an answer, a round of the list, what it showed, a turn.",
             "reqps",
             [per_second("upstream_requests_total", "reason")],
             is_stacked=True,

@@ -59,7 +59,8 @@ class Freshness:
         if swept.is_moved:
             return min(by_id, swept.at - now)
         _, highest = self._clamp(entry)
-        by_list = min(swept.at + min(swept.lasts, highest), entry.proven_at + swept.blind) - now
+        latest = entry.proven_at + min(swept.blind, self.stale_if_error)
+        by_list = min(swept.at + min(swept.lasts, highest), latest) - now
         return by_list if by_list > 0 else by_id
 
     def why(self, entry: Entry, now: float) -> str:

@@ -97,8 +97,10 @@ class Head:
     """Seconds for which a round's proof is good: until the next one has to be there."""
     blind: float = 0.0
     """Seconds after a read by id for which rounds may prove its answer: until the next such read has to be there."""
-    flaw: Flaw | None = None
-    """Why nothing is proven at present."""
+    paced: tuple[Channel, ...] = ()
+    """Channels whose rounds are kept up; the others have no campaign in use."""
+    flaws: Mapping[Channel, Flaw] = field(default_factory=dict)
+    """Why a channel's rounds prove nothing at present."""
     number: int = 0
     """Rises with each change."""
 
@@ -117,7 +119,7 @@ def attest(entry: Entry, known: Known | None, head: Head) -> Entry:
         return entry
     if entry.proven_at < known.since and known.has_moved:
         return replace(entry, swept=Swept(known.since, is_moved=True))
-    if not is_covered(entry, known) or head.flaw is not None or known.channel not in head.rounds:
+    if not is_covered(entry, known) or known.channel in head.flaws or known.channel not in head.rounds:
         return entry
     began = head.rounds[known.channel].began
     if began <= entry.proven_at:
@@ -279,8 +281,9 @@ def conclude(walk: Walk, view: View, ended: float) -> Result:
         unlisted=unlisted,
         walked=walk.began if walk.is_full else (last.walked if last is not None else 0.0),
     )
+    flaws = {channel: flaw for channel, flaw in head.flaws.items() if channel is not walk.channel}
     return Result(
-        head=replace(head, rounds={**head.rounds, walk.channel: done}, number=head.number + 1, flaw=None),
+        head=replace(head, rounds={**head.rounds, walk.channel: done}, number=head.number + 1, flaws=flaws),
         changed=changed,
         moved=frozenset(moved),
         wants_full=walk.total is not None and walk.total - listed != unlisted,

@@ -45,6 +45,8 @@ MAX_READS = 8
 """Reads by id under way at once."""
 EDGE_SECONDS = 2.0
 """After a moment named by a schedule: how long the platform is given to act on it."""
+EARLY_WALK_PART = 0.2
+"""The part of the distance between full rounds after which numbers that disagree may cost one."""
 RATE_SECONDS = 120.0
 """Over which the rate of changes is averaged."""
 STRIKES = 2
@@ -90,7 +92,8 @@ def stated_bounds(board: Board, store: Store, lag: float, longest: float, stream
         stream: its identity.
     """
     head, now = board.view(stream).head, store.now()
-    is_proving = head.flaw is None and any(now <= done.began + head.lasts for done in head.rounds.values())
+    ends = [head.rounds[channel].began + head.lasts if channel in head.rounds else 0.0 for channel in head.paced]
+    is_proving = not head.flaws and bool(ends) and now <= min(ends)
     if not is_proving:
         return StatedBounds(longest, longest, is_proving=False)
     return StatedBounds(head.lasts + lag, max(head.blind, longest), is_proving=True)
@@ -140,8 +143,10 @@ class Sweeper:
         self._meter = meter
         self.pace = Pace({})
         self.is_leading = False
-        self._next: dict[Channel, float] = {}
-        """When each channel's next round is due."""
+        self._tried: dict[Channel, float] = {}
+        """When each channel's last round was begun, good or not."""
+        self._page_rows = PAGE_ROWS
+        """What the platform grants for one call."""
         self._full: set[Channel] = set()
         self._due: dict[str, float] = {}
         """Campaigns to read by id out of turn, and from when on."""
@@ -154,8 +159,10 @@ class Sweeper:
         self._changes = 0.0
         self._seen: dict[str, _Seen] = {}
         self._strikes = 0
-        self._stand_down = STAND_DOWN_SECONDS
-        self._quiet_until = 0.0
+        self._stand_down: dict[Channel, float] = {}
+        """How long a channel's list is left alone the next time it proves untrustworthy."""
+        self._quiet_until: dict[Channel, float] = {}
+        self._distrusted_at: dict[Channel, float] = {}
 
     async def run(self) -> None:
         """Leads or follows, for as long as it runs."""
@@ -173,7 +180,7 @@ class Sweeper:
 
     def _take_over(self) -> None:
         self.is_leading = True
-        self._next.clear()
+        self._tried.clear()
         self._due.clear()
         self._read.clear()
         self._seen.clear()
@@ -183,13 +190,14 @@ class Sweeper:
         view = self._board.view(self._stream.identity)
         used = await self._board.used(self._stream.identity, now - USED_SECONDS)
         self.pace = plan_pace(self._terms.supply(), self._demand(view, used))
-        if not self.pace.rounds or now < self._quiet_until:
+        if not self.pace.rounds:
             return
         for channel, seconds in self.pace.rounds.items():
+            if now < self._quiet_until.get(channel, 0.0):
+                continue
             last = view.head.rounds.get(channel)
-            due = self._next.get(channel, last.began + seconds if last is not None else now)
-            # A pace that has quickened counts at once.
-            if now >= min(due, (last.began if last is not None else now) + seconds):
+            began = max(last.began if last is not None else 0.0, self._tried.get(channel, 0.0))
+            if now >= began + seconds:
                 await self._round(channel, used)
         await self._read_by_id(used)
 
@@ -208,7 +216,7 @@ class Sweeper:
             if channel not in view.head.rounds:
                 # Nothing is known of this list yet: what is in use may be in it.
                 counts[channel] += unlisted
-        return Demand(counts, listed, self._rates, self._silent_part())
+        return Demand(counts, listed, self._rates, self._silent_part(), self._page_rows)
 
     def _silent_part(self) -> float:
         """The part of changes that move no mark: what was seen, and a belief that weighs as much as ten changes."""
@@ -218,8 +226,8 @@ class Sweeper:
 
     async def _round(self, channel: Channel, used: Mapping[str, float]) -> None:
         view = self._board.view(self._stream.identity)
-        now = self._store.now()
-        walk_after = 0.0 if channel in self._full or view.head.flaw is not None else self.pace.walk_after
+        now = self._tried[channel] = self._store.now()
+        walk_after = 0.0 if channel in self._full or channel in view.head.flaws else self.pace.walk_after
         walk = sweeping.begin(view, channel, now, walk_after=walk_after)
         while walk.skip is not None:
             fetched = await self._fetcher.fetch(
@@ -232,16 +240,17 @@ class Sweeper:
             if isinstance(fetched, Failure) or fetched.answer.verdict is not Verdict.OK:
                 # The wire, the limit or the credential, not the list: again at the next round.
                 self._meter.proof("sweep", "failed")
-                self._next[channel] = self._store.now() + self.pace.rounds.get(channel, 0.0)
                 return
             if walk.pages == 0:
                 walk = replace(walk, began=fetched.started)
-            walk = sweeping.step(walk, read_page(fetched.answer.response.body), view)
+            page = read_page(fetched.answer.response.body)
+            if page is not None and page.total is not None and 0 < len(page.rows) < page.total - (walk.skip or 0):
+                self._page_rows = len(page.rows)
+            walk = sweeping.step(walk, page, view)
         await self._conclude(walk, view, used)
 
     async def _conclude(self, walk: Walk, view: View, used: Mapping[str, float]) -> None:
         ended = self._store.now()
-        self._next[walk.channel] = walk.began + self.pace.rounds.get(walk.channel, 0.0)
         lag = sweeping.lag_shown(walk, view) if walk.flaw is None else 0.0
         flaw = walk.flaw or (Flaw.TOO_LATE if lag > self._terms.lag else None) or self._disagreement(walk, view)
         if flaw is Flaw.SHIFTING:
@@ -249,23 +258,34 @@ class Sweeper:
             self._meter.proof("sweep", "failed")
             return
         if flaw is not None:
-            await self._distrust(flaw, view)
+            await self._distrust(flaw, walk.channel, view)
             return
         result = sweeping.conclude(walk, view, ended)
-        head = replace(result.head, lasts=self.pace.lasts + (ended - walk.began), blind=self.pace.blind)
         self._full.discard(walk.channel)
         if result.wants_full:
             self._full.add(walk.channel)
+            if self._may_walk(walk, view):
+                # Campaigns came or went unseen: a full round at once, and no proof before it.
+                await self._round(walk.channel, used)
+                return
+        lasts = self.pace.lasts + (ended - walk.began)
+        head = replace(result.head, lasts=lasts, blind=self.pace.blind, paced=tuple(self.pace.rounds))
         if not await self._board.post(self._stream.identity, head, result.changed):
             self.is_leading = False
             return
-        if view.head.flaw is not None:
-            _log.info("the list of stream %s is trusted again", self._stream.alias)
-        self._stand_down = STAND_DOWN_SECONDS
+        if walk.channel in view.head.flaws:
+            _log.info("the %s list of stream %s is trusted again", walk.channel, self._stream.alias)
+        if ended - self._distrusted_at.get(walk.channel, 0.0) > LONGEST_STAND_DOWN_SECONDS:
+            self._stand_down.pop(walk.channel, None)
         self._meter.proof("sweep", "changed" if result.moved else "unchanged")
         moved = [id_ for id_ in result.moved if id_ in used]
         self._due.update(dict.fromkeys(moved, ended))
         self._note_rate(walk, view, len(moved))
+
+    def _may_walk(self, walk: Walk, view: View) -> bool:
+        """Whether numbers that disagree may cost a full round now: they come about by a deletion, or by mistake."""
+        last = view.head.rounds.get(walk.channel)
+        return not walk.is_full and (last is None or walk.began - last.walked > self.pace.walk_after * EARLY_WALK_PART)
 
     def _note_rate(self, walk: Walk, view: View, moved: int) -> None:
         last = view.head.rounds.get(walk.channel)
@@ -277,17 +297,19 @@ class Sweeper:
         self._rates[walk.channel] = before + part * (moved / seconds - before)
         self._changes += moved
 
-    async def _distrust(self, flaw: Flaw, view: View) -> None:
-        if view.head.flaw is not flaw:
-            _log.warning(
-                "the list of stream %s proves nothing (%s): lifetimes count until it does", self._stream.alias, flaw
-            )
+    async def _distrust(self, flaw: Flaw, channel: Channel, view: View) -> None:
+        if view.head.flaws.get(channel) is not flaw:
+            text = "the %s list of stream %s proves nothing (%s): lifetimes count until it does"
+            _log.warning(text, channel, self._stream.alias, flaw)
         self._meter.proof("sweep", "failed")
         self._seen.clear()
         self._strikes = 0
-        self._quiet_until = self._store.now() + self._stand_down
-        self._stand_down = min(LONGEST_STAND_DOWN_SECONDS, self._stand_down * 2)
-        await self._board.post(self._stream.identity, replace(view.head, flaw=flaw, number=view.head.number + 1), {})
+        pause = self._stand_down.get(channel, STAND_DOWN_SECONDS)
+        self._distrusted_at[channel] = self._store.now()
+        self._quiet_until[channel] = self._distrusted_at[channel] + pause
+        self._stand_down[channel] = min(LONGEST_STAND_DOWN_SECONDS, pause * 2)
+        head = replace(view.head, flaws={**view.head.flaws, channel: flaw}, number=view.head.number + 1)
+        await self._board.post(self._stream.identity, head, {})
 
     def _disagreement(self, walk: Walk, view: View) -> Flaw | None:
         """Compares changes that reads by id have shown with what rows have shown since."""
@@ -309,19 +331,22 @@ class Sweeper:
     async def _read_by_id(self, used: Mapping[str, float]) -> None:
         now = self._store.now()
         view = self._board.view(self._stream.identity)
-        for id_ in self._reading | (self._due.keys() - used.keys()):
-            self._due.pop(id_, None)
+        for id_ in self._due.keys() - used.keys():
+            del self._due[id_]
         for id_, due in sorted(self._due.items(), key=lambda item: item[1]):
             if due > now or len(self._reading) >= MAX_READS:
                 break
+            if id_ in self._reading:
+                # It moved again while it is being read: once more after that.
+                continue
             del self._due[id_]
-            self._start(id_, view, Lane.PROOF, "moved")
+            self._start(id_, Lane.PROOF, "moved")
         if now < self._next_turn or len(self._reading) >= MAX_READS or self.pace.rotation == float("inf"):
             return
         turn = await self._whose_turn(used, view, now)
         if turn is not None:
             self._next_turn = now + self.pace.rotation / max(1, len(used))
-            self._start(turn, view, Lane.BACKGROUND, "rotation")
+            self._start(turn, Lane.BACKGROUND, "rotation")
 
     async def _whose_turn(self, used: Mapping[str, float], view: View, now: float) -> str | None:
         """The campaign in use whose read by id is the most overdue, and was not made by somebody else meanwhile."""
@@ -348,12 +373,12 @@ class Sweeper:
         edges = (edge + EDGE_SECONDS for edge in known.edges if read_at < edge + EDGE_SECONDS <= now)
         return min((read_at + self.pace.rotation * urgency, *edges))
 
-    def _start(self, id_: str, view: View, lane: Lane, reason: str) -> None:
+    def _start(self, id_: str, lane: Lane, reason: str) -> None:
         self._reading.add(id_)
-        work = self._look_again(id_, view.known.get(id_), lane, reason)
+        work = self._look_again(id_, lane, reason)
         self._tasks.spawn(work, name="read by id", on_end=lambda: self._reading.discard(id_))
 
-    async def _look_again(self, id_: str, known: Known | None, lane: Lane, reason: str) -> None:
+    async def _look_again(self, id_: str, lane: Lane, reason: str) -> None:
         before = (await self._store.get(self._ask(id_).key)).entry
         landed = await self._refresh(self._ask(id_), lane, reason)
         now = self._store.now()
@@ -365,6 +390,8 @@ class Sweeper:
             return
         entry = landed.entry
         self._read[id_] = entry.proven_at
+        # What rounds have shown while it was read counts too.
+        known = self._board.view(self._stream.identity).known.get(id_)
         if known is None or not self.is_leading:
             return
         if entry.absence is None and not sweeping.is_covered(entry, known):
