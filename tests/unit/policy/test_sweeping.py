@@ -1,0 +1,502 @@
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from service.contract.listing import Channel, Page, Row
+from service.policy.entry import Entry, Swept
+from service.policy.sweeping import (
+    LONGEST_LAG_SECONDS,
+    MAX_PAGES,
+    OVERLAP_ROWS,
+    SETTLE_SECONDS,
+    Flaw,
+    Head,
+    Known,
+    Result,
+    Round,
+    View,
+    Walk,
+    apply,
+    attest,
+    begin,
+    conclude,
+    is_covered,
+    lag_shown,
+    step,
+)
+from tests.support.builders import NOW, absence, entry, stamp
+
+VOICE, SMS = Channel
+WALK_AFTER = 600.0
+LONG_AGO = NOW - 5000
+
+
+def row(id_: str, changed: float = LONG_AGO, *, status: str = "Ready", mark: str | None = "by-time") -> Row:
+    updated_at = stamp(changed) if mark == "by-time" else mark
+    return Row(id_, f"{updated_at}||{status}", updated_at, status, {"status": status})
+
+
+def rows(count: int, newest: float = LONG_AGO) -> list[Row]:
+    """So many campaigns, changed one second after the other."""
+    return [row(f"c{number}", newest - number) for number in range(count)]
+
+
+def paged(listed: Sequence[Row], walk: Walk, size: int = 100, **fields: Any) -> Page:
+    """What the platform answers to the walk's next question."""
+    assert walk.skip is not None
+    shown = tuple(listed[walk.skip : walk.skip + size])
+    page = Page(shown, len(listed), has_more=walk.skip + len(shown) < len(listed))
+    return replace(page, **fields)
+
+
+def walked(
+    view: View, listed: Sequence[Row], now: float, channel: Channel = VOICE, size: int = 100, **fields: Any
+) -> Walk:
+    """A whole round over a list that stands still."""
+    walk = begin(view, channel, now, walk_after=WALK_AFTER)
+    while walk.skip is not None:
+        walk = step(walk, paged(listed, walk, size, **fields), view)
+    return walk
+
+
+def seen(view: View, listed: Sequence[Row], now: float, **options: Any) -> tuple[View, Result]:
+    """The view after such a round, which took a second."""
+    walk = walked(view, listed, now, **options)
+    assert walk.flaw is None
+    result = conclude(walk, view, now + 1)
+    head = replace(result.head, lasts=30.0, blind=300.0)
+    return apply(view, head, result.changed), result
+
+
+def view_of(listed: Sequence[Row], now: float = NOW - 100, **options: Any) -> View:
+    return seen(View(), listed, now, **options)[0]
+
+
+def read(id_row: Row, at: float) -> Entry:
+    """What a read by id brought, begun then."""
+    return entry(NOW - at, mark=id_row.updated_at)
+
+
+# What a round proves.
+
+
+def test_a_round_proves_what_was_read_after_its_row_was_first_seen():
+    listed = rows(3)
+    view = view_of(listed, NOW - 100)
+    kept = read(listed[1], NOW - 90)
+    assert attest(kept, view.known["c1"], view.head) == kept, "no round since"
+    view, _ = seen(view, listed, NOW)
+    proven = attest(kept, view.known["c1"], view.head)
+    assert proven == replace(kept, swept=Swept(NOW, lasts=30.0, blind=300.0))
+    assert proven.attested_at == NOW, "its age counts from where the round began, not from where it ended"
+
+
+def test_a_read_that_began_before_the_round_s_end_is_not_covered():
+    # The row was read somewhere between the round's begin and its end: before or after the answer, nobody knows.
+    listed = rows(1)
+    view = view_of(listed, NOW - 100)
+    since = view.known["c0"].since
+    assert since == NOW - 99
+    view, _ = seen(view, listed, NOW)
+    assert attest(read(listed[0], since - 0.001), view.known["c0"], view.head).swept is None
+    assert attest(read(listed[0], since), view.known["c0"], view.head).swept is not None
+
+
+@pytest.mark.parametrize(
+    ("after", "mark_agrees", "covered"),
+    [
+        pytest.param(0.0, True, True, id="the-row-s-mark"),
+        pytest.param(-0.001, True, False, id="the-row-s-mark-read-too-early"),
+        pytest.param(0.0, False, False, id="another-mark"),
+        pytest.param(SETTLE_SECONDS - 0.001, False, False, id="another-mark-not-settled"),
+        pytest.param(SETTLE_SECONDS, False, True, id="another-mark-settled"),
+    ],
+)
+def test_which_reads_are_covered(after: float, mark_agrees: bool, covered: bool):
+    listed = row("c0")
+    known = view_of([listed]).known["c0"]
+    kept = read(listed if mark_agrees else row("c0", LONG_AGO - 1), known.since + after)
+    assert is_covered(kept, known) is covered
+
+
+def test_an_answer_without_a_mark_is_covered_once_it_has_settled():
+    known = view_of([row("c0")]).known["c0"]
+    assert not is_covered(entry(NOW - known.since, mark=None), known)
+    assert is_covered(entry(NOW - known.since - SETTLE_SECONDS, mark=None), known)
+
+
+def test_a_missing_campaign_is_never_covered():
+    known = view_of([row("c0")]).known["c0"]
+    assert not is_covered(absence(NOW - known.since - SETTLE_SECONDS), known)
+
+
+def test_what_no_list_shows_lives_by_its_own_lifetime():
+    listed = rows(2)
+    view, _ = seen(view_of(listed), listed, NOW)
+    kept = entry(50)
+    assert attest(kept, view.known.get("unlisted"), view.head) == kept
+
+
+def test_a_move_makes_what_was_read_before_out_of_date_and_proves_the_rest():
+    before = rows(3)
+    view = view_of(before)
+    moved = row("c2", NOW - 1)
+    view, result = seen(view, [moved, *before[:2]], NOW)
+    assert result.moved == {"c2"}
+    assert set(result.changed) == {"c2"}
+    assert attest(read(before[2], NOW - 50), view.known["c2"], view.head).swept == Swept(NOW + 1, is_moved=True)
+    assert attest(read(before[1], NOW - 50), view.known["c1"], view.head).attested_at == NOW
+    # Read again after the round, and proven by the next one.
+    again = read(moved, NOW + 2)
+    assert attest(again, view.known["c2"], view.head).swept is None
+    view, _ = seen(view, [moved, *before[:2]], NOW + 10)
+    assert attest(again, view.known["c2"], view.head).attested_at == NOW + 10
+
+
+def test_a_read_right_after_a_change_that_still_shows_the_old_state_is_not_proven():
+    before = row("c0")
+    view = view_of([before])
+    view, _ = seen(view, [row("c0", NOW - 1)], NOW)
+    late = read(before, NOW + 2)
+    for later in (10, 100, 1000):
+        view, _ = seen(view, [row("c0", NOW - 1)], NOW + later)
+        assert attest(late, view.known["c0"], view.head).swept is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"changed": NOW - 1}, id="forward"),
+        pytest.param({"changed": LONG_AGO - 7}, id="contract-10-back"),
+        pytest.param({"status": "Active"}, id="status-alone"),
+    ],
+)
+def test_a_mark_that_differs_in_any_way_has_moved(changes: dict[str, Any]):
+    view = view_of([row("c0")])
+    view, result = seen(view, [row("c0", **changes)], NOW)
+    assert result.moved == {"c0"}
+    assert view.known["c0"].has_moved
+
+
+def test_a_new_row_is_known_from_then_on_and_nothing_is_out_of_date():
+    before = rows(2)
+    view, result = seen(view_of(before), [row("new", NOW - 1), *before], NOW)
+    assert (set(result.changed), result.moved) == ({"new"}, frozenset())
+    early = read(row("new", NOW - 1), NOW - 0.5)
+    assert attest(early, view.known["new"], view.head) == early
+
+
+def test_a_flaw_proves_nothing_but_what_has_moved_stays_out_of_date():
+    before = rows(2)
+    view, _ = seen(view_of(before), [row("c1", NOW - 1), before[0]], NOW)
+    flawed = replace(view.head, flaw=Flaw.DISAGREES)
+    kept = read(before[0], NOW - 50)
+    assert attest(kept, view.known["c0"], view.head).swept is not None
+    assert attest(kept, view.known["c0"], flawed) == kept
+    moved = attest(read(before[1], NOW - 50), view.known["c1"], flawed).swept
+    assert moved is not None
+    assert moved.is_moved
+
+
+def test_a_good_round_ends_a_flaw():
+    view = view_of(rows(1))
+    flawed = View(replace(view.head, flaw=Flaw.UNSORTED), view.known)
+    assert conclude(walked(flawed, rows(1), NOW), flawed, NOW).head.flaw is None
+
+
+def test_each_channel_s_rounds_prove_its_own_campaigns():
+    voice, sms = row("v"), row("s")
+    view, _ = seen(view_of([voice]), [sms], NOW - 90, channel=SMS)
+    view, result = seen(view, [voice], NOW)
+    assert result.moved == frozenset(), "the other list's campaigns are not gone"
+    assert attest(read(voice, NOW - 50), view.known["v"], view.head).attested_at == NOW
+    assert attest(read(sms, NOW - 50), view.known["s"], view.head).swept is None
+    assert attest(read(sms, NOW - 50), view.known["s"], replace(view.head, rounds={VOICE: Round(NOW)})).swept is None
+
+
+def test_the_number_rises_with_each_round():
+    view = view_of(rows(1))
+    assert view.head.number == 1
+    assert seen(view, rows(1), NOW)[0].head.number == 2
+
+
+def test_what_a_row_says_is_kept():
+    edged = replace(row("c0", status="Active"), edges=(NOW + 5,))
+    known = view_of([edged], NOW - 100).known["c0"]
+    assert known == Known(
+        VOICE,
+        edged.mark,
+        edged.updated_at,
+        NOW - 99,
+        False,
+        status="Active",
+        fields={"status": "Active"},
+        edges=(NOW + 5,),
+    )
+
+
+# Rows without a mark, and rows that go.
+
+
+def test_a_row_without_a_mark_is_not_covered():
+    listed = [row("c0", mark=None), row("c1")]
+    view, result = seen(view_of(listed), listed, NOW)
+    assert "c0" not in view.known
+    assert not result.wants_full, "it is counted as one that is there"
+
+
+def test_a_row_that_loses_its_mark_is_not_covered_any_more():
+    listed = rows(2)
+    view = view_of(listed)
+    kept = read(listed[1], NOW - 50)
+    view, _ = seen(view, [listed[0], row("c1", mark=None)], NOW)
+    assert attest(kept, view.known["c1"], view.head).swept is None
+    view, _ = seen(view, [listed[0], row("c1", mark=None)], NOW + 10)
+    assert attest(kept, view.known["c1"], view.head).swept is None
+
+
+def test_a_full_round_sees_what_is_gone():
+    listed = rows(3)
+    view = view_of(listed, NOW - 2 * WALK_AFTER)
+    kept = read(listed[1], NOW - WALK_AFTER)
+    view, result = seen(view, [listed[0], listed[2]], NOW)
+    assert result.moved == {"c1"}
+    assert attest(kept, view.known["c1"], view.head).swept == Swept(NOW + 1, is_moved=True)
+    later = read(listed[1], NOW + 5)
+    view, result = seen(view, [listed[0], listed[2]], NOW + 2 * WALK_AFTER)
+    assert result.moved == frozenset(), "once"
+    assert attest(later, view.known["c1"], view.head).swept is None
+
+
+def test_what_was_gone_and_is_back_has_moved():
+    listed = rows(2)
+    view = view_of(listed, NOW - 2 * WALK_AFTER)
+    view, _ = seen(view, listed[:1], NOW)
+    view, result = seen(view, listed, NOW + 2 * WALK_AFTER)
+    assert result.moved == {"c1"}
+    assert view.known["c1"].is_listed
+
+
+def test_a_partial_round_declares_nothing_gone():
+    listed = rows(300)
+    view = view_of(listed)
+    _, result = seen(view, listed, NOW)
+    assert (result.changed, result.moved) == ({}, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("listed", "wants_full"),
+    [
+        pytest.param(rows(250), False, id="as-before"),
+        pytest.param(rows(249), True, id="one-went"),
+        pytest.param([*rows(250), row("far-below", LONG_AGO - 9000)], True, id="one-came-far-below"),
+        pytest.param([row("new", NOW - 1), *rows(250)], False, id="one-came-and-was-seen"),
+        pytest.param([row("new", NOW - 1), *rows(249)], True, id="one-came-and-one-went"),
+    ],
+)
+def test_a_total_that_disagrees_wants_a_full_round(listed: list[Row], wants_full: bool):
+    view = view_of(rows(250), NOW - 100)
+    view, result = seen(view, listed, NOW)
+    assert result.wants_full is wants_full
+    # The full round finds out, and is content.
+    walk = begin(view, VOICE, NOW + 10, walk_after=0.0)
+    while walk.skip is not None:
+        walk = step(walk, paged(listed, walk), view)
+    assert not conclude(walk, view, NOW + 11).wants_full
+
+
+def test_without_a_total_nothing_is_counted():
+    view = view_of(rows(250), total=None)
+    assert view.head.rounds[VOICE].total is None
+    assert not seen(view, rows(249), NOW, total=None)[1].wants_full
+
+
+# When rounds are full, and where they stop.
+
+
+@pytest.mark.parametrize(
+    ("rounds", "is_full"),
+    [
+        pytest.param({}, True, id="the-first"),
+        pytest.param({SMS: Round(NOW - 10, walked=NOW - 10)}, True, id="the-first-of-its-channel"),
+        pytest.param({VOICE: Round(NOW - 10, walked=NOW - WALK_AFTER + 1)}, False, id="soon-after"),
+        pytest.param({VOICE: Round(NOW - 10, walked=NOW - WALK_AFTER)}, True, id="when-it-is-time"),
+        pytest.param({VOICE: Round(NOW - 10)}, True, id="never-yet"),
+    ],
+)
+def test_which_rounds_are_full(rounds: Mapping[Channel, Round], is_full: bool):
+    walk = begin(View(Head(rounds)), VOICE, NOW, walk_after=WALK_AFTER)
+    assert (walk.is_full, walk.began, walk.skip) == (is_full, NOW, 0)
+
+
+def test_a_partial_round_does_not_put_off_the_full_one():
+    view = view_of(rows(2), NOW - 100)
+    view, _ = seen(view, rows(2), NOW)
+    assert view.head.rounds[VOICE].walked == NOW - 100
+
+
+def test_it_stops_at_the_first_page_without_a_change():
+    listed = rows(300)
+    view = view_of(listed)
+    assert walked(View(), listed, NOW).pages == 4, "a full one goes to the end"
+    assert walked(view, listed, NOW).pages == 1
+    moved = [row(f"c{number}", NOW - number / 1000) for number in range(60, 220)]
+    others = [each for each in listed if each.id not in {one.id for one in moved}]
+    walk = walked(view, [*moved, *others], NOW)
+    assert walk.pages == 3
+    assert conclude(walk, view, NOW).moved == {one.id for one in moved}
+
+
+def test_equal_marks_are_walked_through():
+    # contract-9: order among equal keys is unknown, so one that changed may stand below those that did not.
+    before = [*rows(150, NOW - 10), row("deep", LONG_AGO)]
+    same = [replace(each, mark=f"{stamp(NOW - 10)}||Ready", updated_at=stamp(NOW - 10)) for each in before[:150]]
+    view = view_of([*same, before[150]], NOW - 5, size=200)
+    late = row("deep", NOW - 10)
+    walk = walked(view, [*same, late], NOW)
+    assert conclude(walk, view, NOW).moved == {"deep"}
+
+
+@pytest.mark.parametrize("size", [1000, 200, 100, 50, 10, 4, 3, 2])
+def test_whatever_page_size_is_granted_a_full_round_sees_all(size: int):
+    listed = rows(60)
+    walk = walked(View(), listed, NOW, size=size)
+    assert walk.flaw is None
+    assert sorted(walk.rows) == sorted(each.id for each in listed)
+
+
+def test_without_a_total_the_platform_s_word_of_more_counts():
+    assert len(walked(View(), rows(250), NOW, total=None).rows) == 250
+
+
+def test_an_empty_list_is_a_good_round():
+    view, result = seen(View(), [], NOW)
+    assert (result.changed, result.wants_full) == ({}, False)
+    assert view.head.rounds[VOICE] == Round(NOW, None, 0, 0, NOW)
+
+
+# Flaws.
+
+
+def test_no_page_is_a_flaw():
+    walk = step(begin(View(), VOICE, NOW, walk_after=WALK_AFTER), None, View())
+    assert (walk.flaw, walk.skip) == (Flaw.NO_PAGE, None)
+
+
+@pytest.mark.parametrize(
+    ("listed", "flaw"),
+    [
+        pytest.param([row("a", NOW - 2), row("b", NOW - 1)], Flaw.UNSORTED, id="oldest-first"),
+        pytest.param([row("a", NOW - 1), row("b", NOW - 1)], None, id="equal"),
+        pytest.param([row("a", NOW - 1), row("b", mark=None), row("c", NOW - 2)], None, id="none-between"),
+        pytest.param(
+            [row("a", NOW - 2), row("b", mark=None), row("c", NOW - 1)], Flaw.UNSORTED, id="none-hides-nothing"
+        ),
+        pytest.param(
+            [row("a", mark="2026-02-02T02:00:00+00:00"), row("b", mark="2026-02-02T02:30:00+01:00")],
+            None,
+            id="instants-not-text",
+        ),
+    ],
+)
+def test_the_order_is_judged(listed: list[Row], flaw: Flaw | None):
+    walk = begin(View(), VOICE, NOW, walk_after=WALK_AFTER)
+    assert step(walk, Page(tuple(listed), len(listed), has_more=False), View()).flaw is flaw
+
+
+def test_an_empty_page_though_there_is_more_is_a_flaw():
+    walk = begin(View(), VOICE, NOW, walk_after=WALK_AFTER)
+    assert step(walk, Page((), 5, has_more=True), View()).flaw is Flaw.SHORT_PAGE
+    walk = step(walk, Page(tuple(rows(2)), 5, has_more=True), View())
+    assert step(walk, Page((), 5, has_more=True), View()).flaw is Flaw.SHORT_PAGE
+
+
+# Rows that shift between two pages.
+
+
+def shifted(before: Sequence[Row], after: Sequence[Row], view: View) -> Walk:
+    """A round whose first page comes from one list, and the others from another."""
+    walk = begin(view, VOICE, NOW, walk_after=0.0)
+    walk = step(walk, paged(before, walk), view)
+    while walk.skip is not None:
+        walk = step(walk, paged(after, walk), view)
+    return walk
+
+
+@pytest.mark.parametrize("gone", [1, OVERLAP_ROWS - 1])
+def test_rows_that_move_up_within_the_overlap_are_not_missed(gone: int):
+    listed = rows(150)
+    walk = shifted(listed, listed[gone:], View())
+    assert walk.flaw is None
+    assert set(walk.rows) == {each.id for each in listed}
+
+
+def test_rows_that_move_up_by_more_are_looked_for_further_up():
+    listed = rows(150)
+    walk = shifted(listed, listed[20:], View())
+    assert walk.flaw is None
+    assert set(walk.rows) == {each.id for each in listed}
+
+
+def test_rows_that_move_down_are_seen_twice_and_count_once():
+    listed = rows(150)
+    walk = shifted(listed, [row("new", NOW), *listed], View())
+    assert walk.flaw is None
+    assert set(walk.rows) == {each.id for each in listed}, "the new one is next round's"
+
+
+def test_a_row_that_changed_under_way_counts_as_it_was_first():
+    listed = rows(150)
+    walk = shifted(listed, [row("c120", NOW), *[each for each in listed if each.id != "c120"]], View())
+    assert walk.flaw is None
+    assert "c120" not in walk.rows
+
+
+def test_a_list_that_is_another_one_at_each_question_is_given_up():
+    walk = begin(View(), VOICE, NOW, walk_after=0.0)
+    asked = 0
+    while walk.skip is not None:
+        asked += 1
+        walk = step(walk, Page(tuple(row(f"{asked}-{n}") for n in range(100)), 10_000, has_more=True), View())
+    assert walk.flaw is Flaw.SHIFTING
+    assert asked <= MAX_PAGES + 1
+
+
+# Lag.
+
+
+@pytest.mark.parametrize(
+    ("moved_at", "lag"),
+    [
+        pytest.param(NOW + 1, 0.0, id="after-the-last-round"),
+        pytest.param(NOW, 0.0, id="as-the-last-round-began"),
+        pytest.param(NOW - 5, 5.0, id="before-it"),
+        pytest.param(NOW - LONGEST_LAG_SECONDS, LONGEST_LAG_SECONDS, id="at-most"),
+        pytest.param(NOW - LONGEST_LAG_SECONDS - 1, 0.0, id="stepped-back"),
+    ],
+)
+def test_lag_that_a_late_row_shows(moved_at: float, lag: float):
+    view = view_of([row("c0")], NOW)
+    assert lag_shown(walked(view, [row("c0", moved_at)], NOW + 10), view) == pytest.approx(lag)
+
+
+def test_the_longest_of_several_lags():
+    view = view_of(rows(3), NOW)
+    assert lag_shown(walked(view, [row("c1", NOW - 2), row("c0", NOW - 4), *rows(3)[2:]], NOW + 10), view) == 4.0
+
+
+@pytest.mark.parametrize(
+    "listed", [[row("c0")], [row("new", NOW - 5), row("c0")], [row("c0", mark="soon")], [row("c0", mark=None)]]
+)
+def test_what_shows_no_lag(listed: list[Row]):
+    view = view_of([row("c0")], NOW)
+    assert lag_shown(walked(view, listed, NOW + 10), view) == 0.0
+
+
+def test_full_and_first_rounds_show_no_lag():
+    view = view_of([row("c0")], NOW - WALK_AFTER - 1)
+    late = [row("c0", NOW - WALK_AFTER - 5)]
+    assert lag_shown(walked(view, late, NOW), view) == 0.0
+    assert lag_shown(walked(View(), late, NOW), View()) == 0.0
