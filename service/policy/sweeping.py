@@ -173,7 +173,7 @@ def step(walk: Walk, page: Page | None, view: View) -> Walk:
         # More rows moved to the front than overlap. Once more from further up; then give up for this time.
         return _again(walk)
     # Of a row seen twice the first counts: it moved down because others moved up.
-    rows = {**{row.id: row for row in page.rows}, **walk.rows}
+    rows = {**walk.rows, **{row.id: row for row in page.rows if row.id not in walk.rows}}
     skip = walk.skip or 0
     total = page.total
     is_end = skip + len(page.rows) >= total if total is not None else not page.has_more

@@ -359,6 +359,15 @@ def test_equal_marks_are_walked_through():
     assert conclude(walk, view, NOW).moved == {"deep"}
 
 
+def test_equal_marks_are_walked_through_after_a_full_round_of_several_pages_too():
+    # The newest mark is that of the first page's first row, however many pages came after it.
+    same, others = [row(f"s{number}", NOW - 10) for number in range(110)], rows(140)
+    view = view_of([*same, *others], NOW - 5)
+    assert view.head.rounds[VOICE].top == stamp(NOW - 10)
+    walk = walked(view, [*same, row("c70", NOW - 10), *others[:70], *others[71:]], NOW)
+    assert conclude(walk, view, NOW).moved == {"c70"}
+
+
 @pytest.mark.parametrize("size", [1000, 200, 100, 50, 10, 4, 3, 2])
 def test_whatever_page_size_is_granted_a_full_round_sees_all(size: int):
     listed = rows(60)
