@@ -47,6 +47,8 @@ class Flaw(StrEnum):
     """The answer holds no list."""
     SHORT_PAGE = "short-page"
     """The platform grants no rows although there are more."""
+    TOO_LONG = "too-long"
+    """The list has more pages than a round may ask for."""
     SHIFTING = "shifting"
     """Rows moved between two pages so much that some may have been missed."""
     DISAGREES = "disagrees"
@@ -180,9 +182,10 @@ def step(walk: Walk, page: Page | None, view: View) -> Walk:
     if not page.rows and not is_end:
         return replace(walk, flaw=Flaw.SHORT_PAGE, skip=None)
     onward = max(skip + len(page.rows) - OVERLAP_ROWS, skip + 1)
-    is_done = (
-        is_end or not page.rows or walk.pages + 1 >= MAX_PAGES or (not walk.is_full and _settles(page, walk, view))
-    )
+    is_done = is_end or not page.rows or (not walk.is_full and _settles(page, walk, view))
+    if not is_done and walk.pages + 1 >= MAX_PAGES:
+        # What stands further down may have changed, or be there still.
+        return replace(walk, flaw=Flaw.TOO_LONG, skip=None)
     return replace(
         walk,
         rows=rows,

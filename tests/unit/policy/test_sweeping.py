@@ -422,6 +422,31 @@ def test_an_empty_page_though_there_is_more_is_a_flaw():
     assert step(walk, Page((), 5, has_more=True), View()).flaw is Flaw.SHORT_PAGE
 
 
+def endless(walk: Walk, view: View, size: int = 10) -> Walk:
+    """The round over a list of which each page is like the last one, but for its campaigns and their marks."""
+    asked = 0
+    while walk.skip is not None:
+        asked += 1
+        assert asked <= MAX_PAGES
+        listed = tuple(row(f"c{n}", LONG_AGO - n) for n in range(walk.skip, walk.skip + size))
+        walk = step(walk, Page(listed, None, has_more=True), view)
+    return walk
+
+
+@pytest.mark.parametrize("is_full", [True, False])
+def test_a_list_longer_than_a_round_may_be_proves_nothing_and_declares_nothing_gone(is_full: bool):
+    view = View(Head({VOICE: Round(NOW - 10, top=stamp(NOW - 20), walked=NOW - 10)}))
+    walk = begin(view, VOICE, NOW, walk_after=0.0 if is_full else WALK_AFTER)
+    assert endless(walk, view).flaw is Flaw.TOO_LONG
+
+
+def test_a_list_that_ends_with_the_last_page_that_may_be_asked_for_is_good():
+    size = 100
+    listed = rows(size + (MAX_PAGES - 1) * (size - OVERLAP_ROWS))
+    walk = walked(View(), listed, NOW, size=size)
+    assert (walk.flaw, walk.pages, len(walk.rows)) == (None, MAX_PAGES, len(listed))
+
+
 # Rows that shift between two pages.
 
 
