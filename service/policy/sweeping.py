@@ -32,6 +32,8 @@ PAGE_ROWS = 100
 OVERLAP_ROWS = 3
 """Rows of the last page that are asked for again, to see that no row slipped between two pages."""
 MAX_PAGES = 200
+MAX_RETRIES = 3
+"""How often a round looks for rows that may have slipped between two pages, before it gives up for this time."""
 SETTLE_SECONDS = 20.0
 """How long answers by id may lag behind the list where their marks cannot tell."""
 LONGEST_LAG_SECONDS = 120.0
@@ -154,6 +156,7 @@ class Walk:
     last: frozenset[str] = frozenset()
     """The ids of the last page."""
     total: int | None = None
+    retries: int = 0
     flaw: Flaw | None = None
 
 
@@ -172,7 +175,7 @@ def step(walk: Walk, page: Page | None, view: View) -> Walk:
         return replace(walk, flaw=Flaw.UNSORTED, skip=None)
     ids = frozenset(row.id for row in page.rows)
     if walk.last and page.rows and not ids & walk.last:
-        # More rows moved to the front than overlap. Once more from further up; then give up for this time.
+        # More rows went than overlap. Once more from further up.
         return _again(walk)
     # Of a row seen twice the first counts: it moved down because others moved up.
     rows = {**walk.rows, **{row.id: row for row in page.rows if row.id not in walk.rows}}
@@ -197,9 +200,9 @@ def step(walk: Walk, page: Page | None, view: View) -> Walk:
 
 
 def _again(walk: Walk) -> Walk:
-    if walk.pages >= MAX_PAGES or not walk.skip:
+    if walk.retries >= MAX_RETRIES or not walk.skip:
         return replace(walk, flaw=Flaw.SHIFTING, skip=None)
-    return replace(walk, pages=walk.pages + 1, skip=max(0, walk.skip - PAGE_ROWS // 2))
+    return replace(walk, pages=walk.pages + 1, retries=walk.retries + 1, skip=max(0, walk.skip - PAGE_ROWS // 2))
 
 
 def _settles(page: Page, walk: Walk, view: View) -> bool:

@@ -9,6 +9,7 @@ from service.policy.entry import Entry, Swept
 from service.policy.sweeping import (
     LONGEST_LAG_SECONDS,
     MAX_PAGES,
+    MAX_RETRIES,
     OVERLAP_ROWS,
     SETTLE_SECONDS,
     Flaw,
@@ -495,7 +496,32 @@ def test_a_list_that_is_another_one_at_each_question_is_given_up():
         asked += 1
         walk = step(walk, Page(tuple(row(f"{asked}-{n}") for n in range(100)), 10_000, has_more=True), View())
     assert walk.flaw is Flaw.SHIFTING
-    assert asked <= MAX_PAGES + 1
+    assert asked <= 2 + MAX_RETRIES
+
+
+@pytest.mark.parametrize("size", [100, 10])
+def test_a_platform_that_only_skips_whole_pages_is_given_up_soon(size: int):
+    # A round is paid from the budget: it may not go back and forth for hundreds of calls.
+    listed = rows(1000)
+    walk = begin(View(), VOICE, NOW, walk_after=0.0)
+    asked = 0
+    while walk.skip is not None:
+        asked += 1
+        start = walk.skip // size * size
+        walk = step(walk, Page(tuple(listed[start : start + size]), 1000, has_more=True), View())
+    assert walk.flaw is Flaw.SHIFTING
+    assert asked <= 3 * (MAX_RETRIES + 1)
+
+
+def test_a_platform_that_grants_one_row_at_a_time_is_given_up_soon():
+    listed = rows(5)
+    walk = begin(View(), VOICE, NOW, walk_after=0.0)
+    asked = 0
+    while walk.skip is not None:
+        asked += 1
+        walk = step(walk, paged(listed, walk, 1), View())
+    assert walk.flaw is Flaw.SHIFTING
+    assert asked <= 2 + 2 * MAX_RETRIES
 
 
 # Lag.
