@@ -118,8 +118,8 @@ class View:
 
 
 def attest(entry: Entry, known: Known | None, head: Head) -> Entry:
-    """The entry with what the rounds say of it."""
-    if known is None:
+    """The entry with what the rounds say of it. A copy in doubt stays in doubt: only a read by id can end that."""
+    if known is None or entry.swept is not None:
         return entry
     if entry.proven_at < known.since and known.has_moved:
         return replace(entry, swept=Swept(known.since, is_moved=True))

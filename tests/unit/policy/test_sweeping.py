@@ -105,6 +105,15 @@ def test_a_read_that_began_before_the_round_s_end_is_not_covered():
     assert attest(read(listed[0], since), view.known["c0"], view.head).swept is not None
 
 
+@pytest.mark.parametrize("since", [NOW - 20, NOW + 20], ids=["before-the-round", "after-it"])
+def test_a_copy_in_doubt_stays_in_doubt(since: float):
+    # What may have been missed is a write that invalidated it: no round that may lag behind can make up for that.
+    listed = rows(1)
+    view, _ = seen(view_of(listed), listed, NOW)
+    kept = replace(read(listed[0], NOW - 50), swept=Swept(since, is_moved=True))
+    assert attest(kept, view.known["c0"], view.head) == kept
+
+
 @pytest.mark.parametrize(
     ("after", "mark_agrees", "covered"),
     [
