@@ -258,6 +258,10 @@ def conclude(walk: Walk, view: View, ended: float) -> Result:
         is_moved = known is not None and has_moved(known, row)
         if known is not None and known.is_listed and not is_moved:
             continue
+        if known is not None and not is_moved:
+            # It had no mark for a while. What was out of date before is so still.
+            changed[id_] = replace(known, is_listed=True)
+            continue
         changed[id_] = Known(
             channel=walk.channel,
             mark=row.mark,

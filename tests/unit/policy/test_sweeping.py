@@ -267,6 +267,18 @@ def test_a_row_that_loses_its_mark_is_not_covered_any_more():
     assert attest(kept, view.known["c1"], view.head).swept is None
 
 
+def test_a_mark_that_was_gone_for_a_while_takes_nothing_back():
+    before, after = row("c0"), row("c0", NOW - 11)
+    kept = read(before, NOW - 50)
+    view = view_of([before])
+    for now, listed in ((NOW - 10, after), (NOW, row("c0", mark=None)), (NOW + 10, after)):
+        view, _ = seen(view, [listed], now)
+        moved = attest(kept, view.known["c0"], view.head).swept
+        assert moved == Swept(NOW - 9, is_moved=True)
+    assert view.known["c0"].is_listed
+    assert not seen(view, [after], NOW + 20)[1].wants_full
+
+
 def test_a_full_round_sees_what_is_gone():
     listed = rows(3)
     view = view_of(listed, NOW - 2 * WALK_AFTER)
