@@ -11,7 +11,7 @@ the same id. The laws of this module:
    for ever.
 4. Marks are compared for equality; that a list is in order is judged by the instants they name. A mark that steps back
    is a change like any other, but it is not at the top of the list: only a full round finds it.
-5. A campaign that no list shows is not covered. It lives by its own lifetime.
+5. A campaign that no list shows, or with a mark that names no instant, is not covered. It lives by its own lifetime.
 6. The list may be older than the answers by id, by `Rules.lag` at most: so much is part of the stated bound. A list
    whose marks show that it lags further proves nothing.
 
@@ -250,8 +250,8 @@ def conclude(walk: Walk, view: View, ended: float) -> Result:
     changed, moved = {}, set()
     for id_, row in walk.rows.items():
         known = view.known.get(id_)
-        if row.updated_at is None:
-            # A row without a mark cannot be seen to move.
+        if instant(row.updated_at) is None:
+            # A row without a mark cannot be seen to move; nor one whose mark has no place in the order.
             if known is not None and known.is_listed:
                 changed[id_] = replace(known, is_listed=False)
             continue

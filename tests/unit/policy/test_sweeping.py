@@ -250,8 +250,9 @@ def test_what_a_row_says_is_kept():
 # Rows without a mark, and rows that go.
 
 
-def test_a_row_without_a_mark_is_not_covered():
-    listed = [row("c0", mark=None), row("c1")]
+@pytest.mark.parametrize("mark", [None, "1770127608902", "yesterday"], ids=["none", "number", "text"])
+def test_a_row_without_a_mark_or_without_a_place_in_the_order_is_not_covered(mark: str | None):
+    listed = [row("c0", mark=mark), row("c1")]
     view, result = seen(view_of(listed), listed, NOW)
     assert "c0" not in view.known
     assert not result.wants_full, "it is counted as one that is there"
