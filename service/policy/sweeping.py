@@ -182,7 +182,8 @@ def step(walk: Walk, page: Page | None, view: View) -> Walk:
     skip = walk.skip or 0
     total = page.total
     is_end = skip + len(page.rows) >= total if total is not None else not page.has_more
-    if not page.rows and not is_end:
+    if not page.rows and not is_end and page.has_more:
+        # Where the total alone counts more, it counts what is not shown: rows without an id, or rows that went.
         return replace(walk, flaw=Flaw.SHORT_PAGE, skip=None)
     onward = max(skip + len(page.rows) - OVERLAP_ROWS, skip + 1)
     is_done = is_end or not page.rows or (not walk.is_full and _settles(page, walk, view))

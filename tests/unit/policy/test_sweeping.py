@@ -470,6 +470,15 @@ def test_a_list_that_ends_with_the_last_page_that_may_be_asked_for_is_good():
     assert (walk.flaw, walk.pages, len(walk.rows)) == (None, MAX_PAGES, len(listed))
 
 
+def test_a_total_that_counts_more_than_is_shown_is_no_flaw():
+    listed = rows(250)
+    view, result = seen(View(), listed, NOW - 100, total=251)
+    assert set(view.known) == {each.id for each in listed}
+    assert not result.wants_full
+    assert not seen(view, listed, NOW, total=251)[1].wants_full
+    assert seen(view, listed, NOW, total=250)[1].wants_full
+
+
 # Rows that shift between two pages.
 
 
