@@ -12,7 +12,7 @@ the same id. The laws of this module:
 4. Marks are compared for equality; that a list is in order is judged by the instants they name. A mark that steps back
    is a change like any other, but it is not at the top of the list: only a full round finds it.
 5. A campaign that no list shows, or with a mark that names no instant, is not covered. It lives by its own lifetime.
-6. The list may be older than the answers by id, by `Rules.lag` at most: so much is part of the stated bound. A list
+6. The list may be older than the answers by id, by `Walk.lag` at most: so much is part of the stated bound. A list
    whose marks show that it lags further proves nothing.
 
 All functions are pure; times are seconds of the clock that all replicas share.
@@ -149,6 +149,8 @@ class Walk:
     channel: Channel
     began: float
     is_full: bool
+    lag: float = 0.0
+    """Seconds that the list may lag behind answers by id."""
     rows: Mapping[str, Row] = field(default_factory=dict)
     pages: int = 0
     skip: int | None = 0
@@ -160,11 +162,11 @@ class Walk:
     flaw: Flaw | None = None
 
 
-def begin(view: View, channel: Channel, now: float, *, walk_after: float) -> Walk:
-    """A new round: full when there was none for `walk_after` seconds, or when numbers say that rows came or went."""
+def begin(view: View, channel: Channel, now: float, *, walk_after: float, lag: float = 0.0) -> Walk:
+    """A new round: full when there was none for `walk_after` seconds. The list may lag by `lag` seconds."""
     last = view.head.rounds.get(channel)
     is_full = last is None or last.walked == 0.0 or now - last.walked >= walk_after
-    return Walk(channel, now, is_full)
+    return Walk(channel, now, is_full, lag)
 
 
 def step(walk: Walk, page: Page | None, view: View) -> Walk:
@@ -207,14 +209,19 @@ def _again(walk: Walk) -> Walk:
 
 
 def _settles(page: Page, walk: Walk, view: View) -> bool:
-    """Whether nothing further down can have changed: no row of this page has, and it ends below the last round's top.
+    """Whether nothing further down can have changed: the page ends with rows that have not, and that are old enough.
 
-    Rows with equal marks come in any order, so a changed one may still follow where the page ends with the top's mark.
+    In a list that is in order, what changed since the last round stands above what has an older mark than that round,
+    by as much as the list may lag. Rows with equal marks come in any order, so a changed one may still follow where the
+    page ends with the last round's newest mark.
     """
-    if any(_is_changed(row, view) for row in page.rows):
+    if any(_is_changed(row, view) for row in page.rows[-OVERLAP_ROWS:]):
         return False
-    last = view.head.rounds.get(walk.channel)
-    return last is None or last.top is None or page.rows[-1].updated_at != last.top
+    last, lowest = view.head.rounds.get(walk.channel), page.rows[-1].updated_at
+    if last is None or lowest == last.top:
+        return last is None
+    moment = instant(lowest)
+    return moment is not None and moment < last.began - walk.lag
 
 
 def _is_changed(row: Row, view: View) -> bool:

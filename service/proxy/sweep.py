@@ -228,7 +228,7 @@ class Sweeper:
         view = self._board.view(self._stream.identity)
         now = self._tried[channel] = self._store.now()
         walk_after = 0.0 if channel in self._full or channel in view.head.flaws else self.pace.walk_after
-        walk = sweeping.begin(view, channel, now, walk_after=walk_after)
+        walk = sweeping.begin(view, channel, now, walk_after=walk_after, lag=self._terms.lag)
         while walk.skip is not None:
             fetched = await self._fetcher.fetch(
                 Ask(self._stream, LIST, "", CLIENT),

@@ -201,7 +201,7 @@ def test_a_new_row_is_known_from_then_on_and_nothing_is_out_of_date():
 def test_a_flaw_proves_nothing_but_what_has_moved_stays_out_of_date():
     before = rows(2)
     view, _ = seen(view_of(before), [row("c1", NOW - 1), before[0]], NOW)
-    flawed = replace(view.head, flaw=Flaw.DISAGREES)
+    flawed = replace(view.head, flaws={VOICE: Flaw.DISAGREES})
     kept = read(before[0], NOW - 50)
     assert attest(kept, view.known["c0"], view.head).swept is not None
     assert attest(kept, view.known["c0"], flawed) == kept
@@ -212,8 +212,9 @@ def test_a_flaw_proves_nothing_but_what_has_moved_stays_out_of_date():
 
 def test_a_good_round_ends_a_flaw():
     view = view_of(rows(1))
-    flawed = View(replace(view.head, flaw=Flaw.UNSORTED), view.known)
-    assert conclude(walked(flawed, rows(1), NOW), flawed, NOW).head.flaw is None
+    flawed = View(replace(view.head, flaws={VOICE: Flaw.UNSORTED, SMS: Flaw.NO_PAGE}), view.known)
+    ended = conclude(walked(flawed, rows(1), NOW), flawed, NOW).head.flaws
+    assert ended == {SMS: Flaw.NO_PAGE}, "the other list is another matter"
 
 
 def test_each_channel_s_rounds_prove_its_own_campaigns():
@@ -360,7 +361,7 @@ def test_a_partial_round_does_not_put_off_the_full_one():
     assert view.head.rounds[VOICE].walked == NOW - 100
 
 
-def test_it_stops_at_the_first_page_without_a_change():
+def test_it_stops_where_a_page_ends_with_old_rows_that_have_not_changed():
     listed = rows(300)
     view = view_of(listed)
     assert walked(View(), listed, NOW).pages == 4, "a full one goes to the end"
@@ -368,8 +369,22 @@ def test_it_stops_at_the_first_page_without_a_change():
     moved = [row(f"c{number}", NOW - number / 1000) for number in range(60, 220)]
     others = [each for each in listed if each.id not in {one.id for one in moved}]
     walk = walked(view, [*moved, *others], NOW)
-    assert walk.pages == 3
+    assert walk.pages == 2
     assert conclude(walk, view, NOW).moved == {one.id for one in moved}
+
+
+def test_it_goes_on_while_rows_are_young_enough_to_stand_above_one_that_the_list_shows_late():
+    """The list lags: a change from before the last round may come to light below changes that were seen at once."""
+    before = [*(row(f"c{number}", NOW - 8 - number / 1000) for number in range(150)), row("late", NOW - 60)]
+    view = view_of(before, NOW - 5, size=200)
+    late = row("late", NOW - 9)
+    now = [*before[:150], late]
+    for lag, pages in ((0.0, 1), (10.0, 2)):
+        walk = begin(view, VOICE, NOW, walk_after=WALK_AFTER, lag=lag)
+        while walk.skip is not None:
+            walk = step(walk, paged(now, walk), view)
+        assert walk.pages == pages
+        assert conclude(walk, view, NOW).moved == ({"late"} if pages > 1 else set())
 
 
 def test_equal_marks_are_walked_through():
