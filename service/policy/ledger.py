@@ -21,6 +21,7 @@ Neither a token bucket nor a fixed window has property 2: both let nearly twice 
 functions are pure; times are seconds of the clock that all replicas share.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,10 @@ GATHER_SECONDS = 0.25
 """How soon to look again while replicas are putting their places back."""
 GROWTH = 0.1
 """The part of the budget by which a learned, lower one grows back in each window."""
+EVEN_PARTS = 12
+"""Parts of a window over which background calls are spread ..."""
+EVEN_SLACK = 1.2
+"""... and how much more than its even share one of them may take."""
 FAIR_PART = 0.1
 """The part of the budget that a client beyond its fair share leaves to the others."""
 
@@ -268,6 +273,9 @@ def grant(ledger: Ledger, allowance: Allowance, wants: Sequence[Want], now: floa
         if ledger.paused_until and probe is not None:
             answers.append(Wait(PROBE_SECONDS, Why.PAUSED))
             continue
+        if want.lane is Lane.BACKGROUND and (haste := _haste(places, allowance, most, now)) > 0:
+            answers.append(Wait(haste, Why.SPENT))
+            continue
         short = 1 + _kept(places, want, allowance) + len(places) - most
         if short <= 0:
             place = Place(want.id, want.lane, want.client, now + allowance.most)
@@ -337,6 +345,19 @@ def _kept(places: Iterable[Place], want: Want, allowance: Allowance) -> int:
         if by_client * allowance.clients >= allowance.calls:
             kept += _fair_part(allowance)
     return kept
+
+
+def _haste(places: Iterable[Place], allowance: Allowance, most: int, now: float) -> float:
+    """Seconds until a call that nobody waits for may take a place, so that such calls spread over the window.
+
+    Places fall free in the pattern in which they were taken: a burst would come back with every window, and leave
+    nothing in between.
+    """
+    part = allowance.window / EVEN_PARTS
+    since = now + allowance.window - part
+    recent = sorted(place.free_at for place in places if place.lane is Lane.BACKGROUND and place.free_at > since)
+    limit = max(1, math.ceil(EVEN_SLACK * most / EVEN_PARTS))
+    return 0.0 if len(recent) < limit else min(max(recent[-limit] - since, part / limit), part)
 
 
 def _fair_part(allowance: Allowance) -> int:

@@ -26,6 +26,8 @@ WALK_PART = 0.1
 """The part of the calls that full rounds may take."""
 KNOWING_PART = 0.4
 """The part of its calls that rounds and rotation keep when changed campaigns want them all."""
+MARGIN = 0.9
+"""The part of what is left that is planned for: a queue that is always busy only grows."""
 WORTHWHILE = 3
 """Campaigns in use from which a list shows more than reading each of them would."""
 SLACK = 1.5
@@ -119,5 +121,5 @@ def _rate(supply: Supply, reads: float) -> float:
     wanted = min(supply.share * supply.calls, left - reads * supply.window * supply.streams)
     # More changes than can be read: knowing which they are goes before reading them. Fewer calls than callers want:
     # rounds are stretched rather than given up.
-    calls = max(wanted, supply.share * left * KNOWING_PART, 1.0)
+    calls = max(wanted * MARGIN, supply.share * left * KNOWING_PART, 1.0)
     return calls / supply.streams / supply.window

@@ -158,6 +158,8 @@ class Walk:
     last: frozenset[str] = frozenset()
     """The ids of the last page."""
     total: int | None = None
+    is_closing: bool = False
+    """Whether only the first page is missing, once more."""
     retries: int = 0
     flaw: Flaw | None = None
 
@@ -175,6 +177,8 @@ def step(walk: Walk, page: Page | None, view: View) -> Walk:
         return replace(walk, flaw=Flaw.NO_PAGE, skip=None)
     if not _is_sorted(page):
         return replace(walk, flaw=Flaw.UNSORTED, skip=None)
+    if walk.is_closing:
+        return _closed(walk, page)
     ids = frozenset(row.id for row in page.rows)
     if walk.last and page.rows and not ids & walk.last:
         # More rows went than overlap. Once more from further up.
@@ -192,14 +196,24 @@ def step(walk: Walk, page: Page | None, view: View) -> Walk:
     if not is_done and walk.pages + 1 >= MAX_PAGES:
         # What stands further down may have changed, or be there still.
         return replace(walk, flaw=Flaw.TOO_LONG, skip=None)
+    is_closing = is_done and walk.is_full and walk.pages > 0
+    skip_next = None if is_done else onward
     return replace(
         walk,
         rows=rows,
         pages=walk.pages + 1,
-        skip=None if is_done else onward,
+        skip=0 if is_closing else skip_next,
         last=ids,
-        total=total if walk.total is None else walk.total,
+        total=total,
+        is_closing=is_closing,
     )
+
+
+def _closed(walk: Walk, page: Page) -> Walk:
+    """A full round of several pages with its first page once more: what moved to the front meanwhile is there."""
+    again = {row.id: row for row in page.rows}
+    rows = {**again, **{id_: row for id_, row in walk.rows.items() if id_ not in again}}
+    return replace(walk, rows=rows, pages=walk.pages + 1, skip=None, total=page.total)
 
 
 def _again(walk: Walk) -> Walk:

@@ -154,6 +154,7 @@ class Sweeper:
         self._read: dict[str, float] = {}
         """When each campaign in use is known to have been read by id."""
         self._next_turn = 0.0
+        self._next_read = 0.0
         self._rates: dict[Channel, float] = {}
         self._silent = 0.0
         self._changes = 0.0
@@ -333,13 +334,16 @@ class Sweeper:
         view = self._board.view(self._stream.identity)
         for id_ in self._due.keys() - used.keys():
             del self._due[id_]
+        supply = self._terms.supply()
         for id_, due in sorted(self._due.items(), key=lambda item: item[1]):
-            if due > now or len(self._reading) >= MAX_READS:
+            if due > now or now < self._next_read or len(self._reading) >= MAX_READS:
                 break
             if id_ in self._reading:
                 # It moved again while it is being read: once more after that.
                 continue
             del self._due[id_]
+            # Spread over the window: places come back in the pattern in which they were taken.
+            self._next_read = max(now - LOOK_SECONDS, self._next_read) + supply.window / max(1, supply.calls)
             self._start(id_, Lane.PROOF, "moved")
         if now < self._next_turn or len(self._reading) >= MAX_READS or self.pace.rotation == float("inf"):
             return

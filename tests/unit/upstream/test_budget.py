@@ -266,6 +266,8 @@ async def test_lanes_that_nobody_waits_for_leave_the_reserve_alone(shop: Shop, l
     counter = shop.alone(5, reserve=2)
     for _ in range(3):
         await counter.call(lane)
+        # Background calls are spread over the window.
+        shop.clock.advance(WINDOW / 12)
     assert (await counter.refusal(lane)).problem is Problem.BUDGET_EXHAUSTED
     assert counter.budget.remaining(ACCOUNT) == 2
 
