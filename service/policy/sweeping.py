@@ -118,15 +118,24 @@ class View:
 
 
 def attest(entry: Entry, known: Known | None, head: Head) -> Entry:
-    """The entry with what the rounds say of it. A copy in doubt stays in doubt: only a read by id can end that."""
-    if known is None or entry.swept is not None:
+    """The entry with what the rounds say of it.
+
+    A copy in doubt stays in doubt until a read by id, or a round that began well after the doubt.
+    """
+    if known is None:
         return entry
     if entry.proven_at < known.since and known.has_moved:
-        return replace(entry, swept=Swept(known.since, is_moved=True))
-    if not is_covered(entry, known) or known.channel in head.flaws or known.channel not in head.rounds:
+        return entry if entry.swept is not None else replace(entry, swept=Swept(known.since, is_moved=True))
+    if known.channel in head.flaws or known.channel not in head.rounds:
+        return entry
+    if not is_covered(entry, known):
+        settled = known.since + SETTLE_SECONDS
+        if known.is_listed and entry.swept is None and known.since <= entry.proven_at < settled:
+            # Read just after a change, with another mark than the row's: good until it can have settled, and no longer.
+            return replace(entry, swept=Swept(settled, is_moved=True))
         return entry
     began = head.rounds[known.channel].began
-    if began <= entry.proven_at:
+    if began <= (entry.proven_at if entry.swept is None else entry.swept.at + SETTLE_SECONDS):
         return entry
     return replace(entry, swept=Swept(began, lasts=head.lasts, blind=head.blind))
 

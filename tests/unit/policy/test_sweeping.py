@@ -105,13 +105,22 @@ def test_a_read_that_began_before_the_round_s_end_is_not_covered():
     assert attest(read(listed[0], since), view.known["c0"], view.head).swept is not None
 
 
-@pytest.mark.parametrize("since", [NOW - 20, NOW + 20], ids=["before-the-round", "after-it"])
-def test_a_copy_in_doubt_stays_in_doubt(since: float):
-    # What may have been missed is a write that invalidated it: no round that may lag behind can make up for that.
+@pytest.mark.parametrize(
+    ("since", "is_proven"),
+    [
+        pytest.param(NOW - SETTLE_SECONDS - 1, True, id="a-round-well-after"),
+        pytest.param(NOW - SETTLE_SECONDS + 1, False, id="a-round-that-may-lag"),
+        pytest.param(NOW + 20, False, id="no-round-since"),
+    ],
+)
+def test_a_copy_in_doubt_stays_in_doubt_until_a_round_well_after(since: float, is_proven: bool):
+    # What may have been missed is a write that invalidated it: a round that may lag behind cannot make up for that.
     listed = rows(1)
     view, _ = seen(view_of(listed), listed, NOW)
     kept = replace(read(listed[0], NOW - 50), swept=Swept(since, is_moved=True))
-    assert attest(kept, view.known["c0"], view.head) == kept
+    attested = attest(kept, view.known["c0"], view.head)
+    assert attested.attested_at == (NOW if is_proven else kept.proven_at)
+    assert (attested == kept) is not is_proven
 
 
 @pytest.mark.parametrize(
@@ -172,7 +181,9 @@ def test_a_read_right_after_a_change_that_still_shows_the_old_state_is_not_prove
     late = read(before, NOW + 2)
     for later in (10, 100, 1000):
         view, _ = seen(view, [row("c0", NOW - 1)], NOW + later)
-        assert attest(late, view.known["c0"], view.head).swept is None
+        doubtful = attest(late, view.known["c0"], view.head)
+        assert doubtful.attested_at == late.proven_at
+        assert doubtful.swept == Swept(view.known["c0"].since + SETTLE_SECONDS, is_moved=True), "and not good for long"
 
 
 @pytest.mark.parametrize(
