@@ -117,10 +117,13 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
             Patience(settings.platform.timeout),
             has_rounds=settings.sweep.share > 0,
         )
+        kept: dict[str, int] = {}
         stated = partial(stated_bounds, board, store, settings.sweep.lag, settings.freshness.max)
         for stream in streams.values():
             supply = partial(_supply, settings, streams, budget, stream.tenant.account)
-            terms = Terms(settings.sweep.share, settings.sweep.lag, supply)
+            terms = Terms(
+                settings.sweep.share, settings.sweep.lag, supply, partial(_keep, budget, streams, kept, stream)
+            )
             sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, terms, watchers, metrics)
             _show_sweep(stream, sweeper, board, stated, metrics)
             watchers.spawn(sweeper.run(), name="sweep")
@@ -242,6 +245,14 @@ def _supply(settings: Settings, streams: Mapping[str, Stream], budget: CallBudge
         others=budget.spent(account),
         streams=sum(1 for stream in streams.values() if stream.tenant.account == account),
     )
+
+
+def _keep(budget: CallBudget, streams: Mapping[str, Stream], kept: dict[str, int], stream: Stream, calls: int) -> None:
+    """Keeps calls for rounds of the stream's list, beside those of the account's other streams."""
+    kept[stream.alias] = calls
+    account = stream.tenant.account
+    own = sum(kept.get(alias, 0) for alias, other in streams.items() if other.tenant.account == account)
+    budget.keep(account, Lane.PROOF, own)
 
 
 def _show_sweep(

@@ -22,12 +22,12 @@ QUIET_RATE = 1 / 86_400
 """Changes a second believed of a campaign of which nothing is known: one a day."""
 WALK_SECONDS = 600.0
 """Shortest distance between full rounds."""
-WALK_PART = 0.1
+WALK_PART = 0.05
 """The part of the calls that full rounds may take."""
 KNOWING_PART = 0.4
 """The part of its calls that rounds and rotation keep when changed campaigns want them all."""
-MARGIN = 0.9
-"""The part of what is left that is planned for: a queue that is always busy only grows."""
+FULL = 0.8
+"""The part of the calls that are left which is planned for: changes come in bursts, and a queue always busy grows."""
 WORTHWHILE = 3
 """Campaigns in use from which a list shows more than reading each of them would."""
 SLACK = 1.5
@@ -81,6 +81,11 @@ class Pace:
     """Reads by id a second that changes ask for."""
 
     @property
+    def calls_a_second(self) -> float:
+        """What rounds need, the rare full ones left out."""
+        return sum(1 / seconds for seconds in self.rounds.values())
+
+    @property
     def lasts(self) -> float:
         """Seconds for which a round's proof has to be good."""
         return max(self.rounds.values(), default=0.0) * SLACK + SPREAD_SECONDS
@@ -118,8 +123,8 @@ def plan_pace(supply: Supply, demand: Demand) -> Pace:
 def _rate(supply: Supply, reads: float) -> float:
     """Calls a second for rounds and rotation: its part of what callers, writes and changed campaigns leave."""
     left = supply.calls - supply.reserve - supply.others
-    wanted = min(supply.share * supply.calls, left - reads * supply.window * supply.streams)
+    wanted = min(supply.share * supply.calls, FULL * left - reads * supply.window * supply.streams)
     # More changes than can be read: knowing which they are goes before reading them. Fewer calls than callers want:
     # rounds are stretched rather than given up.
-    calls = max(wanted * MARGIN, supply.share * left * KNOWING_PART, 1.0)
+    calls = max(wanted, supply.share * left * KNOWING_PART, 1.0)
     return calls / supply.streams / supply.window

@@ -8,7 +8,7 @@ the same id. The laws of this module:
 2. A row that has moved proves nothing, and says that answers read before the round's end are out of date.
 3. An answer is *covered* only if it was read after its row's mark had been seen, and carries that row's `updatedAt` or
    was read `SETTLE_SECONDS` later: a read right after a change may still show the old state, and would then be proven
-   for ever.
+   for ever. Before a row was first seen, an answer with its `updatedAt` and status is the same state.
 4. Marks are compared for equality; that a list is in order is judged by the instants they name. A mark that steps back
    is a change like any other, but it is not at the top of the list: only a full round finds it.
 5. A campaign that no list shows, or with a mark that names no instant, is not covered. It lives by its own lifetime.
@@ -101,6 +101,8 @@ class Head:
     """Seconds for which a round's proof is good: until the next one has to be there."""
     blind: float = 0.0
     """Seconds after a read by id for which rounds may prove its answer: until the next such read has to be there."""
+    calls: int = 0
+    """Calls of a window that rounds need: every replica keeps them."""
     paced: tuple[Channel, ...] = ()
     """Channels whose rounds are kept up; the others have no campaign in use."""
     flaws: Mapping[Channel, Flaw] = field(default_factory=dict)
@@ -142,9 +144,12 @@ def attest(entry: Entry, known: Known | None, head: Head) -> Entry:
 
 def is_covered(entry: Entry, known: Known) -> bool:
     """Whether rounds that do not see the campaign move prove the entry."""
-    if not known.is_listed or entry.absence is not None or entry.proven_at < known.since:
+    if not known.is_listed or entry.absence is not None:
         return False
     agrees = entry.mark is not None and entry.mark == known.updated_at
+    if entry.proven_at < known.since:
+        # Read before the row was first seen, and nothing tells them apart: it has not changed in between.
+        return agrees and not known.has_moved and entry.campaign_status == known.status
     return agrees or entry.proven_at >= known.since + SETTLE_SECONDS
 
 

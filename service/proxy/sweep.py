@@ -11,6 +11,7 @@ lifetimes count again until a later round goes through.
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -22,7 +23,7 @@ from service.policy.entry import Entry
 from service.policy.ledger import Lane
 from service.policy.pacing import SILENT_PART, Demand, Pace, Supply, plan_pace
 from service.policy.settle import Failure, Fill
-from service.policy.sweeping import PAGE_ROWS, Flaw, Known, View, Walk
+from service.policy.sweeping import PAGE_ROWS, Flaw, Head, Known, View, Walk
 from service.proxy.collapse import Landed
 from service.proxy.fetch import Fetcher
 from service.proxy.ports import Ask, Board, Meter, Store, Stream
@@ -41,6 +42,8 @@ FOLLOW_SECONDS = 1.0
 STAND_DOWN_SECONDS = 30.0
 """How long a list that proved untrustworthy is left alone; doubles with each further time."""
 LONGEST_STAND_DOWN_SECONDS = 600.0
+AGAIN_SECONDS = 1.0
+"""How soon a read by id that got no permit is tried again."""
 MAX_READS = 8
 """Reads by id under way at once."""
 EDGE_SECONDS = 2.0
@@ -67,6 +70,8 @@ class Terms:
     """Seconds that the list may lag behind answers by id."""
     supply: Callable[[], Supply]
     """The account's calls, as they stand."""
+    keep: Callable[[int], None]
+    """Keeps so many calls of a window for rounds of this stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,8 @@ class Sweeper:
         if self._terms.share <= 0:
             return
         while True:
+            head = self._board.view(self._stream.identity).head
+            self._terms.keep(head.calls if self._is_current(head) else 0)
             if not await self._board.lead(self._stream.identity):
                 self.is_leading = False
                 await asyncio.sleep(FOLLOW_SECONDS)
@@ -178,6 +185,11 @@ class Sweeper:
                 self._take_over()
             await self._look()
             await asyncio.sleep(LOOK_SECONDS)
+
+    def _is_current(self, head: Head) -> bool:
+        """Whether rounds go on, whoever does them."""
+        newest = max((done.began for done in head.rounds.values()), default=0.0)
+        return self._store.now() - newest < max(head.lasts, self._terms.supply().window)
 
     def _take_over(self) -> None:
         self.is_leading = True
@@ -270,7 +282,9 @@ class Sweeper:
                 await self._round(walk.channel, used)
                 return
         lasts = self.pace.lasts + (ended - walk.began)
-        head = replace(result.head, lasts=lasts, blind=self.pace.blind, paced=tuple(self.pace.rounds))
+        head = replace(
+            result.head, lasts=lasts, blind=self.pace.blind, paced=tuple(self.pace.rounds), calls=self._calls()
+        )
         if not await self._board.post(self._stream.identity, head, result.changed):
             self.is_leading = False
             return
@@ -282,6 +296,9 @@ class Sweeper:
         moved = [id_ for id_ in result.moved if id_ in used]
         self._due.update(dict.fromkeys(moved, ended))
         self._note_rate(walk, view, len(moved))
+
+    def _calls(self) -> int:
+        return math.ceil(self.pace.calls_a_second * self._terms.supply().window)
 
     def _may_walk(self, walk: Walk, view: View) -> bool:
         """Whether numbers that disagree may cost a full round now: they come about by a deletion, or by mistake."""
@@ -384,13 +401,18 @@ class Sweeper:
 
     async def _look_again(self, id_: str, lane: Lane, reason: str) -> None:
         before = (await self._store.get(self._ask(id_).key)).entry
+        known = self._board.view(self._stream.identity).known.get(id_)
+        if reason == "moved" and before is not None and known is not None and sweeping.is_covered(before, known):
+            # A caller's read was first.
+            self._read[id_] = before.proven_at
+            return
         landed = await self._refresh(self._ask(id_), lane, reason)
         now = self._store.now()
         if isinstance(landed, Failure):
-            # No permit, or no answer: whatever the cause, not at once again.
-            wait = max(1.0, min(landed.retry_after or 0.0, self._terms.supply().window))
+            # No answer: not before the platform said. No permit: soon again, since this goes before others' refreshes.
+            told = min(landed.retry_after or 0.0, self._terms.supply().window) if landed.was_forwarded else 0.0
             if reason == "moved":
-                self._due[id_] = now + wait
+                self._due[id_] = now + max(AGAIN_SECONDS, told)
             return
         entry = landed.entry
         self._read[id_] = entry.proven_at

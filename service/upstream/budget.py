@@ -152,6 +152,13 @@ class CallBudget:
             return 0
         return books.remaining(self._absorbed(state, allowance, now), allowance, now)
 
+    def keep(self, account: str, lane: Lane, calls: int) -> None:
+        """Keeps so many calls of each window for a lane, from now on, beside what the settings keep."""
+        state = self._state(account)
+        kept = max(calls, self._allowance(account).lanes.get(lane, 0))
+        if state.allowance.lanes.get(lane, 0) != kept:
+            state.allowance = replace(state.allowance, lanes={**state.allowance.lanes, lane: kept})
+
     def capacity(self, account: str) -> int:
         """Calls in a window, as far as the platform was seen to allow them."""
         state = self._state(account)
@@ -301,13 +308,14 @@ class CallBudget:
             return
 
     def _in_order(self, state: _Account) -> list[_Waiter]:
-        """By lane; within a lane, the client with the fewest calls first; within a client, first come, first served."""
+        """By lane; first come, first served, but where callers wait: there whoever has the fewest calls goes first."""
         places = state.ledger.places if state.ledger is not None else ()
         held = Counter((place.lane, place.client) for place in places)
         ranked = []
         for waiter in sorted(state.queue, key=lambda waiter: waiter.arrival):
             whose = (waiter.want.lane, waiter.want.client)
-            ranked.append((_LANES[waiter.want.lane], held[whose], waiter.arrival, waiter))
+            fewest = held[whose] if waiter.want.lane.is_waited_for else 0
+            ranked.append((_LANES[waiter.want.lane], fewest, waiter.arrival, waiter))
             held[whose] += 1
         return [row[-1] for row in sorted(ranked, key=lambda row: row[:-1])]
 
