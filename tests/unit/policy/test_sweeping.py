@@ -1,8 +1,14 @@
+import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from random import Random
 from typing import Any
+from zlib import crc32
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from service.contract.listing import Channel, Page, Row
 from service.policy.entry import Entry, Swept
@@ -619,3 +625,152 @@ def test_full_and_first_rounds_show_no_lag():
     late = [row("c0", NOW - WALK_AFTER - 5)]
     assert lag_shown(walked(view, late, NOW), view) == 0.0
     assert lag_shown(walked(View(), late, NOW), View()) == 0.0
+
+
+# Whatever happens.
+
+
+class Campaign:
+    """One campaign of the truth: when it was changed, and when it was there."""
+
+    def __init__(self, id_: str, created: float) -> None:
+        self.id = id_
+        self.changes = [created]
+        self.is_deleted = False
+
+    def version(self, at: float) -> int:
+        return max(0, bisect_right(self.changes, at) - 1)
+
+    def row(self, at: float) -> Row:
+        # Marks are coarser than time, so that several campaigns carry the same one.
+        return row(self.id, int(self.changes[self.version(at)]))
+
+    def change(self, now: float) -> None:
+        if not self.is_deleted and int(now) > int(self.changes[-1]):
+            self.changes.append(now)
+
+
+@dataclass
+class Answer:
+    """A read by id, and the version that it showed."""
+
+    campaign: Campaign
+    entry: Entry
+    version: int
+
+
+class Truth:
+    """Campaigns that change at any moment, rounds over them, and reads by id that may lag behind."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.now = NOW
+        self.size = random.choice([2, 3, 4, 5, 8, 100])
+        self.campaigns = [
+            Campaign(f"c{number}", NOW - random.randrange(1, 30)) for number in range(random.randrange(1, 30))
+        ]
+        self.answers: list[Answer] = []
+        self.view = View()
+        self.walk: Walk | None = None
+        self.wants_full = False
+        self.salt = 0.0
+        self.proven = self.moved = 0
+
+    def run(self, steps: int) -> None:
+        acts = [self.change, self.create, self.delete, self.read, self.read, self.ask, self.ask, self.ask]
+        for _ in range(steps):
+            self.now += self.random.choice([0.25, 0.25, 0.5, 2.0, 10.0])
+            self.random.choice(acts)()
+
+    def change(self) -> None:
+        for campaign in self.random.sample(self.campaigns, min(len(self.campaigns), self.random.choice([1, 1, 2, 12]))):
+            known = self.view.known.get(campaign.id)
+            is_seen = known is not None and known.updated_at == campaign.row(self.now).updated_at
+            if self.walk is None or is_seen:
+                # One that changed before a round of several pages and again during it can slip to the front unseen.
+                campaign.change(self.now)
+
+    def create(self) -> None:
+        self.campaigns.append(Campaign(f"c{len(self.campaigns)}", self.now))
+
+    def delete(self) -> None:
+        if self.random.random() < 0.3:
+            self.random.choice(self.campaigns).is_deleted = True
+
+    def read(self) -> None:
+        campaign = self.random.choice(self.campaigns)
+        began = self.now
+        self.now += self.random.choice([0.0, 0.25, 3.0])
+        seen_at = self.now - self.random.choice([0.0, 0.0, 1.0, SETTLE_SECONDS - 0.25])
+        self.answers.append(Answer(campaign, read(campaign.row(seen_at), began), campaign.version(seen_at)))
+
+    def ask(self) -> None:
+        if self.walk is None:
+            walk_after = 0.0 if self.wants_full or self.random.random() < 0.1 else math.inf
+            self.walk = begin(self.view, VOICE, self.now, walk_after=walk_after)
+            self.salt = self.random.random()
+        there = [campaign.row(self.now) for campaign in self.campaigns if not campaign.is_deleted]
+        # Among equal marks any order, but one that lasts for the round.
+        there.sort(key=lambda each: (each.updated_at, crc32(f"{self.salt}{each.id}".encode())), reverse=True)
+        self.walk = step(self.walk, paged(there, self.walk, self.size), self.view)
+        assert self.walk.pages <= MAX_PAGES + MAX_RETRIES
+        if self.walk.skip is not None:
+            return
+        if self.walk.flaw is None:
+            self.now += self.random.choice([0.0, 0.25])
+            result = conclude(self.walk, self.view, self.now)
+            head = replace(result.head, lasts=30.0, blind=300.0)
+            self.view, self.wants_full = apply(self.view, head, result.changed), result.wants_full
+            self.check()
+        else:
+            assert self.walk.flaw is Flaw.SHIFTING
+        self.walk = None
+
+    def check(self) -> None:
+        for answer in self.answers:
+            swept = attest(answer.entry, self.view.known.get(answer.campaign.id), self.view.head).swept
+            if swept is None or answer.campaign.is_deleted:
+                # That a campaign is gone, a full round sees, and the total before it: `wants_full`.
+                continue
+            if swept.is_moved:
+                self.moved += 1
+                continue
+            self.proven += 1
+            changed = [at for at in answer.campaign.changes[answer.version + 1 :] if at <= swept.at]
+            assert not changed, (
+                f"{answer.campaign.id} is called proven at {swept.at - NOW}, changed at {changed[0] - NOW}"
+            )
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_nothing_is_proven_that_had_changed_when_the_round_began(random: Random):
+    Truth(random).run(120)
+
+
+def test_the_simulated_rounds_do_prove_and_do_see_moves():
+    truths = [Truth(Random(seed)) for seed in range(20)]
+    for truth in truths:
+        truth.run(300)
+    assert sum(truth.proven for truth in truths) > 1000
+    assert sum(truth.moved for truth in truths) > 1000
+
+
+ROWS = st.builds(row, st.sampled_from([f"c{n}" for n in range(8)]), st.sampled_from([LONG_AGO, NOW]))
+PAGES = st.none() | st.builds(
+    Page, st.lists(ROWS, max_size=5).map(tuple), st.none() | st.integers(0, 500), has_more=st.booleans()
+)
+
+
+@given(st.lists(PAGES, min_size=1, max_size=5), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_no_round_goes_on_for_ever(pages: list[Page | None], is_full: bool):
+    view = view_of([row("c0")], NOW - 100)
+    walk = begin(view, VOICE, NOW, walk_after=0.0 if is_full else WALK_AFTER)
+    asked = 0
+    while walk.skip is not None:
+        walk = step(walk, pages[asked % len(pages)], view)
+        asked += 1
+        assert asked <= MAX_PAGES + MAX_RETRIES
+    if walk.flaw is None:
+        conclude(walk, view, NOW + 1)
