@@ -85,6 +85,8 @@ class MemoryBoard:
 
     async def post(self, stream: str, head: Head, changed: Mapping[str, Known]) -> bool:
         """See `Board`."""
+        if head.number != self.view(stream).head.number + 1:
+            return False
         self._views[stream] = apply(self.view(stream), head, changed)
         self._news.come(stream)
         return True
@@ -133,7 +135,8 @@ class RedisBoard:
             rows = []
         used = {id_.decode(): at for id_, at in rows}
         for id_, at in self._asked.get(stream, {}).items():
-            used[id_] = max(at, used.get(id_, 0.0))
+            if at >= since:
+                used[id_] = max(at, used.get(id_, 0.0))
         return used
 
     async def lead(self, stream: str) -> bool:
@@ -146,13 +149,13 @@ class RedisBoard:
 
     async def post(self, stream: str, head: Head, changed: Mapping[str, Known]) -> bool:
         """See `Board`. One trip."""
-        view = self.view(stream)
         epoch = self._epochs.get(stream, b"")
         epoch_now = epoch or uuid.uuid4().hex[:_EPOCH_BYTES].encode()
         rows = [part for id_, known in changed.items() for part in (id_.encode(), _encode(known))]
         arguments = (
             epoch,
-            view.head.number,
+            # Not that of the view as it stands: it may have caught up with another leader's change meanwhile.
+            head.number - 1,
             epoch_now,
             head.number,
             _encode(head),
