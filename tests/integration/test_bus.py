@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -437,3 +437,57 @@ async def test_a_lease_that_was_left_is_not_renewed(fleet: Fleet, monkeypatch: p
     assert (await fleet.two.store.lead(KEY)).is_mine
     await asyncio.sleep(0.1)
     assert await fleet.raw.get(LEASE) == fleet.two.bus.sender.encode()
+
+
+# Copies in doubt.
+
+
+async def test_after_a_gap_copies_stay_to_fall_back_on(fleet: Fleet) -> None:
+    await fleet.one.fill()
+    await fleet.two.copy()
+    fleet.two.store._missed()
+    assert fleet.two.store.peek(KEY) is None
+    assert fleet.two.invalidated[-1] is None
+    fleet.two.link._lose("timeout")
+    found = (await fleet.two.store.get(KEY)).entry
+    assert found is not None
+    assert found.swept is not None
+    assert found.swept.is_moved
+    await fleet.two.link.look()
+    assert (await fleet.two.store.get(KEY)).entry == replace(found, swept=None), "Redis knows, and ends the doubt"
+    await until(fleet.two.has_copy)
+
+
+async def test_a_copy_outlives_a_redis_that_came_back_empty(fleet: Fleet) -> None:
+    await fleet.one.fill()
+    await fleet.two.copy()
+    kept = (await fleet.two.store.get(KEY)).entry
+    assert kept is not None
+    await fleet.raw.flushall()
+    found = await fleet.two.store.get(KEY)
+    assert found.entry is not None
+    assert replace(found.entry, swept=None) == kept
+    assert found.entry.swept is not None
+    assert found.entry.swept.is_moved, "and is not fresh"
+    newer = entry(fleet.two.store.now(), b"newer")
+    assert await fleet.two.store.put(KEY, newer, found.fence, 60) is Put.STORED
+    assert (await fleet.one.store.get(KEY)).entry == newer
+
+
+async def test_a_copy_of_what_redis_knows_to_be_invalidated_goes(fleet: Fleet) -> None:
+    await fleet.one.fill()
+    await fleet.two.copy()
+    fleet.two.store._missed()
+    await fleet.one.store.invalidate(KEY)
+    assert (await fleet.two.store.get(KEY)).entry is None
+    fleet.two.link._lose("timeout")
+    assert (await fleet.two.store.get(KEY)).entry is None
+
+
+async def test_an_invalidation_that_redis_could_not_take_leaves_no_copy(fleet: Fleet) -> None:
+    await fleet.one.fill()
+    await fleet.two.copy()
+    fleet.two.store._missed()
+    fleet.two.link._lose("timeout")
+    await fleet.two.store.invalidate(KEY)
+    assert (await fleet.two.store.get(KEY)).entry is None

@@ -1,9 +1,10 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from service.contract.answers import Answer, Verdict
-from service.policy.entry import Absence, Entry, make_etag, prove
+from service.policy.entry import Absence, Entry, Swept, make_etag, prove
 from tests.support.builders import (
     JSON_TYPE,
     LIMIT_TEXT,
@@ -135,3 +136,24 @@ def test_an_etag_is_strong_stable_and_of_the_bytes():
 @pytest.mark.parametrize("mark", [None, "soon", "2026-02-02T02:40:00"], ids=["none", "unreadable", "no-zone"])
 def test_no_readable_mark_is_no_time_of_change(mark: str | None):
     assert entry(mark=mark).updated_at is None
+
+
+@pytest.mark.parametrize(
+    ("swept", "attested_at"),
+    [
+        pytest.param(None, NOW - 100, id="no-round"),
+        pytest.param(Swept(NOW - 10), NOW - 10, id="a-later-round"),
+        pytest.param(Swept(NOW - 200), NOW - 100, id="an-earlier-round"),
+        pytest.param(Swept(NOW - 10, is_moved=True), NOW - 100, id="a-round-that-saw-it-move"),
+    ],
+)
+def test_its_newest_proof(swept: Swept | None, attested_at: float):
+    assert replace(stored(), swept=swept).attested_at == attested_at
+
+
+@pytest.mark.parametrize("is_moved", [True, False])
+def test_a_new_read_takes_the_place_of_what_the_list_said(is_moved: bool):
+    previous = replace(stored(), swept=Swept(NOW - 10, is_moved=is_moved))
+    renewed, is_renewed = prove(previous, classified(BODY), NOW)
+    assert is_renewed
+    assert renewed.swept is None

@@ -1,11 +1,12 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.policy.entry import Entry
+from service.policy.entry import Entry, Swept
 from service.policy.freshness import Freshness, StatusRule, age
 from tests.support.builders import NOW, absence, entry, stamp
 
@@ -165,3 +166,79 @@ def test_bound(rules: dict[str, Any], of: Entry, bound: float):
 def test_age(of: Entry, seconds: float):
     assert age(of, NOW) == seconds
     assert math.copysign(1, age(of, NOW)) == 1
+
+
+def swept(of: Entry, ago: float, **fields: Any) -> Entry:
+    """The entry with a list round's word, that long before the present."""
+    return replace(of, swept=Swept(NOW - ago, **fields))
+
+
+READ = entry(50, mark=stamp(NOW - 1050))
+"""Fresh for 100 s by its read, of which 50 are left."""
+
+
+@pytest.mark.parametrize(
+    ("of", "ttl"),
+    [
+        pytest.param(entry(50, mark=stamp(NOW - 1050)), 50.0, id="no-round"),
+        pytest.param(entry(150, mark=stamp(NOW - 1150)), -50.0, id="no-round-stale"),
+        pytest.param(entry(-50, mark=stamp(NOW - 950)), 100.0, id="proven-by-a-clock-ahead"),
+        pytest.param(swept(READ, 4, lasts=10, blind=1000), 6.0, id="proven-by-a-round"),
+        pytest.param(swept(READ, 4, lasts=100, blind=1000), 96.0, id="longer-than-by-the-read"),
+        pytest.param(
+            swept(entry(5000, mark=stamp(NOW - 5001)), 4, lasts=10, blind=9000), 6.0, id="its-read-stale-long-ago"
+        ),
+        pytest.param(swept(READ, 4, lasts=100, blind=60), 10.0, id="no-longer-than-the-blind-bound"),
+        pytest.param(swept(READ, 10, lasts=10, blind=1000), 50.0, id="run-out-the-read-counts-again"),
+        pytest.param(swept(READ, 4, lasts=10, blind=50), 50.0, id="blind-bound-reached-the-read-counts-again"),
+        pytest.param(
+            swept(entry(150, mark=stamp(NOW - 1150)), 12, lasts=10, blind=1000), -50.0, id="run-out-and-the-read-too"
+        ),
+        pytest.param(
+            swept(replace(READ, campaign_status="Active"), 4, lasts=100, blind=1000), 11.0, id="within-the-status-max"
+        ),
+        pytest.param(swept(READ, 4, lasts=5000, blind=9000), 596.0, id="within-the-general-max"),
+        pytest.param(swept(READ, 4, is_moved=True), -4.0, id="moved"),
+        pytest.param(swept(entry(150, mark=stamp(NOW - 1150)), 4, is_moved=True), -50.0, id="moved-and-stale-before"),
+        pytest.param(swept(READ, 0, is_moved=True), 0.0, id="moved-now-is-not-fresh"),
+        pytest.param(swept(absence(5), 4, is_moved=True), -4.0, id="an-absence-that-has-changed"),
+    ],
+)
+def test_ttl(of: Entry, ttl: float):
+    assert Freshness(status={"Active": StatusRule(max=15)}).ttl(of, NOW) == pytest.approx(ttl)
+
+
+@pytest.mark.parametrize(
+    ("of", "seconds"),
+    [
+        pytest.param(swept(READ, 4, lasts=10, blind=1000), 4.0, id="since-the-round-began"),
+        pytest.param(swept(READ, 60, lasts=10, blind=1000), 50.0, id="since-the-read-if-that-is-newer"),
+        pytest.param(swept(READ, 4, is_moved=True), 50.0, id="a-round-that-saw-it-move-proves-nothing"),
+    ],
+)
+def test_age_counts_from_the_newest_proof(of: Entry, seconds: float):
+    assert age(of, NOW) == seconds
+
+
+@pytest.mark.parametrize(("unread", "is_usable"), [(3600, True), (3601, False)])
+def test_rounds_do_not_move_the_hard_bound(unread: float, is_usable: bool):
+    proven = swept(entry(unread), 1, lasts=100, blind=9000)
+    assert Freshness(stale_if_error=3600).is_usable(proven, NOW) is is_usable
+
+
+WORDS = st.builds(
+    Swept, st.floats(-1e6, 1e6).map(lambda ago: NOW - ago), st.booleans(), st.floats(0, 1e5), st.floats(0, 1e6)
+)
+
+
+@given(RULES, ENTRIES, WORDS)
+@settings(max_examples=100, deadline=None)
+def test_no_word_of_the_list_makes_an_entry_fresh_past_both_proofs(rules: Freshness, of: Entry, word: Swept):
+    ttl, by_id = rules.ttl(replace(of, swept=word), NOW), rules.ttl(of, NOW)
+    if word.is_moved:
+        assert ttl <= by_id
+        assert ttl <= word.at - NOW
+    else:
+        by_list = min(word.at + word.lasts, of.proven_at + word.blind) - NOW
+        assert ttl <= max(by_list, by_id) + 1e-6
+        assert ttl >= by_id or ttl > 0

@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 from typing_extensions import override
 
 from service.policy.entry import Entry
+from service.policy.freshness import Freshness
 from service.proxy.ports import Put
 from service.store.clock import StoreClock
-from service.store.memory import ENTRY_OVERHEAD_BYTES, FENCE_SECONDS, MemoryStore
+from service.store.memory import ENTRY_OVERHEAD_BYTES, FENCE_SECONDS, MemoryStore, doubted
 from tests.support.builders import NOW, absence
 from tests.support.builders import entry as built
 from tests.support.meters import CountingMeter
@@ -322,3 +323,81 @@ def test_it_tells_its_clock_s_time() -> None:
     room = Room()
     room.clock.time = NOW + 3
     assert room.store.now() == NOW + 3
+
+
+# Copies in doubt.
+
+
+async def test_a_copy_in_doubt_stays_to_fall_back_on_and_is_never_fresh() -> None:
+    room = Room()
+    await room.put("a", sized(1, age=10))
+    room.clock.time = NOW + 5
+    room.store.doubt()
+    room.clock.time = NOW + 7
+    assert room.store.peek("a") is None, "it does not answer by itself"
+    found = await room.store.get("a")
+    assert found.entry == doubted(sized(1, age=10), NOW + 5)
+    assert (await room.store.lead("a")).found == found
+    assert found.entry is not None
+    assert Freshness().ttl(found.entry, NOW + 7) == pytest.approx(-2.0)
+    assert found.entry.attested_at == NOW - 10
+    assert (len(room.store), room.store.bytes_used) == (1, ENTRY_OVERHEAD_BYTES + 1)
+
+
+async def test_what_is_stored_after_the_doubt_is_no_part_of_it() -> None:
+    room = Room()
+    await room.put("a", sized(1, age=10))
+    room.store.doubt()
+    await room.put("b")
+    assert room.store.peek("b") == sized(1)
+    assert await room.put("a", sized(1)) is Put.STORED
+    assert room.store.peek("a") == sized(1)
+
+
+async def test_a_fill_that_looked_up_before_the_doubt_is_refused() -> None:
+    room = Room()
+    before = (await room.store.get("a")).fence
+    room.store.doubt()
+    assert await room.store.put("a", sized(1), before, KEEP) is Put.FENCED
+
+
+async def test_a_copy_in_doubt_can_be_replaced_by_any_read() -> None:
+    # Nobody knows which of the two is the newer campaign: the one in doubt may be from before a write.
+    room = Room()
+    await room.put("a", sized(1))
+    room.store.doubt()
+    assert await room.put("a", sized(2, age=5)) is Put.STORED
+    assert room.store.peek("a") == sized(2, age=5)
+
+
+@pytest.mark.parametrize("how", ["invalidate", "forget", "clear"])
+async def test_an_invalidated_copy_in_doubt_is_gone(how: str) -> None:
+    room = Room()
+    await room.put("a")
+    room.store.doubt()
+    match how:
+        case "invalidate":
+            await room.store.invalidate("a")
+        case "forget":
+            room.store.forget("a")
+        case _:
+            room.store.clear()
+    assert (await room.store.get("a")).entry is None
+    assert (len(room.store), room.store.bytes_used) == (0, 0)
+
+
+async def test_what_was_invalidated_before_the_doubt_does_not_come_back() -> None:
+    room = Room()
+    await room.put("a")
+    await room.store.invalidate("a")
+    room.store.doubt()
+    assert (await room.store.get("a")).entry is None
+
+
+async def test_copies_in_doubt_make_room_for_others() -> None:
+    room = Room()
+    for key in "abc":
+        await room.put(key)
+    room.store.doubt()
+    await room.put("d")
+    assert await room.has(*"abcd") == "bcd"
