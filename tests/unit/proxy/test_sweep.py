@@ -1,0 +1,295 @@
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from service.contract.answers import Response
+from service.contract.operations import Call
+from service.policy.ledger import Lane
+from service.policy.pacing import Supply
+from service.policy.sweeping import SETTLE_SECONDS, Flaw, View
+from service.policy.wishes import Wishes
+from service.proxy.ports import Detail, Stream
+from service.proxy.sweep import STAND_DOWN_SECONDS, Sweeper, Terms, stated_bounds
+from tests.support.builders import stamp
+from tests.support.doubles import SUPPORT, campaign_response, error_response, finished, json_response
+from tests.support.story import FRESHNESS, HARD_BOUND, Story
+
+LAG = 10.0
+ID = SUPPORT.identity
+
+
+class World:
+    """A platform with campaigns, callers who use them, and a sweeper that is driven look by look."""
+
+    def __init__(self, campaigns: int = 4) -> None:
+        self.story = Story(self.answer)
+        self.clock = self.story.clock
+        self.campaigns = {
+            f"c-{n}": {"updatedAt": stamp(self.clock.now() - 5000 - n), "status": "Ready"} for n in range(campaigns)
+        }
+        self.list_fails: Response | None = None
+        self.is_ascending = False
+        self.asked: list[str] = []
+        self.supply = Supply(60, 60.0, 5, 0.5)
+        story = self.story
+        self.fetcher = story.exchange._fetcher
+        self.sweeper = Sweeper(
+            SUPPORT,
+            story.board,
+            story.store,
+            self.fetcher,
+            story.exchange.read_again,
+            Terms(0.5, LAG, lambda: self.supply),
+            story.tasks,
+            story.meter,
+        )
+        self.sweeper._take_over()
+
+    def answer(self, _stream: Stream, call: Call) -> Response:
+        if call.body is None:
+            id_ = call.target.partition("?")[0].rpartition("/")[2]
+            self.asked.append(id_)
+            return campaign_response(id_, **self.campaigns[id_])
+        wanted = json.loads(call.body)
+        self.asked.append(f"list {wanted['type']}")
+        if self.list_fails is not None:
+            return self.list_fails
+        rows = [{"_id": id_, **members} for id_, members in self.campaigns.items()] if wanted["type"] == "voice" else []
+        rows.sort(key=lambda each: str(each["updatedAt"]), reverse=not self.is_ascending)
+        shown = rows[wanted["skip"] :][: wanted["limit"]]
+        return json_response(
+            {"status": "success", "data": {"results": shown, "totalResults": len(rows), "hasMore": False}}
+        )
+
+    @property
+    def view(self) -> View:
+        return self.story.board.view(ID)
+
+    def change(self, id_: str, **members: Any) -> None:
+        self.campaigns[id_] = {**self.campaigns[id_], "updatedAt": stamp(self.clock.now()), **members}
+
+    async def use(self) -> None:
+        """Callers ask for all campaigns."""
+        for id_ in self.campaigns:
+            await self.story.read(id_)
+
+    async def look(self, seconds: float = 0.0) -> list[str]:
+        """What the platform is asked in one look of the leader, so much later."""
+        self.clock.advance(seconds)
+        before = len(self.asked)
+        await self.sweeper._look()
+        await finished(self.story.tasks)
+        return self.asked[before:]
+
+    async def looks(self, seconds: float, step: float = 1.0) -> list[str]:
+        asked = []
+        for _ in range(round(seconds / step)):
+            asked += await self.look(step)
+        return asked
+
+    def lists(self, asked: list[str]) -> int:
+        return asked.count("list voice")
+
+
+@pytest.fixture
+async def world():
+    made = World()
+    await made.use()
+    made.asked.clear()
+    yield made
+    await made.story.close()
+
+
+async def test_nothing_in_use_costs_nothing():
+    world = World()
+    assert await world.looks(60) == []
+    await world.story.close()
+
+
+async def test_the_first_look_asks_for_each_list_once(world: World):
+    asked = await world.look()
+    assert asked[:1] == ["list voice"]
+    assert world.lists(asked) == 1
+    assert set(world.view.known) == set(world.campaigns)
+    assert world.story.meter.of("proof", "sweep", "unchanged") >= 1
+
+
+async def test_lists_are_paid_from_the_proof_lane_under_a_name_of_their_own(world: World):
+    world.story.budget.asked.clear()
+    await world.look()
+    assert ("acc-1", Lane.PROOF, "sweep") in {permit[:3] for permit in world.story.budget.asked}
+    assert world.story.meter.of("upstream", "support", "list", "sweep", "ok") >= 1
+
+
+async def test_callers_are_answered_by_proof_of_the_list(world: World):
+    await world.looks(40)
+    world.asked.clear()
+    fresh = [await world.story.read(id_) for id_ in world.campaigns]
+    assert world.asked == []
+    assert all(reply.outcome.cache == "hit" for reply in fresh)
+    assert Detail.SWEEP in {reply.outcome.detail for reply in fresh}
+
+
+async def test_what_moved_is_read_again_and_callers_get_the_new_state(world: World):
+    await world.looks(40)
+    world.change("c-2", name="new")
+    asked = await world.looks(world.view.head.lasts)
+    assert "c-2" in asked
+    reply = await world.story.read("c-2", Wishes(only_if_cached=True))
+    assert reply.entry is not None
+    assert b'"new"' in reply.entry.body
+    assert reply.outcome.cache == "hit"
+
+
+async def test_what_moved_and_nobody_asks_for_is_not_read(world: World):
+    await world.looks(40)
+    world.campaigns["unused"] = {"updatedAt": stamp(world.clock.now()), "status": "Ready"}
+    await world.looks(20)
+    world.change("unused")
+    assert "unused" not in await world.looks(20)
+    assert world.view.known["unused"].has_moved
+
+
+async def test_a_read_that_may_still_show_the_old_state_is_made_once_more(world: World):
+    await world.looks(40)
+    old = world.campaigns["c-1"]
+    world.change("c-1")
+    new, world.campaigns["c-1"] = world.campaigns["c-1"], old
+    answer = world.answer
+
+    def lagging(stream: Stream, call: Call) -> Response:
+        if call.body is None:
+            return answer(stream, call)
+        world.campaigns["c-1"] = new
+        try:
+            return answer(stream, call)
+        finally:
+            world.campaigns["c-1"] = old
+
+    world.story.upstream.script = [lagging]
+    while not world.view.known["c-1"].has_moved:
+        await world.look(1.0)
+    world.story.upstream.script = [answer]
+    world.campaigns["c-1"] = new
+    await world.looks(SETTLE_SECONDS + 2)
+    entry = await world.story.stored("c-1")
+    assert entry is not None
+    assert entry.mark == new["updatedAt"]
+
+
+async def test_a_list_that_is_not_sorted_proves_nothing_and_is_left_alone_for_a_while(world: World):
+    await world.looks(40)
+    assert stated_bounds(world.story.board, world.story.store, ID, LAG, 60.0).is_proving
+    world.is_ascending = True
+    while world.view.head.flaw is None:
+        await world.look(1.0)
+    assert world.view.head.flaw is Flaw.UNSORTED
+    bounds = stated_bounds(world.story.board, world.story.store, ID, LAG, 60.0)
+    assert (bounds.is_proving, bounds.signal, bounds.blind) == (False, 60.0, 60.0)
+    reply = await world.story.read("c-0")
+    assert reply.outcome.detail is not Detail.SWEEP
+    assert world.lists(await world.looks(STAND_DOWN_SECONDS - 2)) == 0
+    world.is_ascending = False
+    await world.looks(5)
+    assert world.view.head.flaw is None
+
+
+async def test_a_list_that_fails_proves_nothing_and_is_no_reason_for_distrust(world: World):
+    await world.looks(40)
+    began = {channel: done.began for channel, done in world.view.head.rounds.items()}
+    world.list_fails = error_response(500, "broken")
+    await world.looks(5)
+    assert world.view.head.flaw is None
+    assert {channel: done.began for channel, done in world.view.head.rounds.items()} == began
+    assert world.story.meter.of("proof", "sweep", "failed") >= 1
+    world.list_fails = None
+    await world.looks(20)
+    assert world.view.head.rounds != began
+
+
+async def test_a_lagging_list_is_not_believed(world: World):
+    await world.looks(40)
+    world.change("c-3", updatedAt=stamp(world.clock.now() - LAG - 40))
+    await world.looks(20)
+    assert world.view.head.flaw is Flaw.TOO_LATE
+
+
+async def test_stated_bounds_hold_as_long_as_rounds_go_on(world: World):
+    await world.look()
+    head = world.view.head
+    bounds = stated_bounds(world.story.board, world.story.store, ID, LAG, 60.0)
+    assert bounds.is_proving
+    assert bounds.signal == head.lasts + LAG
+    assert bounds.blind == max(head.blind, 60.0)
+    world.clock.advance(head.lasts + 60)
+    assert not stated_bounds(world.story.board, world.story.store, ID, LAG, 60.0).is_proving
+
+
+async def test_rounds_keep_no_answer_past_the_hard_bound(world: World):
+    # Reads by id fail, lists go on.
+    await world.looks(40)
+    answer = world.answer
+    world.story.upstream.script = [
+        lambda stream, call: error_response(500, "broken") if call.body is None else answer(stream, call)
+    ]
+    await world.looks(HARD_BOUND + 60, step=20.0)
+    reply = await world.story.read("c-0")
+    assert reply.entry is None
+    assert FRESHNESS.stale_if_error == HARD_BOUND
+
+
+async def test_no_share_no_sweep():
+    world = World()
+    await world.use()
+    world.asked.clear()
+    world.sweeper._terms = Terms(0.0, LAG, lambda: world.supply)
+    async with asyncio.timeout(5):
+        await world.sweeper.run()
+    assert world.asked == []
+    await world.story.close()
+
+
+async def test_changes_that_the_list_never_shows_end_the_trust_in_it(world: World):
+    # Answers by id carry new marks; the list's rows stand still.
+    await world.looks(200)
+    answer, stood = world.answer, {id_: dict(row) for id_, row in world.campaigns.items()}
+
+    def still(stream: Stream, call: Call) -> Response:
+        if call.body is None:
+            return answer(stream, call)
+        now, world.campaigns = world.campaigns, stood
+        try:
+            return answer(stream, call)
+        finally:
+            world.campaigns = now
+
+    world.story.upstream.script = [still]
+    for id_ in world.campaigns:
+        world.change(id_, name="new")
+    for _ in range(400):
+        await world.look(1.0)
+        if world.view.head.flaw is not None:
+            break
+    assert world.view.head.flaw is Flaw.DISAGREES
+
+
+async def test_one_change_that_the_list_does_not_show_is_no_reason_yet(world: World):
+    await world.looks(200)
+    world.campaigns["c-0"] = {**world.campaigns["c-0"], "name": "silent"}
+    await world.looks(300)
+    assert world.view.head.flaw is None
+    entry = await world.story.stored("c-0")
+    assert entry is not None
+    assert b"silent" in entry.body, "the rotation has found it"
+
+
+@pytest.mark.xfail(reason="a failed round is tried again at each look, not at the next round", strict=True)
+async def test_a_list_that_fails_is_asked_again_at_the_next_round(world: World):
+    world.supply = Supply(60, 60.0, 5, 0.1)
+    await world.looks(40)
+    pace = world.sweeper.pace.rounds
+    seconds = next(iter(pace.values()))
+    world.list_fails = error_response(500, "broken")
+    assert world.lists(await world.looks(4 * seconds, step=0.25)) <= 5
