@@ -22,7 +22,7 @@ from service.store.bus import Bus
 from service.store.clock import StoreClock
 from service.store.connect import Target, open_link, parts_of
 from service.store.keys import Keys
-from service.store.link import RedisLink
+from service.store.link import RedisLink, StoreDownError
 from service.store.redis import RedisStore
 from tests.support.meters import CountingMeter
 from tests.support.redis_server import RedisCluster, redis_server
@@ -396,7 +396,7 @@ async def test_while_redis_is_lost_nobody_leads_and_what_was_asked_for_is_kept(f
     fleet.one.board.ask(STREAM, "c1", NOW)
     assert not await fleet.one.board.lead(STREAM)
     assert not await fleet.one.board.post(STREAM, head(2), {})
-    with pytest.raises(boards_module.StoreDownError):
+    with pytest.raises(StoreDownError):
         await fleet.one.tell()
     fleet.one.board.ask(STREAM, "c2", NOW + 1)
     assert await fleet.one.board.used(STREAM, 0.0) == {"c1": NOW, "c2": NOW + 1}

@@ -174,7 +174,7 @@ def test_a_move_makes_what_was_read_before_out_of_date_and_proves_the_rest():
     assert attest(read(before[2], NOW - 50), view.known["c2"], view.head).swept == Swept(NOW + 1, is_moved=True)
     assert attest(read(before[1], NOW - 50), view.known["c1"], view.head).attested_at == NOW
     # Read again after the round, and proven by the next one.
-    again = read(moved, NOW + 2)
+    again = read(moved, NOW + 1)
     assert attest(again, view.known["c2"], view.head).swept is None
     view, _ = seen(view, [moved, *before[:2]], NOW + 10)
     assert attest(again, view.known["c2"], view.head).attested_at == NOW + 10
