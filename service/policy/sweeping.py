@@ -210,7 +210,7 @@ def step(walk: Walk, page: Page | None, view: View) -> Walk:
     if not is_done and walk.pages + 1 >= MAX_PAGES:
         # What stands further down may have changed, or be there still.
         return replace(walk, flaw=Flaw.TOO_LONG, skip=None)
-    is_closing = is_done and walk.is_full and walk.pages > 0
+    is_closing = is_done and walk.pages > 0
     skip_next = None if is_done else onward
     return replace(
         walk,
@@ -224,7 +224,7 @@ def step(walk: Walk, page: Page | None, view: View) -> Walk:
 
 
 def _closed(walk: Walk, page: Page) -> Walk:
-    """A full round of several pages with its first page once more: what moved to the front meanwhile is there."""
+    """A round of several pages with its first page once more: what moved to the front meanwhile is there."""
     again = {row.id: row for row in page.rows}
     rows = {**again, **{id_: row for id_, row in walk.rows.items() if id_ not in again}}
     return replace(walk, rows=rows, pages=walk.pages + 1, skip=None, total=page.total)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from service.contract.listing import Channel
 from service.policy.pacing import (
+    FULL,
     KNOWING_PART,
     SHORTEST_ROTATION_SECONDS,
     SHORTEST_ROUND_SECONDS,
@@ -58,7 +59,7 @@ def spent(pace: Pace, of: Demand) -> float:
 def available(supply: Supply) -> float:
     """The most that rounds and rotation may take, in calls a second: one call a window at least."""
     left = supply.calls - supply.reserve - supply.others
-    calls = max(1.0, min(supply.share * supply.calls, left), supply.share * left * KNOWING_PART)
+    calls = max(1.0, min(supply.share * supply.calls, FULL * left), supply.share * left * KNOWING_PART)
     return calls / supply.window / supply.streams
 
 
@@ -170,7 +171,7 @@ def test_changes_in_use_want_reads():
 
 @pytest.mark.parametrize(
     ("campaigns", "walk_after"),
-    [(0, WALK_SECONDS), (100, WALK_SECONDS), (2900, WALK_SECONDS), (100_000, 1000 / (WALK_PART * 0.5))],
+    [(0, WALK_SECONDS), (100, WALK_SECONDS), (1400, WALK_SECONDS), (100_000, 1000 / (WALK_PART * 0.5))],
 )
 def test_full_rounds_are_as_often_as_their_part_pays_for(campaigns: int, walk_after: float):
     assert plan_pace(SUPPLY, demand(40, listed={VOICE: campaigns})).walk_after == pytest.approx(walk_after)

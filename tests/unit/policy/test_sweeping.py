@@ -102,13 +102,27 @@ def test_a_round_proves_what_was_read_after_its_row_was_first_seen():
 
 def test_a_read_that_began_before_the_round_s_end_is_not_covered():
     # The row was read somewhere between the round's begin and its end: before or after the answer, nobody knows.
-    listed = rows(1)
-    view = view_of(listed, NOW - 100)
+    before, after = row("c0"), row("c0", NOW - 101)
+    view, _ = seen(view_of([before], NOW - 200), [after], NOW - 100)
     since = view.known["c0"].since
     assert since == NOW - 99
-    view, _ = seen(view, listed, NOW)
-    assert attest(read(listed[0], since - 0.001), view.known["c0"], view.head).swept is None
-    assert attest(read(listed[0], since), view.known["c0"], view.head).swept is not None
+    view, _ = seen(view, [after], NOW)
+    assert attest(read(after, since - 0.001), view.known["c0"], view.head).attested_at == since - 0.001
+    assert attest(read(after, since), view.known["c0"], view.head).attested_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("status", "mark", "is_proven"),
+    [("Ready", "by-time", True), ("Active", "by-time", False), ("Ready", "another", False)],
+)
+def test_an_answer_from_before_a_row_was_first_seen_is_proven_if_nothing_tells_them_apart(
+    status: str, mark: str, is_proven: bool
+):
+    shown = row("c0")
+    view, _ = seen(view_of([shown]), [shown], NOW)
+    kept = replace(read(shown, NOW - 500), campaign_status=status)
+    kept = kept if mark == "by-time" else replace(kept, mark=stamp(LONG_AGO + 1))
+    assert (attest(kept, view.known["c0"], view.head).attested_at == NOW) is is_proven
 
 
 @pytest.mark.parametrize(
@@ -133,7 +147,7 @@ def test_a_copy_in_doubt_stays_in_doubt_until_a_round_well_after(since: float, i
     ("after", "mark_agrees", "covered"),
     [
         pytest.param(0.0, True, True, id="the-row-s-mark"),
-        pytest.param(-0.001, True, False, id="the-row-s-mark-read-too-early"),
+        pytest.param(-0.001, True, True, id="the-row-s-mark-read-before-it-was-first-seen"),
         pytest.param(0.0, False, False, id="another-mark"),
         pytest.param(SETTLE_SECONDS - 0.001, False, False, id="another-mark-not-settled"),
         pytest.param(SETTLE_SECONDS, False, True, id="another-mark-settled"),
@@ -211,8 +225,8 @@ def test_a_new_row_is_known_from_then_on_and_nothing_is_out_of_date():
     before = rows(2)
     view, result = seen(view_of(before), [row("new", NOW - 1), *before], NOW)
     assert (set(result.changed), result.moved) == ({"new"}, frozenset())
-    early = read(row("new", NOW - 1), NOW - 0.5)
-    assert attest(early, view.known["new"], view.head) == early
+    early = read(row("new", NOW - 2), NOW - 0.5)
+    assert attest(early, view.known["new"], view.head) == early, "another mark: nobody knows"
 
 
 def test_a_flaw_proves_nothing_but_what_has_moved_stays_out_of_date():
@@ -386,7 +400,7 @@ def test_it_stops_where_a_page_ends_with_old_rows_that_have_not_changed():
     moved = [row(f"c{number}", NOW - number / 1000) for number in range(60, 220)]
     others = [each for each in listed if each.id not in {one.id for one in moved}]
     walk = walked(view, [*moved, *others], NOW)
-    assert walk.pages == 2
+    assert walk.pages == 3, "two, and the first once more"
     assert conclude(walk, view, NOW).moved == {one.id for one in moved}
 
 
@@ -396,7 +410,7 @@ def test_it_goes_on_while_rows_are_young_enough_to_stand_above_one_that_the_list
     view = view_of(before, NOW - 5, size=200)
     late = row("late", NOW - 9)
     now = [*before[:150], late]
-    for lag, pages in ((0.0, 1), (10.0, 2)):
+    for lag, pages in ((0.0, 1), (10.0, 3)):
         walk = begin(view, VOICE, NOW, walk_after=WALK_AFTER, lag=lag)
         while walk.skip is not None:
             walk = step(walk, paged(now, walk), view)

@@ -41,7 +41,7 @@ class World:
             story.store,
             self.fetcher,
             story.exchange.read_again,
-            Terms(0.5, LAG, lambda: self.supply),
+            Terms(0.5, LAG, lambda: self.supply, lambda _calls: None),
             story.tasks,
             story.meter,
         )
@@ -181,19 +181,19 @@ async def test_a_read_that_may_still_show_the_old_state_is_made_once_more(world:
 
 async def test_a_list_that_is_not_sorted_proves_nothing_and_is_left_alone_for_a_while(world: World):
     await world.looks(40)
-    assert stated_bounds(world.story.board, world.story.store, ID, LAG, 60.0).is_proving
+    assert stated_bounds(world.story.board, world.story.store, LAG, 60.0, ID).is_proving
     world.is_ascending = True
-    while world.view.head.flaw is None:
+    while not world.view.head.flaws:
         await world.look(1.0)
-    assert world.view.head.flaw is Flaw.UNSORTED
-    bounds = stated_bounds(world.story.board, world.story.store, ID, LAG, 60.0)
+    assert Flaw.UNSORTED in world.view.head.flaws.values()
+    bounds = stated_bounds(world.story.board, world.story.store, LAG, 60.0, ID)
     assert (bounds.is_proving, bounds.signal, bounds.blind) == (False, 60.0, 60.0)
     reply = await world.story.read("c-0")
     assert reply.outcome.detail is not Detail.SWEEP
     assert world.lists(await world.looks(STAND_DOWN_SECONDS - 2)) == 0
     world.is_ascending = False
     await world.looks(5)
-    assert world.view.head.flaw is None
+    assert not world.view.head.flaws
 
 
 async def test_a_list_that_fails_proves_nothing_and_is_no_reason_for_distrust(world: World):
@@ -201,30 +201,30 @@ async def test_a_list_that_fails_proves_nothing_and_is_no_reason_for_distrust(wo
     began = {channel: done.began for channel, done in world.view.head.rounds.items()}
     world.list_fails = error_response(500, "broken")
     await world.looks(5)
-    assert world.view.head.flaw is None
+    assert not world.view.head.flaws
     assert {channel: done.began for channel, done in world.view.head.rounds.items()} == began
     assert world.story.meter.of("proof", "sweep", "failed") >= 1
     world.list_fails = None
-    await world.looks(20)
-    assert all(done.began > began[channel] for channel, done in world.view.head.rounds.items())
+    await world.looks(60)
+    assert world.view.head.rounds[VOICE].began > began[VOICE]
 
 
 async def test_a_lagging_list_is_not_believed(world: World):
     await world.looks(40)
     world.change("c-3", updatedAt=stamp(world.clock.now() - LAG - 40))
     await world.looks(20)
-    assert world.view.head.flaw is Flaw.TOO_LATE
+    assert Flaw.TOO_LATE in world.view.head.flaws.values()
 
 
 async def test_stated_bounds_hold_as_long_as_rounds_go_on(world: World):
     await world.look()
     head = world.view.head
-    bounds = stated_bounds(world.story.board, world.story.store, ID, LAG, 60.0)
+    bounds = stated_bounds(world.story.board, world.story.store, LAG, 60.0, ID)
     assert bounds.is_proving
     assert bounds.signal == head.lasts + LAG
     assert bounds.blind == max(head.blind, 60.0)
     world.clock.advance(head.lasts + 60)
-    assert not stated_bounds(world.story.board, world.story.store, ID, LAG, 60.0).is_proving
+    assert not stated_bounds(world.story.board, world.story.store, LAG, 60.0, ID).is_proving
 
 
 async def test_rounds_keep_no_answer_past_the_hard_bound(world: World):
@@ -244,7 +244,7 @@ async def test_no_share_no_sweep():
     world = World()
     await world.use()
     world.asked.clear()
-    world.sweeper._terms = Terms(0.0, LAG, lambda: world.supply)
+    world.sweeper._terms = Terms(0.0, LAG, lambda: world.supply, lambda _calls: None)
     async with asyncio.timeout(5):
         await world.sweeper.run()
     assert world.asked == []
@@ -270,22 +270,21 @@ async def test_changes_that_the_list_never_shows_end_the_trust_in_it(world: Worl
         world.change(id_, name="new")
     for _ in range(400):
         await world.look(1.0)
-        if world.view.head.flaw is not None:
+        if world.view.head.flaws:
             break
-    assert world.view.head.flaw is Flaw.DISAGREES
+    assert Flaw.DISAGREES in world.view.head.flaws.values()
 
 
 async def test_one_change_that_the_list_does_not_show_is_no_reason_yet(world: World):
     await world.looks(200)
     world.campaigns["c-0"] = {**world.campaigns["c-0"], "name": "silent"}
     await world.looks(300)
-    assert world.view.head.flaw is None
+    assert not world.view.head.flaws
     entry = await world.story.stored("c-0")
     assert entry is not None
     assert b"silent" in entry.body, "the rotation has found it"
 
 
-@pytest.mark.xfail(reason="a failed round is tried again at each look, not at the next round", strict=True)
 async def test_a_list_that_fails_is_asked_again_at_the_next_round(world: World):
     world.supply = Supply(60, 60.0, 5, 0.1)
     await world.looks(40)
