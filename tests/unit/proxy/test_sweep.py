@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from service.contract.answers import Response
+from service.contract.listing import Channel
 from service.contract.operations import Call
 from service.policy.ledger import Lane
 from service.policy.pacing import Supply
@@ -206,7 +207,7 @@ async def test_a_list_that_fails_proves_nothing_and_is_no_reason_for_distrust(wo
     assert world.story.meter.of("proof", "sweep", "failed") >= 1
     world.list_fails = None
     await world.looks(60)
-    assert world.view.head.rounds[VOICE].began > began[VOICE]
+    assert world.view.head.rounds[Channel.VOICE].began > began[Channel.VOICE]
 
 
 async def test_a_lagging_list_is_not_believed(world: World):
