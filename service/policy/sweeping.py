@@ -241,15 +241,15 @@ def _settles(page: Page, walk: Walk, view: View) -> bool:
 
     In a list that is in order, what changed since the last round stands above what has an older mark than that round,
     by as much as the list may lag. Rows with equal marks come in any order, so a changed one may still follow where the
-    page ends with the last round's newest mark.
+    page ends with the last round's newest mark, or above it.
     """
     if any(_is_changed(row, view) for row in page.rows[-OVERLAP_ROWS:]):
         return False
-    last, lowest = view.head.rounds.get(walk.channel), page.rows[-1].updated_at
-    if last is None or lowest == last.top:
-        return last is None
-    moment = instant(lowest)
-    return moment is not None and moment < last.began - walk.lag
+    last, end = view.head.rounds.get(walk.channel), instant(page.rows[-1].updated_at)
+    top = instant(last.top) if last is not None else None
+    if last is None or top is None:
+        return True
+    return end is not None and end < min(top, last.began - walk.lag)
 
 
 def _is_changed(row: Row, view: View) -> bool:

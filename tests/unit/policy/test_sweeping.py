@@ -437,6 +437,20 @@ def test_equal_marks_are_walked_through_after_a_full_round_of_several_pages_too(
     assert conclude(walk, view, NOW).moved == {"c70"}
 
 
+def test_a_page_of_marks_that_came_up_during_the_last_round_is_walked_through():
+    # Its later pages showed some of what had changed under way, and not all of it.
+    listed = rows(250)
+    late = [row(f"c{number}", NOW - 4) for number in range(100, 249)]
+    rest = [each for each in listed if each.id not in {one.id for one in late}]
+    walk = begin(View(), VOICE, NOW - 5, walk_after=WALK_AFTER)
+    walk = step(walk, paged(listed, walk), View())
+    walk = replace(walk, rows={**walk.rows, **{one.id: one for one in late}, "c249": listed[249]}, skip=None)
+    result = conclude(walk, View(), NOW - 3)
+    view = apply(View(), result.head, result.changed)
+    moved = walked(view, [*late, row("c249", NOW - 4.5), *rest[:-1]], NOW)
+    assert conclude(moved, view, NOW + 1).moved == {"c249"}
+
+
 @pytest.mark.parametrize("size", [1000, 200, 100, 50, 10, 4, 3, 2])
 def test_whatever_page_size_is_granted_a_full_round_sees_all(size: int):
     listed = rows(60)
