@@ -235,7 +235,7 @@ async def test_another_replica_catches_up(fleet: Fleet) -> None:
         "c1": known(status="Ready", fields={"name": "X", "priority": "5"}, edges=(NOW, NOW + 1.5)),
         "c2": known("b"),
     }
-    posted = head(1, flaw=Flaw.TOO_LATE)
+    posted = head(1, flaws={Channel.VOICE: Flaw.TOO_LATE})
     await fleet.one.board.post(STREAM, posted, rows)
     assert await fleet.two.follow() == fleet.one.board.view(STREAM) == View(posted, rows)
 
