@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 from service.contract.answers import Response
 from service.contract.operations import Call
@@ -15,7 +16,7 @@ from service.problems import Problem
 from service.proxy.collapse import Flights
 from service.proxy.exchange import Exchange, Patience
 from service.proxy.fetch import Fetcher
-from service.proxy.ports import Reply, Stream, UpstreamError
+from service.proxy.ports import Board, Reply, Stream, UpstreamError
 from service.proxy.tasks import Tasks
 from service.store.boards import MemoryBoard
 from service.store.bus import Bus
@@ -160,7 +161,16 @@ class Read:
 class Replica:
     """One gateway: everything between the exchange and the two networks, wired as in production."""
 
-    def __init__(self, name: str, platform: Platform, net: RedisNet, replicas: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        platform: Any,
+        net: RedisNet,
+        replicas: int,
+        *,
+        allowance: Allowance = ALLOWANCE,
+        freshness: Freshness = FRESHNESS,
+    ) -> None:
         self.name = name
         self.is_alive = True
         self.reads: list[Read] = []
@@ -168,23 +178,36 @@ class Replica:
         self._net = net
         self._loop = asyncio.get_running_loop()
         self._watchers, self._fills, self._callers = Tasks(), Tasks(), Tasks()
-        self.clock, meter = StoreClock(), CountingMeter()
+        self.clock, self.meter = StoreClock(), CountingMeter()
+        meter, keys = self.meter, Keys("cg")
         memory = MemoryStore(2**20, self.clock, meter)
         self.clock.on_step = memory.clear
         self.link = open_link(Target("redis://store.example:6379", 0.25), self.clock, meter)
         net.dress(self.link.client, name)
-        bus = Bus(self.link, Keys("cg"))
-        self.bus = bus
-        self.store = LayeredStore(RedisStore(self.link, bus, Keys("cg")), memory, bus, UNWATCHED)
-        ledgers = RedisLedgers(self.link, Keys("cg"))
+        self.bus = Bus(self.link, keys)
+        shared = RedisStore(self.link, self.bus, keys)
+        self.store = LayeredStore(shared, memory, self.bus, UNWATCHED)
+        ledgers = RedisLedgers(self.link, keys)
         self.budget = CallBudget(
-            lambda _: ALLOWANCE, ledgers, meter, self._watchers, replicas=replicas, clock=self._loop.time
+            lambda _: allowance, ledgers, meter, self._watchers, replicas=replicas, clock=self._loop.time
         )
         self._flights = Flights(self._fills)
-        fetcher = Fetcher(self, self.budget, self.store, meter)
+        self._fetcher = Fetcher(self, self.budget, self.store, meter)
+        self.board = self._make_board(shared, keys)
+        patience = Patience(allowance.timeout)
         self._exchange = Exchange(
-            self.store, MemoryBoard(), fetcher, self._flights, FRESHNESS, meter, Patience(TIMEOUT)
+            self.store,
+            self.board,
+            self._fetcher,
+            self._flights,
+            freshness,
+            meter,
+            patience,
+            has_rounds=not isinstance(self.board, MemoryBoard),
         )
+
+    def _make_board(self, _shared: RedisStore, _keys: Keys) -> Board:
+        return MemoryBoard()
 
     async def start(self) -> None:
         await self.link.start(self._watchers)
@@ -253,7 +276,8 @@ class Replica:
 
     async def send(self, _stream: Stream, call: Call, leave_by: float) -> Response:
         campaign = call.target.partition("?")[0].rpartition("/")[2]
-        return await self._platform.send(self.name, campaign, leave_by, lambda: self.is_alive)
+        answer: Response = await self._platform.send(self.name, campaign, leave_by, lambda: self.is_alive)
+        return answer
 
     def credential_version(self, _stream: Stream) -> int:
         return 1

@@ -1,0 +1,362 @@
+"""Replicas that sweep, and a platform with lists: it remembers each version of each campaign, and each call."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from random import Random
+
+from typing_extensions import override
+
+from service.contract.answers import Response
+from service.contract.listing import Channel
+from service.contract.operations import GET, Call, Tenant
+from service.policy.entry import Entry
+from service.policy.freshness import Freshness, StatusRule
+from service.policy.ledger import Allowance, Lane
+from service.policy.pacing import Supply
+from service.problems import Problem
+from service.proxy.ports import Ask, Detail, Stream, UpstreamError
+from service.proxy.sweep import StatedBounds, Sweeper, Terms, stated_bounds
+from service.store.boards import RedisBoard
+from service.store.keys import Keys
+from service.store.redis import RedisStore
+from tests.support.doubles import NOT_FOUND, SUPPORT, campaign_response, error_response, json_response
+from tests.support.fleet import Replica
+from tests.support.redis_net import RedisNet
+from tests.support.virtual_time import EPOCH
+
+LAG = 10.0
+"""What the replicas allow a list to lag by: the default."""
+SALES = Stream("sales", Tenant("st-2", SUPPORT.tenant.account, "app-2"), "main", "identity-2")
+"""A second stream on the first one's account."""
+FRESHNESS = Freshness(status={"Active": StatusRule(max=15.0), "Preparing": StatusRule(max=5.0)})
+TIMEOUT = 5.0
+
+
+def allowance(calls: int) -> Allowance:
+    return Allowance(calls=calls, window=60.0, leave=2.0, timeout=TIMEOUT, reserve=min(5, calls // 4))
+
+
+@dataclass(frozen=True)
+class Version:
+    """What was true of a campaign from a moment on."""
+
+    began: float
+    value: str | None
+    """Told by its name; None: there is no such campaign."""
+    mark: float
+    status: str = "Ready"
+    is_signalled: bool = True
+    """Whether the first rows of a list in order show the change that made it."""
+    hides: bool = False
+    """Whether they do not show the changes before it any more either."""
+
+
+@dataclass
+class Listed:
+    """One campaign."""
+
+    id: str
+    channel: Channel
+    created: float
+    versions: list[Version]
+
+    def at(self, moment: float) -> Version | None:
+        return next((version for version in reversed(self.versions) if version.began <= moment), None)
+
+
+@dataclass
+class SeenCall:
+    """A call as the platform's log shows it. Times are the loop's."""
+
+    stream: str
+    campaign: str
+    """Empty for a list."""
+    replica: str
+    started: float
+    channel: Channel | None = None
+    skip: int = 0
+    arrived: float | None = None
+    value: str | None = None
+    is_answered: bool = False
+
+
+@dataclass
+class ListedPlatform:
+    """Answers by id and lists out of the truth, as wrong as it is told to."""
+
+    seed: int
+    sort_key: str = "updatedAt"
+    """What lists are sorted by, whatever was asked for."""
+    unsorted: frozenset[Channel] = frozenset(Channel)
+    """The channels for which that counts."""
+    list_lag: float = 0.0
+    read_lag: float = 0.0
+    max_rows: int = 100
+    total_lie: int | None = 0
+    """Added to each total; None leaves totals out."""
+    limited_until: float = 0.0
+    """Until when calls are refused with a 429."""
+    is_out: bool = False
+    broken_channel: Channel | None = None
+    """Whose lists fail."""
+    latency: tuple[float, ...] = (0.02, 0.1, 0.3)
+    list_delay: float = 0.0
+    """How long lists take on their way back."""
+    calls: list[SeenCall] = field(default_factory=list)
+    campaigns: dict[str, dict[str, Listed]] = field(default_factory=dict)
+    """By stream, as named in paths, and id."""
+
+    def __post_init__(self) -> None:
+        self.random = Random(f"platform {self.seed}")
+        self._number = 0
+        self._loop = asyncio.get_running_loop()
+
+    # The truth.
+
+    def seed_stream(self, stream: str, counts: Mapping[Channel, int]) -> None:
+        """Campaigns that were always there, changed at any time in a month; some in the same millisecond."""
+        changed = 0.0
+        for channel, count in counts.items():
+            for number in range(count):
+                if number % 10 != 1:
+                    changed = -self.random.uniform(600.0, 30 * 86_400.0)
+                self._add(stream, f"{channel}-{number}", channel, changed - 60.0, began=float("-inf"), mark=changed)
+
+    def create(self, stream: str) -> str:
+        id_ = f"new-{self._number}"
+        channel = self.random.choice(list(Channel))
+        self._add(stream, id_, channel, self._now, began=self._now, mark=self._now - 0.25)
+        return id_
+
+    def edit(self, stream: str, id_: str, kind: str = "moved") -> None:
+        """Changes a campaign: `moved`, `silent` (no mark moves), `back` (to an older mark), `gone`, or a status."""
+        campaign = self.campaigns[stream][id_]
+        last = campaign.versions[-1]
+        if last.value is None:
+            return
+        version = Version(self._now, self._value(), self._now, last.status)
+        match kind:
+            case "silent":
+                version = replace(version, mark=last.mark, is_signalled=False)
+            case "back":
+                version = replace(version, mark=last.mark - 3600.0, is_signalled=False, hides=True)
+            case "gone":
+                version = replace(version, value=None, mark=last.mark, is_signalled=False, hides=True)
+            case "Active" | "Ready":
+                version = replace(version, status=kind)
+            case _:
+                assert kind == "moved"
+        campaign.versions.append(version)
+
+    # Implements what replicas need of an upstream.
+
+    async def send(
+        self, replica: str, stream: Stream, call: Call, leave_by: float, is_alive: Callable[[], bool]
+    ) -> Response:
+        started = self._now
+        await asyncio.sleep(self.random.choice(self.latency) / 2)
+        if self._now > leave_by or not is_alive():
+            raise UpstreamError(Problem.UPSTREAM_TIMEOUT, "never left", was_sent=False)
+        seen = SeenCall(stream.tenant.stream, "", replica, started, arrived=self._now)
+        self.calls.append(seen)
+        if call.body is None:
+            seen.campaign = call.target.partition("?")[0].rpartition("/")[2]
+            answer = self._by_id(seen)
+        else:
+            answer = self._list(seen, json.loads(call.body))
+        await asyncio.sleep(self.random.choice(self.latency) / 2 + (self.list_delay if seen.channel else 0.0))
+        if self.is_out:
+            raise UpstreamError(Problem.UPSTREAM_UNAVAILABLE, "no connection")
+        if self.limited_until > (seen.arrived or 0.0):
+            left = self.limited_until - self._now
+            return error_response(429, "You've exceeded the per-minute rate limit.", retry_after=str(int(left) + 1))
+        if seen.channel is not None and seen.channel is self.broken_channel:
+            return error_response(500, "Something went wrong")
+        seen.is_answered = True
+        return answer
+
+    @property
+    def _now(self) -> float:
+        return self._loop.time()
+
+    def _value(self) -> str:
+        self._number += 1
+        return f"v{self._number}"
+
+    def _add(self, stream: str, id_: str, channel: Channel, created: float, *, began: float, mark: float) -> None:
+        first = Version(began, self._value(), mark)
+        self.campaigns.setdefault(stream, {})[id_] = Listed(id_, channel, created, [first])
+
+    def _by_id(self, seen: SeenCall) -> Response:
+        campaign = self.campaigns[seen.stream].get(seen.campaign)
+        version = campaign.at(self._now - self.read_lag) if campaign is not None else None
+        if version is None or version.value is None:
+            return NOT_FOUND
+        seen.value = version.value
+        return campaign_response(
+            seen.campaign, name=version.value, status=version.status, updatedAt=_stamp(version.mark)
+        )
+
+    def _list(self, seen: SeenCall, asked: Mapping[str, int | str]) -> Response:
+        seen.channel, seen.skip = Channel(str(asked["type"])), int(asked["skip"])
+        listed = [
+            (campaign, version)
+            for campaign in self.campaigns[seen.stream].values()
+            if campaign.channel is seen.channel
+            and (version := campaign.at(self._now - self.list_lag)) is not None
+            and version.value is not None
+        ]
+        match self.sort_key if seen.channel in self.unsorted else "updatedAt":
+            case "updatedAt":
+                # Those of the same millisecond in any order.
+                self.random.shuffle(listed)
+                listed.sort(key=lambda row: _stamp(row[1].mark), reverse=True)
+            case "createdAt":
+                listed.sort(key=lambda row: -row[0].created)
+            case _:
+                listed.sort(key=lambda row: row[0].id)
+        limit = min(int(asked["limit"]), self.max_rows)
+        page = listed[seen.skip : seen.skip + limit]
+        data = {
+            "results": [
+                {
+                    "_id": campaign.id,
+                    "status": version.status,
+                    "updatedAt": _stamp(version.mark),
+                    "campaignInstanceUpdatedAt": _stamp(version.mark + 0.007),
+                }
+                for campaign, version in page
+            ],
+            "hasMore": seen.skip + len(page) < len(listed),
+        }
+        if self.total_lie is not None:
+            data["totalResults"] = max(0, len(listed) + self.total_lie)
+        return json_response({"status": "success", "data": data})
+
+
+def _stamp(moment: float) -> str:
+    text = datetime.fromtimestamp(EPOCH + moment, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+@dataclass(frozen=True)
+class SweptAnswer:
+    """What a caller got, and what its replica stated then."""
+
+    replica: str
+    stream: str
+    campaign: str
+    at: float
+    """The loop's time."""
+    entry: Entry | None
+    value: str | None
+    age: float
+    ttl: float
+    is_forwarded: bool
+    detail: Detail | None
+    bounds: StatedBounds
+    is_distrusted: bool
+    """Whether the list of the campaign's channel was known not to be believed."""
+    problem: Problem | None
+
+
+class SweptReplica(Replica):
+    """A gateway with the board in Redis and a sweeper per stream."""
+
+    def __init__(
+        self, name: str, platform: ListedPlatform, net: RedisNet, replicas: int, streams: Sequence[Stream], calls: int
+    ) -> None:
+        super().__init__(name, platform, net, replicas, allowance=allowance(calls), freshness=FRESHNESS)
+        self.streams = streams
+        self.answers: list[SweptAnswer] = []
+        self._listed = platform
+        limits, account = allowance(calls), SUPPORT.tenant.account
+
+        def supply() -> Supply:
+            return Supply(
+                self.budget.capacity(account),
+                limits.window,
+                limits.reserve,
+                0.5,
+                self.budget.spent(account),
+                len(streams),
+            )
+
+        kept: dict[str, int] = {}
+
+        def keep(alias: str, calls: int) -> None:
+            kept[alias] = calls
+            self.budget.keep(account, Lane.PROOF, sum(kept.values()))
+
+        self.sweepers = [
+            Sweeper(
+                stream,
+                self.board,
+                self.store,
+                self._fetcher,
+                self._exchange.read_again,
+                Terms(0.5, LAG, supply, partial(keep, stream.alias)),
+                self._watchers,
+                self.meter,
+            )
+            for stream in streams
+        ]
+
+    @override
+    def _make_board(self, shared: RedisStore, keys: Keys) -> RedisBoard:
+        self.redis_board = RedisBoard(self.link, self.bus, shared, keys)
+        return self.redis_board
+
+    @override
+    async def start(self) -> None:
+        await self.link.start(self._watchers)
+        self.store.start(self._watchers, self._flights.forget)
+        self.redis_board.start(self._watchers, [stream.identity for stream in self.streams])
+        await self.budget.start([SUPPORT.tenant.account])
+        for sweeper in self.sweepers:
+            self._watchers.spawn(sweeper.run(), name="sweep")
+
+    def bounds(self, stream: Stream) -> StatedBounds:
+        return stated_bounds(self.board, self.store, LAG, FRESHNESS.max, stream.identity)
+
+    def look_up(self, stream: Stream, campaign: str) -> None:
+        """Begins a read, whose result is in `answers` when it has ended."""
+
+        async def reading() -> None:
+            reply = await self._exchange.read(Ask(stream, GET, campaign, "tests"))
+            entry = reply.entry
+            self.answers.append(
+                SweptAnswer(
+                    replica=self.name,
+                    stream=stream.tenant.stream,
+                    campaign=campaign,
+                    at=self._loop.time(),
+                    entry=entry,
+                    value=None if entry is None or entry.absence is not None else _value(entry.body),
+                    age=reply.age,
+                    ttl=reply.outcome.ttl or 0.0,
+                    is_forwarded=reply.outcome.fwd is not None,
+                    detail=reply.outcome.detail,
+                    bounds=self.bounds(stream),
+                    is_distrusted=self._is_distrusted(stream, campaign),
+                    problem=reply.failure.problem if reply.failure is not None else None,
+                )
+            )
+
+        self._callers.spawn(reading(), name="read")
+
+    def _is_distrusted(self, stream: Stream, campaign: str) -> bool:
+        view = self.board.view(stream.identity)
+        return campaign in view.known and view.known[campaign].channel in view.head.flaws
+
+    @override
+    async def send(self, stream: Stream, call: Call, leave_by: float) -> Response:
+        return await self._listed.send(self.name, stream, call, leave_by, lambda: self.is_alive)
+
+
+def _value(body: bytes) -> str:
+    return body.decode().partition('"name": "')[2].partition('"')[0]
