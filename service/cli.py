@@ -1,4 +1,4 @@
-"""The command line: `campaign-gateway serve | demo | sandbox | check | key new`.
+"""The command line: `campaign-gateway serve | demo | sandbox | check | plan | key new`.
 
 Exit codes: 0 stopped as asked, 2 bad settings or command, 1 anything else. Heavy parts are imported by the command that
 needs them, so that `key new` and a mistake in the settings answer at once.
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from typing_extensions import override
 
 from service import __version__
 
@@ -22,6 +23,66 @@ EXIT_BAD_SETTINGS = 2
 _PORT = click.IntRange(0, 65535)
 _COUNT = click.IntRange(min=0)
 _SECONDS = click.FloatRange(min=0)
+_PART = click.FloatRange(min=0, max=1)
+
+
+class _DurationType(click.ParamType[float]):
+    """A duration as the settings write it, in seconds."""
+
+    name = "duration"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
+
+        from service.settings.scalars import PositiveDuration  # noqa: PLC0415
+
+        if isinstance(value, float):
+            return value
+        try:
+            return float(TypeAdapter(PositiveDuration).validate_python(value))
+        except ValidationError:
+            self.fail(f"{value!r} is no duration such as 10s or 1m", param, ctx)
+
+
+class _RateType(click.ParamType[float]):
+    """So many a second, minute or hour, as a number a second."""
+
+    name = "rate"
+    _FORM = re.compile(r"(\d+(?:\.\d+)?)/([smh])")
+    _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}  # noqa: RUF012 - never written to
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        match = self._FORM.fullmatch(value)
+        if match is None:
+            self.fail(f"{value!r} is no rate such as 1/s, 30/m or 5/h", param, ctx)
+        return float(match[1]) / self._SECONDS[match[2]]
+
+
+class _UsedType(click.ParamType[float | int]):
+    """A part of all, written with a point or as per cent, or a count."""
+
+    name = "part or count"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | int:
+        if not isinstance(value, str):
+            return float(value)
+        try:
+            number: float | int = (
+                float(value[:-1]) / 100 if value.endswith("%") else float(value) if "." in value else int(value)
+            )
+        except ValueError:
+            number = -1
+        if number < 0 or (isinstance(number, float) and not number <= 1):
+            self.fail(f"{value!r} is no part such as 0.5 or 50%, and no count such as 400", param, ctx)
+        return number
+
+
+_DURATION = _DurationType()
 
 _config_option = click.option(
     "--config",
@@ -85,6 +146,89 @@ def sandbox(port: int, campaigns: int, calls: int, latency: float) -> None:
     except ValueError as error:
         _fail(EXIT_BAD_SETTINGS, str(error))
     _run(run_sandbox(config, _until_asked_to_stop))
+
+
+@main.command()
+@click.option("--campaigns", type=_COUNT, required=True, help="Campaigns in the stream.")
+@click.option(
+    "--used", type=_UsedType(), default="1.0", help="Those that callers ask for: 0.5, 50% or 400. [default: all]"
+)
+@click.option("--sms", type=_PART, default=0.5, show_default=True, help="The part of them that is SMS.")
+@click.option("--change-rate", type=_RateType(), default="0/s", show_default=True, help="Changes of any: 1/s 30/m 5/h.")
+@click.option("--budget", type=click.IntRange(min=1), default=60, show_default=True, help="Calls in a window.")
+@click.option("--window", type=_DURATION, default="60s", show_default=True, help="The budget's window.")
+@click.option("--reserve", type=_COUNT, help="Calls of it kept for callers who wait. [default: one in twelve]")
+@click.option("--share", type=_PART, default=0.5, show_default=True, help="The part of it for the sweep.")
+@click.option("--interactive", type=_SECONDS, default=0.0, show_default=True, help="Callers' own calls a minute.")
+@click.option(
+    "--page-rows", type=click.IntRange(min=1), default=100, show_default=True, help="Rows granted for one call."
+)
+@click.option("--lag", type=_DURATION, default="10s", show_default=True, help="How far the list may lag behind.")
+def plan(
+    campaigns: int,
+    used: float,
+    sms: float,
+    change_rate: float,
+    budget: int,
+    window: float,
+    reserve: int | None,
+    share: float,
+    interactive: float,
+    page_rows: int,
+    lag: float,
+) -> None:
+    """Predict how soon changes are seen, and what the calls are spent on."""
+    from service.contract.listing import Channel  # noqa: PLC0415
+    from service.policy.forecast import forecast  # noqa: PLC0415
+    from service.policy.freshness import Freshness  # noqa: PLC0415
+    from service.policy.pacing import Demand, Supply  # noqa: PLC0415
+
+    count = used if isinstance(used, int) else round(used * campaigns)
+    kept = budget // 12 if reserve is None else reserve
+    if count > campaigns:
+        _fail(EXIT_BAD_SETTINGS, f"--used: {count} of {campaigns} campaigns cannot be in use")
+    if kept >= budget:
+        _fail(EXIT_BAD_SETTINGS, f"--reserve: {kept} leaves nothing of a budget of {budget} calls")
+    parts = {Channel.VOICE: 1 - sms, Channel.SMS: sms}
+    moves = change_rate * count / campaigns if campaigns else 0.0
+    seen = forecast(
+        Supply(budget, window, kept, share, others=interactive * window / 60),
+        Demand(
+            used={channel: round(part * count) for channel, part in parts.items()},
+            listed={channel: round(part * campaigns) for channel, part in parts.items()},
+            moves={channel: part * moves for channel, part in parts.items()},
+            page_rows=page_rows,
+        ),
+        lag,
+        Freshness().max,
+    )
+    rows = [("signal bound", _spell(seen.signal)), ("blind bound", _spell(seen.blind))]
+    rows += [(f"round of {channel}", f"every {_spell(pace)}") for channel, pace in seen.pace.rounds.items()]
+    if seen.pace.rounds:
+        rows += [
+            ("read by id", f"each campaign in use every {_spell(seen.pace.rotation)}"),
+            ("full walk", f"every {_spell(seen.pace.walk_after)}"),
+        ]
+    else:
+        rows.append(("rounds", "none: reading each campaign shows as much, and lifetimes count"))
+    rows.append(("calls a minute", f"{seen.supply:.1f} and a reserve of {kept * 60 / window:.1f}"))
+    rows += [(f"  {purpose}", f"{calls:.1f}") for purpose, calls in seen.calls.items()]
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"{name:{width}}  {value}")
+    if seen.changes > seen.readable:
+        click.echo(
+            f"warning: {seen.changes:.1f} campaigns in use change a minute and {seen.readable:.1f} can be read: "
+            "the rest is known to be out of date, and waits"
+        )
+
+
+def _spell(seconds: float) -> str:
+    """A span of time in the unit that suits it."""
+    for unit, length in (("h", 3600.0), ("m", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f}{unit}"
+    return f"{seconds:.1f}s"
 
 
 @main.group()

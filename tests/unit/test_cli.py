@@ -148,6 +148,131 @@ def test_key_new_makes_no_key_for_a_name_that_the_settings_refuse(name):
     assert "cgk_" not in result.output
 
 
+# plan
+
+
+def planned(*options: str) -> dict[str, str]:
+    """The lines of a plan by their names."""
+    result = run("plan", *options)
+    assert (result.exit_code, result.stderr) == (0, "")
+    rows = [re.split(r"\s{2,}|: ", line.strip(), maxsplit=1) for line in result.stdout.splitlines()]
+    return {name: value for name, value in rows}
+
+
+def seconds(text: str) -> float:
+    number, unit = re.search(r"([0-9.]+)([smh])$", text).groups()
+    return float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+
+
+BUSY = ("--campaigns=2000", "--used=50%", "--change-rate=1/s")
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "value"),
+    [
+        (("--campaigns=2",), "rounds", "none: reading each campaign shows as much, and lifetimes count"),
+        (("--campaigns=2",), "signal bound", "10.0m"),
+        ((*BUSY, "--share=0"), "rounds", "none: reading each campaign shows as much, and lifetimes count"),
+        (BUSY, "calls a minute", "55.0 and a reserve of 5.0"),
+        ((*BUSY, "--budget=120"), "calls a minute", "110.0 and a reserve of 10.0"),
+        ((*BUSY, "--budget=20", "--window=30s"), "calls a minute", "38.0 and a reserve of 2.0"),
+        ((*BUSY, "--reserve=0"), "calls a minute", "60.0 and a reserve of 0.0"),
+        ((*BUSY, "--interactive=6"), "callers and writes", "6.0"),
+        ((*BUSY, "--interactive=6", "--window=30s", "--budget=30"), "callers and writes", "6.0"),
+        (("--campaigns=600", "--change-rate=6/m"), "changed campaigns", "6.0"),
+        (("--campaigns=600", "--change-rate=360/h"), "changed campaigns", "6.0"),
+        (("--campaigns=600", "--change-rate=0.1/s", "--used=0.5"), "changed campaigns", "3.0"),
+        (("--campaigns=600", "--change-rate=0.1/s", "--used=60"), "changed campaigns", "0.6"),
+        (("--campaigns=0",), "signal bound", "10.0m"),
+    ],
+)
+def test_plan_says(options, name, value):
+    assert planned(*options)[name] == value
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "name"),
+    [
+        ((*BUSY, "--budget=120"), BUSY, "signal bound"),
+        ((*BUSY, "--budget=120"), BUSY, "read by id"),
+        (BUSY, (*BUSY, "--interactive=30"), "signal bound"),
+        (BUSY, (*BUSY, "--reserve=30"), "signal bound"),
+        ((*BUSY, "--used=100"), BUSY, "blind bound"),
+        (BUSY, (*BUSY, "--page-rows=10"), "full walk"),
+        ((*BUSY, "--sms=0.1"), (*BUSY, "--sms=0.9"), "round of voice"),
+    ],
+)
+def test_a_plan_is_better_with(better, worse, name):
+    assert seconds(planned(*better)[name]) < seconds(planned(*worse)[name])
+
+
+def test_the_lag_is_part_of_the_signal_bound():
+    near, far = (seconds(planned(*BUSY, f"--lag={lag}")["signal bound"]) for lag in ("1s", "31s"))
+    assert far - near == pytest.approx(30, abs=0.1)
+
+
+def test_a_plan_never_spends_more_than_there_is():
+    for rate in ("0/s", "5/m", "1/s", "9/s"):
+        plan = planned("--campaigns=2000", f"--change-rate={rate}")
+        purposes = ("callers and writes", "list rounds", "full walks", "rotation", "changed campaigns")
+        assert sum(float(plan[purpose]) for purpose in purposes) <= 55.3
+
+
+def test_more_changes_than_calls_are_warned_of():
+    plan = planned("--campaigns=2000", "--change-rate=1/s")
+    assert plan["warning"].startswith("60.0 campaigns in use change a minute and ")
+    assert "warning" not in planned("--campaigns=2000", "--change-rate=5/m")
+
+
+@pytest.mark.parametrize("channel", ["voice", "sms"])
+def test_a_channel_without_campaigns_has_no_rounds(channel):
+    plan = planned("--campaigns=100", f"--sms={int(channel == 'voice')}")
+    assert f"round of {channel}" not in plan
+    assert sum(name.startswith("round of") for name in plan) == 1
+
+
+def test_the_values_of_a_plan_stand_in_one_column():
+    lines = run("plan", *BUSY).stdout.splitlines()
+    lines = [line for line in lines if not line.startswith("warning")]
+    columns = {re.match(r"\s*\S.*?\s{2,}", line).end() for line in lines}
+    assert len(columns) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--campaigns=-1",),
+        ("--campaigns=some",),
+        ("--campaigns=9", "--used=-1"),
+        ("--campaigns=9", "--used=10"),
+        ("--campaigns=9", "--used=1.5"),
+        ("--campaigns=9", "--used=101%"),
+        ("--campaigns=9", "--used=half"),
+        ("--campaigns=9", "--used=nan%"),
+        ("--campaigns=9", "--sms=2"),
+        ("--campaigns=9", "--budget=0"),
+        ("--campaigns=9", "--reserve=60"),
+        ("--campaigns=9", "--window=60"),
+        ("--campaigns=9", "--window=0s"),
+        ("--campaigns=9", "--lag=-1s"),
+        ("--campaigns=9", "--share=1.1"),
+        ("--campaigns=9", "--change-rate=1"),
+        ("--campaigns=9", "--change-rate=1/d"),
+        ("--campaigns=9", "--change-rate=-1/s"),
+        ("--campaigns=9", "--interactive=-1"),
+        ("--campaigns=9", "--page-rows=0"),
+    ],
+    ids=" ".join,
+)
+def test_a_plan_that_cannot_be_is_exit_2(options):
+    result = run("plan", *options)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert options[-1].partition("=")[0] in result.stderr if options else "--campaigns" in result.stderr
+    assert "Traceback" not in result.output
+
+
 # The command line itself.
 
 
@@ -194,7 +319,7 @@ def test_a_demo_that_cannot_be_is_exit_2_in_one_line(option):
 def test_help_lists_the_commands(option):
     result = run(option)
     assert result.exit_code == 0
-    for command in ("serve", "demo", "sandbox", "check", "key"):
+    for command in ("serve", "demo", "sandbox", "check", "plan", "key"):
         assert f"\n  {command} " in result.stdout
 
 

@@ -222,7 +222,7 @@ class Simulation:
         policy, stream = scenario.policy, self._platform.stream
         fetcher = Fetcher(self._platform, self._budget, self._store, meter)
         self._exchange = Exchange(
-            self._store, self._board, fetcher, Flights(self._tasks), policy.freshness, meter, Patience(TIMEOUT)
+            self._store, self._board, fetcher, Flights(self._tasks), policy.freshness, meter, Patience(TIMEOUT), has_rounds=policy.share > 0
         )
         terms = Terms(policy.share, LAG, self._supply)
         self.sweeper = Sweeper(
@@ -297,7 +297,7 @@ class Simulation:
 
     async def _watch(self) -> None:
         while True:
-            bounds = stated_bounds(self._board, self._store, self._platform.stream.identity, LAG, 600.0)
+            bounds = stated_bounds(self._board, self._store, LAG, LIFETIMES.max, self._platform.stream.identity)
             self.result.signal = max(self.result.signal, bounds.signal)
             await asyncio.sleep(1.0)
 
