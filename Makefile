@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint check fix artefacts image bench lock clean
+.PHONY: help demo run test lint check fix artefacts image bench bench-freshness lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t20
 
 demo: $(READY) ## A gateway in front of a simulated platform: no settings, no credentials, no Redis
 	$(BIN)/campaign-gateway demo
@@ -41,6 +41,9 @@ fix: $(READY) ## Format, and mend what the linter can
 
 bench: $(READY) ## Speed and memory, side by side with a peer
 	$(BIN)/python -m tests.bench
+
+bench-freshness: $(READY) ## How soon changes are seen, for how many calls; about ten minutes
+	$(BIN)/python -m tests.bench.freshness
 
 lock: $(READY) ## Resolve the dependencies anew
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

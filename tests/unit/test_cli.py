@@ -160,8 +160,9 @@ def planned(*options: str) -> dict[str, str]:
 
 
 def seconds(text: str) -> float:
-    number, unit = re.search(r"([0-9.]+)([smh])$", text).groups()
-    return float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+    match = re.search(r"([0-9.]+)([smh])$", text)
+    assert match is not None
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 BUSY = ("--campaigns=2000", "--used=50%", "--change-rate=1/s")
@@ -234,8 +235,8 @@ def test_a_channel_without_campaigns_has_no_rounds(channel):
 def test_the_values_of_a_plan_stand_in_one_column():
     lines = run("plan", *BUSY).stdout.splitlines()
     lines = [line for line in lines if not line.startswith("warning")]
-    columns = {re.match(r"\s*\S.*?\s{2,}", line).end() for line in lines}
-    assert len(columns) == 1
+    columns = [match.end() for line in lines if (match := re.match(r"\s*\S.*?\s{2,}", line))]
+    assert columns == [columns[0]] * len(lines)
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ class Platform:
 
     def __init__(self, scenario: Scenario, random: Random) -> None:
         config = SandboxConfig(campaigns=scenario.campaigns, seed=scenario.seed, calls=CALLS, window_seconds=WINDOW)
-        self._sandbox = Sandbox(config, now=lambda: time.time(), monotonic=lambda: time.monotonic())
+        self._sandbox = Sandbox(config, now=time.time, monotonic=time.monotonic)
         self._tenant = self._sandbox.tenants[config.stream_id]
         self._limit = self._sandbox.limits[config.account_id] if scenario.policy.is_limited else None
         self._random = random
@@ -222,7 +222,14 @@ class Simulation:
         policy, stream = scenario.policy, self._platform.stream
         fetcher = Fetcher(self._platform, self._budget, self._store, meter)
         self._exchange = Exchange(
-            self._store, self._board, fetcher, Flights(self._tasks), policy.freshness, meter, Patience(TIMEOUT), has_rounds=policy.share > 0
+            self._store,
+            self._board,
+            fetcher,
+            Flights(self._tasks),
+            policy.freshness,
+            meter,
+            Patience(TIMEOUT),
+            has_rounds=policy.share > 0,
         )
         terms = Terms(policy.share, LAG, self._supply)
         self.sweeper = Sweeper(
