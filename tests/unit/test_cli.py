@@ -156,7 +156,7 @@ def planned(*options: str) -> dict[str, str]:
     result = run("plan", *options)
     assert (result.exit_code, result.stderr) == (0, "")
     rows = [re.split(r"\s{2,}|: ", line.strip(), maxsplit=1) for line in result.stdout.splitlines()]
-    return {name: value for name, value in rows}
+    return dict(rows)
 
 
 def seconds(text: str) -> float:
