@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from random import Random
 
 from typing_extensions import override
@@ -126,6 +127,7 @@ class Truth:
         seen.extend([time.monotonic()] * (number - len(seen)))
 
     @staticmethod
+    @lru_cache(100_000)
     def number_in(body: bytes) -> int:
         said = json.loads(body)["data"]["description"]
         return int(said.removeprefix("edit ")) if said.startswith("edit ") else 0
@@ -202,7 +204,7 @@ class PurposeMeter(CountingMeter):
 
     @override
     def upstream_call(self, stream: str, operation: str, reason: str, outcome: str, seconds: float) -> None:
-        self.purposes.append((time.monotonic(), reason))
+        self.purposes.append((time.monotonic(), str(reason)))
 
 
 class Simulation:
