@@ -29,7 +29,7 @@ OVERLOADED = 2_000
 """The size at which all campaigns are in use, too, so that more of them change than there are calls."""
 POLICIES = {SWEEP.name: "sweep", BY_ID.name: "lifetimes, same budget", FIXED.name: "fixed 60 s, no budget"}
 MEASURED = 600.0
-PATIENCE = 600.0
+PATIENCE = 300.0
 Row = tuple[Scenario, Result]
 
 

@@ -51,7 +51,7 @@ LATENCY = (0.05, 0.15)
 """Seconds of one call, evenly spread."""
 READ_SECONDS = 5.0
 """Between two reads of the same campaign by its callers."""
-SETTLE_SECONDS = 300.0
+SETTLE_SECONDS = 900.0
 """From the moment when every campaign in use has been answered once to the first edit that is measured."""
 LIFETIMES = Freshness(status={"Active": StatusRule(max=15.0), "Preparing": StatusRule(max=5.0)})
 MINUTE = Freshness(factor=0.0, min=60.0, max=60.0, default=60.0, stale_while_revalidate=0.0)
