@@ -134,8 +134,8 @@ def picture(rows: Sequence[Row], sizes: Sequence[int]) -> str:
     ]
     unlimited = max(sum(result.calls.values()) for scenario, result in rows if not scenario.policy.is_limited)
     note = (
-        f"{EDITS:g} edit a second; box: half of the edits to 99 % of them, whisker: the last; "
-        f"without a budget it takes up to {unlimited:,.0f} calls a minute, not {CALLS}"
+        f"{EDITS:g} edit a second, {CALLS} calls a minute (without a budget up to {unlimited:,.0f}). "
+        "Box: p50 to p99; whisker: the slowest."
     )
     return draw("From an edit to its first sight", note, [*POLICIES.values()], groups)
 

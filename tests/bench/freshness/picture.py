@@ -10,7 +10,8 @@ LEFT, RIGHT, TOP, BOTTOM = 74, 24, 92, 66
 _COLOURS = ("#1668b3", "#c2571a", "#7a7a7a")
 _TICKS = ((1, "1 s"), (3, "3 s"), (10, "10 s"), (30, "30 s"), (60, "1 min"), (300, "5 min"), (1200, "20 min"))
 _MORE_TICKS = ((3600, "1 h"), (14_400, "4 h"))
-_HALF = 20
+_HALF = 26
+_LINE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +86,9 @@ def _bar(x: float, span: Span, height: Callable[[float], float], colour: str) ->
     sign = ">" if span.is_open else ""
     parts.append(_text(x, p50 + 15, spell(span.p50), anchor="middle", colour=colour))
     parts.append(_text(x, longest - 6, sign + spell(span.longest), anchor="middle", colour=colour))
-    # Only where it has room of its own between the two others.
-    if p99 - longest > 26 and p50 - p99 > 14:
-        parts.append(_text(x + _HALF + 2, p99 + 4, spell(span.p99), anchor="start", colour=colour, weight="bold"))
+    if tall > 2 * _LINE:
+        # Elsewhere the two others say enough.
+        parts.append(_text(x, p99 + _LINE, spell(span.p99), anchor="middle", colour=colour, weight="bold"))
     return parts
 
 
