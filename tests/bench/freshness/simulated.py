@@ -233,7 +233,7 @@ class Simulation:
             Patience(TIMEOUT),
             has_rounds=policy.share > 0,
         )
-        terms = Terms(policy.share, LAG, self._supply)
+        terms = Terms(policy.share, LAG, self._supply, self._keep)
         self.sweeper = Sweeper(
             stream, self._board, self._store, fetcher, self._exchange.read_again, terms, self._tasks, meter
         )
@@ -255,6 +255,10 @@ class Simulation:
         assert isinstance(self._budget, CallBudget)
         capacity, spent = self._budget.capacity(account), self._budget.spent(account)
         return Supply(capacity, WINDOW, RESERVE, self._scenario.policy.share, spent)
+
+    def _keep(self, calls: int) -> None:
+        assert isinstance(self._budget, CallBudget)
+        self._budget.keep(self._platform.stream.tenant.account, Lane.PROOF, calls)
 
     async def run(self) -> Result:
         scenario, result = self._scenario, self.result
