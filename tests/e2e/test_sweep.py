@@ -77,9 +77,11 @@ async def test_a_list_out_of_order_is_not_believed_and_reads_go_on(
     sandbox.faults.add("list-unsorted")
 
     async def is_down() -> bool:
-        return all([await gateway.metric("sweep_up") == 0 for gateway in gateways])
+        reasons = [(await gateway.get_json("/readyz"))["parts"]["sweep"]["reason"] or "" for gateway in gateways]
+        return all("voice" in reason and "sms" in reason for reason in reasons)
 
-    await until(is_down, 25)
+    await until(is_down, 40)
+    assert [await gateway.metric("sweep_up") for gateway in gateways] == [0, 0]
     lines = [line for gateway in gateways for line in gateway.log if "proves nothing (unsorted)" in line]
     assert 1 <= len(lines) <= 2
     readiness = await gateways[0].get_json("/readyz")

@@ -456,15 +456,15 @@ def test_an_outage_of_the_platform_ends_with_its_end(seed: int, channel: Channel
     async def script(world: World) -> None:
         await asyncio.sleep(60)
         world.platform.is_out, world.platform.broken_channel = channel is None, channel
-        await asyncio.sleep(150)
+        await asyncio.sleep(260)
         world.platform.is_out, world.platform.broken_channel = False, None
         await asyncio.sleep(200)
 
     world = played(Setup(edit_every=4.0), seed, script)
     world.judge()
-    assert world.part_proving(195, 210) == 0
+    assert world.part_proving(305, 320) == 0
     # A list that failed is asked again in its turn, which may be two minutes later.
-    assert world.part_proving(340, 410) > 0.3
+    assert world.part_proving(450, 520) > 0.3
     assert not world.flaws
 
 
