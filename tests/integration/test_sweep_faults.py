@@ -508,6 +508,28 @@ def test_another_leads_soon_after_the_leader_died(seed: int) -> None:
 
 
 @SEEDS
+def test_a_leader_that_was_cut_off_posts_nothing(seed: int) -> None:
+    async def script(world: World) -> None:
+        await asyncio.sleep(20)
+        # Long enough to lose the lead during a round, and to be back before its end.
+        world.platform.list_delay = 4.0
+        for _ in range(3):
+            began = world.now
+            while not world.lists(began) and world.now < began + 60:
+                await asyncio.sleep(0.1)
+            leader = world.leader()
+            world.net.part(leader.name)
+            await asyncio.sleep(3.2)
+            world.net.join(leader.name)
+            await asyncio.sleep(15)
+
+    world = played(Setup(edit_every=1e9), seed, script)
+    world.judge()
+    assert len({name for _, names in world.leaders for name in names}) > 1
+    assert len(world.heads) > 2
+
+
+@SEEDS
 def test_a_redis_that_is_lost_or_emptied_proves_nothing_wrong(seed: int) -> None:
     async def script(world: World) -> None:
         await asyncio.sleep(60)
