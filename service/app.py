@@ -18,12 +18,13 @@ from service.policy.freshness import Freshness, StatusRule
 from service.policy.ledger import Allowance, Lane
 from service.policy.pacing import Supply
 from service.policy.sweeping import Flaw
+from service.proxy.bounds import StatedBounds, stated_bounds
 from service.proxy.collapse import Flights
 from service.proxy.exchange import Exchange, Patience
 from service.proxy.explain import Explainer, Explanation
 from service.proxy.fetch import Fetcher
 from service.proxy.ports import Board, Ledgers, Store, Stream
-from service.proxy.sweep import StatedBounds, Sweeper, Terms, stated_bounds
+from service.proxy.sweep import Sweeper, Terms
 from service.proxy.tasks import Tasks
 from service.settings import Address, Cache, Credential, FreshnessSettings, Settings, secret_from_environment
 from service.store.boards import MemoryBoard, RedisBoard

@@ -9,8 +9,8 @@ from service.policy.freshness import Freshness, age
 from service.policy.plan import Forward, Reuse, plan
 from service.policy.sweeping import attest
 from service.policy.wishes import NO_WISHES
+from service.proxy.bounds import StatedBounds
 from service.proxy.ports import Ask, Board, Store, Stream
-from service.proxy.sweep import StatedBounds
 
 
 @dataclass(frozen=True, slots=True)

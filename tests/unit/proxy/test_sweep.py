@@ -11,8 +11,9 @@ from service.policy.ledger import Lane
 from service.policy.pacing import Supply
 from service.policy.sweeping import SETTLE_SECONDS, Flaw, View
 from service.policy.wishes import Wishes
+from service.proxy.bounds import stated_bounds
 from service.proxy.ports import Detail, Stream
-from service.proxy.sweep import STAND_DOWN_SECONDS, Sweeper, Terms, stated_bounds
+from service.proxy.sweep import STAND_DOWN_SECONDS, Sweeper, Terms
 from tests.support.builders import stamp
 from tests.support.doubles import SUPPORT, campaign_response, error_response, finished, json_response
 from tests.support.story import FRESHNESS, HARD_BOUND, Story
