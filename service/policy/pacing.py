@@ -26,7 +26,7 @@ WALK_PART = 0.05
 """The part of the calls that full rounds may take."""
 KNOWING_PART = 0.4
 """The part of its calls that rounds and rotation keep when changed campaigns want them all."""
-FULL = 0.8
+FULL = 0.9
 """The part of the calls that are left which is planned for: changes come in bursts, and a queue always busy grows."""
 WORTHWHILE = 3
 """Campaigns in use from which a list shows more than reading each of them would."""
