@@ -1,6 +1,8 @@
 """One read, from start to end: look up, plan, and then reuse, or fetch, settle and reply."""
 
+import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,6 +11,7 @@ from http import HTTPStatus
 from service.policy.entry import Entry
 from service.policy.freshness import Freshness, age
 from service.policy.ledger import Lane
+from service.policy.pacing import WORTHWHILE
 from service.policy.plan import Forward, Fwd, NotCached, Reuse, plan
 from service.policy.projection import cut, is_in_rows, row_entry
 from service.policy.settle import Failure, Fill, settle
@@ -23,6 +26,8 @@ from service.proxy.rest import Rests
 MAX_FLIGHTS = 2_000
 """Fills under way at once. Each holds a few kilobytes; beyond this, more waiting helps nobody within its deadline."""
 
+COMPANY_SECONDS = 0.05
+"""How long such a caller waits for others like it."""
 ROUND_WAIT_SECONDS = 3.0
 """How long a caller who asks for a few fields waits for the first round of the list, before a read by id is made."""
 
@@ -79,6 +84,8 @@ class Exchange:
             has_rounds: whether somebody reads the lists.
         """
         self._has_rounds = has_rounds
+        self._together: dict[str, Counter[str]] = {}
+        """Campaigns of which a few fields are asked for, by stream, while its list is not known yet."""
         self._store = store
         self._board = board
         self._fetcher = fetcher
@@ -104,9 +111,7 @@ class Exchange:
         if wishes != NO_WISHES or (near is not None and self._freshness.ttl(near, self._store.now()) > 0):
             return None
         if self._has_rounds and not self._board.view(stream).head.rounds:
-            # The first to ask brings about a round, which answers all who ask for fields like these.
-            self._board.ask(stream, ask.id, self._store.now())
-            await self._board.news(stream, ROUND_WAIT_SECONDS)
+            await self._wait_for_a_round(stream, ask.id)
         view, now = self._board.view(stream), self._store.now()
         found = row_entry(view.known.get(ask.id), view.head, fields, now)
         if found is None:
@@ -115,6 +120,20 @@ class Exchange:
         self._board.ask(stream, ask.id, now)
         now_age = age(entry, now)
         return Reply(Outcome(ttl=left, detail=Detail.ROW), entry, None, now_age, now_age + left)
+
+    async def _wait_for_a_round(self, stream: str, id_: str) -> None:
+        """Brings about the first round of the list, where enough ask for a few fields at once to be worth one."""
+        together = self._together.setdefault(stream, Counter())
+        together[id_] += 1
+        try:
+            await asyncio.sleep(COMPANY_SECONDS)
+            if len(together) >= WORTHWHILE:
+                self._board.ask(stream, id_, self._store.now())
+                await self._board.news(stream, ROUND_WAIT_SECONDS)
+        finally:
+            together[id_] -= 1
+            if not together[id_]:
+                del together[id_]
 
     async def _read(self, ask: Ask) -> Reply:
         near = self._attest(ask, self._store.peek(ask.key))

@@ -1,5 +1,6 @@
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from service.proxy.bounds import stated_bounds
 from service.proxy.ports import Detail, Stream
 from service.proxy.sweep import STAND_DOWN_SECONDS, Sweeper, Terms
 from tests.support.builders import stamp
-from tests.support.doubles import SUPPORT, campaign_response, error_response, finished, json_response
+from tests.support.doubles import SUPPORT, ask, campaign_response, error_response, finished, json_response
 from tests.support.story import FRESHNESS, HARD_BOUND, Story
 
 LAG = 10.0
@@ -294,3 +295,36 @@ async def test_a_list_that_fails_is_asked_again_at_the_next_round(world: World):
     seconds = next(iter(pace.values()))
     world.list_fails = error_response(500, "broken")
     assert world.lists(await world.looks(4 * seconds, step=0.25)) <= 5
+
+
+# Answers from rows.
+
+
+async def test_fifty_status_reads_cost_one_round():
+    world = World(campaigns=50)
+    world.story.exchange._has_rounds = True
+    reads = [
+        asyncio.create_task(world.story.exchange.read(replace(ask(id_), fields=frozenset({"name", "status"}))))  # noqa: TID251
+        for id_ in world.campaigns
+    ]
+    for _ in range(100):
+        await asyncio.sleep(0.01)
+        await world.sweeper._look()
+        if all(read.done() for read in reads):
+            break
+    replies = [await read for read in reads]
+    assert {reply.outcome.detail for reply in replies} == {Detail.ROW}
+    assert len(world.asked) <= 3, world.asked
+    await world.story.close()
+
+
+async def test_a_lone_status_read_does_not_wait_for_a_round():
+    world = World()
+    world.story.exchange._has_rounds = True
+    async with asyncio.timeout(1):
+        reply = await world.story.exchange.read(replace(ask("c-0"), fields=frozenset({"status"})))
+    assert reply.entry is not None
+    assert reply.entry.body == b'{"status":"success","data":{"status":"Ready"}}'
+    assert world.asked == ["c-0"]
+    await finished(world.story.tasks)
+    await world.story.close()

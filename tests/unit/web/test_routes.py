@@ -123,7 +123,27 @@ def test_another_method_is_told_which_ones_there_are(method):
     assert error.operation == "none", "a closed set of labels, whatever methods are sent"
 
 
-@pytest.mark.parametrize("query", ["a=b", "fresh", "?", "=", "id=cd-2"])
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        ("", None),
+        ("fields=name", {"name"}),
+        ("fields=name,status,name", {"name", "status"}),
+        ("fields=name%2Cstatus", {"name", "status"}),
+    ],
+)
+def test_fields_are_a_set_of_names(query, fields):
+    assert find("GET", f"/v1/campaigns/cd-1?{query}").fields == fields
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("a=b", "fresh", "?", "=", "id=cd-2", "fields", "fields=", "fields=,", "fields=a,,b", "fields=a&fields=b"),
+        *("fields=a&x=1", "fields=a.b", "fields=%00", "fields=%ff", "Fields=a", "fields=" + "a" * 65),
+        "fields=" + ",".join(f"f{number}" for number in range(51)),
+    ],
+)
 def test_a_query_is_refused_rather_than_ignored(query):
     assert refusal("GET", f"/v1/campaigns/cd-1?{query}").failure.problem is Problem.INVALID_REQUEST
 

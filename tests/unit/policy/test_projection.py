@@ -1,0 +1,69 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from service.contract.listing import Channel
+from service.policy.entry import make_etag
+from service.policy.projection import cut, is_in_rows, row_entry
+from service.policy.sweeping import Flaw, Head, Known, Round
+from tests.support.builders import NOW, absence, entry
+
+KNOWN = Known(
+    Channel.VOICE,
+    "m",
+    "2026-02-02T02:00:00.000Z",
+    NOW - 50,
+    has_moved=False,
+    status="Ready",
+    fields={"name": "Tide", "status": "Ready", "priority": "3"},
+)
+HEAD = Head(rounds={Channel.VOICE: Round(NOW - 5)}, lasts=20.0)
+
+
+def test_a_cut_answer_keeps_its_envelope_and_has_a_tag_of_its_own():
+    body = b'{"status":"success","data":{"_id":"cd-1","name":"Tide"}}'
+    whole = replace(entry(0.0), body=body, etag=make_etag(body))
+    small = cut(whole, frozenset({"_id", "nothing"}))
+    document = json.loads(whole.body)
+    assert json.loads(small.body) == {**document, "data": {"_id": document["data"]["_id"]}}
+    assert small.etag == make_etag(small.body) != whole.etag
+    assert small.proven_at == whole.proven_at
+    assert cut(whole, frozenset({"_id", "nothing"})) == small, "the same everywhere and each time"
+
+
+def test_an_absence_has_nothing_to_cut():
+    gone = absence(0.0)
+    assert cut(gone, frozenset({"name"})) is gone
+
+
+@pytest.mark.parametrize(
+    ("fields", "carried"),
+    [({"name", "status", "priority", "createdAt", "updatedAt"}, True), ({"name", "description"}, False)],
+)
+def test_which_fields_rows_carry(fields: set[str], carried: bool):
+    assert is_in_rows(frozenset(fields)) is carried
+
+
+def test_a_row_answers_with_what_it_carries_for_as_long_as_its_round_is_good():
+    found = row_entry(KNOWN, HEAD, frozenset({"name", "updatedAt"}), NOW)
+    assert found is not None
+    made, left = found
+    assert json.loads(made.body) == {"status": "success", "data": {"name": "Tide"}}
+    assert (made.proven_at, made.mark, made.campaign_status, left) == (NOW - 5, KNOWN.updated_at, "Ready", 15.0)
+
+
+@pytest.mark.parametrize(
+    ("known", "head"),
+    [
+        pytest.param(None, HEAD, id="in-no-list"),
+        pytest.param(KNOWN, Head(), id="no-round-yet"),
+        pytest.param(KNOWN, Head(HEAD.rounds, 5.0), id="its-round-has-run-out"),
+        pytest.param(KNOWN, Head(HEAD.rounds, 20.0, flaws={Channel.VOICE: Flaw.UNSORTED}), id="not-trusted"),
+        pytest.param(
+            Known(Channel.VOICE, "", None, NOW - 9, has_moved=True, is_listed=False), HEAD, id="no-longer-listed"
+        ),
+    ],
+)
+def test_no_round_vouches_for_it(known: Known | None, head: Head):
+    assert row_entry(known, head, frozenset({"name"}), NOW) is None
