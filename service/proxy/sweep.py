@@ -153,7 +153,12 @@ class Sweeper:
                 continue
             if not self.is_leading:
                 self._take_over()
-            await self._look()
+            try:
+                await self._look()
+            except Exception:  # noqa: BLE001 - logged with its traceback
+                # Or this replica would keep the lead and do nothing with it.
+                _log.exception("a look after stream %s failed", self._stream.alias)
+                await asyncio.sleep(FOLLOW_SECONDS)
             await asyncio.sleep(LOOK_SECONDS)
 
     def _is_current(self, head: Head) -> bool:

@@ -328,3 +328,23 @@ async def test_a_lone_status_read_does_not_wait_for_a_round():
     assert world.asked == ["c-0"]
     await finished(world.story.tasks)
     await world.story.close()
+
+
+async def test_an_unexpected_error_ends_one_look_and_not_the_looking(world: World, monkeypatch, caplog):
+    """A leader whose work has ended would keep the lead, and nobody else would do it."""
+    monkeypatch.setattr("service.proxy.sweep.LOOK_SECONDS", 0.001)
+    monkeypatch.setattr("service.proxy.sweep.FOLLOW_SECONDS", 0.001)
+
+    def break_down() -> Supply:
+        raise LookupError("unexpected")
+
+    world.sweeper._terms = replace(world.sweeper._terms, supply=break_down)
+    monkeypatch.setattr(world.sweeper, "_is_current", lambda _head: True)
+    world.story.tasks.spawn(world.sweeper.run(), name="sweep")
+    async with asyncio.timeout(5):
+        while len(caplog.records) < 2:
+            await asyncio.sleep(0.001)
+        world.sweeper._terms = replace(world.sweeper._terms, supply=lambda: world.supply)
+        while not world.view.head.rounds:
+            await asyncio.sleep(0.001)
+    await world.story.tasks.close()
