@@ -46,9 +46,9 @@ bench-freshness: $(READY) ## How soon changes are seen, for how many calls; abou
 	$(BIN)/python -m tests.bench.freshness
 
 lock: $(READY) ## Resolve the dependencies anew
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header \
 		--upgrade pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header \
 		--upgrade --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
 
 clean: ## Remove what was built here
