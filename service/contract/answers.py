@@ -7,8 +7,8 @@ The status alone misleads: a missing campaign may be a 400, the rate limit may b
 2. a refused credential (a 403 page in HTML is a front door's, not the platform's);
 3. a page, which only ever comes from something in front of the platform (a JSON document under `text/html` is none);
 4. success, if the body proves it;
-5. a missing campaign;
-6. another refusal (4xx);
+5. a missing campaign or contact list;
+6. another refusal (4xx), or a 200 that reports a failed write;
 7. all else is broken.
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 from service.contract.dates import http_date
 from service.contract.document import DocumentError, content_digest, parse, plain
 from service.contract.marks import mark_of
-from service.contract.operations import Operation
+from service.contract.operations import Kind, Operation, Subject
 
 
 class Verdict(StrEnum):
@@ -84,7 +84,10 @@ _MISSING_TEXT = re.compile(
     r"not (be )?found|(does not|doesn't|do not) exist|no such|(could not|unable to|cannot) find|invalid campaign",
     re.IGNORECASE,
 )
-_NOT_ABOUT_A_CAMPAIGN = re.compile(r"stream ?id|application|account|\broute\b", re.IGNORECASE)
+_NOT_ABOUT_THE_SUBJECT = {
+    Subject.CAMPAIGN: re.compile(r"stream ?id|application|account|\broute\b|contact ?list", re.IGNORECASE),
+    Subject.CONTACT_LIST: re.compile(r"stream ?id|application|account|\broute\b|campaign", re.IGNORECASE),
+}
 _GONE_STATUS = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
 
@@ -118,8 +121,10 @@ def classify(operation: Operation, asked_id: str | None, response: Response, now
         return answer(Verdict.BROKEN, Flaw.HTML)
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         flaw = _flaw(operation, asked_id, document)
-        return answer(Verdict.BROKEN, flaw) if flaw else _success(response, document)
-    if (document is not None or not response.body.strip()) and _says_missing(status, said):
+        if operation.kind is Kind.WRITE and (not response.body.strip() or flaw is Flaw.FAILING_BODY):
+            return answer(Verdict.REJECTED if document is not None else Verdict.OK)
+        return answer(Verdict.BROKEN, flaw) if flaw else _success(operation, response, document)
+    if (document is not None or not response.body.strip()) and asked_id and _says_missing(operation, status, said):
         return answer(Verdict.MISSING)
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return answer(Verdict.REJECTED)
@@ -138,21 +143,23 @@ def wait_told(retry_after: str | None, now: float) -> float | None:
     return None if moment is None else max(0.0, moment - now)
 
 
-def _says_missing(status: int, said: str) -> bool:
-    if _NOT_ABOUT_A_CAMPAIGN.search(said) and "campaign" not in said.lower():
+def _says_missing(operation: Operation, status: int, said: str) -> bool:
+    """Whether it is what was asked for that is missing, and not something that the request names beside it."""
+    named = operation.subject.value.replace("-", " ")
+    if _NOT_ABOUT_THE_SUBJECT[operation.subject].search(said) and named not in said.lower():
         return False
     return status in _GONE_STATUS or (status == HTTPStatus.BAD_REQUEST and bool(_MISSING_TEXT.search(said)))
 
 
-def _success(response: Response, document: Mapping[str, Any]) -> Answer:
+def _success(operation: Operation, response: Response, document: Mapping[str, Any]) -> Answer:
     data = document.get("data")
-    campaign = data if isinstance(data, dict) else {}
-    status = campaign.get("status")
+    shown = data if isinstance(data, dict) else {}
+    status = shown.get("status") if operation.subject is Subject.CAMPAIGN else None
     return Answer(
         Verdict.OK,
         response,
         content=content_digest(document),
-        mark=mark_of(campaign),
+        mark=mark_of(shown) if operation.answer.has_mark else None,
         campaign_status=plain(status) if isinstance(status, str) else None,
     )
 
