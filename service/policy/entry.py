@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from service.contract.answers import Answer, Verdict
 from service.contract.marks import instant
@@ -30,6 +31,26 @@ class Swept:
     """Seconds from the entry's read by id after which no round proves it any more."""
 
 
+class Cause(StrEnum):
+    """Why stored answers need a new proof."""
+
+    PURGE = "purge"
+    """An operator wants them read again; until then they are stale."""
+    WRITE = "write"
+    """A write may have changed what they show; nobody gets them before the platform was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invalidation:
+    """The last invalidation of an entry's key that still matters for it."""
+
+    at: float
+    """Seconds of the store's clock."""
+    by: Cause
+    is_open: bool
+    """Whether the entry was read before it. Else it was read soon after a write, and may show the state before it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A stored answer: a campaign, or the knowledge that there is none."""
@@ -48,6 +69,18 @@ class Entry:
     absence: Absence | None = None
     swept: Swept | None = None
     """Laid over the stored entry when it is looked at; never stored."""
+    invalidation: Invalidation | None = None
+    """Laid over it by the store, which knows of invalidations."""
+
+    @property
+    def is_invalid(self) -> bool:
+        """Whether only a read by id makes it good again."""
+        return self.invalidation is not None and self.invalidation.is_open
+
+    @property
+    def is_overwritten(self) -> bool:
+        """Whether a write since its read may have changed what it shows."""
+        return self.invalidation is not None and self.invalidation.is_open and self.invalidation.by is Cause.WRITE
 
     @property
     def attested_at(self) -> float:
@@ -65,7 +98,8 @@ def make_etag(body: bytes) -> str:
     return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
 
 
-def _json_type(content_type: str) -> str:
+def json_type(content_type: str) -> str:
+    """The media type to say of a body that is JSON."""
     # The body has been read as JSON: a label that says otherwise, or nothing, is wrong.
     return content_type if "json" in content_type.lower() else "application/json"
 
@@ -85,11 +119,11 @@ def prove(previous: Entry | None, answer: Answer, started: float) -> tuple[Entry
     if answer.verdict is not Verdict.OK or answer.content is None:
         raise ValueError(f"{answer.verdict} proves nothing")
     if previous is not None and previous.content == answer.content:
-        return replace(previous, proven_at=started, swept=None), True
+        return replace(previous, proven_at=started, swept=None, invalidation=None), True
     body = answer.response.body
     return Entry(
         body=body,
-        content_type=_json_type(answer.response.content_type),
+        content_type=json_type(answer.response.content_type),
         content=answer.content,
         mark=answer.mark,
         campaign_status=answer.campaign_status,

@@ -39,7 +39,10 @@ class Freshness:
             return self.bound(entry)
         lowest, highest = self._clamp(entry)
         updated_at = entry.updated_at
-        if updated_at is None or updated_at > entry.proven_at:
+        if entry.invalidation is not None and not entry.is_invalid:
+            # The platform may show the state from before a write for a while.
+            wanted = lowest
+        elif updated_at is None or updated_at > entry.proven_at:
             wanted = self.default
         else:
             wanted = self.factor * (entry.proven_at - updated_at)
@@ -53,6 +56,8 @@ class Freshness:
         """
         # No entry is younger than nothing, also when clocks disagree.
         by_id = self.lifetime(entry) - max(0.0, now - entry.proven_at)
+        if entry.invalidation is not None and entry.is_invalid:
+            return min(by_id, entry.invalidation.at - now)
         swept = entry.swept
         if swept is None:
             return by_id
@@ -67,6 +72,8 @@ class Freshness:
         """Which rule the entry's lifetime comes from: the name of a setting, or what a round of the list showed."""
         if entry.absence is not None:
             return "missing"
+        if entry.invalidation is not None:
+            return entry.invalidation.by.value
         if entry.swept is not None and entry.swept.is_moved:
             return "moved"
         if entry.swept is not None and self.ttl(entry, now) != self.lifetime(entry) - (now - entry.proven_at):
@@ -90,7 +97,9 @@ class Freshness:
         The bound counts from the read by id: rounds of a list cannot keep an answer alive for ever.
         """
         unread = now - entry.proven_at
-        return unread < self.bound(entry) if entry.absence is not None else unread <= self.bound(entry)
+        if entry.absence is not None:
+            return unread < self.bound(entry) and not entry.is_invalid
+        return unread <= self.bound(entry)
 
     def bound(self, entry: Entry) -> float:
         """The age in seconds past which the entry is of no use and may leave the store."""

@@ -55,9 +55,13 @@ def plan(entry: Entry | None, wishes: Wishes, now: float, freshness: Freshness) 
     if usable is None:
         return NotCached() if wishes.only_if_cached else Forward(Fwd.URI_MISS if entry is None else Fwd.STALE)
 
+    if usable.is_overwritten:
+        # As RFC 9111 section 4.4 has it: not to be sent before it was validated, whatever staleness a caller takes.
+        return NotCached() if wishes.only_if_cached else Forward(Fwd.STALE, usable)
     ttl = freshness.ttl(usable, now)
     wants_newer = (
         wishes.no_cache
+        or (wishes.newer_than is not None and usable.attested_at < wishes.newer_than)
         or (wishes.max_age is not None and age(usable, now) > wishes.max_age)
         or (wishes.min_fresh is not None and ttl < wishes.min_fresh)
     )

@@ -1,4 +1,4 @@
-"""Answers cut down to a few members of their `data` (`?fields=`), after the cache, so that one entry serves all."""
+"""Answers cut down to a few members of their `data`, or of its rows, after the cache, so that one entry serves all."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ KEPT_CUTS = 1_000
 
 
 def cut(entry: Entry, fields: frozenset[str]) -> Entry:
-    """The entry with only these members of its `data`, as an entry of its own: its tag is that of its bytes."""
+    """The entry with only these members, as an entry of its own: its tag is that of its bytes."""
     if entry.absence is not None:
         return entry
     body = _cut(entry.body, fields)
@@ -24,10 +24,18 @@ def cut(entry: Entry, fields: frozenset[str]) -> Entry:
 @lru_cache(maxsize=KEPT_CUTS)
 def _cut(body: bytes, fields: frozenset[str]) -> bytes:
     document = parse(body)
-    data = document.get("data")
-    if isinstance(data, dict):
-        document["data"] = {name: value for name, value in data.items() if name in fields}
+    match document.get("data"):
+        case {"results": [*rows]} as data:
+            document["data"] = {**data, "results": [_pick(row, fields) for row in rows]}
+        case [*rows]:
+            document["data"] = [_pick(row, fields) for row in rows]
+        case data:
+            document["data"] = _pick(data, fields)
     return _encode(document)
+
+
+def _pick(shown: object, fields: frozenset[str]) -> object:
+    return {name: value for name, value in shown.items() if name in fields} if isinstance(shown, dict) else shown
 
 
 def is_in_rows(fields: frozenset[str]) -> bool:

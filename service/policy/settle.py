@@ -1,9 +1,10 @@
 """The second decision: what to make of the platform's answer, or of its absence."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from service.contract.answers import Answer, Flaw, Verdict
+from service.contract.operations import Kind, Operation, Subject, Takes
 from service.policy.entry import Entry, prove
 from service.problems import Problem
 
@@ -19,6 +20,8 @@ class Failure:
     upstream_status: int | None = None
     upstream_code: str | None = None
     upstream_message: str | None = None
+    was_sent: bool = True
+    """False only if the request certainly never left, where one was to leave at all."""
 
     @property
     def was_forwarded(self) -> bool:
@@ -40,12 +43,14 @@ class Fill:
     """Another replica made it."""
 
 
-def settle(previous: Entry | None, answer: Answer, started: float) -> Fill | Failure:
+def settle(operation: Operation, previous: Entry | None, answer: Answer, started: float) -> Fill | Failure:
     """What a read's answer is worth.
 
-    Only a campaign, or the platform's own word that there is none, becomes an entry; nothing else ever replaces one.
+    Only what was asked for, or the platform's own word that there is no such thing, becomes an entry; nothing else ever
+    replaces one.
 
     Args:
+        operation: what was asked.
         previous: the entry as it was stored when the read began.
         answer: the classified answer.
         started: when the read began, in seconds of the store's clock.
@@ -53,7 +58,27 @@ def settle(previous: Entry | None, answer: Answer, started: float) -> Fill | Fai
     if answer.verdict in {Verdict.OK, Verdict.MISSING}:
         entry, is_unchanged = prove(previous, answer, started)
         return Fill(entry, is_unchanged, answer.response.status)
-    problem, detail = _REFUSALS.get(answer.verdict) or _broken(answer)
+    return _failure(operation, answer)
+
+
+def judge(operation: Operation, answer: Answer) -> Failure | None:
+    """Why something that is never stored, a write perhaps, did not succeed; None when it did."""
+    if answer.verdict is Verdict.OK:
+        return None
+    failure = _failure(operation, answer)
+    if answer.verdict is Verdict.BROKEN and operation.kind is Kind.WRITE:
+        return replace(failure, detail=f"{failure.detail}; {OUTCOME_UNKNOWN}")
+    return failure
+
+
+def _failure(operation: Operation, answer: Answer) -> Failure:
+    match answer.verdict:
+        case Verdict.MISSING:
+            problem, detail = NOT_FOUND[operation.subject], f"the platform knows no such {operation.subject}"
+        case Verdict.REJECTED if operation.kind is Kind.WRITE or operation.takes is Takes.JSON:
+            problem, detail = Problem.UPSTREAM_REJECTED, "the platform refused the request"
+        case _:
+            problem, detail = _REFUSALS.get(answer.verdict) or _broken(answer)
     return Failure(
         problem,
         detail,
@@ -63,6 +88,12 @@ def settle(previous: Entry | None, answer: Answer, started: float) -> Fill | Fai
         upstream_message=answer.message,
     )
 
+
+OUTCOME_UNKNOWN = "whether it took effect is not known"
+NOT_FOUND = {
+    Subject.CAMPAIGN: Problem.CAMPAIGN_NOT_FOUND,
+    Subject.CONTACT_LIST: Problem.CONTACT_LIST_NOT_FOUND,
+}
 
 _REFUSALS = {
     Verdict.LIMITED: (Problem.UPSTREAM_PAUSED, "the platform says the account's call rate is exceeded"),
@@ -74,8 +105,8 @@ _FLAWS = {
     Flaw.HTML: "the answer is an HTML page",
     Flaw.NOT_JSON: "the answer is not one JSON document",
     Flaw.FAILING_BODY: "the answer's body reports a failure",
-    Flaw.NO_DATA: "the answer holds no campaign",
-    Flaw.WRONG_ID: "the answer is about another campaign",
+    Flaw.NO_DATA: "the answer does not hold what was asked for",
+    Flaw.WRONG_ID: "the answer is about another id",
     Flaw.STATUS: "the answer's status is unexpected",
 }
 

@@ -124,7 +124,7 @@ def attest(entry: Entry, known: Known | None, head: Head) -> Entry:
 
     A copy in doubt stays in doubt until a read by id, or a round that began well after the doubt.
     """
-    if known is None:
+    if known is None or entry.is_invalid:
         return entry
     if entry.proven_at < known.since and known.has_moved:
         return entry if entry.swept is not None else replace(entry, swept=Swept(known.since, is_moved=True))

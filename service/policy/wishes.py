@@ -16,6 +16,8 @@ class Wishes:
     max_stale: float | None = None
     """How stale an answer may be; infinite when the directive came without a value."""
     only_if_cached: bool = False
+    newer_than: float | None = None
+    """The moment of a write, in seconds of the store's clock: only proofs that began after it count."""
 
 
 NO_WISHES = Wishes()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from service.policy.settle import Failure, Fill
+from service.proxy.ports import EVERY, group_of
 from service.proxy.tasks import Tasks
 
 Landed = Fill | Failure
@@ -27,6 +28,8 @@ class Flight:
 
     is_patient: bool
     """Whether it waits for a permit; one for callers who have a stored answer does not."""
+    began: float
+    """When, in seconds of the store's clock: its answer is no older."""
     landing: asyncio.Future[Landed]
 
     async def wait(self, seconds: float) -> Landed:
@@ -49,20 +52,29 @@ class Flights:
     def __len__(self) -> int:
         return len(self._by_key)
 
-    def current(self, key: str, *, landed: bool = True) -> Flight | None:
-        """The flight to join, if any; `landed=False` asks for one whose answer is still to come."""
-        flight = self._by_key.get(key)
-        return flight if flight is not None and (landed or not flight.landing.done()) else None
+    def current(self, key: str, *, landed: bool = True, since: float | None = None) -> Flight | None:
+        """The flight to join, if any.
 
-    def start(self, key: str, fill: Work, *, is_patient: bool) -> Flight:
+        Args:
+            key: what is filled.
+            landed: False asks for one whose answer is still to come.
+            since: the moment before which it must not have begun.
+        """
+        flight = self._by_key.get(key)
+        if flight is None or (since is not None and flight.began < since):
+            return None
+        return flight if landed or not flight.landing.done() else None
+
+    def start(self, key: str, fill: Work, began: float, *, is_patient: bool) -> Flight:
         """A new flight, which the key's next requests join.
 
         Args:
             key: what is filled.
             fill: gets the result, tells the waiters, and stores it.
+            began: now, in seconds of the store's clock.
             is_patient: whether it waits for a permit.
         """
-        flight = Flight(is_patient, asyncio.get_running_loop().create_future())
+        flight = Flight(is_patient, began, asyncio.get_running_loop().create_future())
         # Nobody may be waiting: an exception is then the task's to report, not the future's.
         flight.landing.add_done_callback(lambda landing: landing.cancelled() or landing.exception())
         self._by_key[key] = flight
@@ -70,9 +82,16 @@ class Flights:
         return flight
 
     def forget(self, key: str | None) -> None:
-        """Lets no later request join the key's flight, or any for None: what it brings is out of date already."""
+        """Lets no later request join the key's flight: what it brings is out of date already.
+
+        Args:
+            key: an entry's key, that of all answers to an operation, or None for any.
+        """
         if key is None:
             self._by_key.clear()
+        elif key.endswith(EVERY):
+            for other in [other for other in self._by_key if group_of(other) == key]:
+                del self._by_key[other]
         else:
             self._by_key.pop(key, None)
 

@@ -1,4 +1,6 @@
-"""What replicas tell each other: a key was filled (`changed`), or `invalidated`, or its leader has `left`.
+"""What replicas tell each other.
+
+A key was filled (`changed`), or invalidated by a `write` or a `purge`; its leader has `left`; a client `wrote`.
 
 Laws of this module:
 
@@ -55,17 +57,17 @@ class Bus:
         except TimeoutError:
             self._waiting.pop(key, None)
 
-    async def listen(self, on_change: Callable[[str, bool], None], on_gap: Callable[[], None]) -> None:
+    async def listen(self, on_news: Callable[[str, str], None], on_gap: Callable[[], None]) -> None:
         """Hears what others say, for as long as it runs.
 
         Args:
-            on_change: called with each key that another replica filled or invalidated, and whether it was the latter.
+            on_news: called with the word and the key of all that other replicas say.
             on_gap: called when messages were, or may have been, missed.
         """
         failure = ""
         while True:
             try:
-                await self._subscription(on_change, on_gap)
+                await self._subscription(on_news, on_gap)
             except FAILURES as error:
                 # Once for each loss, and once for each reason why it is not to be had at all.
                 if self._is_subscribed or failure != type(error).__name__:
@@ -74,7 +76,7 @@ class Bus:
             self._is_subscribed = False
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _subscription(self, on_change: Callable[[str, bool], None], on_gap: Callable[[], None]) -> None:
+    async def _subscription(self, on_news: Callable[[str, str], None], on_gap: Callable[[], None]) -> None:
         async with self._link.client.pubsub() as ear:
             await ear.subscribe(self._keys.channel)
             while True:
@@ -91,9 +93,9 @@ class Bus:
                     on_gap()
                     self._is_subscribed = True
                 elif heard["type"] == "message":
-                    self._take(heard["data"], on_change, on_gap)
+                    self._take(heard["data"], on_news, on_gap)
 
-    def _take(self, data: bytes, on_change: Callable[[str, bool], None], on_gap: Callable[[], None]) -> None:
+    def _take(self, data: bytes, on_news: Callable[[str, str], None], on_gap: Callable[[], None]) -> None:
         words = data.decode("utf-8", "replace").split(" ", 3)
         if len(words) != 4 or not words[2].isdigit():  # noqa: PLR2004 - kind, sender, number, key
             return
@@ -104,5 +106,5 @@ class Bus:
         self._last[part] = int(number)
         if (event := self._waiting.pop(key, None)) is not None:
             event.set()
-        if kind in {"changed", "invalidated"} and sender != self.sender:
-            on_change(key, kind == "invalidated")
+        if sender != self.sender:
+            on_news(kind, key)

@@ -1,4 +1,4 @@
--- Raises a key's fence and forgets its entry: no fill that looked up before now will be stored.
+-- Raises a key's fence: no fill that looked up before now will be stored, and what is stored needs a new proof.
 --
 -- KEYS[1]  the entry's key
 -- KEYS[2]  the number of the bus's last message
@@ -6,7 +6,24 @@
 -- ARGV[2]  the bus, where all replicas hear of it
 -- ARGV[3]  the replica that invalidates
 -- ARGV[4]  the key as replicas name it
-local fence = tonumber(redis.call('GETRANGE', KEYS[1], 0, 15)) or 0
-redis.call('SET', KEYS[1], string.format('%016.0f%016d', fence + 1, 0), 'PX', ARGV[1])
-redis.call('PUBLISH', ARGV[2], 'invalidated ' .. ARGV[3] .. ' ' .. redis.call('INCR', KEYS[2]) .. ' ' .. ARGV[4])
-return fence + 1
+-- ARGV[5]  the cause: 'write' or 'purge'
+--
+-- See put.lua for the form of a value.
+local head = redis.call('GETRANGE', KEYS[1], 0, 64)
+local fence = string.format('%016.0f', (tonumber(string.sub(head, 1, 16)) or 0) + 1)
+local time = redis.call('TIME')
+local moment = string.format('%016.0f', time[1] * 1000000 + time[2])
+local cause = 'p'
+if ARGV[5] == 'write' or string.sub(head, 65, 65) == 'w' then
+  cause = 'w'
+end
+if head == '' then
+  redis.call('SET', KEYS[1], fence .. string.rep('0', 32) .. moment .. cause, 'PX', ARGV[1])
+else
+  -- The entry stays, to fall back on.
+  redis.call('SETRANGE', KEYS[1], 0, fence .. string.sub(head, 17, 48) .. moment .. cause)
+  if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then
+    redis.call('PEXPIRE', KEYS[1], ARGV[1])
+  end
+end
+redis.call('PUBLISH', ARGV[2], ARGV[5] .. ' ' .. ARGV[3] .. ' ' .. redis.call('INCR', KEYS[2]) .. ' ' .. ARGV[4])

@@ -7,6 +7,8 @@ braces. So the keys of entries are parted, and each part has a counter of its me
 import zlib
 from dataclasses import dataclass
 
+from service.proxy.ports import group_of
+
 CLUSTER_PARTS = 64
 """Parts in a cluster: enough to spread over any number of nodes that one gateway needs."""
 
@@ -30,7 +32,19 @@ class Keys:
 
     def entry(self, key: str) -> str:
         """The entry and its fence."""
-        return f"{self.prefix}:e1:{{{self.part(key)}}}:{key}"
+        return f"{self.prefix}:e2:{{{self.part(key)}}}:{key}"
+
+    def group(self, key: str) -> str:
+        """The fence of all answers that the entry belongs to, beside it: each part has its own."""
+        return self.group_in(self.part(key), group_of(key))
+
+    def group_in(self, part: int, group: str) -> str:
+        """The same, by part."""
+        return f"{self.prefix}:g1:{{{part}}}:{group}"
+
+    def number_in(self, part: int) -> str:
+        """The number of the last message about a part."""
+        return f"{self.prefix}:n1:{{{part}}}"
 
     def lease(self, key: str) -> str:
         """Which replica leads in filling it."""
@@ -38,7 +52,7 @@ class Keys:
 
     def number(self, key: str) -> str:
         """The number of the last message about its part."""
-        return f"{self.prefix}:n1:{{{self.part(key)}}}"
+        return self.number_in(self.part(key))
 
     def board(self, stream: str, what: str) -> str:
         """A part of what is known of the stream's list."""

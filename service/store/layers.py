@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-from service.policy.entry import Entry
-from service.proxy.ports import Found, Lead, Put
+from service.policy.entry import Cause, Entry
+from service.proxy.ports import Found, Lead, Put, group_of
 from service.proxy.tasks import Tasks
 from service.store.bus import Bus
 from service.store.link import StoreDownError
@@ -49,17 +49,22 @@ class LayeredStore:
         self._bus = bus
         self._unwatched = unwatched
         self._on_invalidated: Callable[[str | None], None] = lambda _: None
-        self._owed: dict[str, None] = {}
+        self._on_written: Callable[[str], object] = lambda _: None
+        self._owed: dict[str, Cause] = {}
         """Keys invalidated while Redis was lost: what it holds of them is not used before it has been told."""
 
-    def start(self, tasks: Tasks, on_invalidated: Callable[[str | None], None]) -> None:
+    def start(
+        self, tasks: Tasks, on_invalidated: Callable[[str | None], None], on_written: Callable[[str], object]
+    ) -> None:
         """Keeps listening to the bus, and keeps the leads that are held.
 
         Args:
             tasks: where that runs.
             on_invalidated: called with each key that another replica invalidated; with None when it may be any.
+            on_written: called with each writer of whom another replica tells.
         """
         self._on_invalidated = on_invalidated
+        self._on_written = on_written
         tasks.spawn(self._bus.listen(self._heard, self._missed), name="listen to the bus")
         tasks.spawn(self._shared.keep_leading(), name="keep leading")
         tasks.spawn(self._keep_paying(), name="tell redis what it missed")
@@ -90,9 +95,12 @@ class LayeredStore:
         if entry is None and local.entry is not None and not has_fence(fence):
             # Redis has lost it, or let it go for room; nobody has invalidated it that Redis knows of.
             return Found(doubted(local.entry, self.now()), _Fences(fence, local.fence))
-        if entry is None:
-            self._local.forget(key)
-        else:
+        if entry is None and local.entry is not None:
+            # Invalidated, and this replica has not heard of it: to fall back on, and no more.
+            self._local.mark(key, Cause.WRITE)
+            local = await self._local.get(key)
+            return Found(local.entry, _Fences(fence, local.fence))
+        if entry is not None:
             await self._local.put(key, entry, local.fence, COPY_SECONDS)
         return Found(entry, _Fences(fence, local.fence))
 
@@ -132,48 +140,71 @@ class LayeredStore:
         """See `Store`."""
         await self._bus.wait(key, seconds)
 
-    async def invalidate(self, key: str) -> None:
+    async def invalidate(self, key: str, by: Cause) -> None:
         """See `Store`."""
-        await self._local.invalidate(key)
+        await self._local.invalidate(key, by)
         try:
-            await self._shared.invalidate(key)
+            await self._shared.invalidate(key, by)
         except StoreDownError:
-            self._owe(key)
+            self._owe(key, by)
         else:
             # A look-up that Redis answered just before has brought the old entry here since.
-            self._local.move_fence(key)
+            self._local.mark(key, by)
 
-    def _owe(self, key: str) -> None:
-        self._owed[key] = None
+    def invalidated_at(self, key: str) -> float:
+        """See `Store`."""
+        return self._local.invalidated_at(key)
+
+    async def tell_written(self, writer: str) -> None:
+        """See `Store`. While Redis is lost, nobody can be told."""
+        try:
+            await self._shared.tell_written(writer)
+        except StoreDownError:
+            return
+
+    def _owe(self, key: str, by: Cause) -> None:
+        self._owed[key] = Cause.WRITE if Cause.WRITE in {by, self._owed.get(key)} else by
         if len(self._owed) > MAX_OWED:
             del self._owed[next(iter(self._owed))]
 
     async def _pay(self, key: str) -> None:
-        """Invalidates the key in Redis, if that is still to be done."""
-        if key not in self._owed:
-            return
-        del self._owed[key]
+        """Invalidates the key in Redis, and all of its operation, as far as that is still to be done."""
+        if self._owed:
+            for owed in (key, group_of(key)):
+                if owed in self._owed:
+                    await self._pay_one(owed)
+
+    async def _pay_one(self, key: str) -> None:
+        by = self._owed.pop(key)
         try:
-            await self._shared.invalidate(key)
+            await self._shared.invalidate(key, by)
         except BaseException:
-            self._owe(key)
+            self._owe(key, by)
             raise
-        self._local.move_fence(key)
+        self._local.mark(key, by)
 
     async def _keep_paying(self) -> None:
         while True:
             await asyncio.sleep(PAY_SECONDS)
             for key in list(self._owed):
                 try:
-                    await self._pay(key)
+                    if key in self._owed:
+                        await self._pay_one(key)
                 except StoreDownError:
                     break
 
-    def _heard(self, key: str, is_invalidated: bool) -> None:  # noqa: FBT001 - the bus' word
+    def _heard(self, word: str, key: str) -> None:
         # A copy being fetched at this moment is refused too: its look-up saw the fence as it was before.
-        self._local.move_fence(key)
-        if is_invalidated:
-            self._on_invalidated(key)
+        match word:
+            case "changed":
+                self._local.outdate(key)
+            case "write" | "purge":
+                self._local.mark(key, Cause(word))
+                self._on_invalidated(key)
+            case "wrote":
+                self._on_written(key)
+            case _:
+                pass
 
     def _missed(self) -> None:
         self._local.doubt()

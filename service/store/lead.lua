@@ -2,6 +2,7 @@
 --
 -- KEYS[1]  the entry's key
 -- KEYS[2]  the lease's key
+-- KEYS[3]  the fence of the entry's group
 -- ARGV[1]  the replica that asks
 -- ARGV[2]  milliseconds that the lease lasts unless it is renewed
 local holder = redis.call('GET', KEYS[2])
@@ -10,4 +11,4 @@ if not holder or holder == ARGV[1] then
   redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
   leads = 1
 end
-return {leads, redis.call('GET', KEYS[1]) or ''}
+return {leads, redis.call('GET', KEYS[1]) or '', redis.call('GET', KEYS[3]) or ''}

@@ -4,9 +4,10 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
-from service.policy.entry import Entry, Swept
-from service.proxy.ports import Found, Lead, Meter, Put
+from service.policy.entry import Cause, Entry, Swept
+from service.proxy.ports import EVERY, Found, Lead, Meter, Put, group_of
 from service.store.clock import StoreClock
+from service.store.fences import GroupFence, invalidated, settling
 
 ENTRY_OVERHEAD_BYTES = 900
 """What an entry takes beside its body: objects, key, table slots (measured with tracemalloc on CPython 3.11)."""
@@ -16,10 +17,28 @@ FENCE_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True)
+class _Fence:
+    """The last time that a key's fence moved, in seconds, and its last invalidations."""
+
+    number: int = 0
+    moved_at: float = 0.0
+    invalidated_at: float = 0.0
+    written_at: float = 0.0
+
+
+@dataclass(slots=True)
+class _Group:
+    fence: GroupFence
+
+
+@dataclass(frozen=True, slots=True)
 class _Kept:
     entry: Entry
     seconds: float
     generation: int
+    group: _Group
+    number: int
+    """That of the group's fence when it was put."""
 
     @property
     def cost(self) -> int:
@@ -41,7 +60,8 @@ class MemoryStore:
         self._meter = meter
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._bytes = 0
-        self._fences: dict[str, tuple[int, float]] = {}
+        self._fences: dict[str, _Fence] = {}
+        self._groups: dict[str, _Group] = {}
         self._last_fence = 0
         self._generation = 0
         self._doubted_at = 0.0
@@ -69,14 +89,14 @@ class MemoryStore:
             return None
         self._kept.move_to_end(key)
         self._meter.store_operation("memory", "get", "hit")
-        return kept.entry
+        return _shown(kept)
 
     async def get(self, key: str) -> Found:
         """See `Store`. A copy in doubt comes as one that has been stale since."""
         kept = self._kept.get(key)
         if kept is None or kept.generation == self._generation:
             return Found(self.peek(key), self._fence(key))
-        return Found(doubted(kept.entry, self._doubted_at), self._fence(key))
+        return Found(doubted(_shown(kept), self._doubted_at), self._fence(key))
 
     async def lead(self, key: str) -> Lead:
         """See `Store`. There is nobody else."""
@@ -101,7 +121,9 @@ class MemoryStore:
         if last is not None and last.entry.proven_at >= entry.proven_at and last.generation == self._generation:
             return Put.OLDER
         self._drop(key)
-        kept = _Kept(entry, keep, self._generation)
+        group = self._group(key)
+        written_at = max(self._fences.get(key, _NO_FENCE).written_at, group.fence.written_at)
+        kept = _Kept(settling(entry, written_at), keep, self._generation, group, group.fence.number)
         if kept.cost > self._max_bytes:
             return Put.STORED
         self._kept[key] = kept
@@ -110,22 +132,45 @@ class MemoryStore:
             self._drop(next(iter(self._kept)))
         return Put.STORED
 
-    async def invalidate(self, key: str) -> None:
+    async def invalidate(self, key: str, by: Cause) -> None:
         """See `Store`."""
-        self.move_fence(key)
+        self.mark(key, by)
         self._meter.store_operation("memory", "invalidate", "stored")
 
-    def move_fence(self, key: str) -> None:
-        """Drops the entry, and refuses the fills that looked up before now."""
-        self._forget_old_fences()
-        self._last_fence += 1
-        self._fences.pop(key, None)
-        self._fences[key] = (self._last_fence, self.now())
+    def mark(self, key: str, by: Cause) -> None:
+        """Does what `invalidate` says, at once."""
+        now = self.now()
+        if key.endswith(EVERY):
+            self._last_fence += 1
+            group = self._group(key)
+            group.fence = group.fence.moved(self._last_fence, by, now)
+            return
+        last = self._move_fence(key)
+        written_at = now if by is Cause.WRITE else last.written_at
+        self._fences[key] = replace(self._fences[key], invalidated_at=now, written_at=written_at)
+        kept = self._kept.get(key)
+        if kept is not None:
+            self._kept[key] = replace(kept, entry=invalidated(kept.entry, by, now))
+
+    def invalidated_at(self, key: str) -> float:
+        """See `Store`."""
+        return max(self._fences.get(key, _NO_FENCE).invalidated_at, self._group(key).fence.at)
+
+    async def tell_written(self, writer: str) -> None:
+        """See `Store`. There is nobody else."""
+
+    def outdate(self, key: str) -> None:
+        """Drops the entry, which another one has replaced, and refuses the fills that looked up before now."""
+        self._move_fence(key)
         self._drop(key)
 
-    def forget(self, key: str) -> None:
-        """Drops the entry; its fence stays."""
-        self._drop(key)
+    def _move_fence(self, key: str) -> _Fence:
+        """The fence as it was before."""
+        self._forget_old_fences()
+        self._last_fence += 1
+        last = self._fences.pop(key, _NO_FENCE)
+        self._fences[key] = replace(last, number=self._last_fence, moved_at=self.now())
+        return last
 
     def doubt(self) -> None:
         """Takes no entry for fresh any more, and refuses the fills that looked up before now.
@@ -146,13 +191,28 @@ class MemoryStore:
         if kept is not None:
             self._bytes -= kept.cost
 
-    def _fence(self, key: str) -> tuple[int, int]:
-        return self._generation, self._fences.get(key, (0, 0.0))[0]
+    def _fence(self, key: str) -> tuple[int, int, int]:
+        return self._generation, self._fences.get(key, _NO_FENCE).number, self._group(key).fence.number
+
+    def _group(self, key: str) -> _Group:
+        name = group_of(key)
+        group = self._groups.get(name)
+        if group is None:
+            group = self._groups[name] = _Group(GroupFence())
+        return group
 
     def _forget_old_fences(self) -> None:
         horizon = self.now() - FENCE_SECONDS
         while self._fences:
             oldest = next(iter(self._fences))
-            if self._fences[oldest][1] > horizon:
+            if self._fences[oldest].moved_at > horizon:
                 break
             del self._fences[oldest]
+
+
+def _shown(kept: _Kept) -> Entry:
+    fence = kept.group.fence
+    return kept.entry if fence.number == kept.number else fence.lay_over(kept.entry, kept.number)
+
+
+_NO_FENCE = _Fence()

@@ -2,6 +2,7 @@
 --
 -- KEYS[1]  the entry's key
 -- KEYS[2]  the number of the bus's last message
+-- KEYS[3]  the fence of the entry's group
 -- ARGV[1]  the fence that the fill's look-up saw
 -- ARGV[2]  earliest moment at which the fill's read can have begun, microseconds of this server's clock
 -- ARGV[3]  latest such moment; ARGV[3] - ARGV[2] is what the replica does not know of this clock
@@ -11,13 +12,18 @@
 -- ARGV[7]  the replica that stores
 -- ARGV[8]  the key as replicas name it
 -- ARGV[9]  milliseconds to remember a fence
+-- ARGV[10] the number of the group's fence that the look-up saw
 --
--- A value is 16 digits of fence, 16 digits of the latest begin, then the entry. Sixteen digits of microseconds fit in
--- the 53 bits of a Lua number until the year 2255.
-local head = redis.call('GETRANGE', KEYS[1], 0, 31)
+-- A value is a head of 65 bytes and the entry. The head: 16 digits each of fence, the latest begin, the group's number
+-- when it was stored, and the moment of the last invalidation that matters; then 'w' or 'p' while the entry needs a new
+-- proof after a write or a purge, else '-'. Sixteen digits of microseconds fit in the 53 bits of a Lua number until the
+-- year 2255.
+local head = redis.call('GETRANGE', KEYS[1], 0, 64)
 local fence = tonumber(string.sub(head, 1, 16)) or 0
 local begun = tonumber(string.sub(head, 17, 32)) or 0
-if fence ~= tonumber(ARGV[1]) then
+local group = redis.call('GET', KEYS[3]) or ''
+local number = math.max(tonumber(string.sub(group, 1, 16)) or 0, tonumber(string.sub(group, 33, 48)) or 0)
+if fence ~= tonumber(ARGV[1]) or number ~= tonumber(ARGV[10]) then
   return 'fenced'
 end
 if begun >= tonumber(ARGV[2]) then
@@ -29,6 +35,11 @@ if fence > 0 then
   -- that is of no use after seconds.
   keep = math.max(keep, tonumber(ARGV[9]))
 end
-redis.call('SET', KEYS[1], string.format('%016.0f', fence) .. ARGV[3] .. ARGV[5], 'PX', string.format('%.0f', keep))
+local moment = string.sub(head, 49, 64)
+if moment == '' or string.sub(head, 65, 65) == 'p' then
+  moment = string.rep('0', 16)
+end
+local mark = string.format('%016.0f', fence) .. ARGV[3] .. string.format('%016.0f', number) .. moment .. '-'
+redis.call('SET', KEYS[1], mark .. ARGV[5], 'PX', string.format('%.0f', keep))
 redis.call('PUBLISH', ARGV[6], 'changed ' .. ARGV[7] .. ' ' .. redis.call('INCR', KEYS[2]) .. ' ' .. ARGV[8])
 return 'stored'

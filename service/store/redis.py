@@ -1,15 +1,17 @@
 """Entries in Redis, shared by all replicas.
 
-One value per entry: its fence, the latest moment its read can have begun, and the encoded entry. A look-up is one GET;
-a store is one script, atomic on the server.
+One value per entry: a head with its fence and the latest moment its read can have begun, and the encoded entry (see
+put.lua). A look-up is one MGET of it and of its group's fence; a store is one script, atomic on the server.
 """
 
 import asyncio
+from dataclasses import replace
 
-from service.policy.entry import Entry
-from service.proxy.ports import Put
+from service.policy.entry import Cause, Entry, Invalidation
+from service.proxy.ports import EVERY, Put
 from service.store.bus import Bus
 from service.store.codec import decode, encode
+from service.store.fences import GroupFence, settling
 from service.store.keys import Keys
 from service.store.link import RedisLink, StoreDownError
 
@@ -19,11 +21,11 @@ RENEW_SECONDS = 0.5
 FENCE_MILLISECONDS = 900_000
 """How long an invalidation is remembered: longer than any fill can be under way."""
 
-_HEAD_BYTES = 32
-_FENCE_BYTES = 16
+_HEAD_BYTES = 65
+_NUMBER_BYTES = 16
 
-SharedFence = tuple[int, int]
-"""The link's generation at the look-up, and the number that stood at the key."""
+SharedFence = tuple[int, int, int]
+"""The link's generation at the look-up, and the numbers that stood at the key and at its group."""
 
 
 class RedisStore:
@@ -36,54 +38,74 @@ class RedisStore:
         self._led: set[str] = set()
         self._put = link.script("put.lua")
         self._invalidate = link.script("invalidate.lua")
+        self._invalidate_all = link.script("invalidate_all.lua")
+        self._tell = link.script("tell.lua")
         self._lead = link.script("lead.lua")
         self._leave = link.script("leave.lua")
         self._renew = link.script("renew.lua")
 
     async def get(self, key: str) -> tuple[Entry | None, SharedFence]:
         """The entry and the fence, in one trip."""
-        name = self._keys.entry(key)
+        names = [self._keys.entry(key), self._keys.group(key)]
         generation = self._link.generation
-        value = await self._link.ask("get", lambda: self._link.client.get(name))
-        entry, fence = _read(value)
+        value, group = await self._link.ask("get", lambda: self._link.client.mget(names))
+        entry, fence = _read(value, group, generation)
         self._link.meter.store_operation("redis", "get", "hit" if entry is not None else "miss")
-        return entry, (generation, fence)
+        return entry, fence
 
     async def put(self, key: str, entry: Entry, fence: SharedFence, keep: float) -> Put:
         """Stores under the fence, in one trip."""
-        generation, number = fence
+        generation, number, group = fence
         earliest = (entry.proven_at - self._link.clock.error) * 1e6
         latest = (entry.proven_at + self._link.clock.error) * 1e6
         times = (f"{earliest:.0f}", f"{latest:016.0f}", int(keep * 1000) + 1)
-        arguments = (number, *times, encode(entry), self._keys.channel, self._bus.sender, key, FENCE_MILLISECONDS)
+        told = (self._keys.channel, self._bus.sender, key)
+        arguments = (number, *times, encode(entry), *told, FENCE_MILLISECONDS, group)
         if generation != self._link.generation:
             # The server that gave the fence is gone, and with it perhaps a later fence.
             outcome = Put.FENCED
         else:
-            names = [self._keys.entry(key), self._keys.number(key)]
+            names = [self._keys.entry(key), self._keys.number(key), self._keys.group(key)]
             answer = await self._link.ask("put", lambda: self._put(keys=names, args=arguments))
             outcome = Put(answer.decode() if isinstance(answer, bytes) else answer)
         self._link.meter.store_operation("redis", "put", outcome.value)
         return outcome
 
-    async def invalidate(self, key: str) -> None:
-        """Raises the fence, in one trip."""
-        names = [self._keys.entry(key), self._keys.number(key)]
-        arguments = (FENCE_MILLISECONDS, self._keys.channel, self._bus.sender, key)
-        await self._link.ask("invalidate", lambda: self._invalidate(keys=names, args=arguments))
+    async def invalidate(self, key: str, by: Cause) -> None:
+        """Raises the fence, in one trip; that of all answers to an operation in one for each part."""
+        if key.endswith(EVERY):
+            await self._raise_group(key, by)
+        else:
+            names = [self._keys.entry(key), self._keys.number(key)]
+            arguments = (FENCE_MILLISECONDS, self._keys.channel, self._bus.sender, key, by.value)
+            await self._link.ask("invalidate", lambda: self._invalidate(keys=names, args=arguments))
         self._link.meter.store_operation("redis", "invalidate", "stored")
+
+    async def _raise_group(self, group: str, by: Cause) -> None:
+        # The part that replicas are told of comes last: whoever has heard it finds all of them raised.
+        told = self._keys.part(group)
+        for part in sorted(range(self._keys.parts), key=lambda part: part == told):
+            names = [self._keys.group_in(part, group), self._keys.number_in(part)]
+            channel = self._keys.channel if part == told else ""
+            arguments = (channel, self._bus.sender, group, by.value)
+            await self._link.ask("invalidate", lambda: self._invalidate_all(keys=names, args=arguments))  # noqa: B023
+
+    async def tell_written(self, writer: str) -> None:
+        """Tells all replicas of a write, in one trip."""
+        names, arguments = [self._keys.number(writer)], (self._keys.channel, "wrote", self._bus.sender, writer)
+        await self._link.ask("tell", lambda: self._tell(keys=names, args=arguments))
 
     async def lead(self, key: str) -> tuple[bool, Entry | None, SharedFence]:
         """Whether this replica leads now, the entry and its fence, in one trip."""
         generation = self._link.generation
-        names = [self._keys.entry(key), self._keys.lease(key)]
+        names = [self._keys.entry(key), self._keys.lease(key), self._keys.group(key)]
         arguments = (self._bus.sender, LEASE_MILLISECONDS)
-        is_mine, value = await self._link.ask("lead", lambda: self._lead(keys=names, args=arguments))
+        is_mine, value, group = await self._link.ask("lead", lambda: self._lead(keys=names, args=arguments))
         if is_mine:
             self._led.add(key)
         self._link.meter.store_operation("redis", "lead", "taken" if is_mine else "refused")
-        entry, fence = _read(value)
-        return bool(is_mine), entry, (generation, fence)
+        entry, fence = _read(value, group, generation)
+        return bool(is_mine), entry, fence
 
     async def leave(self, key: str) -> None:
         """Gives up the lead, in one trip."""
@@ -109,12 +131,40 @@ class RedisStore:
 
 
 def has_fence(fence: SharedFence) -> bool:
-    """Whether Redis knows of an invalidation."""
+    """Whether Redis knows of an invalidation of the key itself."""
     return fence[1] > 0
 
 
-def _read(value: object) -> tuple[Entry | None, int]:
+def _read(value: object, group: object, generation: int) -> tuple[Entry | None, SharedFence]:
+    """The entry, with what is known of its invalidations laid over it, and its fence."""
+    fence = _group_fence(group)
     if not isinstance(value, bytes):
-        return None, 0
-    head = value[:_FENCE_BYTES]
-    return decode(value[_HEAD_BYTES:]), int(head) if head.isdigit() else 0
+        return None, (generation, 0, fence.number)
+    number, _, stored_at, moment, cause = _head(value)
+    entry = decode(value[_HEAD_BYTES:])
+    if entry is not None:
+        if cause in _CAUSES:
+            entry = replace(entry, invalidation=Invalidation(moment / 1e6, _CAUSES[cause], is_open=True))
+        else:
+            entry = settling(entry, moment / 1e6)
+        entry = fence.lay_over(entry, stored_at)
+    return entry, (generation, number, fence.number)
+
+
+def _head(value: bytes) -> tuple[int, int, int, int, bytes]:
+    """Fence, latest begin, group's number, moment in microseconds, cause."""
+    numbers = [value[start : start + _NUMBER_BYTES] for start in range(0, 4 * _NUMBER_BYTES, _NUMBER_BYTES)]
+    fence, begun, stored_at, moment = (int(number) if number.isdigit() else 0 for number in numbers)
+    return fence, begun, stored_at, moment, value[4 * _NUMBER_BYTES : _HEAD_BYTES]
+
+
+def _group_fence(value: object) -> GroupFence:
+    if not isinstance(value, bytes) or len(value) != 4 * _NUMBER_BYTES or not value.isdigit():
+        return GroupFence()
+    write, written_at, purge, purged_at = (
+        int(value[start : start + _NUMBER_BYTES]) for start in range(0, len(value), _NUMBER_BYTES)
+    )
+    return GroupFence(write, written_at / 1e6, purge, purged_at / 1e6)
+
+
+_CAUSES = {b"w": Cause.WRITE, b"p": Cause.PURGE}

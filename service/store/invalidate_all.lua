@@ -1,0 +1,26 @@
+-- Raises the fence of all answers to an operation that lie in one part: see invalidate.lua.
+--
+-- KEYS[1]  the group's fence
+-- KEYS[2]  the number of the bus's last message
+-- ARGV[1]  the bus; empty to tell nobody
+-- ARGV[2]  the replica that invalidates
+-- ARGV[3]  the group as replicas name it
+-- ARGV[4]  the cause: 'write' or 'purge'
+--
+-- A fence is 16 digits each: number and microseconds of the last write, number and microseconds of the last purge. It is
+-- kept for ever, since entries that were stored before it may be; there is one per stream and operation.
+local held = redis.call('GET', KEYS[1]) or string.rep('0', 64)
+local time = redis.call('TIME')
+local moment = time[1] * 1000000 + time[2]
+-- The time serves as a number that is not given again, should this key be lost.
+local number = math.max(moment, tonumber(string.sub(held, 1, 16)) + 1, tonumber(string.sub(held, 33, 48)) + 1)
+local mark = string.format('%016.0f%016.0f', number, moment)
+if ARGV[4] == 'write' then
+  held = mark .. string.sub(held, 33, 64)
+else
+  held = string.sub(held, 1, 32) .. mark
+end
+redis.call('SET', KEYS[1], held)
+if ARGV[1] ~= '' then
+  redis.call('PUBLISH', ARGV[1], ARGV[4] .. ' ' .. ARGV[2] .. ' ' .. redis.call('INCR', KEYS[2]) .. ' ' .. ARGV[3])
+end
