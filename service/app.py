@@ -23,9 +23,12 @@ from service.proxy.collapse import Flights
 from service.proxy.exchange import Exchange, Patience
 from service.proxy.explain import Explainer, Explanation
 from service.proxy.fetch import Fetcher
+from service.proxy.forward import Forwarder
+from service.proxy.invalidate import Invalidator
 from service.proxy.ports import Board, Ledgers, Store, Stream
 from service.proxy.sweep import Sweeper, Terms
 from service.proxy.tasks import Tasks
+from service.proxy.versions import Versions
 from service.settings import Address, Cache, Credential, FreshnessSettings, Settings, secret_from_environment
 from service.store.boards import MemoryBoard, RedisBoard
 from service.store.bus import Bus
@@ -44,6 +47,7 @@ from service.upstream.signer import Claims, Recipient, Secret, Signer
 from service.web.answers import Bounds
 from service.web.api import Api
 from service.web.clients import Client, Clients
+from service.web.perform import Performer
 from service.web.server import Server, insist_on_compiled_parser
 
 _log = logging.getLogger(__name__)
@@ -91,6 +95,8 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         collector(registry=metrics.registry)
     watchers, fills = Tasks(), Tasks()
     freshness = build_freshness(settings.freshness)
+    clock = StoreClock()
+    versions = Versions(clock.now, settings.freshness.read_your_writes)
     streams = build_streams(settings)
     signers = {name: build_signer(credential) for name, credential in settings.credentials.items()}
     limits = Limits(settings.platform.timeout, settings.platform.connect_timeout, settings.platform.max_body)
@@ -99,7 +105,9 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
     async with AsyncExitStack() as stack:
         platform = await stack.enter_async_context(PlatformClient(settings.platform.url, limits, signers))
         flights = Flights(fills)
-        store, board, ledgers, link = await _open_store(settings, streams, metrics, watchers, flights, stack)
+        store, board, ledgers, link = await _open_store(
+            settings, streams, metrics, clock, _Ears(watchers, flights.forget, versions.note), stack
+        )
         budget = _build_budget(settings, streams, ledgers, metrics, watchers)
         await budget.start(sorted({stream.tenant.account for stream in streams.values()}))
         stack.push_async_callback(budget.depart)
@@ -108,6 +116,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         fetcher = Fetcher(platform, budget, store, metrics)
         text = "Credentials that the platform keeps refusing, and that are tried only now and then."
         metrics.gauges.add("credentials_refused", text, lambda: fetcher.refusals.open_count(time.monotonic()))
+        patience = Patience(settings.platform.timeout)
         exchange = Exchange(
             store,
             board,
@@ -115,9 +124,14 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
             flights,
             freshness,
             metrics,
-            Patience(settings.platform.timeout),
+            patience,
+            versions,
             has_rounds=settings.sweep.share > 0,
+            lag=settings.sweep.lag,
         )
+        invalidator = Invalidator(store, flights, exchange, metrics)
+        forwarder = Forwarder(exchange, fetcher, invalidator, board, store, versions, patience, fills)
+        performer = Performer(exchange, forwarder, invalidator, settings.platform.max_request)
         kept: dict[str, int] = {}
         stated = partial(stated_bounds, board, store, settings.sweep.lag, settings.freshness.max)
         for stream in streams.values():
@@ -130,7 +144,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
             watchers.spawn(sweeper.run(), name="sweep")
         explainer = Explainer(store, board, freshness, stated, budget.remaining)
         bounds = Bounds(freshness.stale_while_revalidate, freshness.stale_if_error)
-        api = Api(exchange, streams, settings.default_stream, build_clients(settings), bounds, metrics, budget.quota)
+        api = Api(performer, streams, settings.default_stream, build_clients(settings), bounds, metrics, budget.quota)
 
         def readiness() -> dict[str, Part]:
             listener = Part("down", "stopping") if api.is_draining else Part("ok")
@@ -157,7 +171,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
 def build_freshness(settings: FreshnessSettings) -> Freshness:
     """The policy's rules out of the settings."""
     rules = {status: StatusRule(rule.min, rule.max) for status, rule in settings.status.items()}
-    return Freshness(**{**settings.model_dump(), "status": rules})
+    return Freshness(**{**settings.model_dump(exclude={"read_your_writes"}), "status": rules})
 
 
 def build_streams(settings: Settings) -> dict[str, Stream]:
@@ -201,16 +215,24 @@ def _build_target(cache: Cache) -> Target:
     return Target(cache.url, cache.timeout, cache.username, password, tls)
 
 
+@dataclass(frozen=True, slots=True)
+class _Ears:
+    """What is to be told of other replicas' doings, and where that is listened for."""
+
+    watchers: Tasks
+    on_invalidated: Callable[[str | None], None]
+    on_written: Callable[[str], object]
+
+
 async def _open_store(
     settings: Settings,
     streams: Mapping[str, Stream],
     metrics: Metrics,
-    watchers: Tasks,
-    flights: Flights,
+    clock: StoreClock,
+    ears: _Ears,
     stack: AsyncExitStack,
 ) -> tuple[Store, Board, Ledgers, RedisLink | None]:
     """The store, the board, the ledgers, and the link to Redis if there is one."""
-    clock = StoreClock()
     memory = MemoryStore(settings.cache.local_max_bytes, clock, metrics)
     gauge = metrics.gauges.add
     gauge("entries", "Entries kept in this process.", lambda: len(memory), store="memory")
@@ -221,17 +243,17 @@ async def _open_store(
         return memory, MemoryBoard(), MemoryLedgers(clock), None
     link = open_link(_build_target(settings.cache), clock, metrics)
     stack.push_async_callback(link.close)
-    await link.start(watchers)
+    await link.start(ears.watchers)
     gauge("store_up", "Whether the store answers (1) or not (0).", lambda: link.is_up, store="redis")
     keys = Keys(settings.cache.prefix, parts_of(settings.cache.url))
     bus = Bus(link, keys)
     shared = RedisStore(link, bus, keys)
     store = LayeredStore(shared, memory, bus, settings.cache.local_unwatched)
-    store.start(watchers, flights.forget)
+    store.start(ears.watchers, ears.on_invalidated, ears.on_written)
     clock.on_step = memory.clear
     board = RedisBoard(link, bus, shared, keys)
     identities = [stream.identity for stream in streams.values()]
-    board.start(watchers, identities)
+    board.start(ears.watchers, identities)
     stack.push_async_callback(board.leave, identities)
     return store, board, RedisLedgers(link, keys), link
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 
+from service.contract.operations import GET
 from service.policy.entry import Entry
 from service.policy.freshness import Freshness, age
 from service.policy.ledger import Lane
@@ -22,6 +23,7 @@ from service.proxy.collapse import Flight, Flights, Landed
 from service.proxy.fetch import Fetched, Fetcher
 from service.proxy.ports import Ask, Board, Detail, Found, Meter, Outcome, Reply, Store
 from service.proxy.rest import Rests
+from service.proxy.versions import Versions
 
 MAX_FLIGHTS = 2_000
 """Fills under way at once. Each holds a few kilobytes; beyond this, more waiting helps nobody within its deadline."""
@@ -68,8 +70,10 @@ class Exchange:
         freshness: Freshness,
         meter: Meter,
         patience: Patience,
+        versions: Versions,
         *,
         has_rounds: bool = False,
+        lag: float = 0.0,
     ) -> None:
         """An exchange.
 
@@ -81,8 +85,12 @@ class Exchange:
             freshness: the rules.
             meter: where it is counted.
             patience: how long callers are kept.
+            versions: who wrote when.
             has_rounds: whether somebody reads the lists.
+            lag: seconds that the lists may lag behind answers by id.
         """
+        self._versions = versions
+        self._lag = lag
         self._has_rounds = has_rounds
         self._together: dict[str, Counter[str]] = {}
         """Campaigns of which a few fields are asked for, by stream, while its list is not known yet."""
@@ -97,12 +105,25 @@ class Exchange:
 
     async def read(self, ask: Ask) -> Reply:
         """The best answer there is for `ask`, within the caller's patience."""
+        ask = self._held(ask)
         if ask.fields is None:
             return await self._read(ask)
-        if is_in_rows(ask.fields) and (reply := await self._read_row(ask, ask.fields)) is not None:
+        if (
+            ask.operation.name == GET.name
+            and is_in_rows(ask.fields)
+            and (reply := await self._read_row(ask, ask.fields)) is not None
+        ):
             return reply
         reply = await self._read(ask)
         return reply if reply.entry is None else replace(reply, entry=cut(reply.entry, ask.fields))
+
+    def _held(self, ask: Ask) -> Ask:
+        """The ask, held to what its client wrote itself, or was told of; nobody can be held to the future."""
+        floor, told = self._versions.floor(ask.stream, ask.client), ask.wishes.newer_than
+        if floor is None and told is None:
+            return ask
+        newer_than = min(max(floor or 0.0, told or 0.0), self._store.now())
+        return replace(ask, wishes=replace(ask.wishes, newer_than=newer_than))
 
     async def _read_row(self, ask: Ask, fields: frozenset[str]) -> Reply | None:
         """An answer out of the list, where no stored one is fresh; None where no round vouches for one."""
@@ -117,6 +138,9 @@ class Exchange:
         if found is None:
             return None
         entry, left = found
+        if entry.proven_at - self._lag < self._store.invalidated_at(ask.key):
+            # The list may still show what was before.
+            return None
         self._board.ask(stream, ask.id, now)
         now_age = age(entry, now)
         return Reply(Outcome(ttl=left, detail=Detail.ROW), entry, None, now_age, now_age + left)
@@ -162,14 +186,17 @@ class Exchange:
         # With a stored answer nobody waits for a permit. Rounds of the list, which prove many answers, go before a read
         # that proves one, unless the caller wished for it.
         with_fallback = Lane.PROOF if reason is Fwd.REQUEST else Lane.BACKGROUND
-        lane = Lane.INTERACTIVE if fallback is None else with_fallback
-        joined = self._flights.current(ask.key, landed=reason is not Fwd.REQUEST)
+        # What was written a moment ago is worth as much as what nobody has: the stored answer is known to be wrong.
+        is_waited_for = fallback is None or fallback.is_overwritten or ask.wishes.newer_than is not None
+        lane = Lane.INTERACTIVE if is_waited_for else with_fallback
+        since = ask.wishes.newer_than
+        joined = self._flights.current(ask.key, landed=reason is not Fwd.REQUEST, since=since)
         if joined is not None:
             self._meter.collapsed("process")
         landed = await self._wait(joined or self._start(ask, found, lane, reason, is_patient=fallback is None))
         while joined is not None and fallback is None and not joined.is_patient and _is_refused(landed):
             # The joined flight did not wait for a permit, and may have had no right to the reserve; this caller has.
-            joined = self._flights.current(ask.key, landed=False)
+            joined = self._flights.current(ask.key, landed=False, since=since)
             landed = await self._wait(joined or self._start(ask, found, lane, reason, is_patient=True))
         collapsed = joined is not None
         if isinstance(landed, Fill):
@@ -197,10 +224,16 @@ class Exchange:
         except Exception:  # noqa: BLE001 - logged by the task that it ended; whoever has a stored answer gets that
             return Failure(Problem.INTERNAL, "an error in the gateway")
 
+    async def refresh(self, ask: Ask) -> None:
+        """Reads again what is stored, beside everything else; nothing is done where nothing is."""
+        found = await self._store.get(ask.key)
+        if found.entry is not None:
+            self._refresh(ask, found)
+
     async def read_again(self, ask: Ask, lane: Lane, reason: str) -> Landed:
         """What a new read brings, for nobody who waits: stored, and joined by those who ask meanwhile."""
         found = await self._store.get(ask.key)
-        flight = self._flights.current(ask.key, landed=False)
+        flight = self._flights.current(ask.key, landed=False, since=ask.wishes.newer_than)
         return await self._wait(flight or self._start(ask, found, lane, reason, is_patient=True))
 
     def _refresh(self, ask: Ask, found: Found) -> None:
@@ -216,7 +249,7 @@ class Exchange:
         async def fill(land: Callable[[Landed], None]) -> None:
             await self._fill(ask, found, land, partial(self._fetcher.fetch, ask, lane, reason, wait))
 
-        return self._flights.start(ask.key, fill, is_patient=is_patient and lane.is_waited_for)
+        return self._flights.start(ask.key, fill, self._store.now(), is_patient=is_patient and lane.is_waited_for)
 
     async def _fill(
         self, ask: Ask, found: Found, land: Callable[[Landed], None], fetch: Callable[[], Awaitable[Fetched | Failure]]
@@ -249,7 +282,11 @@ class Exchange:
                 await self._store.leave(ask.key)
 
     def _settle(self, ask: Ask, found: Found, fetched: Fetched | Failure) -> Landed:
-        landed = fetched if isinstance(fetched, Failure) else settle(found.entry, fetched.answer, fetched.started)
+        landed = (
+            fetched
+            if isinstance(fetched, Failure)
+            else settle(ask.operation, found.entry, fetched.answer, fetched.started)
+        )
         if isinstance(landed, Fill):
             self._rests.end(ask.key)
             self._meter.proof("read", "unchanged" if landed.is_unchanged else "changed")
@@ -266,8 +303,8 @@ class Exchange:
         return entry.proven_at >= began or (isinstance(decision, Reuse) and not decision.is_stale)
 
     def _attest(self, ask: Ask, entry: Entry | None) -> Entry | None:
-        if entry is None:
-            return None
+        if entry is None or not ask.is_about_a_campaign:
+            return entry
         view = self._board.view(ask.stream.identity)
         return attest(entry, view.known.get(ask.id), view.head)
 
@@ -275,10 +312,13 @@ class Exchange:
         now = self._store.now()
         now_age, ttl = age(entry, now), self._freshness.ttl(entry, now)
         detail = outcome.detail
-        if entry.absence is not None:
+        if ask.wishes.newer_than is not None and entry.attested_at < ask.wishes.newer_than:
+            detail = Detail.BEFORE_WRITE
+        elif entry.absence is not None:
             detail = Detail.MISSING
         else:
-            self._board.ask(ask.stream.identity, ask.id, now)
+            if ask.operation.name == GET.name:
+                self._board.ask(ask.stream.identity, ask.id, now)
             if detail is None and outcome.fwd is None and entry.attested_at > entry.proven_at:
                 detail = Detail.SWEEP
         return Reply(replace(outcome, ttl=ttl, detail=detail), entry, None, now_age, now_age + ttl)

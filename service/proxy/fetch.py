@@ -1,10 +1,11 @@
 """One answer from the platform: permit, send, classify, and the few second attempts that are allowed."""
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from service.contract.answers import Answer, Verdict, classify
-from service.contract.operations import build_call
+from service.contract.operations import Kind, build_call
 from service.policy.ledger import Lane
 from service.policy.settle import Failure
 from service.problems import Problem
@@ -39,33 +40,34 @@ class Fetcher:
         self.refusals = Refusals()
 
     async def fetch(
-        self, ask: Ask, lane: Lane, reason: str, wait: float, body: bytes | None = None
+        self, ask: Ask, lane: Lane, reason: str, wait: float, *, first: Callable[[], Awaitable[None]] | None = None
     ) -> Fetched | Failure:
         """The platform's answer, or why there is none.
 
-        A second attempt is made in two cases: the platform had closed the kept connection before it read the request
-        (nothing was done there), and a refused credential for which a newer secret has appeared.
+        A second attempt at a read is made in two cases: the platform had closed the kept connection before it read the
+        request (nothing was done there), and a refused credential for which a newer secret has appeared. A write is
+        sent once at most, whatever happens.
 
         Args:
-            ask: what to read.
+            ask: what is asked.
             lane: what pays for it.
             reason: the metric label `reason`.
             wait: seconds to wait for each permit at most.
-            body: JSON, for operations that take some.
+            first: done with a permit in hand, before the request leaves.
         """
         credential, version = ask.stream.credential, self._upstream.credential_version(ask.stream)
         spared = self.refusals.wait(credential, version, time.monotonic())
         if spared and not await self._upstream.renew_credential(ask.stream, version):
             detail = "the platform refuses the credential of this stream; it is tried again later"
             return Failure(Problem.UPSTREAM_UNAUTHORIZED, detail, retry_after=spared)
-        fetched = await self._attempt(ask, lane, reason, wait, body)
+        fetched = await self._attempt(ask, lane, reason, wait, first)
         if isinstance(fetched, UpstreamError):
             again = fetched.may_repeat
         else:
             is_refused = isinstance(fetched, Fetched) and fetched.answer.verdict is Verdict.UNAUTHORIZED
             again = is_refused and await self._upstream.renew_credential(ask.stream, version)
-        if again:
-            fetched = await self._attempt(ask, lane, "retry", wait, body)
+        if again and ask.operation.kind is not Kind.WRITE:
+            fetched = await self._attempt(ask, lane, "retry", wait, first)
         if isinstance(fetched, Fetched):
             if fetched.answer.verdict is Verdict.UNAUTHORIZED:
                 version = self._upstream.credential_version(ask.stream)
@@ -75,14 +77,16 @@ class Fetcher:
         return fetched if isinstance(fetched, Fetched) else fetched.failure
 
     async def _attempt(
-        self, ask: Ask, lane: Lane, reason: str, wait: float, body: bytes | None
+        self, ask: Ask, lane: Lane, reason: str, wait: float, first: Callable[[], Awaitable[None]] | None
     ) -> Fetched | UpstreamError | Refused:
-        call = build_call(ask.operation, ask.stream.tenant, {"id": ask.id}, body)
+        call = build_call(ask.operation, ask.stream.tenant, {"id": ask.id, **ask.values}, ask.body)
         account = ask.stream.tenant.account
         began = time.monotonic()
         outcome = "error"
         try:
             async with self._budget.permit(account, lane, ask.client, wait) as permit:
+                if first is not None:
+                    await first()
                 began, started = time.monotonic(), self._store.now()
                 try:
                     response = await self._upstream.send(ask.stream, call, permit.leave_by)

@@ -4,15 +4,16 @@ Adapters implement the protocols and import nothing else of each other. The expe
 exceptions carry only what interrupts a call: `Refused` by the budget, `UpstreamError` on the wire.
 """
 
+import hashlib
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from service.contract.answers import Response
-from service.contract.operations import Call, Operation, Tenant
-from service.policy.entry import Entry
+from service.contract.operations import Call, Operation, Subject, Tenant
+from service.policy.entry import Cause, Entry
 from service.policy.ledger import Lane, Ledger
 from service.policy.plan import Fwd
 from service.policy.settle import Failure
@@ -37,7 +38,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One read of one campaign."""
+    """One request of a client's: a read, or a write."""
 
     stream: Stream
     operation: Operation
@@ -47,10 +48,35 @@ class Ask:
     fields: frozenset[str] | None = None
     """Members of `data` that are wanted; None for all. No part of the key: they are cut out after the cache."""
 
+    body: bytes | None = None
+    """JSON, for operations that take some; of reads that are stored, in its canonical form."""
+    values: Mapping[str, str] = field(default_factory=dict)
+    """What the operation's placeholders other than the id and the tenant's stand for."""
+
+    @property
+    def is_about_a_campaign(self) -> bool:
+        """Whether it is about the one campaign whose id it names."""
+        return bool(self.id) and self.operation.subject is Subject.CAMPAIGN
+
     @property
     def key(self) -> str:
-        """The entry's key: equal only for the same operation on the same id of the same stream."""
-        return f"{self.stream.identity}:{self.operation.name}:{self.id}"
+        """The entry's key: equal only for the same question to the same stream."""
+        question = self.id if self.body is None else hashlib.blake2b(self.body, digest_size=16).hexdigest()
+        return f"{self.stream.identity}:{self.operation.resource}:{question}"
+
+
+def all_of(stream: Stream, resource: str) -> str:
+    """The key that stands for every stored answer of a stream's resource."""
+    return f"{stream.identity}:{resource}:{EVERY}"
+
+
+def group_of(key: str) -> str:
+    """The key of all answers that the key's one belongs to."""
+    return f"{key.rpartition(':')[0]}:{EVERY}"
+
+
+EVERY = "*"
+"""In the place of an id, which never holds it."""
 
 
 class Detail(StrEnum):
@@ -66,6 +92,8 @@ class Detail(StrEnum):
     """Its newest proof is a round of the list."""
     ROW = "row"
     """It is made of the campaign's row in the list."""
+    BEFORE_WRITE = "before-write"
+    """A proof newer than the caller's own write could not be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +123,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a caller gets: an entry with its age and lifetime in seconds, or a failure."""
+    """What a caller gets: an entry with its age and lifetime in seconds, an answer passed on, or a failure."""
 
     outcome: Outcome
     entry: Entry | None = None
     failure: Failure | None = None
     age: float = 0.0
     lifetime: float = 0.0
+    passed: Response | None = None
+    """The platform's own answer: of what is never stored, or the refusal behind `failure`."""
+    version: float | None = None
+    """Of a write; see `proxy.versions`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +198,21 @@ class Store(Protocol):
         """Stores the entry for `keep` seconds, unless the fence moved or a later read is stored already."""
         ...
 
-    async def invalidate(self, key: str) -> None:
-        """Moves the fence and forgets the entry: no fill that looked up before now will be stored."""
+    async def invalidate(self, key: str, by: Cause) -> None:
+        """Moves the fence: what is stored needs a new proof, and no fill that looked up before now will be stored.
+
+        Args:
+            key: an entry's key, or that of all answers to an operation of a stream (`all_of`).
+            by: why.
+        """
+        ...
+
+    def invalidated_at(self, key: str) -> float:
+        """When the key, or all of its operation, was last invalidated, as far as this process knows; 0 for never."""
+        ...
+
+    async def tell_written(self, writer: str) -> None:
+        """Lets all replicas know that a write by `writer` has just ended."""
         ...
 
 
@@ -298,7 +343,7 @@ class UpstreamError(Exception):
                 read may be repeated then, a write may not.
         """
         super().__init__(detail)
-        self.failure = Failure(problem, detail)
+        self.failure = Failure(problem, detail, was_sent=was_sent)
         self.was_sent = was_sent
         self.may_repeat = may_repeat
 
@@ -349,6 +394,10 @@ class Meter(Protocol):
 
     def proof(self, kind: str, outcome: str) -> None:
         """A read renewed or replaced an entry, or failed to."""
+        ...
+
+    def invalidation(self, cause: str) -> None:
+        """A write or a purge invalidated stored answers."""
         ...
 
 

@@ -219,11 +219,10 @@ class Sweeper:
         walk = sweeping.begin(view, channel, now, walk_after=walk_after, lag=self._terms.lag)
         while walk.skip is not None:
             fetched = await self._fetcher.fetch(
-                Ask(self._stream, LIST, "", CLIENT),
+                Ask(self._stream, LIST, "", CLIENT, body=list_body(channel, walk.skip, PAGE_ROWS)),
                 Lane.PROOF,
                 "sweep",
                 self.pace.rounds.get(channel, 0.0),
-                list_body(channel, walk.skip, PAGE_ROWS),
             )
             if isinstance(fetched, Failure) or fetched.answer.verdict is not Verdict.OK:
                 # The wire, the limit or the credential, not the list: again at the next round.

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
+_T = TypeVar("_T")
 CANCEL_AGAIN_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
@@ -14,17 +15,25 @@ class Tasks:
     """A room for tasks that outlive the request that started them."""
 
     def __init__(self) -> None:
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str, on_end: Callable[[], None] | None = None) -> None:
         """Starts a task. Its failure is logged; `on_end` is called when it has ended, also if it never began."""
-        task = asyncio.create_task(work, name=name)  # noqa: TID251 - the one place where tasks are made
-        self._running.add(task)
-        task.add_done_callback(self._end)
+        task = self._start(work, name)
         if on_end is not None:
             task.add_done_callback(lambda _: on_end())
 
-    def _end(self, task: asyncio.Task[None]) -> None:
+    async def see_through(self, work: Coroutine[Any, Any, _T], name: str) -> _T:
+        """What the work returns. It goes on to its end when the caller is gone."""
+        return await asyncio.shield(self._start(work, name))
+
+    def _start(self, work: Coroutine[Any, Any, _T], name: str) -> asyncio.Task[_T]:
+        task = asyncio.create_task(work, name=name)  # noqa: TID251 - the one place where tasks are made
+        self._running.add(task)
+        task.add_done_callback(self._end)
+        return task
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("task %s failed", task.get_name(), exc_info=error)

@@ -33,6 +33,8 @@ class Platform(Section):
     timeout: PositiveDuration = 10.0
     connect_timeout: PositiveDuration = 2.0
     max_body: Size = 4 * 2**20
+    max_request: Size = 2**20
+    """The largest body of a caller's own request."""
 
 
 class Encryption(Section):
@@ -154,6 +156,8 @@ class FreshnessSettings(Section):
     missing: Duration = 10.0
     stale_while_revalidate: Duration = 60.0
     stale_if_error: PositiveDuration = 86_400.0
+    read_your_writes: Duration = 5.0
+    """For how long a client's own reads are held to its writes."""
 
 
 class Sweep(Section):

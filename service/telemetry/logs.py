@@ -1,12 +1,15 @@
 """Logs: one JSON object per line on standard error.
 
 `error` means somebody should look now, `warning` that something changed for the worse, `info` is a request or a change
-of state. Nothing here prints headers, bodies, query strings or the text of a parser's error: those may hold a key.
+of state. Nothing here prints headers, bodies, query strings or the text of a parser's error: those may hold a key. What
+looks like a phone number is masked wherever it comes from: callers choose ids, those of requests among them.
 """
 
 import json
 import logging
+import re
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -22,13 +25,26 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
+            "message": mask(record.getMessage()),
+            **{name: mask(value) if isinstance(value, str) else value for name, value in _fields(record).items()},
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = mask(self.formatException(record.exc_info))
         # ASCII with escapes: whatever a message holds, the line can be written.
         return json.dumps(line, default=str)
+
+
+def mask(text: str) -> str:
+    """The text without phone numbers. Digits inside an id or a word are none."""
+    return _PHONE_NUMBER.sub("(number)", text)
+
+
+_PHONE_NUMBER = re.compile(r"(?<![\w.:/-])\+?\d{7,15}(?![\w-])")
+
+
+def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
+    fields: Mapping[str, Any] = getattr(record, "fields", {})
+    return fields
 
 
 def set_up(stream: TextIO = sys.stderr, level: int = logging.INFO) -> None:

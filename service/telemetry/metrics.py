@@ -97,6 +97,10 @@ class Metrics:
             "outcome",
         )
 
+        self._invalidations = counter(
+            "invalidations_total", "Invalidations of stored answers, by cause: write or purge.", "cause"
+        )
+
     def request(self, operation: str, client: str, status: int, cache: str, seconds: float) -> None:
         """One request was answered."""
         self._requests(operation, client, str(status), cache).inc()
@@ -126,3 +130,7 @@ class Metrics:
     def proof(self, kind: str, outcome: str) -> None:
         """See `Meter`."""
         self._proofs(kind, outcome).inc()
+
+    def invalidation(self, cause: str) -> None:
+        """See `Meter`."""
+        self._invalidations(cause).inc()

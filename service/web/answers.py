@@ -3,21 +3,36 @@
 import math
 from collections.abc import Mapping
 from email.utils import formatdate
+from typing import Protocol
 
 import msgspec
 from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
 
+from service.contract.operations import Subject
 from service.policy.conditions import is_not_modified
-from service.policy.entry import Entry
+from service.policy.entry import Entry, json_type
 from service.policy.ledger import Quota
-from service.policy.settle import Failure
+from service.policy.settle import NOT_FOUND, Failure
 from service.problems import Problem
 from service.proxy.ports import Detail, Outcome, Reply
+from service.proxy.versions import write_token
 
 CACHE_NAME = "campaign-gateway"
 SERVER = "campaign-gateway"
 """In place of aiohttp's default, which names its version."""
+
+VERSION = "Campaign-Gateway-Version"
+"""Carries the moment of a write, from its answer to the reads that must not be older."""
+
+
+class Fail(Protocol):
+    """Renders a failure, with the request's id and further fields."""
+
+    def __call__(self, failure: Failure, request_id: str, headers: Mapping[str, str] | None = None, /) -> web.Response:
+        """The answer."""
+        ...
+
 
 _encode = msgspec.json.Encoder().encode
 
@@ -38,23 +53,44 @@ class Bounds:
         )
 
 
-def render(reply: Reply, request_headers: CIMultiDictProxy[str], bounds: Bounds, request_id: str) -> web.Response:
-    """The HTTP answer for a reply: 200, 304, or a problem."""
+def render(
+    reply: Reply,
+    request_headers: CIMultiDictProxy[str],
+    bounds: Bounds,
+    request_id: str,
+    subject: Subject = Subject.CAMPAIGN,
+    fail: Fail | None = None,
+) -> web.Response:
+    """The HTTP answer for a reply: 200, 304, the platform's own, or a failure.
+
+    Args:
+        reply: what the story came to.
+        request_headers: its conditions.
+        bounds: the staleness to announce.
+        request_id: of the request.
+        subject: what was asked for.
+        fail: renders failures; None for problem documents.
+    """
+    fail = fail or render_failure
     headers = {"Cache-Status": cache_status(reply.outcome)}
+    if reply.version is not None:
+        headers[VERSION] = write_token(reply.version)
+    if reply.passed is not None:
+        passed = reply.passed
+        headers |= {"Cache-Control": "no-store", "Content-Type": json_type(passed.content_type)}
+        return finish(web.Response(status=passed.status, body=passed.body, headers=headers), request_id)
     entry = reply.entry
     if entry is None:
-        failure = reply.failure or Failure(Problem.INTERNAL, "there is no answer")
-        return render_failure(failure, request_id, headers)
+        return fail(reply.failure or Failure(Problem.INTERNAL, "there is no answer"), request_id, headers)
     headers["Age"] = str(int(reply.age))
     if entry.absence is not None:
         headers["Cache-Control"] = f"private, max-age={int(reply.lifetime)}"
-        return render_failure(_absent(entry), request_id, headers)
+        return fail(absent(entry, subject), request_id, headers)
     headers["Cache-Control"] = bounds.cache_control(reply.lifetime)
     headers["ETag"] = entry.etag
     last_modified = _last_modified(entry)
     if last_modified is not None:
         headers["Last-Modified"] = formatdate(last_modified, usegmt=True)
-    headers["X-Content-Type-Options"] = "nosniff"
     tags = request_headers.getall(hdrs.IF_NONE_MATCH, [])
     since = request_headers.get(hdrs.IF_MODIFIED_SINCE)
     if is_not_modified(", ".join(tags) if tags else None, since, entry.etag, last_modified):
@@ -99,6 +135,15 @@ def quota_fields(quota: Quota) -> dict[str, str]:
 
 def render_failure(failure: Failure, request_id: str, headers: Mapping[str, str] | None = None) -> web.Response:
     """A problem document (RFC 9457)."""
+    fields = {"Cache-Control": "no-store", **(headers or {}), "Content-Type": "application/problem+json"}
+    body = _encode(problem_document(failure, request_id))
+    return finish(
+        web.Response(status=failure.problem.status, body=body, headers={**fields, **advice(failure)}), request_id
+    )
+
+
+def problem_document(failure: Failure, request_id: str) -> dict[str, object]:
+    """The members of a problem document (RFC 9457)."""
     problem = failure.problem
     document = {
         "type": problem.type,
@@ -110,27 +155,33 @@ def render_failure(failure: Failure, request_id: str, headers: Mapping[str, str]
         "upstream_code": failure.upstream_code,
         "upstream_message": failure.upstream_message,
     }
-    body = _encode({name: value for name, value in document.items() if value is not None})
-    fields = {"Cache-Control": "no-store", **(headers or {}), "Content-Type": "application/problem+json"}
+    return {name: value for name, value in document.items() if value is not None}
+
+
+def advice(failure: Failure) -> dict[str, str]:
+    """Fields that tell a caller what to do about a failure."""
+    fields = {}
     if failure.retry_after is not None:
         fields["Retry-After"] = str(max(1, math.ceil(failure.retry_after)))
-    if problem is Problem.UNAUTHENTICATED:
+    if failure.problem is Problem.UNAUTHENTICATED:
         fields["WWW-Authenticate"] = "Bearer"
-    return finish(web.Response(status=problem.status, body=body, headers=fields), request_id)
+    return fields
 
 
 def finish(response: web.Response, request_id: str) -> web.Response:
     """The response with the fields that every answer carries."""
     response.headers["X-Request-ID"] = request_id
     response.headers["Server"] = SERVER
+    response.headers["X-Content-Type-Options"] = "nosniff"
     return response
 
 
-def _absent(entry: Entry) -> Failure:
+def absent(entry: Entry, subject: Subject) -> Failure:
+    """What is told of the knowledge that there is no such thing."""
     absence = entry.absence
     return Failure(
-        Problem.CAMPAIGN_NOT_FOUND,
-        "the platform knows no campaign with this id",
+        NOT_FOUND[subject],
+        f"the platform knows no {subject.value.replace('-', ' ')} with this id",
         upstream_status=absence.status if absence else None,
         upstream_code=absence.code if absence else None,
         upstream_message=absence.message if absence else None,

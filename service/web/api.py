@@ -4,20 +4,25 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from aiohttp import hdrs, web
 
+from service.contract.operations import Subject, operation
 from service.policy.ledger import Quota
 from service.policy.settle import Failure
-from service.policy.wishes import read_wishes
+from service.policy.wishes import Wishes, read_wishes
 from service.problems import Problem
-from service.proxy.exchange import Exchange
-from service.proxy.ports import Ask, Outcome, Reply, RequestMeter, Stream
-from service.web.answers import Bounds, concerns_quota, quota_fields, render, render_failure
-from service.web.clients import Clients, DeniedError, allow
-from service.web.routes import NoRouteError, find
+from service.proxy.ports import Outcome, Reply, RequestMeter, Stream
+from service.proxy.versions import read_token
+from service.web import dropin, routes
+from service.web.answers import VERSION, Bounds, Fail, concerns_quota, quota_fields, render, render_failure
+from service.web.batch import render_batch
+from service.web.bodies import BodyError
+from service.web.clients import Client, Clients, DeniedError, allow
+from service.web.perform import Performer, Request
+from service.web.routes import Action, NoRouteError, Target
 from service.web.server import fault_of
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -33,7 +38,7 @@ class _Record:
     client: str = "none"
     stream: str | None = None
     campaign: str | None = None
-    reply: Reply | None = None
+    replies: Sequence[Reply] = ()
 
 
 class Api:
@@ -41,7 +46,7 @@ class Api:
 
     def __init__(
         self,
-        exchange: Exchange,
+        performer: Performer,
         streams: Mapping[str, Stream],
         default_stream: str | None,
         clients: Clients,
@@ -52,7 +57,7 @@ class Api:
         """The API.
 
         Args:
-            exchange: answers reads.
+            performer: asks the story.
             streams: by alias.
             default_stream: the alias for paths that name none.
             clients: who may.
@@ -60,7 +65,7 @@ class Api:
             meter: where requests are counted.
             quota: tells a client's share of an account's calls.
         """
-        self._exchange = exchange
+        self._performer = performer
         self._streams = streams
         self._default_stream = default_stream
         self._clients = clients
@@ -74,19 +79,25 @@ class Api:
         """The answer, whatever happens."""
         began = time.perf_counter()
         record = _Record(_request_id(request))
+        is_dropin = dropin.is_platform_path(request.raw_path)
+        fail = dropin.render_platform_failure if is_dropin else render_failure
         try:
-            response = await self._answer(request, record)
+            response = await self._answer(request, record, dropin.find if is_dropin else routes.find, fail)
         except NoRouteError as error:
             record.operation = error.operation
-            response = render_failure(error.failure, record.request_id)
+            response = fail(error.failure, record.request_id)
             if error.allow is not None:
                 response.headers[hdrs.ALLOW] = error.allow
         except DeniedError as error:
-            response = render_failure(Failure(error.problem, error.detail), record.request_id)
+            response = fail(Failure(error.problem, error.detail), record.request_id)
+        except BodyError as error:
+            response = fail(error.failure, record.request_id)
+            # What is left of the body is not waited for.
+            response.force_close()
         except Exception:  # noqa: BLE001 - the last line of defence: the caller gets an answer, its id finds the reason
             _log.exception("request failed", extra={"fields": {"request_id": record.request_id}})
             failure = Failure(Problem.INTERNAL, "an error in the gateway; the request id finds it in the log")
-            response = render_failure(failure, record.request_id)
+            response = fail(failure, record.request_id)
         if self.is_draining:
             response.force_close()
         self._note(request.method, record, response, time.perf_counter() - began)
@@ -99,39 +110,66 @@ class Api:
         self._note("none", record, response, 0.0)
         return response
 
-    async def _answer(self, request: web.BaseRequest, record: _Record) -> web.Response:
+    async def _answer(
+        self, request: web.BaseRequest, record: _Record, find: Callable[[str, str], Target], fail: Fail
+    ) -> web.Response:
         fault = fault_of(request)
         if fault is not None:
-            response = render_failure(Failure(Problem.INVALID_REQUEST, fault), record.request_id)
+            response = fail(Failure(Problem.INVALID_REQUEST, fault), record.request_id)
             response.force_close()
             return response
         headers = request.headers
         client = self._clients.identify(headers.getall(hdrs.AUTHORIZATION, []))
         record.client = client.name
         target = find(request.method, request.raw_path)
-        record.operation, record.campaign = target.operation.name, target.id
-        alias = target.stream or self._default_stream
-        stream = self._streams.get(alias or "")
-        if stream is None:
-            named = "no stream has this alias" if target.stream else "no stream is the default: name one in the path"
-            raise DeniedError(Problem.UNKNOWN_STREAM, named)
+        record.operation, record.campaign = target.name, target.id or None
+        stream = self._stream_of(target, client)
         record.stream = stream.alias
         allow(client, stream.alias, target.scope)
-        wishes = read_wishes(_joined(headers.getall(hdrs.CACHE_CONTROL, [])), headers.get(hdrs.PRAGMA))
-        record.reply = await self._exchange.read(
-            Ask(stream, target.operation, target.id, client.name, wishes, target.fields)
-        )
-        response = render(record.reply, headers, self._bounds, record.request_id)
-        if concerns_quota(record.reply):
+        asked = Request(request, target, stream, client.name, _wishes(request))
+        if target.action is Action.BATCH:
+            record.replies = await self._performer.batch(asked)
+            return render_batch(target.parameters["ids"], record.replies, record.request_id)
+        reply = await self._perform(asked)
+        record.replies = (reply,)
+        response = render(reply, headers, self._bounds, record.request_id, _subject_of(target), fail)
+        if concerns_quota(reply):
             response.headers.update(quota_fields(self._quota(stream.tenant.account, client.name)))
         return response
 
+    async def _perform(self, asked: Request) -> Reply:
+        match asked.target.action:
+            case Action.READ | Action.BATCH:
+                return await self._performer.read(asked)
+            case Action.SEND:
+                return await self._performer.send(asked)
+            case Action.PURGE:
+                return await self._performer.purge(asked)
+
+    def _stream_of(self, target: Target, client: Client) -> Stream:
+        """The stream that the target names.
+
+        Raises:
+            DeniedError: there is none, or none that the client may use where it is named by the platform's own id.
+        """
+        if target.stream_id is not None:
+            for alias, stream in self._streams.items():
+                if stream.tenant.stream == target.stream_id and alias in client.streams:
+                    return stream
+            # Whether there is such a stream is not told.
+            raise DeniedError(Problem.FORBIDDEN, "this client has no right to that stream")
+        stream_of_alias = self._streams.get(target.stream or self._default_stream or "")
+        if stream_of_alias is None:
+            named = "no stream has this alias" if target.stream else "no stream is the default: name one in the path"
+            raise DeniedError(Problem.UNKNOWN_STREAM, named)
+        return stream_of_alias
+
     def _note(self, method: str, record: _Record, response: web.Response, seconds: float) -> None:
-        reply = record.reply
-        outcome = reply.outcome if reply is not None else Outcome()
+        outcome = record.replies[0].outcome if len(record.replies) == 1 else Outcome()
         self._meter.request(record.operation, record.client, response.status, outcome.cache, seconds)
-        if reply is not None and reply.entry is not None:
-            self._meter.served(record.operation, reply.age)
+        ages = [reply.age for reply in record.replies if reply.entry is not None]
+        for age in ages:
+            self._meter.served(record.operation, age)
         fields = {
             "request_id": record.request_id,
             "method": method,
@@ -143,10 +181,27 @@ class Api:
             "cache": outcome.cache,
             "fwd": outcome.fwd,
             "detail": outcome.detail,
-            "age": int(reply.age) if reply is not None and reply.entry is not None else None,
+            "age": int(max(ages)) if ages else None,
             "milliseconds": round(seconds * 1000, 2),
         }
         _log.info("request", extra={"fields": {name: value for name, value in fields.items() if value is not None}})
+
+
+def _wishes(request: web.BaseRequest) -> Wishes:
+    headers = request.headers
+    wishes = read_wishes(_joined(headers.getall(hdrs.CACHE_CONTROL, [])), headers.get(hdrs.PRAGMA))
+    tokens = headers.getall(VERSION, [])
+    if not tokens:
+        return wishes
+    versions = [read_token(token.strip()) for token in tokens]
+    known = [version for version in versions if version is not None]
+    if len(known) < len(versions):
+        raise DeniedError(Problem.INVALID_REQUEST, f"{VERSION} is not one that the answer to a write carried")
+    return replace(wishes, newer_than=max(known))
+
+
+def _subject_of(target: Target) -> Subject:
+    return Subject.CAMPAIGN if target.action is Action.PURGE else (target.operation or operation(target.name)).subject
 
 
 def _request_id(request: web.BaseRequest) -> str:

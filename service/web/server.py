@@ -23,6 +23,7 @@ KEEPALIVE_SECONDS = 75.0
 LINGER_SECONDS = 2.0
 """How long an unread request body is drained before the connection is closed."""
 
+OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
 _VERSIONS = frozenset({HttpVersion10, HttpVersion11})
 _HOST = re.compile(r"[A-Za-z0-9.\-_~%\[\]:]+")
 _log = logging.getLogger(__name__)
@@ -104,6 +105,9 @@ def fault_of(request: web.BaseRequest) -> str | None:
     encodings = headers.getall(hdrs.TRANSFER_ENCODING, ())
     if request.version not in _VERSIONS:
         return "the protocol version is not HTTP/1.0 or HTTP/1.1"
+    if not OVERRIDES.isdisjoint(name.lower() for name in headers):
+        # The platform itself may honour them: then it would not do what was understood here.
+        return "a request is taken for what its method says: method overrides are not"
     if not request.raw_path.startswith("/"):
         return "the request target is not a path"
     if len(hosts) > 1 or (not hosts and request.version == HttpVersion11):

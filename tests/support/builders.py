@@ -61,7 +61,7 @@ def samples() -> Mapping[str, Sample]:
 
 def row(name: str, shape: Shape) -> Operation:
     """A row of the operations' table in which only the name and the shape matter."""
-    return replace(GET, name=name, path="/x", query=(), answer=shape)
+    return replace(GET, name=name, path="/x", query="", answer=shape)
 
 
 def stamp(seconds: float) -> str:

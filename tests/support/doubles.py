@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from service.contract.answers import Response
 from service.contract.operations import GET, Call, Tenant
-from service.policy.entry import Entry
+from service.policy.entry import Cause, Entry
 from service.policy.ledger import Lane
 from service.policy.settle import Failure
 from service.policy.wishes import NO_WISHES, Wishes
@@ -70,6 +70,9 @@ class CountingMeter:
 
     def proof(self, kind: str, outcome: str) -> None:
         self.events["proof", kind, outcome] += 1
+
+    def invalidation(self, cause: str) -> None:
+        self.events["invalidation", cause] += 1
 
     def request(self, operation: str, client: str, status: int, cache: str, seconds: float) -> None:
         assert seconds >= 0
@@ -257,9 +260,9 @@ class FleetStore(GatedStore):
         return outcome
 
     @override
-    async def invalidate(self, key: str) -> None:
+    async def invalidate(self, key: str, by: Cause) -> None:
         self._copy(key, None)
-        await super().invalidate(key)
+        await super().invalidate(key, by)
 
     @override
     async def leave(self, key: str) -> None:
@@ -313,7 +316,13 @@ class LostStore:
     async def put(self, _key: str, _entry: Entry, _fence: Hashable, _keep: float) -> Put:
         return Put.FAILED
 
-    async def invalidate(self, _key: str) -> None:
+    async def invalidate(self, _key: str, _by: Cause) -> None:
+        return
+
+    def invalidated_at(self, _key: str) -> float:
+        return 0.0
+
+    async def tell_written(self, _writer: str) -> None:
         return
 
 

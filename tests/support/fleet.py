@@ -9,6 +9,7 @@ from typing import Any
 
 from service.contract.answers import Response
 from service.contract.operations import Call
+from service.policy.entry import Cause
 from service.policy.freshness import Freshness
 from service.policy.ledger import Allowance
 from service.policy.wishes import Wishes
@@ -18,6 +19,7 @@ from service.proxy.exchange import Exchange, Patience
 from service.proxy.fetch import Fetcher
 from service.proxy.ports import Board, Reply, Stream, UpstreamError
 from service.proxy.tasks import Tasks
+from service.proxy.versions import Versions
 from service.store.boards import MemoryBoard
 from service.store.bus import Bus
 from service.store.clock import StoreClock
@@ -195,6 +197,7 @@ class Replica:
         self._fetcher = Fetcher(self, self.budget, self.store, meter)
         self.board = self._make_board(shared, keys)
         patience = Patience(allowance.timeout)
+        self.versions = Versions(self.clock.now, 0.0)
         self._exchange = Exchange(
             self.store,
             self.board,
@@ -203,6 +206,7 @@ class Replica:
             freshness,
             meter,
             patience,
+            self.versions,
             has_rounds=not isinstance(self.board, MemoryBoard),
         )
 
@@ -211,7 +215,7 @@ class Replica:
 
     async def start(self) -> None:
         await self.link.start(self._watchers)
-        self.store.start(self._watchers, self._flights.forget)
+        self.store.start(self._watchers, self._flights.forget, self.versions.note)
         await self.budget.start([SUPPORT.tenant.account])
 
     def read(self, campaign: str, wishes: Wishes) -> None:
@@ -225,11 +229,11 @@ class Replica:
 
         self._callers.spawn(reading(), name="read")
 
-    async def invalidate(self, campaign: str) -> None:
+    async def invalidate(self, campaign: str, by: Cause) -> None:
         """What a purge does, and a write before and after its call."""
         key = ask(campaign).key
         self._flights.forget(key)
-        await self.store.invalidate(key)
+        await self.store.invalidate(key, by)
         self._flights.forget(key)
 
     def write(
@@ -240,7 +244,7 @@ class Replica:
         async def writing() -> None:
             for step in (write, None):
                 began = self._loop.time()
-                await self.invalidate(campaign)
+                await self.invalidate(campaign, Cause.WRITE)
                 note(began, self._loop.time())
                 if step is not None:
                     await asyncio.sleep(seconds)
@@ -252,7 +256,7 @@ class Replica:
     def purge(self, campaign: str, note: Callable[[float, float], None]) -> None:
         async def purging() -> None:
             began = self._loop.time()
-            await self.invalidate(campaign)
+            await self.invalidate(campaign, Cause.PURGE)
             note(began, self._loop.time())
 
         self._callers.spawn(purging(), name="purge")

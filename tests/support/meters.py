@@ -24,6 +24,9 @@ class CountingMeter:
     def proof(self, kind: str, outcome: str) -> None:
         self.counts["proof", kind, outcome] += 1
 
+    def invalidation(self, cause: str) -> None:
+        self.counts["invalidation", cause] += 1
+
     def request(self, operation: str, client: str, status: int, cache: str, seconds: float) -> None:
         self.counts["request", operation, client, str(status), cache] += 1
 

@@ -1,13 +1,16 @@
 """The story with everything around it scripted: a gateway's inside, from the exchange to the edge of the wire."""
 
-from service.policy.entry import Entry
+from service.policy.entry import Cause, Entry
 from service.policy.freshness import Freshness
 from service.policy.wishes import NO_WISHES, Wishes
 from service.proxy.collapse import Flights
 from service.proxy.exchange import Exchange, Patience
 from service.proxy.fetch import Fetcher
+from service.proxy.forward import Forwarder
+from service.proxy.invalidate import Invalidator
 from service.proxy.ports import Budget, Reply, Store
 from service.proxy.tasks import Tasks
+from service.proxy.versions import Versions
 from service.store.boards import MemoryBoard
 from tests.support.doubles import (
     CountingMeter,
@@ -24,6 +27,7 @@ LIFETIME = 60.0
 WINDOW = 30.0
 HARD_BOUND = 3600.0
 MISSING = 10.0
+READ_YOUR_WRITES = 5.0
 FRESHNESS = Freshness(
     factor=0.1, min=5.0, max=LIFETIME, missing=MISSING, stale_while_revalidate=WINDOW, stale_if_error=HARD_BOUND
 )
@@ -48,8 +52,15 @@ class Story:
         self.flights = Flights(self.tasks)
         fetcher = Fetcher(self.upstream, budget or self.budget, self.store, self.meter)
         self.board = MemoryBoard()
+        self.versions = Versions(self.clock.now, READ_YOUR_WRITES)
         self.exchange = Exchange(
-            self.store, self.board, fetcher, self.flights, FRESHNESS, self.meter, Patience(patience)
+            self.store, self.board, fetcher, self.flights, FRESHNESS, self.meter, Patience(patience), self.versions
+        )
+        self.invalidator = Invalidator(self.store, self.flights, self.exchange, self.meter)
+        self.forwarder = Forwarder(
+            *(self.exchange, fetcher, self.invalidator, self.board, self.store, self.versions),
+            Patience(patience),
+            self.tasks,
         )
 
     @property
@@ -67,8 +78,7 @@ class Story:
 
     async def invalidate(self, campaign: str = "c-1") -> None:
         """What a write does."""
-        await self.store.invalidate(ask(campaign).key)
-        self.flights.forget(ask(campaign).key)
+        await self.invalidator.invalidate([ask(campaign).key], Cause.WRITE)
 
     async def close(self) -> None:
         await self.tasks.close()

@@ -315,7 +315,7 @@ class SweptReplica(Replica):
     @override
     async def start(self) -> None:
         await self.link.start(self._watchers)
-        self.store.start(self._watchers, self._flights.forget)
+        self.store.start(self._watchers, self._flights.forget, self.versions.note)
         self.redis_board.start(self._watchers, [stream.identity for stream in self.streams])
         await self.budget.start([SUPPORT.tenant.account])
         for sweeper in self.sweepers:

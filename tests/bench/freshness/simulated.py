@@ -31,6 +31,7 @@ from service.proxy.fetch import Fetcher
 from service.proxy.ports import Ask, Budget, Put, Stream
 from service.proxy.sweep import Sweeper, Terms
 from service.proxy.tasks import Tasks
+from service.proxy.versions import Versions
 from service.sandbox import campaign_calls
 from service.sandbox import tenant as platform
 from service.sandbox.journal import most_in_window
@@ -232,6 +233,7 @@ class Simulation:
             policy.freshness,
             meter,
             Patience(TIMEOUT),
+            Versions(self._store.now, 0.0),
             has_rounds=policy.share > 0,
         )
         terms = Terms(policy.share, LAG, self._supply, self._keep)

@@ -7,20 +7,28 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 
+from service.contract.answers import Response
 from service.policy.entry import Entry, make_etag
 from service.policy.ledger import Quota
-from service.proxy.ports import Ask, Outcome, Reply
+from service.policy.plan import Fwd
+from service.proxy.ports import Ask, Outcome, Reply, Stream
 from service.web.answers import Bounds
 from service.web.api import Api
 from service.web.clients import Client, Clients
+from service.web.perform import Performer
 from service.web.server import Server
 from tests.support.doubles import SALES, START, SUPPORT, CountingMeter
 from tests.support.wire import Answered, talk
 
 BODY = b'{"data": {"_id": "c-1"}}'
 ENTRY = Entry(BODY, "application/json", b"digest", None, "Ready", START, make_etag(BODY))
+SENT = Reply(
+    Outcome(Fwd.METHOD, 200), passed=Response(200, "application/json", b'{"status": "success"}'), version=START
+)
+MAX_REQUEST = 4_096
 HIT = Reply(Outcome(ttl=20.0), ENTRY, None, 10.0, 30.0)
 KEYS = {"reporting": "cgk_reporting", "operations": "cgk_operations"}
+SCOPES = {"reporting": {"read"}, "operations": {"read", "write", "purge"}}
 
 
 class ScriptedExchange:
@@ -40,6 +48,38 @@ class ScriptedExchange:
         return self.reply
 
 
+class ScriptedForwarder:
+    """In the place of what sends on: remembers what it is given and gives one reply to all."""
+
+    def __init__(self) -> None:
+        self.reply: Reply | Exception = SENT
+        self.asks: list[Ask] = []
+        self.looked_at: list[tuple[str, str]] = []
+        """Stream and id of each campaign whose channel was asked for."""
+        self.found: str | Reply = "voice"
+
+    async def send(self, ask: Ask) -> Reply:
+        self.asks.append(ask)
+        if isinstance(self.reply, Exception):
+            raise self.reply
+        return self.reply
+
+    async def channel(self, stream: Stream, campaign: str, _client: str) -> str | Reply:
+        self.looked_at.append((stream.alias, campaign))
+        return self.found
+
+
+class ScriptedInvalidator:
+    """In the place of what purges."""
+
+    def __init__(self) -> None:
+        self.purges: list[tuple[str, list[str] | None, str]] = []
+        """Stream, campaigns, client."""
+
+    async def purge(self, stream: Stream, campaigns: list[str] | None, client: str) -> None:
+        self.purges.append((stream.alias, campaigns, client))
+
+
 class Front:
     """The web room on a real socket."""
 
@@ -48,14 +88,17 @@ class Front:
         self.streams = {"support": SUPPORT, "sales": SALES}
         rights = {"reporting": {"support"}, "operations": {"support", "sales"}}
         by_hash = {
-            hashlib.sha256(key.encode()).hexdigest(): Client(name, frozenset(rights[name]), frozenset({"read"}))
+            hashlib.sha256(key.encode()).hexdigest(): Client(name, frozenset(rights[name]), frozenset(SCOPES[name]))
             for name, key in KEYS.items()
         }
         everybody = Client("anonymous", frozenset(self.streams), frozenset({"read"}))
         clients = Clients({} if anonymous else by_hash, everybody if anonymous else None)
         bounds = Bounds(60.0, 86_400.0)
+        self.forwarder, self.invalidator = ScriptedForwarder(), ScriptedInvalidator()
         self.api = Api(
-            cast("Any", self.exchange),
+            Performer(
+                cast("Any", self.exchange), cast("Any", self.forwarder), cast("Any", self.invalidator), MAX_REQUEST
+            ),
             self.streams,
             default_stream,
             clients,

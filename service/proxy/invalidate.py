@@ -1,0 +1,48 @@
+"""Makes sure that stored answers are read again before, or soon after, they are served once more."""
+
+import asyncio
+from collections.abc import Collection
+
+from service.contract.effects import RESOURCES
+from service.contract.operations import GET
+from service.policy.entry import Cause
+from service.proxy.collapse import Flights
+from service.proxy.exchange import Exchange
+from service.proxy.ports import Ask, Meter, Store, Stream, all_of
+
+
+class Invalidator:
+    """Invalidates on all replicas, in both layers, for writes and for operators."""
+
+    def __init__(self, store: Store, flights: Flights, exchange: Exchange, meter: Meter) -> None:
+        self._store = store
+        self._flights = flights
+        self._exchange = exchange
+        self._meter = meter
+
+    async def invalidate(self, keys: Collection[str], by: Cause) -> None:
+        """Raises the fences of these keys; flights from before are not joined any more."""
+        if not keys:
+            return
+        self._forget(keys)
+        await asyncio.gather(*(self._store.invalidate(key, by) for key in keys))
+        self._forget(keys)
+        self._meter.invalidation(by.value)
+
+    async def purge(self, stream: Stream, campaigns: Collection[str] | None, client: str) -> None:
+        """Makes what is stored of these campaigns stale until it is proven; None means all of the stream.
+
+        Named campaigns that are stored are read again at once, out of the background's part of the budget; the others
+        when somebody asks for them.
+        """
+        if campaigns is None:
+            await self.invalidate([all_of(stream, name) for names in RESOURCES.values() for name in names], Cause.PURGE)
+            return
+        names = [name for read in ("get", "status") for name in RESOURCES[read]]
+        keys = [f"{stream.identity}:{name}:{id_}" for id_ in campaigns for name in names]
+        await self.invalidate(keys, Cause.PURGE)
+        await asyncio.gather(*(self._exchange.refresh(Ask(stream, GET, id_, client)) for id_ in campaigns))
+
+    def _forget(self, keys: Collection[str]) -> None:
+        for key in keys:
+            self._flights.forget(key)

@@ -1,0 +1,64 @@
+"""Who wrote when, so that writers read what they wrote.
+
+A version is the moment at which a write ended, in seconds of the clock that all replicas share. A client's reads are
+held to its last version for a while; a token carries one further, to another client or past that time.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from service.proxy.ports import Stream
+
+MAX_WRITERS = 10_000
+_LONGEST_TOKEN = 20
+
+
+class Versions:
+    """The last write of each client to each stream, as this replica did it or heard of it."""
+
+    def __init__(self, now: Callable[[], float], seconds: float) -> None:
+        """Versions.
+
+        Args:
+            now: the store's clock.
+            seconds: for how long a client's own reads are held to its writes; 0 for not at all.
+        """
+        self._now = now
+        self._seconds = seconds
+        self._written_at: OrderedDict[str, float] = OrderedDict()
+
+    def note(self, writer: str) -> float:
+        """A write by `writer` has just ended. Returns its version."""
+        now = self._now()
+        self._written_at.pop(writer, None)
+        self._written_at[writer] = now
+        horizon = now - self._seconds
+        while self._written_at and (
+            len(self._written_at) > MAX_WRITERS or next(iter(self._written_at.values())) < horizon
+        ):
+            self._written_at.popitem(last=False)
+        return now
+
+    def floor(self, stream: Stream, client: str) -> float | None:
+        """The version that the client's reads are held to at present; None for none."""
+        if not self._written_at:
+            return None
+        written_at = self._written_at.get(writer(stream, client))
+        return written_at if written_at is not None and self._now() - written_at < self._seconds else None
+
+
+def writer(stream: Stream, client: str) -> str:
+    """How replicas call a client that writes to a stream."""
+    return f"{stream.identity}:{client}"
+
+
+def write_token(version: float) -> str:
+    """The version as a token: hexadecimal microseconds."""
+    return f"{round(version * 1e6):x}"
+
+
+def read_token(token: str) -> float | None:
+    """The version that a token carries; None where it is none of ours."""
+    if not 0 < len(token) <= _LONGEST_TOKEN or set(token) - set("0123456789abcdef"):
+        return None
+    return int(token, 16) / 1e6
