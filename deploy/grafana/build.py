@@ -335,6 +335,28 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             steps={1: RED},
         ),
     ],
+    "Writes and purges": [
+        Panel(
+            "Writes sent on",
+            "Creates, updates, starts, stops and the like, each sent once.",
+            "reqps",
+            [per_second("upstream_requests_total", "operation", matching='reason="write"')],
+            is_stacked=True,
+        ),
+        Panel(
+            "What came of them",
+            "After a timeout, unavailable or broken nobody knows whether the write took effect.",
+            "reqps",
+            [per_second("upstream_requests_total", "outcome", matching='reason="write"')],
+            is_stacked=True,
+        ),
+        Panel(
+            "Invalidations",
+            "How often stored answers were marked as needing a new proof, by writes and by purges.",
+            "ops",
+            [per_second("invalidations_total", "cause")],
+        ),
+    ],
     "Store": [
         Panel(
             "Store reachable",

@@ -108,7 +108,7 @@ async def look(folder: Path) -> Live:
         "reporting": {
             "key_sha256": hashlib.sha256(KEY.encode()).hexdigest(),
             "streams": ["support"],
-            "scopes": ["read"],
+            "scopes": ["read", "write", "purge"],
         }
     }
     freshness = {"factor": 0.0, "min": "1s", "max": "1s", "default": "1s", "missing": "0s", "status": {}}
@@ -150,7 +150,7 @@ async def look(folder: Path) -> Live:
 
 
 async def traffic(gateway: GatewayProcess, sandbox: Sandbox) -> None:
-    """Hits, misses, stale answers, wishes, callers without a key, and a platform that fails in each way."""
+    """Hits, misses, stale answers, wishes, writes, callers without a key, and a platform that fails in each way."""
     key = {"Authorization": f"Bearer {KEY}"}
     ids = [campaign.id for campaign in sandbox.campaigns.all()]
     await asyncio.gather(*(gateway.get(ids[0], **key) for _ in range(5)))
@@ -163,6 +163,13 @@ async def traffic(gateway: GatewayProcess, sandbox: Sandbox) -> None:
         sandbox.faults.add(fault)
         assert (await gateway.get(ids[number], **key))[0] in {502, 504}
         sandbox.faults.clear()
+    for fault in (None, "hang"):
+        if fault is not None:
+            sandbox.faults.add(fault)
+        async with gateway.session.post(f"{gateway.url}/v1/campaigns/{ids[0]}/start?type=voice", headers=key):
+            sandbox.faults.clear()
+    async with gateway.session.post(f"{gateway.url}/v1/purge", data=b'{"all": true}', headers=key) as purged:
+        assert purged.status == 200
     await asyncio.sleep(1.1)
     assert (await gateway.get(ids[0], **key))[0] == 200
 
