@@ -1,8 +1,4 @@
-"""What a write can change of what reads have shown, as a table.
-
-"Maybe" in the platform's contract (a call-back, contacts added to a list: the campaign by id) is left to lifetimes and
-rounds of the list: such a change moves the mark, or is seen by the next read in turn.
-"""
+"""What a write can change of what reads have shown, as a table."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +16,9 @@ class Reach(StrEnum):
     ONE = "one"
     """That of the id it is about."""
     ALL = "all"
+    MAYBE = "maybe"
+    """Any of them, or none. To have all of them read again would cost more than it shows: lifetimes and rounds of the
+    list count, but for whoever wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Effect:
     reach: Reach
 
 
-_ONE, _ALL = Reach
+_ONE, _ALL, _MAYBE = Reach
 _CAMPAIGN = {"get": _ONE, "status": _ONE, "list": _ALL}
 _LISTS = {"contact-list-get": _ALL, "contact-list-list": _ALL}
 """They name the campaigns that use them, or count their contacts."""
@@ -43,13 +42,14 @@ _EFFECTS: Mapping[str, Mapping[str, Reach]] = {
     "stop": {**_CAMPAIGN, **_LISTS},
     "schedule-on": _CAMPAIGN,
     "schedule-off": _CAMPAIGN,
-    "call-back": {},
+    # It names a run, not a campaign.
+    "call-back": {"get": _MAYBE, "status": _MAYBE, "list": _MAYBE},
     "contact-list-create": {"contact-list-get": _ONE, "contact-list-list": _ALL},
     # Campaigns carry the names of their lists.
     "contact-list-update": {"get": _ALL, "list": _ALL, "contact-list-get": _ONE, "contact-list-list": _ALL},
     "contact-list-delete": {"get": _ALL, "list": _ALL, "contact-list-get": _ONE, "contact-list-list": _ALL},
     # The list is named, not identified.
-    "contacts-add": _LISTS,
+    "contacts-add": {**_LISTS, "get": _MAYBE, "list": _MAYBE},
 }
 
 RESOURCES: Mapping[str, tuple[str, ...]] = {

@@ -118,8 +118,8 @@ class Exchange:
         return reply if reply.entry is None else replace(reply, entry=cut(reply.entry, ask.fields))
 
     def _held(self, ask: Ask) -> Ask:
-        """The ask, held to what its client wrote itself, or was told of; nobody can be held to the future."""
-        floor, told = self._versions.floor(ask.stream, ask.client), ask.wishes.newer_than
+        """The ask, held to what its client may have changed, or was told of; nobody can be held to the future."""
+        floor, told = self._versions.floor(ask.stream, ask.client, ask.operation.resource), ask.wishes.newer_than
         if floor is None and told is None:
             return ask
         newer_than = min(max(floor or 0.0, told or 0.0), self._store.now())
@@ -312,7 +312,8 @@ class Exchange:
         now = self._store.now()
         now_age, ttl = age(entry, now), self._freshness.ttl(entry, now)
         detail = outcome.detail
-        if ask.wishes.newer_than is not None and entry.attested_at < ask.wishes.newer_than:
+        newer_than = ask.wishes.newer_than
+        if entry.is_overwritten or (newer_than is not None and entry.attested_at < newer_than):
             detail = Detail.BEFORE_WRITE
         elif entry.absence is not None:
             detail = Detail.MISSING

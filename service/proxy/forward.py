@@ -24,7 +24,7 @@ from service.proxy.fetch import Fetched, Fetcher
 from service.proxy.invalidate import Invalidator
 from service.proxy.ports import Ask, Board, Outcome, Reply, Store, Stream, all_of
 from service.proxy.tasks import Tasks
-from service.proxy.versions import Versions, writer
+from service.proxy.versions import Versions, writer_of
 
 
 class Forwarder:
@@ -101,10 +101,12 @@ class Forwarder:
         told = {id_ for id_ in _ids_in(fetched) if is_id(id_)}
         is_known = bool(told) or is_id(ask.id) or ask.operation.name in _MAKES_AN_ID
         await self._invalidator.invalidate(self._changed(ask, ids | told, is_known=is_known), Cause.WRITE)
-        who = writer(ask.stream, ask.client)
-        version = self._versions.note(who)
-        await self._store.tell_written(who)
-        return self._reply(ask, fetched, version)
+        for effect in effects_of(ask.operation.name):
+            if effect.reach is Reach.MAYBE:
+                writer = writer_of(ask.stream, ask.client, effect.resource)
+                self._versions.note(writer)
+                await self._store.tell_written(writer)
+        return self._reply(ask, fetched, self._store.now())
 
     def _named(self, ask: Ask) -> Iterable[str]:
         """The campaigns of the name that the write is about, as far as lists have shown them."""
@@ -116,6 +118,8 @@ class Forwarder:
         """The keys of what the write can have changed; where nobody knows of which id, those of all."""
         keys = []
         for effect in effects_of(ask.operation.name):
+            if effect.reach is Reach.MAYBE:
+                continue
             if effect.reach is Reach.ALL or not is_known:
                 keys.append(all_of(ask.stream, effect.resource))
             else:

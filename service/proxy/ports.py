@@ -93,7 +93,7 @@ class Detail(StrEnum):
     ROW = "row"
     """It is made of the campaign's row in the list."""
     BEFORE_WRITE = "before-write"
-    """A proof newer than the caller's own write could not be had."""
+    """It may be out of date by a write since; a newer proof could not be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ class Store(Protocol):
         ...
 
     async def tell_written(self, writer: str) -> None:
-        """Lets all replicas know that a write by `writer` has just ended."""
+        """Lets all replicas know that a write by `writer` (see `proxy.versions`) has just ended."""
         ...
 
 

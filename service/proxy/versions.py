@@ -1,7 +1,8 @@
 """Who wrote when, so that writers read what they wrote.
 
-A version is the moment at which a write ended, in seconds of the clock that all replicas share. A client's reads are
-held to its last version for a while; a token carries one further, to another client or past that time.
+A version is the moment at which a write ended, in seconds of the clock that all replicas share. What a write can have
+changed for certain is invalidated for everybody. What it may have changed, its client alone is held to for a while. The
+version's token carries further: to another client, past that time, or to a replica that cannot hear of the write.
 """
 
 from collections import OrderedDict
@@ -14,7 +15,7 @@ _LONGEST_TOKEN = 20
 
 
 class Versions:
-    """The last write of each client to each stream, as this replica did it or heard of it."""
+    """The last write of each client that may have changed a resource, as this replica did it or heard of it."""
 
     def __init__(self, now: Callable[[], float], seconds: float) -> None:
         """Versions.
@@ -27,8 +28,8 @@ class Versions:
         self._seconds = seconds
         self._written_at: OrderedDict[str, float] = OrderedDict()
 
-    def note(self, writer: str) -> float:
-        """A write by `writer` has just ended. Returns its version."""
+    def note(self, writer: str) -> None:
+        """A write by `writer` has just ended."""
         now = self._now()
         self._written_at.pop(writer, None)
         self._written_at[writer] = now
@@ -37,19 +38,18 @@ class Versions:
             len(self._written_at) > MAX_WRITERS or next(iter(self._written_at.values())) < horizon
         ):
             self._written_at.popitem(last=False)
-        return now
 
-    def floor(self, stream: Stream, client: str) -> float | None:
-        """The version that the client's reads are held to at present; None for none."""
+    def floor(self, stream: Stream, client: str, resource: str) -> float | None:
+        """The version that the client's reads of the resource are held to at present; None for none."""
         if not self._written_at:
             return None
-        written_at = self._written_at.get(writer(stream, client))
+        written_at = self._written_at.get(writer_of(stream, client, resource))
         return written_at if written_at is not None and self._now() - written_at < self._seconds else None
 
 
-def writer(stream: Stream, client: str) -> str:
-    """How replicas call a client that writes to a stream."""
-    return f"{stream.identity}:{client}"
+def writer_of(stream: Stream, client: str, resource: str) -> str:
+    """How replicas call a client that may have changed a resource of a stream."""
+    return f"{stream.identity}:{client}:{resource}"
 
 
 def write_token(version: float) -> str:

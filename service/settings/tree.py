@@ -157,7 +157,7 @@ class FreshnessSettings(Section):
     stale_while_revalidate: Duration = 60.0
     stale_if_error: PositiveDuration = 86_400.0
     read_your_writes: Duration = 5.0
-    """For how long a client's own reads are held to its writes."""
+    """For how long a client's own reads are held to what its writes may have changed."""
 
 
 class Sweep(Section):

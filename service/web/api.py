@@ -79,7 +79,7 @@ class Api:
         """The answer, whatever happens."""
         began = time.perf_counter()
         record = _Record(_request_id(request))
-        is_dropin = dropin.is_platform_path(request.raw_path)
+        is_dropin = not request.raw_path.startswith("/v1/") and dropin.is_platform_path(request.raw_path)
         fail = dropin.render_platform_failure if is_dropin else render_failure
         try:
             response = await self._answer(request, record, dropin.find if is_dropin else routes.find, fail)
