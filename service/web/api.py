@@ -21,6 +21,7 @@ from service.web.answers import VERSION, Bounds, Fail, concerns_quota, quota_fie
 from service.web.batch import render_batch
 from service.web.bodies import BodyError
 from service.web.clients import Client, Clients, DeniedError, allow
+from service.web.docs.pages import DOCS, page_at, render_page
 from service.web.perform import Performer, Request
 from service.web.routes import Action, NoRouteError, Target
 from service.web.server import fault_of
@@ -119,6 +120,10 @@ class Api:
             response.force_close()
             return response
         headers = request.headers
+        page = page_at(request.method, request.raw_path)
+        if page is not None:
+            record.operation = DOCS
+            return render_page(page, headers, record.request_id)
         client = self._clients.identify(headers.getall(hdrs.AUTHORIZATION, []))
         record.client = client.name
         target = find(request.method, request.raw_path)

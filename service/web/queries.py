@@ -17,7 +17,7 @@ MAX_NAME = 256
 
 _FIELD = re.compile(r"[A-Za-z0-9_]{1,64}")
 _WORD = re.compile(r"[A-Za-z][A-Za-z ]{0,39}")
-_SORTABLE = frozenset({"name", "createdAt", "updatedAt"})
+SORTABLE = frozenset({"name", "createdAt", "updatedAt"})
 
 Reader = Callable[[str], Any]
 """Reads a parameter's decoded value; a `ValueError` says what it should be."""
@@ -109,7 +109,7 @@ def sorting(value: str) -> dict[str, str]:
     """Fields to sort by, `-` before those that go down; in the platform's words."""
     parts = value.split(",")
     names = [part.removeprefix("-") for part in parts]
-    if not set(names) <= _SORTABLE or len(set(names)) < len(names):
+    if not set(names) <= SORTABLE or len(set(names)) < len(names):
         raise ValueError("a list of name, createdAt, updatedAt, each perhaps with - before it")
     return {name: "desc" if part.startswith("-") else "asc" for name, part in zip(names, parts, strict=True)}
 

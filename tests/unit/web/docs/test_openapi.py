@@ -1,0 +1,193 @@
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from openapi_spec_validator import validate
+
+from service import __version__
+from service.contract.operations import OPERATIONS, Kind, Takes
+from service.problems import Problem
+from service.web.docs.components import HEADERS, PARAMETERS, SCHEMAS
+from service.web.docs.openapi import NEEDED, document, problems_of
+from service.web.docs.pages import page_at
+from service.web.docs.resources import RESOURCES, TAGS, TEXTS, Resource
+from service.web.routes import ROUTES, NoRouteError, find
+
+OURS = [resource for resource in RESOURCES if resource.scope is None]
+
+
+def named(resource: Resource) -> str:
+    return f"{resource.method} {resource.path}"
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Method, path and operation, with its responses written out."""
+    whole = document()
+    for path, item in whole["paths"].items():
+        for method, operation in item.items():
+            responses = {
+                status: whole["components"]["responses"][found["$ref"].rpartition("/")[2]] if "$ref" in found else found
+                for status, found in operation["responses"].items()
+            }
+            yield method.upper(), path, {**operation, "responses": responses}
+
+
+def of(method: str, path: str) -> dict[str, Any]:
+    (found,) = [operation for *place, operation in operations() if place == [method, path]]
+    return found
+
+
+def test_the_document_is_valid_openapi_also_after_a_trip_as_json():
+    validate(document())
+    validate(json.loads(json.dumps(document())))
+    assert document()["openapi"].startswith("3.1.")
+    assert document()["info"]["version"] == __version__
+
+
+# The routes and their description cannot part: paths, methods, scopes and parameters come from the routes.
+
+
+def test_every_method_of_every_route_is_described_on_both_its_paths_and_nothing_else_is():
+    routed = {
+        (method, prefix + route.path)
+        for route in ROUTES
+        for method in route.methods
+        for prefix in ("/v1", "/v1/streams/{stream}")
+    }
+    served = {(method, path) for path in ("/openapi.json", "/docs") for method in ("GET", "HEAD")}
+    assert {(method, path) for method, path, _ in operations()} == routed | served
+
+
+def test_something_is_said_of_each_operation_and_of_no_other():
+    assert set(TEXTS) == {method.name for route in ROUTES for method in route.methods.values()}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
+def test_a_routes_query_is_described_with_what_cannot_be_left_out(route):
+    for name, method in route.methods.items():
+        (resource,) = [row for row in RESOURCES if named(row) == f"{name} /v1{route.path}"]
+        query = {parameter for parameter in resource.parameters if PARAMETERS[parameter]["in"] == "query"}
+        assert query == set(method.parameters)
+        assert (resource.required, resource.scope) == (method.required, method.scope)
+
+
+@pytest.mark.parametrize("path", sorted({resource.path for resource in RESOURCES}))
+def test_a_described_path_leads_to_its_route_which_takes_these_methods_and_no_other(path):
+    methods = sorted(resource.method for resource in RESOURCES if resource.path == path)
+    ask = page_at if path in {resource.path for resource in OURS} else find
+    with pytest.raises(NoRouteError) as refused:
+        ask("BREW", re.sub(r"\{\w+\}", "x-1", path))
+    assert refused.value.allow == ", ".join(methods)
+
+
+def test_what_must_be_sent_is_described():
+    taking = {row.name for row in OPERATIONS if row.kind is Kind.WRITE and row.takes is Takes.JSON}
+    assert {name for name, text in TEXTS.items() if text.body is not None} == taking | {"purge"}
+
+
+# What follows from a row.
+
+
+def test_an_operation_needs_a_key_and_its_scope_or_nothing():
+    assert of("GET", "/v1/campaigns/{id}")["security"] == [{"clientKey": ["read"]}]
+    assert of("POST", "/v1/streams/{stream}/purge")["security"] == [{"clientKey": ["purge"]}]
+    assert of("GET", "/docs")["security"] == []
+
+
+def test_a_parameter_that_cannot_be_left_out_is_another_one_than_where_it_can():
+    parameters = document()["components"]["parameters"]
+    assert [row["$ref"].rpartition("/")[2] for row in of("POST", "/v1/schedules")["parameters"]] == [
+        "campaignName.needed"
+    ]
+    assert parameters["campaignName.needed"]["required"]
+    assert "required" not in parameters["campaignName"]
+    assert parameters["campaignName.needed"]["name"] == parameters["campaignName"]["name"] == "campaignName"
+
+
+@pytest.mark.parametrize("resource", RESOURCES, ids=named)
+def test_each_problem_is_under_its_status_and_no_other_is(resource):
+    responses = of(resource.method, resource.path)["responses"]
+    told = {}
+    for status, response in responses.items():
+        for media, content in response.get("content", {}).items():
+            if media == "application/problem+json":
+                narrowed = content["schema"]["allOf"][1]["properties"]
+                assert narrowed["status"] == {"const": int(status)}
+                told[int(status)] = set(narrowed["type"]["enum"])
+    expected: dict[int, set[str]] = {}
+    for problem in problems_of(resource):
+        expected.setdefault(problem.status, set()).add(problem.type)
+    assert told == ({} if resource.method == "HEAD" else expected)
+    assert {status for status in responses if not status.startswith(("2", "3"))} == {str(status) for status in expected}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "given", "missing"),
+    [
+        (
+            "GET",
+            "/v1/campaigns/{id}",
+            [Problem.CAMPAIGN_NOT_FOUND, Problem.NOT_CACHED],
+            [Problem.TOO_LARGE, Problem.UPSTREAM_REJECTED],
+        ),
+        ("GET", "/v1/campaigns", [Problem.UPSTREAM_REJECTED], [Problem.TOO_LARGE]),
+        ("GET", "/v1/contact-lists/{id}", [Problem.CONTACT_LIST_NOT_FOUND], [Problem.CAMPAIGN_NOT_FOUND]),
+        ("PUT", "/v1/campaigns/{id}", [Problem.TOO_LARGE, Problem.UPSTREAM_REJECTED], [Problem.NOT_CACHED]),
+        ("POST", "/v1/campaigns/{id}/start", [Problem.TOO_LARGE], []),
+        ("DELETE", "/v1/campaigns/{id}", [Problem.UPSTREAM_REJECTED], [Problem.TOO_LARGE]),
+        ("POST", "/v1/purge", [Problem.TOO_LARGE, Problem.FORBIDDEN], [Problem.UPSTREAM_TIMEOUT]),
+        ("GET", "/docs", [Problem.INVALID_REQUEST], [Problem.UNAUTHENTICATED, Problem.UNKNOWN_STREAM]),
+    ],
+)
+def test_problems_follow_from_what_an_operation_does(method, path, given, missing):
+    (resource,) = [row for row in RESOURCES if (row.method, row.path) == (method, path)]
+    found = set(problems_of(resource))
+    assert set(given) <= found
+    assert not set(missing) & found
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "always"),
+    [
+        ("GET", "/v1/campaigns/{id}", "200", {"X-Request-ID", "Age", "ETag", "Cache-Control", "Cache-Status"}),
+        ("GET", "/v1/campaigns/{id}", "304", {"X-Request-ID", "Age", "ETag", "Cache-Control", "Cache-Status"}),
+        ("GET", "/v1/campaigns", "200", {"X-Request-ID", "Cache-Control", "Cache-Status"}),
+        ("GET", "/v1/campaigns/{id}/outcomes", "2XX", {"X-Request-ID", "Cache-Control", "Cache-Status"}),
+        (
+            "PUT",
+            "/v1/campaigns/{id}",
+            "2XX",
+            {"X-Request-ID", "Cache-Control", "Cache-Status", "Campaign-Gateway-Version"},
+        ),
+        ("PUT", "/v1/campaigns/{id}", "401", {"X-Request-ID", "Cache-Control", "WWW-Authenticate"}),
+        ("GET", "/openapi.json", "200", {"X-Request-ID", "Cache-Control", "ETag"}),
+    ],
+)
+def test_fields_that_always_come_are_required(method, path, status, always):
+    headers = of(method, path)["responses"][status]["headers"]
+    assert {name for name, header in headers.items() if header.get("required")} == always
+
+
+def test_only_what_can_be_validated_gives_a_304():
+    assert "304" in of("GET", "/v1/contact-lists")["responses"]
+    assert "304" not in of("GET", "/v1/contact-lists/{id}/contacts")["responses"]
+    assert "304" not in of("POST", "/v1/campaigns")["responses"]
+
+
+def test_heads_have_no_body():
+    for method, _, operation in operations():
+        bodies = [status for status, response in operation["responses"].items() if "content" in response]
+        assert bool(bodies) == (method != "HEAD")
+
+
+def test_nothing_is_explained_that_is_not_used():
+    assert {resource.tag for resource in RESOURCES} == set(TAGS)
+    text = json.dumps(document())
+    for kind, names in (("parameters", PARAMETERS), ("schemas", SCHEMAS)):
+        assert [
+            name for name in names if f'#/components/{kind}/{name}"' not in text and f"/{name}{NEEDED}" not in text
+        ] == []
+    used = {name for resource in RESOURCES for name in (*resource.answer.headers, *resource.answer.sometimes)}
+    assert set(HEADERS) - used == {"X-Request-ID", "Retry-After", "WWW-Authenticate"}
