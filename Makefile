@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint check fix artefacts image bench bench-freshness lock clean
+.PHONY: help demo run test lint check fix artefacts browser image bench bench-freshness lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t20
@@ -23,6 +23,10 @@ test: $(READY) ## Every test: unit, integration, end to end
 artefacts: $(READY) ## What is not Python: image, chart, compose stack, rules, dashboard
 	tools/setup-artefacts
 	$(BIN)/python -m pytest tests/artefacts -n 2 -q
+
+browser: $(READY) ## The page at /docs in a real browser
+	tools/setup-browser
+	$(BIN)/python -m pytest tests/browser -q
 
 image: ## Build the image and run the compose stack with it; root on Debian
 	tools/image
