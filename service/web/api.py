@@ -93,8 +93,9 @@ class Api:
             response = fail(Failure(error.problem, error.detail), record.request_id)
         except BodyError as error:
             response = fail(error.failure, record.request_id)
-            # What is left of the body is not waited for.
-            response.force_close()
+            if not request.content.is_eof():
+                # What is left of it is not waited for.
+                response.force_close()
         except Exception:  # noqa: BLE001 - the last line of defence: the caller gets an answer, its id finds the reason
             _log.exception("request failed", extra={"fields": {"request_id": record.request_id}})
             failure = Failure(Problem.INTERNAL, "an error in the gateway; the request id finds it in the log")
