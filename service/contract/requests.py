@@ -39,9 +39,8 @@ def list_request(asked: Mapping[str, Any]) -> bytes:
         if not told["filters"]:
             del told["filters"]
     names = [*(name for name in _KNOWN if name in told), *sorted(told.keys() - set(_KNOWN))]
-    return json.dumps({name: told[name] for name in names}, ensure_ascii=False, separators=(",", ":")).encode(
-        "utf-8", "surrogatepass"
-    )
+    # ASCII with escapes: text that JSON can spell may be none that UTF-8 can.
+    return json.dumps({name: told[name] for name in names}, separators=(",", ":")).encode()
 
 
 def read_list_request(body: bytes) -> bytes:

@@ -17,6 +17,7 @@ MAX_NAME = 256
 
 _FIELD = re.compile(r"[A-Za-z0-9_]{1,64}")
 _WORD = re.compile(r"[A-Za-z][A-Za-z ]{0,39}")
+_MOMENT = re.compile(r"[0-9WTZ:.+ -]+")
 SORTABLE = frozenset({"name", "createdAt", "updatedAt"})
 
 Reader = Callable[[str], Any]
@@ -117,7 +118,8 @@ def sorting(value: str) -> dict[str, str]:
 def date(value: str) -> str:
     """A date or an instant, as it was written."""
     try:
-        datetime.fromisoformat(value)
+        # Left to itself it takes any letter between date and time.
+        datetime.fromisoformat(value if _MOMENT.fullmatch(value) else "")
     except ValueError:
         raise ValueError("a date in ISO 8601") from None
     return value
