@@ -192,6 +192,9 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("contacts-add", _W, "POST", _E, f"{_LISTS}/addContacts", "", _JSON, _CHANGED, _LIST),
 )
 
+LITERALS = frozenset(part for row in OPERATIONS for part in row.path.split("/") if part and part != "{id}")
+"""Words that stand where ids stand. None of them is an id: the call about it would be another operation."""
+
 
 def operation(name: str, *, version: int = 2, channel: str | None = None, family: Family | None = None) -> Operation:
     """The row of this name.

@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from service.contract.ids import is_id
-from service.contract.operations import OPERATIONS, Family, Kind, Operation
+from service.contract.operations import LITERALS, OPERATIONS, Family, Kind, Operation
 from service.policy.settle import Failure
 from service.problems import Problem
 from service.web.answers import advice, finish
@@ -22,7 +22,6 @@ from service.web.routes import Action, NoRouteError, Target, invalid, wrong_meth
 
 _PREFIXES = tuple((family, tuple(family.value.split("/")[1:-1])) for family in Family)
 _ROWS = tuple((row, tuple(part for part in row.path.split("/") if part)) for row in OPERATIONS)
-_LITERALS = frozenset(part for _, parts in _ROWS for part in parts if part != "{id}")
 _CREDENTIALS_REFUSED = "Invalid SDK credentials"
 _LIMIT_TEXT = "You've exceeded the per-minute rate limit. Please wait for sometime before retrying."
 _REFUSED_CODE = 4002
@@ -76,7 +75,7 @@ def _fits(parts: Sequence[str], segments: Sequence[str]) -> bool:
     if len(parts) != len(segments):
         return False
     return all(
-        segment not in _LITERALS if part == "{id}" else part == segment
+        segment not in LITERALS if part == "{id}" else part == segment
         for part, segment in zip(parts, segments, strict=True)
     )
 
@@ -122,7 +121,7 @@ def _agrees(row: Operation, given: Mapping[str, str]) -> bool:
 
 
 def _target(row: Operation, stream_id: str, segments: Sequence[str], given: Mapping[str, str]) -> Target:
-    named = next((segment for segment in segments if segment not in _LITERALS), "")
+    named = next((segment for segment in segments if segment not in LITERALS), "")
     if "{id}" in row.path and not is_id(named):
         raise invalid("an id is 1 to 128 of A-Z a-z 0-9 _ -", row.name)
     parameters = {}

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from service.contract.document import DocumentError
 from service.contract.ids import is_id
 from service.contract.listing import Channel
-from service.contract.operations import Operation
+from service.contract.operations import LITERALS, Operation
 from service.contract.requests import list_request
 from service.policy.settle import Failure
 from service.problems import Problem
@@ -183,6 +183,8 @@ def _target(route: Route, method: str, raw_names: Mapping[str, str | None], quer
     names = {name: unquote(text or "", errors="replace") for name, text in raw_names.items()}
     if "id" in names and not is_id(names["id"]):
         raise invalid("an id is 1 to 128 of A-Z a-z 0-9 _ -", asked.name)
+    if names.get("id") in LITERALS:
+        raise invalid("this is a word of the platform's own, and no id", asked.name)
     try:
         given = read_query(query, asked.parameters, asked.required)
         stream = names["stream"] if raw_names["stream"] is not None else None

@@ -1,10 +1,24 @@
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from service.contract.operations import GET, OPERATIONS, Family, Kind, Shape, Tenant, build_call
+from service.contract.operations import (
+    GET,
+    LITERALS,
+    OPERATIONS,
+    Family,
+    Kind,
+    Operation,
+    Shape,
+    Subject,
+    Takes,
+    Tenant,
+    build_call,
+    operation,
+)
 from tests.support.builders import CAMPAIGN, row
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -56,8 +70,8 @@ def test_a_family_is_a_path_prefix(family: Family, target: str):
     ],
 )
 def test_values_are_encoded_in_path_and_query(value: str, in_path: str):
-    operation = replace(row("x", Shape()), path="/{id}/y", query=(("campaignName", "{id}"), ("trigger", "play")))
-    call = build_call(operation, TENANT, {"id": value})
+    asked = replace(row("x", Shape()), path="/{id}/y", query="campaignName={id}&trigger=play")
+    call = build_call(asked, TENANT, {"id": value})
     assert call.target == f"{Family.A.format(stream=TENANT.stream)}/{in_path}/y?campaignName={in_path}&trigger=play"
 
 
@@ -79,19 +93,178 @@ def test_a_placeholder_without_a_value_is_an_error():
         build_call(GET, TENANT, {})
 
 
-@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS.keys())
-def test_every_row_can_be_built(operation):
-    values = dict.fromkeys(("id", "name", "list", "instance", "type", "trigger", "enabled"), "x")
-    call = build_call(operation, TENANT, values)
-    assert call.target.startswith(operation.family.format(stream=TENANT.stream) + "/")
-    assert not set("{} ") & set(call.target)
+def test_no_body_is_an_empty_object_where_one_is_expected_and_none_where_it_is_not():
+    # contract-8.4: status takes none or `{}`, schedule off `{}`; contract-2: some pages send nothing at all.
+    for asked in OPERATIONS:
+        assert build_call(asked, TENANT, VALUES).body == (b"{}" if asked.takes is Takes.MAYBE_JSON else None)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS.keys())
-def test_a_row_is_found_by_its_name_and_only_reads_are_reads(operation):
-    assert OPERATIONS[operation.name] is operation
-    # contract-2: a GET never changes anything, so a write row cannot be one.
-    assert operation.method != "GET" or operation.kind in {Kind.READ, Kind.READ_PERSONAL}
+VALUES = {"id": "x", "name": "n", "type": "voice"}
+
+# Section 8 of the contract, line by line: class, method, path, query, body.
+V2 = "/campaign/api/v2/public/S"
+V2_VOICE = "/api/v2/public/S"
+V1 = "/agentassist/api/v1/public/S"
+V1_RUNS = "/campaign/api/v1/public/S"
+SHARED = "/api/1.1/public/S"
+TYPED = "accountId=A&campaignType={type}"
+SECTION_8 = {
+    2: [
+        # 8.1
+        ("create", "W", "POST", f"{V2}/campaign", TYPED, "json"),
+        ("create", "W", "POST", f"{V2_VOICE}/campaign", "accountId=A&campaignType=sms", "json"),
+        ("get", "R", "GET", f"{V2}/campaign/{{id}}", "accountId=A", "nothing"),
+        ("update", "W", "PUT", f"{V2}/campaign/{{id}}", TYPED, "json"),
+        ("delete", "W", "DELETE", f"{V2}/campaign/{{id}}", TYPED, "nothing"),
+        ("list", "RP", "POST", f"{V2}/campaign/getAllCampaignDetails", "accountId=A", "json"),
+        ("status", "RP", "POST", f"{V2}/campaign/{{id}}/status", "accountId=A&view=status", "maybe-json"),
+        ("outcomes", "RX", "POST", f"{V2}/campaign/{{id}}/status", "view=contacts", "json"),
+        *(
+            (name, "W", "POST", f"{V2_VOICE}/campaign/trigger/{{id}}", f"{voice}&trigger={word}", "maybe-json")
+            for voice in ["accountId=A&campaignType=voice"]
+            for name, word in (("start", "play"), ("stop", "stop"))
+        ),
+        ("start", "W", "POST", f"{V2}/campaign/{{id}}", "campaignType=sms&trigger=play", "maybe-json"),
+        (
+            *("stop", "W", "POST", f"{V2}/campaign//trigger/{{id}}"),
+            *("accountId=A&campaignType=sms&trigger=stop", "maybe-json"),
+        ),
+        ("schedule-on", "W", "POST", f"{V2}/campaign/schedule", "enableSchedule=true&campaignName={name}", "json"),
+        (
+            *("schedule-off", "W", "POST", f"{V2}/campaign/schedule"),
+            *("enableSchedule=false&campaignName={name}", "maybe-json"),
+        ),
+        ("call-back", "W", "POST", f"{V2}/campaign/{{id}}/callContactAt", "", "json"),
+        # 8.3, v2
+        ("contact-list-create", "W", "POST", f"{V2}/campaign/contactList/createContactList", "accountId=A", "json"),
+        ("contact-list-get", "R", "GET", f"{V2}/campaign/contactList/{{id}}", "accountId=A", "nothing"),
+        (
+            *("contact-list-list", "RP", "POST", f"{V2}/campaign/contactList/getAllListDetails"),
+            *("accountId=A&type=call", "maybe-json"),
+        ),
+        ("contact-list-update", "W", "PUT", f"{V2}/campaign/contactList/{{id}}", "accountId=A", "json"),
+        ("contact-list-delete", "W", "DELETE", f"{V2}/campaign/contactList/{{id}}", "accountId=A", "nothing"),
+        ("contacts", "RX", "GET", f"{V2}/campaign/contactList/{{id}}/getAllContacts", "accountId=A", "nothing"),
+        ("contacts-add", "W", "POST", f"{SHARED}/campaign/contactList/addContacts", "", "json"),
+    ],
+    1: [
+        # 8.2
+        ("create", "W", "POST", f"{V1}/campaign", "campaignType={type}", "json"),
+        ("get", "R", "GET", f"{V1}/campaign/{{id}}", "", "nothing"),
+        ("update", "W", "PUT", f"{V1}/campaign/{{id}}", "campaignType={type}", "json"),
+        ("delete", "W", "DELETE", f"{V1}/campaign/{{id}}", "campaignType={type}", "nothing"),
+        ("list", "RP", "POST", f"{V1}/campaign/getAllCampaignDetails", "", "json"),
+        ("status", "RP", "POST", f"{V1}/campaign/{{id}}/status", "view=status", "maybe-json"),
+        ("outcomes", "RX", "POST", f"{V1}/campaign/{{id}}/status", "view=contacts", "json"),
+        ("start", "W", "POST", f"{V1_RUNS}/campaign/{{id}}", "campaignType={type}&trigger=play", "maybe-json"),
+        ("stop", "W", "POST", f"{V1_RUNS}/campaign/{{id}}", "campaignType={type}&trigger=stop", "maybe-json"),
+        # 8.3, v1: no account in the query but for the contacts of a list
+        ("contact-list-create", "W", "POST", f"{V1}/campaign/contactList/createContactList", "", "json"),
+        ("contact-list-get", "R", "GET", f"{V1}/campaign/contactList/{{id}}", "", "nothing"),
+        (
+            *("contact-list-list", "RP", "POST", f"{V1}/campaign/contactList/getAllListDetails"),
+            *("type=call", "maybe-json"),
+        ),
+        ("contact-list-update", "W", "PUT", f"{V1}/campaign/contactList/{{id}}", "", "json"),
+        ("contact-list-delete", "W", "DELETE", f"{V1}/campaign/contactList/{{id}}", "", "nothing"),
+        ("contacts", "RX", "GET", f"{V1}/campaign/contactList/{{id}}/getAllContacts", "accountId=A", "nothing"),
+    ],
+}
+
+
+def line_of(asked: Operation) -> tuple[str, ...]:
+    """A row as a line of section 8."""
+    path = asked.family.replace("{stream}", "S") + asked.path
+    return (asked.name, asked.kind, asked.method, path, asked.query.replace("{account}", "A"), asked.takes)
+
+
+@pytest.mark.parametrize("version", [2, 1])
+def test_the_rows_are_the_lines_of_the_contract_no_more_and_no_fewer(version):
+    lines = Counter(line_of(asked) for asked in OPERATIONS if asked.version == version)
+    assert lines == Counter(SECTION_8[version])
+
+
+def requests() -> list[tuple[str, str]]:
+    """Method and target of each sample that answers an operation, each once."""
+    rows = json.loads((SAMPLES / "manifest.json").read_text())["samples"]
+    return sorted({(sample["method"], sample["path"]) for sample in rows if sample["method"] != "PATCH"})
+
+
+def makers(method: str, target: str) -> list[Operation]:
+    """The rows that make this request line, whatever their placeholders stand for."""
+    tenant = json.loads((SAMPLES / "manifest.json").read_text())["tenant"]
+    ids = [part for part in target.partition("?")[0].split("/") if part.startswith(("cd-", "cl-", "cid-"))]
+    given = {"id": ids[0] if ids else "-", "name": "Harbor Lights Visit Survey"}
+    who = Tenant(tenant["streamId"], tenant["accountId"], "")
+    return [
+        asked
+        for asked in OPERATIONS
+        for channel in (["voice", "sms"] if "{type}" in asked.query else [""])
+        for call in [build_call(asked, who, {**given, "type": channel})]
+        if (call.method, call.target) == (method, target)
+    ]
+
+
+@pytest.mark.parametrize(("method", "target"), requests())
+def test_each_request_of_the_samples_is_made_by_exactly_one_row(method, target):
+    assert len(makers(method, target)) == 1
+
+
+def test_a_target_names_its_operation_once():
+    # Else the platform could take one for another.
+    lines = Counter(
+        (asked.method, asked.family, asked.path, "&".join(part for part in asked.query.split("&") if "{" not in part))
+        for asked in OPERATIONS
+    )
+    assert set(lines.values()) == {1}
+
+
+def test_no_read_is_a_write_and_nothing_personal_has_a_cache_key():
+    for asked in OPERATIONS:
+        # contract-2: a GET never changes anything.
+        assert asked.method != "GET" or asked.kind in {Kind.READ, Kind.READ_PERSONAL}
+        assert (asked.name in {"outcomes", "contacts"}) is (asked.kind is Kind.READ_PERSONAL)
+
+
+def test_the_versions_have_cache_keys_of_their_own():
+    # contract-12.18: both show a campaign, in different ways.
+    for asked in OPERATIONS:
+        assert asked.resource == (asked.name if asked.version == 2 else f"{asked.name}-v1")
+
+
+def test_the_subject_is_what_the_id_names():
+    for asked in OPERATIONS:
+        assert (asked.subject is Subject.CONTACT_LIST) is ("contactList" in asked.path)
+
+
+def test_the_words_of_paths_are_no_ids():
+    # contract-2: literals that sit where a campaign id sits.
+    assert {"getAllCampaignDetails", "schedule", "trigger", "contactList"} <= LITERALS
+    assert "{id}" not in LITERALS
+    assert "" not in LITERALS
+
+
+@pytest.mark.parametrize(
+    ("name", "channel", "family", "path"),
+    [
+        ("create", "voice", None, "/campaign/api/v2/public/S/campaign"),
+        ("create", "sms", None, "/campaign/api/v2/public/S/campaign"),
+        ("create", "sms", Family.D, "/api/v2/public/S/campaign"),
+        ("start", "voice", None, "/api/v2/public/S/campaign/trigger/x"),
+        ("start", "sms", None, "/campaign/api/v2/public/S/campaign/x"),
+        ("stop", "voice", None, "/api/v2/public/S/campaign/trigger/x"),
+        ("stop", "sms", None, "/campaign/api/v2/public/S/campaign//trigger/x"),
+    ],
+)
+def test_a_row_is_found_by_its_name_and_channel(name, channel, family, path):
+    found = operation(name, channel=channel, family=family)
+    assert build_call(found, Tenant("S", "A", "I"), VALUES).target.partition("?")[0] == path
+
+
+def test_what_there_is_not_is_not_found():
+    for wish in ({"name": "pause"}, {"name": "call-back", "version": 1}, {"name": "get", "family": Family.D}):
+        with pytest.raises(LookupError):
+            operation(**wish)
 
 
 def test_get_is_a_plain_read_that_names_its_campaign():

@@ -1,8 +1,8 @@
 import pytest
 
-from service.contract.operations import GET
+from service.contract.operations import LITERALS, OPERATIONS, Kind
 from service.problems import Problem
-from service.web.routes import NoRouteError, Target, find
+from service.web.routes import ROUTES, Action, NoRouteError, Target, find
 
 
 def refusal(method: str, target: str) -> NoRouteError:
@@ -28,7 +28,7 @@ def refusal(method: str, target: str) -> NoRouteError:
     ],
 )
 def test_a_campaigns_path_asks_for_that_campaign(method, target, stream, campaign):
-    assert find(method, target) == Target(GET, "read", stream, campaign)
+    assert find(method, target) == Target(Action.READ, "get", "read", stream, campaign)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_campaigns_path_asks_for_that_campaign(method, target, stream, campaig
 def test_an_id_of_anything_else_is_refused_and_not_repeated(segment):
     error = refusal("GET", f"/v1/campaigns/{segment}")
     assert error.failure.problem is Problem.INVALID_REQUEST
-    assert error.failure.detail == "a campaign id is 1 to 128 of A-Z a-z 0-9 _ -"
+    assert error.failure.detail == "an id is 1 to 128 of A-Z a-z 0-9 _ -"
     assert (error.operation, error.allow) == ("get", None)
 
 
@@ -86,7 +86,15 @@ def test_an_id_of_anything_else_is_refused_and_not_repeated(segment):
         "",
         "/v1",
         "/v1/",
-        "/v1/campaigns",
+        "/v1/campaign",
+        "/v1/campaigns/a/status/b",
+        "/v1/campaigns/a/pause",
+        "/v1/campaign-instances/a",
+        "/v1/contact-lists/a/b",
+        "/v1/contacts/a",
+        "/v1/schedules/a",
+        "/v1/purge/",
+        "/v1/purge/a",
         pytest.param("/v1/campaigns/", id="empty-id"),
         "/v1/campaigns//",
         "/v1/campaigns/a/",
@@ -116,10 +124,75 @@ def test_a_path_that_is_none_of_ours_is_not_found(target):
     assert (error.failure.problem, error.operation) == (Problem.NOT_FOUND, "none")
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "BREW", ""])
-def test_another_method_is_told_which_ones_there_are(method):
-    error = refusal(method, "/v1/campaigns/cd-1")
-    assert (error.failure.problem, error.allow) == (Problem.METHOD_NOT_ALLOWED, "GET, HEAD")
+# Path, then each method with action, operation and scope; HEAD goes with each GET that is answered from the cache.
+TABLE = {
+    "/campaigns/a": {"GET": ("read", "get", "read"), "PUT": ("send", "update", "write"), "DELETE": ("send", "delete", "write")},
+    "/campaigns?type=sms": {"GET": ("read", "list", "read"), "POST": ("send", "create", "write")},
+    "/campaigns/a/status": {"GET": ("read", "status", "read")},
+    "/campaigns/a/outcomes": {"GET": ("send", "outcomes", "read")},
+    "/campaigns/a/start": {"POST": ("send", "start", "write")},
+    "/campaigns/a/stop": {"POST": ("send", "stop", "write")},
+    "/schedules?campaignName=x": {"POST": ("send", "schedule-on", "write"), "DELETE": ("send", "schedule-off", "write")},
+    "/campaign-instances/a/call-backs": {"POST": ("send", "call-back", "write")},
+    "/contact-lists": {"GET": ("read", "contact-list-list", "read"), "POST": ("send", "contact-list-create", "write")},
+    "/contact-lists/a": {
+        "GET": ("read", "contact-list-get", "read"),
+        "PUT": ("send", "contact-list-update", "write"),
+        "DELETE": ("send", "contact-list-delete", "write"),
+    },
+    "/contact-lists/a/contacts": {"GET": ("send", "contacts", "read")},
+    "/contacts": {"POST": ("send", "contacts-add", "write")},
+    "/purge": {"POST": ("purge", "purge", "purge")},
+}  # fmt: skip
+METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "BREW", ""]
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "/v1/streams/support"])
+@pytest.mark.parametrize("path", TABLE)
+def test_each_method_on_each_path_does_what_the_table_says_and_no_other_is_taken(prefix, path):
+    taken = dict(TABLE[path])
+    if taken.get("GET", ("",))[0] == "read":
+        taken["HEAD"] = taken["GET"]
+    for method in METHODS:
+        if method in taken:
+            target = find(method, prefix + path)
+            assert (target.action, target.name, target.scope) == taken[method]
+            assert target.stream == (None if prefix == "/v1" else "support")
+            assert target.id == ("a" if "/a" in path else "")
+            assert target.operation is None
+        else:
+            refused = refusal(method, prefix + path)
+            assert (refused.failure.problem, refused.operation) == (Problem.METHOD_NOT_ALLOWED, "none")
+            assert refused.allow == ", ".join(sorted(taken))
+
+
+def test_the_table_here_is_whole_and_every_operation_has_a_route():
+    assert len(TABLE) == len(ROUTES)
+    routed = {method.name for route in ROUTES for method in route.methods.values()}
+    assert routed == {row.name for row in OPERATIONS} | {"purge"}
+
+
+def test_what_a_write_is_asked_with_needs_the_scope_write_and_what_is_personal_is_never_stored():
+    kinds = {row.name: row.kind for row in OPERATIONS}
+    for route in ROUTES:
+        for method in route.methods.values():
+            kind = kinds.get(method.name)
+            assert (method.scope == "write") is (kind is Kind.WRITE)
+            assert (method.action is Action.READ) is (kind in {Kind.READ, Kind.READ_BY_POST})
+
+
+@pytest.mark.parametrize("word", sorted(LITERALS))
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/campaigns/{}/start?type=sms"), ("PUT", "/campaigns/{}"), ("GET", "/campaigns/{}"), ("DELETE", "/contact-lists/{}")],
+)  # fmt: skip
+def test_a_word_of_the_platforms_paths_is_no_id(method, path, word):
+    # contract-2: POST on /campaign/schedule is another operation than the start of a campaign "schedule".
+    assert refusal(method, "/v1" + path.format(word)).failure.problem is Problem.INVALID_REQUEST
+
+
+def test_an_unknown_method_is_not_told_to_the_metrics():
+    error = refusal("BREW", "/v1/campaigns/cd-1")
     assert error.operation == "none", "a closed set of labels, whatever methods are sent"
 
 
@@ -150,3 +223,71 @@ def test_a_query_is_refused_rather_than_ignored(query):
 
 def test_a_stream_is_looked_up_by_its_decoded_name_and_judged_elsewhere():
     assert find("GET", "/v1/streams/%2e%2e/campaigns/a").stream == ".."
+
+
+def body_of(query: str) -> bytes | None:
+    return find("GET", f"/v1/campaigns?{query}").body
+
+
+@pytest.mark.parametrize(
+    ("query", "body"),
+    [
+        ("type=sms", b'{"type":"sms","limit":50,"skip":0}'),
+        ("type=voice&limit=100&skip=7", b'{"type":"voice","limit":100,"skip":7}'),
+        ("page=2&type=voice", b'{"type":"voice","limit":50,"page":2}'),
+        (
+            "type=voice&sort=-updatedAt,name",
+            b'{"type":"voice","limit":50,"skip":0,"sortBy":{"updatedAt":"desc","name":"asc"}}',
+        ),
+        (
+            "type=voice&status=Ready,Active&priority=3,1&dialingMode=Preview",
+            b'{"type":"voice","limit":50,"skip":0,"filters":%s}'
+            % b'{"dialingMode":["Preview"],"priority":[1,3],"status":["Active","Ready"]}',
+        ),
+        (
+            "type=sms&startDate=2026-01-01&endDate=2026-01-31T00:00:00Z",
+            b'{"type":"sms","limit":50,"skip":0,"startDate":"2026-01-01","endDate":"2026-01-31T00:00:00Z"}',
+        ),
+        ("type=sms&fields=name", b'{"type":"sms","limit":50,"skip":0}'),
+    ],
+)
+def test_a_list_is_asked_for_by_the_platforms_body(query, body):
+    assert body_of(query) == body
+
+
+def test_fields_are_no_part_of_the_question():
+    assert find("GET", "/v1/campaigns?type=sms&fields=name").fields == frozenset({"name"})
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("", "limit=50", "type=email", "type=sms&type=sms", "type=sms&limit=0", "type=sms&limit=101"),
+        *("type=sms&skip=-1", "type=sms&skip=1000001", "type=sms&page=0", "type=sms&sort=status"),
+        *("type=sms&priority=x", "type=sms&x=1", "type=sms&startDate=soon", "type=sms&status=a%00b"),
+        *("type=sms&startDate=2026-01-01\udcff00:00", "type=sms&ids=a", "ids=a&limit=5", "ids=", "ids=a,,b"),
+        *("ids=a%2fb", "ids=" + ",".join(["a"] * 101)),
+    ],
+)
+def test_a_list_that_cannot_be_meant_is_refused(query):
+    error = refusal("GET", f"/v1/campaigns?{query}")
+    assert error.failure.problem is Problem.INVALID_REQUEST
+    assert error.operation == "list"
+
+
+def test_a_batch_keeps_order_and_repeats():
+    target = find("GET", "/v1/campaigns?ids=b,a,b&fields=name")
+    assert (target.action, target.name, target.scope) == (Action.BATCH, "batch", "read")
+    assert target.parameters["ids"] == ("b", "a", "b")
+    assert target.fields == frozenset({"name"})
+    assert len(find("GET", "/v1/campaigns?ids=" + ",".join(["a"] * 100)).parameters["ids"]) == 100
+
+
+def test_a_schedule_names_its_campaign_as_it_is_called():
+    target = find("POST", "/v1/schedules?campaignName=Harbor%20Lights+%7C%2F%26%C3%A9")
+    assert target.parameters == {"campaignName": "Harbor Lights |/&\u00e9"}
+
+
+@pytest.mark.parametrize("query", ["", "campaignName=", "campaignName=a%00", "name=x", "campaignName=" + "a" * 257])
+def test_a_schedule_without_a_name_is_refused(query):
+    assert refusal("POST", f"/v1/schedules?{query}").failure.problem is Problem.INVALID_REQUEST
