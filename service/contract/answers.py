@@ -171,7 +171,9 @@ def _flaw(operation: Operation, asked_id: str | None, document: Any) -> Flaw | N
     if not isinstance(document, dict):
         return Flaw.NO_DATA
     shape = operation.answer
-    if document.get("errors") or (shape.status_is_flag and _fails(document.get("status"))):
+    # A campaign's own status comes with its mark, whatever word it is.
+    is_flag = shape.status_is_flag or "updatedAt" not in document
+    if document.get("errors") or (is_flag and _fails(document.get("status"))):
         return Flaw.FAILING_BODY
     data = document.get("data")
     if not isinstance(data, shape.data) or (shape.data is dict and not data):

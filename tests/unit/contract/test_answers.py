@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.contract.answers import Answer, Flaw, Response, Verdict, classify, wait_told
-from service.contract.operations import GET, OPERATIONS, Operation, Shape
+from service.contract.operations import GET, OPERATIONS, Kind, Operation, Shape, operation
 from tests.support.builders import CAMPAIGN as ID
 from tests.support.builders import LIMIT_TEXT as LIMIT
-from tests.support.builders import NOW, OTHER_CAMPAIGN, SAMPLES, envelope, errors, response, row, samples
+from tests.support.builders import NOW, OTHER_CAMPAIGN, SAMPLES, envelope, errors, response, samples
 
 OK, MISSING, REJECTED, UNAUTHORIZED, LIMITED, BROKEN = Verdict
 
@@ -27,17 +27,13 @@ def success(**members: Any) -> dict[str, Any]:
     return envelope({"_id": ID, **members})
 
 
-LIST = row("list", Shape())
-STATUS = row("status", Shape(ids=("id",)))
-OUTCOMES = row("contact-outcomes", Shape())
-CHANGED = row("create", Shape(ids=("_id", "id", "campId")))
-TRIGGERED = row("trigger", Shape(data=type(None), status_is_flag=False))
-SCHEDULED = row("schedule", Shape(data=type(None)))
-CALLED_BACK = row("call-back", Shape(data=list))
-CONTACT_LIST = row("contact-list", Shape(ids=("_id",)))
-CONTACT_LISTS = row("contact-lists", Shape(data=list))
-CONTACT_LIST_CHANGED = row("contact-list-update", Shape(ids=("contactListId",)))
-CONTACTS_ADDED = row("add-contacts", Shape(data=type(None)))
+LIST, STATUS, OUTCOMES = operation("list"), operation("status"), operation("outcomes")
+CREATED, UPDATED, DELETED = operation("create"), operation("update"), operation("delete")
+STARTED, STOPPED = operation("start"), operation("stop")
+SCHEDULED, UNSCHEDULED, CALLED_BACK = operation("schedule-on"), operation("schedule-off"), operation("call-back")
+CONTACT_LIST, CONTACT_LISTS = operation("contact-list-get"), operation("contact-list-list")
+CONTACT_LIST_CHANGED, CONTACTS_OF_IT = operation("contact-list-update"), operation("contacts")
+CONTACTS_ADDED = operation("contacts-add")
 
 PROGRESSIVE = OTHER_CAMPAIGN
 PREVIEW = "cd-a63c0f9-de21-4b7c-8f05-e17b4d2a9c60"
@@ -77,22 +73,22 @@ SAMPLE_MEANS = {
     "campaign-list-empty.json": Expected(OK, None, LIST),
     "campaign-status.json": Expected(OK, PROGRESSIVE, STATUS, campaign_status="Active"),
     "campaign-contact-outcomes.json": Expected(OK, None, OUTCOMES),
-    "create-voice-agentless-result.json": Expected(OK, ID, CHANGED, campaign_status="Preparing"),
-    "create-sms-simple-result.json": Expected(OK, SMS, CHANGED, campaign_status="Ready"),
-    "create-voice-preview-v1-result.json": Expected(OK, PREVIEW, CHANGED),
-    "update-voice-result.json": Expected(OK, ID, CHANGED, campaign_status="Ready"),
-    "update-sms-result.json": Expected(OK, ADVANCED, CHANGED, campaign_status="Ready"),
-    "delete-sms-result.json": Expected(OK, TEMPLATE, CHANGED, campaign_status="Completed"),
-    "trigger-voice-start.json": Expected(OK, None, TRIGGERED),
-    "trigger-voice-stop.json": Expected(OK, None, TRIGGERED),
-    "trigger-sms-start.json": Expected(OK, None, TRIGGERED),
-    "trigger-sms-stop.json": Expected(OK, None, TRIGGERED),
+    "create-voice-agentless-result.json": Expected(OK, ID, CREATED, campaign_status="Preparing"),
+    "create-sms-simple-result.json": Expected(OK, SMS, CREATED, campaign_status="Ready"),
+    "create-voice-preview-v1-result.json": Expected(OK, PREVIEW, CREATED),
+    "update-voice-result.json": Expected(OK, ID, UPDATED, campaign_status="Ready"),
+    "update-sms-result.json": Expected(OK, ADVANCED, UPDATED, campaign_status="Ready"),
+    "delete-sms-result.json": Expected(OK, TEMPLATE, DELETED, campaign_status="Completed"),
+    "trigger-voice-start.json": Expected(OK, None, STARTED),
+    "trigger-voice-stop.json": Expected(OK, None, STOPPED),
+    "trigger-sms-start.json": Expected(OK, None, STARTED),
+    "trigger-sms-stop.json": Expected(OK, None, STOPPED),
     "schedule-enabled.json": Expected(OK, None, SCHEDULED),
-    "schedule-disabled.json": Expected(OK, None, SCHEDULED),
+    "schedule-disabled.json": Expected(OK, None, UNSCHEDULED),
     "callback-partial-failure.json": Expected(OK, None, CALLED_BACK),
-    "contact-list.json": Expected(OK, CONTACTS, CONTACT_LIST, campaign_status="Ready"),
+    "contact-list.json": Expected(OK, CONTACTS, CONTACT_LIST),
     "contact-lists.json": Expected(OK, None, CONTACT_LISTS),
-    "contact-list-contacts.json": Expected(OK, None, LIST),
+    "contact-list-contacts.json": Expected(OK, CONTACTS, CONTACTS_OF_IT),
     "contact-list-update-result.json": Expected(OK, CONTACTS, CONTACT_LIST_CHANGED),
     "add-contacts-accepted.json": Expected(OK, None, CONTACTS_ADDED),
     "error-400-unknown-stream.json": Expected(REJECTED, code="400", message="Invalid StreamId"),
@@ -113,7 +109,7 @@ SAMPLE_MEANS = {
     "error-429-retry-after.json": Expected(LIMITED, code="429", message=LIMIT, retry_after=37.0),
     "error-500.json": Expected(BROKEN, flaw=Flaw.STATUS, code="500", message="Internal Server Error"),
     "error-200-status-error.json": Expected(BROKEN, flaw=Flaw.FAILING_BODY, message="Unable to fetch campaign details"),
-    "error-200-status-capital.json": Expected(BROKEN, flaw=Flaw.FAILING_BODY, message="Unable to complete the request."),
+    "error-200-status-capital.json": Expected(REJECTED, operation=UPDATED, message="Unable to complete the request."),
     "error-502.html": Expected(BROKEN, flaw=Flaw.HTML),
 }  # fmt: skip
 
@@ -161,8 +157,7 @@ def test_an_answer_to_another_question_is_no_campaign(file: str, flaw: Flaw) -> 
 
 
 def test_the_get_row_takes_any_of_the_ids() -> None:
-    assert OPERATIONS["get"] is GET
-    assert GET.answer == Shape(dict, ("_id", "id", "campId"), status_is_flag=True)
+    assert GET.answer == Shape(dict, ("_id", "id", "campId"), status_is_flag=True, has_mark=True)
 
 
 LIMITS = [
@@ -531,3 +526,73 @@ def test_text_that_is_no_document_is_read_for_the_limit_and_never_for_absence(
     status: int, body: bytes, verdict: Verdict
 ) -> None:
     assert read(response(body, status)).verdict is verdict
+
+
+WRITES = [
+    pytest.param(row, id=f"{row.name}-v{row.version}-{row.family.name}") for row in OPERATIONS if row.kind is Kind.WRITE
+]
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("body", [b"", b" \n"], ids=["empty", "blank"])
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+def test_a_write_that_succeeds_without_a_word_has_succeeded(write: Operation, body: bytes, status: int) -> None:
+    # contract-12.1: any 2xx; nothing says that a write is answered with a body.
+    assert read(response(body, status), operation=write).verdict is OK
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param({"status": "Error", "message": "a reason"}, id="section-4-capital"),
+        pytest.param({"status": "failure", "message": "a reason"}, id="section-4-failure"),
+        pytest.param(errors("a reason"), id="section-12.2-errors"),
+    ],
+)
+def test_a_write_whose_200_reports_a_failure_is_rejected(write: Operation, body: Any) -> None:
+    found = read(response(body), operation=write)
+    assert (found.verdict, found.message) == (REJECTED, "a reason")
+
+
+@pytest.mark.parametrize("trigger", [STARTED, STOPPED], ids=["start", "stop"])
+def test_a_campaigns_own_status_is_no_failure_of_the_trigger(trigger: Operation) -> None:
+    # contract-8.5: start and stop put a campaign status, and its mark, at the top; contract-12.11: any word.
+    body = {"status": "Failed", "message": "Campaign Started", "updatedAt": "2026-02-02T02:40:00.000Z"}
+    assert read(response(body), operation=trigger).verdict is OK
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize(
+    ("body", "flaw"),
+    [
+        pytest.param(b'{"status": "succ', Flaw.NOT_JSON, id="cut"),
+        pytest.param([{"status": "success"}], Flaw.NO_DATA, id="an-array"),
+        pytest.param(PAGE, Flaw.HTML, id="a-page"),
+    ],
+)
+def test_a_write_answered_with_something_unreadable_may_have_happened(write: Operation, body: Any, flaw: Flaw) -> None:
+    found = read(response(body), operation=write)
+    assert (found.verdict, found.flaw) == (BROKEN, flaw)
+
+
+def test_a_read_answered_with_nothing_is_broken() -> None:
+    for row in OPERATIONS:
+        if row.kind is not Kind.WRITE:
+            assert read(response(b""), operation=row).verdict is BROKEN, row.name
+
+
+@pytest.mark.parametrize("write", [CREATED, UPDATED])
+def test_a_list_that_the_body_names_and_nobody_has_is_not_the_campaign_missing(write: Operation) -> None:
+    assert read(response(errors("Contact list not found"), 400), operation=write).verdict is REJECTED
+
+
+def test_a_contact_list_that_is_missing_is() -> None:
+    for asked in (CONTACT_LIST, CONTACT_LIST_CHANGED, CONTACTS_OF_IT):
+        assert read(response(errors("Contact list not found"), 400), CONTACTS, asked).verdict is MISSING
+        assert read(response(errors("Campaign not found"), 400), CONTACTS, asked).verdict is REJECTED
+
+
+def test_what_names_no_id_cannot_be_missing() -> None:
+    for asked in (CREATED, SCHEDULED, CONTACTS_ADDED, LIST, CONTACT_LISTS):
+        assert read(response(errors("Campaign not found"), 400), "", asked).verdict is REJECTED
