@@ -81,4 +81,6 @@ async def _read(request: web.BaseRequest, most: int) -> bytes:
                 pieces.append(piece)
     except TimeoutError as error:
         raise unacceptable(f"the body did not come within {BODY_SECONDS:g} s") from error
+    except (ConnectionError, web.RequestPayloadError) as error:
+        raise unacceptable("the body was cut off") from error
     return b"".join(pieces)

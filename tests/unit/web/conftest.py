@@ -127,13 +127,16 @@ class Front:
         *fields: str | bytes,
         method: str = "GET",
         key: str | None = KEYS["reporting"],
+        body: bytes = b"",
     ) -> Answered:
-        """One well-formed request and its answer."""
+        """One well-formed request and its answer; a body comes with its length."""
+        if body:
+            fields = (*fields, f"Content-Length: {len(body)}")
         given = [b"Host: gateway", *(field.encode() if isinstance(field, str) else field for field in fields)]
         if key is not None:
             given.append(b"Authorization: Bearer " + key.encode())
         raw = target.encode() if isinstance(target, str) else target
-        head = b"\r\n".join([b"%s %s HTTP/1.1" % (method.encode(), raw), *given, b"", b""])
+        head = b"\r\n".join([b"%s %s HTTP/1.1" % (method.encode(), raw), *given, b"", body])
         (answer,) = await self.talk(head, to_head=method == "HEAD")
         return answer
 
