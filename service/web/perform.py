@@ -87,7 +87,7 @@ class Performer:
         values: dict[str, str] = {}
         if "campaignName" in target.parameters:
             values["name"] = target.parameters["campaignName"]
-        if "campaignType" in row.query:
+        if "campaignType" in row.query and (target.operation is None or "{type}" in row.query):
             located = await self._locate(request, body.document)
             if isinstance(located, Reply):
                 return located

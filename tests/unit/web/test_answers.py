@@ -280,7 +280,7 @@ def test_a_failed_read_is_its_problem_with_the_outcome_beside_it():
 def test_a_text_of_the_platforms_that_utf_8_cannot_say_does_not_break_the_answer(status):
     """Its JSON may hold lone surrogates; the whole way from its bytes to our answer."""
     body = b'{"errors": [{"msg": "Campaign not found \\ud800", "code": "\\udfff"}]}'
-    landed = settle(None, classify(GET, "c-1", Response(status, "application/json", body), START), START)
+    landed = settle(GET, None, classify(GET, "c-1", Response(status, "application/json", body), START), START)
     reply = (
         Reply(Outcome(), failure=landed) if isinstance(landed, Failure) else Reply(HIT, landed.entry, None, 0.0, 10.0)
     )

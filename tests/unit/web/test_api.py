@@ -3,16 +3,23 @@ import re
 
 import pytest
 
+from service.contract.answers import Response
 from service.policy.entry import make_etag
 from service.policy.plan import Fwd
 from service.policy.settle import Failure
 from service.policy.wishes import Wishes
 from service.problems import Problem
 from service.proxy.ports import Detail, Outcome, Reply
+from service.proxy.versions import write_token
+from tests.support.doubles import START
 
 BODY = b'{"data": {"_id": "c-1"}}'
 MISS = Outcome(Fwd.URI_MISS, 200, stored=True, ttl=30.0)
 OTHER_KEY = "cgk_operations"
+A = "/campaign/api/v2/public/st-1"
+B = "/agentassist/api/v1/public/st-1"
+C = "/campaign/api/v1/public/st-1"
+D = "/api/v2/public/st-1"
 
 
 def problem_of(answer) -> str:
@@ -199,11 +206,11 @@ async def test_a_target_that_is_none_is_a_problem(front, target, status, problem
     assert front.exchange.asks == []
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"])
+@pytest.mark.parametrize("method", ["POST", "PATCH", "OPTIONS", "PROPFIND"])
 async def test_a_method_that_is_not_taken_is_told_the_others(front, method):
     answer = await front.ask(method=method)
-    assert (answer.status, problem_of(answer), answer["Allow"]) == (405, "method-not-allowed", "GET, HEAD")
-    assert front.exchange.asks == []
+    assert (answer.status, problem_of(answer), answer["Allow"]) == (405, "method-not-allowed", "DELETE, GET, HEAD, PUT")
+    assert front.exchange.asks == front.forwarder.asks == []
 
 
 # The request id.
@@ -350,3 +357,338 @@ async def test_an_answer_that_concerns_the_share_tells_it(front, outcome, is_tol
     if is_told:
         assert answer["RateLimit"] == '"calls";r=7;t=13'
         assert answer["RateLimit-Policy"] == '"calls";q=20;w=60'
+
+
+# What is sent on.
+
+
+async def write(front, target, *fields, method="POST", body=b"{}", key=OTHER_KEY):
+    return await front.ask(target, *fields, method=method, body=body, key=key)
+
+
+def sent(front) -> list[tuple[object, ...]]:
+    """Name, family, id, values and body of each call that was sent on."""
+    return [
+        (asked.operation.name, asked.operation.family.name, asked.id, dict(asked.values), asked.body)
+        for asked in front.forwarder.asks
+    ]
+
+
+CREATE = b'{ "name": "x", "campaignType": "voice", "dialingMode": "Preview" }'
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body", "call"),
+    [
+        ("POST", "/v1/campaigns", CREATE, ("create", "A", "", {"type": "voice"}, CREATE)),
+        ("POST", "/v1/campaigns?type=sms", b'{"a":1}', ("create", "A", "", {"type": "sms"}, b'{"a":1}')),
+        (
+            *("POST", "/v1/campaigns", b'{"format": "advanced"}'),
+            ("create", "D", "", {"type": "sms"}, b'{"format": "advanced"}'),
+        ),
+        ("PUT", "/v1/campaigns/cd-1", CREATE, ("update", "A", "cd-1", {"type": "voice"}, CREATE)),
+        ("DELETE", "/v1/campaigns/cd-1?type=sms", b"", ("delete", "A", "cd-1", {"type": "sms"}, None)),
+        ("POST", "/v1/campaigns/cd-1/start?type=voice", b"", ("start", "D", "cd-1", {"type": "voice"}, None)),
+        ("POST", "/v1/campaigns/cd-1/start?type=sms", b"{}", ("start", "A", "cd-1", {"type": "sms"}, b"{}")),
+        ("POST", "/v1/campaigns/cd-1/stop?type=voice", b"", ("stop", "D", "cd-1", {"type": "voice"}, None)),
+        ("POST", "/v1/campaigns/cd-1/stop?type=sms", b"", ("stop", "A", "cd-1", {"type": "sms"}, None)),
+        ("POST", "/v1/schedules?campaignName=a+b", b"{}", ("schedule-on", "A", "", {"name": "a b"}, b"{}")),
+        ("DELETE", "/v1/schedules?campaignName=a", b"", ("schedule-off", "A", "", {"name": "a"}, None)),
+        ("POST", "/v1/campaign-instances/cid-1/call-backs", b"[{}]", ("call-back", "A", "cid-1", {}, b"[{}]")),
+        ("POST", "/v1/contact-lists", b"{}", ("contact-list-create", "A", "", {}, b"{}")),
+        ("PUT", "/v1/contact-lists/cl-1", b"{}", ("contact-list-update", "A", "cl-1", {}, b"{}")),
+        ("DELETE", "/v1/contact-lists/cl-1", b"", ("contact-list-delete", "A", "cl-1", {}, None)),
+        ("POST", "/v1/contacts", b"{}", ("contacts-add", "E", "", {}, b"{}")),
+        ("GET", "/v1/campaigns/cd-1/outcomes", b"", ("outcomes", "A", "cd-1", {}, b'{"page":1,"limit":100}')),
+        ("GET", "/v1/campaigns/cd-1/outcomes?page=2", b"", ("outcomes", "A", "cd-1", {}, b'{"page":2,"limit":100}')),
+        ("GET", "/v1/contact-lists/cl-1/contacts", b"", ("contacts", "A", "cl-1", {}, None)),
+        # The platform's own paths.
+        ("POST", f"{A}/campaign?campaignType=voice", b'{"a":1}', ("create", "A", "", {"type": "voice"}, b'{"a":1}')),
+        ("POST", f"{B}/campaign?campaignType=sms", b'{"a":1}', ("create", "B", "", {"type": "sms"}, b'{"a":1}')),
+        ("POST", f"{A}/campaign", CREATE, ("create", "A", "", {"type": "voice"}, CREATE)),
+        ("PUT", f"{A}/campaign/cd-1?campaignType=sms", CREATE, ("update", "A", "cd-1", {"type": "sms"}, CREATE)),
+        ("POST", f"{D}/campaign/trigger/cd-1?campaignType=voice&trigger=play", b"", ("start", "D", "cd-1", {}, None)),
+        ("POST", f"{A}/campaign/cd-1?campaignType=sms&trigger=play", b"{}\n", ("start", "A", "cd-1", {}, b"{}\n")),
+        (
+            *("POST", f"{C}/campaign/cd-1?campaignType=sms&trigger=stop", b""),
+            ("stop", "C", "cd-1", {"type": "sms"}, None),
+        ),
+        (
+            *("GET", f"{A}/campaign/cd-1/status?view=contacts", b'{"page":1,"limit":5}'),
+            ("outcomes", "A", "cd-1", {}, b'{"page":1,"limit":5}'),
+        ),
+    ],
+)
+async def test_what_is_sent_on_goes_to_its_place_as_it_came(front, method, target, body, call):
+    answer = await write(front, target, method=method, body=body)
+    assert answer.status == 200
+    assert sent(front) == [call]
+    assert front.forwarder.looked_at == [], "the request says whether it is for voice or SMS"
+    assert front.exchange.asks == []
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body"),
+    [
+        ("POST", "/v1/campaigns/cd-1/start", b""),
+        ("POST", "/v1/campaigns/cd-1/stop", b"{}"),
+        ("DELETE", "/v1/campaigns/cd-1", b""),
+        ("PUT", "/v1/campaigns/cd-1", b'{"name":"x"}'),
+        ("DELETE", f"{B}/campaign/cd-1", b""),
+        ("POST", f"{C}/campaign/cd-1?trigger=play", b""),
+    ],
+)
+@pytest.mark.parametrize("channel", ["voice", "sms"])
+async def test_where_the_request_does_not_say_the_campaign_does(front, method, target, body, channel):
+    front.forwarder.found = channel
+    await write(front, target, method=method, body=body)
+    assert front.forwarder.looked_at == [("support", "cd-1")]
+    (asked,) = front.forwarder.asks
+    assert asked.values == {"type": channel}
+    assert asked.operation.parameters.get("campaignType") in {None, "{type}", channel}
+
+
+async def test_a_campaign_that_nobody_knows_is_not_written_to(front):
+    front.forwarder.found = Reply(Outcome(), failure=Failure(Problem.CAMPAIGN_NOT_FOUND, "none"))
+    answer = await write(front, "/v1/campaigns/cd-1/start")
+    assert (answer.status, problem_of(answer)) == (404, "campaign-not-found")
+    assert front.forwarder.asks == []
+
+
+async def test_a_create_that_shows_no_kind_is_asked_for_it(front):
+    answer = await write(front, "/v1/campaigns", body=b'{"name": "x"}')
+    assert (answer.status, problem_of(answer)) == (400, "invalid-request")
+    assert front.forwarder.asks == []
+
+
+async def test_the_answer_to_a_write_is_the_platforms_own_and_carries_its_version(front):
+    front.forwarder.reply = Reply(
+        Outcome(Fwd.METHOD, 201), passed=Response(201, "text/html", b'{"status": "success"}'), version=START
+    )
+    answer = await write(front, "/v1/campaigns?type=voice")
+    assert (answer.status, answer.body) == (201, b'{"status": "success"}')
+    assert answer["Content-Type"] == "application/json"
+    assert answer["Cache-Control"] == "no-store"
+    assert answer["Cache-Status"] == "campaign-gateway; fwd=method; fwd-status=201"
+    assert answer["Campaign-Gateway-Version"] == write_token(START)
+    assert answer["RateLimit"] is not None
+    for field in ("ETag", "Age", "Last-Modified"):
+        assert answer[field] is None
+
+
+async def test_personal_data_is_not_to_be_kept(front):
+    front.forwarder.reply = Reply(Outcome(Fwd.BYPASS, 200), passed=Response(200, "application/json", b"{}"))
+    for target in ("/v1/campaigns/cd-1/outcomes", "/v1/contact-lists/cl-1/contacts"):
+        answer = await front.ask(target)
+        assert answer["Cache-Control"] == "no-store"
+        assert answer["Cache-Status"] == "campaign-gateway; fwd=bypass; fwd-status=200"
+        assert answer["Campaign-Gateway-Version"] is None
+
+
+async def test_a_refused_write_is_422_with_the_platforms_words_and_a_version(front):
+    failure = Failure(
+        Problem.UPSTREAM_REJECTED, "refused", upstream_status=412, upstream_code="412", upstream_message="V"
+    )
+    front.forwarder.reply = Reply(Outcome(Fwd.METHOD, 412), failure=failure, version=START)
+    answer = await write(front, "/v1/campaigns?type=voice")
+    document = json.loads(answer.body)
+    assert (answer.status, problem_of(answer)) == (422, "upstream-rejected")
+    assert (document["upstream_status"], document["upstream_code"], document["upstream_message"]) == (412, "412", "V")
+    assert answer["Campaign-Gateway-Version"] == write_token(START)
+
+
+# Versions.
+
+
+async def test_a_version_that_comes_back_is_a_wish_for_something_newer(front):
+    await front.ask("/v1/campaigns/c-1", f"Campaign-Gateway-Version: {write_token(START)}")
+    assert front.exchange.asks[0].wishes == Wishes(newer_than=START)
+
+
+async def test_of_several_versions_the_last_counts(front):
+    fields = [f"Campaign-Gateway-Version: {write_token(START + late)}" for late in (1, 2, 0)]
+    await front.ask("/v1/campaigns/c-1", *fields, "Cache-Control: max-age=5")
+    assert front.exchange.asks[0].wishes == Wishes(max_age=5, newer_than=START + 2)
+
+
+@pytest.mark.parametrize("token", ["", "x", "1.5", "-1", "0x1", "F", "f" * 21, "6 6", "\u0661"])
+async def test_a_version_that_is_none_is_refused(front, token):
+    answer = await front.ask("/v1/campaigns/c-1", f"Campaign-Gateway-Version: {token}".encode())
+    assert (answer.status, problem_of(answer)) == (400, "invalid-request")
+    assert front.exchange.asks == []
+
+
+async def test_the_parts_of_a_batch_are_held_to_it_too(front):
+    await front.ask("/v1/campaigns?ids=a,b", f"Campaign-Gateway-Version: {write_token(START)}")
+    assert [asked.wishes.newer_than for asked in front.exchange.asks] == [START, START]
+
+
+# Scopes.
+
+WRITES = [
+    ("POST", "/v1/campaigns?type=sms"),
+    ("PUT", "/v1/campaigns/a"),
+    ("DELETE", "/v1/campaigns/a"),
+    ("POST", "/v1/campaigns/a/start"),
+    ("POST", "/v1/campaigns/a/stop"),
+    ("POST", "/v1/schedules?campaignName=a"),
+    ("DELETE", "/v1/schedules?campaignName=a"),
+    ("POST", "/v1/campaign-instances/a/call-backs"),
+    ("POST", "/v1/contact-lists"),
+    ("PUT", "/v1/contact-lists/a"),
+    ("DELETE", "/v1/contact-lists/a"),
+    ("POST", "/v1/contacts"),
+    ("POST", "/v1/purge"),
+    ("POST", f"{A}/campaign"),
+    ("POST", f"{A}/campaign/a?campaignType=sms&trigger=play"),
+    ("POST", f"{C}/campaign/a?campaignType=sms&trigger=play"),
+    ("DELETE", f"{A}/campaign/a"),
+]
+
+
+@pytest.mark.parametrize(("method", "target"), WRITES)
+async def test_a_client_that_may_only_read_changes_nothing(front, method, target):
+    answer = await front.ask(target, method=method, body=b"{}")
+    assert answer.status == 403
+    scope = b"purge" if "purge" in target else b"write"
+    assert b"lacks the scope " + scope in answer.body
+    assert front.forwarder.asks == front.exchange.asks == front.forwarder.looked_at == front.invalidator.purges == []
+
+
+# Purges.
+
+
+@pytest.mark.parametrize(
+    ("body", "campaigns"),
+    [(b'{"all": true}', None), (b'{"campaigns": ["b", "a", "b"]}', ["b", "a"])],
+)
+async def test_a_purge_is_of_some_or_all(front, body, campaigns):
+    answer = await write(front, "/v1/streams/sales/purge", body=body)
+    assert answer.status == 200
+    assert front.invalidator.purges == [("sales", campaigns, "operations")]
+    assert json.loads(answer.body) == {"purged": campaigns or "all"}
+    assert answer["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"[]", b"{}", b'{"all": false}', b'{"all": 1}', b'{"campaigns": []}', b'{"campaigns": "a"}'),
+        *(b'{"campaigns": ["a/b"]}', b'{"campaigns": [1]}', b'{"all": true, "campaigns": ["a"]}'),
+        *(b'{"campaigns": ["a"], "x": 1}', json.dumps({"campaigns": ["a"] * 1001}).encode()),
+    ],
+)
+async def test_a_purge_of_anything_else_is_refused(front, body):
+    answer = await write(front, "/v1/purge", body=body)
+    assert answer.status in {400, 413}
+    assert front.invalidator.purges == []
+
+
+# The platform's own paths.
+
+
+def error_of(answer) -> dict[str, object]:
+    assert answer["Content-Type"] == "application/json"
+    (error,) = json.loads(answer.body)["errors"]
+    return dict(error)
+
+
+async def test_a_read_by_the_platforms_path_is_the_same_question(front):
+    list_of = b'{"type": "sms", "limit": "", "page": 2}'
+    await front.ask("/v1/campaigns/cd-1")
+    await front.ask(f"{A}/campaign/cd-1?accountId=x")
+    await front.ask("/v1/campaigns?type=sms&page=2")
+    await front.ask(f"{A}/campaign/getAllCampaignDetails", method="POST", body=list_of)
+    await front.ask("/v1/campaigns/cd-1/status")
+    await front.ask(f"{A}/campaign/cd-1/status?view=status", method="POST", body=b"{}\n")
+    await front.ask("/v1/contact-lists")
+    await front.ask(f"{A}/campaign/contactList/getAllListDetails?type=call")
+    keys = [asked.key for asked in front.exchange.asks]
+    assert keys[0::2] == keys[1::2]
+    assert len(set(keys)) == 4
+    await front.ask(f"{B}/campaign/cd-1")
+    assert front.exchange.asks[-1].key not in keys, "the first version shows another projection"
+
+
+@pytest.mark.parametrize(
+    ("fields", "key", "status"),
+    [
+        pytest.param(["auth: a.b.c"], None, 401, id="the-platforms-token-is-no-key"),
+        pytest.param(["auth: cgk_reporting"], None, 401, id="a-key-in-its-place"),
+        pytest.param([], "cgk_wrong", 401, id="wrong-key"),
+        pytest.param(["auth: a.b.c", "iid: st-2", "accountId: acc-2"], "cgk_reporting", 200, id="tenant-fields"),
+    ],
+)
+async def test_who_may_is_told_by_the_client_key_alone(front, fields, key, status):
+    answer = await front.ask(f"{A}/campaign/cd-1", *fields, key=key)
+    assert answer.status == status
+    if status == 401:
+        assert error_of(answer)["code"] == 4002
+        assert front.exchange.asks == []
+    else:
+        assert front.exchange.asks[0].stream is front.streams["support"]
+
+
+@pytest.mark.parametrize("stream", ["st-2", "st-3", "support", "acc-1", "%2e%2e", "ST-1"])
+async def test_the_path_must_name_a_stream_of_the_clients_and_nobody_learns_of_others(front, stream):
+    answer = await front.ask(f"/campaign/api/v2/public/{stream}/campaign/cd-1")
+    assert (answer.status, error_of(answer)["code"]) == (403, 4002)
+    assert error_of(answer)["msg"] == "Invalid SDK credentials: this client has no right to that stream"
+    assert front.exchange.asks == []
+
+
+async def test_another_client_may_use_it(front):
+    assert (await front.ask("/campaign/api/v2/public/st-2/campaign/cd-1", key=OTHER_KEY)).status == 200
+    assert front.exchange.asks[0].stream.alias == "sales"
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status"),
+    [
+        ("GET", f"{A}/nothing", 404),
+        ("PATCH", f"{A}/campaign/cd-1", 405),
+        ("GET", f"{A}/campaign/..", 400),
+        ("POST", f"{A}/campaign/cd-1", 400),
+        ("GET", f"{A}/campaign/getAllCampaignDetails", 400),
+        ("PUT", f"{A}/campaign/cd-1?campaignType=voice", 400),
+    ],
+)
+async def test_what_is_refused_is_told_in_the_platforms_shape(front, method, target, status):
+    answer = await front.ask(target, method=method, key=OTHER_KEY)
+    assert (answer.status, error_of(answer)["code"]) == (status, status)
+    assert (answer["Allow"] is not None) is (status == 405)
+    assert front.exchange.asks == front.forwarder.asks == []
+
+
+@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "x-http-method", "X-Method-Override"])
+@pytest.mark.parametrize("target", [f"{A}/campaign/cd-1", "/v1/campaigns/cd-1"])
+async def test_a_method_override_is_refused_and_never_a_read(front, name, target):
+    answer = await front.ask(target, f"{name}: delete", key=OTHER_KEY)
+    assert answer.status == 400
+    assert front.exchange.asks == front.forwarder.asks == []
+    if target.startswith("/campaign"):
+        assert error_of(answer)["code"] == 400
+
+
+async def test_a_defect_has_the_platforms_shape_too(front):
+    front.exchange.reply = LookupError("what must not be told")
+    answer = await front.ask(f"{A}/campaign/cd-1")
+    assert (answer.status, error_of(answer)["code"]) == (500, 500)
+    assert b"what must not" not in answer.body
+
+
+async def test_spent_is_429_there_and_503_here(front):
+    front.exchange.reply = Reply(Outcome(), failure=Failure(Problem.BUDGET_EXHAUSTED, "spent", retry_after=3.2))
+    answer = await front.ask(f"{A}/campaign/cd-1")
+    assert (answer.status, answer["Retry-After"]) == (429, "4")
+    assert str(error_of(answer)["msg"]).startswith("You've exceeded the per-minute rate limit.")
+    assert (await front.ask()).status == 503
+
+
+async def test_a_content_type_is_not_asked_for(front):
+    """A curl user sends JSON under a form's type."""
+    answer = await write(
+        front, f"{A}/campaign?campaignType=voice", "Content-Type: application/x-www-form-urlencoded", body=b'{"a": 1}'
+    )
+    assert answer.status == 200
+    assert front.forwarder.asks[0].body == b'{"a": 1}'

@@ -1,0 +1,76 @@
+import json
+from dataclasses import replace
+from typing import Any
+
+from service.policy.entry import Absence
+from service.policy.plan import Fwd
+from service.policy.settle import Failure
+from service.problems import Problem
+from service.proxy.ports import Detail, Outcome, Reply
+from service.web.batch import render_batch
+from tests.unit.web.conftest import BODY, ENTRY, HIT
+
+ABSENT = replace(ENTRY, body=b"", etag="", absence=Absence(400, "400", "Campaign not found"))
+SPENT = Reply(Outcome(detail=Detail.BUDGET), failure=Failure(Problem.BUDGET_EXHAUSTED, "spent", retry_after=3.0))
+MISS = Reply(Outcome(Fwd.URI_MISS, 200, stored=True, ttl=30.0), ENTRY, None, 0.2, 30.0)
+
+
+def rows(response) -> list[dict[str, Any]]:
+    document = json.loads(response.body)
+    assert document.keys() == {"results"}
+    return list(document["results"])
+
+
+def test_each_id_has_its_row_in_the_order_asked():
+    other = replace(ENTRY, body=b'{"status": "success", "data": {"_id": "b", "n": 1.50}}', etag='"other"')
+    response = render_batch(["b", "a", "b"], [replace(HIT, entry=other, age=7.9), HIT, replace(HIT, entry=other)], "r")
+    found = rows(response)
+    assert [row["id"] for row in found] == ["b", "a", "b"]
+    assert found[0] == {"id": "b", "status": 200, "etag": '"other"', "age": 7, "campaign": {"_id": "b", "n": 1.5}}
+    assert '{"_id": "b", "n": 1.50}' in str(response.text), "as stored"
+    assert found[1]["campaign"] == json.loads(BODY)["data"]
+
+
+def test_a_part_without_an_answer_has_its_problem_and_the_others_theirs():
+    response = render_batch(["a", "b", "c"], [SPENT, replace(HIT, entry=ABSENT), HIT], "r-1")
+    found = rows(response)
+    assert response.status == 200
+    assert found[0].keys() == found[1].keys() == {"id", "status", "problem"}
+    assert (found[0]["status"], found[0]["problem"]["type"]) == (503, "/problems/budget-exhausted")
+    assert (found[1]["status"], found[1]["problem"]["type"]) == (404, "/problems/campaign-not-found")
+    assert found[1]["problem"]["upstream_message"] == "Campaign not found"
+    assert {row["problem"]["request_id"] for row in found[:2]} == {"r-1"}
+    assert found[2]["status"] == 200
+
+
+def test_the_whole_is_not_to_be_kept():
+    response = render_batch(["a"], [HIT], "r-1")
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["X-Request-ID"] == "r-1"
+    for field in ("ETag", "Age", "Last-Modified"):
+        assert field not in response.headers
+
+
+def test_it_is_a_hit_if_every_part_was_one():
+    near = replace(HIT, outcome=Outcome(ttl=5.0))
+    assert render_batch(["a", "b"], [HIT, near], "r").headers["Cache-Status"] == "campaign-gateway; hit; ttl=5"
+    assert render_batch(["a", "b"], [HIT, MISS], "r").headers["Cache-Status"] == (
+        "campaign-gateway; fwd=uri-miss; fwd-status=200"
+    )
+    assert render_batch(["a", "b"], [HIT, SPENT], "r").headers["Cache-Status"] == "campaign-gateway; detail=budget"
+
+
+async def test_all_parts_are_asked_for_at_once_with_their_fields(front):
+    answer = await front.ask("/v1/campaigns?ids=b,a,b&fields=name,status")
+    assert answer.status == 200
+    assert [(asked.id, asked.operation.name, asked.fields) for asked in front.exchange.asks] == [
+        ("b", "get", {"name", "status"}),
+        ("a", "get", {"name", "status"}),
+        ("b", "get", {"name", "status"}),
+    ]
+    assert front.meter.events == {("request", "batch", "reporting", "200", "none"): 1, ("served", "batch"): 3}
+
+
+async def test_head_of_a_batch_is_the_same_without_its_body(front):
+    whole, head = await front.ask("/v1/campaigns?ids=a"), await front.ask("/v1/campaigns?ids=a", method="HEAD")
+    assert (head.status, head.body, head["Content-Length"]) == (200, b"", whole["Content-Length"])
