@@ -34,6 +34,7 @@ class Arrival:
         campaign_id: The id in the path (a contact list's for its operations), empty without one.
         iid: The header `iid`, None without it.
         account_id: The header `accountId`, None without it.
+        content_type: The header `Content-Type`, None without it.
         has_token: A header `auth` was there.
         token_digest: The first 12 hex digits of the token's SHA-256; empty without one.
         claims: What the token claims, unverified; None if it cannot be read.
@@ -54,6 +55,7 @@ class Arrival:
     campaign_id: str = ""
     iid: str | None = None
     account_id: str | None = None
+    content_type: str | None = None
     has_token: bool = False
     token_digest: str = ""
     claims: dict[str, Any] | None = None

@@ -112,6 +112,7 @@ class Frontend:
             campaign_id=asked.id,
             iid=request.headers.get("iid"),
             account_id=request.headers.get("accountId"),
+            content_type=request.headers.get("Content-Type"),
         )
         verdict = self._limit(asked).arrive(arrival.at)
         met = self._faults.meet(asked.name, asked.id)

@@ -19,7 +19,9 @@ from service.contract.operations import (
     build_call,
     operation,
 )
+from tests.support.asked import CASES
 from tests.support.builders import CAMPAIGN, row
+from tests.support.section_8 import PREFIXES, SECTION_8, Line
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 TENANT = Tenant(stream="st-1d0c7a94", account="65f0a1b2c3d4e5f60718293a", app="app-77")
@@ -101,87 +103,26 @@ def test_no_body_is_an_empty_object_where_one_is_expected_and_none_where_it_is_n
 
 VALUES = {"id": "x", "name": "n", "type": "voice"}
 
-# Section 8 of the contract, line by line: class, method, path, query, body.
-V2 = "/campaign/api/v2/public/S"
-V2_VOICE = "/api/v2/public/S"
-V1 = "/agentassist/api/v1/public/S"
-V1_RUNS = "/campaign/api/v1/public/S"
-SHARED = "/api/1.1/public/S"
-TYPED = "accountId=A&campaignType={type}"
-SECTION_8 = {
-    2: [
-        # 8.1
-        ("create", "W", "POST", f"{V2}/campaign", TYPED, "json"),
-        ("create", "W", "POST", f"{V2_VOICE}/campaign", "accountId=A&campaignType=sms", "json"),
-        ("get", "R", "GET", f"{V2}/campaign/{{id}}", "accountId=A", "nothing"),
-        ("update", "W", "PUT", f"{V2}/campaign/{{id}}", TYPED, "json"),
-        ("delete", "W", "DELETE", f"{V2}/campaign/{{id}}", TYPED, "nothing"),
-        ("list", "RP", "POST", f"{V2}/campaign/getAllCampaignDetails", "accountId=A", "json"),
-        ("status", "RP", "POST", f"{V2}/campaign/{{id}}/status", "accountId=A&view=status", "maybe-json"),
-        ("outcomes", "RX", "POST", f"{V2}/campaign/{{id}}/status", "view=contacts", "json"),
-        *(
-            (name, "W", "POST", f"{V2_VOICE}/campaign/trigger/{{id}}", f"{voice}&trigger={word}", "maybe-json")
-            for voice in ["accountId=A&campaignType=voice"]
-            for name, word in (("start", "play"), ("stop", "stop"))
-        ),
-        ("start", "W", "POST", f"{V2}/campaign/{{id}}", "campaignType=sms&trigger=play", "maybe-json"),
-        (
-            *("stop", "W", "POST", f"{V2}/campaign//trigger/{{id}}"),
-            *("accountId=A&campaignType=sms&trigger=stop", "maybe-json"),
-        ),
-        ("schedule-on", "W", "POST", f"{V2}/campaign/schedule", "enableSchedule=true&campaignName={name}", "json"),
-        (
-            *("schedule-off", "W", "POST", f"{V2}/campaign/schedule"),
-            *("enableSchedule=false&campaignName={name}", "maybe-json"),
-        ),
-        ("call-back", "W", "POST", f"{V2}/campaign/{{id}}/callContactAt", "", "json"),
-        # 8.3, v2
-        ("contact-list-create", "W", "POST", f"{V2}/campaign/contactList/createContactList", "accountId=A", "json"),
-        ("contact-list-get", "R", "GET", f"{V2}/campaign/contactList/{{id}}", "accountId=A", "nothing"),
-        (
-            *("contact-list-list", "RP", "POST", f"{V2}/campaign/contactList/getAllListDetails"),
-            *("accountId=A&type=call", "maybe-json"),
-        ),
-        ("contact-list-update", "W", "PUT", f"{V2}/campaign/contactList/{{id}}", "accountId=A", "json"),
-        ("contact-list-delete", "W", "DELETE", f"{V2}/campaign/contactList/{{id}}", "accountId=A", "nothing"),
-        ("contacts", "RX", "GET", f"{V2}/campaign/contactList/{{id}}/getAllContacts", "accountId=A", "nothing"),
-        ("contacts-add", "W", "POST", f"{SHARED}/campaign/contactList/addContacts", "", "json"),
-    ],
-    1: [
-        # 8.2
-        ("create", "W", "POST", f"{V1}/campaign", "campaignType={type}", "json"),
-        ("get", "R", "GET", f"{V1}/campaign/{{id}}", "", "nothing"),
-        ("update", "W", "PUT", f"{V1}/campaign/{{id}}", "campaignType={type}", "json"),
-        ("delete", "W", "DELETE", f"{V1}/campaign/{{id}}", "campaignType={type}", "nothing"),
-        ("list", "RP", "POST", f"{V1}/campaign/getAllCampaignDetails", "", "json"),
-        ("status", "RP", "POST", f"{V1}/campaign/{{id}}/status", "view=status", "maybe-json"),
-        ("outcomes", "RX", "POST", f"{V1}/campaign/{{id}}/status", "view=contacts", "json"),
-        ("start", "W", "POST", f"{V1_RUNS}/campaign/{{id}}", "campaignType={type}&trigger=play", "maybe-json"),
-        ("stop", "W", "POST", f"{V1_RUNS}/campaign/{{id}}", "campaignType={type}&trigger=stop", "maybe-json"),
-        # 8.3, v1: no account in the query but for the contacts of a list
-        ("contact-list-create", "W", "POST", f"{V1}/campaign/contactList/createContactList", "", "json"),
-        ("contact-list-get", "R", "GET", f"{V1}/campaign/contactList/{{id}}", "", "nothing"),
-        (
-            *("contact-list-list", "RP", "POST", f"{V1}/campaign/contactList/getAllListDetails"),
-            *("type=call", "maybe-json"),
-        ),
-        ("contact-list-update", "W", "PUT", f"{V1}/campaign/contactList/{{id}}", "", "json"),
-        ("contact-list-delete", "W", "DELETE", f"{V1}/campaign/contactList/{{id}}", "", "nothing"),
-        ("contacts", "RX", "GET", f"{V1}/campaign/contactList/{{id}}/getAllContacts", "accountId=A", "nothing"),
-    ],
-}
 
-
-def line_of(asked: Operation) -> tuple[str, ...]:
+def line_of(asked: Operation) -> Line:
     """A row as a line of section 8."""
-    path = asked.family.replace("{stream}", "S") + asked.path
-    return (asked.name, asked.kind, asked.method, path, asked.query.replace("{account}", "A"), asked.takes)
+    return Line(asked.name, asked.kind, asked.method, asked.family.name, asked.path, asked.query, asked.takes)
 
 
-@pytest.mark.parametrize("version", [2, 1])
-def test_the_rows_are_the_lines_of_the_contract_no_more_and_no_fewer(version):
-    lines = Counter(line_of(asked) for asked in OPERATIONS if asked.version == version)
-    assert lines == Counter(SECTION_8[version])
+def test_the_rows_are_the_lines_of_the_contract_no_more_and_no_fewer():
+    assert Counter(map(line_of, OPERATIONS)) == Counter(SECTION_8)
+
+
+def test_families_are_the_contracts_and_tell_the_version():
+    assert {family.name: family.value for family in Family} == PREFIXES
+    for asked in OPERATIONS:
+        assert asked.version == (1 if asked.family in {Family.B, Family.C} else 2)
+
+
+def test_every_row_has_a_case_for_the_tests_from_outside_and_a_route_if_it_is_of_the_second_version():
+    assert {f"{asked.name}-{asked.family.name}" for asked in OPERATIONS} == set(CASES)
+    for asked in OPERATIONS:
+        assert bool(CASES[f"{asked.name}-{asked.family.name}"].route) is (asked.version == 2)
 
 
 def requests() -> list[tuple[str, str]]:

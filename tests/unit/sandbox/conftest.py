@@ -13,6 +13,7 @@ from service.sandbox import seeds
 from service.sandbox.campaigns import Campaign
 from service.sandbox.operations import Family
 from service.sandbox.platform import Sandbox, SandboxConfig
+from tests.support.asked import campaign_body
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
@@ -150,36 +151,5 @@ def sample() -> Callable[[str], Any]:
 
 @pytest.fixture
 def body() -> Callable[..., dict[str, Any]]:
-    """A body that creates or updates a campaign of a form."""
-
-    def make(form: str, **changes: Any) -> dict[str, Any]:
-        days = [{"day": "MO", "start": "9:00 AM", "end": "6:00 PM"}]
-        strategy: dict[str, Any] = {
-            "callerId": {"phoneNumber": "+12025550111"},
-            "callingHours": {"frequency": "WEEKLY", "timezone": "Europe/Dublin", "days": days},
-        }
-        made: dict[str, Any] = {
-            "name": f"New {form}",
-            "description": "Made by a test.",
-            "contactLists": [seeds.LIST_NAMES[0]],
-            "dncLists": {"name": seeds.DNC_LIST_NAME},
-            "priority": "3",
-            "dialingStrategy": strategy,
-            "schedule": {"isSchedulingEnabled": False},
-            "campaignType": seeds.kind_of(form).value,
-        }
-        if made["campaignType"] == "voice":
-            strategy |= {"dialingOrder": "FIFO", "maxAttemptsPerRecord": 3, "defaultRetryPeriod": 15, "maxRingTime": 25}
-            made |= {"dialingMode": form}
-            made |= {"experienceFlowName": "Flow"} if form == "Agentless" else {"queue_name": "Queue"}
-            made |= {"maxSkips": 2} if form == "Preview" else {}
-        else:
-            made["format"] = "advanced" if form == "advanced" else "simple"
-            if form == "advanced":
-                made["experienceFlowName"] = "Flow"
-            else:
-                template = {"template_name": "Dues"} if form == "template" else {}
-                made["message"] = {"message": "SGVsbG8%3D"} | template
-        return made | changes
-
-    return make
+    """See `campaign_body`."""
+    return campaign_body

@@ -242,3 +242,10 @@ async def test_a_body_that_does_not_come_is_given_up(platform, monkeypatch, is_g
 async def test_a_body_that_is_too_large_is_refused(platform):
     reply = await platform.send("POST", f"{platform.sandbox.url}/x", data=io.BytesIO(b"x" * 1_100_000))
     assert (reply.status, platform.sandbox.log.since()[0].status) == (413, 413)
+
+
+@pytest.mark.parametrize("given", ["application/json", "text/plain", None])
+async def test_the_log_keeps_the_type_of_a_body(platform, given):
+    headers = {"auth": platform.token()} | ({} if given is None else {"Content-Type": given})
+    await platform.send("GET", platform.url("/campaign/cd-1"), headers=headers)
+    assert platform.sandbox.log.since()[-1].content_type == given
