@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import AsyncIterator
-from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
 
-from service.sandbox.platform import Sandbox
-from tests.support.asked import CASES, Asked
+from tests.support.asked import CASES, Asked, each, filled
 from tests.support.estate import CALLER, Estate, estate
-from tests.support.section_8 import SECTION_8, Line
+from tests.support.section_8 import Line
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -19,28 +17,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def one(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Estate]:
     async with estate(1, tmp_path_factory.mktemp("operations")) as made:
         yield made
-
-
-def channels(line: Line) -> list[str]:
-    """The kinds of campaign that the line is for."""
-    if "campaignType=" in line.query and "{type}" not in line.query:
-        return ["sms"] if "campaignType=sms" in line.query else ["voice"]
-    return ["voice", "sms"] if line.name not in {"outcomes", "call-back"} else ["voice"]
-
-
-def each(*, kinds: str = "R RP RX W", families: str = "ABCDE") -> list[object]:
-    return [
-        pytest.param(line, channel, id=f"{line.key}-{channel}")
-        for line in SECTION_8
-        if line.kind in kinds.split() and line.family in families
-        for channel in channels(line)
-    ]
-
-
-def filled(template: str, sandbox: Sandbox, asked: Asked, channel: str) -> str:
-    tenant = {"stream": sandbox.config.stream_id, "account": sandbox.config.account_id}
-    values = {**tenant, "type": channel, **asked.values}
-    return template.format_map({name: quote(value, safe="") for name, value in values.items()})
 
 
 def judge(one: Estate, line: Line, asked: Asked, channel: str, since: int) -> None:

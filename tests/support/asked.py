@@ -6,12 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
+
+import pytest
 
 from service.sandbox import seeds
 from service.sandbox.campaigns import Campaign, Kind, Status
 from service.sandbox.contacts import ContactList
 from service.sandbox.platform import Sandbox
 from service.sandbox.schedule import plan
+from tests.support.section_8 import SECTION_8
 
 _numbers = itertools.count(1)
 _FORMS = {"voice": "Progressive", "sms": "simple"}
@@ -218,3 +222,20 @@ CASES: Mapping[str, Case] = {
     "contacts-B": Case(_contact_list),
     "contacts-add-E": Case(_contacts, "POST /contacts"),
 }
+
+
+def each(*, kinds: str = "R RP RX W", families: str = "ABCDE") -> list[Any]:
+    """Parameters of tests: each line of section 8 with each kind of campaign that it is for."""
+    return [
+        pytest.param(line, channel, id=f"{line.key}-{channel}")
+        for line in SECTION_8
+        if line.kind in kinds.split() and line.family in families
+        for channel in line.channels
+    ]
+
+
+def filled(template: str, sandbox: Sandbox, asked: Asked, channel: str) -> str:
+    """A target or a route with its values in it, encoded."""
+    tenant = {"stream": sandbox.config.stream_id, "account": sandbox.config.account_id}
+    values = {**tenant, "type": channel, **asked.values}
+    return template.format_map({name: quote(value, safe="") for name, value in values.items()})

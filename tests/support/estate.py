@@ -87,10 +87,8 @@ class Estate:
 
 
 @asynccontextmanager
-async def estate(
-    replicas: int, folder: Path, sandbox_settings: Mapping[str, Any] | None = None, **sections: Any
-) -> AsyncIterator[Estate]:
-    """So many gateways. `sections` are settings of theirs."""
+async def estate(replicas: int, folder: Path, *, timeout: str = "2s", **sections: Any) -> AsyncIterator[Estate]:
+    """So many gateways. `timeout` is that of their calls, `sections` are other settings of theirs."""
     config = SandboxConfig(
         app_id="st-of-the-app",
         campaigns=4,
@@ -98,7 +96,6 @@ async def estate(
         preparing_seconds=0.0,
         queue_seconds=0.0,
         run_seconds=3600.0,
-        **(sandbox_settings or {}),
     )
     clients = {
         name: {"key_sha256": hashlib.sha256(key.encode()).hexdigest(), "streams": ["support"], "scopes": _SCOPES[name]}
@@ -109,6 +106,7 @@ async def estate(
         redis = await stack.enter_async_context(redis_server(folder))
         settings = settings_for(sandbox, folder)
         settings["streams"]["support"]["app_id"] = config.app_id
+        settings["platform"]["timeout"] = timeout
         settings |= {
             "clients": clients,
             "cache": {"url": redis.url, "timeout": "2s"},

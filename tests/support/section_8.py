@@ -35,6 +35,13 @@ class Line(NamedTuple):
         """Path and query."""
         return PREFIXES[self.family] + self.path + (f"?{self.query}" if self.query else "")
 
+    @property
+    def channels(self) -> list[str]:
+        """The kinds of campaign that it is for."""
+        if "campaignType=" in self.query and "{type}" not in self.query:
+            return ["sms"] if "campaignType=sms" in self.query else ["voice"]
+        return ["voice", "sms"] if self.name not in {"outcomes", "call-back"} else ["voice"]
+
 
 _LINES = """
 create              W  POST   A /campaign                    accountId={account}&campaignType={type} json
