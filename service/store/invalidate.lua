@@ -17,11 +17,13 @@ local cause = 'p'
 if ARGV[5] == 'write' or string.sub(head, 65, 65) == 'w' then
   cause = 'w'
 end
-if head == '' then
-  redis.call('SET', KEYS[1], fence .. string.rep('0', 32) .. moment .. cause, 'PX', ARGV[1])
+-- No begin: whatever passes the new fence was read later than what stands here, and clocks need not agree on that.
+local begun = string.rep('0', 16)
+if string.len(head) < 65 then
+  redis.call('SET', KEYS[1], fence .. begun .. begun .. moment .. cause, 'PX', ARGV[1])
 else
   -- The entry stays, to fall back on.
-  redis.call('SETRANGE', KEYS[1], 0, fence .. string.sub(head, 17, 48) .. moment .. cause)
+  redis.call('SETRANGE', KEYS[1], 0, fence .. begun .. string.sub(head, 33, 48) .. moment .. cause)
   if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then
     redis.call('PEXPIRE', KEYS[1], ARGV[1])
   end

@@ -10,7 +10,7 @@ from service.proxy.tasks import Tasks
 from service.store.bus import Bus
 from service.store.link import StoreDownError
 from service.store.memory import MemoryStore, doubted
-from service.store.redis import RedisStore, SharedFence, has_fence
+from service.store.redis import RedisStore, SharedFence, is_fenced
 
 COPY_SECONDS = 86_400.0
 """How long a copy of a shared entry may stay; what it may be used for, its age decides."""
@@ -32,6 +32,13 @@ class _Fences:
     local: Hashable
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Debt:
+    """An invalidation that Redis has still to be told of; a later one of the same key is another."""
+
+    by: Cause
+
+
 class LayeredStore:
     """Implements `Store`: copies in this process in front of Redis, and to go on with while it is lost."""
 
@@ -50,7 +57,7 @@ class LayeredStore:
         self._unwatched = unwatched
         self._on_invalidated: Callable[[str | None], None] = lambda _: None
         self._on_written: Callable[[str], object] = lambda _: None
-        self._owed: dict[str, Cause] = {}
+        self._owed: dict[str, _Debt] = {}
         """Keys invalidated while Redis was lost: what it holds of them is not used before it has been told."""
 
     def start(
@@ -92,7 +99,7 @@ class LayeredStore:
             # Looked up again: a fill that Redis could not take may have come in during the time-out.
             local = await self._local.get(key)
             return Found(local.entry, _Fences(None, local.fence))
-        if entry is None and local.entry is not None and not has_fence(fence):
+        if entry is None and local.entry is not None and not is_fenced(fence, local.entry):
             # Redis has lost it, or let it go for room; nobody has invalidated it that Redis knows of.
             return Found(doubted(local.entry, self.now()), _Fences(fence, local.fence))
         if entry is None and local.entry is not None:
@@ -147,13 +154,12 @@ class LayeredStore:
             await self._shared.invalidate(key, by)
         except StoreDownError:
             self._owe(key, by)
-        else:
-            # A look-up that Redis answered just before has brought the old entry here since.
-            self._local.mark(key, by)
+        # A look-up that Redis answered just before has brought the old entry here since.
+        self._local.mark(key, by)
 
     def invalidated_at(self, key: str) -> float:
-        """See `Store`."""
-        return self._local.invalidated_at(key)
+        """See `Store`. While nothing is heard, it may be at any moment."""
+        return self._local.invalidated_at(key) if self._bus.silent_for() <= self._unwatched else self.now()
 
     async def tell_written(self, writer: str) -> None:
         """See `Store`. While Redis is lost, nobody can be told."""
@@ -163,7 +169,8 @@ class LayeredStore:
             return
 
     def _owe(self, key: str, by: Cause) -> None:
-        self._owed[key] = Cause.WRITE if Cause.WRITE in {by, self._owed.get(key)} else by
+        owed = self._owed.pop(key, None)
+        self._owed[key] = _Debt(Cause.WRITE if owed is not None and owed.by is Cause.WRITE else by)
         if len(self._owed) > MAX_OWED:
             del self._owed[next(iter(self._owed))]
 
@@ -175,13 +182,12 @@ class LayeredStore:
                     await self._pay_one(owed)
 
     async def _pay_one(self, key: str) -> None:
-        by = self._owed.pop(key)
-        try:
-            await self._shared.invalidate(key, by)
-        except BaseException:
-            self._owe(key, by)
-            raise
-        self._local.mark(key, by)
+        # It stays owed until it is paid: a look-up beside this one must not come before it.
+        debt = self._owed[key]
+        await self._shared.invalidate(key, debt.by)
+        if self._owed.get(key) is debt:
+            del self._owed[key]
+        self._local.mark(key, debt.by)
 
     async def _keep_paying(self) -> None:
         while True:

@@ -11,4 +11,12 @@ if not holder or holder == ARGV[1] then
   redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
   leads = 1
 end
-return {leads, redis.call('GET', KEYS[1]) or '', redis.call('GET', KEYS[3]) or ''}
+local group = redis.call('GET', KEYS[3])
+if not group then
+  -- Made before there is anything to stand before: where it is gone, it was lost, and what is older counts as purged.
+  local time = redis.call('TIME')
+  local moment = string.format('%016.0f', time[1] * 1000000 + time[2])
+  group = string.rep('0', 32) .. moment .. moment
+  redis.call('SET', KEYS[3], group)
+end
+return {leads, redis.call('GET', KEYS[1]) or '', group}

@@ -118,7 +118,7 @@ class MemoryStore:
         if fence != self._fence(key):
             return Put.FENCED
         last = self._kept.get(key)
-        if last is not None and last.entry.proven_at >= entry.proven_at and last.generation == self._generation:
+        if last is not None and last.generation == self._generation and not _is_news(entry, _shown(last)):
             return Put.OLDER
         self._drop(key)
         group = self._group(key)
@@ -154,7 +154,9 @@ class MemoryStore:
 
     def invalidated_at(self, key: str) -> float:
         """See `Store`."""
-        return max(self._fences.get(key, _NO_FENCE).invalidated_at, self._group(key).fence.at)
+        known = max(self._fences.get(key, _NO_FENCE).invalidated_at, self._group(key).fence.at)
+        # What was missed may have been an invalidation.
+        return max(known, self._doubted_at)
 
     async def tell_written(self, writer: str) -> None:
         """See `Store`. There is nobody else."""
@@ -181,10 +183,13 @@ class MemoryStore:
         self._doubted_at = self.now()
 
     def clear(self) -> None:
-        """Forgets all entries, and refuses the fills that looked up before now."""
+        """Forgets all that was told by a clock that was wrong, and refuses the fills that looked up before now."""
         self._generation += 1
         self._kept.clear()
         self._bytes = 0
+        self._fences.clear()
+        self._groups.clear()
+        self._doubted_at = self.now()
 
     def _drop(self, key: str) -> None:
         kept = self._kept.pop(key, None)
@@ -208,6 +213,16 @@ class MemoryStore:
             if self._fences[oldest].moved_at > horizon:
                 break
             del self._fences[oldest]
+
+
+def _is_news(entry: Entry, last: Entry) -> bool:
+    """Whether an entry that passed the fence takes the place of what is kept."""
+    if last.is_invalid and not entry.is_invalid:
+        # It was looked up after the invalidation, and `last` before.
+        return True
+    return entry.proven_at > last.proven_at or (
+        entry.proven_at == last.proven_at and entry.is_invalid > last.is_invalid
+    )
 
 
 def _shown(kept: _Kept) -> Entry:

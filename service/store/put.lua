@@ -26,7 +26,8 @@ local number = math.max(tonumber(string.sub(group, 1, 16)) or 0, tonumber(string
 if fence ~= tonumber(ARGV[1]) or number ~= tonumber(ARGV[10]) then
   return 'fenced'
 end
-if begun >= tonumber(ARGV[2]) then
+-- What passes the group's fence was read later than what was stored before it: clocks need not agree on that.
+if begun >= tonumber(ARGV[2]) and (tonumber(string.sub(head, 33, 48)) or 0) >= number then
   return 'older'
 end
 local keep = tonumber(ARGV[4])
@@ -36,7 +37,7 @@ if fence > 0 then
   keep = math.max(keep, tonumber(ARGV[9]))
 end
 local moment = string.sub(head, 49, 64)
-if moment == '' or string.sub(head, 65, 65) == 'p' then
+if string.len(moment) < 16 or string.sub(head, 65, 65) == 'p' then
   moment = string.rep('0', 16)
 end
 local mark = string.format('%016.0f', fence) .. ARGV[3] .. string.format('%016.0f', number) .. moment .. '-'

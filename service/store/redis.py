@@ -11,7 +11,7 @@ from service.policy.entry import Cause, Entry, Invalidation
 from service.proxy.ports import EVERY, Put
 from service.store.bus import Bus
 from service.store.codec import decode, encode
-from service.store.fences import GroupFence, settling
+from service.store.fences import GroupFence, invalidated, settling
 from service.store.keys import Keys
 from service.store.link import RedisLink, StoreDownError
 
@@ -24,8 +24,8 @@ FENCE_MILLISECONDS = 900_000
 _HEAD_BYTES = 65
 _NUMBER_BYTES = 16
 
-SharedFence = tuple[int, int, int]
-"""The link's generation at the look-up, and the numbers that stood at the key and at its group."""
+SharedFence = tuple[int, int, GroupFence]
+"""The link's generation at the look-up, the number that stood at the key, and the fence of its group."""
 
 
 class RedisStore:
@@ -60,7 +60,7 @@ class RedisStore:
         latest = (entry.proven_at + self._link.clock.error) * 1e6
         times = (f"{earliest:.0f}", f"{latest:016.0f}", int(keep * 1000) + 1)
         told = (self._keys.channel, self._bus.sender, key)
-        arguments = (number, *times, encode(entry), *told, FENCE_MILLISECONDS, group)
+        arguments = (number, *times, encode(entry), *told, FENCE_MILLISECONDS, group.number)
         if generation != self._link.generation:
             # The server that gave the fence is gone, and with it perhaps a later fence.
             outcome = Put.FENCED
@@ -130,16 +130,18 @@ class RedisStore:
         self._link.meter.store_operation("redis", "get", "slow")
 
 
-def has_fence(fence: SharedFence) -> bool:
-    """Whether Redis knows of an invalidation of the key itself."""
-    return fence[1] > 0
+def is_fenced(fence: SharedFence, copy: Entry) -> bool:
+    """Whether Redis knows of an invalidation that may be later than the copy of an entry that it has no more."""
+    _, number, group = fence
+    # A key's own number says nothing of when. What was purged, or lost its fence, is not worse than what Redis lost.
+    return number > 0 or group.written_at >= copy.proven_at
 
 
 def _read(value: object, group: object, generation: int) -> tuple[Entry | None, SharedFence]:
     """The entry, with what is known of its invalidations laid over it, and its fence."""
     fence = _group_fence(group)
     if not isinstance(value, bytes):
-        return None, (generation, 0, fence.number)
+        return None, (generation, 0, fence)
     number, _, stored_at, moment, cause = _head(value)
     entry = decode(value[_HEAD_BYTES:])
     if entry is not None:
@@ -148,7 +150,10 @@ def _read(value: object, group: object, generation: int) -> tuple[Entry | None, 
         else:
             entry = settling(entry, moment / 1e6)
         entry = fence.lay_over(entry, stored_at)
-    return entry, (generation, number, fence.number)
+        if stored_at > fence.number and not entry.is_invalid:
+            # The group's fence was lost, and nobody knows what has moved it.
+            entry = invalidated(entry, Cause.PURGE, stored_at / 1e6)
+    return entry, (generation, number, fence)
 
 
 def _head(value: bytes) -> tuple[int, int, int, int, bytes]:

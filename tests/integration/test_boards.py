@@ -496,4 +496,4 @@ async def test_a_post_wakes_who_waits_for_it(fleet: Fleet, monkeypatch: pytest.M
         await asyncio.sleep(0.02)
         await fleet.one.board.post(STREAM, head(1), {})
         await waiting
-    assert heard == [], "it is no news of an entry"
+    assert heard == ["swept"], "no word that concerns an entry"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from service.policy.entry import Entry, make_etag
+from service.policy.entry import Cause, Entry, make_etag
 from service.proxy.ports import Put
 from service.proxy.tasks import Tasks
 from service.store import bus as bus_module
@@ -21,13 +21,13 @@ from service.store.clock import StoreClock
 from service.store.connect import Target, open_link
 from service.store.keys import Keys
 from service.store.layers import LayeredStore
-from service.store.link import RedisLink
+from service.store.link import RedisLink, StoreDownError
 from service.store.memory import MemoryStore
 from service.store.redis import RedisStore
 from tests.support.meters import CountingMeter
 from tests.support.redis_server import RedisServer, redis_server
 
-KEY, OTHER = "1f2e:get:cd-1", "1f2e:get:cd-2"
+KEY, OTHER, ALL = "1f2e:get:cd-1", "1f2e:get:cd-2", "1f2e:get:*"
 KEYS = Keys("cg")
 LEASE = KEYS.lease(KEY)
 UNWATCHED = 0.2
@@ -55,13 +55,22 @@ class Replica:
     store: LayeredStore
     tasks: Tasks
     invalidated: list[str | None] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
 
     async def fill(self, key: str = KEY, body: bytes = b'{"data":1}') -> Put:
         found = await self.store.get(key)
         return await self.store.put(key, entry(self.store.now(), body), found.fence, 60)
 
     def has_copy(self, key: str = KEY) -> bool:
-        return self.copies.peek(key) is not None
+        """Whether there is one that is not known to be out of date."""
+        copy = self.copies.peek(key)
+        return copy is not None and not copy.is_invalid
+
+    async def finds(self, key: str = KEY) -> Cause | None:
+        """Why what is stored needs a new proof; None where it needs none."""
+        found = (await self.store.get(key)).entry
+        assert found is not None, "it stays, to fall back on"
+        return found.invalidation.by if found.invalidation is not None and found.is_invalid else None
 
     async def copy(self, key: str = KEY) -> None:
         """Returns once it holds a copy; one looked up while a message about it comes in is not kept."""
@@ -109,7 +118,7 @@ async def fleet(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
             shared = RedisStore(link, bus, KEYS)
             store = LayeredStore(shared, copies, bus, UNWATCHED)
             replicas.append(Replica(link, bus, copies, shared, store, tasks))
-            store.start(tasks, replicas[-1].invalidated.append)
+            store.start(tasks, replicas[-1].invalidated.append, replicas[-1].written.append)
         await until(lambda: all(replica.bus.silent_for() == 0.0 for replica in replicas))
         yield Fleet(server, raw, *replicas)
 
@@ -123,10 +132,10 @@ async def test_a_copy_answers_by_itself(fleet: Fleet) -> None:
     assert fleet.two.store.peek(KEY) == (await fleet.one.store.get(KEY)).entry
 
 
-async def test_an_invalidation_drops_the_copies_of_others(fleet: Fleet) -> None:
+async def test_an_invalidation_marks_the_copies_of_others(fleet: Fleet) -> None:
     await fleet.one.fill()
     await fleet.two.copy()
-    await fleet.one.store.invalidate(KEY)
+    await fleet.one.store.invalidate(KEY, Cause.WRITE)
     await until(lambda: not fleet.two.has_copy(), 1.0)
 
 
@@ -146,7 +155,7 @@ async def test_copies_of_other_keys_stay(fleet: Fleet) -> None:
     await fleet.one.fill(OTHER)
     await fleet.two.copy(OTHER)
     await fleet.one.fill()
-    await fleet.one.store.invalidate(KEY)
+    await fleet.one.store.invalidate(KEY, Cause.WRITE)
     await fleet.two.silence()
     assert fleet.two.has_copy(OTHER)
 
@@ -161,11 +170,15 @@ async def test_a_copy_that_is_fetched_while_an_invalidation_arrives_is_not_kept(
 
     async def slow(key: str) -> Any:
         found = await look_up(key)
-        await fleet.one.store.invalidate(key)
-        await until(lambda: fleet.two.copies._fences.get(key, (0, 0.0))[0] > fence)
+        await fleet.one.store.invalidate(key, Cause.WRITE)
+        await until(lambda: number() > fence)
         return found
 
-    fence = fleet.two.copies._fences.get(KEY, (0, 0.0))[0]
+    def number() -> int:
+        fence = fleet.two.copies._fences.get(KEY)
+        return 0 if fence is None else fence.number
+
+    fence = number()
     monkeypatch.setattr(fleet.two.shared, "get", slow)
     found = await fleet.two.store.get(KEY)
     assert found.entry is not None, "it is what stood there when it was asked for"
@@ -219,7 +232,9 @@ async def test_messages_are_numbered_one_after_the_other_whoever_speaks(fleet: F
         watcher = Bus(fleet.one.link, KEYS)
         keys = [f"key-{number}" for number in range(30)]
         await asyncio.gather(*(replica.fill(key) for key in keys for replica in (fleet.one, fleet.two)))
-        await asyncio.gather(*(replica.store.invalidate(key) for key in keys for replica in (fleet.one, fleet.two)))
+        await asyncio.gather(
+            *(replica.store.invalidate(key, Cause.WRITE) for key in keys for replica in (fleet.one, fleet.two))
+        )
         while (heard := await ear.get_message(timeout=0.1)) is not None:
             if heard["type"] == "message":
                 watcher._take(heard["data"], lambda _key, _how: None, count)
@@ -258,7 +273,7 @@ async def test_after_a_restart_an_invalidation_is_heard_again(fleet: Fleet) -> N
     await until(lambda: all(each.link.is_up and not each.bus.silent_for() for each in (fleet.one, fleet.two)))
     await fleet.one.fill()
     await fleet.two.copy()
-    await fleet.one.store.invalidate(KEY)
+    await fleet.one.store.invalidate(KEY, Cause.WRITE)
     await until(lambda: not fleet.two.has_copy(), 1.0)
 
 
@@ -276,7 +291,7 @@ async def test_connections_that_a_restart_closed_while_they_were_idle_are_not_us
 async def test_fills_from_before_a_restart_are_refused(fleet: Fleet) -> None:
     """The server that knew of an invalidation is gone, and its successor knows of none."""
     before = await fleet.one.store.get(KEY)
-    await fleet.two.store.invalidate(KEY)
+    await fleet.two.store.invalidate(KEY, Cause.WRITE)
     fleet.server.kill()
     await until(lambda: not fleet.one.link.is_up)
     await fleet.server.start()
@@ -289,7 +304,7 @@ async def test_fills_from_before_a_restart_are_refused(fleet: Fleet) -> None:
 async def test_fills_from_before_a_restart_that_nobody_noticed_are_not_stored(fleet: Fleet) -> None:
     """The first command on a new connection finds out."""
     before = await fleet.one.store.get(KEY)
-    await fleet.two.store.invalidate(KEY)
+    await fleet.two.store.invalidate(KEY, Cause.WRITE)
     fleet.server.kill()
     await fleet.server.start()
     outcome = await fleet.one.store.put(KEY, entry(fleet.one.store.now()), before.fence, 60)
@@ -301,7 +316,7 @@ async def test_an_invalidation_is_told_from_a_fill_and_a_gap_may_hold_any(fleet:
     """Or readers would go on joining a flight from before it."""
     fleet.two.invalidated.clear()
     await fleet.one.fill()
-    await fleet.one.store.invalidate(OTHER)
+    await fleet.one.store.invalidate(OTHER, Cause.WRITE)
     await fleet.two.silence()
     assert fleet.two.invalidated == [OTHER]
     last = int(await fleet.raw.get(KEYS.number(KEY)))
@@ -313,29 +328,138 @@ async def test_an_invalidation_is_told_from_a_fill_and_a_gap_may_hold_any(fleet:
 # Invalidations that Redis did not hear.
 
 
-async def test_what_was_invalidated_while_redis_hung_is_gone_for_all_when_it_is_back(fleet: Fleet) -> None:
+@pytest.mark.parametrize("reach", [KEY, ALL], ids=["one", "all"])
+@pytest.mark.parametrize("by", list(Cause))
+async def test_what_was_invalidated_while_redis_hung_is_so_for_all_when_it_is_back(
+    fleet: Fleet, reach: str, by: Cause
+) -> None:
     await fleet.one.fill()
     await fleet.two.copy()
     before = await fleet.one.store.get(KEY)
     fleet.server.pause()
     await until(lambda: not fleet.one.link.is_up)
-    await fleet.one.store.invalidate(KEY)
+    await fleet.one.store.invalidate(reach, by)
     fleet.server.resume()
     await until(lambda: fleet.one.link.is_up)
     assert await fleet.one.store.put(KEY, entry(fleet.one.store.now()), before.fence, 60) is Put.FENCED
-    assert (await fleet.one.store.get(KEY)).entry is None, "told before it was asked"
+    assert await fleet.one.finds() is by, "told before it was asked"
     await until(lambda: not fleet.two.has_copy())
-    assert (await fleet.two.store.get(KEY)).entry is None
+    assert await fleet.two.finds() is by
 
 
 async def test_redis_is_told_what_it_missed_though_nobody_asks(fleet: Fleet) -> None:
     await fleet.one.fill()
     fleet.server.pause()
     await until(lambda: not fleet.one.link.is_up)
-    await asyncio.gather(fleet.one.store.invalidate(KEY), fleet.one.store.invalidate(OTHER))
+    await asyncio.gather(*(fleet.one.store.invalidate(key, Cause.PURGE) for key in (KEY, OTHER, ALL)))
     fleet.server.resume()
     await until(lambda: not fleet.one.store._owed)
-    assert (await fleet.two.store.get(KEY)).entry is None
+    assert await fleet.two.finds() is Cause.PURGE
+
+
+async def test_what_is_owed_twice_is_owed_as_a_write(fleet: Fleet) -> None:
+    await fleet.one.fill()
+    fleet.one.link._lose("timeout")
+    for by in (Cause.WRITE, Cause.PURGE):
+        await fleet.one.store.invalidate(KEY, by)
+    await fleet.one.link.look()
+    assert await fleet.one.finds() is Cause.WRITE
+
+
+async def test_a_look_up_beside_the_one_that_pays_does_not_come_before_it(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. one look-up begins to tell Redis what it missed; 2. another one asks Redis; 3. Redis is told."""
+    await fleet.one.fill()
+    fleet.one.link._lose("timeout")
+    await fleet.one.store.invalidate(KEY, Cause.WRITE)
+    fleet.one.copies.clear()
+    paying, may_pay = asyncio.Event(), asyncio.Event()
+    tell = fleet.one.shared.invalidate
+
+    async def slow(key: str, by: Cause) -> None:
+        if not paying.is_set():
+            paying.set()
+            await may_pay.wait()
+        await tell(key, by)
+
+    monkeypatch.setattr(fleet.one.shared, "invalidate", slow)
+    first = asyncio.create_task(fleet.one.finds())  # noqa: TID251
+    await paying.wait()
+    await fleet.one.link.look()
+    assert await fleet.one.finds() is Cause.WRITE
+    may_pay.set()
+    assert await first is Cause.WRITE
+
+
+async def test_what_is_owed_anew_while_it_is_paid_is_still_owed(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet.one.link._lose("timeout")
+    await fleet.one.store.invalidate(KEY, Cause.WRITE)
+    tell = fleet.one.shared.invalidate
+
+    async def and_fail_once_more(key: str, by: Cause) -> None:
+        monkeypatch.undo()
+        await tell(key, by)
+        fleet.one.link._lose("timeout")
+        await fleet.one.store.invalidate(key, by)
+
+    await fleet.one.link.look()
+    monkeypatch.setattr(fleet.one.shared, "invalidate", and_fail_once_more)
+    await fleet.one.store.get(KEY)
+    assert set(fleet.one.store._owed) == {KEY}
+
+
+async def test_a_copy_fetched_while_an_invalidation_fails_is_known_to_be_invalidated(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. Redis is being told; 2. a look-up that it still answers brings the old entry; 3. Redis is lost."""
+    await fleet.one.fill()
+    await fleet.two.silence()
+
+    async def fail(key: str, _by: Cause) -> None:
+        await fleet.two.copy(key)
+        raise StoreDownError("timeout")
+
+    fleet.two.copies.clear()
+    monkeypatch.setattr(fleet.two.shared, "invalidate", fail)
+    await fleet.two.store.invalidate(KEY, Cause.WRITE)
+    copy = fleet.two.store.peek(KEY)
+    assert copy is not None
+    assert copy.is_overwritten
+
+
+async def test_a_copy_that_redis_says_is_overwritten_is_marked_before_the_word_is_heard(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fleet.one.fill()
+    await fleet.two.copy()
+    await fleet.two.silence()
+    monkeypatch.setattr(fleet.two.bus, "_take", lambda *_: None)
+    await fleet.one.store.invalidate(KEY, Cause.WRITE)
+    assert await fleet.two.finds() is Cause.WRITE
+    assert not fleet.two.has_copy()
+
+
+@pytest.mark.parametrize("reach", ["one", "all"])
+async def test_what_redis_has_no_more_but_knows_to_be_invalidated_is_overwritten(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, reach: str
+) -> None:
+    """The copy's own fill never reached Redis, and the word of the invalidation did not reach the copy."""
+    await fleet.one.fill()
+    await fleet.two.copy()
+    await fleet.two.silence()
+    monkeypatch.setattr(fleet.two.bus, "_take", lambda *_: None)
+    await fleet.raw.delete(KEYS.entry(KEY))
+    await fleet.one.store.invalidate(KEY if reach == "one" else ALL, Cause.WRITE)
+    assert await fleet.two.finds() is Cause.WRITE
+
+
+async def test_while_nothing_is_heard_anything_may_have_been_invalidated(fleet: Fleet) -> None:
+    before = fleet.two.store.now()
+    await fleet.raw.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    await until(lambda: fleet.two.store.invalidated_at(KEY) > before)
+    await until(lambda: fleet.two.bus.silent_for() == 0.0)
+    assert before < fleet.two.store.invalidated_at(KEY) <= fleet.two.store.now()
 
 
 # Leads.
@@ -464,9 +588,10 @@ async def test_a_copy_outlives_a_redis_that_came_back_empty(fleet: Fleet) -> Non
     kept = (await fleet.two.store.get(KEY)).entry
     assert kept is not None
     await fleet.raw.flushall()
+    await fleet.one.store.lead(OTHER)
     found = await fleet.two.store.get(KEY)
     assert found.entry is not None
-    assert replace(found.entry, swept=None) == kept
+    assert replace(found.entry, swept=None) == kept, "though fences are being made anew"
     assert found.entry.swept is not None
     assert found.entry.swept.is_moved, "and is not fresh"
     newer = entry(fleet.two.store.now(), b"newer")
@@ -474,20 +599,29 @@ async def test_a_copy_outlives_a_redis_that_came_back_empty(fleet: Fleet) -> Non
     assert (await fleet.one.store.get(KEY)).entry == newer
 
 
-async def test_a_copy_of_what_redis_knows_to_be_invalidated_goes(fleet: Fleet) -> None:
+async def test_a_copy_of_what_redis_knows_to_be_overwritten_is_so_too(fleet: Fleet) -> None:
     await fleet.one.fill()
     await fleet.two.copy()
     fleet.two.store._missed()
-    await fleet.one.store.invalidate(KEY)
-    assert (await fleet.two.store.get(KEY)).entry is None
+    await fleet.one.store.invalidate(KEY, Cause.WRITE)
+    assert await fleet.two.finds() is Cause.WRITE
     fleet.two.link._lose("timeout")
-    assert (await fleet.two.store.get(KEY)).entry is None
+    assert await fleet.two.finds() is Cause.WRITE
 
 
-async def test_an_invalidation_that_redis_could_not_take_leaves_no_copy(fleet: Fleet) -> None:
+async def test_an_invalidation_that_redis_could_not_take_marks_the_copy(fleet: Fleet) -> None:
     await fleet.one.fill()
     await fleet.two.copy()
     fleet.two.store._missed()
     fleet.two.link._lose("timeout")
-    await fleet.two.store.invalidate(KEY)
-    assert (await fleet.two.store.get(KEY)).entry is None
+    await fleet.two.store.invalidate(KEY, Cause.WRITE)
+    assert await fleet.two.finds() is Cause.WRITE
+
+
+async def test_a_writer_is_heard_of_and_is_no_invalidation(fleet: Fleet) -> None:
+    fleet.two.invalidated.clear()
+    await fleet.one.store.tell_written("1f2e:a client of many words")
+    await fleet.two.silence()
+    assert (fleet.two.written, fleet.two.invalidated) == (["1f2e:a client of many words"], [])
+    fleet.two.link._lose("timeout")
+    await fleet.two.store.tell_written("1f2e:while Redis is lost there is nobody to tell")

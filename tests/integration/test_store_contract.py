@@ -11,7 +11,7 @@ from typing import Any
 import fakeredis
 import pytest
 
-from service.policy.entry import Absence, Entry, make_etag
+from service.policy.entry import Absence, Cause, Entry, Invalidation, make_etag
 from service.proxy.ports import Meter, Put, Store
 from service.proxy.tasks import Tasks
 from service.store import bus as bus_module
@@ -27,7 +27,8 @@ from service.store.redis import RedisStore
 from tests.support.meters import CountingMeter
 from tests.support.redis_server import RedisCluster, redis_server
 
-KEY = "1f2e:get:cd-1"
+KEY, ALL = "1f2e:get:cd-1", "1f2e:get:*"
+OTHERS = ("1f2e:status:cd-1", "2f3e:get:cd-1", "1f2e:get-v1:cd-1")
 BIG = 2**20
 
 
@@ -43,6 +44,8 @@ class Subject:
     two: Store
     raw: Any = None
     keys: Keys = field(default_factory=lambda: Keys("cg"))
+    written: list[list[str]] = field(default_factory=lambda: [[], []])
+    """Writers that each has heard of."""
 
 
 @asynccontextmanager
@@ -76,8 +79,8 @@ async def on_redis(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(raw.aclose)
         tasks = Tasks()
-        layers, buses = [], []
-        for _ in range(2):
+        layers, buses, written = [], [], [[], []]  # type: list[LayeredStore], list[Bus], list[list[str]]
+        for ear in written:
             clock, meter = StoreClock(), CountingMeter()
             link = open_one(clock, meter)
             stack.push_async_callback(link.close)
@@ -85,10 +88,10 @@ async def on_redis(
             buses.append(Bus(link, keys))
             shared = RedisStore(link, buses[-1], keys)
             layers.append(LayeredStore(shared, MemoryStore(BIG, clock, meter), buses[-1], 5.0))
-            layers[-1].start(tasks, lambda _: None)
+            layers[-1].start(tasks, lambda _: None, ear.append)
         stack.push_async_callback(close, tasks)
         await subscribed(buses)
-        yield Subject(layers[0], layers[1], raw, keys)
+        yield Subject(layers[0], layers[1], raw, keys, written)
 
 
 @asynccontextmanager
@@ -186,33 +189,210 @@ async def test_a_read_that_started_earlier_does_not_replace_a_later_one(subject:
 
 async def test_a_fill_from_before_an_invalidation_is_refused(subject: Subject) -> None:
     before = await subject.one.get(KEY)
-    await subject.two.invalidate(KEY)
+    await subject.two.invalidate(KEY, Cause.WRITE)
     late = entry(subject.one.now() + 1)
     assert await subject.one.put(KEY, late, before.fence, 60) is Put.FENCED
-    assert (await subject.one.get(KEY)).entry is None
     after = await subject.one.get(KEY)
     assert await subject.one.put(KEY, late, after.fence, 60) is Put.STORED
 
 
 async def test_a_fence_outlives_an_entry_that_is_kept_for_less_time(subject: Subject) -> None:
     before = await subject.one.get(KEY)
-    await subject.two.invalidate(KEY)
+    await subject.two.invalidate(KEY, Cause.WRITE)
     between = await subject.two.get(KEY)
     assert await subject.two.put(KEY, entry(subject.two.now()), between.fence, 0.05) is Put.STORED
     await asyncio.sleep(0.15)
     assert await subject.one.put(KEY, entry(subject.one.now()), before.fence, 60) is Put.FENCED
 
 
-async def test_an_invalidation_forgets_the_entry(subject: Subject) -> None:
-    found = await subject.one.get(KEY)
-    await subject.one.put(KEY, entry(subject.one.now()), found.fence, 60)
-    await subject.two.invalidate(KEY)
-    assert (await subject.one.get(KEY)).entry is None
+async def fill(store: Store, key: str = KEY, body: bytes = b'{"data":1}', age: float = 0.0) -> Entry:
+    """A fill as the story does it."""
+    lead = await store.lead(key)
+    brought = entry(store.now() - age, body)
+    assert await store.put(key, brought, lead.found.fence, 60) is Put.STORED
+    await store.leave(key)
+    return brought
+
+
+async def standing(store: Store, key: str = KEY) -> tuple[Cause, bool] | None:
+    """What is said of the entry's invalidation: why, and whether it is open."""
+    found = (await store.get(key)).entry
+    assert found is not None, "it stays, to fall back on"
+    return None if found.invalidation is None else (found.invalidation.by, found.invalidation.is_open)
+
+
+REACHES = pytest.mark.parametrize("reach", [KEY, ALL], ids=["one", "all"])
+LONG = 30.0
+"""Seconds before an invalidation, so that nobody takes a read for one that is settling."""
+
+
+@REACHES
+@pytest.mark.parametrize("by", list(Cause))
+async def test_an_invalidated_entry_stays_to_fall_back_on_until_a_new_proof(
+    subject: Subject, reach: str, by: Cause
+) -> None:
+    old = await fill(subject.one, age=LONG)
+    before = subject.two.now() - 1
+    await subject.two.invalidate(reach, by)
+    for store in (subject.two, subject.one):
+        found = (await store.get(KEY)).entry
+        assert found is not None
+        assert found.invalidation is not None
+        assert found == replace(old, invalidation=Invalidation(found.invalidation.at, by, is_open=True))
+        assert before <= found.invalidation.at <= subject.two.now() + 1
+        assert (await store.lead(KEY)).found.entry is not None
+    await subject.one.leave(KEY)
+    await subject.two.leave(KEY)
+    await fill(subject.one, body=b"new")
+    assert await standing(subject.two) == ((Cause.WRITE, False) if by is Cause.WRITE else None)
+
+
+@REACHES
+async def test_a_purge_after_a_write_stays_a_write(subject: Subject, reach: str) -> None:
+    await fill(subject.one, age=LONG)
+    await subject.two.invalidate(reach, Cause.WRITE)
+    for other in (KEY, ALL):
+        await subject.two.invalidate(other, Cause.PURGE)
+        assert await standing(subject.one) == (Cause.WRITE, True)
+
+
+@REACHES
+async def test_a_write_after_a_purge_is_a_write(subject: Subject, reach: str) -> None:
+    await fill(subject.one, age=LONG)
+    for other in (KEY, ALL):
+        await subject.two.invalidate(other, Cause.PURGE)
+    await subject.two.invalidate(reach, Cause.WRITE)
+    assert await standing(subject.one) == (Cause.WRITE, True)
+
+
+@REACHES
+async def test_what_is_read_soon_after_a_write_is_marked_as_settling(subject: Subject, reach: str) -> None:
+    await subject.one.invalidate(reach, Cause.WRITE)
+    await fill(subject.one)
+    for store in (subject.one, subject.two):
+        assert await standing(store) == (Cause.WRITE, False)
+    await fill(subject.two, age=-LONG)
+    for store in (subject.one, subject.two):
+        assert await standing(store) is None, "read long after it"
+
+
+@REACHES
+async def test_what_is_read_soon_after_a_purge_is_as_good_as_any(subject: Subject, reach: str) -> None:
+    await fill(subject.one, age=LONG)
+    await subject.one.invalidate(reach, Cause.PURGE)
+    await fill(subject.one)
+    for store in (subject.one, subject.two):
+        assert await standing(store) is None
+
+
+@REACHES
+async def test_an_invalidated_entry_gives_way_to_any_fill_that_looked_up_since(subject: Subject, reach: str) -> None:
+    """Its read began after the invalidation, and clocks are only known to within an error."""
+    await fill(subject.one, age=LONG)
+    await subject.one.invalidate(reach, Cause.PURGE)
+    await fill(subject.one, body=b"new", age=LONG)
+    assert await standing(subject.two) is None
+
+
+async def test_all_answers_to_an_operation_are_invalidated_wherever_they_lie(subject: Subject) -> None:
+    keys = [f"1f2e:get:cd-{number}" for number in range(20)]
+    assert len({subject.keys.part(key) for key in keys}) > 1 or subject.keys.parts == 1
+    for key in (*keys, *OTHERS):
+        await fill(subject.one, key, age=LONG)
+    flying = {key: await subject.one.lead(key) for key in (*keys, *OTHERS)}
+    await subject.two.invalidate(ALL, Cause.WRITE)
+    assert {await standing(store, key) for key in keys for store in (subject.one, subject.two)} == {(Cause.WRITE, True)}
+    assert {await standing(subject.two, key) for key in OTHERS} == {None}
+    for key, lead in flying.items():
+        outcome = await subject.one.put(key, entry(subject.one.now()), lead.found.fence, 60)
+        assert outcome is (Put.STORED if key in OTHERS else Put.FENCED), key
+
+
+async def test_what_is_stored_after_the_group_s_fence_is_not_below_it(subject: Subject) -> None:
+    await fill(subject.one, age=LONG)
+    await subject.two.invalidate(ALL, Cause.WRITE)
+    await fill(subject.one, "1f2e:get:cd-2", age=-LONG)
+    assert await standing(subject.two) == (Cause.WRITE, True)
+    assert await standing(subject.two, "1f2e:get:cd-2") is None
+
+
+@REACHES
+@pytest.mark.parametrize("by", list(Cause))
+async def test_every_replica_knows_soon_when_a_key_was_last_invalidated(
+    subject: Subject, reach: str, by: Cause
+) -> None:
+    stores = (subject.one, subject.two)
+    before = [store.invalidated_at(KEY) for store in stores]
+    await asyncio.sleep(0.002)
+    await subject.one.invalidate(reach, by)
+    async with asyncio.timeout(5):
+        while any(store.invalidated_at(KEY) <= at for store, at in zip(stores, before, strict=True)):
+            await asyncio.sleep(0.005)
+    assert [store.invalidated_at(OTHERS[0]) for store in stores] == before
+
+
+@REACHES
+@pytest.mark.parametrize("by", list(Cause))
+async def test_copies_near_are_marked_where_another_replica_invalidates_them(
+    shared: Subject, reach: str, by: Cause
+) -> None:
+    await fill(shared.one, age=LONG)
+    async with asyncio.timeout(5):
+        while shared.two.peek(KEY) is None:
+            await shared.two.get(KEY)
+            await asyncio.sleep(0.005)
+    await shared.one.invalidate(reach, by)
+    near = shared.one.peek(KEY)
+    assert near is not None
+    assert near.invalidation is not None
+    assert (near.invalidation.by, near.invalidation.is_open) == (by, True), "at once where it was done"
+    async with asyncio.timeout(5):
+        while (copy := shared.two.peek(KEY)) is None or copy.invalidation is None:
+            await asyncio.sleep(0.005)
+    assert (copy.invalidation.by, copy.invalidation.is_open) == (by, True)
+
+
+async def test_a_write_is_heard_of_by_the_others_and_its_own_word_is_no_news(shared: Subject) -> None:
+    await shared.one.tell_written("1f2e:a client")
+    async with asyncio.timeout(5):
+        while shared.written[1] != ["1f2e:a client"]:
+            await asyncio.sleep(0.005)
+    assert shared.written[0] == []
+
+
+async def test_entries_whose_group_s_fence_was_lost_are_not_fresh(shared: Subject) -> None:
+    """An operator deleted it, or a server that evicts: what it knew of invalidations is gone."""
+    await fill(shared.one, age=LONG)
+    await shared.one.invalidate(ALL, Cause.WRITE)
+    await shared.raw.delete(shared.keys.group(KEY))
+    assert await standing(shared.two) == (Cause.PURGE, True)
+    await fill(shared.one, "1f2e:get:cd-2")
+    assert await standing(shared.two) == (Cause.PURGE, True), "also when there is a new one"
+    await fill(shared.two)
+    assert await standing(shared.one) is None
+
+
+async def test_a_fill_under_way_when_the_group_s_fence_was_lost_is_refused(shared: Subject) -> None:
+    lead = await shared.one.lead(KEY)
+    await shared.two.invalidate(ALL, Cause.WRITE)
+    await shared.raw.delete(shared.keys.group(KEY))
+    assert await shared.one.put(KEY, entry(shared.one.now()), lead.found.fence, 60) is Put.FENCED
+
+
+@pytest.mark.parametrize("value", [b"", b"x", b"0" * 64, b"\xff" * 40], ids=["empty", "short", "head-cut", "noise"])
+async def test_an_invalidation_of_a_foreign_value_refuses_fills_like_any(shared: Subject, value: bytes) -> None:
+    await shared.raw.set(shared.keys.entry(KEY), value)
+    before = await shared.one.lead(KEY)
+    await shared.two.invalidate(KEY, Cause.WRITE)
+    assert (await shared.two.get(KEY)).entry is None
+    assert await shared.one.put(KEY, entry(shared.one.now()), before.found.fence, 60) is Put.FENCED
+    await fill(shared.one)
+    assert await standing(shared.one) == (Cause.WRITE, False)
 
 
 async def test_fences_of_other_keys_do_not_matter(subject: Subject) -> None:
     found = await subject.one.get(KEY)
-    await subject.two.invalidate("1f2e:get:cd-2")
+    await subject.two.invalidate("1f2e:get:cd-2", Cause.WRITE)
     assert await subject.one.put(KEY, entry(subject.one.now()), found.fence, 60) is Put.STORED
 
 
@@ -231,10 +411,10 @@ async def test_of_many_fills_at_once_the_one_that_started_last_stays(subject: Su
 
 async def test_who_leads_learns_what_is_stored_and_stores_under_the_fence_of_that_moment(subject: Subject) -> None:
     before = await subject.one.get(KEY)
-    await subject.two.invalidate(KEY)
+    await subject.two.invalidate(KEY, Cause.WRITE)
     lead = await subject.one.lead(KEY)
     assert (lead.is_mine, lead.found.entry) == (True, None)
-    kept = entry(subject.one.now() + 1)
+    kept = entry(subject.one.now() + 30)
     assert await subject.one.put(KEY, kept, before.fence, 60) is Put.FENCED
     assert await subject.one.put(KEY, kept, lead.found.fence, 60) is Put.STORED
     assert (await subject.two.lead(KEY)).found.entry == kept
@@ -295,7 +475,7 @@ async def test_who_follows_is_woken_by_what_happens_to_the_key(
         case "stored":
             await shared.one.put(KEY, entry(shared.one.now()), lead.found.fence, 60)
         case _:
-            await shared.one.invalidate(KEY)
+            await shared.one.invalidate(KEY, Cause.WRITE)
     async with asyncio.timeout(5):
         await following
 
@@ -317,11 +497,12 @@ async def test_a_copy_is_near_where_it_was_stored_and_goes_when_another_replica_
             assert (await shared.two.get(KEY)).entry == kept
             await asyncio.sleep(0.005)
     assert shared.two.peek(KEY) == kept
-    await shared.one.invalidate(KEY)
-    assert shared.one.peek(KEY) is None
+    newer = await fill(shared.one, body=b"newer")
+    assert shared.one.peek(KEY) == newer
     async with asyncio.timeout(5):
         while shared.two.peek(KEY) is not None:
             await asyncio.sleep(0.005)
+    assert (await shared.two.get(KEY)).entry == newer
 
 
 @pytest.mark.parametrize(
@@ -351,7 +532,7 @@ async def test_a_value_with_one_byte_turned_is_no_entry(shared: Subject) -> None
     kept = replace(entry(shared.one.now()), mark="2026-02-03T14:06:48.902Z")
     await shared.one.put(KEY, kept, found.fence, 60)
     whole: bytes = await shared.raw.get(shared.keys.entry(KEY))
-    for index in range(32, len(whole)):
+    for index in range(65, len(whole)):
         damaged = whole[:index] + bytes([whole[index] ^ 0x20]) + whole[index + 1 :]
         await shared.raw.set(shared.keys.entry(KEY), damaged)
         assert (await shared.two.get(KEY)).entry is None

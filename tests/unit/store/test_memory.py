@@ -1,14 +1,17 @@
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from service.policy.entry import Entry
+from service.policy.entry import Cause, Entry, Invalidation
 from service.policy.freshness import Freshness
-from service.proxy.ports import Put
+from service.proxy.ports import Put, group_of
 from service.store.clock import StoreClock
+from service.store.fences import SETTLE_SECONDS
 from service.store.memory import ENTRY_OVERHEAD_BYTES, FENCE_SECONDS, MemoryStore, doubted
 from tests.support.builders import NOW, absence
 from tests.support.builders import entry as built
@@ -43,6 +46,12 @@ class Room:
     async def put(self, key: str, entry: Entry | None = None, keep: float = KEEP) -> Put:
         found = await self.store.get(key)
         return await self.store.put(key, entry or sized(1), found.fence, keep)
+
+    async def stands(self, key: str) -> Cause | None:
+        """Why what is kept needs a new proof; None if it does not."""
+        found = (await self.store.get(key)).entry
+        assert found is not None, "it stays, to fall back on"
+        return found.invalidation.by if found.invalidation is not None and found.invalidation.is_open else None
 
     async def has(self, *keys: str) -> str:
         """Those of the keys that are kept. Looking counts as a use."""
@@ -120,7 +129,9 @@ async def test_the_words_of_an_absence_take_room_too() -> None:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from("abcdef"), st.sampled_from(["put", "get", "invalidate", "forget"]), st.integers(0, 3000)
+            st.sampled_from("abcdef"),
+            st.sampled_from(["put", "get", "write", "purge", "all", "outdate"]),
+            st.integers(0, 3000),
         ),
         max_size=40,
     )
@@ -136,10 +147,12 @@ async def test_the_bound_holds_and_the_count_is_true(steps: list[tuple[str, str,
                 await room.put(key, sized(size, age))
             case "get":
                 await room.store.get(key)
-            case "invalidate":
-                await room.store.invalidate(key)
+            case "write" | "purge":
+                await room.store.invalidate(key, Cause(step))
+            case "all":
+                await room.store.invalidate(group_of(key), Cause.WRITE)
             case _:
-                room.store.forget(key)
+                room.store.outdate(key)
         held = [found.entry for found in [await room.store.get(each) for each in "abcdef"] if found.entry is not None]
         assert len(held) == len(room.store)
         assert sum(len(entry.body) + ENTRY_OVERHEAD_BYTES for entry in held) == room.store.bytes_used <= room.limit
@@ -176,25 +189,26 @@ async def test_a_fill_from_before_an_invalidation_is_refused_and_a_later_one_is_
     room = Room()
     await room.put("a", sized(1, age=5))
     before = await room.store.get("a")
-    await room.store.invalidate("a")
-    assert await room.has("a") == ""
+    await room.store.invalidate("a", Cause.WRITE)
     assert await room.store.put("a", sized(1), before.fence, KEEP) is Put.FENCED
+    assert await room.stands("a") is Cause.WRITE
     assert await room.put("a") is Put.STORED
+    assert await room.stands("a") is None
 
 
 async def test_every_invalidation_is_a_fence_of_its_own() -> None:
     room = Room()
-    await room.store.invalidate("a")
+    await room.store.invalidate("a", Cause.WRITE)
     between = await room.store.get("a")
-    await room.store.invalidate("a")
+    await room.store.invalidate("a", Cause.WRITE)
     assert await room.store.put("a", sized(1), between.fence, KEEP) is Put.FENCED
 
 
-async def test_fences_outlive_forgetting_and_clearing() -> None:
+async def test_fences_outlive_outdating_and_clearing() -> None:
     room = Room()
     before = await room.store.get("a")
-    await room.store.invalidate("a")
-    room.store.forget("a")
+    await room.store.invalidate("a", Cause.WRITE)
+    room.store.outdate("a")
     room.store.clear()
     assert await room.store.put("a", sized(1), before.fence, KEEP) is Put.FENCED
 
@@ -215,22 +229,16 @@ async def test_a_fill_from_before_a_clearing_is_refused_and_a_later_one_is_not()
     assert await room.put("a") is Put.STORED
 
 
-async def test_a_fence_moved_without_a_write_refuses_like_one_moved_by_it() -> None:
+async def test_what_another_replica_has_replaced_goes_and_no_fill_from_before_is_kept() -> None:
     room = Room()
     await room.put("a", sized(1, age=5))
     before = await room.store.get("a")
-    room.store.move_fence("a")
-    assert await room.has("a") == ""
+    room.store.outdate("a")
+    assert (await room.has("a"), room.store.bytes_used) == ("", 0)
     assert await room.store.put("a", sized(1), before.fence, KEEP) is Put.FENCED
     assert await room.put("a") is Put.STORED
+    assert room.store.invalidated_at("a") == 0.0, "it is no invalidation"
     assert room.meter.counts["store_operation", "memory", "invalidate", "stored"] == 0
-
-
-async def test_forgetting_moves_no_fence() -> None:
-    room = Room()
-    before = await room.store.get("a")
-    room.store.forget("a")
-    assert await room.store.put("a", sized(1), before.fence, KEEP) is Put.STORED
 
 
 async def test_a_peek_is_a_use_that_finds_what_a_look_up_finds() -> None:
@@ -268,37 +276,37 @@ async def test_alone_everybody_leads_and_learns_what_is_stored() -> None:
 async def test_fences_are_forgotten_after_their_time_and_not_before() -> None:
     room = Room()
     for key in "ab":
-        await room.store.invalidate(key)
+        await room.store.invalidate(key, Cause.WRITE)
         room.clock.time += 100
     room.clock.time = NOW + FENCE_SECONDS - 0.25
-    await room.store.invalidate("c")
+    await room.store.invalidate("c", Cause.WRITE)
     assert set(room.store._fences) == {"a", "b", "c"}
     room.clock.time = NOW + FENCE_SECONDS
-    await room.store.invalidate("d")
+    await room.store.invalidate("d", Cause.WRITE)
     assert set(room.store._fences) == {"b", "c", "d"}
     room.clock.time += 10 * FENCE_SECONDS
-    await room.store.invalidate("e")
+    await room.store.invalidate("e", Cause.WRITE)
     assert set(room.store._fences) == {"e"}
 
 
 async def test_a_fence_moved_again_is_remembered_from_then_on() -> None:
     room = Room()
-    await room.store.invalidate("a")
+    await room.store.invalidate("a", Cause.WRITE)
     room.clock.time += FENCE_SECONDS - 1
     between = await room.store.get("a")
-    await room.store.invalidate("a")
+    await room.store.invalidate("a", Cause.WRITE)
     room.clock.time += 2
-    await room.store.invalidate("b")
+    await room.store.invalidate("b", Cause.WRITE)
     assert await room.store.put("a", sized(1), between.fence, KEEP) is Put.FENCED
 
 
 async def test_a_fence_that_was_forgotten_is_never_given_again() -> None:
     room = Room()
-    await room.store.invalidate("a")
+    await room.store.invalidate("a", Cause.WRITE)
     held = await room.store.get("a")
     room.clock.time += 2 * FENCE_SECONDS
-    await room.store.invalidate("b")
-    await room.store.invalidate("a")
+    await room.store.invalidate("b", Cause.WRITE)
+    await room.store.invalidate("a", Cause.WRITE)
     assert await room.store.put("a", sized(1, age=-2 * FENCE_SECONDS), held.fence, KEEP) is Put.FENCED
 
 
@@ -307,7 +315,7 @@ async def test_what_it_is_asked_is_counted() -> None:
     await room.put("a")
     await room.put("a", sized(1, age=9))
     before = (await room.store.get("a")).fence
-    await room.store.invalidate("a")
+    await room.store.invalidate("a", Cause.WRITE)
     await room.store.put("a", sized(1), before, KEEP)
     assert room.meter.counts == {
         ("store_operation", "memory", "get", "miss"): 1,
@@ -370,28 +378,32 @@ async def test_a_copy_in_doubt_can_be_replaced_by_any_read() -> None:
     assert room.store.peek("a") == sized(2, age=5)
 
 
-@pytest.mark.parametrize("how", ["invalidate", "forget", "clear"])
-async def test_an_invalidated_copy_in_doubt_is_gone(how: str) -> None:
+@pytest.mark.parametrize("how", ["outdate", "clear"])
+async def test_a_copy_in_doubt_that_is_replaced_or_cleared_is_gone(how: str) -> None:
     room = Room()
     await room.put("a")
     room.store.doubt()
-    match how:
-        case "invalidate":
-            await room.store.invalidate("a")
-        case "forget":
-            room.store.forget("a")
-        case _:
-            room.store.clear()
+    if how == "outdate":
+        room.store.outdate("a")
+    else:
+        room.store.clear()
     assert (await room.store.get("a")).entry is None
     assert (len(room.store), room.store.bytes_used) == (0, 0)
 
 
-async def test_what_was_invalidated_before_the_doubt_does_not_come_back() -> None:
+@pytest.mark.parametrize("first", ["doubt", "write"])
+async def test_a_copy_overwritten_and_in_doubt_is_both(first: str) -> None:
     room = Room()
     await room.put("a")
-    await room.store.invalidate("a")
-    room.store.doubt()
-    assert (await room.store.get("a")).entry is None
+    steps: list[Callable[[], None]] = [room.store.doubt, partial(room.store.mark, "a", Cause.WRITE)]
+    for step in steps if first == "doubt" else reversed(steps):
+        step()
+    found = (await room.store.get("a")).entry
+    assert found is not None
+    assert found.is_overwritten
+    assert found.swept is not None
+    assert found.swept.is_moved
+    assert room.store.peek("a") is None
 
 
 async def test_copies_in_doubt_make_room_for_others() -> None:
@@ -401,3 +413,149 @@ async def test_copies_in_doubt_make_room_for_others() -> None:
     room.store.doubt()
     await room.put("d")
     assert await room.has(*"abcd") == "bcd"
+
+
+# Invalidated ones.
+
+ALL = group_of("x:get:a")
+A, B, OTHER = "x:get:a", "x:get:b", "x:status:a"
+
+
+@pytest.mark.parametrize("reach", [A, ALL], ids=["one", "all"])
+@pytest.mark.parametrize("by", list(Cause))
+async def test_an_invalidated_entry_stays_and_says_since_when_and_why(reach: str, by: Cause) -> None:
+    room = Room()
+    await room.put(A, sized(1, age=50))
+    room.clock.time += 2
+    await room.store.invalidate(reach, by)
+    marked = replace(sized(1, age=50), invalidation=Invalidation(NOW + 2, by, is_open=True))
+    assert room.store.peek(A) == (await room.store.get(A)).entry == (await room.store.lead(A)).found.entry == marked
+
+
+@pytest.mark.parametrize("reaches", [(A, A), (A, ALL), (ALL, A), (ALL, ALL)], ids="-".join)
+async def test_a_purge_after_a_write_stays_a_write(reaches: tuple[str, str]) -> None:
+    room = Room()
+    await room.put(A, sized(1, age=50))
+    await room.store.invalidate(reaches[0], Cause.WRITE)
+    room.clock.time += 1
+    await room.store.invalidate(reaches[1], Cause.PURGE)
+    assert await room.stands(A) is Cause.WRITE
+
+
+@pytest.mark.parametrize("reaches", [(A, A), (A, ALL), (ALL, A), (ALL, ALL)], ids="-".join)
+async def test_a_write_after_a_purge_is_a_write(reaches: tuple[str, str]) -> None:
+    room = Room()
+    await room.put(A, sized(1, age=50))
+    await room.store.invalidate(reaches[0], Cause.PURGE)
+    await room.store.invalidate(reaches[1], Cause.WRITE)
+    assert await room.stands(A) is Cause.WRITE
+
+
+async def test_all_of_an_operation_are_invalidated_at_once_and_nothing_else() -> None:
+    room = Room()
+    for key in (A, B, OTHER):
+        await room.put(key, sized(1, age=50))
+    await room.store.invalidate(ALL, Cause.WRITE)
+    assert [await room.stands(key) for key in (A, B, OTHER)] == [Cause.WRITE, Cause.WRITE, None]
+    assert await room.put(A, sized(1)) is Put.STORED
+    assert [await room.stands(key) for key in (A, B)] == [None, Cause.WRITE], "what was stored after it is not"
+
+
+async def test_a_fill_from_before_all_were_invalidated_is_refused_for_each_of_them() -> None:
+    room = Room()
+    before = [await room.store.get(key) for key in (A, B, OTHER)]
+    await room.store.invalidate(ALL, Cause.PURGE)
+    outcomes = [
+        await room.store.put(key, sized(1), found.fence, KEEP) for key, found in zip((A, B, OTHER), before, strict=True)
+    ]
+    assert outcomes == [Put.FENCED, Put.FENCED, Put.STORED]
+
+
+async def test_a_purge_between_two_writes_to_all_hides_neither() -> None:
+    """Stored before the first, between the two, and after the purge."""
+    room = Room(entries=4)
+    await room.put(A, sized(1, age=50))
+    await room.store.invalidate(ALL, Cause.WRITE)
+    await room.put(B, sized(1, age=50))
+    await room.store.invalidate(ALL, Cause.PURGE)
+    await room.put("x:get:c", sized(1, age=50))
+    assert [await room.stands(key) for key in (A, B, "x:get:c")] == [Cause.WRITE, Cause.PURGE, None]
+
+
+@pytest.mark.parametrize("reach", [A, ALL], ids=["one", "all"])
+@pytest.mark.parametrize(("after", "is_settling"), [(0.0, True), (SETTLE_SECONDS, True), (SETTLE_SECONDS + 1, False)])
+async def test_what_is_read_soon_after_a_write_may_be_from_before_it(
+    reach: str, after: float, is_settling: bool
+) -> None:
+    room = Room()
+    await room.store.invalidate(reach, Cause.WRITE)
+    room.clock.time += after
+    await room.put(A, sized(1, age=-after))
+    found = (await room.store.get(A)).entry
+    assert found is not None
+    assert found.invalidation == (Invalidation(NOW, Cause.WRITE, is_open=False) if is_settling else None)
+
+
+async def test_a_purge_leaves_nothing_to_settle_but_does_not_end_what_a_write_began() -> None:
+    room = Room()
+    await room.store.invalidate(A, Cause.PURGE)
+    await room.put(A)
+    assert room.store.peek(A) == sized(1)
+    await room.store.invalidate(A, Cause.WRITE)
+    await room.store.invalidate(A, Cause.PURGE)
+    room.clock.time += 1
+    await room.put(A, sized(1, age=-1))
+    found = room.store.peek(A)
+    assert found is not None
+    assert found.invalidation == Invalidation(NOW, Cause.WRITE, is_open=False)
+
+
+async def test_an_invalidated_entry_gives_way_to_any_fill_that_looked_up_since() -> None:
+    # Its read began after the invalidation, whatever clocks say that were set in between.
+    for reach in (A, ALL):
+        room = Room()
+        await room.put(A, sized(1, age=5))
+        await room.store.invalidate(reach, Cause.WRITE)
+        assert await room.put(A, sized(2, age=6)) is Put.STORED
+        assert await room.stands(A) is None
+
+
+async def test_the_same_read_comes_again_when_it_is_known_to_be_invalidated() -> None:
+    # Redis knows of an invalidation that was not heard here.
+    room = Room()
+    await room.put(A)
+    marked = replace(sized(1), invalidation=Invalidation(NOW, Cause.WRITE, is_open=True))
+    assert await room.put(A, marked) is Put.STORED
+    assert await room.stands(A) is Cause.WRITE
+
+
+@pytest.mark.parametrize("by", list(Cause))
+async def test_when_a_key_was_last_invalidated(by: Cause) -> None:
+    room = Room()
+    assert room.store.invalidated_at(A) == 0.0
+    await room.store.invalidate(A, by)
+    room.clock.time += 1
+    assert (room.store.invalidated_at(A), room.store.invalidated_at(B)) == (NOW, 0.0)
+    await room.store.invalidate(ALL, by)
+    assert (room.store.invalidated_at(A), room.store.invalidated_at(B)) == (NOW + 1, NOW + 1)
+    assert room.store.invalidated_at(OTHER) == 0.0
+
+
+@pytest.mark.parametrize("how", ["doubt", "clear"])
+async def test_after_a_gap_anything_may_have_been_invalidated(how: str) -> None:
+    room = Room()
+    await room.store.invalidate(A, Cause.WRITE)
+    room.clock.time += 5
+    getattr(room.store, how)()
+    assert (room.store.invalidated_at(A), room.store.invalidated_at(OTHER)) == (NOW + 5, NOW + 5)
+
+
+async def test_a_clock_that_stepped_back_does_not_leave_invalidations_in_the_future() -> None:
+    room = Room()
+    await room.store.invalidate(A, Cause.WRITE)
+    await room.store.invalidate(ALL, Cause.WRITE)
+    room.clock.time -= 3600
+    room.store.clear()
+    await room.put(A, sized(1, age=3600))
+    assert room.store.peek(A) == sized(1, age=3600), "or it would settle for an hour"
+    assert room.store.invalidated_at(A) == NOW - 3600
