@@ -57,7 +57,7 @@ class Freshness:
         # No entry is younger than nothing, also when clocks disagree.
         by_id = self.lifetime(entry) - max(0.0, now - entry.proven_at)
         if entry.invalidation is not None and entry.is_invalid:
-            return min(by_id, entry.invalidation.at - now)
+            return min(by_id, entry.invalidation.at - now, 0.0)
         swept = entry.swept
         if swept is None:
             return by_id

@@ -180,8 +180,7 @@ class Exchange:
                 return Reply(Outcome(), failure=Failure(Problem.NOT_CACHED, "only-if-cached, and nothing fits"))
 
     async def _forward(self, ask: Ask, found: Found, reason: Fwd, fallback: Entry | None) -> Reply:
-        resting = self._rests.current(ask.key, self._store.now()) if fallback is not None else None
-        if resting is not None and fallback is not None:
+        if fallback is not None and (resting := self._resting(ask, fallback)) is not None:
             return self._fall_back(ask, fallback, resting, Outcome())
         # With a stored answer nobody waits for a permit. Rounds of the list, which prove many answers, go before a read
         # that proves one, unless the caller wished for it.
@@ -194,10 +193,13 @@ class Exchange:
         if joined is not None:
             self._meter.collapsed("process")
         landed = await self._wait(joined or self._start(ask, found, lane, reason, is_patient=fallback is None))
-        while joined is not None and fallback is None and not joined.is_patient and _is_refused(landed):
-            # The joined flight did not wait for a permit, and may have had no right to the reserve; this caller has.
+        while joined is not None and (
+            (is_waited_for and not joined.is_patient and _is_refused(landed)) or _is_before(landed, since)
+        ):
+            # The joined flight did not wait for a permit, and may have had no right to the reserve; this caller has. Or
+            # it took what another replica had read before the write that this caller knows of.
             joined = self._flights.current(ask.key, landed=False, since=since)
-            landed = await self._wait(joined or self._start(ask, found, lane, reason, is_patient=True))
+            landed = await self._wait(joined or self._start(ask, found, lane, reason, is_patient=fallback is None))
         collapsed = joined is not None
         if isinstance(landed, Fill):
             collapsed = collapsed or landed.is_followed
@@ -213,6 +215,12 @@ class Exchange:
         if fallback is not None:
             return self._fall_back(ask, fallback, landed, outcome)
         return Reply(outcome, failure=landed)
+
+    def _resting(self, ask: Ask, fallback: Entry) -> Failure | None:
+        """The failure for which the key is left alone; one from before a write that got through is out of date."""
+        invalidation = fallback.invalidation
+        written_at = invalidation.at if invalidation is not None and fallback.is_overwritten else 0.0
+        return self._rests.current(ask.key, self._store.now(), max(written_at, ask.wishes.newer_than or 0.0))
 
     async def _wait(self, flight: Flight | Failure) -> Landed:
         if isinstance(flight, Failure):
@@ -297,7 +305,7 @@ class Exchange:
 
     def _is_proof(self, ask: Ask, entry: Entry | None, than: Entry | None, began: float) -> bool:
         """Whether what another replica stored serves this caller as well as a call of ours would."""
-        if entry is None or (than is not None and entry.proven_at <= than.proven_at):
+        if entry is None or entry.is_invalid or (than is not None and entry.proven_at <= than.proven_at):
             return False
         decision = plan(self._attest(ask, entry), ask.wishes, self._store.now(), self._freshness)
         return entry.proven_at >= began or (isinstance(decision, Reuse) and not decision.is_stale)
@@ -330,6 +338,11 @@ class Exchange:
             return Reply(outcome, failure=failure)
         detail = _DETAIL_OF_REFUSAL.get(failure.problem, Detail.STALE_IF_ERROR)
         return self._reply(ask, entry, replace(outcome, detail=detail))
+
+
+def _is_before(landed: Landed, since: float | None) -> bool:
+    """Whether what was read is older than that."""
+    return since is not None and isinstance(landed, Fill) and landed.entry.attested_at < since
 
 
 def _is_refused(landed: Landed) -> bool:

@@ -14,6 +14,7 @@ MAX_KEYS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class _Rest:
+    began: float
     until: float
     seconds: float
     failure: Failure
@@ -25,16 +26,16 @@ class Rests:
     def __init__(self) -> None:
         self._by_key: OrderedDict[str, _Rest] = OrderedDict()
 
-    def current(self, key: str, now: float) -> Failure | None:
-        """The failure that the key rests from; None when it may be tried."""
+    def current(self, key: str, now: float, since: float = 0.0) -> Failure | None:
+        """The failure that the key rests from, if it came not before `since`; None when it may be tried."""
         rest = self._by_key.get(key)
-        return rest.failure if rest is not None and now < rest.until else None
+        return rest.failure if rest is not None and now < rest.until and rest.began >= since else None
 
     def begin(self, key: str, failure: Failure, now: float) -> None:
         """Lets the key rest: at least as long as the platform asked for."""
         last = self._by_key.pop(key, None)
         seconds = min(LONGEST_SECONDS, last.seconds * 2) if last is not None else FIRST_SECONDS
-        self._by_key[key] = _Rest(now + max(seconds, failure.retry_after or 0.0), seconds, failure)
+        self._by_key[key] = _Rest(now, now + max(seconds, failure.retry_after or 0.0), seconds, failure)
         if len(self._by_key) > MAX_KEYS:
             self._by_key.popitem(last=False)
 

@@ -400,7 +400,7 @@ class World:
 
     def _executed(self, replica: str, fields: list[bytes]) -> None:
         """Looks at what stands in Redis after a script: fences only rise, and below one fence reads only get later."""
-        if fields[0].upper() != b"EVALSHA" or not fields[3].startswith(b"cg:e1:"):
+        if fields[0].upper() != b"EVALSHA" or not fields[3].startswith(b"cg:e2:"):
             return
         item = self.net.server.dbs[0].get(fields[3])
         key = fields[3].decode().partition("}:")[2]

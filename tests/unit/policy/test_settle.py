@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from service.contract.answers import Answer, Flaw, Verdict
+from service.contract.operations import GET
 from service.policy.entry import Entry
 from service.policy.settle import Failure, Fill, settle
 from service.problems import Problem
@@ -24,13 +25,13 @@ HTML = b"<html></html>"
 
 
 def filled(previous: Entry | None, answer: Answer) -> Fill:
-    settlement = settle(previous, answer, NOW)
+    settlement = settle(GET, previous, answer, NOW)
     assert isinstance(settlement, Fill)
     return settlement
 
 
 def failed(answer: Answer, previous: Entry | None = None) -> Failure:
-    settlement = settle(previous, answer, NOW)
+    settlement = settle(GET, previous, answer, NOW)
     assert isinstance(settlement, Failure)
     return settlement
 

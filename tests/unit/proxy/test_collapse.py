@@ -24,6 +24,7 @@ class Airfield:
         self.flights = Flights(self.tasks)
         self.result: Landed | BaseException = FILL
         self.began = 0
+        self.now = 100.0
         self.kept: list[Fill] = []
         self.may_land = asyncio.Event()
         self.may_keep = asyncio.Event()
@@ -39,7 +40,7 @@ class Airfield:
             self.kept.append(self.result)
 
     def start(self, key: str = "key") -> Flight:
-        return self.flights.start(key, self.fill, is_patient=True)
+        return self.flights.start(key, self.fill, self.now, is_patient=True)
 
 
 @pytest.fixture
@@ -153,7 +154,7 @@ async def test_a_put_that_fails_frees_the_key_and_takes_no_answer_back(field, ca
         land(FILL)
         raise LookupError("the store broke its word")
 
-    flight = field.flights.start("key", fill, is_patient=True)
+    flight = field.flights.start("key", fill, 0.0, is_patient=True)
     assert await flight.wait(5) is FILL
     await finished(field.tasks)
     await turns()
@@ -181,7 +182,7 @@ async def test_the_end_of_a_forgotten_flight_leaves_its_successor_alone(field):
         await later_may_land.wait()
         land(FAILED)
 
-    successor = field.flights.start("key", later_fill, is_patient=True)
+    successor = field.flights.start("key", later_fill, 0.0, is_patient=True)
     field.may_land.set()
     field.may_keep.set()
     await turns()
@@ -223,5 +224,5 @@ async def test_flights_of_different_keys_do_not_wait_for_each_other(field):
     async def at_once(land: Callable[[Landed], None]) -> None:
         land(FAILED)
 
-    assert await field.flights.start("quick", at_once, is_patient=True).wait(5) is FAILED
+    assert await field.flights.start("quick", at_once, 0.0, is_patient=True).wait(5) is FAILED
     assert not slow.landing.done()

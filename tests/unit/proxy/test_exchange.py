@@ -4,7 +4,7 @@ import pytest
 
 from service.contract.answers import classify
 from service.contract.operations import GET
-from service.policy.entry import Entry
+from service.policy.entry import Cause, Entry
 from service.policy.ledger import Allowance, Lane
 from service.policy.plan import Fwd
 from service.policy.settle import Failure, Fill, settle
@@ -327,7 +327,7 @@ class Replica(Story):
 
 
 def entry_of(response, started: float) -> Entry:
-    settled = settle(None, classify(GET, "c-1", response, started), started)
+    settled = settle(GET, None, classify(GET, "c-1", response, started), started)
     assert isinstance(settled, Fill)
     return settled.entry
 
@@ -612,7 +612,7 @@ async def test_a_follower_that_takes_the_lead_stores_under_the_fence_of_that_mom
     story.fleet.is_led_elsewhere = True
     reading = start(story.read())
     await turns()
-    await story.store.invalidate(ask().key)
+    await story.store.invalidate(ask().key, Cause.WRITE)
     story.fleet.others_leave()
     await reading
     assert story.memory.puts == [Put.STORED]
@@ -835,8 +835,9 @@ async def test_a_refused_permit_lets_no_key_rest(tell):
     assert body_of(await story.read()) == NEW.body
 
 
-async def test_a_cold_reader_that_joined_a_refused_modest_flight_asks_with_its_own_right(tell):
-    """A proof is refused the reserve; a caller with nothing to be given is not."""
+@pytest.mark.parametrize("stored", ["nothing", "overwritten"])
+async def test_a_reader_that_joined_a_refused_modest_flight_asks_with_its_own_right(tell, stored):
+    """A proof is refused the reserve; a caller with nothing to be given, or what a write has changed, is not."""
     story = tell(OLD, NEW)
     await story.read()
     gate = asyncio.Event()
@@ -852,7 +853,10 @@ async def test_a_cold_reader_that_joined_a_refused_modest_flight_asks_with_its_o
     story.budget.permit = slow_to_refuse
     modest = start(story.exchange.read(ask(wishes=NO_CACHE)))
     await turns()
-    await story.store.invalidate(ask().key)
+    if stored == "nothing":
+        story.memory.outdate(ask().key)
+    else:
+        story.memory.mark(ask().key, Cause.WRITE)
     cold = start(story.exchange.read(ask()))
     await turns()
     gate.set()
@@ -876,7 +880,7 @@ async def test_a_cold_reader_that_joined_an_impatient_flight_waits_for_its_own_p
     story.budget.permit = slow_to_refuse
     served = start(story.exchange.read(ask()))
     await turns()
-    await story.store.invalidate(ask().key)
+    story.memory.outdate(ask().key)
     cold = start(story.exchange.read(ask()))
     await turns()
     gate.set()

@@ -21,6 +21,15 @@ def test_one_failure_lets_only_its_own_key_rest_for_a_second():
     assert rests.current("b", 100.0) is None
 
 
+def test_a_failure_from_before_a_moment_is_out_of_date_after_it():
+    rests = Rests()
+    rests.begin("a", DOWN, 100.0)
+    assert rests.current("a", 100.5, since=100.0) is DOWN
+    assert rests.current("a", 100.5, since=100.25) is None
+    rests.begin("a", DOWN, 100.5)
+    assert rests.current("a", 100.5, since=100.25) is DOWN
+
+
 def test_each_further_failure_in_a_row_doubles_the_rest_up_to_the_longest():
     rests, now, lengths = Rests(), 0.0, []
     for _ in range(8):
