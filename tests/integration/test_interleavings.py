@@ -6,17 +6,17 @@ stands in Redis after each script. Judged are promises 1 to 4:
 
 1. Budget: no window sees more arrivals at the platform than the account has calls.
 2. One fill: two calls for one key are under way together only after a crash, an invalidation or a fault of Redis.
-3. Order: a read that began after an invalidation brings nothing that was read before it; in Redis fences only rise, and
-   below one fence reads only get later.
+3. Order: a read that began after an invalidation by a write brings nothing that was read before it, unless the platform
+   was asked in vain, and then says so; after a purge it may, but calls it stale. In Redis fences only rise, below one
+   fence reads only get later, and nothing stands there as good that was read before its key was invalidated.
 4. Age: the reply's age leads to a call that brought that content, which was true then, within the hard bound.
 
 What is kept out, because it is beyond what is promised (`policy.ledger`, at the top): one replica cut off alone for
 longer than its share is withheld; a loss of Redis before all have seen a new replica; an emptied ledger soon after or
 before a crash. Gaps that are left out as well: a replica cut off before it was seen in an emptied ledger, an
-invalidation that could not reach Redis, a fill under way while FLUSHALL took the fences, and readers who join a fill
-that another replica's invalidation has overtaken.
+invalidation that could not reach Redis, and readers who join a fill that another replica's invalidation has overtaken.
 
-Each check has been seen to fail: without the fence or the order in `put.lua`, with a fence that goes with the entry
+Each check has been seen to fail: without either fence or the order in `put.lua`, with a fence that goes with the entry
 above it, a silent `invalidate.lua`, copies kept though fenced, copies used while nothing is heard, gaps ignored, ages
 that start at the answer or at the store, a lease that binds nobody or is not renewed, places that fall free at a call's
 end or too early after a crash, a lost or emptied ledger that fails open, a share not withheld, a restart
@@ -27,14 +27,17 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from service.policy.entry import Cause
 from service.policy.ledger import SILENCE_SECONDS, WITHHELD_WINDOWS
 from service.policy.wishes import NO_WISHES, Wishes
+from service.proxy.ports import Detail, group_of
 from service.store.bus import DEAF_SECONDS, PING_SECONDS, RETRY_SECONDS
 from service.store.link import WATCH_SECONDS
 from service.store.redis import LEASE_MILLISECONDS
@@ -60,6 +63,7 @@ last seen, and until it is seen again)."""
 _GRACE = {"rob": 5 * SLOWEST_SECONDS, "cut_bus": UNWATCHED, "deafen": DEAF_SECONDS + 2 * PING_SECONDS + UNWATCHED}
 """How long a replica may go on with its copies, by what keeps it from hearing; for `rob` until the next message."""
 CAMPAIGNS = ("c-1", "c-2")
+ALL = group_of(ask(CAMPAIGNS[0]).key)
 WISHES = (
     NO_WISHES,
     NO_WISHES,
@@ -84,6 +88,17 @@ class Span:
         return self.began <= until and self.ended >= since and (self.whom is None or self.whom in whom)
 
 
+@dataclass(frozen=True)
+class Told(Span):
+    """An invalidation as the one who asked for it saw it."""
+
+    by: Cause = Cause.WRITE
+
+
+FALLEN_BACK = frozenset({Detail.STALE_IF_ERROR, Detail.BUDGET, Detail.PAUSED})
+"""What a reply says whose reader asked for a newer answer and got none."""
+
+
 @dataclass
 class Blind:
     """A time in which a replica may miss what is said on the bus, and how long after that it may go on unknowing."""
@@ -103,14 +118,15 @@ class World:
         self.all: list[Replica] = []
         self.faults: list[Span] = []
         """When Redis could not be reached, or knew less than it should."""
-        self.flushes: list[float] = []
         self.crashes: dict[str, float] = {}
         self.blind: list[Blind] = []
-        self.invalidations: dict[str, list[Span]] = defaultdict(list)
-        """Those that Redis has made, as the one who asked for it saw them."""
+        self.invalidations: dict[str, list[Told]] = defaultdict(list)
+        """Those that Redis has made, by key; of all campaigns, by that of their group."""
         self.broken: list[str] = []
         """What the hook on Redis saw that may not be."""
-        self._fences: dict[str, tuple[int, int]] = {}
+        self._fences: dict[str, tuple[int, int, int]] = {}
+        self._moments: dict[str, int] = {}
+        """When each key was last invalidated, in microseconds of the server's clock."""
         self._raised: list[tuple[float, str, str]] = []
         self._open: dict[str, float] = {}
         self._robbed: dict[str, float] = {}
@@ -203,11 +219,29 @@ class World:
 
     async def write(self, which: int, campaign: str, value: str | None, seconds: float) -> None:
         replica = self.pick(which)
-        replica.write(campaign, lambda: self.platform.change(campaign, value), seconds, self._noter(replica, campaign))
+        key = ask(campaign).key
+        change = partial(self.platform.change, campaign, value)
+        replica.write(key, change, seconds, self._noter(replica, key, Cause.WRITE))
 
-    async def purge(self, which: int, campaign: str) -> None:
+    async def write_all(self, which: int, value: str, seconds: float) -> None:
+        """A write that may change what is shown of any campaign, as that of a contact list's name does."""
         replica = self.pick(which)
-        replica.purge(campaign, self._noter(replica, campaign))
+
+        def change() -> None:
+            for campaign in CAMPAIGNS:
+                self.platform.change(campaign, value)
+
+        replica.write(ALL, change, seconds, self._noter(replica, ALL, Cause.WRITE))
+
+    async def purge(self, which: int, campaign: str, by: Cause = Cause.PURGE) -> None:
+        await self._invalidate(which, ask(campaign).key, by)
+
+    async def purge_all(self, which: int) -> None:
+        await self._invalidate(which, ALL, Cause.PURGE)
+
+    async def _invalidate(self, which: int, key: str, by: Cause) -> None:
+        replica = self.pick(which)
+        replica.invalidate_beside(key, by, self._noter(replica, key, by))
 
     async def crash(self, which: int) -> None:
         # A limit of the budget: calls of which nobody is left to tell, when the ledger was emptied, are not counted.
@@ -254,7 +288,7 @@ class World:
                 empty = empty and self._may_empty()
                 self.net.come_back(empty=empty)
                 if empty:
-                    self._empty(is_flush=False)
+                    self._empty()
         for name in list(self._open):
             del self._open[name]
             self.net.join(name)
@@ -264,13 +298,13 @@ class World:
         if not self._open and self._may_empty():
             await self._settle()
             self.net.restart_empty()
-            self._empty(is_flush=False)
+            self._empty()
 
     async def flush(self) -> None:
         if not self._open and self._may_empty():
             await self._settle()
             self.net.flush()
-            self._empty(is_flush=True)
+            self._empty()
 
     async def cut_bus(self, which: int) -> None:
         name = self.pick(which).name
@@ -298,28 +332,28 @@ class World:
 
     # Sequences that chance alone brings too seldom.
 
-    async def race(self, which: int, campaign: str, gap: float) -> None:
-        """A purge among look-ups that are on their way, and then readers who must know of it."""
+    async def race(self, which: int, campaign: str, gap: float, by: Cause) -> None:
+        """An invalidation among look-ups that are on their way, and then readers who must know of it."""
         self.pick(which).read(campaign, NO_WISHES)
         await asyncio.sleep(TIMEOUT)
         await self.herd(campaign, NO_WISHES)
         await asyncio.sleep(gap)
-        await self.purge(which, campaign)
+        await self.purge(which, campaign, by)
         await asyncio.sleep(4 * SLOWEST_SECONDS)
         await self.herd(campaign, Wishes(max_stale=float("inf")))
 
-    async def miss(self, which: int, how: str) -> None:
-        """A purge that one replica is not told of, another message, and then a reader there who must know of both."""
+    async def miss(self, which: int, how: str, by: Cause) -> None:
+        """An invalidation that one replica is not told of, another message, and then a reader there who must know of both."""
         missed, other = CAMPAIGNS
         await self.herd(missed, NO_WISHES)
         await asyncio.sleep(TIMEOUT)
         await self.herd(missed, NO_WISHES)
         await asyncio.sleep(5 * SLOWEST_SECONDS)
         await getattr(self, how)(which)
-        await self.purge(which + 1, missed)
+        await self.purge(which + 1, missed, by)
         await asyncio.sleep(_GRACE[how] + 5 * SLOWEST_SECONDS)
         if how == "rob":
-            await self.purge(which + 1, other)
+            await self.purge(which + 1, other, by)
             await asyncio.sleep(5 * SLOWEST_SECONDS)
         await self.read(which, missed, NO_WISHES)
 
@@ -341,26 +375,26 @@ class World:
         await asyncio.sleep(WATCH_SECONDS + 0.05)
         await self.unhold()
 
-    async def late(self, which: int, campaign: str) -> None:
-        """A purge of what a call is under way for, and readers who come when that call has been answered."""
+    async def late(self, which: int, campaign: str, by: Cause) -> None:
+        """An invalidation of what a call is under way for, and readers who come when that call has been answered."""
         await self.hold()
         await self.read(which, campaign, Wishes(no_cache=True))
         await asyncio.sleep(0.6)
-        await self.purge(which + 1, campaign)
+        await self.purge(which + 1, campaign, by)
         await asyncio.sleep(0.2)
         await self.unhold()
         await asyncio.sleep(15 * SLOWEST_SECONDS)
         await self.herd(campaign, Wishes(max_stale=float("inf")))
 
-    async def amnesia(self, which: int, campaign: str) -> None:
-        """A purge of what a call is under way for, and then a Redis that knows of no purge."""
+    async def amnesia(self, which: int, campaign: str, by: Cause) -> None:
+        """An invalidation of what a call is under way for, and then a Redis that knows of none."""
         if self._open or not self._may_empty() or len(self.live) == 1:
             return
         await self._settle()
         await self.hold()
         await self.read(which, campaign, Wishes(no_cache=True))
         await asyncio.sleep(0.6)
-        await self.purge(which + 1, campaign)
+        await self.purge(which + 1, campaign, by)
         await asyncio.sleep(0.2)
         await self.restart_empty()
         await asyncio.sleep(2 * WATCH_SECONDS)
@@ -390,40 +424,48 @@ class World:
 
     # What is written down.
 
-    def _noter(self, replica: Replica, campaign: str) -> Callable[[float, float], None]:
+    def _noter(self, replica: Replica, key: str, by: Cause) -> Callable[[float, float], None]:
         def note(began: float, ended: float) -> None:
-            name = ask(campaign).key
-            if any(who == replica.name and key == name and began <= at <= ended for at, who, key in self._raised):
-                self.invalidations[campaign].append(Span(began, ended, replica.name))
+            if any(who == replica.name and raised == key and began <= at <= ended for at, who, raised in self._raised):
+                self.invalidations[key].append(Told(began, ended, replica.name, by))
 
         return note
 
+    def _told(self, campaign: str) -> list[Told]:
+        return self.invalidations[ask(campaign).key] + self.invalidations[ALL]
+
     def _executed(self, replica: str, fields: list[bytes]) -> None:
-        """Looks at what stands in Redis after a script: fences only rise, and below one fence reads only get later."""
-        if fields[0].upper() != b"EVALSHA" or not fields[3].startswith(b"cg:e2:"):
+        """Looks at what stands in Redis after a script."""
+        if fields[0].upper() != b"EVALSHA":
             return
-        item = self.net.server.dbs[0].get(fields[3])
-        key = fields[3].decode().partition("}:")[2]
-        value: bytes = item.value if item is not None else b""
-        fence, begun = int(value[:16] or 0), int(value[16:32] or 0)
-        old_fence, old_begun = self._fences.get(key, (0, 0))
-        if item is not None:
-            if fence > old_fence:
-                self._raised.append((self.now, replica, key))
-            if (fence, begun) < (old_fence, old_begun):
-                self.broken.append(f"{self.now:.3f} {key} went from {old_fence, old_begun} back to {fence, begun}")
-            self._fences[key] = (fence, begun)
+        item, key = self.net.server.dbs[0].get(fields[3]), fields[3].decode().partition("}:")[2]
+        if fields[3].startswith(b"cg:g1:") and item is not None:
+            self._raised.append((self.now, replica, key))
+        elif fields[3].startswith(b"cg:e2:") and item is not None:
+            self._look_at(replica, key, item.value)
+
+    def _look_at(self, replica: str, key: str, value: bytes) -> None:
+        fence, begun, group, moment = (int(value[start : start + 16]) for start in range(0, 64, 16))
+        order, old = (fence, group, begun), self._fences.get(key, (0, 0, 0))
+        if order < old:
+            self.broken.append(f"{self.now:.3f} {key} went from {old} back to {order}")
+        if fence > old[0]:
+            self._raised.append((self.now, replica, key))
+            self._moments[key] = moment
+        if value[64:65] == b"-" and begun < self._moments.get(key, 0):
+            self.broken.append(
+                f"{self.now:.3f} {key} is good from {begun}, and was invalidated at {self._moments[key]}"
+            )
+        self._fences[key] = order
 
     def _heard(self, replica: str) -> None:
         if replica in self._robbed and replica not in self.net.robbed:
             self.blind.append(Blind(Span(self._robbed.pop(replica), self.now, replica), float("inf")))
 
-    def _empty(self, *, is_flush: bool) -> None:
+    def _empty(self) -> None:
         self._emptied_at = self.now
         self._fences.clear()
         self.faults.append(Span(self.now, self.now + RECOVERY))
-        if is_flush:
-            self.flushes.append(self.now)
 
     def _may_empty(self) -> bool:
         return self.now > self._crashed_at + ALLOWANCE.most
@@ -468,7 +510,7 @@ class World:
         return any(span.touches(since, until, *(one.name for one in self.all)) for span in self._all_faults()) or any(
             # A fill that is let go at an invalidation may still wait for another leader, and call after it.
             span.touches(since - 2 * TIMEOUT, until, span.whom or "")
-            for span in self.invalidations[campaign]
+            for span in self._told(campaign)
         )
 
     def _all_faults(self) -> list[Span]:
@@ -497,29 +539,28 @@ class World:
         assert read.ended - newest <= bound + TOLERANCE, f"{read.ended - newest:.3f} s old, bound {bound}"
         assert self.platform.was_true(read.campaign, value, newest, read.ended)
         seen["old replies"] += age > FRESHNESS.stale_while_revalidate + FRESHNESS.max
-        for told in self.invalidations[read.campaign]:
-            if self._must_know(told, read, proofs):
-                seen["reads after an invalidation"] += 1
-                assert newest >= told.began, (
-                    f"{read.replica} began at {read.began:.3f} and got {value}, read at {newest:.3f}:"
-                    f" invalidated at {told.began:.3f} by {told.whom}"
+        ttl, detail = read.reply.outcome.ttl, read.reply.outcome.detail
+        assert ttl is not None
+        for told in self._told(read.campaign):
+            if self._must_know(told, read):
+                seen[f"reads after a {told.by}"] += 1
+                is_told = ttl <= 0 and (told.by is Cause.PURGE or detail in FALLEN_BACK)
+                seen[f"older replies after a {told.by}"] += newest < told.began
+                assert newest >= told.began or is_told, (
+                    f"{read.replica} began at {read.began:.3f} and got {value}, read at {newest:.3f}, as {detail} with"
+                    f" {ttl:.3f} s left: invalidated by a {told.by} at {told.began:.3f} by {told.whom}"
                 )
 
-    def _must_know(self, told: Span, read: Read, proofs: Sequence[PlatformCall]) -> bool:
+    def _must_know(self, told: Span, read: Read) -> bool:
         """Whether nothing excuses the reader for not knowing of the invalidation."""
         if read.began < told.ended + (0.0 if read.replica == told.whom else SETTLED):
             return False
         missed = (told.began, told.ended + SETTLED, read.replica)
         if any(span.touches(*missed) and read.began <= span.ended for span in self.faults):
             return False
-        if any(
+        return not any(
             blind.span.touches(*missed) and read.began <= min(blind.span.ended + SETTLED, told.ended + blind.grace)
             for blind in self.blind
-        ):
-            return False
-        # FLUSHALL takes the fences with it: a fill that was under way may then be stored.
-        return not any(
-            told.began <= flush <= (call.ended or 0.0) + RECOVERY for flush in self.flushes for call in proofs
         )
 
 
@@ -530,6 +571,7 @@ def _value(body: bytes) -> str:
 WHICH = st.integers(0, FLEET - 1)
 CAMPAIGN = st.sampled_from(CAMPAIGNS)
 WISH = st.sampled_from(WISHES)
+CAUSE = st.sampled_from(list(Cause))
 VALUE = st.sampled_from(["v1", "v2", "v3", None])
 OUTCOME = st.sampled_from(["good", "good", "good", "error", "html", "reset", "limited"])
 
@@ -551,9 +593,11 @@ CALM = (
 )
 WRITES = (
     event("write", WHICH, CAMPAIGN, VALUE, st.sampled_from([0.0, 0.01, 0.3])),
-    event("purge", WHICH, CAMPAIGN),
-    event("late", WHICH, CAMPAIGN),
-    event("race", WHICH, CAMPAIGN, st.sampled_from([0.0, 0.002, 0.005, 0.01, 0.02, 0.03])),
+    event("write_all", WHICH, st.sampled_from(["v1", "v2"]), st.sampled_from([0.0, 0.01, 0.3])),
+    event("purge", WHICH, CAMPAIGN, CAUSE),
+    event("purge_all", WHICH),
+    event("late", WHICH, CAMPAIGN, CAUSE),
+    event("race", WHICH, CAMPAIGN, st.sampled_from([0.0, 0.002, 0.005, 0.01, 0.02, 0.03]), CAUSE),
 )
 CRASHES = (event("crash", WHICH), event("restart"))
 REDIS = (
@@ -565,7 +609,7 @@ REDIS = (
     event("flush"),
     event("restart_empty"),
     event("overtake", WHICH, CAMPAIGN),
-    event("amnesia", WHICH, CAMPAIGN),
+    event("amnesia", WHICH, CAMPAIGN, CAUSE),
     event("forget", WHICH),
     event("apart", WHICH),
 )
@@ -574,7 +618,7 @@ BUS = (
     event("deafen", WHICH),
     event("undeafen"),
     event("rob", WHICH),
-    event("miss", WHICH, st.sampled_from(sorted(_GRACE))),
+    event("miss", WHICH, st.sampled_from(sorted(_GRACE)), CAUSE),
 )
 PROFILES = {
     "calm": CALM,
@@ -604,11 +648,11 @@ def _played(seed: int, events: Sequence[tuple[float, Event]]) -> Counter[str]:
 @pytest.mark.parametrize(
     "sequence",
     [
-        *(("race", 0, "c-1", gap) for gap in (0.0, 0.005, 0.02)),
-        *(("miss", 0, how) for how in sorted(_GRACE)),
-        ("late", 0, "c-1"),
+        *(("race", 0, "c-1", gap, by) for gap in (0.0, 0.005, 0.02) for by in Cause),
+        *(("miss", 0, how, by) for how in sorted(_GRACE) for by in Cause),
+        *(("late", 0, "c-1", by) for by in Cause),
         ("overtake", 0, "c-1"),
-        ("amnesia", 0, "c-1"),
+        *(("amnesia", 0, "c-1", by) for by in Cause),
         ("forget", 0),
         ("apart", 0),
     ],
@@ -642,4 +686,7 @@ def test_the_promises_hold_whatever_comes_between(profile: str) -> None:
     assert seen["fills"] > EXAMPLES
     assert seen["full windows"] > 0
     assert seen["replies with an entry"] > EXAMPLES
-    assert seen["reads after an invalidation"] > 0 or profile == "calm"
+    if profile != "calm":
+        for by in Cause:
+            assert seen[f"reads after a {by}"] > 0
+            assert seen[f"older replies after a {by}"] > 0 or profile != "writes"

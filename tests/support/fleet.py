@@ -229,22 +229,19 @@ class Replica:
 
         self._callers.spawn(reading(), name="read")
 
-    async def invalidate(self, campaign: str, by: Cause) -> None:
+    async def invalidate(self, key: str, by: Cause) -> None:
         """What a purge does, and a write before and after its call."""
-        key = ask(campaign).key
         self._flights.forget(key)
         await self.store.invalidate(key, by)
         self._flights.forget(key)
 
-    def write(
-        self, campaign: str, write: Callable[[], None], seconds: float, note: Callable[[float, float], None]
-    ) -> None:
+    def write(self, key: str, write: Callable[[], None], seconds: float, note: Callable[[float, float], None]) -> None:
         """Invalidates, lets the platform change within so many seconds, and invalidates again."""
 
         async def writing() -> None:
             for step in (write, None):
                 began = self._loop.time()
-                await self.invalidate(campaign, Cause.WRITE)
+                await self.invalidate(key, Cause.WRITE)
                 note(began, self._loop.time())
                 if step is not None:
                     await asyncio.sleep(seconds)
@@ -253,13 +250,15 @@ class Replica:
 
         self._callers.spawn(writing(), name="write")
 
-    def purge(self, campaign: str, note: Callable[[float, float], None]) -> None:
-        async def purging() -> None:
+    def invalidate_beside(self, key: str, by: Cause, note: Callable[[float, float], None]) -> None:
+        """Invalidates beside everything else."""
+
+        async def invalidating() -> None:
             began = self._loop.time()
-            await self.invalidate(campaign, Cause.PURGE)
+            await self.invalidate(key, by)
             note(began, self._loop.time())
 
-        self._callers.spawn(purging(), name="purge")
+        self._callers.spawn(invalidating(), name="invalidate")
 
     async def crash(self) -> None:
         """Dies at once. What it has sent may still arrive, at Redis and at the platform."""
