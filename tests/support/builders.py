@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.contract.answers import Answer, Response, classify
 from service.contract.operations import GET, Operation, Shape
-from service.policy.entry import Absence, Entry, make_etag
+from service.policy.entry import Absence, Cause, Entry, Invalidation, make_etag
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -130,6 +130,11 @@ def entry(
 def absence(age: float = 0.0, *, message: str | None = "Campaign not found") -> Entry:
     """The stored knowledge that there is no such campaign."""
     return Entry(b"", "", b"", None, None, NOW - age, "", Absence(400, "400", message))
+
+
+def invalid(of: Entry, by: Cause, ago: float = 0.0, *, is_open: bool = True) -> Entry:
+    """The entry with an invalidation that many seconds before `NOW`."""
+    return replace(of, invalidation=Invalidation(NOW - ago, by, is_open))
 
 
 def json_documents() -> st.SearchStrategy[Any]:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from service.contract.answers import Answer, Verdict
-from service.policy.entry import Absence, Entry, Swept, make_etag, prove
+from service.policy.entry import Absence, Cause, Entry, Swept, make_etag, prove
 from tests.support.builders import (
     JSON_TYPE,
     LIMIT_TEXT,
@@ -15,6 +15,7 @@ from tests.support.builders import (
     classified,
     entry,
     envelope,
+    invalid,
     stamp,
 )
 
@@ -157,3 +158,30 @@ def test_a_new_read_takes_the_place_of_what_the_list_said(is_moved: bool):
     renewed, is_renewed = prove(previous, classified(BODY), NOW)
     assert is_renewed
     assert renewed.swept is None
+
+
+@pytest.mark.parametrize("by", list(Cause))
+@pytest.mark.parametrize("is_open", [True, False])
+@pytest.mark.parametrize("body", [BODY, as_body(envelope(campaign(status="Paused")))], ids=["unchanged", "changed"])
+def test_a_new_read_ends_an_invalidation(by: Cause, is_open: bool, body: bytes):
+    proven, is_renewed = prove(invalid(stored(), by, is_open=is_open), classified(body), NOW)
+    assert is_renewed is (body == BODY)
+    assert proven == stored(body, NOW)
+
+
+@pytest.mark.parametrize(
+    ("by", "is_open", "is_invalid", "is_overwritten"),
+    [
+        (Cause.WRITE, True, True, True),
+        (Cause.PURGE, True, True, False),
+        (Cause.WRITE, False, False, False),
+    ],
+    ids=["written", "purged", "settling"],
+)
+def test_what_an_invalidation_means(by: Cause, is_open: bool, is_invalid: bool, is_overwritten: bool):
+    found = invalid(stored(), by, is_open=is_open)
+    assert (found.is_invalid, found.is_overwritten) == (is_invalid, is_overwritten)
+
+
+def test_nothing_is_invalid_by_itself():
+    assert (stored().is_invalid, stored().is_overwritten) == (False, False)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.policy.entry import Entry, Swept
+from service.policy.entry import Cause, Entry, Swept
 from service.policy.freshness import Freshness, StatusRule, age
-from tests.support.builders import NOW, absence, entry, stamp
+from tests.support.builders import NOW, absence, entry, invalid, stamp
 
 SECONDS = st.floats(0, 1e7)
 CAPS = st.none() | SECONDS
@@ -242,3 +242,74 @@ def test_no_word_of_the_list_makes_an_entry_fresh_past_both_proofs(rules: Freshn
         by_list = min(word.at + word.lasts, of.proven_at + word.blind) - NOW
         assert ttl <= max(by_list, by_id) + 1e-6
         assert ttl >= by_id or ttl > 0
+
+
+# What was invalidated.
+
+WRITE, PURGE = Cause.WRITE, Cause.PURGE
+
+
+@pytest.mark.parametrize("by", list(Cause))
+@pytest.mark.parametrize(
+    ("of", "ago", "ttl"),
+    [
+        pytest.param(READ, 4, -4.0, id="stale-since-then"),
+        pytest.param(READ, 0, 0.0, id="at-this-moment"),
+        pytest.param(READ, -0.2, 0.0, id="by-a-clock-ahead"),
+        pytest.param(entry(150, mark=stamp(NOW - 1150)), 4, -50.0, id="stale-before"),
+        pytest.param(swept(READ, 1, lasts=10, blind=1000), 4, -4.0, id="no-round-makes-it-fresh"),
+        pytest.param(absence(5), 4, -4.0, id="an-absence"),
+    ],
+)
+def test_an_invalidated_entry_has_been_stale_since(of: Entry, by: Cause, ago: float, ttl: float):
+    assert Freshness().ttl(invalid(of, by, ago), NOW) == pytest.approx(ttl)
+
+
+@pytest.mark.parametrize(
+    ("rules", "of", "lifetime"),
+    [
+        pytest.param({}, changed(10**6), 5.0, id="min"),
+        pytest.param({}, entry(mark=None), 5.0, id="min-and-not-the-default"),
+        pytest.param({"status": {"Ready": StatusRule(min=20)}}, changed(10**6), 20.0, id="the-status-s-min"),
+        pytest.param({"status": {"Ready": StatusRule(max=2)}}, changed(10**6), 2.0, id="within-the-status-s-max"),
+        pytest.param({"stale_if_error": 1}, changed(10**6), 1.0, id="within-the-hard-bound"),
+        pytest.param({}, absence(), 10.0, id="an-absence-has-its-own"),
+    ],
+)
+def test_what_was_read_soon_after_a_write_is_trusted_for_the_shortest_time(
+    rules: dict[str, Any], of: Entry, lifetime: float
+):
+    settling = invalid(of, WRITE, 3, is_open=False)
+    assert Freshness(**rules).lifetime(settling) == lifetime
+    assert Freshness(**rules).ttl(settling, NOW + 1) == lifetime - 1
+    assert Freshness(**rules).is_usable(settling, NOW)
+
+
+@pytest.mark.parametrize(
+    ("of", "is_usable"),
+    [
+        pytest.param(invalid(entry(40), WRITE, 4), True, id="overwritten-to-fall-back-on"),
+        pytest.param(invalid(entry(40), PURGE, 4), True, id="purged"),
+        pytest.param(invalid(entry(3601), PURGE, 4), False, id="past-the-hard-bound"),
+        pytest.param(invalid(absence(4), PURGE, 1), False, id="an-absence-is-worth-nothing-then"),
+        pytest.param(invalid(absence(4), WRITE, 5, is_open=False), True, id="an-absence-read-after-a-write"),
+    ],
+)
+def test_usable_though_invalidated(of: Entry, is_usable: bool):
+    assert Freshness(stale_if_error=3600).is_usable(of, NOW) is is_usable
+
+
+@pytest.mark.parametrize(
+    ("of", "why"),
+    [
+        pytest.param(invalid(READ, WRITE, 4), "write", id="overwritten"),
+        pytest.param(invalid(READ, PURGE, 4), "purge", id="purged"),
+        pytest.param(invalid(READ, WRITE, 60, is_open=False), "write", id="settling"),
+        pytest.param(invalid(swept(READ, 4, is_moved=True), PURGE, 4), "purge", id="purged-and-moved"),
+        pytest.param(swept(READ, 4, is_moved=True), "moved", id="moved"),
+        pytest.param(absence(4), "missing", id="missing"),
+        pytest.param(READ, "factor", id="neither"),
+    ],
+)
+def test_why(of: Entry, why: str):
+    assert Freshness().why(of, NOW) == why

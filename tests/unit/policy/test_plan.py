@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.policy.entry import Entry
+from service.policy.entry import Cause, Entry, Swept
 from service.policy.freshness import Freshness, age
 from service.policy.plan import Forward, Fwd, NotCached, Plan, Reuse, plan
 from service.policy.wishes import NO_WISHES, Wishes, read_wishes
-from tests.support.builders import NOW, absence, entry
+from tests.support.builders import NOW, absence, entry, invalid
 
 RULES = Freshness(stale_while_revalidate=60, stale_if_error=3600, missing=10)
 """Under these the campaigns below, changed 1000 s before their proof, are fresh for 100 s."""
@@ -33,6 +33,14 @@ STATES = {
     "absence-fresh": absence(age=4),
     "absence-old": absence(age=11),
 }
+
+WRITTEN, PURGED, LONG_PURGED, NO_MORE, SETTLING = (
+    invalid(entry(age=40), Cause.WRITE, 4),
+    invalid(entry(age=40), Cause.PURGE, 4),
+    invalid(entry(age=140), Cause.PURGE, 61),
+    invalid(absence(age=4), Cause.PURGE, 1),
+    invalid(entry(age=1), Cause.WRITE, 2, is_open=False),
+)
 
 TABLE = {
     # wishes                       nothing  fresh     in window  beyond     past   absence   old
@@ -77,6 +85,62 @@ def said(decision: Plan, stored: Entry | None) -> str:
 @pytest.mark.parametrize(("stored", "wishes", "outcome"), [*cells()])
 def test_plan(stored: Entry | None, wishes: str, outcome: str):
     assert said(plan(stored, read_wishes(wishes), NOW, RULES), stored) == outcome
+
+
+INVALID_TABLE = {
+    # wishes                       overwritten purged    long ago  absence settling
+    "":                           (STALE_OR, REFRESH,  STALE_OR, STALE, HIT),
+    "no-cache":                   (STALE_OR, ASKED_OR, ASKED_OR, STALE, ASKED_OR),
+    "max-age=1000":               (STALE_OR, STALE_OR, STALE_OR, STALE, HIT),
+    "max-age=1000, max-stale":    (STALE_OR, REFRESH,  REFRESH,  STALE, HIT),
+    "max-stale":                  (STALE_OR, REFRESH,  REFRESH,  STALE, HIT),
+    "max-stale=3":                (STALE_OR, STALE_OR, STALE_OR, STALE, HIT),
+    "min-fresh=5":                (STALE_OR, ASKED_OR, ASKED_OR, STALE, ASKED_OR),
+    "only-if-cached":             (NONE,     REFRESH,  NONE,     NONE,  HIT),
+    "only-if-cached, max-stale":  (NONE,     REFRESH,  REFRESH,  NONE,  HIT),
+}  # fmt: skip
+
+
+def invalid_cells() -> Iterator[Any]:
+    states = {"overwritten": WRITTEN, "purged": PURGED, "long": LONG_PURGED, "absence": NO_MORE, "settling": SETTLING}
+    for wishes, outcomes in INVALID_TABLE.items():
+        for (state, stored), outcome in zip(states.items(), outcomes, strict=True):
+            yield pytest.param(stored, wishes, outcome, id=f"{state}-{wishes or 'no-wishes'}")
+
+
+@pytest.mark.parametrize(("stored", "wishes", "outcome"), [*invalid_cells()])
+def test_plan_of_what_was_invalidated(stored: Entry, wishes: str, outcome: str):
+    assert said(plan(stored, read_wishes(wishes), NOW, RULES), stored) == outcome
+
+
+@pytest.mark.parametrize(
+    ("stored", "since", "outcome"),
+    [
+        pytest.param(entry(age=40), 39, ASKED_OR, id="read-before-it"),
+        pytest.param(entry(age=40), 40, HIT, id="read-at-that-moment"),
+        pytest.param(entry(age=40), 41, HIT, id="read-after-it"),
+        pytest.param(entry(age=130), 131, REFRESH, id="read-after-it-and-stale"),
+        pytest.param(absence(age=4), 3, ASKED_OR, id="an-absence-from-before-it"),
+        pytest.param(
+            replace(entry(age=40), swept=Swept(NOW - 10, lasts=30, blind=300)),
+            11,
+            HIT,
+            id="a-round-that-began-after-it",
+        ),
+        pytest.param(
+            replace(entry(age=40), swept=Swept(NOW - 10, lasts=30, blind=300)), 9, ASKED_OR, id="a-round-before-it"
+        ),
+        pytest.param(WRITTEN, 41, STALE_OR, id="read-after-it-and-overwritten-since"),
+        pytest.param(None, 1, MISS, id="nothing"),
+    ],
+)
+def test_a_proof_newer_than_a_write_is_asked_for(stored: Entry | None, since: float, outcome: str):
+    assert said(plan(stored, Wishes(newer_than=NOW - since), NOW, RULES), stored) == outcome
+
+
+def test_only_if_cached_takes_no_proof_from_before_a_write():
+    wishes = Wishes(newer_than=NOW - 39, only_if_cached=True)
+    assert plan(entry(age=40), wishes, NOW, RULES) == NotCached()
 
 
 @pytest.mark.parametrize(

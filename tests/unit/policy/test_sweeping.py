@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.contract.listing import Channel, Page, Row
-from service.policy.entry import Entry, Swept
+from service.policy.entry import Cause, Entry, Swept
 from service.policy.sweeping import (
     LONGEST_LAG_SECONDS,
     MAX_PAGES,
@@ -33,7 +33,7 @@ from service.policy.sweeping import (
     lag_shown,
     step,
 )
-from tests.support.builders import NOW, absence, entry, stamp
+from tests.support.builders import NOW, absence, entry, invalid, stamp
 
 VOICE, SMS = Channel
 WALK_AFTER = 600.0
@@ -123,6 +123,26 @@ def test_an_answer_from_before_a_row_was_first_seen_is_proven_if_nothing_tells_t
     kept = replace(read(shown, NOW - 500), campaign_status=status)
     kept = kept if mark == "by-time" else replace(kept, mark=stamp(LONG_AGO + 1))
     assert (attest(kept, view.known["c0"], view.head).attested_at == NOW) is is_proven
+
+
+@pytest.mark.parametrize("by", list(Cause))
+@pytest.mark.parametrize("was_moved", [True, False])
+def test_no_round_says_anything_of_an_invalidated_entry(by: Cause, was_moved: bool):
+    shown = row("c0")
+    view = view_of([shown], NOW - 100)
+    kept = read(shown, NOW - 50)
+    listed = [row("c0", NOW - 20)] if was_moved else [shown]
+    view, _ = seen(view, listed, NOW - 10)
+    marked = invalid(kept, by, ago=30)
+    assert attest(kept, view.known["c0"], view.head) != kept
+    assert attest(marked, view.known["c0"], view.head) is marked
+
+
+def test_a_round_proves_what_was_read_soon_after_a_write_like_anything_else():
+    shown = row("c0")
+    view, _ = seen(view_of([shown], NOW - 100), [shown], NOW)
+    settling = invalid(read(shown, NOW - 50), Cause.WRITE, ago=51, is_open=False)
+    assert attest(settling, view.known["c0"], view.head).attested_at == NOW
 
 
 @pytest.mark.parametrize(
