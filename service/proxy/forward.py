@@ -99,7 +99,7 @@ class Forwarder:
         if isinstance(fetched, Failure) and not (fetched.was_forwarded and fetched.was_sent):
             return self._reply(ask, fetched)
         told = {id_ for id_ in _ids_in(fetched) if is_id(id_)}
-        is_known = bool(told) or is_id(ask.id) or ask.operation.name in _MAKES_AN_ID
+        is_known = bool(ids | told) or ask.operation.name in _MAKES_AN_ID or _is_refused(fetched)
         await self._invalidator.invalidate(self._changed(ask, ids | told, is_known=is_known), Cause.WRITE)
         for effect in effects_of(ask.operation.name):
             if effect.reach is Reach.MAYBE:
@@ -142,6 +142,14 @@ class Forwarder:
 
 _MAKES_AN_ID = frozenset({"create", "contact-list-create"})
 """Nothing can be stored yet of what they make, unless their answer names it."""
+
+
+_REFUSALS = frozenset({Verdict.MISSING, Verdict.REJECTED, Verdict.UNAUTHORIZED, Verdict.LIMITED})
+
+
+def _is_refused(fetched: Fetched | Failure) -> bool:
+    """Whether the platform said that it did nothing: a wrong name costs nobody their stored answers."""
+    return isinstance(fetched, Fetched) and fetched.answer.verdict in _REFUSALS
 
 
 def _ids_in(fetched: Fetched | Failure) -> Iterable[str]:

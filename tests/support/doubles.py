@@ -3,9 +3,9 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from typing_extensions import override
 
@@ -19,6 +19,8 @@ from service.proxy.ports import Ask, Found, Lead, Put, Refused, Stream, Upstream
 from service.proxy.tasks import Tasks
 from service.store.clock import StoreClock
 from service.store.memory import MemoryStore
+
+_T = TypeVar("_T")
 
 START = 1_770_000_000.0
 """2026-02-02T02:40:00Z"""
@@ -347,6 +349,11 @@ def error_response(status: int, message: str, **fields: Any) -> Response:
 NOT_FOUND = error_response(400, "Campaign not found")
 UNAUTHORIZED = error_response(401, "error verifying the jwt: jwt expired")
 LIMITED = error_response(429, "You've exceeded the per-minute rate limit.")
+
+
+def begun(work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+    """The work, going on beside the test."""
+    return asyncio.create_task(work)  # noqa: TID251
 
 
 async def finished(tasks: Tasks) -> None:

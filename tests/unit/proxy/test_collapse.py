@@ -173,6 +173,29 @@ async def test_a_forgotten_flight_lands_for_those_aboard_and_is_joined_by_nobody
     assert await aboard is FILL
 
 
+@pytest.mark.parametrize(
+    ("forgotten", "left"),
+    [
+        ("x:get:a", ["x:get:b", "x:get-v1:a", "y:get:a"]),
+        ("x:get:*", ["x:get-v1:a", "y:get:a"]),
+        (None, []),
+    ],
+    ids=["one", "all-of-an-operation", "any"],
+)
+async def test_flights_are_forgotten_one_by_one_by_operation_or_all(field, forgotten, left):
+    keys = ["x:get:a", "x:get:b", "x:get-v1:a", "y:get:a"]
+    for key in keys:
+        field.start(key)
+    field.flights.forget(forgotten)
+    assert [key for key in keys if field.flights.current(key) is not None] == left
+
+
+@pytest.mark.parametrize(("since", "is_joined"), [(None, True), (99.0, True), (100.0, True), (100.001, False)])
+async def test_a_flight_that_began_before_a_moment_is_not_joined_by_those_who_know_of_it(field, since, is_joined):
+    flight = field.start()
+    assert field.flights.current("key", since=since) is (flight if is_joined else None)
+
+
 async def test_the_end_of_a_forgotten_flight_leaves_its_successor_alone(field):
     field.start()
     field.flights.forget("key")

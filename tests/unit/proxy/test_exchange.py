@@ -1,18 +1,22 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from service.contract.answers import classify
+from service.contract.listing import Channel
 from service.contract.operations import GET
 from service.policy.entry import Cause, Entry
 from service.policy.ledger import Allowance, Lane
 from service.policy.plan import Fwd
 from service.policy.settle import Failure, Fill, settle
+from service.policy.sweeping import Head, Known, Round
 from service.policy.wishes import NO_WISHES, Wishes
 from service.problems import Problem
 from service.proxy import exchange as exchange_module
-from service.proxy.ports import Detail, Outcome, Put, UpstreamError
+from service.proxy.ports import Detail, Outcome, Put, UpstreamError, group_of
 from service.proxy.tasks import Tasks
+from service.proxy.versions import writer
 from service.store.clock import StoreClock
 from service.store.ledgers import MemoryLedgers
 from service.upstream.budget import CallBudget
@@ -20,6 +24,8 @@ from tests.support.doubles import (
     LIMITED,
     NOT_FOUND,
     SALES,
+    START,
+    SUPPORT,
     UNAUTHORIZED,
     CountingMeter,
     FleetStore,
@@ -32,7 +38,7 @@ from tests.support.doubles import (
     json_response,
     turns,
 )
-from tests.support.story import HARD_BOUND, LIFETIME, MISSING, WINDOW, Story
+from tests.support.story import HARD_BOUND, LIFETIME, MISSING, READ_YOUR_WRITES, WINDOW, Story
 
 OLD = campaign_response(name="old")
 NEW = campaign_response(name="new")
@@ -1133,3 +1139,230 @@ async def test_calls_are_counted_by_why_they_were_made(tell):
     await story.read()
     reasons = [event[3] for event in story.meter.events.elements() if event[0] == "upstream"]
     assert sorted(reasons) == ["refresh", "request", "stale", "uri-miss"]
+
+
+# Readers who know of a write.
+
+SINCE = Wishes(newer_than=START + 10)
+
+
+async def test_a_client_s_own_read_after_its_write_goes_forward(tell):
+    """Whatever it wrote, and though the entry is fresh: the write may have changed more than anybody knows of."""
+    story = tell(OLD, NEW)
+    await story.read()
+    story.clock.advance(10)
+    story.versions.note(writer(SUPPORT, "tests"))
+    other = await story.exchange.read(replace(ask(), client="another"))
+    assert (body_of(other), other.outcome.fwd) == (OLD.body, None)
+    reply = await story.read()
+    assert (body_of(reply), reply.outcome.fwd, reply.outcome.detail) == (NEW.body, Fwd.REQUEST, None)
+    assert story.budget.asked[-1][1] is Lane.INTERACTIVE
+    assert (await story.read()).outcome.fwd is None, "once is enough"
+    assert story.calls == 2
+
+
+async def test_a_while_after_its_write_a_client_is_held_to_nothing(tell):
+    story = tell(OLD, NEW)
+    await story.read()
+    story.versions.note(writer(SUPPORT, "tests"))
+    story.clock.advance(READ_YOUR_WRITES)
+    assert (await story.read()).outcome.fwd is None
+
+
+async def test_a_token_holds_whoever_sends_it(tell):
+    story = tell(OLD, NEW)
+    await story.read()
+    story.clock.advance(20)
+    assert body_of(await story.read(wishes=SINCE)) == NEW.body
+    assert (await story.read(wishes=SINCE)).outcome.fwd is None
+
+
+async def test_a_token_from_before_the_entry_costs_nothing(tell):
+    story = tell(OLD, NEW)
+    await story.read()
+    assert (await story.read(wishes=Wishes(newer_than=START - 1))).outcome == Outcome(ttl=LIFETIME)
+    assert story.calls == 1
+
+
+async def test_of_token_and_own_write_the_later_counts(tell):
+    story = tell(OLD, NEW)
+    story.clock.advance(10)
+    await story.read()
+    story.clock.advance(1)
+    story.versions.note(writer(SUPPORT, "tests"))
+    assert body_of(await story.read(wishes=SINCE)) == NEW.body
+
+
+@pytest.mark.parametrize("failure", [SPENT, PAUSED])
+async def test_a_reply_says_that_a_newer_proof_was_not_to_be_had(tell, failure):
+    story = tell(OLD, NEW)
+    await story.read()
+    story.clock.advance(20)
+    story.budget.refuse_all = failure
+    reply = await story.read(wishes=SINCE)
+    assert (body_of(reply), reply.outcome.detail, reply.outcome.fwd) == (OLD.body, Detail.BEFORE_WRITE, None)
+
+
+async def test_an_absence_from_before_the_write_is_said_to_be_so(tell):
+    story = tell(NOT_FOUND, NEW)
+    await story.read()
+    story.clock.advance(MISSING - 1)
+    story.budget.refuse_all = SPENT
+    reply = await story.read(wishes=Wishes(newer_than=START + 1))
+    assert reply.entry.absence is not None
+    assert reply.outcome.detail is Detail.BEFORE_WRITE
+
+
+async def test_a_token_of_the_future_asks_for_a_proof_from_now(tell):
+    story = tell(OLD, NEW)
+    await story.read()
+    story.clock.advance(1)
+    far = Wishes(newer_than=START + 10**6)
+    reply = await story.read(wishes=far)
+    assert (body_of(reply), reply.outcome.detail) == (NEW.body, None), "it is met"
+    assert (await story.read(wishes=far)).outcome.fwd is None, "by what was read at this moment"
+
+
+async def test_a_flight_from_before_the_write_is_not_joined_by_who_knows_of_it(tell):
+    story = tell(OLD, NEW)
+    story.upstream.hold()
+    before = start(story.exchange.read(ask()))
+    await story.upstream.arrived()
+    story.clock.advance(20)
+    knowing = [start(story.exchange.read(ask(wishes=SINCE))) for _ in range(2)]
+    unknowing = start(story.exchange.read(ask()))
+    await story.upstream.arrived(2)
+    await turns()
+    story.upstream.release()
+    assert body_of(await before) == OLD.body
+    assert [body_of(reply) for reply in await asyncio.gather(*knowing)] == [NEW.body] * 2
+    assert body_of(await unknowing) == NEW.body
+    assert story.calls == 2
+
+
+async def test_what_another_replica_read_before_the_write_is_no_answer_to_who_knows_of_it(replica):
+    """A reader who knows nothing begins to follow after the write; one who knows joins; the fill is from before it."""
+    story = replica(NEW)
+    story.clock.advance(20)
+    story.fleet.is_led_elsewhere = True
+    unknowing = start(story.exchange.read(ask()))
+    await turns()
+    knowing = start(story.exchange.read(ask(wishes=SINCE)))
+    await turns()
+    await story.others_store(OLD, age=15)
+    story.fleet.others_leave()
+    assert body_of(await unknowing) == OLD.body
+    reply = await knowing
+    assert (body_of(reply), reply.outcome.detail) == (NEW.body, None)
+    assert story.calls == 1
+
+
+async def test_what_another_replica_stored_and_a_write_has_changed_since_is_no_proof(replica):
+    story = replica(NEW)
+    story.fleet.is_led_elsewhere = True
+    reading = start(story.exchange.read(ask()))
+    await turns()
+    await story.others_store(OLD)
+    story.clock.advance(1)
+    story.memory.mark(ask().key, Cause.WRITE)
+    story.fleet.others_leave()
+    assert body_of(await reading) == NEW.body
+
+
+async def test_an_overwritten_answer_is_never_served_before_the_platform_was_asked(tell):
+    story = tell(OLD, NEW)
+    await story.read()
+    await story.invalidate()
+    story.clock.advance(1)
+    reply = await story.read(wishes=Wishes(max_stale=float("inf")))
+    assert (body_of(reply), reply.outcome.fwd) == (NEW.body, Fwd.STALE)
+    assert story.budget.asked[-1][1] is Lane.INTERACTIVE
+
+
+@pytest.mark.parametrize("only_if_cached", [True, False])
+async def test_an_overwritten_answer_is_fallen_back_on_and_said_to_be_stale(tell, only_if_cached):
+    story = tell(OLD, error_response(500, "Internal"))
+    await story.read()
+    await story.invalidate()
+    story.clock.advance(3)
+    reply = await story.read(wishes=Wishes(only_if_cached=only_if_cached))
+    if only_if_cached:
+        assert reply.failure.problem is Problem.NOT_CACHED
+    else:
+        assert (body_of(reply), reply.outcome.detail, reply.outcome.ttl) == (OLD.body, Detail.STALE_IF_ERROR, -3.0)
+
+
+async def test_a_purged_answer_is_served_as_stale_while_it_is_read_again(tell):
+    story = tell(OLD, NEW)
+    await story.read()
+    await story.invalidator.invalidate([ask().key], Cause.PURGE)
+    story.clock.advance(1)
+    reply = await story.read()
+    assert (body_of(reply), reply.outcome.ttl, reply.outcome.detail) == (OLD.body, -1.0, Detail.STALE_WHILE_REVALIDATE)
+    assert body_of(await story.read()) == NEW.body
+
+
+@pytest.mark.parametrize("how", ["overwritten", "token"])
+async def test_a_key_does_not_rest_from_a_failure_that_came_before_the_write(tell, how):
+    """A write that got through says that the platform is back."""
+    story = tell(OLD, error_response(500, "Internal"), NEW)
+    await story.read()
+    story.clock.advance(PAST_WINDOW)
+    assert (await story.read()).outcome.detail is Detail.STALE_IF_ERROR
+    story.clock.advance(0.25)
+    assert body_of(await story.read()) == OLD.body, "it rests"
+    if how == "overwritten":
+        await story.invalidate()
+    wishes = NO_WISHES if how == "overwritten" else Wishes(newer_than=story.clock.now())
+    assert body_of(await story.read(wishes=wishes)) == NEW.body
+
+
+# Rows of the list after an invalidation.
+
+
+async def row_reply(story, wishes=NO_WISHES):
+    return await story.exchange.read(replace(ask(wishes=wishes), fields=frozenset({"name"})))
+
+
+async def round_began(story, number: int, name: str) -> None:
+    now = story.clock.now()
+    row = Known(Channel.VOICE, "mark", None, now, has_moved=False, fields={"name": name})
+    head = Head(rounds={Channel.VOICE: Round(now)}, lasts=30.0, blind=300.0, number=number)
+    assert await story.board.post(SUPPORT.identity, head, {"c-1": row})
+
+
+@pytest.mark.parametrize("how", ["write", "purge", "all", "gap"])
+async def test_a_row_from_before_an_invalidation_answers_nobody(tell, how):
+    story = tell(NEW)
+    await round_began(story, 1, "old")
+    story.clock.advance(1)
+    assert (await row_reply(story)).outcome.detail is Detail.ROW
+    match how:
+        case "gap":
+            story.memory.doubt()
+        case "all":
+            story.memory.mark(group_of(ask().key), Cause.WRITE)
+        case _:
+            story.memory.mark(ask().key, Cause(how))
+    reply = await row_reply(story)
+    assert (reply.outcome.detail, b"new" in body_of(reply)) == (None, True)
+    story.memory.outdate(ask().key)
+    story.clock.advance(1)
+    await round_began(story, 2, "newer")
+    assert b"newer" in body_of(await row_reply(story)), "a round that began after it answers again"
+
+
+async def test_a_row_answers_nobody_who_knows_of_a_write(tell):
+    story = tell(NEW)
+    await round_began(story, 1, "old")
+    story.clock.advance(20)
+    assert b"new" in body_of(await row_reply(story, SINCE))
+
+
+async def test_a_list_that_may_lag_proves_nothing_right_after_an_invalidation(tell):
+    story = tell(NEW)
+    story.exchange._lag = 5.0
+    story.memory.mark(ask().key, Cause.WRITE)
+    story.clock.advance(4)
+    await round_began(story, 1, "old")
+    assert b"new" in body_of(await row_reply(story))

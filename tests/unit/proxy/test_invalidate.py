@@ -1,0 +1,146 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from service.contract.effects import RESOURCES
+from service.policy.entry import Cause
+from service.policy.ledger import Lane
+from service.policy.settle import Failure
+from service.problems import Problem
+from service.proxy.ports import all_of
+from tests.support.doubles import SALES, SUPPORT, ask, begun, campaign_response, finished, turns
+from tests.support.story import Story
+
+Tell = Callable[..., Story]
+SPENT = Failure(Problem.BUDGET_EXHAUSTED, "spent", retry_after=7.0)
+
+
+@pytest.fixture
+async def tell() -> AsyncIterator[Tell]:
+    """Makes a story, and ends it after the test."""
+    told: list[Story] = []
+
+    def make(*script: Any, **options: Any) -> Story:
+        told.append(Story(*script, **options))
+        return told[-1]
+
+    yield make
+    for story in told:
+        story.upstream.release()
+        await story.close()
+
+
+async def purged(story: Story, campaign: str) -> bool:
+    found = await story.stored(campaign)
+    assert found is not None, "it stays"
+    return found.invalidation is not None and found.invalidation.by is Cause.PURGE and found.is_invalid
+
+
+async def stored(tell: Tell, *campaigns: str) -> Story:
+    """A story in which these were read a while ago."""
+    story = tell(lambda _stream, call: campaign_response(call.target.rpartition("/")[2].partition("?")[0]))
+    for campaign in campaigns:
+        await story.read(campaign)
+    story.clock.advance(20)
+    return story
+
+
+async def test_named_campaigns_are_read_again_in_the_background(tell: Tell) -> None:
+    story = await stored(tell, "c-1", "c-2", "c-3")
+    story.upstream.hold()
+    await story.invalidator.purge(SUPPORT, ["c-1", "c-2"], "an operator")
+    assert [await purged(story, campaign) for campaign in ("c-1", "c-2", "c-3")] == [True, True, False]
+    await story.upstream.arrived(5)
+    assert story.budget.asked[3:] == [("acc-1", Lane.BACKGROUND, "an operator", 0.0)] * 2
+    served = await story.exchange.read(ask())
+    assert served.entry is not None, "and are served meanwhile"
+    assert served.outcome.ttl is not None
+    assert served.outcome.ttl <= 0, "as stale"
+    story.upstream.release()
+    await finished(story.tasks)
+    assert [await purged(story, campaign) for campaign in ("c-1", "c-2")] == [False, False]
+    assert story.calls == 5
+
+
+async def test_a_purge_of_what_is_not_stored_costs_no_call(tell: Tell) -> None:
+    story = await stored(tell, "c-1")
+    await story.invalidator.purge(SUPPORT, ["c-2"], "an operator")
+    await finished(story.tasks)
+    assert story.calls == 1
+
+
+async def test_a_purge_that_the_budget_does_not_pay_for_is_stale_until_somebody_asks(tell: Tell) -> None:
+    story = await stored(tell, "c-1")
+    story.budget.refusals = [SPENT]
+    await story.invalidator.purge(SUPPORT, ["c-1"], "an operator")
+    await finished(story.tasks)
+    assert await purged(story, "c-1")
+    await story.read()
+    assert not await purged(story, "c-1")
+
+
+async def test_a_purge_of_all_waits_for_readers(tell: Tell) -> None:
+    story = await stored(tell, "c-1", "c-2")
+    await story.exchange.read(ask("c-1", stream=SALES))
+    await story.invalidator.purge(SUPPORT, None, "an operator")
+    await finished(story.tasks)
+    assert story.calls == 3
+    assert [await purged(story, campaign) for campaign in ("c-1", "c-2")] == [True, True]
+    for resource in (name for names in RESOURCES.values() for name in names):
+        assert story.memory.invalidated_at(all_of(SUPPORT, resource)) == story.clock.now(), resource
+    assert story.memory.invalidated_at(ask("c-1", stream=SALES).key) == 0.0, "another stream's"
+    await story.read("c-1")
+    assert [await purged(story, campaign) for campaign in ("c-1", "c-2")] == [False, True]
+
+
+async def test_both_versions_and_the_status_are_purged(tell: Tell) -> None:
+    story = await stored(tell, "c-1")
+    await story.invalidator.purge(SUPPORT, ["c-1"], "an operator")
+    for resource in ("get", "get-v1", "status", "status-v1"):
+        assert story.memory.invalidated_at(f"{SUPPORT.identity}:{resource}:c-1") == story.clock.now(), resource
+    assert story.memory.invalidated_at(all_of(SUPPORT, "list")) == 0.0
+
+
+@pytest.mark.parametrize("reach", ["one", "all"])
+async def test_a_flight_from_before_is_not_joined(tell: Tell, reach: str) -> None:
+    story = tell(campaign_response(name="old"), campaign_response(name="new"))
+    story.upstream.hold()
+    first = begun(story.exchange.read(ask()))
+    await story.upstream.arrived()
+    await story.invalidator.invalidate([ask().key if reach == "one" else all_of(SUPPORT, "get")], Cause.WRITE)
+    second = begun(story.exchange.read(ask()))
+    await story.upstream.arrived(2)
+    story.upstream.release()
+    replies = await asyncio.gather(first, second)
+    assert [reply.entry is not None and b'"new"' in reply.entry.body for reply in replies] == [False, True]
+
+
+async def test_a_flight_that_began_while_the_fence_was_raised_is_not_joined_either(tell: Tell) -> None:
+    """1. flights are forgotten; 2. a reader looks up and starts one; 3. the fence is raised."""
+    story = tell(campaign_response(name="old"), campaign_response(name="new"))
+    story.upstream.hold()
+    raise_fence = story.memory.invalidate
+    readers = []
+
+    async def slow(key: str, by: Cause) -> None:
+        readers.append(begun(story.exchange.read(ask())))
+        await story.upstream.arrived()
+        await raise_fence(key, by)
+
+    story.memory.invalidate = slow  # type: ignore[method-assign]
+    await story.invalidator.invalidate([ask().key], Cause.WRITE)
+    readers.append(begun(story.exchange.read(ask())))
+    await turns()
+    assert story.calls == 2
+    story.upstream.release()
+    await asyncio.gather(*readers)
+
+
+async def test_nothing_is_counted_where_nothing_is_to_be_invalidated(tell: Tell) -> None:
+    story = await stored(tell, "c-1")
+    await story.invalidator.invalidate([], Cause.WRITE)
+    assert story.meter.of("invalidation") == 0
+    await story.invalidator.invalidate([ask().key], Cause.WRITE)
+    assert story.meter.events["invalidation", "write"] == 1

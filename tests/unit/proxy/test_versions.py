@@ -1,0 +1,85 @@
+import pytest
+
+from service.proxy import versions as versions_module
+from service.proxy.versions import Versions, read_token, write_token, writer
+from tests.support.builders import NOW
+from tests.support.doubles import SALES, SUPPORT, ManualClock
+
+SECONDS = 5.0
+ME, YOU = writer(SUPPORT, "me"), writer(SUPPORT, "you")
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW)
+
+
+@pytest.fixture
+def versions(clock: ManualClock) -> Versions:
+    return Versions(clock.now, SECONDS)
+
+
+def test_who_never_wrote_is_held_to_nothing(versions: Versions):
+    versions.note(YOU)
+    assert versions.floor(SUPPORT, "me") is None
+
+
+def test_a_writer_is_held_to_the_last_write_for_a_while(versions: Versions, clock: ManualClock):
+    assert versions.note(ME) == NOW
+    clock.advance(SECONDS - 1)
+    assert versions.floor(SUPPORT, "me") == NOW
+    assert versions.note(ME) == NOW + SECONDS - 1
+    clock.advance(SECONDS - 0.5)
+    assert versions.floor(SUPPORT, "me") == NOW + SECONDS - 1
+    clock.advance(0.5)
+    assert versions.floor(SUPPORT, "me") is None
+
+
+def test_a_write_to_another_stream_or_by_another_client_is_another_s(versions: Versions):
+    versions.note(ME)
+    assert versions.floor(SUPPORT, "me") == NOW
+    assert versions.floor(SALES, "me") is None
+    assert versions.floor(SUPPORT, "you") is None
+
+
+def test_no_seconds_hold_nobody(clock: ManualClock):
+    versions = Versions(clock.now, 0.0)
+    assert versions.note(ME) == NOW, "the version is told all the same"
+    assert versions.floor(SUPPORT, "me") is None
+
+
+def test_writers_of_long_ago_are_forgotten(versions: Versions, clock: ManualClock):
+    versions.note(ME)
+    clock.advance(1.0)
+    versions.note(YOU)
+    clock.advance(SECONDS - 0.5)
+    versions.note(writer(SALES, "me"))
+    assert set(versions._written_at) == {YOU, writer(SALES, "me")}
+
+
+def test_of_too_many_writers_those_are_forgotten_who_wrote_longest_ago(
+    versions: Versions, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(versions_module, "MAX_WRITERS", 3)
+    for name in ("a", "b", "c", "a", "d"):
+        versions.note(writer(SUPPORT, name))
+        clock.advance(0.1)
+    assert [name for name in "abcd" if versions.floor(SUPPORT, name) is not None] == ["a", "c", "d"]
+
+
+@pytest.mark.parametrize("version", [0.0, 1.0, NOW, NOW + 0.123456, 4_102_444_800.654321])
+def test_a_token_carries_its_version(version: float):
+    assert read_token(write_token(version)) == pytest.approx(version, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["", " ", "-1", "+1", "0x1", "1.5", "FF", "ff ", "\u0661", "1_0", "none", "1,2", "f" * 21, "0" * 1000],
+    ids=repr,
+)
+def test_what_is_none_of_our_tokens_carries_nothing(token: str):
+    assert read_token(token) is None
+
+
+def test_the_longest_token_is_still_a_number():
+    assert read_token("f" * 20) == pytest.approx(2**80 / 1e6)
