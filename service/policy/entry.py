@@ -104,6 +104,17 @@ def json_type(content_type: str) -> str:
     return content_type if "json" in content_type.lower() else "application/json"
 
 
+SETTLE_SECONDS = 10.0
+"""How long after a write a read may still show the state before it."""
+
+
+def settling(entry: Entry, written_at: float) -> Entry:
+    """The entry, marked where it was read so soon after a write that it may show the state before it."""
+    if entry.invalidation is not None or entry.proven_at - written_at > SETTLE_SECONDS:
+        return entry
+    return replace(entry, invalidation=Invalidation(written_at, Cause.WRITE, is_open=False))
+
+
 def prove(previous: Entry | None, answer: Answer, started: float) -> tuple[Entry, bool]:
     """The entry that `answer`, an `OK` or `MISSING` one to a read begun at `started`, stands for.
 

@@ -9,7 +9,7 @@ from functools import partial
 from http import HTTPStatus
 
 from service.contract.operations import GET
-from service.policy.entry import Entry
+from service.policy.entry import Entry, settling
 from service.policy.freshness import Freshness, age
 from service.policy.ledger import Lane
 from service.policy.pacing import WORTHWHILE
@@ -296,6 +296,7 @@ class Exchange:
             else settle(ask.operation, found.entry, fetched.answer, fetched.started)
         )
         if isinstance(landed, Fill):
+            landed = replace(landed, entry=settling(landed.entry, found.written_at))
             self._rests.end(ask.key)
             self._meter.proof("read", "unchanged" if landed.is_unchanged else "changed")
         elif landed.was_forwarded:

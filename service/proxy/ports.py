@@ -143,6 +143,8 @@ class Found:
     entry: Entry | None
     fence: Hashable
     """Opaque; handed back with the `put` of a fill that began after this look-up."""
+    written_at: float = 0.0
+    """When a write last may have changed it, as far as this process knows; 0 for never."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,7 @@ group stood at when it was stored; a later invalidation of the group has a highe
 
 from dataclasses import dataclass, replace
 
-from service.policy.entry import Cause, Entry, Invalidation
-
-SETTLE_SECONDS = 10.0
-"""How long after a write a read may still show the state before it."""
+from service.policy.entry import Cause, Entry, Invalidation, settling
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +53,3 @@ class GroupFence:
 def invalidated(entry: Entry, by: Cause, at: float) -> Entry:
     """The entry after an invalidation of its key; that by a write stays what it is."""
     return replace(entry, invalidation=Invalidation(at, Cause.WRITE if entry.is_overwritten else by, is_open=True))
-
-
-def settling(entry: Entry, written_at: float) -> Entry:
-    """The entry, marked where it was read so soon after a write that it may show the state before it."""
-    if entry.invalidation is not None or entry.proven_at - written_at > SETTLE_SECONDS:
-        return entry
-    return replace(entry, invalidation=Invalidation(written_at, Cause.WRITE, is_open=False))

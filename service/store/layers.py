@@ -32,6 +32,10 @@ class _Fences:
     local: Hashable
 
 
+def _found(entry: Entry | None, shared: SharedFence | None, local: Found) -> Found:
+    return Found(entry, _Fences(shared, local.fence), local.written_at)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Debt:
     """An invalidation that Redis has still to be told of; a later one of the same key is another."""
@@ -94,22 +98,22 @@ class LayeredStore:
                 entry, fence = await self._shared.get(key)
         except TimeoutError:
             self._shared.note_slow()
-            return Found(local.entry, _Fences(None, local.fence))
+            return _found(local.entry, None, local)
         except StoreDownError:
             # Looked up again: a fill that Redis could not take may have come in during the time-out.
             local = await self._local.get(key)
-            return Found(local.entry, _Fences(None, local.fence))
+            return _found(local.entry, None, local)
         if entry is None and local.entry is not None and not is_fenced(fence, local.entry):
             # Redis has lost it, or let it go for room; nobody has invalidated it that Redis knows of.
-            return Found(doubted(local.entry, self.now()), _Fences(fence, local.fence))
+            return _found(doubted(local.entry, self.now()), fence, local)
         if entry is None and local.entry is not None:
             # Invalidated, and this replica has not heard of it: to fall back on, and no more.
             self._local.mark(key, Cause.WRITE)
             local = await self._local.get(key)
-            return Found(local.entry, _Fences(fence, local.fence))
+            return _found(local.entry, fence, local)
         if entry is not None:
             await self._local.put(key, entry, local.fence, COPY_SECONDS)
-        return Found(entry, _Fences(fence, local.fence))
+        return _found(entry, fence, local)
 
     async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
         """See `Store`. A fill that Redis refuses is refused here as well; one that it could not take stays local."""
@@ -133,8 +137,8 @@ class LayeredStore:
             await self._pay(key)
             is_mine, entry, fence = await self._shared.lead(key)
         except StoreDownError:
-            return Lead(is_mine=True, found=Found(local.entry, _Fences(None, local.fence)))
-        return Lead(is_mine, Found(entry, _Fences(fence, local.fence)))
+            return Lead(is_mine=True, found=_found(local.entry, None, local))
+        return Lead(is_mine, _found(entry, fence, local))
 
     async def leave(self, key: str) -> None:
         """See `Store`."""

@@ -4,10 +4,10 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
-from service.policy.entry import Cause, Entry, Swept
+from service.policy.entry import Cause, Entry, Swept, settling
 from service.proxy.ports import EVERY, Found, Lead, Meter, Put, group_of
 from service.store.clock import StoreClock
-from service.store.fences import GroupFence, invalidated, settling
+from service.store.fences import GroupFence, invalidated
 
 ENTRY_OVERHEAD_BYTES = 900
 """What an entry takes beside its body: objects, key, table slots (measured with tracemalloc on CPython 3.11)."""
@@ -95,8 +95,8 @@ class MemoryStore:
         """See `Store`. A copy in doubt comes as one that has been stale since."""
         kept = self._kept.get(key)
         if kept is None or kept.generation == self._generation:
-            return Found(self.peek(key), self._fence(key))
-        return Found(doubted(_shown(kept), self._doubted_at), self._fence(key))
+            return Found(self.peek(key), self._fence(key), self._written_at(key))
+        return Found(doubted(_shown(kept), self._doubted_at), self._fence(key), self._written_at(key))
 
     async def lead(self, key: str) -> Lead:
         """See `Store`. There is nobody else."""
@@ -122,8 +122,7 @@ class MemoryStore:
             return Put.OLDER
         self._drop(key)
         group = self._group(key)
-        written_at = max(self._fences.get(key, _NO_FENCE).written_at, group.fence.written_at)
-        kept = _Kept(settling(entry, written_at), keep, self._generation, group, group.fence.number)
+        kept = _Kept(settling(entry, self._written_at(key)), keep, self._generation, group, group.fence.number)
         if kept.cost > self._max_bytes:
             return Put.STORED
         self._kept[key] = kept
@@ -198,6 +197,9 @@ class MemoryStore:
 
     def _fence(self, key: str) -> tuple[int, int, int]:
         return self._generation, self._fences.get(key, _NO_FENCE).number, self._group(key).fence.number
+
+    def _written_at(self, key: str) -> float:
+        return max(self._fences.get(key, _NO_FENCE).written_at, self._group(key).fence.written_at)
 
     def _group(self, key: str) -> _Group:
         name = group_of(key)

@@ -7,11 +7,11 @@ put.lua). A look-up is one MGET of it and of its group's fence; a store is one s
 import asyncio
 from dataclasses import replace
 
-from service.policy.entry import Cause, Entry, Invalidation
+from service.policy.entry import Cause, Entry, Invalidation, settling
 from service.proxy.ports import EVERY, Put
 from service.store.bus import Bus
 from service.store.codec import decode, encode
-from service.store.fences import GroupFence, invalidated, settling
+from service.store.fences import GroupFence, invalidated
 from service.store.keys import Keys
 from service.store.link import RedisLink, StoreDownError
 

@@ -267,7 +267,10 @@ async def test_a_write_after_a_purge_is_a_write(subject: Subject, reach: str) ->
 
 @REACHES
 async def test_what_is_read_soon_after_a_write_is_marked_as_settling(subject: Subject, reach: str) -> None:
+    assert (await subject.one.lead(KEY)).found.written_at == 0.0
     await subject.one.invalidate(reach, Cause.WRITE)
+    for found in ((await subject.one.lead(KEY)).found, await subject.one.get(KEY)):
+        assert found.written_at == pytest.approx(subject.one.now(), abs=5.0)
     await fill(subject.one)
     for store in (subject.one, subject.two):
         assert await standing(store) == (Cause.WRITE, False)

@@ -282,7 +282,7 @@ class FleetStore(GatedStore):
         self._said.clear()
 
     def _look(self, key: str) -> Found:
-        return Found(MemoryStore.peek(self, key), self._fence(key))
+        return Found(MemoryStore.peek(self, key), self._fence(key), self._written_at(key))
 
     def _copy(self, key: str, entry: Entry | None) -> None:
         if entry is None:

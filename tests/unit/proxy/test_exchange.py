@@ -6,7 +6,7 @@ import pytest
 from service.contract.answers import classify
 from service.contract.listing import Channel
 from service.contract.operations import GET
-from service.policy.entry import Cause, Entry
+from service.policy.entry import SETTLE_SECONDS, Cause, Entry
 from service.policy.ledger import Allowance, Lane
 from service.policy.plan import Fwd
 from service.policy.settle import Failure, Fill, settle
@@ -38,7 +38,7 @@ from tests.support.doubles import (
     json_response,
     turns,
 )
-from tests.support.story import HARD_BOUND, LIFETIME, MISSING, READ_YOUR_WRITES, WINDOW, Story
+from tests.support.story import FRESHNESS, HARD_BOUND, LIFETIME, MISSING, READ_YOUR_WRITES, WINDOW, Story
 
 OLD = campaign_response(name="old")
 NEW = campaign_response(name="new")
@@ -1290,6 +1290,17 @@ async def test_an_overwritten_answer_is_fallen_back_on_and_said_to_be_stale(tell
         assert reply.failure.problem is Problem.NOT_CACHED
     else:
         assert (body_of(reply), reply.outcome.detail, reply.outcome.ttl) == (OLD.body, Detail.STALE_IF_ERROR, -3.0)
+
+
+@pytest.mark.parametrize("reach", ["one", "all"])
+@pytest.mark.parametrize(("after", "lifetime"), [(1, FRESHNESS.min), (SETTLE_SECONDS + 1, LIFETIME)])
+async def test_a_caller_may_keep_what_was_read_soon_after_a_write_for_the_shortest_time_only(
+    tell, reach, after, lifetime
+):
+    story = tell(OLD)
+    await story.invalidator.invalidate([ask().key if reach == "one" else group_of(ask().key)], Cause.WRITE)
+    story.clock.advance(after)
+    assert [(await story.read()).lifetime for _ in range(2)] == [lifetime, lifetime], "the fill's own reply as well"
 
 
 async def test_a_purged_answer_is_served_as_stale_while_it_is_read_again(tell):

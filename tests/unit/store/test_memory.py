@@ -7,11 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from service.policy.entry import Cause, Entry, Invalidation
+from service.policy.entry import SETTLE_SECONDS, Cause, Entry, Invalidation
 from service.policy.freshness import Freshness
 from service.proxy.ports import Put, group_of
 from service.store.clock import StoreClock
-from service.store.fences import SETTLE_SECONDS
 from service.store.memory import ENTRY_OVERHEAD_BYTES, FENCE_SECONDS, MemoryStore, doubted
 from tests.support.builders import NOW, absence
 from tests.support.builders import entry as built
