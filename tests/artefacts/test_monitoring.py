@@ -163,8 +163,8 @@ async def traffic(gateway: GatewayProcess, sandbox: Sandbox) -> None:
         sandbox.faults.add(fault)
         assert (await gateway.get(ids[number], **key))[0] in {502, 504}
         sandbox.faults.clear()
-    for fault in (None, "hang"):
-        if fault is not None:
+    for faults in ((), ("hang",)):
+        for fault in faults:
             sandbox.faults.add(fault)
         async with gateway.session.post(f"{gateway.url}/v1/campaigns/{ids[0]}/start?type=voice", headers=key):
             sandbox.faults.clear()
