@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from service.web import bodies
+from service.web import bodies, server
 from tests.unit.web.conftest import MAX_REQUEST
 
 HEAD = b"POST /v1/campaigns?type=voice HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer cgk_operations\r\n"
@@ -27,7 +27,11 @@ def detail(answer) -> str:
 
 LARGEST = b'{"a":"' + b"x" * (MAX_REQUEST - 8) + b'"}'
 WHOLE = whole(LARGEST + b" ")
-"""Too large by one byte, and in one read."""
+
+
+@pytest.fixture(autouse=True)
+def short_farewells(monkeypatch):
+    monkeypatch.setattr(server, "LINGER_SECONDS", 0.05)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +79,6 @@ async def test_a_body_goes_on_as_it_came(front, rest, body):
 async def test_what_is_no_document_is_refused_and_not_repeated(front, rest, told):
     (answer,) = await front.talk(HEAD + rest)
     assert (answer.status, detail(answer)) == (400, told)
-    assert "Connection" not in answer.fields, "nothing of the body is left to wait for"
     assert front.forwarder.asks == []
 
 
@@ -92,7 +95,7 @@ async def test_what_is_no_document_is_refused_and_not_repeated(front, rest, told
 async def test_too_large_is_told_before_the_rest_has_come(front, rest):
     (answer,) = await front.talk(HEAD + rest)
     assert (answer.status, detail(answer)) == (413, f"the body is larger than {MAX_REQUEST} bytes")
-    assert ("Connection" in answer.fields) == (rest != WHOLE), "what is left of the body is not waited for"
+    assert answer["Connection"] == ("close" if rest != WHOLE else None), "what is left of the body is not waited for"
     assert front.forwarder.asks == []
 
 
@@ -126,9 +129,13 @@ async def test_a_body_cut_off_by_its_caller_is_nobodys_defect(front, caplog):
     assert front.forwarder.asks == []
 
 
-async def test_the_connection_is_kept_after_a_good_body(front):
-    answers = await front.talk(HEAD + whole(b'{"a": 1}') + GET, count=2)
-    assert [answer.status for answer in answers] == [200, 200]
+@pytest.mark.parametrize(
+    ("rest", "status"), [(whole(b'{"a": 1}'), 200), (whole(b"a=b"), 400), (chunked(b"{", b""), 400), (WHOLE, 413)]
+)
+async def test_the_connection_is_kept_after_a_body_that_came_whole(front, rest, status):
+    answers = await front.talk(HEAD + rest + GET, count=2)
+    assert [answer.status for answer in answers] == [status, 200]
+    assert len(front.exchange.asks) == 1
 
 
 async def test_a_body_where_none_is_taken_is_left_alone(front):
