@@ -457,7 +457,9 @@ async def test_what_redis_has_no_more_but_knows_to_be_invalidated_is_overwritten
 async def test_while_nothing_is_heard_anything_may_have_been_invalidated(fleet: Fleet) -> None:
     before = fleet.two.store.now()
     await fleet.raw.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-    await until(lambda: fleet.two.store.invalidated_at(KEY) > before)
+    await until(lambda: fleet.two.bus.silent_for() > UNWATCHED)
+    moment = fleet.two.store.now()
+    assert fleet.two.store.invalidated_at(KEY) >= moment
     await until(lambda: fleet.two.bus.silent_for() == 0.0)
     assert before < fleet.two.store.invalidated_at(KEY) <= fleet.two.store.now()
 

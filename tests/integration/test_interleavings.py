@@ -95,7 +95,7 @@ class Told(Span):
     by: Cause = Cause.WRITE
 
 
-FALLEN_BACK = frozenset({Detail.STALE_IF_ERROR, Detail.BUDGET, Detail.PAUSED})
+FALLEN_BACK = frozenset({Detail.STALE_IF_ERROR, Detail.BUDGET, Detail.PAUSED, Detail.BEFORE_WRITE})
 """What a reply says whose reader asked for a newer answer and got none."""
 
 

@@ -293,7 +293,7 @@ async def test_an_invalidated_entry_gives_way_to_any_fill_that_looked_up_since(s
     """Its read began after the invalidation, and clocks are only known to within an error."""
     await fill(subject.one, age=LONG)
     await subject.one.invalidate(reach, Cause.PURGE)
-    await fill(subject.one, body=b"new", age=LONG)
+    await fill(subject.one, body=b"new", age=LONG + 1)
     assert await standing(subject.two) is None
 
 

@@ -16,7 +16,7 @@ from service.problems import Problem
 from service.proxy import exchange as exchange_module
 from service.proxy.ports import Detail, Outcome, Put, UpstreamError, group_of
 from service.proxy.tasks import Tasks
-from service.proxy.versions import writer
+from service.proxy.versions import writer_of
 from service.store.clock import StoreClock
 from service.store.ledgers import MemoryLedgers
 from service.upstream.budget import CallBudget
@@ -1151,7 +1151,7 @@ async def test_a_client_s_own_read_after_its_write_goes_forward(tell):
     story = tell(OLD, NEW)
     await story.read()
     story.clock.advance(10)
-    story.versions.note(writer(SUPPORT, "tests"))
+    story.versions.note(writer_of(SUPPORT, "tests", "get"))
     other = await story.exchange.read(replace(ask(), client="another"))
     assert (body_of(other), other.outcome.fwd) == (OLD.body, None)
     reply = await story.read()
@@ -1164,7 +1164,7 @@ async def test_a_client_s_own_read_after_its_write_goes_forward(tell):
 async def test_a_while_after_its_write_a_client_is_held_to_nothing(tell):
     story = tell(OLD, NEW)
     await story.read()
-    story.versions.note(writer(SUPPORT, "tests"))
+    story.versions.note(writer_of(SUPPORT, "tests", "get"))
     story.clock.advance(READ_YOUR_WRITES)
     assert (await story.read()).outcome.fwd is None
 
@@ -1189,7 +1189,7 @@ async def test_of_token_and_own_write_the_later_counts(tell):
     story.clock.advance(10)
     await story.read()
     story.clock.advance(1)
-    story.versions.note(writer(SUPPORT, "tests"))
+    story.versions.note(writer_of(SUPPORT, "tests", "get"))
     assert body_of(await story.read(wishes=SINCE)) == NEW.body
 
 
@@ -1289,7 +1289,7 @@ async def test_an_overwritten_answer_is_fallen_back_on_and_said_to_be_stale(tell
     if only_if_cached:
         assert reply.failure.problem is Problem.NOT_CACHED
     else:
-        assert (body_of(reply), reply.outcome.detail, reply.outcome.ttl) == (OLD.body, Detail.STALE_IF_ERROR, -3.0)
+        assert (body_of(reply), reply.outcome.detail, reply.outcome.ttl) == (OLD.body, Detail.BEFORE_WRITE, -3.0)
 
 
 @pytest.mark.parametrize("reach", ["one", "all"])

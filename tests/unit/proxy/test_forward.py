@@ -14,6 +14,7 @@ from service.policy.settle import OUTCOME_UNKNOWN, Failure
 from service.policy.sweeping import Head, Known
 from service.problems import Problem
 from service.proxy.ports import Ask, Outcome, Put, Reply, UpstreamError, all_of
+from service.proxy.versions import writer_of
 from tests.support.doubles import (
     LIMITED,
     NOT_FOUND,
@@ -184,7 +185,7 @@ async def test_nothing_is_invalidated_where_no_call_may_be_made(tell: Tell) -> N
     assert OUTCOME_UNKNOWN not in reply.failure.detail
     assert await stood(story, "c-1") == [None]
     assert story.meter.of("invalidation") == 0
-    assert story.versions.floor(SUPPORT, "tests") is None
+    assert story.versions.floor(SUPPORT, "tests", "get") is None
 
 
 async def test_a_write_that_never_left_is_no_version(tell: Tell) -> None:
@@ -216,7 +217,6 @@ async def test_a_caller_who_leaves_takes_neither_write_nor_fences_along(tell: Te
     story.upstream.release()
     await finished(story.tasks)
     assert story.meter.of("invalidation", "write") == 2
-    assert story.versions.floor(SUPPORT, "tests") == story.clock.now()
 
 
 # Of what.
@@ -291,7 +291,7 @@ async def test_where_nobody_knows_which_campaign_all_are_invalidated(
     assert [id_ for id_ in ("c-1", "c-2") if await stood(story, id_) == [Cause.WRITE]] == touched
 
 
-async def test_the_version_is_told_to_the_writer_and_to_other_replicas(tell: Tell) -> None:
+async def test_what_a_write_may_have_changed_binds_its_client_on_all_replicas_and_nobody_else(tell: Tell) -> None:
     told: list[str] = []
 
     class Telling(GatedStore):
@@ -300,9 +300,24 @@ async def test_the_version_is_told_to_the_writer_and_to_other_replicas(tell: Tel
             told.append(writer)
 
     story = tell(DONE, store_kind=Telling)
-    reply = await story.forwarder.send(update(client="me"))
-    assert story.versions.floor(SUPPORT, "me") == reply.version == START
-    assert told == [f"{SUPPORT.identity}:me"]
+    await read_all(story, "c-1")
+    call_back = Ask(SUPPORT, operation("call-back"), "i-1", "me", body=b"{}")
+    reply = await story.forwarder.send(call_back)
+    bound = {
+        (client, resource)
+        for client in ("me", "you")
+        for resource in ("get", "get-v1", "status", "list", "contact-list-get")
+        if story.versions.floor(SUPPORT, client, resource) == reply.version == story.clock.now()
+    }
+    assert bound == {("me", "get"), ("me", "get-v1"), ("me", "status"), ("me", "list")}
+    assert {writer_of(SUPPORT, *each) for each in bound} < set(told)
+    assert await stood(story, "c-1") == [None]
+
+
+async def test_what_a_write_changes_for_certain_binds_everybody_and_its_client_no_more(tell: Tell) -> None:
+    story = tell(DONE)
+    await story.forwarder.send(update())
+    assert story.versions.floor(SUPPORT, "tests", "get") is None
 
 
 # Reads that are never stored.
@@ -319,7 +334,7 @@ async def test_what_carries_personal_data_is_passed_on_and_never_stored(tell: Te
     assert story.calls == 2
     assert (len(story.memory), story.memory.puts, story.meter.of("invalidation")) == (0, [], 0)
     assert {lane for _, lane, _, _ in story.budget.asked} == {Lane.INTERACTIVE}
-    assert story.versions.floor(SUPPORT, "tests") is None
+    assert story.versions.floor(SUPPORT, "tests", "get") is None
 
 
 async def test_such_a_read_may_be_repeated_and_says_nothing_of_effects(tell: Tell) -> None:

@@ -1,12 +1,12 @@
 import pytest
 
 from service.proxy import versions as versions_module
-from service.proxy.versions import Versions, read_token, write_token, writer
+from service.proxy.versions import Versions, read_token, write_token, writer_of
 from tests.support.builders import NOW
 from tests.support.doubles import SALES, SUPPORT, ManualClock
 
 SECONDS = 5.0
-ME, YOU = writer(SUPPORT, "me"), writer(SUPPORT, "you")
+ME, YOU = writer_of(SUPPORT, "me", "get"), writer_of(SUPPORT, "you", "get")
 
 
 @pytest.fixture
@@ -21,31 +21,32 @@ def versions(clock: ManualClock) -> Versions:
 
 def test_who_never_wrote_is_held_to_nothing(versions: Versions):
     versions.note(YOU)
-    assert versions.floor(SUPPORT, "me") is None
+    assert versions.floor(SUPPORT, "me", "get") is None
 
 
 def test_a_writer_is_held_to_the_last_write_for_a_while(versions: Versions, clock: ManualClock):
-    assert versions.note(ME) == NOW
-    clock.advance(SECONDS - 1)
-    assert versions.floor(SUPPORT, "me") == NOW
-    assert versions.note(ME) == NOW + SECONDS - 1
-    clock.advance(SECONDS - 0.5)
-    assert versions.floor(SUPPORT, "me") == NOW + SECONDS - 1
-    clock.advance(0.5)
-    assert versions.floor(SUPPORT, "me") is None
-
-
-def test_a_write_to_another_stream_or_by_another_client_is_another_s(versions: Versions):
     versions.note(ME)
-    assert versions.floor(SUPPORT, "me") == NOW
-    assert versions.floor(SALES, "me") is None
-    assert versions.floor(SUPPORT, "you") is None
+    clock.advance(SECONDS - 1)
+    assert versions.floor(SUPPORT, "me", "get") == NOW
+    versions.note(ME)
+    clock.advance(SECONDS - 0.5)
+    assert versions.floor(SUPPORT, "me", "get") == NOW + SECONDS - 1
+    clock.advance(0.5)
+    assert versions.floor(SUPPORT, "me", "get") is None
+
+
+def test_a_write_to_another_stream_or_resource_or_by_another_client_is_another_s(versions: Versions):
+    versions.note(ME)
+    assert versions.floor(SUPPORT, "me", "get") == NOW
+    assert versions.floor(SALES, "me", "get") is None
+    assert versions.floor(SUPPORT, "you", "get") is None
+    assert versions.floor(SUPPORT, "me", "list") is None
 
 
 def test_no_seconds_hold_nobody(clock: ManualClock):
     versions = Versions(clock.now, 0.0)
-    assert versions.note(ME) == NOW, "the version is told all the same"
-    assert versions.floor(SUPPORT, "me") is None
+    versions.note(ME)
+    assert versions.floor(SUPPORT, "me", "get") is None
 
 
 def test_writers_of_long_ago_are_forgotten(versions: Versions, clock: ManualClock):
@@ -53,8 +54,8 @@ def test_writers_of_long_ago_are_forgotten(versions: Versions, clock: ManualCloc
     clock.advance(1.0)
     versions.note(YOU)
     clock.advance(SECONDS - 0.5)
-    versions.note(writer(SALES, "me"))
-    assert set(versions._written_at) == {YOU, writer(SALES, "me")}
+    versions.note(writer_of(SALES, "me", "get"))
+    assert set(versions._written_at) == {YOU, writer_of(SALES, "me", "get")}
 
 
 def test_of_too_many_writers_those_are_forgotten_who_wrote_longest_ago(
@@ -62,9 +63,9 @@ def test_of_too_many_writers_those_are_forgotten_who_wrote_longest_ago(
 ):
     monkeypatch.setattr(versions_module, "MAX_WRITERS", 3)
     for name in ("a", "b", "c", "a", "d"):
-        versions.note(writer(SUPPORT, name))
+        versions.note(writer_of(SUPPORT, name, "get"))
         clock.advance(0.1)
-    assert [name for name in "abcd" if versions.floor(SUPPORT, name) is not None] == ["a", "c", "d"]
+    assert [name for name in "abcd" if versions.floor(SUPPORT, name, "get") is not None] == ["a", "c", "d"]
 
 
 @pytest.mark.parametrize("version", [0.0, 1.0, NOW, NOW + 0.123456, 4_102_444_800.654321])
