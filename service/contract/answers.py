@@ -75,6 +75,7 @@ class Answer:
     campaign_status: str | None = None
 
 
+LONGEST_CODE = 64
 LONGEST_TEXT = 1_000
 """Characters of an error text that are kept and passed on."""
 
@@ -209,7 +210,7 @@ def _complaint(document: Any) -> tuple[str | None, str | None]:
     rows = [*errors, document] if isinstance(errors, list) else [errors]
     codes = [row.get("code") for row in rows if isinstance(row, dict)]
     texts = [row if isinstance(row, str) else _text(row) for row in rows]
-    code = next((plain(str(code)) for code in codes if isinstance(code, str | int)), None)
+    code = next((plain(str(code))[:LONGEST_CODE] for code in codes if isinstance(code, str | int)), None)
     return code, plain("; ".join(filter(None, texts)))[:LONGEST_TEXT] or None
 
 

@@ -287,7 +287,7 @@ class Exchange:
                 await self._store.put(ask.key, landed.entry, lead.found.fence, bound)
         finally:
             if lead.is_mine:
-                await self._store.leave(ask.key)
+                await self._store.leave(ask.key, lead.found.fence)
 
     def _settle(self, ask: Ask, found: Found, fetched: Fetched | Failure) -> Landed:
         landed = (

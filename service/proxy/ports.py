@@ -184,12 +184,18 @@ class Store(Protocol):
     async def lead(self, key: str) -> Lead:
         """Takes the lead in filling the key, unless another replica has it; in one trip.
 
-        A leader that dies loses the lead within seconds. Where replicas cannot agree, each leads.
+        A leader that dies loses the lead within seconds, and any leader with the next invalidation. Where replicas
+        cannot agree, each leads.
         """
         ...
 
-    async def leave(self, key: str) -> None:
-        """Gives up the lead, after the fill was stored or failed, and wakes those who `follow`."""
+    async def leave(self, key: str, fence: Hashable) -> None:
+        """Gives up the lead, after the fill was stored or failed, and wakes those who `follow`.
+
+        Args:
+            key: the entry's key.
+            fence: that of the look-up that took the lead; an invalidation since has ended the lead already.
+        """
         ...
 
     async def follow(self, key: str, seconds: float) -> None:

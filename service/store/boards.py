@@ -17,7 +17,7 @@ from service.proxy.tasks import Tasks
 from service.store.bus import Bus
 from service.store.keys import Keys
 from service.store.link import RedisLink, StoreDownError
-from service.store.redis import RedisStore
+from service.store.redis import RedisStore, SharedFence
 
 TELL_SECONDS = 1.0
 """How often a replica says what its callers asked for, and looks for changes that it was not told of."""
@@ -106,6 +106,7 @@ class RedisBoard:
         self._views: dict[str, View] = {}
         self._epochs: dict[str, bytes] = {}
         self._asked: dict[str, dict[str, float]] = {}
+        self._leases: dict[str, SharedFence] = {}
 
     def start(self, tasks: Tasks, streams: list[str]) -> None:
         """Follows the boards of these streams."""
@@ -142,7 +143,7 @@ class RedisBoard:
     async def lead(self, stream: str) -> bool:
         """See `Board`. One trip; nobody leads while Redis is lost, since all would."""
         try:
-            is_mine, _, _ = await self._leads.lead(_lead_of(stream))
+            is_mine, _, self._leases[stream] = await self._leads.lead(_lead_of(stream))
         except StoreDownError:
             return False
         return is_mine
@@ -180,9 +181,9 @@ class RedisBoard:
 
     async def leave(self, streams: list[str]) -> None:
         """Gives up what this replica leads."""
-        for stream in streams:
+        for stream, fence in ((stream, self._leases[stream]) for stream in streams if stream in self._leases):
             try:
-                await self._leads.leave(_lead_of(stream))
+                await self._leads.leave(_lead_of(stream), fence)
             except StoreDownError:
                 return
 

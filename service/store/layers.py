@@ -140,10 +140,12 @@ class LayeredStore:
             return Lead(is_mine=True, found=_found(local.entry, None, local))
         return Lead(is_mine, _found(entry, fence, local))
 
-    async def leave(self, key: str) -> None:
+    async def leave(self, key: str, fence: Hashable) -> None:
         """See `Store`."""
+        if not isinstance(fence, _Fences) or fence.shared is None:
+            return
         try:
-            await self._shared.leave(key)
+            await self._shared.leave(key, fence.shared)
         except StoreDownError:
             return
 

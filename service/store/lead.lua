@@ -5,12 +5,10 @@
 -- KEYS[3]  the fence of the entry's group
 -- ARGV[1]  the replica that asks
 -- ARGV[2]  milliseconds that the lease lasts unless it is renewed
-local holder = redis.call('GET', KEYS[2])
-local leads = 0
-if not holder or holder == ARGV[1] then
-  redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-  leads = 1
-end
+--
+-- A lease names the replica and the numbers of both fences when it was taken: one from before an invalidation is nobody's,
+-- since what its holder brings will not be stored.
+local value = redis.call('GET', KEYS[1]) or ''
 local group = redis.call('GET', KEYS[3])
 if not group then
   -- Made before there is anything to stand before: where it is gone, it was lost, and what is older counts as purged.
@@ -19,4 +17,12 @@ if not group then
   group = string.rep('0', 32) .. moment .. moment
   redis.call('SET', KEYS[3], group)
 end
-return {leads, redis.call('GET', KEYS[1]) or '', group}
+local number = math.max(tonumber(string.sub(group, 1, 16)) or 0, tonumber(string.sub(group, 33, 48)) or 0)
+local fences = string.format(':%.0f:%.0f', tonumber(string.sub(value, 1, 16)) or 0, number)
+local holder = redis.call('GET', KEYS[2])
+local leads = 0
+if not holder or holder == ARGV[1] .. fences or string.sub(holder, -string.len(fences)) ~= fences then
+  redis.call('SET', KEYS[2], ARGV[1] .. fences, 'PX', ARGV[2])
+  leads = 1
+end
+return {leads, value, group}

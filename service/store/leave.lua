@@ -2,10 +2,11 @@
 --
 -- KEYS[1]  the lease's key
 -- KEYS[2]  the number of the bus's last message
--- ARGV[1]  the replica that led
+-- ARGV[1]  the lease, as lead.lua wrote it
 -- ARGV[2]  the bus
 -- ARGV[3]  the key as replicas name it
+-- ARGV[4]  the replica that led
 if redis.call('GET', KEYS[1]) == ARGV[1] then
   redis.call('DEL', KEYS[1])
 end
-redis.call('PUBLISH', ARGV[2], 'left ' .. ARGV[1] .. ' ' .. redis.call('INCR', KEYS[2]) .. ' ' .. ARGV[3])
+redis.call('PUBLISH', ARGV[2], 'left ' .. ARGV[4] .. ' ' .. redis.call('INCR', KEYS[2]) .. ' ' .. ARGV[3])

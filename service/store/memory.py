@@ -102,7 +102,7 @@ class MemoryStore:
         """See `Store`. There is nobody else."""
         return Lead(is_mine=True, found=await self.get(key))
 
-    async def leave(self, key: str) -> None:
+    async def leave(self, key: str, fence: Hashable) -> None:
         """See `Store`."""
 
     async def follow(self, key: str, seconds: float) -> None:

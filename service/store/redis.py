@@ -35,7 +35,8 @@ class RedisStore:
         self._link = link
         self._bus = bus
         self._keys = keys
-        self._led: set[str] = set()
+        self._led: set[tuple[str, str]] = set()
+        """Keys and their leases."""
         self._put = link.script("put.lua")
         self._invalidate = link.script("invalidate.lua")
         self._invalidate_all = link.script("invalidate_all.lua")
@@ -101,29 +102,35 @@ class RedisStore:
         names = [self._keys.entry(key), self._keys.lease(key), self._keys.group(key)]
         arguments = (self._bus.sender, LEASE_MILLISECONDS)
         is_mine, value, group = await self._link.ask("lead", lambda: self._lead(keys=names, args=arguments))
-        if is_mine:
-            self._led.add(key)
-        self._link.meter.store_operation("redis", "lead", "taken" if is_mine else "refused")
         entry, fence = _read(value, group, generation)
+        if is_mine:
+            self._led.add((key, self._lease(fence)))
+        self._link.meter.store_operation("redis", "lead", "taken" if is_mine else "refused")
         return bool(is_mine), entry, fence
 
-    async def leave(self, key: str) -> None:
-        """Gives up the lead, in one trip."""
-        self._led.discard(key)
+    async def leave(self, key: str, fence: SharedFence) -> None:
+        """Gives up the lead that was taken under the fence, in one trip."""
+        lease = self._lease(fence)
+        self._led.discard((key, lease))
         names = [self._keys.lease(key), self._keys.number(key)]
-        arguments = (self._bus.sender, self._keys.channel, key)
+        arguments = (lease, self._keys.channel, key, self._bus.sender)
         await self._link.ask("leave", lambda: self._leave(keys=names, args=arguments))
 
     async def keep_leading(self) -> None:
         """Renews all leases that are held, for as long as it runs: a lease that is not renewed is a dead leader's."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            for key in list(self._led):
-                names, arguments = [self._keys.lease(key)], (self._bus.sender, LEASE_MILLISECONDS)
+            for key, lease in list(self._led):
+                names, arguments = [self._keys.lease(key)], (lease, LEASE_MILLISECONDS)
                 try:
                     await self._link.ask("renew", lambda: self._renew(keys=names, args=arguments))  # noqa: B023
                 except StoreDownError:
                     break
+
+    def _lease(self, fence: SharedFence) -> str:
+        """What lead.lua writes."""
+        _, number, group = fence
+        return f"{self._bus.sender}:{number}:{group.number}"
 
     def note_slow(self) -> None:
         """Counts an answer that was not waited for; the watcher finds out whether the server hangs."""

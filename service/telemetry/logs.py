@@ -39,7 +39,7 @@ def mask(text: str) -> str:
     return _PHONE_NUMBER.sub("(number)", text)
 
 
-_PHONE_NUMBER = re.compile(r"(?<![\w.:/-])\+?\d{7,15}(?![\w-])")
+_PHONE_NUMBER = re.compile(r"(?<![\w.:/-])(?:[A-Za-z]{1,16}[-_.:/])?\+?\d{7,15}(?![\w-])")
 
 
 def _fields(record: logging.LogRecord) -> Mapping[str, Any]:

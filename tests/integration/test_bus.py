@@ -485,12 +485,13 @@ async def test_a_follower_wakes_when_the_leader_leaves_and_finds_the_fill(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bus_module, "POLL_SECONDS", 30.0)
-    assert (await fleet.one.store.lead(KEY)).is_mine
+    taken = await fleet.one.store.lead(KEY)
+    assert taken.is_mine
     assert not (await fleet.two.store.lead(KEY)).is_mine
 
     async def fill_and_leave() -> None:
         await until(lambda: KEY in fleet.two.bus._waiting)
-        await fleet.one.store.leave(KEY)
+        await fleet.one.store.leave(KEY, taken.found.fence)
 
     async with asyncio.timeout(5):
         await fleet.one.fill()
@@ -503,12 +504,12 @@ async def test_a_follower_wakes_when_the_leader_leaves_and_finds_the_fill(
 
 async def test_all_followers_wake(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bus_module, "POLL_SECONDS", 30.0)
-    await fleet.one.store.lead(KEY)
+    lead = await fleet.one.store.lead(KEY)
     followers = [fleet.two.store.follow(KEY, 30) for _ in range(5)]
 
     async def leave() -> None:
         await until(lambda: KEY in fleet.two.bus._waiting)
-        await fleet.one.store.leave(KEY)
+        await fleet.one.store.leave(KEY, lead.found.fence)
 
     async with asyncio.timeout(5):
         await asyncio.gather(*followers, leave())
@@ -524,8 +525,8 @@ async def test_a_follower_does_not_wait_for_ever(
 
 
 async def test_one_that_does_not_lead_cannot_give_up_the_lead(fleet: Fleet) -> None:
-    await fleet.one.store.lead(KEY)
-    await fleet.two.store.leave(KEY)
+    lead = await fleet.one.store.lead(KEY)
+    await fleet.two.store.leave(KEY, lead.found.fence)
     assert not (await fleet.two.store.lead(KEY)).is_mine
 
 
@@ -558,11 +559,11 @@ async def test_a_lease_that_is_renewed_does_not_end(fleet: Fleet, monkeypatch: p
 
 async def test_a_lease_that_was_left_is_not_renewed(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_module, "RENEW_SECONDS", 0.02)
-    await fleet.one.store.lead(KEY)
-    await fleet.one.store.leave(KEY)
+    lead = await fleet.one.store.lead(KEY)
+    await fleet.one.store.leave(KEY, lead.found.fence)
     assert (await fleet.two.store.lead(KEY)).is_mine
     await asyncio.sleep(0.1)
-    assert await fleet.raw.get(LEASE) == fleet.two.bus.sender.encode()
+    assert (await fleet.raw.get(LEASE)).startswith(fleet.two.bus.sender.encode() + b":")
 
 
 # Copies in doubt.

@@ -210,7 +210,7 @@ async def fill(store: Store, key: str = KEY, body: bytes = b'{"data":1}', age: f
     lead = await store.lead(key)
     brought = entry(store.now() - age, body)
     assert await store.put(key, brought, lead.found.fence, 60) is Put.STORED
-    await store.leave(key)
+    await store.leave(key, lead.found.fence)
     return brought
 
 
@@ -240,9 +240,9 @@ async def test_an_invalidated_entry_stays_to_fall_back_on_until_a_new_proof(
         assert found.invalidation is not None
         assert found == replace(old, invalidation=Invalidation(found.invalidation.at, by, is_open=True))
         assert before <= found.invalidation.at <= subject.two.now() + 1
-        assert (await store.lead(KEY)).found.entry is not None
-    await subject.one.leave(KEY)
-    await subject.two.leave(KEY)
+        lead = await store.lead(KEY)
+        assert lead.found.entry is not None
+        await store.leave(KEY, lead.found.fence)
     await fill(subject.one, body=b"new")
     assert await standing(subject.two) == ((Cause.WRITE, False) if by is Cause.WRITE else None)
 
@@ -428,18 +428,30 @@ async def test_a_lead_may_be_taken_again_by_who_has_it(subject: Subject) -> None
 
 
 async def test_one_replica_leads_until_it_leaves(shared: Subject) -> None:
-    assert (await shared.one.lead(KEY)).is_mine
+    lead = await shared.one.lead(KEY)
+    assert lead.is_mine
     assert not (await shared.two.lead(KEY)).is_mine
     assert (await shared.two.lead("1f2e:get:cd-2")).is_mine, "another key is another lead"
-    await shared.one.leave(KEY)
+    await shared.one.leave(KEY, lead.found.fence)
     assert (await shared.two.lead(KEY)).is_mine
     assert not (await shared.one.lead(KEY)).is_mine
 
 
 async def test_a_lead_can_only_be_given_up_by_who_has_it(shared: Subject) -> None:
-    await shared.one.lead(KEY)
-    await shared.two.leave(KEY)
+    lead = await shared.one.lead(KEY)
+    await shared.two.leave(KEY, lead.found.fence)
     assert not (await shared.two.lead(KEY)).is_mine
+
+
+@REACHES
+async def test_a_lead_from_before_an_invalidation_keeps_nobody_waiting(shared: Subject, reach: str) -> None:
+    old = await shared.one.lead(KEY)
+    assert old.is_mine
+    await shared.two.invalidate(reach, Cause.WRITE)
+    new = await shared.two.lead(KEY)
+    assert new.is_mine, "what the old leader brings will not be stored"
+    await shared.one.leave(KEY, old.found.fence)
+    assert not (await shared.one.lead(KEY)).is_mine, "it gave up its own lead, not the new one"
 
 
 async def test_of_many_at_once_one_leads(shared: Subject) -> None:
@@ -457,7 +469,10 @@ async def test_a_lead_is_kept_while_its_holder_lives(shared: Subject, monkeypatc
 
 
 async def test_a_lead_that_nobody_renews_falls_free(shared: Subject) -> None:
-    await shared.raw.set(shared.keys.lease(KEY), "a replica that died", px=100)
+    lead = await shared.one.lead(KEY)
+    _, colon, fences = (await shared.raw.get(shared.keys.lease(KEY))).partition(b":")
+    await shared.one.leave(KEY, lead.found.fence)
+    await shared.raw.set(shared.keys.lease(KEY), b"a replica that died" + colon + fences, px=100)
     assert not (await shared.one.lead(KEY)).is_mine
     await asyncio.sleep(0.15)
     assert (await shared.one.lead(KEY)).is_mine
@@ -474,7 +489,7 @@ async def test_who_follows_is_woken_by_what_happens_to_the_key(
     assert not following.done()
     match what:
         case "left":
-            await shared.one.leave(KEY)
+            await shared.one.leave(KEY, lead.found.fence)
         case "stored":
             await shared.one.put(KEY, entry(shared.one.now()), lead.found.fence, 60)
         case _:

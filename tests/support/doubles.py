@@ -267,7 +267,7 @@ class FleetStore(GatedStore):
         await super().invalidate(key, by)
 
     @override
-    async def leave(self, key: str) -> None:
+    async def leave(self, key: str, fence: Hashable) -> None:
         self.trips.append("leave")
 
     @override
@@ -309,7 +309,7 @@ class LostStore:
     async def lead(self, key: str) -> Lead:
         return Lead(is_mine=True, found=await self.get(key))
 
-    async def leave(self, _key: str) -> None:
+    async def leave(self, _key: str, _fence: Hashable) -> None:
         return
 
     async def follow(self, _key: str, _seconds: float) -> None:

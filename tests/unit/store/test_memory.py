@@ -268,7 +268,7 @@ async def test_alone_everybody_leads_and_learns_what_is_stored() -> None:
         lead = await room.store.lead("a")
         assert (lead.is_mine, lead.found) == (True, found)
     await room.store.follow("a", 3600)
-    await room.store.leave("a")
+    await room.store.leave("a", found.fence)
     assert await room.has("a") == "a"
 
 
