@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -60,6 +62,16 @@ FILLS_GRACE_SECONDS = 2.0
 """At the end, for answers that were given and are still on their way into the store."""
 
 
+class Seat(NamedTuple):
+    """The place of one of several workers, as their supervisor gives it out."""
+
+    number: int
+    port: int
+    """The API's, on which all of them listen."""
+    admin_socket: Path
+    """Where this one answers for `admin_listen`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """A running gateway."""
@@ -67,7 +79,7 @@ class Gateway:
     settings: Settings
     listen: Address
     """Where the API is, with the port that was taken."""
-    admin_listen: Address
+    admin_listen: Address | Path
     api: Api
     site: web.TCPSite
 
@@ -82,8 +94,12 @@ class Gateway:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Gateway]:
+async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator[Gateway]:
     """A gateway that serves until the block ends, and then finishes what is in flight within the grace time.
+
+    Args:
+        settings: all of them.
+        seat: where it listens when it is one of several workers.
 
     Raises:
         OSError: an address cannot be bound.
@@ -161,9 +177,9 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
 
         operators = admin_application(readiness, metrics.registry, explain)
         admin = web.AppRunner(operators, access_log=None, shutdown_timeout=1.0)
-        _, admin_listen = await _listen(admin, settings.admin_listen, stack)
+        admin_listen = await _listen_for_operators(admin, settings.admin_listen, seat, stack)
         runner = web.ServerRunner(Server(api.handle, api.refuse), shutdown_timeout=settings.shutdown.grace)
-        site, listen = await _listen(runner, settings.listen, stack)
+        site, listen = await _listen(runner, settings.listen, seat, stack)
         _log.info("serving on %s, metrics and probes on %s", listen, admin_listen)
         yield Gateway(settings, listen, admin_listen, api, site)
 
@@ -327,7 +343,7 @@ def _build_budget(
             clients=sum(1 for client in settings.clients.values() if client.streams & aliases) or 1,
         )
 
-    budget = CallBudget(allowance, ledgers, metrics, watchers, replicas=settings.cache.replicas)
+    budget = CallBudget(allowance, ledgers, metrics, watchers, replicas=settings.cache.replicas * settings.workers)
     gauge = metrics.gauges.add
     for account in sorted({stream.tenant.account for stream in streams.values()}):
         remaining, paused = partial(budget.remaining, account), partial(budget.is_paused, account)
@@ -354,10 +370,25 @@ def _budget_part(budget: CallBudget, streams: Mapping[str, Stream]) -> Part:
     return Part("ok")
 
 
-async def _listen(runner: web.BaseRunner, address: Address, stack: AsyncExitStack) -> tuple[web.TCPSite, Address]:
+async def _listen(
+    runner: web.BaseRunner, address: Address, seat: Seat | None, stack: AsyncExitStack
+) -> tuple[web.TCPSite, Address]:
     """A listening site, and the address it got."""
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, address.host, address.port, backlog=BACKLOG)
+    port = address.port if seat is None else seat.port
+    site = web.TCPSite(runner, address.host, port, backlog=BACKLOG, reuse_port=seat is not None)
     await site.start()
     return site, Address(address.host, runner.addresses[0][1])
+
+
+async def _listen_for_operators(
+    runner: web.BaseRunner, address: Address, seat: Seat | None, stack: AsyncExitStack
+) -> Address | Path:
+    """Where it listens: at the address, or where the supervisor asks."""
+    if seat is None:
+        return (await _listen(runner, address, None, stack))[1]
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.UnixSite(runner, seat.admin_socket).start()
+    return seat.admin_socket

@@ -10,12 +10,14 @@ import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 from typing_extensions import override
 
 from service import __version__
+
+_T = TypeVar("_T")
 
 EXIT_FAILED = 1
 EXIT_BAD_SETTINGS = 2
@@ -99,13 +101,31 @@ def main() -> None:
 
 @main.command()
 @_config_option
-def serve(config: Path | None) -> None:
+@click.option(
+    "--worker",
+    nargs=3,
+    type=(int, int, click.Path(path_type=Path)),
+    hidden=True,
+    help="Serve as this one of several workers; added by the process that starts them. See service.app.Seat.",
+)
+def serve(config: Path | None, worker: tuple[int, int, Path] | None) -> None:
     """Run the gateway until SIGTERM or SIGINT."""
     settings = _load(config)
     from service.telemetry import logs  # noqa: PLC0415
 
+    if worker is not None:
+        logs.set_up(worker=worker[0])
+        _run(_serve_as_worker(settings, worker))
+        return
     logs.set_up()
-    _run(_serve(settings))
+    if settings.workers == 1:
+        _run(_serve(settings))
+        return
+    from service.supervisor import supervise  # noqa: PLC0415
+
+    # As this process was started: interpreter, its options, and ours.
+    command = [sys.executable, *sys.orig_argv[1:], "--worker"]
+    sys.exit(_run(supervise(settings, command, _until_asked_to_stop)))
 
 
 @main.command()
@@ -259,12 +279,26 @@ async def _serve(settings: Any) -> None:
         await gateway.drain()
 
 
-async def _until_asked_to_stop() -> None:
+async def _serve_as_worker(settings: Any, place: tuple[int, int, Path]) -> None:
+    from service.app import Seat, running  # noqa: PLC0415
+
+    async with running(settings, Seat(*place)) as gateway:
+        # The supervisor waits for this line; and when standard input ends, there is no supervisor any more.
+        click.echo("up")
+        await _until_asked_to_stop(lifeline=sys.stdin.fileno())
+        await gateway.drain()
+
+
+async def _until_asked_to_stop(lifeline: int | None = None) -> None:
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked.set)
+    if lifeline is not None:
+        loop.add_reader(lifeline, asked.set)
     await asked.wait()
+    if lifeline is not None:
+        loop.remove_reader(lifeline)
 
 
 def _load(config: Path | None) -> Any:
@@ -276,14 +310,14 @@ def _load(config: Path | None) -> Any:
         _fail(EXIT_BAD_SETTINGS, *error.mistakes)
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
+def _run(work: Coroutine[Any, Any, _T]) -> _T:
     import uvloop  # noqa: PLC0415
 
     from service.settings import SettingsError  # noqa: PLC0415
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(work)
+            return runner.run(work)
     except SettingsError as error:
         _fail(EXIT_BAD_SETTINGS, *error.mistakes)
     except (OSError, RuntimeError) as error:

@@ -27,18 +27,17 @@ Explain = Callable[[str, str], Awaitable[object | None]]
 CAMPAIGN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
 def admin_application(readiness: Readiness, registry: CollectorRegistry, explain: Explain) -> web.Application:
     """The application behind `admin_listen`: `/livez`, `/readyz`, `/metrics`, `/explain/{stream}/{id}`."""
 
     async def livez(_request: web.Request) -> web.Response:
-        return _json(200, {"status": "ok"})
+        return answer_json(200, {"status": "ok"})
 
     async def readyz(_request: web.Request) -> web.Response:
-        parts = readiness()
-        worst = max(parts.values(), key=lambda part: _RANK[part.status])
-        status = 503 if worst.status == "down" else 200
-        overall = {"ok": "ready", "degraded": "degraded", "down": "not ready"}[worst.status]
-        return _json(status, {"status": overall, "parts": parts})
+        return answer_readiness(readiness())
 
     async def metrics(request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
@@ -47,10 +46,15 @@ def admin_application(readiness: Readiness, registry: CollectorRegistry, explain
     async def explained(request: web.Request) -> web.Response:
         campaign = request.match_info["id"]
         found = await explain(request.match_info["stream"], campaign) if CAMPAIGN_ID.fullmatch(campaign) else None
-        return _json(404, {"detail": "no such stream or id"}) if found is None else _json(200, found)
+        return answer_json(404, {"detail": "no such stream or id"}) if found is None else answer_json(200, found)
 
-    application = web.Application()
-    application.add_routes(
+    return application(livez, readyz, metrics, explained)
+
+
+def application(livez: Handler, readyz: Handler, metrics: Handler, explained: Handler) -> web.Application:
+    """The operators' routes with what answers them."""
+    made = web.Application()
+    made.add_routes(
         [
             web.get("/livez", livez),
             web.get("/readyz", readyz),
@@ -58,14 +62,23 @@ def admin_application(readiness: Readiness, registry: CollectorRegistry, explain
             web.get("/explain/{stream}/{id}", explained),
         ]
     )
-    application.on_response_prepare.append(_name_server)
-    return application
+    made.on_response_prepare.append(_name_server)
+    return made
 
 
 _RANK = {"ok": 0, "degraded": 1, "down": 2}
 
 
-def _json(status: int, document: object) -> web.Response:
+def answer_readiness(parts: Mapping[str, Part]) -> web.Response:
+    """As ready as the worst of the parts."""
+    worst = max(parts.values(), key=lambda part: _RANK[part.status])
+    status = 503 if worst.status == "down" else 200
+    overall = {"ok": "ready", "degraded": "degraded", "down": "not ready"}[worst.status]
+    return answer_json(status, {"status": overall, "parts": parts})
+
+
+def answer_json(status: int, document: object) -> web.Response:
+    """The document as JSON."""
     return web.Response(status=status, body=msgspec.json.encode(document), content_type="application/json")
 
 

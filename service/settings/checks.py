@@ -35,6 +35,11 @@ def cross_checks(settings: Settings) -> Iterator[tuple[str, str]]:
             yield f"clients.{name}.key_sha256", "another client has the same key"
     if settings.platform.connect_timeout > settings.platform.timeout:
         yield "platform.connect_timeout", "must not be above platform.timeout"
+    if settings.workers > 1 and settings.cache.url == "memory://":
+        yield (
+            "workers",
+            "more than 1 need a Redis in cache.url, for they share budget, fills and invalidations through it",
+        )
     yield from _check_cache(settings.cache)
     yield from _check_freshness(settings.freshness)
 

@@ -133,7 +133,8 @@ class Cache(Section):
     local_unwatched: Duration = 1.0
     """How long a local copy may answer without Redis while invalidations by other replicas cannot be heard."""
     replicas: Annotated[int, Field(ge=1)] = 1
-    """How many replicas share the budget, for as long as Redis cannot be asked; then those seen count."""
+    """How many replicas share the budget, for as long as Redis cannot be asked; then those seen count. Each has
+    `workers`."""
 
 
 class StatusFreshness(Section):
@@ -181,6 +182,8 @@ class Settings(Section):
 
     listen: AddressField = Address("127.0.0.1", 8080)
     admin_listen: AddressField = Address("127.0.0.1", 9090)
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Processes that share `listen`; each is a replica to the others."""
     allow_anonymous: bool = False
     platform: Platform = Platform()
     credentials: dict[Alias, Credential]

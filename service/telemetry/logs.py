@@ -19,6 +19,11 @@ from typing_extensions import override
 class JsonFormatter(logging.Formatter):
     """A record as one line of JSON; a dictionary in `extra={"fields": ...}` becomes members of their own."""
 
+    def __init__(self, **fields: object) -> None:
+        """A formatter that puts these members into each line."""
+        super().__init__()
+        self._fields = fields
+
     @override
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -26,6 +31,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": mask(record.getMessage()),
+            **self._fields,
             **{name: mask(value) if isinstance(value, str) else value for name, value in _fields(record).items()},
         }
         if record.exc_info:
@@ -47,10 +53,10 @@ def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
     return fields
 
 
-def set_up(stream: TextIO = sys.stderr, level: int = logging.INFO) -> None:
-    """Sends all logging of the process through `JsonFormatter`."""
+def set_up(stream: TextIO = sys.stderr, level: int = logging.INFO, **fields: object) -> None:
+    """Sends all logging of the process through `JsonFormatter`, with these members in each line."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(JsonFormatter(**fields))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from typing_extensions import override
@@ -134,3 +134,27 @@ class Metrics:
     def invalidation(self, cause: str) -> None:
         """See `Meter`."""
         self._invalidations(cause).inc()
+
+
+class WorkerMetrics:
+    """What a supervisor tells of its workers, in a registry of its own."""
+
+    def __init__(self, workers: int) -> None:
+        self.registry = CollectorRegistry()
+        self._up = Gauge(PREFIX + "workers_up", "Workers that answered this scrape.", registry=self.registry)
+        restarts = Counter(
+            PREFIX + "worker_restarts_total",
+            "Workers started in place of one that ended.",
+            ["worker"],
+            registry=self.registry,
+        )
+        # All of them at once, so that the first restart is seen as a rise from zero.
+        self._restarts = [restarts.labels(str(number)) for number in range(workers)]
+
+    def restarted(self, worker: int) -> None:
+        """Another worker was started in the place of this number."""
+        self._restarts[worker].inc()
+
+    def answered(self, workers: int) -> None:
+        """So many workers are in this scrape."""
+        self._up.set(workers)

@@ -390,6 +390,18 @@ def test_the_gateway_knows_how_many_share_the_budget(chart, name, change, replic
     assert environment_of(manifests(chart, values)).get("GATEWAY__CACHE__REPLICAS") == replicas
 
 
+@pytest.mark.parametrize("name", ["extras", "replicas"])
+@pytest.mark.parametrize(("workers", "has_place"), [(1, False), (2, True)])
+def test_only_several_workers_have_a_place_for_their_sockets(chart, name, workers, has_place):
+    """For the root is read-only. A lone pod may have workers too, when its Redis is behind a socket on its node."""
+    objects = manifests(chart, put(values_of(name), "config.workers", workers))
+    place = environment_of(objects).get("TMPDIR")
+    mounts = {mount["name"]: mount["mountPath"] for mount in gateway_of(objects)["volumeMounts"]}
+    assert mounts.get("run") == place == ("/run/campaign-gateway" if has_place else None)
+    volumes = [volume for volume in pod_of(objects)["spec"]["volumes"] if volume["name"] == "run"]
+    assert volumes == ([{"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}] if has_place else [])
+
+
 @pytest.mark.parametrize(("name", "guarded"), [("default", False), ("replicas", True), ("hpa", True), ("keda", False)])
 def test_only_several_pods_have_a_disruption_budget(chart, name, guarded):
     assert bool(of_kind(manifests(chart, values_of(name)), "PodDisruptionBudget")) is guarded
@@ -435,6 +447,7 @@ def test_a_lone_pod_needs_no_redis_in_its_network_policy(chart):
         ("config.platform.timeout", "10 parsecs", "/config/platform/timeout"),
         ("config.platform.max_body", "4MB", "/config/platform/max_body"),
         ("config.listen", "8080", "/config/listen"),
+        ("config.workers", 0, "/config/workers"),
         ("config.budgets.default.calls", 0, "/config/budgets/default/calls"),
         ("config.credentials.main.algorithm", "none", "/config/credentials/main/algorithm"),
         ("config.streams.support.stream_id", "st 1", "/config/streams/support/stream_id"),
@@ -469,6 +482,7 @@ def test_the_schema_refuses(chart, key, value, says):
         ("default", "config.admin_listen", "0.0.0.0:8080", "must have different ports"),
         ("default", "replicas", 2, "config.cache.url is memory://, so each of up to 2 replicas"),
         ("extras", "replicas", 2, "config.cache.url is unix:///var/run/redis/redis.sock, so each of up to 2"),
+        ("default", "config.workers", 2, "config.workers is above 1 and config.cache.url is memory://"),
         ("hpa", "config.cache.url", "memory://", "config.cache.url is memory://, so each of up to 8"),
         ("keda", "config.cache.url", "memory://", "config.cache.url is memory://, so each of up to 6"),
         ("replicas", "config.cache.replicas", 2, "config.cache.replicas is 2, but up to 3"),

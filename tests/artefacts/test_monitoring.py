@@ -6,7 +6,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -112,22 +114,24 @@ async def look(folder: Path) -> Live:
         }
     }
     freshness = {"factor": 0.0, "min": "1s", "max": "1s", "default": "1s", "missing": "0s", "status": {}}
-    async with (
-        Sandbox(SandboxConfig(campaigns=20, calls=1000)) as sandbox,
-        redis_server(folder) as redis,
-        gateway_process(
-            settings_for(
-                sandbox,
-                folder,
-                cache={"url": redis.url},
-                clients=clients,
-                freshness=freshness,
-                budgets={"default": {"calls": 600, "window": "60s", "reserve": 5}},
-            ),
+    async with AsyncExitStack() as stack:
+        sandbox = await stack.enter_async_context(Sandbox(SandboxConfig(campaigns=20, calls=1000)))
+        redis = await stack.enter_async_context(redis_server(folder))
+        settings = settings_for(
+            sandbox,
             folder,
-        ) as gateway,
-        prometheus_server(folder, {JOB: [gateway.admin_url]}) as prometheus,
-    ):
+            cache={"url": redis.url},
+            clients=clients,
+            freshness=freshness,
+            budgets={"default": {"calls": 600, "window": "60s", "reserve": 5}},
+        )
+        gateway = await stack.enter_async_context(gateway_process(settings, folder))
+        # A second replica, which is several workers.
+        several = await stack.enter_async_context(
+            gateway_process({**settings, "workers": 2}, folder, {"TMPDIR": str(folder)})
+        )
+        targets = {JOB: [gateway.admin_url, several.admin_url]}
+        prometheus = await stack.enter_async_context(prometheus_server(folder, targets))
         await traffic(gateway, sandbox)
         await scraped(prometheus, 2)
         # A second time: what has just appeared counts from zero only at its second scrape.
@@ -139,8 +143,8 @@ async def look(folder: Path) -> Live:
             except ValueError as error:
                 seen.answers[expression.where] = str(error)
         seen.rules = [rule for group in (await prometheus.api("rules"))["groups"] for rule in group["rules"]]
-        page = await gateway.metrics()
-    for metric in text_string_to_metric_families(page):
+        pages = [await gateway.metrics(), await several.metrics()]
+    for metric in chain.from_iterable(map(text_string_to_metric_families, pages)):
         seen.families.add(metric.name)
         for sample in metric.samples:
             values = seen.labels.setdefault(sample.name, {})
@@ -175,8 +179,8 @@ async def traffic(gateway: GatewayProcess, sandbox: Sandbox) -> None:
 
 
 async def scraped(prometheus: Prometheus, times: int) -> None:
-    """Waits until it has scraped the gateway so many times more, and evaluated the rules on that."""
-    query = f'sum(count_over_time(up{{job="{JOB}"}}[1h]))'
+    """Waits until it has scraped each gateway so many times more, and evaluated the rules on that."""
+    query = f'min(sum_over_time(up{{job="{JOB}"}}[1h]))'
 
     async def count() -> float:
         rows = await prometheus.query(query)

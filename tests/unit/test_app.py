@@ -2,18 +2,21 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+import pytest
 
 from service.app import running
 from service.settings import read_tree
 
 
-async def test_each_account_shows_the_size_of_its_budget(tmp_path: Path) -> None:
+@pytest.fixture
+def tree(tmp_path: Path) -> dict[str, Any]:
     secret = tmp_path / "client-secret"
     secret.write_text("an invented secret of some length, good for nothing at all")
     row = {"stream_id": "st-1", "credential": "main"}
-    tree = {
+    return {
         "listen": "127.0.0.1:0",
         "admin_listen": "127.0.0.1:0",
         "platform": {"url": "https://campaigns.example"},
@@ -24,11 +27,23 @@ async def test_each_account_shows_the_size_of_its_budget(tmp_path: Path) -> None
         },
         "budgets": {"default": {"calls": 60, "window": "60s"}, "acc-2": {"calls": 24, "window": "4s"}},
     }
+
+
+async def gauge_of(tree: dict[str, Any], name: str) -> dict[str, str]:
+    """A gauge's values by account."""
     async with (
         running(read_tree(tree)) as gateway,
         aiohttp.ClientSession() as session,
         session.get(f"http://{gateway.admin_listen}/metrics") as response,
     ):
         page = await response.text()
-    found = dict(re.findall(r'^campaign_gateway_budget_calls{account="(.+)"} (\S+)$', page, re.MULTILINE))
-    assert found == {"acc-1": "60.0", "acc-2": "24.0"}
+    return dict(re.findall(rf'^campaign_gateway_{name}{{account="(.+)"}} (\S+)$', page, re.MULTILINE))
+
+
+async def test_each_account_shows_the_size_of_its_budget(tree: dict[str, Any]) -> None:
+    assert await gauge_of(tree, "budget_calls") == {"acc-1": "60.0", "acc-2": "24.0"}
+
+
+async def test_before_redis_is_seen_each_worker_of_each_replica_counts_as_a_sharer(tree: dict[str, Any]) -> None:
+    tree |= {"workers": 4, "cache": {"url": "redis://127.0.0.1:1", "replicas": 2}}
+    assert await gauge_of(tree, "budget_replicas") == {"acc-1": "8.0", "acc-2": "8.0"}

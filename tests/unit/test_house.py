@@ -18,7 +18,7 @@ FLOORS: tuple[AbstractSet[str], ...] = (
     {"policy"},
     {"contract"},
 )
-DOORS = {"__main__", "cli", "doctor", "demo"}
+DOORS = {"__main__", "cli", "doctor", "demo", "supervisor"}
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 # Rooms beside the floors: what they may import, and who may import them (None: anyone).

@@ -78,6 +78,7 @@ def write(path: Path, tree: object) -> Path:
     [
         ("listen", Address("127.0.0.1", 8080)),
         ("admin_listen", Address("127.0.0.1", 9090)),
+        ("workers", 1),
         ("allow_anonymous", False),
         ("platform.url", "https://platform.kore.ai"),
         ("platform.timeout", 10.0),
@@ -196,6 +197,11 @@ def test_a_secret_may_stand_in_a_variable(tree, monkeypatch):
     monkeypatch.setenv("SUPPORT_SECRET", SECRET)
     settings = read_tree(put(tree, "credentials.main", {"client_id": "cs-1", "client_secret_env": "SUPPORT_SECRET"}))
     assert SECRET not in repr(settings) + settings.model_dump_json()
+
+
+def test_workers_may_share_any_redis(tree):
+    for url in ("redis://redis:6379", "unix:///run/redis.sock"):
+        assert read_tree(put(put(tree, "workers", 4), "cache.url", url)).workers == 4
 
 
 def test_settings_are_frozen(tree):
@@ -463,6 +469,13 @@ def client(streams: list[str], key: str = HASH) -> dict[str, object]:
                 "credentials.main.client_secret_file: is not for RS256",
             ],
             id="a-secret-for-RSA",
+        ),
+        pytest.param(
+            {"workers": 2},
+            [
+                "workers: more than 1 need a Redis in cache.url, for they share budget, fills and invalidations through it"
+            ],
+            id="workers-that-share-nothing",
         ),
     ],
 )

@@ -41,6 +41,9 @@ that names the keys, for a pod that cannot start says less and later.
 {{- end -}}
 
 {{- define "campaign-gateway.checkReplicas" -}}
+{{- if and (include "campaign-gateway.hasWorkers" .) (eq (include "campaign-gateway.cacheUrl" .) "memory://") -}}
+{{- fail "config.workers is above 1 and config.cache.url is memory://, so workers could not share budget, fills and invalidations: set config.cache.url to a Redis, or run one worker" -}}
+{{- end -}}
 {{- $most := include "campaign-gateway.mostReplicas" . | int -}}
 {{- if and .Values.autoscaling.enabled .Values.keda.enabled -}}
 {{- fail "autoscaling.enabled and keda.enabled exclude each other: two autoscalers would fight over one Deployment" -}}

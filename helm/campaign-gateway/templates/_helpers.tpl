@@ -71,6 +71,11 @@ app.kubernetes.io/component: gateway
 {{- if regexMatch "^(memory|unix)://" (include "campaign-gateway.cacheUrl" .) }}true{{ end -}}
 {{- end -}}
 
+{{/* Whether a pod runs several workers, which need a place for their sockets. */}}
+{{- define "campaign-gateway.hasWorkers" -}}
+{{- if gt (dig "workers" 1 .Values.config | int) 1 }}true{{ end -}}
+{{- end -}}
+
 {{/* The fewest and the most pods that the release can have. */}}
 {{- define "campaign-gateway.leastReplicas" -}}
 {{- with .Values -}}

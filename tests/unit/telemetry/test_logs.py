@@ -36,6 +36,13 @@ def record(message: str = "hello %s", *arguments: object, **fields: object) -> l
     return made
 
 
+def test_a_worker_puts_its_number_into_each_line(sink):
+    logs.set_up(sink, worker=2)
+    logging.getLogger("service.x").warning("a", extra={"fields": {"status": 200}})
+    logging.getLogger("service.x").warning("b")
+    assert [line["worker"] for line in lines(sink)] == [2, 2]
+
+
 def test_a_record_is_one_line_of_json():
     line = JsonFormatter().format(record())
     assert "\n" not in line
