@@ -31,17 +31,10 @@ from service.proxy.ports import Board, Ledgers, Store, Stream
 from service.proxy.sweep import Sweeper, Terms
 from service.proxy.tasks import Tasks
 from service.proxy.versions import Versions
-from service.settings import Address, Cache, Credential, FreshnessSettings, Settings, secret_from_environment
-from service.store.boards import MemoryBoard, RedisBoard
-from service.store.bus import Bus
+from service.settings import Address, Credential, FreshnessSettings, Settings, secret_from_environment
+from service.store.alone import MemoryBoard, MemoryLedgers
 from service.store.clock import StoreClock
-from service.store.connect import Target, Tls, open_link, parts_of
-from service.store.keys import Keys
-from service.store.layers import LayeredStore
-from service.store.ledgers import MemoryLedgers, RedisLedgers
-from service.store.link import RedisLink
 from service.store.memory import MemoryStore
-from service.store.redis import RedisStore
 from service.telemetry.metrics import Metrics
 from service.upstream.budget import CallBudget
 from service.upstream.client import Limits, PlatformClient
@@ -121,7 +114,7 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
     async with AsyncExitStack() as stack:
         platform = await stack.enter_async_context(PlatformClient(settings.platform.url, limits, signers))
         flights = Flights(fills)
-        store, board, ledgers, link = await _open_store(
+        store, board, ledgers, store_part = await _open_store(
             settings, streams, metrics, clock, _Ears(watchers, flights.forget, versions.note), stack
         )
         budget = _build_budget(settings, streams, ledgers, metrics, watchers)
@@ -166,7 +159,7 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
             listener = Part("down", "stopping") if api.is_draining else Part("ok")
             return {
                 "listener": listener,
-                "store": _store_part(link),
+                "store": store_part(),
                 "budget": _budget_part(budget, streams),
                 "sweep": _sweep_part(board, streams),
             }
@@ -224,13 +217,6 @@ def build_signer(credential: Credential) -> Signer:
     return Signer(claims, credential.algorithm, secret, recipient)
 
 
-def _build_target(cache: Cache) -> Target:
-    tls = Tls(cache.tls.ca_file, cache.tls.cert_file, cache.tls.key_file) if cache.tls is not None else None
-    file = cache.password_file
-    password = None if file is None else lambda: file.read_text("utf-8", "replace").strip()
-    return Target(cache.url, cache.timeout, cache.username, password, tls)
-
-
 @dataclass(frozen=True, slots=True)
 class _Ears:
     """What is to be told of other replicas' doings, and where that is listened for."""
@@ -247,8 +233,8 @@ async def _open_store(
     clock: StoreClock,
     ears: _Ears,
     stack: AsyncExitStack,
-) -> tuple[Store, Board, Ledgers, RedisLink | None]:
-    """The store, the board, the ledgers, and the link to Redis if there is one."""
+) -> tuple[Store, Board, Ledgers, Callable[[], Part]]:
+    """The store, the board, the ledgers, and how ready the store is."""
     memory = MemoryStore(settings.cache.local_max_bytes, clock, metrics)
     gauge = metrics.gauges.add
     gauge("entries", "Entries kept in this process.", lambda: len(memory), store="memory")
@@ -256,22 +242,26 @@ async def _open_store(
         "entries_bytes", "Their bytes, as counted against local_max_bytes.", lambda: memory.bytes_used, store="memory"
     )
     if settings.cache.url == "memory://":
-        return memory, MemoryBoard(), MemoryLedgers(clock), None
-    link = open_link(_build_target(settings.cache), clock, metrics)
+        return memory, MemoryBoard(), MemoryLedgers(clock), lambda: Part("ok")
+    # Only here, for redis-py is a sixth of a cold start, and a gateway on its own has no use for it.
+    from service.store.shared import Target, Tls, open_shared  # noqa: PLC0415
+
+    cache = settings.cache
+    tls = Tls(cache.tls.ca_file, cache.tls.cert_file, cache.tls.key_file) if cache.tls is not None else None
+    file = cache.password_file
+    password = None if file is None else lambda: file.read_text("utf-8", "replace").strip()
+    target = Target(cache.url, cache.timeout, cache.username, password, tls)
+    shared = open_shared(target, cache.prefix, cache.local_unwatched, memory, clock, metrics)
+    link, store, board = shared.link, shared.store, shared.board
     stack.push_async_callback(link.close)
     await link.start(ears.watchers)
     gauge("store_up", "Whether the store answers (1) or not (0).", lambda: link.is_up, store="redis")
-    keys = Keys(settings.cache.prefix, parts_of(settings.cache.url))
-    bus = Bus(link, keys)
-    shared = RedisStore(link, bus, keys)
-    store = LayeredStore(shared, memory, bus, settings.cache.local_unwatched)
     store.start(ears.watchers, ears.on_invalidated, ears.on_written)
     clock.on_step = memory.clear
-    board = RedisBoard(link, bus, shared, keys)
     identities = [stream.identity for stream in streams.values()]
     board.start(ears.watchers, identities)
     stack.push_async_callback(board.leave, identities)
-    return store, board, RedisLedgers(link, keys), link
+    return store, board, shared.ledgers, lambda: Part("ok") if link.is_up else Part("degraded", f"redis: {link.state}")
 
 
 def _supply(settings: Settings, streams: Mapping[str, Stream], budget: CallBudget, account: str) -> Supply:
@@ -355,10 +345,6 @@ def _build_budget(
         gauge("budget_replicas", "Replicas that share the budget, as last seen.", replicas, account=account)
         gauge("budget_cut_off", "Whether the shared ledger of calls is lost (1).", cut_off, account=account)
     return budget
-
-
-def _store_part(link: RedisLink | None) -> Part:
-    return Part("ok") if link is None or link.is_up else Part("degraded", f"redis: {link.state}")
 
 
 def _budget_part(budget: CallBudget, streams: Mapping[str, Stream]) -> Part:

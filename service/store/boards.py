@@ -1,11 +1,10 @@
-"""What rounds of the streams' lists have shown: in this process, or in Redis for all replicas.
+"""What rounds of the streams' lists have shown, in Redis for all replicas.
 
-In Redis a stream's board is a head, a row per campaign, and an order of the rows by the number of the change that wrote
+A stream's board is a head, a row per campaign, and an order of the rows by the number of the change that wrote
 them; the three change together, by one script that also checks that nobody else has changed them since. So a leader
 that was deposed without noticing changes nothing, and a replica that has seen change n asks for what came after it.
 """
 
-import asyncio
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +13,7 @@ import msgspec
 
 from service.policy.sweeping import Head, Known, View, apply
 from service.proxy.tasks import Tasks
+from service.store.alone import NOTHING, News, note_use
 from service.store.bus import Bus
 from service.store.keys import Keys
 from service.store.link import RedisLink, StoreDownError
@@ -22,74 +22,12 @@ from service.store.redis import RedisStore, SharedFence
 TELL_SECONDS = 1.0
 """How often a replica says what its callers asked for, and looks for changes that it was not told of."""
 KEEP_MILLISECONDS = 3_600_000
-MAX_ASKED = 50_000
-"""Campaigns of a stream whose use is noted; what is beyond lives by its own lifetime."""
 USED_MILLISECONDS = 3_600_000
 _EPOCH_BYTES = 16
 
 _encode = msgspec.msgpack.Encoder().encode
 _heads = msgspec.msgpack.Decoder(Head)
 _rows = msgspec.msgpack.Decoder(Known)
-
-
-class News:
-    """Wakes those who wait for news of a stream."""
-
-    def __init__(self) -> None:
-        self._events: dict[str, asyncio.Event] = {}
-
-    async def wait(self, stream: str, seconds: float) -> None:
-        """Waits for the next news, or so long."""
-        event = self._events.setdefault(stream, asyncio.Event())
-        try:
-            async with asyncio.timeout(seconds):
-                await event.wait()
-        except TimeoutError:
-            return
-
-    def come(self, stream: str) -> None:
-        """There is news."""
-        if (event := self._events.pop(stream, None)) is not None:
-            event.set()
-
-
-class MemoryBoard:
-    """Implements `Board` for one process."""
-
-    def __init__(self) -> None:
-        self._news = News()
-        self._views: dict[str, View] = {}
-        self._asked: dict[str, dict[str, float]] = {}
-
-    def view(self, stream: str) -> View:
-        """See `Board`."""
-        return self._views.get(stream) or _NOTHING
-
-    def ask(self, stream: str, id_: str, now: float) -> None:
-        """See `Board`."""
-        _note(self._asked.setdefault(stream, {}), id_, now)
-
-    async def news(self, stream: str, seconds: float) -> None:
-        """See `Board`."""
-        await self._news.wait(stream, seconds)
-
-    async def used(self, stream: str, since: float) -> Mapping[str, float]:
-        """See `Board`."""
-        asked = {id_: at for id_, at in self._asked.get(stream, {}).items() if at >= since}
-        self._asked[stream] = asked
-        return dict(asked)
-
-    async def lead(self, _stream: str) -> bool:
-        """See `Board`. There is nobody else."""
-        return True
-
-    async def post(self, stream: str, head: Head, changed: Mapping[str, Known]) -> bool:
-        """See `Board`."""
-        if head.number != self.view(stream).head.number + 1:
-            return False
-        self._views[stream] = apply(self.view(stream), head, changed)
-        self._news.come(stream)
-        return True
 
 
 class RedisBoard:
@@ -115,11 +53,11 @@ class RedisBoard:
 
     def view(self, stream: str) -> View:
         """See `Board`."""
-        return self._views.get(stream) or _NOTHING
+        return self._views.get(stream) or NOTHING
 
     def ask(self, stream: str, id_: str, now: float) -> None:
         """See `Board`."""
-        _note(self._asked.setdefault(stream, {}), id_, now)
+        note_use(self._asked.setdefault(stream, {}), id_, now)
 
     async def news(self, stream: str, seconds: float) -> None:
         """See `Board`."""
@@ -224,13 +162,13 @@ class RedisBoard:
         epoch_now, head, *rows = found
         try:
             news = {rows[n].decode(): _rows.decode(rows[n + 1]) for n in range(0, len(rows), 2)}
-            base = view if epoch_now == epoch else _NOTHING
+            base = view if epoch_now == epoch else NOTHING
             self._views[stream] = apply(base, _heads.decode(head) if head else Head(), news)
             self._epochs[stream] = epoch_now
             self._news.come(stream)
         except (ValueError, RecursionError):
             # Written by another program, or another version of this one.
-            self._views[stream] = _NOTHING
+            self._views[stream] = NOTHING
 
     def _names(self, stream: str) -> list[str]:
         return [
@@ -241,13 +179,5 @@ class RedisBoard:
         ]
 
 
-def _note(asked: dict[str, float], id_: str, now: float) -> None:
-    if id_ in asked or len(asked) < MAX_ASKED:
-        asked[id_] = now
-
-
 def _lead_of(stream: str) -> str:
     return f"sweep:{stream}"
-
-
-_NOTHING = View()

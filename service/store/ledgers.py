@@ -1,6 +1,6 @@
-"""Where the accounts' ledgers are kept: in this process, or in Redis for all replicas.
+"""Where the accounts' ledgers are kept for all replicas: in Redis.
 
-A change is a pure function of the ledger. In Redis it is applied by compare-and-swap: read, compute, swap unless
+A change is a pure function of the ledger. It is applied by compare-and-swap: read, compute, swap unless
 somebody else did first, and then again on what they left. So every replica runs the arithmetic that is tested without
 Redis.
 """
@@ -8,19 +8,17 @@ Redis.
 import asyncio
 import os
 import random
-from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
 
 from service.policy.ledger import Ledger
 from service.proxy.ports import LedgerLostError
-from service.store.clock import StoreClock
+from service.store.alone import Step
 from service.store.keys import Keys
 from service.store.link import RedisLink, StoreDownError
 
 _T = TypeVar("_T")
-Step = Callable[[Ledger | None, float], tuple[Ledger, _T]]
 
 ATTEMPTS = 50
 """Each failed one means that another replica succeeded."""
@@ -29,34 +27,6 @@ _VERSION_BYTES = 16
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Ledger)
-
-
-class MemoryLedgers:
-    """Implements `Ledgers` for one process."""
-
-    is_shared = False
-
-    def __init__(self, clock: StoreClock) -> None:
-        self._clock = clock
-        self._by_account: dict[str, Ledger] = {}
-
-    def now(self) -> float:
-        """See `Ledgers`."""
-        return self._clock.now()
-
-    @property
-    def error(self) -> float:
-        """See `Ledgers`."""
-        return 0.0
-
-    def server(self, _account: str) -> str:
-        """See `Ledgers`."""
-        return ""
-
-    async def change(self, account: str, step: Step[_T]) -> _T:
-        """See `Ledgers`."""
-        self._by_account[account], result = step(self._by_account.get(account), self.now())
-        return result
 
 
 class RedisLedgers:

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import jwt
-
 _log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
@@ -126,7 +124,7 @@ class Signer:
         """A token that is good for one call from now.
 
         Raises:
-            jwt.PyJWTError, ValueError: the key cannot sign.
+            ValueError: the key cannot sign.
         """
         key, now = self._secret.value, self._clock()
         is_current = self._token_of == self._secret.version and now < self._reuse_until
@@ -139,7 +137,7 @@ class Signer:
     def _mint_with_best(self, key: bytes, now: int) -> str:
         try:
             token = self._mint(key, now)
-        except (jwt.PyJWTError, ValueError, TypeError):
+        except (ValueError, TypeError):
             # A file caught while it was being written, perhaps: what signed before signs on.
             if self._good_key is None:
                 raise
@@ -157,8 +155,18 @@ class Signer:
         }
         if self._claims.is_single_use:
             claims["jti"] = uuid.UUID(bytes=os.urandom(16), version=4).hex
-        token = jwt.encode(claims, key, algorithm=self._algorithm)
+        token = _sign(claims, key, self._algorithm)
         return token if self._recipient is None else _encrypt(token, self._recipient)
+
+
+def _sign(claims: dict[str, object], key: bytes, algorithm: str) -> str:
+    # With the first token: it brings cryptography along, whatever the algorithm, a tenth of a cold start.
+    import jwt  # noqa: PLC0415
+
+    try:
+        return jwt.encode(claims, key, algorithm=algorithm)
+    except (jwt.PyJWTError, TypeError) as error:
+        raise ValueError(str(error)) from error
 
 
 def _encrypt(token: str, recipient: Recipient) -> str:

@@ -17,7 +17,8 @@ from service.proxy.ports import Board, Meter
 from service.proxy.tasks import Tasks
 from service.store import boards as boards_module
 from service.store import redis as redis_module
-from service.store.boards import MemoryBoard, RedisBoard
+from service.store.alone import MemoryBoard
+from service.store.boards import RedisBoard
 from service.store.bus import Bus
 from service.store.clock import StoreClock
 from service.store.connect import Target, open_link, parts_of

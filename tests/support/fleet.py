@@ -20,7 +20,7 @@ from service.proxy.fetch import Fetcher
 from service.proxy.ports import Board, Reply, Stream, UpstreamError
 from service.proxy.tasks import Tasks
 from service.proxy.versions import Versions
-from service.store.boards import MemoryBoard
+from service.store.alone import MemoryBoard
 from service.store.bus import Bus
 from service.store.clock import StoreClock
 from service.store.connect import Target, open_link

@@ -11,7 +11,7 @@ from service.proxy.invalidate import Invalidator
 from service.proxy.ports import Budget, Reply, Store
 from service.proxy.tasks import Tasks
 from service.proxy.versions import Versions
-from service.store.boards import MemoryBoard
+from service.store.alone import MemoryBoard
 from tests.support.doubles import (
     CountingMeter,
     GatedStore,

@@ -1,14 +1,19 @@
 """The wiring, as far as a scrape shows it; what it does for callers is tested end to end."""
 
 import re
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from ruamel.yaml import YAML
 
 from service.app import running
 from service.settings import read_tree
+from tests.support.gateway import ROOT
 
 
 @pytest.fixture
@@ -47,3 +52,39 @@ async def test_each_account_shows_the_size_of_its_budget(tree: dict[str, Any]) -
 async def test_before_redis_is_seen_each_worker_of_each_replica_counts_as_a_sharer(tree: dict[str, Any]) -> None:
     tree |= {"workers": 4, "cache": {"url": "redis://127.0.0.1:1", "replicas": 2}}
     assert await gauge_of(tree, "budget_replicas") == {"acc-1": "8.0", "acc-2": "8.0"}
+
+
+HEAVY = {
+    "redis",
+    "jwt",
+    "cryptography",
+    "joserfc",
+    "multiprocessing",
+    "service.sandbox",
+    "service.demo",
+    "service.supervisor",
+}
+"""What a gateway without Redis has no use for before its first call; each takes a good part of a cold start."""
+
+
+def test_serving_with_plain_settings_imports_nothing_heavy(tree: dict[str, Any], tmp_path: Path) -> None:
+    config = tmp_path / "gateway.yaml"
+    with config.open("w") as file:
+        YAML(typ="safe", pure=True).dump(tree, file)
+    # As `serve` does it, but stopped as soon as it is up.
+    program = textwrap.dedent(f"""
+        import os, signal, sys
+        from service import app, cli
+
+        class Up(app.Gateway):
+            def __init__(self, *rest):
+                print(*sorted(sys.modules), flush=True)
+                os._exit(0)
+
+        app.Gateway = Up
+        cli.main(["serve", "--config", {str(config)!r}])
+    """)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    imported = set(done.stdout.split())
+    assert {"service.app", "service.web.server", "service.store.alone", "uvloop"} <= imported
+    assert HEAVY & imported == set()

@@ -37,9 +37,8 @@ from service.sandbox import tenant as platform
 from service.sandbox.journal import most_in_window
 from service.sandbox.operations import OperationName, match
 from service.sandbox.platform import Sandbox, SandboxConfig
-from service.store.boards import MemoryBoard
+from service.store.alone import MemoryBoard, MemoryLedgers
 from service.store.clock import StoreClock
-from service.store.ledgers import MemoryLedgers
 from service.store.memory import MemoryStore
 from service.upstream.budget import CallBudget
 from tests.support.doubles import LIMITED, CountedPermit

@@ -17,8 +17,8 @@ from service.proxy import exchange as exchange_module
 from service.proxy.ports import Detail, Outcome, Put, UpstreamError, group_of
 from service.proxy.tasks import Tasks
 from service.proxy.versions import writer_of
+from service.store.alone import MemoryLedgers
 from service.store.clock import StoreClock
-from service.store.ledgers import MemoryLedgers
 from service.upstream.budget import CallBudget
 from tests.support.doubles import (
     LIMITED,

@@ -12,10 +12,11 @@ import pytest
 from service.policy.ledger import Lane, Ledger, Place
 from service.proxy.ports import LedgerLostError
 from service.store import ledgers as ledgers_module
+from service.store.alone import MemoryLedgers
 from service.store.clock import StoreClock
 from service.store.connect import Target, open_link
 from service.store.keys import Keys
-from service.store.ledgers import MemoryLedgers, RedisLedgers
+from service.store.ledgers import RedisLedgers
 from service.store.link import RedisLink
 from tests.support.meters import CountingMeter
 from tests.support.redis_server import redis_server

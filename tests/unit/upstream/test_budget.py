@@ -12,8 +12,8 @@ from service.policy.settle import Failure
 from service.problems import Problem
 from service.proxy.ports import LedgerLostError, Ledgers, Refused
 from service.proxy.tasks import Tasks
+from service.store.alone import MemoryLedgers
 from service.store.clock import StoreClock
-from service.store.ledgers import MemoryLedgers
 from service.upstream.budget import LONGEST_QUEUE, MEMO_SECONDS, CallBudget, CallPermit
 from tests.support.meters import CountingMeter
 
