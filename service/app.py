@@ -35,6 +35,7 @@ from service.settings import Address, Credential, FreshnessSettings, Settings, s
 from service.store.alone import MemoryBoard, MemoryLedgers
 from service.store.clock import StoreClock
 from service.store.memory import MemoryStore
+from service.telemetry.logs import HitLines
 from service.telemetry.metrics import Metrics
 from service.upstream.budget import CallBudget
 from service.upstream.client import Limits, PlatformClient
@@ -42,6 +43,7 @@ from service.upstream.signer import Claims, Recipient, Secret, Signer
 from service.web.answers import Bounds
 from service.web.api import Api
 from service.web.clients import Client, Clients
+from service.web.hot import HotConnection, HotPath
 from service.web.perform import Performer
 from service.web.server import Server, insist_on_compiled_parser
 
@@ -81,7 +83,7 @@ class Gateway:
 
         New requests are still taken for the time that load balancers need to notice; then the listener closes.
         """
-        self.api.is_draining = True
+        self.api.drain()
         await asyncio.sleep(self.settings.shutdown.drain)
         await self.site.stop()
 
@@ -99,9 +101,7 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
         RuntimeError: the HTTP parser is not the compiled one.
     """
     insist_on_compiled_parser()
-    metrics = Metrics(CollectorRegistry())
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
-        collector(registry=metrics.registry)
+    metrics = _open_metrics()
     watchers, fills = Tasks(), Tasks()
     freshness = build_freshness(settings.freshness)
     clock = StoreClock()
@@ -171,10 +171,29 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
         operators = admin_application(readiness, metrics.registry, explain)
         admin = web.AppRunner(operators, access_log=None, shutdown_timeout=1.0)
         admin_listen = await _listen_for_operators(admin, settings.admin_listen, seat, stack)
-        runner = web.ServerRunner(Server(api.handle, api.refuse), shutdown_timeout=settings.shutdown.grace)
+        server = _build_server(settings, api, partial(HotPath, exchange, bounds, metrics, epoch=api.epoch), seat, stack)
+        runner = web.ServerRunner(server, shutdown_timeout=settings.shutdown.grace)
         site, listen = await _listen(runner, settings.listen, seat, stack)
         _log.info("serving on %s, metrics and probes on %s", listen, admin_listen)
         yield Gateway(settings, listen, admin_listen, api, site)
+
+
+def _open_metrics() -> Metrics:
+    metrics = Metrics(CollectorRegistry())
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=metrics.registry)
+    return metrics
+
+
+def _build_server(
+    settings: Settings, api: Api, build_hot_path: Callable[..., HotPath], seat: Seat | None, stack: AsyncExitStack
+) -> Server:
+    """The server under the API, with the hot path if it is wanted."""
+    if not settings.hot_path:
+        return Server(api.handle, api.refuse)
+    lines = HitLines() if seat is None else HitLines(worker=seat.number)
+    stack.callback(lines.flush)
+    return Server(api.handle, api.refuse, partial(HotConnection, build_hot_path(log=lines)))
 
 
 def build_freshness(settings: FreshnessSettings) -> Freshness:

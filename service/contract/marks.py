@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from service.contract.document import plain
@@ -23,6 +24,7 @@ def mark_of(campaign: Mapping[str, Any]) -> str | None:
             return None
 
 
+@lru_cache(20_000)
 def instant(mark: str | None) -> float | None:
     """The time a mark names, in seconds since the epoch; None when it is not an ISO 8601 instant with a zone."""
     if mark is None:

@@ -21,7 +21,7 @@ from service.policy.wishes import NO_WISHES
 from service.problems import Problem
 from service.proxy.collapse import Flight, Flights, Landed
 from service.proxy.fetch import Fetched, Fetcher
-from service.proxy.ports import Ask, Board, Detail, Found, Meter, Outcome, Reply, Store
+from service.proxy.ports import Ask, Board, Detail, Found, Hit, Meter, Outcome, Reply, Store
 from service.proxy.rest import Rests
 from service.proxy.versions import Versions
 
@@ -32,6 +32,9 @@ COMPANY_SECONDS = 0.05
 """How long such a caller waits for others like it."""
 ROUND_WAIT_SECONDS = 3.0
 """How long a caller who asks for a few fields waits for the first round of the list, before a read by id is made."""
+
+NOTE_SECONDS = 30.0
+"""How long a kept hit is good at most, so that the campaign counts as in use."""
 
 _DETAIL_OF_REFUSAL = {
     Problem.BUDGET_EXHAUSTED: Detail.BUDGET,
@@ -159,15 +162,50 @@ class Exchange:
             if not together[id_]:
                 del together[id_]
 
+    def hit(self, ask: Ask) -> Hit | None:
+        """The local answer, if a fresh one is there: the part of a read that waits for nobody."""
+        return self._hit(self._held(ask))
+
+    def _hit(self, ask: Ask) -> Hit | None:
+        key, version = ask.key, self._store.version
+        stored = self._store.peek(key)
+        if stored is None:
+            return None
+        view, now = self._board.view(ask.stream.identity), self._store.now()
+        entry = attest(stored, view.known.get(ask.id), view.head) if ask.is_about_a_campaign else stored
+        decision = plan(entry, ask.wishes, now, self._freshness)
+        if not isinstance(decision, Reuse) or decision.is_stale:
+            return None
+        self._note_use(ask, entry, now)
+        now_age, ttl = age(entry, now), self._freshness.ttl(entry, now)
+        until, detail = now + min(ttl, NOTE_SECONDS), _detail_of(entry)
+        return Hit(ask, key, entry, now - now_age, now_age + ttl, until, detail, stored, view, version)
+
+    def current_age(self, hit: Hit, client: str) -> float | None:
+        """The age in seconds at which the client may have `hit` now; None where it has to be looked up anew.
+
+        For a hit that was had without wishes, by whichever client. Answers as `hit` would, at a fraction of the price:
+        nothing but the clock has changed as long as the stored entry and the view of the list are the very same
+        objects, and the entry need not be looked up while the store has not changed at all.
+        """
+        store, ask = self._store, hit.ask
+        version = store.version
+        if version is not hit.version:
+            if store.peek(hit.key) is not hit.stored:
+                return None
+            hit.version = version
+        now = store.now()
+        if now >= hit.until or self._board.view(ask.stream.identity) is not hit.view:
+            return None
+        floor = self._versions.floor(ask.stream, client, ask.operation.resource)
+        return now - hit.proven_at if floor is None or hit.proven_at >= floor else None
+
     async def _read(self, ask: Ask) -> Reply:
-        near = self._attest(ask, self._store.peek(ask.key))
-        if near is not None:
-            match plan(near, ask.wishes, self._store.now(), self._freshness):
-                case Reuse(is_stale=False):
-                    return self._reply(ask, near, Outcome())
-                case _:
-                    # Another replica may have stored something newer.
-                    pass
+        hit = self._hit(ask)
+        if hit is not None:
+            now_age = max(0.0, self._store.now() - hit.proven_at)
+            return Reply(Outcome(ttl=hit.lifetime - now_age, detail=hit.detail), hit.entry, None, now_age, hit.lifetime)
+        # Another replica may have stored something newer than what is here.
         found = await self._store.get(ask.key)
         match plan(self._attest(ask, found.entry), ask.wishes, self._store.now(), self._freshness):
             case Reuse(entry, is_stale, wants_refresh):
@@ -320,18 +358,18 @@ class Exchange:
     def _reply(self, ask: Ask, entry: Entry, outcome: Outcome) -> Reply:
         now = self._store.now()
         now_age, ttl = age(entry, now), self._freshness.ttl(entry, now)
+        self._note_use(ask, entry, now)
         detail = outcome.detail
         newer_than = ask.wishes.newer_than
         if entry.is_overwritten or (newer_than is not None and entry.attested_at < newer_than):
             detail = Detail.BEFORE_WRITE
-        elif entry.absence is not None:
-            detail = Detail.MISSING
-        else:
-            if ask.operation.name == GET.name:
-                self._board.ask(ask.stream.identity, ask.id, now)
-            if detail is None and outcome.fwd is None and entry.attested_at > entry.proven_at:
-                detail = Detail.SWEEP
+        elif entry.absence is not None or (detail is None and outcome.fwd is None):
+            detail = _detail_of(entry)
         return Reply(replace(outcome, ttl=ttl, detail=detail), entry, None, now_age, now_age + ttl)
+
+    def _note_use(self, ask: Ask, entry: Entry, now: float) -> None:
+        if entry.absence is None and ask.operation.name == GET.name:
+            self._board.ask(ask.stream.identity, ask.id, now)
 
     def _fall_back(self, ask: Ask, entry: Entry, failure: Failure, outcome: Outcome) -> Reply:
         if not self._freshness.is_usable(entry, self._store.now()):
@@ -339,6 +377,13 @@ class Exchange:
             return Reply(outcome, failure=failure)
         detail = _DETAIL_OF_REFUSAL.get(failure.problem, Detail.STALE_IF_ERROR)
         return self._reply(ask, entry, replace(outcome, detail=detail))
+
+
+def _detail_of(entry: Entry) -> Detail | None:
+    """What a plain hit says beside `hit`."""
+    if entry.absence is not None:
+        return Detail.MISSING
+    return Detail.SWEEP if entry.attested_at > entry.proven_at else None
 
 
 def _is_before(landed: Landed, since: float | None) -> bool:

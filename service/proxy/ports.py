@@ -136,6 +136,32 @@ class Reply:
     """Of a write; see `proxy.versions`."""
 
 
+@dataclass(slots=True)
+class Hit:
+    """A fresh answer of this process' own. It stays the answer while `Exchange.current_age` says so.
+
+    Age and remaining lifetime move with the clock, the rest stands still, so whoever keeps a hit can render it once.
+    """
+
+    ask: Ask
+    """Any client's."""
+    key: str
+    entry: Entry
+    """With what rounds of the list say of it."""
+    proven_at: float
+    """Age counts from here, in seconds of the store's clock."""
+    lifetime: float
+    """Seconds from there."""
+    until: float
+    """The moment from which it has to be looked up anew."""
+    detail: Detail | None
+    stored: Entry
+    view: View
+    """What it was made from, besides: the stored entry and what was known of the stream's list."""
+    version: object
+    """The store's, when `stored` was last seen there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a store holds for a key, and the fence that stood there when it was looked up."""
@@ -175,6 +201,11 @@ class Store(Protocol):
 
     def peek(self, key: str) -> Entry | None:
         """The entry, if this process holds a copy that it may use without asking anybody."""
+        ...
+
+    @property
+    def version(self) -> object:
+        """Another object as soon as `peek` may say something else of any key, but for what only time brings about."""
         ...
 
     async def get(self, key: str) -> Found:
@@ -409,6 +440,14 @@ class Meter(Protocol):
         ...
 
 
+class HitMeter(Protocol):
+    """Where hits of one kind go."""
+
+    def hit(self, seconds: float, age: float) -> None:
+        """One request was answered, after so long, from an entry so old."""
+        ...
+
+
 class RequestMeter(Protocol):
     """Where the API's numbers go. All arguments are from closed sets but the numbers."""
 
@@ -418,4 +457,27 @@ class RequestMeter(Protocol):
 
     def served(self, operation: str, age: float) -> None:
         """An answer was made from an entry of this age in seconds."""
+        ...
+
+    def hits(self, operation: str, client: str, status: int) -> HitMeter:
+        """Where hits of one kind are counted: each is a `request` and a `served`."""
+        ...
+
+
+class HitLog(Protocol):
+    """Where the log lines of hits go, which are too many to be made one by one."""
+
+    def members(self, fields: Mapping[str, object]) -> bytes:
+        """Members of a line that several hits have in common, in their order."""
+        ...
+
+    def hit(self, request_id: bytes, caller: bytes, answer: bytes, seconds: float) -> None:
+        """One line, soon.
+
+        Args:
+            request_id: plain: nothing that JSON would have to escape.
+            caller: members made by `members`, and ...
+            answer: ... others that follow them.
+            seconds: how long it took.
+        """
         ...

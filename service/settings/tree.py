@@ -185,6 +185,8 @@ class Settings(Section):
     workers: Annotated[int, Field(ge=1)] = 1
     """Processes that share `listen`; each is a replica to the others."""
     allow_anonymous: bool = False
+    hot_path: bool = True
+    """Whether hits are answered without parsing a request's head that is known already."""
     platform: Platform = Platform()
     credentials: dict[Alias, Credential]
     streams: Annotated[dict[Alias, Stream], Field(min_length=1)]

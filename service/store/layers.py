@@ -86,7 +86,15 @@ class LayeredStore:
 
     def peek(self, key: str) -> Entry | None:
         """See `Store`."""
-        return self._local.peek(key) if self._bus.silent_for() <= self._unwatched else None
+        return self._local.peek(key) if self._may_answer() else None
+
+    @property
+    def version(self) -> object:
+        """See `Store`. None that was seen before while nothing can be heard."""
+        return self._local.version if self._may_answer() else object()
+
+    def _may_answer(self) -> bool:
+        return self._bus.silent_for() <= self._unwatched
 
     async def get(self, key: str) -> Found:
         """See `Store`. One trip, or none while Redis is lost."""

@@ -56,7 +56,8 @@ class MemoryStore:
 
     def __init__(self, max_bytes: int, clock: StoreClock, meter: Meter) -> None:
         self._max_bytes = max_bytes
-        self._clock = clock
+        self.now = clock.now
+        """See `Store`."""
         self._meter = meter
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._bytes = 0
@@ -65,6 +66,8 @@ class MemoryStore:
         self._last_fence = 0
         self._generation = 0
         self._doubted_at = 0.0
+        self.version = object()
+        """See `Store`."""
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -73,10 +76,6 @@ class MemoryStore:
     def bytes_used(self) -> int:
         """What the entries take, as counted."""
         return self._bytes
-
-    def now(self) -> float:
-        """See `Store`."""
-        return self._clock.now()
 
     def peek(self, key: str) -> Entry | None:
         """See `Store`."""
@@ -126,6 +125,7 @@ class MemoryStore:
         if kept.cost > self._max_bytes:
             return Put.STORED
         self._kept[key] = kept
+        self.version = object()
         self._bytes += kept.cost
         while self._bytes > self._max_bytes:
             self._drop(next(iter(self._kept)))
@@ -143,6 +143,7 @@ class MemoryStore:
             self._last_fence += 1
             group = self._group(key)
             group.fence = group.fence.moved(self._last_fence, by, now)
+            self.version = object()
             return
         last = self._move_fence(key)
         written_at = now if by is Cause.WRITE else last.written_at
@@ -150,6 +151,7 @@ class MemoryStore:
         kept = self._kept.get(key)
         if kept is not None:
             self._kept[key] = replace(kept, entry=invalidated(kept.entry, by, now))
+            self.version = object()
 
     def invalidated_at(self, key: str) -> float:
         """See `Store`."""
@@ -179,11 +181,13 @@ class MemoryStore:
         They stay to fall back on: what may have been missed is a change, not the end of the platform.
         """
         self._generation += 1
+        self.version = object()
         self._doubted_at = self.now()
 
     def clear(self) -> None:
         """Forgets all that was told by a clock that was wrong, and refuses the fills that looked up before now."""
         self._generation += 1
+        self.version = object()
         self._kept.clear()
         self._bytes = 0
         self._fences.clear()
@@ -193,6 +197,7 @@ class MemoryStore:
     def _drop(self, key: str) -> None:
         kept = self._kept.pop(key, None)
         if kept is not None:
+            self.version = object()
             self._bytes -= kept.cost
 
     def _fence(self, key: str) -> tuple[int, int, int]:

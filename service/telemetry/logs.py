@@ -5,15 +5,38 @@ of state. Nothing here prints headers, bodies, query strings or the text of a pa
 looks like a phone number is masked wherever it comes from: callers choose ids, those of requests among them.
 """
 
+import asyncio
 import json
 import logging
 import re
 import sys
+import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
+import msgspec
 from typing_extensions import override
+
+FLUSH_SECONDS = 0.02
+"""How long the line of a hit may wait for others, to be written with them."""
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+class _Stamp:
+    """The moment of a line as text. Most lines share their second with the one before."""
+
+    def __init__(self) -> None:
+        self._last = (-1, "")
+
+    def text(self, moment: float) -> str:
+        """ISO 8601 in UTC, to the millisecond."""
+        whole = int(moment)
+        second, prefix = self._last
+        if second != whole:
+            prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+            self._last = whole, prefix
+        return f"{prefix}.{int((moment - whole) * 1000):03d}+00:00"
 
 
 class JsonFormatter(logging.Formatter):
@@ -23,21 +46,93 @@ class JsonFormatter(logging.Formatter):
         """A formatter that puts these members into each line."""
         super().__init__()
         self._fields = fields
+        self._stamp = _Stamp()
 
     @override
     def format(self, record: logging.LogRecord) -> str:
+        if hasattr(record, LINES):
+            return record.getMessage()
         line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": self._stamp.text(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": mask(record.getMessage()),
             **self._fields,
-            **{name: mask(value) if isinstance(value, str) else value for name, value in _fields(record).items()},
+            **_masked(getattr(record, "fields", {})),
         }
         if record.exc_info:
             line["exception"] = mask(self.formatException(record.exc_info))
-        # ASCII with escapes: whatever a message holds, the line can be written.
-        return json.dumps(line, default=str)
+        return _line(line)
+
+
+def _line(line: Mapping[str, Any]) -> str:
+    """ASCII with escapes: whatever a message holds, the line can be written."""
+    try:
+        encoded = _encode(line)
+        if encoded.isascii():
+            return encoded.decode("ascii")
+    except UnicodeEncodeError:
+        # Half a surrogate pair, which only the slower encoder can tell.
+        pass
+    return json.dumps(line, default=str, separators=(",", ":"))
+
+
+LINES = "holds_lines"
+"""An attribute of records whose message is whole lines already, as `JsonFormatter` would make them."""
+
+
+class HitLines:
+    """Implements `HitLog`: the lines of hits, put together from parts and handed to their logger many at a time."""
+
+    def __init__(self, name: str = "service.requests", **fields: object) -> None:
+        """Lines of this logger, with these members in each, as `set_up` has them."""
+        self._log = logging.getLogger(name)
+        self._fields = fields
+        self._stamp = _Stamp()
+        self._since = self._until = 0.0
+        self._opening = b""
+        self._parts: list[bytes] = []
+
+    def members(self, fields: Mapping[str, object]) -> bytes:
+        """See `HitLog`."""
+        return _line(_masked(fields))[1:-1].encode("ascii") + b","
+
+    def hit(self, request_id: bytes, caller: bytes, answer: bytes, seconds: float) -> None:
+        """See `HitLog`."""
+        now = time.time()
+        if not self._since <= now < self._until:
+            self._turn(now)
+        parts, hundredths = self._parts, int(seconds * 100_000)
+        if not parts:
+            asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
+        if _DIGITS.search(request_id) is not None:
+            request_id = mask(request_id.decode("ascii")).encode("ascii")
+        took = _HUNDREDTHS[hundredths] if hundredths < len(_HUNDREDTHS) else _took(seconds * 1000)
+        parts += (self._opening, request_id, b'",', caller, answer, took)
+
+    def _turn(self, now: float) -> None:
+        """Renders what lines of the same millisecond have in common."""
+        whole = int(now * 1000)
+        self._since, self._until = whole / 1000, (whole + 1) / 1000
+        opening = {"time": self._stamp.text(now), "level": "info", "logger": self._log.name, "message": "request"}
+        self._opening = b"{" + self.members({**opening, **self._fields, "request_id": ""}).removesuffix(b'",')
+
+    def flush(self) -> None:
+        """Hands over what has come together, if the logger wants it."""
+        lines, self._parts = b"".join(self._parts), []
+        if lines and self._log.isEnabledFor(logging.INFO):
+            text = lines.decode("ascii").removesuffix("\n")
+            record = self._log.makeRecord(self._log.name, logging.INFO, "", 0, text, (), None, extra={LINES: True})
+            self._log.handle(record)
+
+
+def _took(milliseconds: float) -> bytes:
+    """The end of a line."""
+    return b'"milliseconds":%.2f}\n' % milliseconds
+
+
+_HUNDREDTHS = [_took(number / 100) for number in range(1_000)]
+"""The ends of lines, by hundredths of a millisecond."""
 
 
 def mask(text: str) -> str:
@@ -48,9 +143,12 @@ def mask(text: str) -> str:
 _PHONE_NUMBER = re.compile(r"(?<![\w.:/-])(?:[A-Za-z]{1,16}[-_.:/])?\+?\d{7,15}(?![\w-])")
 
 
-def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
-    fields: Mapping[str, Any] = getattr(record, "fields", {})
-    return fields
+_DIGITS = re.compile(rb"\d{7}")
+"""Without so many in a row there is no number to mask."""
+
+
+def _masked(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: mask(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
 def set_up(stream: TextIO = sys.stderr, level: int = logging.INFO, **fields: object) -> None:
@@ -60,6 +158,9 @@ def set_up(stream: TextIO = sys.stderr, level: int = logging.INFO, **fields: obj
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    # What no line shows need not be found out for each of them (logging HOWTO, "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # noqa: SLF001 - the HOWTO's own way to skip finding the caller
     # A library's warning, of a key that is too short say, is a line like any other.
     logging.captureWarnings(capture=True)
     # aiohttp's own logger writes the offending line of a bad request, an Authorization header perhaps.

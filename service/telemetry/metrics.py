@@ -1,14 +1,16 @@
 """The gateway's metrics (Prometheus). Labels are closed sets: never an id, a path, a token or a text."""
 
+from bisect import bisect_left
 from collections.abc import Callable
-from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from service import __version__
+from service.proxy.ports import HitMeter
+from service.telemetry.cells import Count, Counts, Spread, Spreads
 
 PREFIX = "campaign_gateway_"
 
@@ -38,15 +40,37 @@ class Gauges(Collector):
         return list(families.values())
 
 
+class Hits:
+    """Implements `HitMeter`: what `Metrics.request` and `Metrics.served` do, with the cells at hand."""
+
+    __slots__ = ("_ages", "_requests", "_seconds")
+
+    def __init__(self, requests: Count, seconds: Spread, ages: Spread) -> None:
+        self._requests = requests
+        self._seconds = seconds
+        self._ages = ages
+
+    def hit(self, seconds: float, age: float) -> None:
+        """See `HitMeter`."""
+        self._requests.value += 1
+        # As `observe` does, without the calls: this is half of what counting a hit costs.
+        spread = self._seconds
+        spread.counts[bisect_left(spread.bounds, seconds)] += 1
+        spread.sum += seconds
+        spread = self._ages
+        spread.counts[bisect_left(spread.bounds, age)] += 1
+        spread.sum += age
+
+
 class Metrics:
-    """Implements `Meter`, and takes what the API counts. Label sets are looked up once and kept."""
+    """Implements `Meter`, and takes what the API counts."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, text: str, *labels: str) -> Callable[..., Counter]:
-            return cache(Counter(PREFIX + name, text, labels, registry=registry).labels)
+        def counter(name: str, text: str, *labels: str) -> Counts:
+            return Counts(PREFIX + name, text, labels, registry)
 
-        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Callable[..., Histogram]:
-            return cache(Histogram(PREFIX + name, text, labels, buckets=buckets, registry=registry).labels)
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Spreads:
+            return Spreads(PREFIX + name, text, labels, buckets, registry)
 
         self.registry = registry
         self.gauges = Gauges()
@@ -110,6 +134,14 @@ class Metrics:
         """An answer was made from an entry of this age in seconds."""
         self._served_age(operation).observe(age)
 
+    def hits(self, operation: str, client: str, status: int) -> HitMeter:
+        """See `RequestMeter`."""
+        return Hits(
+            self._requests(operation, client, str(status), "hit"),
+            self._request_seconds(operation, "hit"),
+            self._served_age(operation),
+        )
+
     def upstream_call(self, stream: str, operation: str, reason: str, outcome: str, seconds: float) -> None:
         """See `Meter`."""
         self._upstream(stream, operation, reason, outcome).inc()
@@ -125,7 +157,7 @@ class Metrics:
 
     def store_operation(self, store: str, operation: str, outcome: str) -> None:
         """See `Meter`."""
-        self._store(store, operation, outcome).inc()
+        self._store.cells[store, operation, outcome].value += 1
 
     def proof(self, kind: str, outcome: str) -> None:
         """See `Meter`."""

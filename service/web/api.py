@@ -1,9 +1,9 @@
 """The API: one handler that takes every request from its head to its answer, log line and count."""
 
 import logging
+import os
 import re
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,6 +27,7 @@ from service.web.routes import Action, NoRouteError, Target
 from service.web.server import fault_of
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_NO_OUTCOME = Outcome()
 _log = logging.getLogger("service.requests")
 
 
@@ -73,8 +74,15 @@ class Api:
         self._bounds = bounds
         self._meter = meter
         self._quota = quota
+        self.epoch = clients.epoch
+        """Ends when what was authorised before has to be authorised anew."""
         self.is_draining = False
         """While set, every answer closes its connection: callers go elsewhere before the listener is gone."""
+
+    def drain(self) -> None:
+        """From the next request on, open connections are closed with their answers."""
+        self.is_draining = True
+        self.epoch.end()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer, whatever happens."""
@@ -171,7 +179,7 @@ class Api:
         return stream_of_alias
 
     def _note(self, method: str, record: _Record, response: web.Response, seconds: float) -> None:
-        outcome = record.replies[0].outcome if len(record.replies) == 1 else Outcome()
+        outcome = record.replies[0].outcome if len(record.replies) == 1 else _NO_OUTCOME
         self._meter.request(record.operation, record.client, response.status, outcome.cache, seconds)
         ages = [reply.age for reply in record.replies if reply.entry is not None]
         for age in ages:
@@ -216,7 +224,7 @@ def _request_id(request: web.BaseRequest) -> str:
 
 
 def _new_id() -> str:
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 def _joined(values: list[str]) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.problems import Problem
+from service.web.epoch import Epoch
 
 KEY_BYTES = 32
 
@@ -39,8 +40,15 @@ class Clients:
             by_hash: clients by the lower-case hex SHA-256 of their key.
             anonymous: who everybody is when no keys are set; None demands a key.
         """
-        self._by_hash = tuple((bytes.fromhex(digest), client) for digest, client in by_hash.items())
+        self.epoch = Epoch()
+        """Ends when they change, and with whatever else authorisations hang on."""
         self._anonymous = anonymous
+        self.replace(by_hash)
+
+    def replace(self, by_hash: Mapping[str, Client]) -> None:
+        """From the next request on, these are the callers, on open connections too."""
+        self._by_hash = tuple((bytes.fromhex(digest), client) for digest, client in by_hash.items())
+        self.epoch.end()
 
     def identify(self, authorization: list[str]) -> Client:
         """The client that these `Authorization` field values belong to.

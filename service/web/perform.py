@@ -21,6 +21,7 @@ from service.proxy.ports import Ask, Outcome, Reply, Stream
 from service.web.bodies import Body, read_body, unacceptable
 from service.web.queries import MAX_PAGE_ROWS
 from service.web.routes import Target
+from service.web.server import ASKED
 
 MAX_PURGED = 1_000
 """Campaigns in one purge; beyond, all of them is the shorter word."""
@@ -64,7 +65,10 @@ class Performer:
         if row.takes is Takes.JSON and body is None:
             body = self._list_body((await self._body(request, row.takes)).document)
         ask = Ask(request.stream, row, target.id, request.client, request.wishes, target.fields, body)
-        return await self._exchange.read(ask)
+        reply = await self._exchange.read(ask)
+        if reply.outcome.cache == "hit":
+            request.http[ASKED] = ask
+        return reply
 
     async def batch(self, request: Request) -> Sequence[Reply]:
         """The reads of all ids, at once."""

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from service.policy.settle import Failure
 from service.problems import Problem
+from service.proxy.ports import Ask
 
 MAX_TARGET_BYTES = 32_768
 MAX_FIELD_BYTES = 16_384
@@ -24,6 +25,9 @@ LINGER_SECONDS = 2.0
 """How long an unread request body is drained before the connection is closed."""
 
 OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
+ASKED = web.RequestKey("ASKED", Ask)
+"""On a request that was answered with a hit: what it asked for."""
+
 _VERSIONS = frozenset({HttpVersion10, HttpVersion11})
 _HOST = re.compile(r"[A-Za-z0-9.\-_~%\[\]:]+")
 _log = logging.getLogger(__name__)
@@ -63,15 +67,16 @@ class Connection(web.RequestHandler):
 
 
 class Server(web.Server):
-    """Makes `Connection`s."""
+    """Makes connections."""
 
-    def __init__(self, handler: Handler, refuse: Refuse) -> None:
+    def __init__(self, handler: Handler, refuse: Refuse, connect: Callable[..., Connection] = Connection) -> None:
         super().__init__(handler)
         self._refuse = refuse
+        self._connect = connect
 
     @override
     def __call__(self) -> web.RequestHandler:
-        return Connection(
+        return self._connect(
             self,
             self._refuse,
             loop=self._loop,

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from typing_extensions import override
@@ -15,7 +16,7 @@ from service.policy.entry import Cause, Entry
 from service.policy.ledger import Lane
 from service.policy.settle import Failure
 from service.policy.wishes import NO_WISHES, Wishes
-from service.proxy.ports import Ask, Found, Lead, Put, Refused, Stream, UpstreamError
+from service.proxy.ports import Ask, Found, HitMeter, Lead, Put, Refused, Stream, UpstreamError
 from service.proxy.tasks import Tasks
 from service.store.clock import StoreClock
 from service.store.memory import MemoryStore
@@ -83,6 +84,23 @@ class CountingMeter:
     def served(self, operation: str, age: float) -> None:
         self.events["served", operation] += 1
         self.ages.append(age)
+
+    def hits(self, operation: str, client: str, status: int) -> HitMeter:
+        return _Hits(self, operation, client, status)
+
+
+@dataclass
+class _Hits:
+    """Implements `HitMeter`, as the port says: each is a request and an answer from an entry."""
+
+    meter: CountingMeter
+    operation: str
+    client: str
+    status: int
+
+    def hit(self, seconds: float, age: float) -> None:
+        self.meter.request(self.operation, self.client, self.status, "hit", seconds)
+        self.meter.served(self.operation, age)
 
 
 Step = Response | UpstreamError | Exception | Callable[[Stream, Call], Response]
@@ -285,6 +303,7 @@ class FleetStore(GatedStore):
         return Found(MemoryStore.peek(self, key), self._fence(key), self._written_at(key))
 
     def _copy(self, key: str, entry: Entry | None) -> None:
+        self.version = object()
         if entry is None:
             self.copies.pop(key, None)
         else:
@@ -296,6 +315,7 @@ class LostStore:
 
     def __init__(self, clock: StoreClock) -> None:
         self._clock = clock
+        self.version = object()
 
     def now(self) -> float:
         return self._clock.now()

@@ -1,5 +1,6 @@
 """The wiring, as far as a scrape shows it; what it does for callers is tested end to end."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from ruamel.yaml import YAML
 
 from service.app import running
 from service.settings import read_tree
+from service.web.hot import HotConnection
+from service.web.server import Connection
 from tests.support.gateway import ROOT
 
 
@@ -32,6 +35,26 @@ def tree(tmp_path: Path) -> dict[str, Any]:
         },
         "budgets": {"default": {"calls": 60, "window": "60s"}, "acc-2": {"calls": 24, "window": "4s"}},
     }
+
+
+@pytest.mark.parametrize(("is_wanted", "kind"), [(True, HotConnection), (False, Connection)])
+async def test_the_hot_path_is_there_unless_it_is_switched_off(
+    tree: dict[str, Any], *, is_wanted: bool, kind: type[Connection]
+) -> None:
+    async with running(read_tree({**tree, "hot_path": is_wanted})) as gateway:
+        reader, writer = await asyncio.open_connection(gateway.listen.host, gateway.listen.port)
+        writer.write(b"GET /v1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await reader.readline()).split()[1] == b"404"
+        assert gateway.site._runner.server is not None
+        assert [type(made) for made in gateway.site._runner.server.connections] == [kind]
+        writer.close()
+
+
+async def test_draining_ends_what_was_authorised_before(tree: dict[str, Any]) -> None:
+    async with running(read_tree({**tree, "shutdown": {"drain": "0ms"}})) as gateway:
+        before = gateway.api.epoch.number
+        await gateway.drain()
+        assert gateway.api.epoch.number > before
 
 
 async def gauge_of(tree: dict[str, Any], name: str) -> dict[str, str]:

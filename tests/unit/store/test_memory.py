@@ -1,6 +1,8 @@
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -558,3 +560,32 @@ async def test_a_clock_that_stepped_back_does_not_leave_invalidations_in_the_fut
     await room.put(A, sized(1, age=3600))
     assert room.store.peek(A) == sized(1, age=3600), "or it would settle for an hour"
     assert room.store.invalidated_at(A) == NOW - 3600
+
+
+CHANGES: list[tuple[str, Callable[[Room], Any], bool]] = [
+    ("a look-up", lambda room: room.store.get("a"), False),
+    ("a peek", lambda room: room.store.peek("a"), False),
+    ("a peek at nothing", lambda room: room.store.peek("b"), False),
+    ("a fill", lambda room: room.put("b"), True),
+    ("a newer fill", lambda room: room.put("a", sized(2, age=-1)), True),
+    ("a refused fill", lambda room: room.put("a", sized(2, age=5)), False),
+    ("a write", lambda room: room.store.invalidate("a", Cause.WRITE), True),
+    ("a purge", lambda room: room.store.invalidate("a", Cause.PURGE), True),
+    ("a purge of all", lambda room: room.store.invalidate(group_of("a"), Cause.PURGE), True),
+    ("a newer fill elsewhere", lambda room: room.store.outdate("a"), True),
+    ("doubt", lambda room: room.store.doubt(), True),
+    ("clearing", lambda room: room.store.clear(), True),
+]
+
+
+@pytest.mark.parametrize(("change", "is_another"), [row[1:] for row in CHANGES], ids=[row[0] for row in CHANGES])
+async def test_its_version_is_another_one_after_each_change_of_what_a_peek_finds(
+    change: Callable[[Room], Any], is_another: bool
+) -> None:
+    room = Room()
+    await room.put("a")
+    before = room.store.version
+    changing = change(room)
+    if inspect.isawaitable(changing):
+        await changing
+    assert (room.store.version is not before) is is_another

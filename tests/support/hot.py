@@ -1,0 +1,234 @@
+"""A gateway's web room on a real socket, with the hot path or without, on a real story whose clock stands still."""
+
+import asyncio
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import re
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast
+
+from aiohttp import web
+
+from service.policy.entry import Absence, Entry, make_etag
+from service.policy.freshness import Freshness
+from service.policy.ledger import Quota
+from service.policy.settle import Failure
+from service.problems import Problem
+from service.proxy.collapse import Flights
+from service.proxy.exchange import Exchange, Patience
+from service.proxy.ports import Store
+from service.proxy.tasks import Tasks
+from service.proxy.versions import Versions
+from service.store.alone import MemoryBoard
+from service.store.memory import MemoryStore
+from service.telemetry.logs import HitLines, JsonFormatter
+from service.web.answers import Bounds
+from service.web.api import Api
+from service.web.clients import Client, Clients
+from service.web.hot import HotConnection, HotPath
+from service.web.perform import Performer
+from service.web.server import Connection, Server
+from tests.support.doubles import LONG_AGO, SALES, START, SUPPORT, CountingMeter, ManualClock, ask
+from tests.support.wire import Answered, parse_answers
+
+FRESHNESS = Freshness(factor=0.0, min=600.0, max=600.0)
+KEYS = {"reporting": "cgk_reporting", "operations": "cgk_operations"}
+_MADE_ID = re.compile(rb"\b[0-9a-f]{32}\b")
+
+
+def stored(text: str, *, proven_at: float = START) -> Entry:
+    body = json.dumps({"data": {"_id": text}}).encode()
+    return Entry(body, "application/json", b"digest of " + body, LONG_AGO, "Ready", proven_at, make_etag(body))
+
+
+BIG = Entry(b"1" * 2**17, "application/json", b"big", None, "Ready", START, make_etag(b"1" * 2**17))
+GONE = Entry(b"", "", b"", None, None, START, "", Absence(400, "400", "Campaign not found"))
+CAMPAIGNS: Mapping[str, Entry] = {
+    "c-1": stored("c-1"),
+    "c-2": stored("c-2"),
+    "15551234567": stored("15551234567"),
+    "a" * 128: stored("long"),
+    "big": BIG,
+    "gone": GONE,
+    "old": stored("old", proven_at=START - 700),
+}
+
+
+class NoPlatform:
+    """In the place of `Fetcher`: nothing can be had."""
+
+    async def fetch(self, *_: Any) -> Failure:
+        return Failure(Problem.UPSTREAM_UNAVAILABLE, "no platform here")
+
+
+@dataclass
+class Heard:
+    """What came back on a connection."""
+
+    answers: list[Answered]
+    rest: bytes
+    is_closed: bool
+
+
+@dataclass
+class Gateway:
+    """One web room, and what it does it with."""
+
+    has_hot_path: bool = True
+    clock: ManualClock = field(default_factory=ManualClock)
+    layer: Callable[[MemoryStore], Store] = lambda memory: memory
+    """Makes the store that is asked out of the one that holds the campaigns."""
+
+    def __post_init__(self) -> None:
+        self.meter, self.port = CountingMeter(), 0
+        self.memory = MemoryStore(2**26, self.clock, self.meter)
+        self.board, self.tasks = MemoryBoard(), Tasks()
+        self.versions = Versions(self.clock.now, 5.0)
+        self.exchange = Exchange(
+            self.layer(self.memory),
+            self.board,
+            cast("Any", NoPlatform()),
+            Flights(self.tasks),
+            FRESHNESS,
+            self.meter,
+            Patience(1.0),
+            self.versions,
+        )
+        rights = {"reporting": {"support"}, "operations": {"support", "sales"}}
+        self.clients = Clients(
+            {
+                hashlib.sha256(key.encode()).hexdigest(): Client(name, frozenset(rights[name]), frozenset({"read"}))
+                for name, key in KEYS.items()
+            },
+            None,
+        )
+        bounds = Bounds(60.0, 86_400.0)
+        self.epoch = self.clients.epoch
+        self.api = Api(
+            Performer(self.exchange, cast("Any", None), cast("Any", None), 4_096),
+            {"support": SUPPORT, "sales": SALES},
+            "support",
+            self.clients,
+            bounds,
+            self.meter,
+            lambda _account, _client: Quota(20, 60.0, 7, 12.3),
+        )
+        self.lines = HitLines()
+        self.hot = HotPath(self.exchange, bounds, self.meter, self.lines, self.epoch)
+        self.runner: web.ServerRunner | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """The one that is open."""
+        assert self.runner is not None
+        assert self.runner.server is not None
+        (made,) = self.runner.server.connections
+        return cast("Connection", made)
+
+    async def put(self, id_: str, entry: Entry) -> None:
+        """Stores an entry as a fill would."""
+        key = ask(id_).key
+        found = await self.memory.get(key)
+        await self.memory.put(key, entry, found.fence, 86_400.0)
+
+
+@contextlib.asynccontextmanager
+async def running(gateway: Gateway) -> AsyncIterator[Gateway]:
+    for id_, entry in CAMPAIGNS.items():
+        await gateway.put(id_, entry)
+    connect = partial(HotConnection, gateway.hot) if gateway.has_hot_path else Connection
+    server = Server(gateway.api.handle, gateway.api.refuse, connect)
+    runner = gateway.runner = web.ServerRunner(server, shutdown_timeout=0.2)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    gateway.port = runner.addresses[0][1]
+    try:
+        yield gateway
+    finally:
+        await runner.cleanup()
+        await gateway.tasks.close()
+        gateway.lines.flush()
+
+
+class Caller:
+    """One connection that sends bytes just as it is told, in pieces, and never waits for a time.
+
+    What the gateway does about a piece is done after a few turns of the loop that both run on.
+    """
+
+    def __init__(self, port: int, peer: socket.socket) -> None:
+        self.port = port
+        self.peer = peer
+        self.received = b""
+        self.is_closed = False
+
+    async def send(self, *pieces: bytes, turns: int = 25, listens: bool = True) -> None:
+        loop = asyncio.get_running_loop()
+        for piece in pieces:
+            try:
+                await loop.sock_sendall(self.peer, piece)
+            except ConnectionError:
+                self.is_closed = True
+            for _ in range(turns):
+                await asyncio.sleep(0)
+                if listens:
+                    self.read()
+
+    def read(self) -> None:
+        try:
+            while piece := self.peer.recv(2**20):
+                self.received += piece
+            self.is_closed = True
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            self.is_closed = True
+
+    def heard(self, *, to_head: bool = False) -> Heard:
+        answers = parse_answers(self.received, to_head=to_head)
+        length = sum(len(answer.head) + len(answer.body) for answer in answers)
+        return Heard(answers, self.received[length:], self.is_closed)
+
+
+@contextlib.asynccontextmanager
+async def calling(gateway: Gateway) -> AsyncIterator[Caller]:
+    with socket.socket() as peer:
+        peer.setblocking(False)
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(peer, ("127.0.0.1", gateway.port))
+        yield Caller(gateway.port, peer)
+
+
+def comparable(received: bytes) -> bytes:
+    """The bytes without what may differ: the date, and ids that were made up."""
+    return _MADE_ID.sub(b"<id>", re.sub(rb"\r\nDate: [^\r]+", b"\r\nDate: <date>", received))
+
+
+@contextlib.contextmanager
+def logged() -> Any:
+    """The log lines of requests, as they are written, but for the time and what time it took."""
+    sink, log = io.StringIO(), logging.getLogger("service.requests")
+    handler = logging.StreamHandler(sink)
+    handler.setFormatter(JsonFormatter())
+    level = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    rows: list[dict[str, Any]] = []
+    try:
+        yield rows
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        for line in sink.getvalue().splitlines():
+            row = json.loads(line)
+            assert 0 <= row.pop("milliseconds") < 10_000
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", row.pop("time"))
+            row["request_id"] = _MADE_ID.sub(b"<id>", row["request_id"].encode()).decode()
+            rows.append(row)

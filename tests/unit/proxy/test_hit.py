@@ -1,0 +1,131 @@
+"""The part of a read that waits for nobody, and how it is repeated at a fraction of the price."""
+
+import pytest
+
+from service.contract.listing import Channel
+from service.policy.entry import Cause
+from service.policy.sweeping import Head, Known, Round
+from service.policy.wishes import Wishes
+from service.proxy.exchange import NOTE_SECONDS
+from service.proxy.ports import Detail
+from tests.support.doubles import NOT_FOUND, SUPPORT, ask, campaign_response
+from tests.support.story import LIFETIME, MISSING, Story
+
+
+async def fill(story: Story, campaign: str) -> None:
+    """Stores a campaign beside the one that was read."""
+    found, entry = await story.memory.get(ask(campaign).key), await story.stored()
+    assert entry is not None
+    await story.memory.put(ask(campaign).key, entry, found.fence, LIFETIME)
+
+
+@pytest.fixture
+async def story():
+    story = Story(campaign_response())
+    await story.read()
+    story.clock.advance(10)
+    yield story
+    await story.tasks.close()
+
+
+async def test_a_fresh_copy_is_a_hit_with_its_age_and_lifetime(story):
+    hit = story.exchange.hit(ask())
+    assert hit is not None
+    assert (hit.lifetime, hit.detail) == (LIFETIME, None)
+    assert story.exchange.current_age(hit, "tests") == 10.0
+    story.clock.advance(4.5)
+    assert story.exchange.current_age(hit, "tests") == 14.5
+
+
+async def test_nothing_stored_and_nothing_fresh_is_no_hit(story):
+    assert story.exchange.hit(ask("c-2")) is None
+    story.clock.advance(LIFETIME - 10)
+    assert story.exchange.hit(ask()) is None
+
+
+@pytest.mark.parametrize(
+    ("wishes", "is_hit"),
+    [
+        (Wishes(no_cache=True), False),
+        (Wishes(max_age=9), False),
+        (Wishes(max_age=11), True),
+        (Wishes(only_if_cached=True), True),
+    ],
+)
+async def test_a_wish_is_heeded(story, wishes, is_hit):
+    assert (story.exchange.hit(ask(wishes=wishes)) is not None) is is_hit
+
+
+async def test_a_hit_ends_with_its_freshness(story):
+    story.clock.advance(LIFETIME - 11)
+    hit = story.exchange.hit(ask())
+    story.clock.advance(0.99)
+    assert story.exchange.current_age(hit, "tests") == pytest.approx(LIFETIME - 0.01)
+    story.clock.advance(0.01)
+    assert story.exchange.current_age(hit, "tests") is None
+
+
+async def test_a_hit_is_looked_up_anew_now_and_then_so_that_use_is_noted(story):
+    hit = story.exchange.hit(ask())
+    story.clock.advance(NOTE_SECONDS)
+    assert story.exchange.current_age(hit, "tests") is None
+    assert story.exchange.hit(ask()) is not None
+    assert await story.board.used(SUPPORT.identity, story.clock.now()) == {"c-1": story.clock.now()}
+
+
+async def test_a_hit_ends_with_the_stored_entry_but_not_with_another_ones(story):
+    hit = story.exchange.hit(ask())
+    await story.memory.invalidate(ask("c-2").key, Cause.WRITE)
+    await fill(story, "c-3")
+    assert story.exchange.current_age(hit, "tests") == 10.0
+    await story.memory.invalidate(ask().key, Cause.WRITE)
+    assert story.exchange.current_age(hit, "tests") is None
+
+
+async def test_looking_whether_a_hit_still_holds_costs_no_look_up_while_the_store_stands_still(story):
+    hit = story.exchange.hit(ask())
+    looked = story.meter.of("store")
+    for _ in range(5):
+        assert story.exchange.current_age(hit, "tests") == 10.0
+    assert story.meter.of("store") == looked
+    await fill(story, "c-3")
+    looked = story.meter.of("store", "memory", "get")
+    for _ in range(5):
+        assert story.exchange.current_age(hit, "tests") == 10.0
+    assert story.meter.of("store", "memory", "get") == looked + 1
+
+
+async def test_a_hit_ends_when_a_round_shows_something_else(story):
+    hit = story.exchange.hit(ask())
+    now = story.clock.now()
+    known = Known(Channel.VOICE, "m", None, now, has_moved=True)
+    await story.board.post(SUPPORT.identity, Head({Channel.VOICE: Round(now)}, number=1), {"c-1": known})
+    assert story.exchange.current_age(hit, "tests") is None
+    assert story.exchange.hit(ask()) is None
+
+
+async def test_a_round_that_proves_it_makes_a_younger_hit():
+    story = Story(campaign_response())
+    await story.read()
+    entry = await story.stored()
+    assert entry is not None
+    now = story.clock.now()
+    known = Known(Channel.VOICE, "m", entry.mark, now - 50, has_moved=False, status="Ready")
+    story.clock.advance(20)
+    await story.board.post(
+        SUPPORT.identity, Head({Channel.VOICE: Round(now + 15)}, lasts=30.0, blind=600.0, number=1), {"c-1": known}
+    )
+    hit = story.exchange.hit(ask())
+    assert hit is not None
+    assert (hit.detail, story.exchange.current_age(hit, "tests"), hit.lifetime) == (Detail.SWEEP, 5.0, 30.0)
+    await story.tasks.close()
+
+
+async def test_a_missing_campaign_is_a_hit_too():
+    story = Story(NOT_FOUND)
+    await story.read()
+    hit = story.exchange.hit(ask())
+    assert hit is not None
+    assert (hit.detail, hit.lifetime) == (Detail.MISSING, MISSING)
+    assert await story.board.used(SUPPORT.identity, 0.0) == {}
+    await story.tasks.close()

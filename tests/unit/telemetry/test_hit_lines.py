@@ -1,0 +1,104 @@
+import asyncio
+import io
+import json
+import logging
+import time
+
+import pytest
+
+from service.telemetry.logs import HitLines, JsonFormatter
+
+
+class Heard:
+    """A logger with one handler, as `set_up` makes it."""
+
+    def __init__(self, name: str) -> None:
+        self.log, self.sink = logging.getLogger(name), io.StringIO()
+        self.handler = logging.StreamHandler(self.sink)
+        self.handler.setFormatter(JsonFormatter())
+        self.log.addHandler(self.handler)
+        self.log.setLevel(logging.INFO)
+        self.lines = HitLines(name)
+
+    def note(self, id_: bytes = b"r-1", seconds: float = 0.000_012) -> None:
+        caller = self.lines.members({"method": "GET", "client": "reporting"})
+        self.lines.hit(id_, caller, self.lines.members({"status": 200, "detail": "sweep"}), seconds)
+
+    def told(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.sink.getvalue().splitlines()]
+
+
+@pytest.fixture
+async def heard(request):
+    made = Heard(request.node.name)
+    yield made
+    made.lines.flush()
+    made.log.handlers.clear()
+
+
+async def test_the_line_of_a_hit_is_that_of_any_request(heard, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 1_770_000_000.2504)
+    heard.note()
+    fields = {"request_id": "r-1", "method": "GET", "client": "reporting", "status": 200, "detail": "sweep"}
+    record = logging.LogRecord(heard.log.name, logging.INFO, "", 1, "request", (), None)
+    record.created, record.fields = 1_770_000_000.2504, {**fields, "milliseconds": 0.01}
+    heard.lines.flush()
+    assert heard.sink.getvalue().rstrip("\n") == JsonFormatter().format(record)
+
+
+async def test_lines_come_together_and_soon(heard):
+    records: list[logging.LogRecord] = []
+
+    def see(record: logging.LogRecord) -> bool:
+        records.append(record)
+        return True
+
+    heard.log.addFilter(see)
+    for number in range(5):
+        heard.note(b"r-%d" % number)
+    assert heard.told() == []
+    while not heard.told():
+        await asyncio.sleep(0.001)
+    assert [line["request_id"] for line in heard.told()] == [f"r-{number}" for number in range(5)]
+    assert len(records) == 1
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.000_004, 0.000_12, 0.009_994, 0.01, 0.5, 12.0])
+async def test_the_time_it_took_is_told_in_milliseconds(heard, seconds):
+    heard.note(seconds=seconds)
+    heard.lines.flush()
+    assert heard.told()[0]["milliseconds"] == pytest.approx(seconds * 1000, abs=0.011)
+
+
+async def test_each_line_has_its_own_moment_also_when_the_clock_is_set_back(heard, monkeypatch):
+    for moment in (100.0, 100.0006, 100.0011, 3.0, 160.0):
+        monkeypatch.setattr(time, "time", lambda moment=moment: moment)
+        heard.note()
+    heard.lines.flush()
+    assert [str(line["time"])[14:23] for line in heard.told()] == [
+        "01:40.000",
+        "01:40.000",
+        "01:40.001",
+        "00:03.000",
+        "02:40.000",
+    ]
+
+
+async def test_a_logger_that_wants_no_such_lines_gets_none(heard):
+    heard.log.setLevel(logging.WARNING)
+    heard.note()
+    heard.lines.flush()
+    heard.log.setLevel(logging.INFO)
+    heard.handler.setLevel(logging.WARNING)
+    heard.note()
+    heard.lines.flush()
+    assert heard.told() == []
+
+
+async def test_any_other_handler_gets_them_too(heard):
+    sink = io.StringIO()
+    heard.log.addHandler(logging.StreamHandler(sink))
+    heard.note()
+    heard.note()
+    heard.lines.flush()
+    assert [json.loads(line)["request_id"] for line in sink.getvalue().splitlines()] == ["r-1", "r-1"]

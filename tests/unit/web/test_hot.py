@@ -1,0 +1,409 @@
+"""What ends a template or a hit does so for the very next request of an open connection."""
+
+import asyncio
+import contextlib
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from service.contract.listing import Channel
+from service.contract.operations import GET
+from service.policy.entry import Cause
+from service.policy.sweeping import Head, Known, Round
+from service.proxy.ports import Reply, group_of
+from service.proxy.versions import writer_of
+from service.store.layers import LayeredStore
+from service.store.link import StoreDownError
+from service.web import sheets
+from service.web.hot import HotConnection
+from tests.support.doubles import START, SUPPORT, ask
+from tests.support.hot import FRESHNESS, Caller, Gateway, calling, comparable, running, stored
+
+LINES = b"Host: gateway\r\nAuthorization: Bearer cgk_reporting\r\nX-Request-ID: r-1\r\n"
+GOOD = b"GET /v1/campaigns/c-1 HTTP/1.1\r\n" + LINES + b"\r\n"
+KNOWN = Known(Channel.VOICE, "m-1", None, START + 1, has_moved=True)
+MOVED = Head({Channel.VOICE: Round(START + 1)}, number=1)
+
+
+class SilentBus:
+    """In the place of `Bus`."""
+
+    silent = 0.0
+
+    def silent_for(self) -> float:
+        return self.silent
+
+
+class LostRedis:
+    """In the place of `RedisStore`."""
+
+    def note_slow(self) -> None:
+        pass
+
+    async def get(self, _key: str) -> Any:
+        raise StoreDownError
+
+    lead = leave = get
+
+
+def layered(bus: SilentBus, made: list[LayeredStore]) -> Any:
+    def layer(memory: Any) -> LayeredStore:
+        made.append(LayeredStore(cast("Any", LostRedis()), memory, cast("Any", bus), 1.0))
+        return made[0]
+
+    return layer
+
+
+async def last_answer(caller: Caller, sent: bytes = GOOD) -> Any:
+    await caller.send(sent, turns=40)
+    return caller.heard().answers[-1]
+
+
+async def warm(caller: Caller, gateway: Gateway) -> None:
+    """Sees to it that the next request would take the hot path."""
+    await caller.send(GOOD, GOOD)
+    assert gateway.hot.taken == 1
+
+
+def revoke(gateway: Gateway) -> None:
+    gateway.clients.replace({})
+
+
+def drain(gateway: Gateway) -> None:
+    gateway.api.drain()
+
+
+async def overwrite(gateway: Gateway) -> None:
+    await gateway.memory.invalidate(ask("c-1").key, Cause.WRITE)
+
+
+async def purge(gateway: Gateway) -> None:
+    await gateway.memory.invalidate(ask("c-1").key, Cause.PURGE)
+
+
+async def purge_all(gateway: Gateway) -> None:
+    await gateway.memory.invalidate(group_of(ask("c-1").key), Cause.PURGE)
+
+
+def outdate(gateway: Gateway) -> None:
+    gateway.memory.outdate(ask("c-1").key)
+
+
+def write(gateway: Gateway) -> None:
+    gateway.versions.note(writer_of(SUPPORT, "reporting", GET.resource))
+
+
+def write_as_another(gateway: Gateway) -> None:
+    gateway.versions.note(writer_of(SUPPORT, "operations", GET.resource))
+
+
+def doubt(gateway: Gateway) -> None:
+    gateway.memory.doubt()
+
+
+def clear(gateway: Gateway) -> None:
+    gateway.memory.clear()
+
+
+def expire(gateway: Gateway) -> None:
+    gateway.clock.advance(FRESHNESS.max)
+
+
+def grow_old(gateway: Gateway) -> None:
+    gateway.clock.advance(86_401)
+
+
+async def refill(gateway: Gateway) -> None:
+    await gateway.put("c-1", stored("another", proven_at=START + 1))
+
+
+async def move(gateway: Gateway) -> None:
+    assert await gateway.board.post(SUPPORT.identity, MOVED, {"c-1": KNOWN})
+
+
+CHANGES = [
+    pytest.param(revoke, 401, "", id="a-key-is-revoked"),
+    pytest.param(drain, 200, "hit; ttl=590", id="the-gateway-drains"),
+    pytest.param(overwrite, 200, "fwd=stale; ttl=0; detail=before-write", id="a-write-that-changes-it"),
+    pytest.param(purge, 200, "hit; ttl=0; detail=stale-while-revalidate", id="a-purge"),
+    pytest.param(purge_all, 200, "hit; ttl=0; detail=stale-while-revalidate", id="a-purge-of-all"),
+    pytest.param(write, 200, "fwd=request; ttl=590; detail=before-write", id="a-write-of-the-same-client"),
+    pytest.param(write_as_another, 200, "hit; ttl=590", id="a-write-of-another-client"),
+    pytest.param(outdate, 502, "fwd=uri-miss", id="another-replicas-fill"),
+    pytest.param(doubt, 200, "hit; ttl=0; detail=stale-while-revalidate", id="a-gap-on-the-bus"),
+    pytest.param(clear, 502, "fwd=uri-miss", id="the-clock-has-stepped"),
+    pytest.param(expire, 200, "hit; ttl=-10; detail=stale-while-revalidate", id="expiry"),
+    pytest.param(grow_old, 502, "fwd=uri-miss", id="the-hard-bound"),
+    pytest.param(refill, 200, "hit; ttl=591", id="a-newer-fill"),
+    pytest.param(move, 200, "hit; ttl=-9; detail=stale-while-revalidate", id="a-row-has-moved"),
+]
+
+
+@pytest.mark.parametrize(("change", "status", "said"), CHANGES)
+async def test_a_change_shows_in_the_next_answer(change, status, said):
+    gateway = Gateway()
+    async with running(gateway), calling(gateway) as caller:
+        gateway.clock.advance(10)
+        await warm(caller, gateway)
+        changing = change(gateway)
+        if changing is not None:
+            await changing
+        answer = await last_answer(caller)
+        assert answer.status == status
+        assert (answer["Cache-Status"] or "campaign-gateway; ") == f"campaign-gateway; {said}"
+        assert caller.is_closed == (change is drain)
+        assert gateway.hot.taken == 1 + (change in {refill, write_as_another})
+
+
+async def test_a_newer_fill_is_what_the_hot_path_answers_with():
+    gateway = Gateway()
+    async with running(gateway), calling(gateway) as caller:
+        gateway.clock.advance(10)
+        await warm(caller, gateway)
+        await refill(gateway)
+        answer = await last_answer(caller)
+        assert (answer.body, answer["Age"]) == (stored("another").body, "9")
+        assert gateway.hot.taken == 2
+
+
+async def test_another_campaigns_change_keeps_the_rest_hot():
+    gateway = Gateway()
+    async with running(gateway), calling(gateway) as caller:
+        await warm(caller, gateway)
+        await gateway.memory.invalidate(ask("c-2").key, Cause.WRITE)
+        await gateway.put("c-3", stored("c-3"))
+        assert (await last_answer(caller)).status == 200
+        assert gateway.hot.taken == 2
+
+
+async def test_a_lost_bus_ends_the_hot_path_when_it_ends_local_answers():
+    bus, made = SilentBus(), list[LayeredStore]()
+    gateway = Gateway(layer=layered(bus, made))
+    async with running(gateway), calling(gateway) as caller:
+        await warm(caller, gateway)
+        bus.silent = 1.0
+        await caller.send(GOOD)
+        assert gateway.hot.taken == 2
+        bus.silent = 1.01
+        await caller.send(GOOD)
+        assert gateway.hot.taken == 2
+        bus.silent = 0.0
+        await caller.send(GOOD)
+        assert gateway.hot.taken == 3
+        assert [answer.status for answer in caller.heard().answers] == [200] * 5
+
+
+async def test_what_another_replica_invalidated_is_not_answered():
+    bus, made = SilentBus(), list[LayeredStore]()
+    gateway = Gateway(layer=layered(bus, made))
+    async with running(gateway), calling(gateway) as caller:
+        await warm(caller, gateway)
+        made[0]._heard("write", ask("c-1").key)
+        assert "before-write" in str((await last_answer(caller))["Cache-Status"])
+        assert gateway.hot.taken == 1
+
+
+async def test_a_key_revoked_while_its_request_was_in_flight_makes_no_template(monkeypatch):
+    gateway = Gateway()
+    async with running(gateway), calling(gateway) as caller:
+        gate, read = asyncio.Event(), gateway.exchange.read
+
+        async def read_later(asked: Any) -> Reply:
+            await gate.wait()
+            return await read(asked)
+
+        monkeypatch.setattr(gateway.exchange, "read", read_later)
+        await caller.send(GOOD)
+        revoke(gateway)
+        gate.set()
+        await caller.send(GOOD)
+        assert [answer.status for answer in caller.heard().answers] == [200, 401]
+        assert gateway.hot.taken == 0
+
+
+async def test_a_template_is_of_its_own_connection():
+    gateway = Gateway()
+    async with running(gateway), calling(gateway) as caller, calling(gateway) as other:
+        await warm(caller, gateway)
+        await other.send(GOOD)
+        assert gateway.hot.taken == 1
+        await other.send(GOOD.replace(b"cgk_reporting", b"cgk_wrong"))
+        assert [answer.status for answer in other.heard().answers] == [200, 401]
+
+
+@pytest.mark.parametrize("proven_at", [START, START - 0.3])
+async def test_age_and_ttl_move_as_on_the_slow_path(proven_at):
+    hot, slow = Gateway(), Gateway(has_hot_path=False)
+    async with running(hot), running(slow), calling(hot) as quick, calling(slow) as plain:
+        for gateway in (hot, slow):
+            await gateway.put("c-9", stored("c-9", proven_at=proven_at))
+        for step in (0.0, 0.25, 0.5, 0.125, 0.125, 0.9, 0.2, 1.0, 30.0, 0.7, 500.0, 60.0):
+            hot.clock.advance(step)
+            slow.clock.advance(step)
+            for caller in (quick, plain):
+                await caller.send(GOOD.replace(b"c-1", b"c-9"))
+        assert comparable(quick.received) == comparable(plain.received)
+        assert hot.meter.ages == slow.meter.ages
+        assert hot.hot.taken == 11
+
+
+async def test_use_is_noted_so_that_rounds_go_on():
+    gateway = Gateway()
+    async with running(gateway), calling(gateway) as caller:
+        for _ in range(20):
+            await caller.send(GOOD)
+            gateway.clock.advance(29)
+        assert gateway.hot.taken > 10
+        used = await gateway.board.used(SUPPORT.identity, 0.0)
+        assert used["c-1"] >= gateway.clock.now() - 60
+
+
+# Connections.
+
+
+async def test_a_slow_reader_is_waited_for_on_the_slow_path_and_gets_all_in_order():
+    gateway = Gateway()
+    async with running(gateway), calling(gateway) as caller:
+        await gateway.put("c-1", stored("x" * 30_000, proven_at=START + 1))
+        gateway.clock.advance(1)
+        await warm(caller, gateway)
+        sent = 2
+        while not gateway.connection._paused:
+            assert sent < 2_000
+            await caller.send(GOOD.replace(b"r-1", b"r-%d" % sent), turns=2, listens=False)
+            sent += 1
+        taken = gateway.hot.taken
+        await caller.send(GOOD.replace(b"r-1", b"r-%d" % sent), turns=5, listens=False)
+        assert gateway.hot.taken == taken
+        while len(caller.heard().answers) < sent + 1:
+            caller.read()
+            await asyncio.sleep(0)
+        ids = [answer["X-Request-ID"] for answer in caller.heard().answers]
+        assert ids == ["r-1", "r-1", *(f"r-{number}" for number in range(2, sent + 1))]
+
+
+async def test_the_keepalive_timer_runs_from_the_last_request():
+    gateway = Gateway()
+    async with running(gateway), calling(gateway) as caller:
+        await caller.send(GOOD)
+        connection, loop, timers = gateway.connection, asyncio.get_running_loop(), list[float]()
+        began = connection._next_keepalive_close_time - connection.keepalive_timeout
+        now = began + 60
+        connection._loop = cast(
+            "Any",
+            SimpleNamespace(
+                time=lambda: now,
+                call_at=lambda at, _: timers.append(at),
+                create_future=loop.create_future,
+                create_task=loop.create_task,
+            ),
+        )
+        await caller.send(GOOD)
+        assert gateway.hot.taken == 1
+        now = began + 75
+        connection._process_keepalive()
+        assert not connection._force_close
+        assert timers == [began + 60 + 75]
+        now = began + 60 + 75
+        connection._process_keepalive()
+        await caller.send(b"", turns=5)
+        assert caller.is_closed
+
+
+async def test_a_connection_that_only_the_hot_path_used_is_idle_when_the_gateway_stops():
+    gateway = Gateway()
+    async with contextlib.AsyncExitStack() as stack:
+        async with running(gateway):
+            caller = await stack.enter_async_context(calling(gateway))
+            await warm(caller, gateway)
+        await caller.send(b"", turns=5)
+        assert caller.is_closed
+
+
+@pytest.mark.parametrize("has_hot_path", [True, False])
+async def test_a_connection_that_is_to_close_finishes_what_is_in_flight_and_takes_nothing_more(
+    has_hot_path, monkeypatch
+):
+    gateway = Gateway(has_hot_path=has_hot_path)
+    async with running(gateway), calling(gateway) as caller:
+        await caller.send(GOOD)
+        gate, read = asyncio.Event(), gateway.exchange.read
+
+        async def read_later(asked: Any) -> Reply:
+            await gate.wait()
+            return await read(asked)
+
+        monkeypatch.setattr(gateway.exchange, "read", read_later)
+        await caller.send(GOOD.replace(b"\r\nX-R", b"\r\nCache-Control: max-age=1000\r\nX-R"))
+        gateway.connection.close()
+        await caller.send(GOOD)
+        assert len(caller.heard().answers) == 1
+        gate.set()
+        await caller.send(GOOD)
+        assert len(caller.heard().answers) == 2
+        assert caller.is_closed
+        assert gateway.hot.taken == 0
+
+
+async def test_nothing_is_answered_once_the_connection_is_to_close():
+    gateway = Gateway()
+    async with running(gateway), calling(gateway) as caller:
+        await warm(caller, gateway)
+        connection = gateway.connection
+        connection.close()
+        connection.data_received(GOOD)
+        await caller.send(b"")
+        assert gateway.hot.taken == 1
+        assert len(caller.heard().answers) == 2
+
+
+async def test_nothing_is_answered_between_the_last_answer_and_the_end(monkeypatch):
+    gateway = Gateway()
+    finish = HotConnection.finish_response
+
+    async def finish_and_hear_more(connection: HotConnection, *arguments: Any) -> Any:
+        done = await finish(connection, *arguments)
+        if not done[0].keep_alive:
+            connection.data_received(GOOD)
+        return done
+
+    async with running(gateway), calling(gateway) as caller:
+        await warm(caller, gateway)
+        monkeypatch.setattr(HotConnection, "finish_response", finish_and_hear_more)
+        await caller.send(GOOD.replace(b"\r\nX-R", b"\r\nConnection: close\r\nX-R"))
+        assert gateway.hot.taken == 1
+        assert [answer["Connection"] for answer in caller.heard().answers] == [None, None, "close"]
+
+
+# Memory.
+
+
+async def test_a_flood_of_ids_leaves_nothing_behind():
+    gateway = Gateway()
+    async with running(gateway), calling(gateway) as caller:
+        await warm(caller, gateway)
+        for number in range(50):
+            await caller.send(GOOD.replace(b"c-1", b"n-%d" % number), turns=10)
+        assert list(gateway.hot.sheets.of_stream(SUPPORT.identity)) == [b"c-1"]
+
+
+async def test_what_is_kept_rendered_is_bounded(monkeypatch):
+    monkeypatch.setattr(sheets, "MAX_BYTES", 3 * (sheets.SHEET_BYTES + 40))
+    gateway = Gateway()
+    async with running(gateway), calling(gateway) as caller:
+        await warm(caller, gateway)
+        for number in range(20):
+            await gateway.put(f"n-{number}", stored(f"n-{number}"))
+            await caller.send(GOOD.replace(b"c-1", b"n-%d" % number))
+            assert 1 <= len(gateway.hot.sheets.of_stream(SUPPORT.identity)) <= 3
+        assert gateway.hot.taken == 21
+
+
+async def test_what_is_gone_from_the_store_is_not_kept_alive_by_a_further_request():
+    gateway = Gateway()
+    async with running(gateway), calling(gateway) as caller:
+        await warm(caller, gateway)
+        outdate(gateway)
+        await caller.send(GOOD)
+        assert not gateway.hot.sheets.of_stream(SUPPORT.identity)

@@ -1,0 +1,376 @@
+"""The same bytes to a gateway with the hot path and to one without: nobody can tell them apart.
+
+Each talk primes its connection with requests that become templates, says something odd, and goes on with good requests,
+which show what state the odd one has left the connection in.
+"""
+
+import asyncio
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, cast
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.policy.entry import make_etag
+from service.web.server import MAX_FIELD_BYTES
+from tests.support.hot import CAMPAIGNS, Gateway, Heard, calling, comparable, logged, running
+
+KEY = b"Authorization: Bearer cgk_reporting"
+OTHER_KEY = b"Authorization: Bearer cgk_operations"
+TAG = make_etag(CAMPAIGNS["c-1"].body).encode()
+
+
+def head(
+    target: bytes = b"/v1/campaigns/c-1",
+    *fields: bytes,
+    method: bytes = b"GET",
+    version: bytes = b"HTTP/1.1",
+    host: bytes = b"Host: gateway",
+    key: bytes = KEY,
+    id_: bytes | None = b"r-1",
+) -> bytes:
+    """A request's head. The order of its fields is that of the templates here."""
+    given_id = [] if id_ is None else [b"X-Request-ID: " + id_]
+    lines = [b"%s %s %s" % (method, target, version), *[line for line in (host, key) if line], *given_id, *fields]
+    return b"\r\n".join([*lines, b"", b""])
+
+
+GOOD = head()
+NEXT = [head(b"/v1/campaigns/c-2", id_=b"next-1"), head(b"/v1/campaigns/c-2", id_=b"next-2")]
+
+
+@dataclass
+class Told:
+    """What one gateway made of a talk."""
+
+    heard: Heard
+    received: bytes
+    events: Counter[tuple[str, ...]]
+    ages: list[float]
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    taken: int = 0
+
+
+async def tell(pieces: list[bytes], *, has_hot_path: bool, to_head: bool = False, turns: int = 25) -> Told:
+    gateway = Gateway(has_hot_path=has_hot_path)
+    async with running(gateway):
+        gateway.clock.advance(6.25)
+        with logged() as lines:
+            async with calling(gateway) as caller:
+                await caller.send(*pieces, turns=turns)
+            gateway.lines.flush()
+    meter = gateway.meter
+    events = Counter({event: count for event, count in meter.events.items() if event[0] in {"request", "served"}})
+    return Told(caller.heard(to_head=to_head), caller.received, events, meter.ages, lines, gateway.hot.taken)
+
+
+async def compare(pieces: list[bytes], *, to_head: bool = False, turns: int = 25) -> Told:
+    """What both made of it, after seeing that it is the same."""
+    slow = await tell(pieces, has_hot_path=False, to_head=to_head, turns=turns)
+    hot = await tell(pieces, has_hot_path=True, to_head=to_head, turns=turns)
+    assert slow.taken == 0
+    assert comparable(hot.received) == comparable(slow.received)
+    assert hot.heard.is_closed == slow.heard.is_closed
+    assert hot.events == slow.events
+    assert sorted(hot.ages) == sorted(slow.ages)
+    assert in_any_order(hot.lines) == in_any_order(slow.lines)
+    assert hot.heard.answers
+    return hot
+
+
+def in_any_order(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines of hits come a moment later than others."""
+    return sorted(lines, key=str)
+
+
+# Each with how many of it, and of the two good requests after it, take the hot path.
+TALKS = [
+    # What it is for.
+    pytest.param([GOOD], 1 + 2, id="the-same-again"),
+    pytest.param([head(b"/v1/campaigns/c-2")], 1 + 2, id="another-campaign"),
+    pytest.param([head(b"/v1/campaigns/" + b"a" * 128)], 1 + 2, id="a-long-campaign-id"),
+    pytest.param([head(id_=b"7c1b2d6e-4c4c-4a5b-9d6f-0123456789ab")], 1 + 2, id="another-request-id"),
+    pytest.param([head(id_=b"A" * 128)], 1 + 2, id="a-request-id-as-long-as-may-be"),
+    pytest.param([head(id_=b"._:-")], 1 + 2, id="a-request-id-of-marks"),
+    pytest.param([head(id_=b"15551234567")], 1 + 2, id="a-request-id-like-a-phone-number"),
+    pytest.param([head(id_=b"15551234567.2:1")], 1 + 2, id="a-request-id-that-begins-like-one"),
+    pytest.param([head(b"/v1/campaigns/15551234567")], 1 + 2, id="a-campaign-id-like-a-phone-number"),
+    pytest.param([GOOD] * 5, 5 + 2, id="one-after-the-other"),
+    # How bytes arrive.
+    pytest.param([GOOD + head(b"/v1/campaigns/c-2")], 0 + 1, id="pipelined-two"),
+    pytest.param([b"".join(head(id_=b"r-%d" % number) for number in range(40))], 0 + 1, id="pipelined-forty"),
+    pytest.param([GOOD[:1], GOOD[1:]], 0 + 2, id="split-after-the-first-byte"),
+    pytest.param([GOOD[:20], GOOD[20:]], 0 + 2, id="split-in-the-target"),
+    pytest.param([GOOD[:-30], GOOD[-30:]], 0 + 2, id="split-in-a-field"),
+    pytest.param([GOOD[:-4], GOOD[-4:]], 0 + 2, id="split-before-the-end"),
+    pytest.param([GOOD[:-3], GOOD[-3:]], 0 + 1, id="split-in-the-end"),
+    pytest.param([GOOD[:-2], GOOD[-2:]], 0 + 1, id="split-between-the-last-lines"),
+    pytest.param([GOOD[:-1], GOOD[-1:]], 0 + 1, id="split-before-the-last-byte"),
+    pytest.param([GOOD[place : place + 1] for place in range(len(GOOD))], 0 + 1, id="byte-by-byte"),
+    pytest.param([GOOD + GOOD[:25], GOOD[25:]], 0 + 2, id="one-and-a-piece-of-another"),
+    pytest.param([GOOD[:25], GOOD[25:] + GOOD], 0 + 1, id="the-rest-and-another"),
+    pytest.param([GOOD[:40], GOOD], 0, id="a-whole-head-inside-a-field"),
+    pytest.param([b"GET /v1/campaigns/c-2 HTTP/1.1\r\nX-A: ", GOOD], 0 + 2, id="a-whole-head-as-a-field"),
+    pytest.param([b"\r\n", GOOD], 0 + 2, id="an-empty-line-first"),
+    pytest.param([b"\r\n" + GOOD], 0 + 2, id="an-empty-line-in-front"),
+    pytest.param([GOOD + b"\r\n"], 0 + 1, id="an-empty-line-behind"),
+    pytest.param([GOOD + b"\r\n\r\n"], 0 + 1, id="empty-lines-behind"),
+    pytest.param([b"\r\n\r\n", GOOD], 0 + 2, id="only-empty-lines"),
+    # Bodies, and requests in them.
+    pytest.param([head(b"/v1/campaigns/c-1", b"Content-Length: 5") + b"hello"], 0 + 1, id="a-body"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Content-Length: 5"), b"hello"], 0 + 1, id="a-body-in-the-next-read"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Content-Length: 0")], 0 + 2, id="an-empty-body"),
+    pytest.param(
+        [head(b"/v1/campaigns/c-1", b"Content-Length: %d" % len(GOOD)), GOOD], 0 + 1, id="a-request-as-a-body"
+    ),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Content-Length: %d" % len(GOOD)) + GOOD], 0 + 1, id="and-in-one-read"),
+    pytest.param(
+        [head(b"/v1/campaigns/c-1", b"Content-Length: %d" % (len(GOOD) * 2)), GOOD, GOOD], 0 + 1, id="two-as-a-body"
+    ),
+    pytest.param(
+        [head(b"/v1/campaigns/c-1", b"Content-Length: %d" % (len(GOOD) + 3)), GOOD, b"abc"], 0 + 1, id="and-a-bit-more"
+    ),
+    pytest.param(
+        [head(b"/v1/campaigns/c-1", b"Content-Length: 3"), b"abc" + GOOD], 0 + 1, id="the-end-of-a-body-and-a-request"
+    ),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Transfer-Encoding: chunked") + b"0\r\n\r\n"], 0 + 1, id="no-chunks"),
+    pytest.param(
+        [head(b"/v1/campaigns/c-1", b"Transfer-Encoding: chunked"), b"%x\r\n" % len(GOOD), GOOD, b"\r\n0\r\n\r\n"],
+        0 + 1,
+        id="a-request-as-a-chunk",
+    ),
+    pytest.param(
+        [head(b"/v1/campaigns/c-1", b"Transfer-Encoding: chunked"), b"0\r\n", b"X-A: b\r\n\r\n"], 0 + 1, id="trailers"
+    ),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Transfer-Encoding: chunked"), GOOD], 0, id="a-request-as-a-size"),
+    pytest.param(
+        [head(b"/v1/campaigns/c-1", b"Content-Length: 5", b"Transfer-Encoding: chunked"), GOOD], 0, id="two-framings"
+    ),
+    pytest.param([GOOD + b"hello"], 0, id="a-body-that-was-not-announced"),
+    pytest.param([head(b"/v1/campaigns/c-1", method=b"POST")], 0 + 2, id="POST"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Content-Length: 2", method=b"POST"), b"{}"], 0 + 1, id="POST-a-body"),
+    # Whole connections.
+    pytest.param([head(b"/v1/campaigns/c-1", b"Connection: close")], 0, id="close"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Connection: close") + GOOD], 0, id="close-and-another"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Connection: close"), GOOD], 0, id="close-and-another-read"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Connection: keep-alive")], 0 + 1, id="keep-alive-said"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Connection: keep-alive, X-A")], 0 + 2, id="another-option"),
+    pytest.param([head(version=b"HTTP/1.0")], 0, id="HTTP-1.0"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Connection: keep-alive", version=b"HTTP/1.0")], 0 + 2, id="1.0-kept"),
+    pytest.param([head(version=b"HTTP/1.2")], 0, id="HTTP-1.2"),
+    pytest.param([head(version=b"http/1.1")], 0, id="http-in-lower-case"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Upgrade: h2c", b"Connection: Upgrade")], 0 + 2, id="upgrade"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Upgrade: h2c", b"Connection: Upgrade") + GOOD], 0 + 1, id="and-more"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Upgrade: websocket", b"Connection: Upgrade"), GOOD], 0 + 2, id="ws"),
+    pytest.param([head(b"gateway:80", method=b"CONNECT")], 0, id="CONNECT"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Expect: 100-continue")], 0 + 2, id="expect"),
+    pytest.param([b"nonsense\r\n\r\n"], 0, id="garbage"),
+    pytest.param([b"\x00" * len(GOOD)], 0, id="zeros"),
+    pytest.param([GOOD + b"nonsense\r\n\r\n"], 0, id="garbage-behind"),
+    # Who, and where to.
+    pytest.param([head(key=OTHER_KEY)], 0 + 1, id="another-client"),
+    pytest.param([head(key=b"Authorization: Bearer cgk_wrong")], 0 + 2, id="a-wrong-key"),
+    pytest.param([head(key=b"")], 0 + 2, id="no-key"),
+    pytest.param([head(b"/v1/campaigns/c-1", OTHER_KEY)], 0 + 2, id="two-keys"),
+    pytest.param([head(b"/v1/campaigns/c-1", KEY)], 0 + 2, id="the-key-twice"),
+    pytest.param(
+        [b"GET /v1/campaigns/c-1 HTTP/1.1\r\n" + KEY + b"\r\nX-A: ", head(key=b""), head(key=b"")],
+        0 + 2,
+        id="a-key-before-a-head-that-has-none",
+    ),
+    pytest.param([head(key=KEY + b" ")], 0 + 1, id="a-space-behind-the-key"),
+    pytest.param([head(key=KEY.lower())], 0 + 1, id="the-key-in-lower-case"),
+    pytest.param([head(key=KEY.replace(b"Authorization", b"authorization"))], 0 + 1, id="its-name-in-lower-case"),
+    pytest.param([head(key=KEY.replace(b": ", b":"))], 0 + 1, id="no-space-before-it"),
+    pytest.param([head(host=b"Host: other")], 0 + 1, id="another-host"),
+    pytest.param([head(host=b"")], 0, id="no-host"),
+    pytest.param([head(host=b"Host: gateway\r\nHost: other")], 0, id="two-hosts"),
+    pytest.param([head(host=b"Host: gateway\r\nHost: gateway")], 0, id="the-host-twice"),
+    # What for.
+    pytest.param([head(b"/v1/campaigns/nowhere")], 0 + 2, id="a-campaign-that-is-not-stored"),
+    pytest.param([head(b"/v1/campaigns/gone")], 0 + 2, id="a-campaign-known-to-be-missing"),
+    pytest.param([head(b"/v1/campaigns/old")], 0 + 2, id="a-campaign-too-old"),
+    pytest.param([head(b"/v1/campaigns/big")], 0 + 2, id="a-big-campaign"),
+    pytest.param([head(b"/v1/campaigns/")], 0 + 2, id="no-campaign"),
+    pytest.param([head(b"/v1/campaigns/" + b"a" * 129)], 0 + 2, id="a-campaign-id-too-long"),
+    pytest.param([head(b"/v1/campaigns/c.1")], 0 + 2, id="a-dot-in-the-id"),
+    pytest.param([head(b"/v1/campaigns/c-1/")], 0 + 2, id="a-slash-behind"),
+    pytest.param([head(b"/v1/campaigns/c-1/status")], 0 + 2, id="something-below"),
+    pytest.param([head(b"/v1/campaigns/c 1")], 0, id="a-space-in-the-id"),
+    pytest.param([head(b"/v1/campaigns/c-1 ")], 0 + 2, id="a-space-behind-the-id"),
+    pytest.param([head(b"/v1/campaigns/c\t1")], 0, id="a-tab-in-the-id"),
+    pytest.param([head(b"/v1/campaigns/c\x001")], 0, id="NUL-in-the-id"),
+    pytest.param([head(b"/v1/campaigns/c\r\n1")], 0, id="CRLF-in-the-id"),
+    pytest.param([head(b"/v1/campaigns/c\xc3\xa9")], 0, id="high-bytes-in-the-id"),
+    pytest.param([head(b"/v1/campaigns/c\xff")], 0, id="bytes-that-are-no-text-in-the-id"),
+    pytest.param([head(b"/v1/campaigns/%63-1")], 0 + 2, id="percent-encoding"),
+    pytest.param([head(b"/v1/campaigns/c-1%20")], 0 + 2, id="percent-encoded-space"),
+    pytest.param([head(b"/v1/campaigns/c-1?fields=data")], 0 + 2, id="a-query"),
+    pytest.param([head(b"/v1/campaigns/c-1?")], 0 + 2, id="an-empty-query"),
+    pytest.param([head(b"/v1/campaigns/c-1?x=c-1")], 0 + 2, id="a-query-that-is-refused"),
+    pytest.param([head(b"/v1/campaigns/c-1#c-1")], 0 + 2, id="a-fragment"),
+    pytest.param([head(b"http://gateway/v1/campaigns/c-1")], 0, id="absolute-form"),
+    pytest.param([head(b"/v1/campaigns/../campaigns/c-1")], 0 + 2, id="dot-segments"),
+    pytest.param([head(b"//v1/campaigns/c-1")], 0 + 2, id="two-slashes"),
+    pytest.param([head(b"/v1/streams/support/campaigns/c-1")], 0 + 1, id="a-stream-by-name"),
+    pytest.param([head(b"/v1/streams/sales/campaigns/c-1")], 0 + 2, id="a-stream-of-others"),
+    pytest.param([head(method=b"HEAD", id_=b"r-1")[:-2] + b"Connection: close\r\n\r\n"], 0, id="HEAD-and-close"),
+    pytest.param([head(method=b"get")], 0, id="the-method-in-lower-case"),
+    pytest.param([head(method=b"OPTIONS")], 0 + 2, id="OPTIONS"),
+    # Conditions and wishes.
+    pytest.param([head(b"/v1/campaigns/c-1", b"If-None-Match: " + TAG)], 0 + 1, id="a-good-copy"),
+    pytest.param([head(b"/v1/campaigns/c-1", b'If-None-Match: "other"')], 0 + 1, id="another-copy"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"If-Modified-Since: Fri, 01 Jan 2027 00:00:00 GMT")], 2, id="since"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Cache-Control: no-cache")], 0 + 2, id="no-cache"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Cache-Control: max-age=60")], 0 + 2, id="max-age"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Cache-Control: only-if-cached")], 0 + 2, id="only-if-cached"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Pragma: no-cache")], 0 + 2, id="pragma"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Campaign-Gateway-Version: 1")], 0 + 2, id="a-version"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"Range: bytes=0-1")], 0 + 2, id="a-range"),
+    # Fields that break.
+    pytest.param([head(id_=b"r-1\r\n folded")], 0, id="RFC-9112-5.2-obs-fold"),
+    pytest.param([head(id_=b"r-1\nX-A: b")], 0, id="bare-LF-in-the-request-id"),
+    pytest.param([head(id_=b"r-1\rX-A: b")], 0, id="bare-CR-in-the-request-id"),
+    pytest.param([head(id_=b"r\x00")], 0, id="NUL-in-the-request-id"),
+    pytest.param([head(id_=b"r-1\r\nX-A: b")], 0 + 1, id="another-field-in-the-request-id"),
+    pytest.param([head(id_=b"r-1\r\nCache-Control: no-cache")], 0 + 2, id="a-wish-in-the-request-id"),
+    pytest.param([head(id_=b"r-1\r\nContent-Length: 3")], 0, id="a-length-in-the-request-id"),
+    pytest.param([head(id_=b"r-1\r\n\r\n" + head(id_=b"r-2"))], 0 + 1, id="a-request-in-the-request-id"),
+    pytest.param([head(id_=b"r-1\r\n\r\n" + GOOD[:-4])], 0 + 1, id="and-nothing-else"),
+    pytest.param([head(id_=b"A" * 129)], 0 + 2, id="a-request-id-too-long"),
+    pytest.param([head(id_=b"")], 0 + 2, id="an-empty-request-id"),
+    pytest.param([head(id_=b"r 1")], 0 + 2, id="a-space-in-the-request-id"),
+    pytest.param([head(id_=b"r-1 ")], 0 + 1, id="a-space-behind-the-request-id"),
+    pytest.param([head(id_=b'r"1')], 0 + 2, id="a-quote-in-the-request-id"),
+    pytest.param([head(id_=b"r\\1")], 0 + 2, id="a-backslash-in-the-request-id"),
+    pytest.param([head(id_=b"r\xc3\xa91")], 0 + 2, id="high-bytes-in-the-request-id"),
+    pytest.param([head(id_=None)], 0 + 1, id="no-request-id"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"X-Request-ID: r-2")], 0 + 2, id="two-request-ids"),
+    pytest.param([GOOD.replace(b"\r\n", b"\n")], 0, id="bare-LF"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"X-A : a")], 0, id="a-space-before-the-colon"),
+    pytest.param([head(b"/v1/campaigns/c-1", b"X-A: " + b"a" * (MAX_FIELD_BYTES + 1))], 0, id="a-field-too-long"),
+    pytest.param([head(b"/v1/campaigns/c-1", *[b"X-%d: a" % number for number in range(200)])], 0, id="many-fields"),
+]
+
+
+@pytest.mark.parametrize(("pieces", "taken"), TALKS)
+async def test_nobody_can_tell_the_paths_apart(pieces, taken):
+    told = await compare([GOOD, *pieces, *NEXT], turns=6 if len(pieces) > 20 else 25 + len(pieces[0]) // 20)
+    assert told.taken == taken
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        pytest.param(head(id_=None), head(b"/v1/campaigns/c-2", id_=None), id="without-a-request-id"),
+        pytest.param(
+            head(b"/v1/streams/support/campaigns/c-1"), head(b"/v1/streams/support/campaigns/c-2"), id="a-stream"
+        ),
+        pytest.param(
+            head(b"/v1/campaigns/c-1", b"Connection: Keep-Alive"),
+            head(b"/v1/campaigns/c-2", b"Connection: Keep-Alive"),
+            id="kept-alive",
+        ),
+        pytest.param(
+            head(b"/v1/campaigns/c-1", b"If-None-Match: " + TAG),
+            head(b"/v1/campaigns/c-1", b"If-None-Match: " + TAG, id_=b"r-2"),
+            id="a-good-copy",
+        ),
+        pytest.param(
+            head(b"/v1/campaigns/c-1", b"If-None-Match: " + TAG),
+            head(b"/v1/campaigns/c-2", b"If-None-Match: " + TAG),
+            id="a-copy-of-another-campaign",
+        ),
+        pytest.param(
+            head(b"/v1/campaigns/c-1", b'If-None-Match: "x"', b"If-None-Match: W/" + TAG),
+            head(b"/v1/campaigns/c-1", b'If-None-Match: "x"', b"If-None-Match: W/" + TAG),
+            id="RFC-9110-13.1.2-several-copies-compared-weakly",
+        ),
+        pytest.param(
+            head(b"/v1/campaigns/c-1", b"If-None-Match: *"), head(b"/v1/campaigns/c-2", b"If-None-Match: *"), id="any"
+        ),
+        pytest.param(
+            head(b"/v1/campaigns/c-1", b"Accept: */*", b"User-Agent: a: b", b"traceparent: 00-0af7-b7ad-01"),
+            head(b"/v1/campaigns/c-2", b"Accept: */*", b"User-Agent: a: b", b"traceparent: 00-0af7-b7ad-01"),
+            id="fields-of-no-concern",
+        ),
+        pytest.param(
+            head().replace(b"X-Request-ID: r-1", b"x-request-id:  r-1\t "),
+            head().replace(b"X-Request-ID: r-1", b"x-request-id:  r-2\t "),
+            id="white-space-around-the-request-id",
+        ),
+        pytest.param(
+            b"GET /v1/campaigns/c-1 HTTP/1.1\r\nX-Request-ID: r-1\r\n" + KEY + b"\r\nHost: a\r\n\r\n",
+            b"GET /v1/campaigns/c-2 HTTP/1.1\r\nX-Request-ID: r-2\r\n" + KEY + b"\r\nHost: a\r\n\r\n",
+            id="the-request-id-first",
+        ),
+        pytest.param(
+            head(b"/v1/campaigns/c-1", b"X-Echo: /c-1 HTTP/1.1"),
+            head(b"/v1/campaigns/c-2", b"X-Echo: /c-1 HTTP/1.1"),
+            id="a-field-that-looks-like-the-first-line",
+        ),
+        pytest.param(
+            head(b"/v1/campaigns/c-1", b"X-Echo: X-Request-ID: r-9"),
+            head(b"/v1/campaigns/c-2", b"X-Echo: X-Request-ID: r-9", id_=b"r-2"),
+            id="a-field-that-looks-like-the-request-id",
+        ),
+    ],
+)
+async def test_what_was_answered_with_a_hit_is_answered_so_again_on_the_hot_path(first, again):
+    assert (await compare([first, again, again])).taken == 2
+
+
+async def test_a_head_is_repeated_without_its_body():
+    one, two = head(method=b"HEAD"), head(b"/v1/campaigns/c-2", method=b"HEAD", id_=b"r-2")
+    told = await compare([one, two, one], to_head=True)
+    assert told.taken == 2
+    assert [answer.status for answer in told.heard.answers] == [200, 200, 200]
+    assert all(answer["Content-Length"] == str(len(CAMPAIGNS["c-1"].body)) for answer in told.heard.answers)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        head(b"/v1/campaigns/c-1", b"Cache-Control: no-cache"),
+        head(b"/v1/campaigns/c-1", b"Cache-Control: max-age=3600"),
+        head(b"/v1/campaigns/c-1", b"Pragma: x"),
+        head(b"/v1/campaigns/c-1", b"If-Modified-Since: Fri, 01 Jan 2027 00:00:00 GMT"),
+        head(b"/v1/campaigns/c-1", b"Range: bytes=0-1"),
+        head(b"/v1/campaigns/c-1", b"Expect: 100-continue"),
+        head(b"/v1/campaigns/c-1", b"Content-Length: 0"),
+        head(b"/v1/campaigns/c-1?fields=_id"),
+        head(b"/v1/campaigns/%63-1"),
+        head(b"/v1/campaigns/gone"),
+        head(b"/v1/campaigns/old"),
+        head(b"/v1/campaigns/big"),
+        head(b"/v1/campaigns/c-1", b"Connection: keep-alive", version=b"HTTP/1.0"),
+        head(id_=b"r 1"),
+        head(b"/v1/campaigns/c-1", b"X-Request-ID: r-2"),
+    ],
+    ids=lambda sent: re.sub(rb"[^a-zA-Z0-9-]+", b"-", sent[:60].split(b"\r\n")[0] + sent[-50:]).decode()[:60],
+)
+async def test_what_wants_more_than_a_plain_hit_is_never_repeated(asked):
+    assert (await compare([asked, asked, asked])).taken == 0
+
+
+PIECES = st.sampled_from(
+    [piece for talk in TALKS for piece in cast("list[bytes]", talk.values[0]) if len(piece) < 2_000]
+)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(
+    parts=st.lists(st.one_of(st.just(GOOD), st.just(NEXT[0]), PIECES), min_size=1, max_size=6),
+    cuts=st.lists(st.integers(0, 1_000), max_size=4),
+    is_joined=st.booleans(),
+)
+def test_nobody_can_tell_the_paths_apart_whatever_is_said_in_whatever_pieces(parts, cuts, is_joined):
+    if is_joined:
+        whole = b"".join(parts)
+        places = sorted({0, len(whole), *(place % (len(whole) + 1) for place in cuts)})
+        parts = [whole[start:end] for start, end in pairwise(places)]
+    asyncio.run(compare([GOOD, *parts, *NEXT], turns=12))
