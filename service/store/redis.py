@@ -1,10 +1,12 @@
 """Entries in Redis, shared by all replicas.
 
 One value per entry: a head with its fence and the latest moment its read can have begun, and the encoded entry (see
-put.lua). A look-up is one MGET of it and of its group's fence; a store is one script, atomic on the server.
+put.lua). A look-up is one MGET of it and of its group's fence, joined with others; a store is one script, atomic on the
+server.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 from service.policy.entry import Cause, Entry, Invalidation, settling
@@ -14,6 +16,7 @@ from service.store.codec import decode, encode
 from service.store.fences import GroupFence, invalidated
 from service.store.keys import Keys
 from service.store.link import RedisLink, StoreDownError
+from service.store.lookups import Lookups
 
 LEASE_MILLISECONDS = 2_000
 """How long a dead leader keeps the lead."""
@@ -37,6 +40,7 @@ class RedisStore:
         self._keys = keys
         self._led: set[tuple[str, str]] = set()
         """Keys and their leases."""
+        self._lookups = Lookups(self._fetch)
         self._put = link.script("put.lua")
         self._invalidate = link.script("invalidate.lua")
         self._invalidate_all = link.script("invalidate_all.lua")
@@ -46,13 +50,16 @@ class RedisStore:
         self._renew = link.script("renew.lua")
 
     async def get(self, key: str) -> tuple[Entry | None, SharedFence]:
-        """The entry and the fence, in one trip."""
-        names = [self._keys.entry(key), self._keys.group(key)]
+        """The entry and the fence, in one trip, or one more where it joins others."""
+        names = (self._keys.entry(key), self._keys.group(key))
         generation = self._link.generation
-        value, group = await self._link.ask("get", lambda: self._link.client.mget(names))
+        value, group = await self._lookups.get(self._keys.part(key), names)
         entry, fence = _read(value, group, generation)
         self._link.meter.store_operation("redis", "get", "hit" if entry is not None else "miss")
         return entry, fence
+
+    async def _fetch(self, names: list[str]) -> Sequence[object]:
+        return await self._link.ask("get", lambda: self._link.client.mget(names))
 
     async def put(self, key: str, entry: Entry, fence: SharedFence, keep: float) -> Put:
         """Stores under the fence, in one trip."""
