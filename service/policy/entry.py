@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from sys import intern
 
 from service.contract.answers import Answer, Verdict
 from service.contract.marks import instant
@@ -64,13 +65,16 @@ class Entry:
     campaign_status: str | None
     proven_at: float
     """When the read by id that last proved it began, in seconds of the store's clock."""
-    etag: str
-    """Strong validator with its quotes; empty for an absence."""
     absence: Absence | None = None
     swept: Swept | None = None
     """Laid over the stored entry when it is looked at; never stored."""
     invalidation: Invalidation | None = None
     """Laid over it by the store, which knows of invalidations."""
+
+    @property
+    def etag(self) -> str:
+        """Strong validator with its quotes, made of the body: some microseconds cost less than keeping it."""
+        return make_etag(self.body)
 
     @property
     def is_invalid(self) -> bool:
@@ -126,7 +130,7 @@ def prove(previous: Entry | None, answer: Answer, started: float) -> tuple[Entry
     """
     if answer.verdict is Verdict.MISSING:
         absence = Absence(answer.response.status, answer.code, answer.message)
-        return Entry(b"", "", b"", None, None, started, "", absence), False
+        return Entry(b"", "", b"", None, None, started, absence), False
     if answer.verdict is not Verdict.OK or answer.content is None:
         raise ValueError(f"{answer.verdict} proves nothing")
     if previous is not None and previous.content == answer.content:
@@ -134,10 +138,10 @@ def prove(previous: Entry | None, answer: Answer, started: float) -> tuple[Entry
     body = answer.response.body
     return Entry(
         body=body,
-        content_type=json_type(answer.response.content_type),
+        # Thousands of entries share a few of these.
+        content_type=intern(json_type(answer.response.content_type)),
         content=answer.content,
         mark=answer.mark,
-        campaign_status=answer.campaign_status,
+        campaign_status=answer.campaign_status and intern(answer.campaign_status),
         proven_at=started,
-        etag=make_etag(body),
     ), False

@@ -7,18 +7,18 @@ from functools import lru_cache
 
 from service.contract.document import parse
 from service.contract.listing import ROW_FIELDS
-from service.policy.entry import Entry, make_etag
+from service.policy.entry import Entry
 from service.policy.sweeping import Head, Known
 
 KEPT_CUTS = 1_000
 
 
 def cut(entry: Entry, fields: frozenset[str]) -> Entry:
-    """The entry with only these members, as an entry of its own: its tag is that of its bytes."""
+    """The entry with only these members, as an entry of its own."""
     if entry.absence is not None:
         return entry
     body = _cut(entry.body, fields)
-    return replace(entry, body=body, etag=make_etag(body))
+    return replace(entry, body=body)
 
 
 @lru_cache(maxsize=KEPT_CUTS)
@@ -54,7 +54,7 @@ def row_entry(known: Known | None, head: Head, fields: frozenset[str], now: floa
     body = _encode(
         {"status": "success", "data": {name: value for name, value in known.fields.items() if name in fields}}
     )
-    entry = Entry(body, "application/json", b"", known.updated_at, known.status, began, make_etag(body))
+    entry = Entry(body, "application/json", b"", known.updated_at, known.status, began)
     return entry, left
 
 

@@ -5,13 +5,14 @@ program, or with a bit turned over are "no entry", never an error and never a wr
 """
 
 import zlib
+from sys import intern
 from typing import Any
 
 import msgspec
 
 from service.policy.entry import Absence, Entry
 
-VERSION = b"\x01"
+VERSION = b"\x02"
 """Raised when the array below changes; replicas of both versions may then share one Redis during a roll-out."""
 
 _CHECKSUM_BYTES = 4
@@ -24,7 +25,6 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     mark: str | None
     campaign_status: str | None
     proven_at: float
-    etag: str
     absence: tuple[int, str | None, str | None] | None
 
 
@@ -43,7 +43,6 @@ def encode(entry: Entry) -> bytes:
             entry.mark,
             entry.campaign_status,
             entry.proven_at,
-            entry.etag,
             None if said is None else (said.status, said.code, said.message),
         )
     )
@@ -61,5 +60,8 @@ def decode(stored: bytes) -> Entry | None:
     except (ValueError, RecursionError):
         return None
     fields: dict[str, Any] = msgspec.structs.asdict(found)
+    # Thousands of entries share a few of these.
+    fields["content_type"] = intern(found.content_type)
+    fields["campaign_status"] = found.campaign_status and intern(found.campaign_status)
     fields["absence"] = found.absence and Absence(*found.absence)
     return Entry(**fields)

@@ -9,7 +9,7 @@ from service.proxy.ports import EVERY, Found, Lead, Meter, Put, group_of
 from service.store.clock import StoreClock
 from service.store.fences import GroupFence, invalidated
 
-ENTRY_OVERHEAD_BYTES = 900
+ENTRY_OVERHEAD_BYTES = 560
 """What an entry takes beside its body: objects, key, table slots (measured with tracemalloc on CPython 3.11)."""
 
 FENCE_SECONDS = 900.0

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from service.policy.entry import Cause, Entry, make_etag
+from service.policy.entry import Cause, Entry
 from service.proxy.ports import Put
 from service.proxy.tasks import Tasks
 from service.store import bus as bus_module
@@ -34,7 +34,7 @@ UNWATCHED = 0.2
 
 
 def entry(proven_at: float, body: bytes = b'{"data":1}') -> Entry:
-    return Entry(body, "application/json", b"digest", None, "Ready", proven_at, make_etag(body))
+    return Entry(body, "application/json", b"digest", None, "Ready", proven_at)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import fakeredis
 import pytest
 
-from service.policy.entry import Absence, Cause, Entry, Invalidation, make_etag
+from service.policy.entry import Absence, Cause, Entry, Invalidation
 from service.proxy.ports import Meter, Put, Store
 from service.proxy.tasks import Tasks
 from service.store import bus as bus_module
@@ -33,7 +33,7 @@ BIG = 2**20
 
 
 def entry(proven_at: float, body: bytes = b'{"data":1}') -> Entry:
-    return Entry(body, "application/json", b"digest", "2026-02-03T14:06:48.902Z", "Ready", proven_at, make_etag(body))
+    return Entry(body, "application/json", b"digest", "2026-02-03T14:06:48.902Z", "Ready", proven_at)
 
 
 @dataclass
@@ -169,7 +169,7 @@ async def test_what_was_put_is_found(subject: Subject) -> None:
 
 
 async def test_an_absence_survives_the_trip(subject: Subject) -> None:
-    absent = Entry(b"", "", b"", None, None, subject.one.now(), "", Absence(400, "400", "Campaign not found"))
+    absent = Entry(b"", "", b"", None, None, subject.one.now(), Absence(400, "400", "Campaign not found"))
     found = await subject.one.get(KEY)
     await subject.one.put(KEY, absent, found.fence, 60)
     assert (await subject.two.get(KEY)).entry == absent

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.contract.answers import Answer, Response, classify
 from service.contract.operations import GET, Operation, Shape
-from service.policy.entry import Absence, Cause, Entry, Invalidation, make_etag
+from service.policy.entry import Absence, Cause, Entry, Invalidation
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -124,12 +124,12 @@ def entry(
     """
     proven_at = NOW - age
     mark = stamp(proven_at - 1000) if mark == _BY_AGE else mark
-    return Entry(body, "application/json", b"digest of it", mark, campaign_status, proven_at, make_etag(body))
+    return Entry(body, "application/json", b"digest of it", mark, campaign_status, proven_at)
 
 
 def absence(age: float = 0.0, *, message: str | None = "Campaign not found") -> Entry:
     """The stored knowledge that there is no such campaign."""
-    return Entry(b"", "", b"", None, None, NOW - age, "", Absence(400, "400", message))
+    return Entry(b"", "", b"", None, None, NOW - age, Absence(400, "400", message))
 
 
 def invalid(of: Entry, by: Cause, ago: float = 0.0, *, is_open: bool = True) -> Entry:

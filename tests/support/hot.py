@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from aiohttp import web
 
-from service.policy.entry import Absence, Entry, make_etag
+from service.policy.entry import Absence, Entry
 from service.policy.freshness import Freshness
 from service.policy.ledger import Quota
 from service.policy.settle import Failure
@@ -44,11 +44,11 @@ _MADE_ID = re.compile(rb"\b[0-9a-f]{32}\b")
 
 def stored(text: str, *, proven_at: float = START) -> Entry:
     body = json.dumps({"data": {"_id": text}}).encode()
-    return Entry(body, "application/json", b"digest of " + body, LONG_AGO, "Ready", proven_at, make_etag(body))
+    return Entry(body, "application/json", b"digest of " + body, LONG_AGO, "Ready", proven_at)
 
 
-BIG = Entry(b"1" * 2**17, "application/json", b"big", None, "Ready", START, make_etag(b"1" * 2**17))
-GONE = Entry(b"", "", b"", None, None, START, "", Absence(400, "400", "Campaign not found"))
+BIG = Entry(b"1" * 2**17, "application/json", b"big", None, "Ready", START)
+GONE = Entry(b"", "", b"", None, None, START, Absence(400, "400", "Campaign not found"))
 CAMPAIGNS: Mapping[str, Entry] = {
     "c-1": stored("c-1"),
     "c-2": stored("c-2"),

@@ -89,7 +89,7 @@ def test_equal_marks_with_unequal_content_are_a_change():
 def test_the_platform_s_own_no_becomes_an_absence(previous: Entry | None):
     made, is_renewed = prove(previous, GONE, NOW)
     assert not is_renewed
-    assert made == Entry(b"", "", b"", None, None, NOW, "", Absence(400, "400", "Campaign not found"))
+    assert made == Entry(b"", "", b"", None, None, NOW, Absence(400, "400", "Campaign not found"))
 
 
 def test_a_campaign_replaces_an_absence():

@@ -10,9 +10,7 @@ from service.proxy.collapse import Flight, Flights, Landed
 from service.proxy.tasks import Tasks
 from tests.support.doubles import finished, turns
 
-FILL = Fill(
-    Entry(b"{}", "application/json", b"digest", None, None, 0.0, '"tag"'), is_unchanged=False, upstream_status=200
-)
+FILL = Fill(Entry(b"{}", "application/json", b"digest", None, None, 0.0), is_unchanged=False, upstream_status=200)
 FAILED = Failure(Problem.UPSTREAM_UNAVAILABLE, "no connection")
 
 

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from service.contract.answers import Response
-from service.policy.entry import Entry, make_etag
+from service.policy.entry import Entry
 from service.policy.ledger import Quota
 from service.policy.plan import Fwd
 from service.proxy.ports import Ask, Outcome, Reply, Stream
@@ -21,7 +21,7 @@ from tests.support.doubles import SALES, START, SUPPORT, CountingMeter
 from tests.support.wire import Answered, talk
 
 BODY = b'{"data": {"_id": "c-1"}}'
-ENTRY = Entry(BODY, "application/json", b"digest", None, "Ready", START, make_etag(BODY))
+ENTRY = Entry(BODY, "application/json", b"digest", None, "Ready", START)
 SENT = Reply(
     Outcome(Fwd.METHOD, 200), passed=Response(200, "application/json", b'{"status": "success"}'), version=START
 )

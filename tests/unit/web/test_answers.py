@@ -15,10 +15,8 @@ from service.web.answers import Bounds, cache_status, render, render_failure
 from tests.support.doubles import START
 
 BODY = b'{"data": {"_id": "c-1"}}'
-ENTRY = Entry(
-    BODY, "application/json; charset=utf-8", b"digest", "2026-01-01T00:00:00.500Z", "Ready", START, make_etag(BODY)
-)
-ABSENT = Entry(b"", "", b"", None, None, START, "", Absence(400, "4001", "Campaign not found"))
+ENTRY = Entry(BODY, "application/json; charset=utf-8", b"digest", "2026-01-01T00:00:00.500Z", "Ready", START)
+ABSENT = Entry(b"", "", b"", None, None, START, Absence(400, "4001", "Campaign not found"))
 BOUNDS = Bounds(stale_while_revalidate=60.0, stale_if_error=86_400.0)
 HIT = Outcome(ttl=12.9)
 

@@ -10,7 +10,7 @@ from service.proxy.ports import Detail, Outcome, Reply
 from service.web.batch import render_batch
 from tests.unit.web.conftest import BODY, ENTRY, HIT
 
-ABSENT = replace(ENTRY, body=b"", etag="", absence=Absence(400, "400", "Campaign not found"))
+ABSENT = replace(ENTRY, body=b"", absence=Absence(400, "400", "Campaign not found"))
 SPENT = Reply(Outcome(detail=Detail.BUDGET), failure=Failure(Problem.BUDGET_EXHAUSTED, "spent", retry_after=3.0))
 MISS = Reply(Outcome(Fwd.URI_MISS, 200, stored=True, ttl=30.0), ENTRY, None, 0.2, 30.0)
 
@@ -22,11 +22,11 @@ def rows(response) -> list[dict[str, Any]]:
 
 
 def test_each_id_has_its_row_in_the_order_asked():
-    other = replace(ENTRY, body=b'{"status": "success", "data": {"_id": "b", "n": 1.50}}', etag='"other"')
+    other = replace(ENTRY, body=b'{"status": "success", "data": {"_id": "b", "n": 1.50}}')
     response = render_batch(["b", "a", "b"], [replace(HIT, entry=other, age=7.9), HIT, replace(HIT, entry=other)], "r")
     found = rows(response)
     assert [row["id"] for row in found] == ["b", "a", "b"]
-    assert found[0] == {"id": "b", "status": 200, "etag": '"other"', "age": 7, "campaign": {"_id": "b", "n": 1.5}}
+    assert found[0] == {"id": "b", "status": 200, "etag": other.etag, "age": 7, "campaign": {"_id": "b", "n": 1.5}}
     assert '{"_id": "b", "n": 1.50}' in str(response.text), "as stored"
     assert found[1]["campaign"] == json.loads(BODY)["data"]
 
