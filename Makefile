@@ -43,7 +43,8 @@ fix: $(READY) ## Format, and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Speed and memory, side by side with a peer
+bench: $(READY) ## Hits beside nginx, HAProxy, Varnish and FastAPI, memory, start; under ten minutes
+	tools/setup-bench
 	$(BIN)/python -m tests.bench
 
 bench-freshness: $(READY) ## How soon changes are seen, for how many calls; about ten minutes
@@ -56,7 +57,7 @@ lock: $(READY) ## Resolve the dependencies anew
 		--upgrade --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
 
 clean: ## Remove what was built here
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.json
+	rm -rf $(VENV) .venv-bench .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.json
 
 $(READY): requirements-dev.lock pyproject.toml tools/setup-venv
 	@PYTHON=$(PYTHON) tools/setup-venv $(VENV)

@@ -1,129 +1,174 @@
-"""`make bench`: hits of the gateway beside a plain aiohttp application, in one run, as ratios of server CPU.
+"""`make bench`: hits of the gateway beside other caches, what its parts cost, its memory and its start.
 
-Bounded: loopback only, a few interleaved rounds of a fixed number of requests. The client is Python too and shares the
-machine, so requests per second say little; CPU per request of the server process is the steadiest figure.
+It takes less than ten minutes. Servers run on one core, one after the other in turns, and the load on another; the
+medians of the turns are shown. How to read the table:
+
+- *us/request* is the server's CPU time for one answer, children included. It is the steadiest figure: what else runs on
+  the machine moves requests a second more than it. *to nginx* is the ratio of it: 2.0 serves twice as many per core.
+- *p50* and *p99* at full speed, on 64 connections, say little beside the rate. Those at a rate are what callers see who
+  ask at times drawn beforehand (`pace`), for half of what nginx can give; `-`: the server cannot keep up with that.
+- The peers check no keys, write no log lines and count nothing; the gateway does all of it (lines go to `/dev/null`).
+- A Redis runs on the load's core where there are only two, and is no part of its users' CPU time.
+- The ladder takes the gateway's work apart, on one cache in memory.
+
+It fails when an answer was wrong, and when a request has become far dearer, measured by plain aiohttp in the same run.
 """
 
 import asyncio
 import json
 import os
-import platform
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import defaultdict
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
+import click
 
-from service.sandbox.platform import Sandbox, SandboxConfig
-from tests.support.gateway import gateway_process, settings_for
-from tests.support.redis_server import free_port, redis_server
+from service.sandbox.platform import Sandbox
+from tests.bench import gateways, load, memory, report, start
+from tests.bench.load import BadRunError, Paced, Peak
+from tests.bench.peers import PEERS, Surroundings
+from tests.bench.servers import BESIDE, AbsentError, Server, Servers
+from tests.bench.surroundings import Judge, Origin, sandbox
+from tests.support.redis_server import redis_server
 
 ROUNDS = 5
-REQUESTS = 4_000
-CONNECTIONS = 32
-CAMPAIGNS = 50
-RESULTS = Path(__file__).parent / "results"
+SECONDS = 3
+SCRATCH = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
+"""In memory: nginx keeps its answers in files."""
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+class Bench:
+    """One run: the servers that came up, and what has been measured."""
+
+    def __init__(self, servers: Servers, judge: Judge, heads: Path) -> None:
+        self._servers = servers
+        self._judge = judge
+        self._heads = heads
+        self.running: dict[str, Server] = {}
+        self.bodies: dict[str, bytes] = {}
+        self.absent: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
+        self.peaks: dict[str, list[Peak]] = defaultdict(list)
+        self.paced: dict[str, list[Paced]] = defaultdict(list)
+
+    async def try_to_take(self, name: str, starting: Awaitable[Server]) -> None:
+        """Warms a server and looks at it; what the first one answers is what all have to answer."""
+        try:
+            server = await starting
+            bodies = await self._judge.warm(server)
+            self.bodies = self.bodies or bodies
+            await self._judge.look(server, self.bodies)
+        except AbsentError as error:
+            self.absent[name] = str(error)
+        except BadRunError as error:
+            self.failed[name] = str(error)
+        else:
+            self.running[name] = server
+
+    async def turn(self, seconds: int) -> None:
+        """Each server once at full speed."""
+        for name, server in list(self.running.items()):
+            try:
+                await self._judge.look(server, self.bodies)
+                self.peaks[name].append(await load.peak(server, seconds, self._heads))
+            except BadRunError as error:
+                self._fail(name, error)
+
+    @property
+    def half_rate(self) -> float:
+        """Half of what nginx gives, or the gateway where there is no nginx."""
+        return report.median(self.peaks.get(report.NGINX) or self.peaks[gateways.GATEWAY], "rate") / 2
+
+    async def paced_turn(self, seconds: int) -> None:
+        """Each server once at half load, if its own peak is beyond that."""
+        rate = self.half_rate
+        for name, server in list(self.running.items()):
+            if report.median(self.peaks[name], "rate") < rate:
+                continue
+            try:
+                if (found := await load.paced(server, rate, seconds, self._heads)) is not None:
+                    self.paced[name].append(found)
+            except BadRunError as error:
+                self._fail(name, error)
+
+    def _fail(self, name: str, error: BadRunError) -> None:
+        self.failed[name] = str(error)
+        del self.running[name]
 
 
-async def load(url: str, ids: list[str], pid: int) -> tuple[float, float]:
-    """Server CPU in microseconds per request, and requests per second."""
-    numbers = iter(range(REQUESTS))
-    connector = aiohttp.TCPConnector(limit=CONNECTIONS)
-    async with aiohttp.ClientSession(connector=connector) as session:
+async def measure(rounds: int, seconds: int) -> Bench:
+    """Starts everything, measures in turns, and ends everything."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=SCRATCH)))
+        platform: Sandbox = await stack.enter_async_context(sandbox())
+        redis = await stack.enter_async_context(redis_server(folder))
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        servers = await stack.enter_async_context(Servers(folder))
+        ids = [campaign.id for campaign in platform.campaigns.all()]
+        heads = folder / "heads"
+        load.write_heads(heads, ids, gateways.KEY)
+        bench = Bench(servers, Judge(session, ids, gateways.KEY), heads)
 
-        async def knock() -> None:
-            for number in numbers:
-                async with session.get(f"{url}/v1/campaigns/{ids[number % len(ids)]}") as response:
-                    await response.read()
-                    assert response.status == 200
+        own = gateways.Gateways(servers, platform, redis.url)
+        await own.find_out()
+        for name, setup in {**gateways.GATEWAYS, **gateways.STEPS}.items():
+            if name == gateways.SLOW and not own.has_hot_path:
+                bench.absent[name] = "this version has no such setting"
+                continue
+            await bench.try_to_take(name, own.start(name, setup))
+        if not bench.bodies:
+            raise click.ClickException(f"no gateway came up: {bench.absent | bench.failed}")
+        origin = Origin(bench.bodies)
+        runner = await origin.serve()
+        stack.push_async_callback(runner.cleanup)
+        answers = folder / "bodies.json"
+        answers.write_text(json.dumps({id_: body.decode() for id_, body in bench.bodies.items()}))
+        around = Surroundings(servers, origin.port, answers, redis.url)
+        for name, starter in PEERS.items():
+            await bench.try_to_take(name, starter(around))
 
-        before, began = cpu_seconds(pid), time.perf_counter()
-        async with asyncio.TaskGroup() as group:
-            for _ in range(CONNECTIONS):
-                group.create_task(knock())
-        seconds = time.perf_counter() - began
-        return (cpu_seconds(pid) - before) / REQUESTS * 1e6, REQUESTS / seconds
+        asked = origin.asked, len(platform.log)
+        for number in range(rounds):
+            click.echo(f"round {number + 1} of {rounds}", err=True)
+            await bench.turn(seconds)
+        for number in range(rounds):
+            click.echo(f"half load, {bench.half_rate:.0f} a second: {number + 1} of {rounds}", err=True)
+            await bench.paced_turn(seconds)
+        if asked != (origin.asked, len(platform.log)):
+            bench.failed["all"] = (
+                f"not all were hits: origin and platform were asked {asked} times before, and now more"
+            )
+        return bench
 
 
-@asynccontextmanager
-async def plain_aiohttp(ids: list[str], body: bytes) -> AsyncIterator[tuple[str, int]]:
-    """The peer: address and process id."""
-    port = free_port()
-    peer = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.bench.peer", str(port), *ids), stdin=asyncio.subprocess.PIPE
+@click.command()
+@click.option("--rounds", default=ROUNDS, show_default=True, help="Turns of each server.")
+@click.option("--seconds", default=SECONDS, show_default=True, help="Length of one turn.")
+@click.option("--keep/--no-keep", default=True, help="Whether the results are written to tests/bench/results.")
+def main(rounds: int, seconds: int, *, keep: bool) -> None:
+    """Measures hits, memory and start."""
+    if not load.has_wrk():
+        raise click.ClickException("wrk is not installed: tools/setup-bench, or Debian's package wrk")
+    os.sched_setaffinity(0, {BESIDE})
+    bench = asyncio.run(measure(rounds, seconds))
+    result = report.Result(
+        rounds=rounds,
+        seconds=seconds,
+        peaks=bench.peaks,
+        paced=bench.paced,
+        rate=bench.half_rate,
+        absent=bench.absent,
+        failed=bench.failed,
+        memory=memory.measure(),
+        start=start.measure(),
     )
-    assert peer.stdin is not None
-    peer.stdin.write(body)
-    peer.stdin.close()
-    try:
-        async with asyncio.timeout(10):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
-                except OSError:
-                    await asyncio.sleep(0.05)
-                else:
-                    writer.close()
-                    break
-        yield f"http://127.0.0.1:{port}", peer.pid
-    finally:
-        peer.kill()
-        await peer.wait()
-
-
-async def main() -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        async with Sandbox(SandboxConfig(campaigns=CAMPAIGNS)) as sandbox, redis_server(folder) as redis:
-            ids = [campaign.id for campaign in sandbox.campaigns.all()]
-            memory = settings_for(sandbox, folder)
-            shared = settings_for(sandbox, folder, cache={"url": redis.url})
-            freshness = {"min": "10m", "max": "10m", "status": {}}
-            async with (
-                gateway_process({**memory, "freshness": freshness}, folder) as in_memory,
-                gateway_process({**shared, "freshness": freshness}, folder) as on_redis,
-            ):
-                body = b""
-                for campaign in ids:
-                    _, _, body = await in_memory.get(campaign)
-                sandbox.limits[sandbox.config.account_id].calls = 10_000
-                for campaign in ids:
-                    await on_redis.get(campaign)
-                async with plain_aiohttp(ids, body) as (peer_url, peer_pid):
-                    subjects = {
-                        "plain aiohttp": (peer_url, peer_pid),
-                        "gateway, memory": (in_memory.url, in_memory.process.pid),
-                        "gateway, local copies of Redis": (on_redis.url, on_redis.process.pid),
-                    }
-                    rounds: dict[str, list[tuple[float, float]]] = {subject: [] for subject in subjects}
-                    for _ in range(ROUNDS):
-                        for subject, (url, pid) in subjects.items():
-                            rounds[subject].append(await load(url, ids, pid))
-    report(rounds)
-
-
-def report(rounds: dict[str, list[tuple[float, float]]]) -> None:
-    """Prints the table and keeps the raw numbers."""
-    base = statistics.median(cpu for cpu, _ in rounds["plain aiohttp"])
-    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, aiohttp {aiohttp.__version__}"
-    print(f"{machine}; {ROUNDS} interleaved rounds of {REQUESTS} hits on {CONNECTIONS} connections, medians\n")
-    print(f"{'server':32} {'us CPU/request':>15} {'to plain aiohttp':>17} {'requests/s':>11}")
-    for name, rows in rounds.items():
-        cpu, rate = (statistics.median(column) for column in zip(*rows, strict=True))
-        print(f"{name:32} {cpu:15.0f} {base / cpu:16.2f}x {rate:11.0f}")
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "hits.json").write_text(json.dumps({"machine": machine, "rounds": rounds}, indent=1) + "\n")
+    click.echo(report.table(result))
+    sys.exit(report.judge(result, keep=keep))
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

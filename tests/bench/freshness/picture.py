@@ -50,19 +50,19 @@ def draw(title: str, note: str, policies: Sequence[str], groups: Sequence[Group]
         '<g font-family="Helvetica, Arial, sans-serif" font-size="13">',
         f"<title>{escape(title)}</title>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
-        _text(LEFT, 28, title, size=17, weight="bold"),
-        _text(LEFT, 48, note, colour="#555555"),
+        text(LEFT, 28, title, size=17, weight="bold"),
+        text(LEFT, 48, note, colour="#555555"),
     ]
     parts += _legend(policies)
     for seconds, label in ticks:
         y = height(seconds)
         parts.append(f'<line x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}" stroke="#e2e2e2"/>')
-        parts.append(_text(LEFT - 8, y + 4, label, anchor="end", colour="#555555"))
+        parts.append(text(LEFT - 8, y + 4, label, anchor="end", colour="#555555"))
     step = (WIDTH - LEFT - RIGHT) / len(groups)
     for place, group in enumerate(groups):
         middle = LEFT + step * (place + 0.5)
-        parts.append(_text(middle, HEIGHT - BOTTOM + 24, group.label, anchor="middle", weight="bold"))
-        parts.append(_text(middle, HEIGHT - BOTTOM + 43, group.note, anchor="middle", colour="#555555"))
+        parts.append(text(middle, HEIGHT - BOTTOM + 24, group.label, anchor="middle", weight="bold"))
+        parts.append(text(middle, HEIGHT - BOTTOM + 43, group.note, anchor="middle", colour="#555555"))
         apart = step / (len(group.spans) + 0.6)
         for turn, span in enumerate(group.spans):
             x = middle + apart * (turn - (len(group.spans) - 1) / 2)
@@ -84,11 +84,11 @@ def _bar(x: float, span: Span, height: Callable[[float], float], colour: str) ->
             f'stroke="{colour}" stroke-width="{width}"/>'
         )
     sign = ">" if span.is_open else ""
-    parts.append(_text(x, p50 + 15, spell(span.p50), anchor="middle", colour=colour))
-    parts.append(_text(x, longest - 6, sign + spell(span.longest), anchor="middle", colour=colour))
+    parts.append(text(x, p50 + 15, spell(span.p50), anchor="middle", colour=colour))
+    parts.append(text(x, longest - 6, sign + spell(span.longest), anchor="middle", colour=colour))
     if tall > 2 * _LINE:
         # Elsewhere the two others say enough.
-        parts.append(_text(x, p99 + _LINE, spell(span.p99), anchor="middle", colour=colour, weight="bold"))
+        parts.append(text(x, p99 + _LINE, spell(span.p99), anchor="middle", colour=colour, weight="bold"))
     return parts
 
 
@@ -96,12 +96,12 @@ def _legend(policies: Sequence[str]) -> list[str]:
     parts, x = [], float(LEFT)
     for policy, colour in zip(policies, _COLOURS, strict=False):
         parts.append(f'<rect x="{x:.1f}" y="62" width="14" height="12" fill="{colour}" fill-opacity="0.6"/>')
-        parts.append(_text(x + 20, 73, policy))
+        parts.append(text(x + 20, 73, policy))
         x += 44 + 6.6 * len(policy)
     return parts
 
 
-def _text(
+def text(
     x: float,
     y: float,
     text: str,
@@ -111,6 +111,7 @@ def _text(
     weight: str = "normal",
     colour: str = "#111",
 ) -> str:
+    """One line of text."""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" font-weight="{weight}" '
         f'fill="{colour}">{escape(text)}</text>'

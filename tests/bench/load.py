@@ -1,0 +1,93 @@
+"""The load: wrk at full speed, and `pace` at a given rate; both on a core of their own."""
+
+import asyncio
+import json
+import shutil
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bench.servers import LOAD, Server, on_core
+
+CONNECTIONS = 64
+PATIENCE = "20s"
+"""What wrk waits for an answer: on a busy machine the slowest servers take longer than its usual two seconds."""
+HOST = "gateway.internal"
+"""What all requests name: some caches take it for a part of an answer's name."""
+_SCRIPT = Path(__file__).with_name("load.lua")
+
+
+class BadRunError(Exception):
+    """Answers that must not be counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """One run at full speed."""
+
+    rate: float
+    """Answers a second."""
+    cpu: float
+    """Microseconds of the server's CPU for each."""
+    p50: float
+    """Microseconds, as `p99`."""
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """One run at a given rate: microseconds."""
+
+    p50: float
+    p99: float
+
+
+def write_heads(file: Path, ids: Iterable[str], key: str) -> None:
+    """The requests for both kinds of load, one a line, `|` between their lines, up to the request id's value."""
+    fields = f"Host: {HOST}|User-Agent: bench|Accept: */*|Authorization: Bearer {key}|X-Request-ID: bench-"
+    file.write_text("".join(f"GET /v1/campaigns/{id_} HTTP/1.1|{fields}\n" for id_ in ids))
+
+
+async def peak(server: Server, seconds: int, heads: Path) -> Peak:
+    """What the server does with as many requests as 64 connections can ask.
+
+    Raises:
+        BadRunError: an answer was not a 200, or a connection broke.
+    """
+    before = server.cpu_seconds()
+    url = f"http://127.0.0.1:{server.port}"
+    options = ("-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", PATIENCE, "-s", str(_SCRIPT))
+    said = await _run("wrk", *options, url, "--", str(heads))
+    cpu = server.cpu_seconds() - before
+    if said["bad_status"] or said["broken"] or not said["requests"]:
+        raise BadRunError(f"{said['bad_status']} answers above 399, {said['broken']} broken, of {said['requests']}")
+    return Peak(said["requests"] / said["seconds"], cpu / said["requests"] * 1e6, said["p50"], said["p99"])
+
+
+async def paced(server: Server, rate: float, seconds: float, heads: Path) -> Paced | None:
+    """What callers wait who ask at this rate; None when the server cannot keep up with them.
+
+    Raises:
+        BadRunError: an answer was not a 200.
+    """
+    said = await _run(sys.executable, "-m", "tests.bench.pace", str(server.port), str(rate), str(seconds), str(heads))
+    return Paced(said["p50"], said["p99"]) if said["kept_up"] else None
+
+
+def has_wrk() -> bool:
+    """Whether the load's program is there."""
+    return shutil.which("wrk") is not None
+
+
+async def _run(*command: str) -> Any:
+    with on_core(LOAD):
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+    said, _ = await process.communicate()
+    last = said.decode().strip().rpartition("\n")[2]
+    if process.returncode or not last.startswith("{"):
+        raise BadRunError(f"{command[0]}: {last}")
+    return json.loads(last)

@@ -1,0 +1,92 @@
+"""An open-loop load: requests are due at times drawn beforehand, and latency counts from then.
+
+`python -m tests.bench.pace PORT RATE SECONDS HEADS` prints one line of JSON. wrk asks again only when it was answered,
+and its `delay` knows whole milliseconds only, so it can show a server's peak and not what callers see below it. One
+thread spins on one core; requests that find no idle connection wait for one, and their wait counts.
+"""
+
+import gc
+import json
+import random
+import select
+import socket
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+CONNECTIONS = 64
+PATIENCE = 1.0
+"""Seconds behind its times after which the server counts as unable to keep up."""
+
+
+@dataclass(slots=True)
+class _Connection:
+    sock: socket.socket
+    due: float = 0.0
+    got: bytes = b""
+
+
+def run(port: int, rate: float, seconds: float, heads: list[bytes]) -> tuple[list[float], bool]:
+    """Latencies in seconds, ascending, and whether the server kept up.
+
+    Raises:
+        ValueError: an answer was not a 200 with a length.
+    """
+    rng = random.Random(1)
+    poll = select.epoll()
+    connections = {}
+    for _ in range(CONNECTIONS):
+        sock = socket.create_connection(("127.0.0.1", port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setblocking(False)
+        poll.register(sock, select.EPOLLIN)
+        connections[sock.fileno()] = _Connection(sock)
+    latencies: list[float] = []
+    idle, turn = deque(connections.values()), 10_000_000
+    clock = time.perf_counter
+    due = clock()
+    end = due + seconds
+    while due < end or len(idle) < CONNECTIONS:
+        now = clock()
+        if now - due > PATIENCE:
+            return sorted(latencies), False
+        if due <= now and due < end and idle:
+            connection, turn = idle.popleft(), turn + 1
+            connection.due = due
+            connection.sock.send(b"%s%d\r\n\r\n" % (rng.choice(heads), turn))
+            due += rng.expovariate(rate)
+        for number, _ in poll.poll(0):
+            connection = connections[number]
+            connection.got += connection.sock.recv(65_536)
+            if _is_whole(connection.got):
+                latencies.append(clock() - connection.due)
+                connection.got = b""
+                idle.append(connection)
+    return sorted(latencies), True
+
+
+def _is_whole(answer: bytes) -> bool:
+    head_ends = answer.find(b"\r\n\r\n")
+    if head_ends < 0 and answer:
+        return False
+    head = answer[:head_ends].lower()
+    before, found, length = head.partition(b"content-length:")
+    if not before.startswith(b"http/1.1 200") or not found:
+        raise ValueError(f"not an answer to count: {answer[:80]!r}")
+    return len(answer) >= head_ends + 4 + int(length.partition(b"\r\n")[0])
+
+
+def main() -> None:
+    """Runs it and prints what came of it: microseconds."""
+    port, rate, seconds, file = sys.argv[1:]
+    heads = [line.replace("|", "\r\n").encode() for line in Path(file).read_text("utf-8").splitlines()]
+    gc.disable()
+    latencies, kept_up = run(int(port), float(rate), float(seconds), heads)
+    points = {f"p{part}": round(latencies[len(latencies) * part // 100] * 1e6) for part in (50, 99)} if kept_up else {}
+    print(json.dumps({"kept_up": kept_up, "requests": len(latencies), **points}))
+
+
+if __name__ == "__main__":
+    main()
