@@ -73,7 +73,7 @@ async def _flood() -> tuple[float, ...]:
     full = _resident() - before
     await _fill(store, range(ENTRIES, ENTRIES + FLOOD))
     for number in range(FLOOD):
-        gone = Entry(b"", "", b"", None, None, time.time(), "", Absence(404, "404", f"Campaign {number} not found"))
+        gone = Entry(b"", "", b"", None, None, time.time(), Absence(404, "404", f"Campaign {number} not found"))
         await _put(store, _id(number), gone)
     return full, _resident() - before
 
