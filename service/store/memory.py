@@ -9,8 +9,10 @@ from service.proxy.ports import EVERY, Found, Lead, Meter, Put, group_of
 from service.store.clock import StoreClock
 from service.store.fences import GroupFence, invalidated
 
-ENTRY_OVERHEAD_BYTES = 560
-"""What an entry takes beside its body: objects, key, table slots (measured with tracemalloc on CPython 3.11)."""
+ENTRY_OVERHEAD_BYTES = 590
+"""What an entry takes beside its body: objects, key, table slots (`tests.bench.memory`, CPython 3.11)."""
+ABSENCE_OVERHEAD_BYTES = 830
+"""What the knowledge that there is no such thing takes beside its message."""
 
 FENCE_SECONDS = 900.0
 """How long an invalidation is remembered: longer than any fill can be under way."""
@@ -35,15 +37,16 @@ class _Group:
 class _Kept:
     entry: Entry
     seconds: float
-    generation: int
     group: _Group
     number: int
-    """That of the group's fence when it was put."""
+    """That of the last fence when it was put: whatever has a higher one came later."""
 
     @property
     def cost(self) -> int:
-        said = self.entry.absence.message if self.entry.absence is not None else None
-        return len(self.entry.body) + len(said or "") + ENTRY_OVERHEAD_BYTES
+        absence = self.entry.absence
+        if absence is None:
+            return len(self.entry.body) + ENTRY_OVERHEAD_BYTES
+        return len(absence.message or "") + ABSENCE_OVERHEAD_BYTES
 
 
 def doubted(entry: Entry, since: float) -> Entry:
@@ -64,7 +67,8 @@ class MemoryStore:
         self._fences: dict[str, _Fence] = {}
         self._groups: dict[str, _Group] = {}
         self._last_fence = 0
-        self._generation = 0
+        self._doubt = 0
+        """The number of the last doubt: what was put before it is in doubt."""
         self._doubted_at = 0.0
         self.version = object()
         """See `Store`."""
@@ -80,7 +84,7 @@ class MemoryStore:
     def peek(self, key: str) -> Entry | None:
         """See `Store`."""
         kept = self._kept.get(key)
-        if kept is None or kept.generation != self._generation:
+        if kept is None or kept.number < self._doubt:
             self._meter.store_operation("memory", "get", "miss")
             return None
         if self.now() - kept.entry.proven_at > kept.seconds:
@@ -93,7 +97,7 @@ class MemoryStore:
     async def get(self, key: str) -> Found:
         """See `Store`. A copy in doubt comes as one that has been stale since."""
         kept = self._kept.get(key)
-        if kept is None or kept.generation == self._generation:
+        if kept is None or kept.number >= self._doubt:
             return Found(self.peek(key), self._fence(key), self._written_at(key))
         return Found(doubted(_shown(kept), self._doubted_at), self._fence(key), self._written_at(key))
 
@@ -117,11 +121,11 @@ class MemoryStore:
         if fence != self._fence(key):
             return Put.FENCED
         last = self._kept.get(key)
-        if last is not None and last.generation == self._generation and not _is_news(entry, _shown(last)):
+        if last is not None and last.number >= self._doubt and not _is_news(entry, _shown(last)):
             return Put.OLDER
         self._drop(key)
         group = self._group(key)
-        kept = _Kept(settling(entry, self._written_at(key)), keep, self._generation, group, group.fence.number)
+        kept = _Kept(settling(entry, self._written_at(key)), keep, group, self._last_fence)
         if kept.cost > self._max_bytes:
             return Put.STORED
         self._kept[key] = kept
@@ -180,13 +184,15 @@ class MemoryStore:
 
         They stay to fall back on: what may have been missed is a change, not the end of the platform.
         """
-        self._generation += 1
+        self._last_fence += 1
+        self._doubt = self._last_fence
         self.version = object()
         self._doubted_at = self.now()
 
     def clear(self) -> None:
         """Forgets all that was told by a clock that was wrong, and refuses the fills that looked up before now."""
-        self._generation += 1
+        self._last_fence += 1
+        self._doubt = self._last_fence
         self.version = object()
         self._kept.clear()
         self._bytes = 0
@@ -201,7 +207,7 @@ class MemoryStore:
             self._bytes -= kept.cost
 
     def _fence(self, key: str) -> tuple[int, int, int]:
-        return self._generation, self._fences.get(key, _NO_FENCE).number, self._group(key).fence.number
+        return self._doubt, self._fences.get(key, _NO_FENCE).number, self._group(key).fence.number
 
     def _written_at(self, key: str) -> float:
         return max(self._fences.get(key, _NO_FENCE).written_at, self._group(key).fence.written_at)
@@ -234,7 +240,7 @@ def _is_news(entry: Entry, last: Entry) -> bool:
 
 def _shown(kept: _Kept) -> Entry:
     fence = kept.group.fence
-    return kept.entry if fence.number == kept.number else fence.lay_over(kept.entry, kept.number)
+    return kept.entry if fence.number <= kept.number else fence.lay_over(kept.entry, kept.number)
 
 
 _NO_FENCE = _Fence()
