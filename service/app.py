@@ -46,6 +46,7 @@ from service.web.clients import Client, Clients
 from service.web.hot import HotConnection, HotPath
 from service.web.perform import Performer
 from service.web.server import Server, insist_on_compiled_parser
+from service.web.standing import Standings
 
 _log = logging.getLogger(__name__)
 
@@ -153,7 +154,9 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
             watchers.spawn(sweeper.run(), name="sweep")
         explainer = Explainer(store, board, freshness, stated, budget.remaining)
         bounds = Bounds(freshness.stale_while_revalidate, freshness.stale_if_error)
-        api = Api(performer, streams, settings.default_stream, build_clients(settings), bounds, metrics, budget.quota)
+        clients = build_clients(settings)
+        standings = Standings(exchange, bounds, metrics, _open_lines(seat, stack), clients.epoch)
+        api = Api(performer, streams, settings.default_stream, clients, bounds, metrics, budget.quota, standings)
 
         def readiness() -> dict[str, Part]:
             listener = Part("down", "stopping") if api.is_draining else Part("ok")
@@ -171,8 +174,7 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
         operators = admin_application(readiness, metrics.registry, explain)
         admin = web.AppRunner(operators, access_log=None, shutdown_timeout=1.0)
         admin_listen = await _listen_for_operators(admin, settings.admin_listen, seat, stack)
-        server = _build_server(settings, api, partial(HotPath, exchange, bounds, metrics, epoch=api.epoch), seat, stack)
-        runner = web.ServerRunner(server, shutdown_timeout=settings.shutdown.grace)
+        runner = web.ServerRunner(_build_server(settings, api), shutdown_timeout=settings.shutdown.grace)
         site, listen = await _listen(runner, settings.listen, seat, stack)
         _log.info("serving on %s, metrics and probes on %s", listen, admin_listen)
         yield Gateway(settings, listen, admin_listen, api, site)
@@ -185,15 +187,17 @@ def _open_metrics() -> Metrics:
     return metrics
 
 
-def _build_server(
-    settings: Settings, api: Api, build_hot_path: Callable[..., HotPath], seat: Seat | None, stack: AsyncExitStack
-) -> Server:
+def _open_lines(seat: Seat | None, stack: AsyncExitStack) -> HitLines:
+    lines = HitLines() if seat is None else HitLines(worker=seat.number)
+    stack.callback(lines.flush)
+    return lines
+
+
+def _build_server(settings: Settings, api: Api) -> Server:
     """The server under the API, with the hot path if it is wanted."""
     if not settings.hot_path:
         return Server(api.handle, api.refuse)
-    lines = HitLines() if seat is None else HitLines(worker=seat.number)
-    stack.callback(lines.flush)
-    return Server(api.handle, api.refuse, partial(HotConnection, build_hot_path(log=lines)))
+    return Server(api.handle, api.refuse, partial(HotConnection, HotPath(api.epoch)))
 
 
 def build_freshness(settings: FreshnessSettings) -> Freshness:

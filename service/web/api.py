@@ -1,8 +1,6 @@
 """The API: one handler that takes every request from its head to its answer, log line and count."""
 
 import logging
-import os
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,8 +23,8 @@ from service.web.docs.pages import DOCS, page_at, render_page
 from service.web.perform import Performer, Request
 from service.web.routes import Action, NoRouteError, Target
 from service.web.server import fault_of
+from service.web.standing import Standings, new_request_id, request_id_of
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _NO_OUTCOME = Outcome()
 _log = logging.getLogger("service.requests")
 
@@ -55,6 +53,7 @@ class Api:
         bounds: Bounds,
         meter: RequestMeter,
         quota: Callable[[str, str], Quota],
+        standings: Standings | None = None,
     ) -> None:
         """The API.
 
@@ -66,6 +65,7 @@ class Api:
             bounds: the staleness to announce.
             meter: where requests are counted.
             quota: tells a client's share of an account's calls.
+            standings: answers plain hits of callers who are known; None where each request takes the whole way.
         """
         self._performer = performer
         self._streams = streams
@@ -74,6 +74,7 @@ class Api:
         self._bounds = bounds
         self._meter = meter
         self._quota = quota
+        self._standings = standings
         self.epoch = clients.epoch
         """Ends when what was authorised before has to be authorised anew."""
         self.is_draining = False
@@ -87,7 +88,11 @@ class Api:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer, whatever happens."""
         began = time.perf_counter()
-        record = _Record(_request_id(request))
+        if self._standings is not None and not self.is_draining:
+            hit = self._standings.answer(request, began)
+            if hit is not None:
+                return hit
+        record = _Record(request_id_of(request.headers))
         is_dropin = not request.raw_path.startswith("/v1/") and dropin.is_platform_path(request.raw_path)
         fail = dropin.render_platform_failure if is_dropin else render_failure
         try:
@@ -115,7 +120,7 @@ class Api:
 
     def refuse(self, failure: Failure) -> web.Response:
         """The answer to something that the parser would not take for a request."""
-        record = _Record(_new_id())
+        record = _Record(new_request_id())
         response = render_failure(failure, record.request_id)
         self._note("none", record, response, 0.0)
         return response
@@ -133,6 +138,7 @@ class Api:
         if page is not None:
             record.operation = DOCS
             return render_page(page, headers, record.request_id)
+        epoch = self.epoch.number
         client = self._clients.identify(headers.getall(hdrs.AUTHORIZATION, []))
         record.client = client.name
         target = find(request.method, request.raw_path)
@@ -146,6 +152,8 @@ class Api:
             return render_batch(target.parameters["ids"], record.replies, record.request_id)
         reply = await self._perform(asked)
         record.replies = (reply,)
+        if self._standings is not None:
+            self._standings.learn(request, epoch)
         response = render(reply, headers, self._bounds, record.request_id, _subject_of(target), fail)
         if concerns_quota(reply):
             response.headers.update(quota_fields(self._quota(stream.tenant.account, client.name)))
@@ -216,15 +224,6 @@ def _wishes(request: web.BaseRequest) -> Wishes:
 
 def _subject_of(target: Target) -> Subject:
     return Subject.CAMPAIGN if target.action is Action.PURGE else (target.operation or operation(target.name)).subject
-
-
-def _request_id(request: web.BaseRequest) -> str:
-    given = request.headers.get("X-Request-ID", "")
-    return given if _REQUEST_ID.fullmatch(given) else _new_id()
-
-
-def _new_id() -> str:
-    return os.urandom(16).hex()
 
 
 def _joined(values: list[str]) -> str | None:

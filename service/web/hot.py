@@ -14,7 +14,8 @@ Below aiohttp, where bytes come in. The laws of this module:
 5. What may be answered, and how old it may be, is the exchange's to say, each time.
 6. Nobody is waited for: not when the caller reads slowly, not when the connection is closing.
 
-So the slow path decides all, and this one repeats it. A test drives both with the same bytes.
+So the slow path decides all, and this one repeats it: a template is a *standing* with the bytes that it came in. A test
+drives both with the same bytes.
 """
 
 import asyncio
@@ -23,127 +24,80 @@ import re
 from time import perf_counter
 from typing import cast
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import web
 from aiohttp.streams import EMPTY_PAYLOAD
 from typing_extensions import override
 
-from service.contract.operations import GET
-from service.policy.conditions import is_not_modified
-from service.proxy.exchange import Exchange
-from service.proxy.ports import Ask, HitLog, RequestMeter
-from service.web.answers import VERSION, Bounds
 from service.web.epoch import Epoch
-from service.web.server import ASKED, Connection, Refuse
-from service.web.sheets import Sheet, Sheets
+from service.web.server import Connection, Refuse
+from service.web.standing import STANDING, Standing, tags_of
 
-_KEEP = "keep-alive"
 _END = b"\r\n\r\n"
-_ID = re.compile(rb"[A-Za-z0-9_-]{1,128}")
+_VERSION = b" HTTP/1.1\r\n"
 _REQUEST_ID = re.compile(rb"\r\nX-Request-ID:[ \t]*([A-Za-z0-9._:-]{1,128})[ \t]*\r\n", re.IGNORECASE)
 _PLAIN = bytes(
     byte if chr(byte).isascii() and (chr(byte).isalnum() or byte in b"._:-") else ord("A") for byte in range(256)
 )
 """A table for `translate` that changes every byte that has no place in a request's id."""
 _LONGEST_REQUEST_ID = 128
-_OTHER_MATTERS = (
-    *(hdrs.CACHE_CONTROL, hdrs.PRAGMA, VERSION, hdrs.RANGE, hdrs.IF_RANGE),
-    *(hdrs.IF_MODIFIED_SINCE, hdrs.IF_UNMODIFIED_SINCE, hdrs.IF_MATCH),
-    *(hdrs.CONTENT_LENGTH, hdrs.TRANSFER_ENCODING, hdrs.TRAILER, hdrs.EXPECT, hdrs.UPGRADE),
-)
-"""A head with one of these fields is no template: a wish, another condition, a body, or another protocol."""
 
 
 class HotPath:
     """What the connections of one server share."""
 
-    def __init__(self, exchange: Exchange, bounds: Bounds, meter: RequestMeter, log: HitLog, epoch: Epoch) -> None:
-        """A hot path.
-
-        Args:
-            exchange: says what is a hit.
-            bounds: the staleness to announce.
-            meter: where hits are counted.
-            log: where their lines go.
-            epoch: ends when templates do.
-        """
-        self.exchange = exchange
-        self.meter = meter
-        self.log = log
+    def __init__(self, epoch: Epoch) -> None:
         self.epoch = epoch
-        self.sheets = Sheets(exchange, bounds, log)
+        """Ends when templates do."""
         self.taken = 0
         """Requests that were answered here."""
 
-    def learn(self, head: bytes, epoch: int, request: web.BaseRequest, ask: Ask) -> "Template | None":
+    def learn(self, head: bytes, epoch: int, request: web.BaseRequest, standing: Standing) -> "Template | None":
         """The template that this head makes; None where it has something about it that is not for here.
 
         Args:
             head: the whole read that the request came in.
             epoch: that of the moment when it came in.
             request: as aiohttp parsed it.
-            ask: what it was taken for.
+            standing: the request's.
         """
         headers = request.headers
-        if (
-            request.version != HttpVersion11
-            or ask.operation.name != GET.name
-            or not request.raw_path.startswith("/v1/")
-        ):
+        line = f"{request.method} {request.raw_path}".encode("utf-8", "surrogateescape") + _VERSION
+        if not head.startswith(line):
             return None
-        if any(name in headers for name in _OTHER_MATTERS) or headers.get(hdrs.CONNECTION, _KEEP).lower() != _KEEP:
-            return None
-        line = f"{request.method} {request.raw_path} HTTP/1.1\r\n".encode("utf-8", "surrogateescape")
-        before, found, _ = line.rpartition(f"/{ask.id} HTTP/1.1\r\n".encode())
-        if not found or not head.startswith(line):
-            return None
-        start = len(before) + 1
-        rest = head[start + len(ask.id) :]
+        start = line.rindex(b"/", 0, -len(_VERSION)) + 1
+        rest = head[len(line) - len(_VERSION) :]
         match = _REQUEST_ID.search(rest)
         if headers.getall("X-Request-ID", []) != ([match[1].decode()] if match else []):
             return None
         between, after = (rest[: match.start(1)], rest[match.end(1) :]) if match else (rest, b"")
-        tags = headers.getall(hdrs.IF_NONE_MATCH, [])
-        return Template(
-            self, epoch, request.method, ask, ", ".join(tags) if tags else None, head[:start], between, after
-        )
+        return Template(self, epoch, standing, tags_of(headers), head[:start], between, after)
 
 
 class Template:
     """A head that was answered with a hit, as what stands before, between and after its two variable parts."""
 
     __slots__ = (
-        *("_after", "_ask", "_before", "_between", "_caller", "_client", "_current_age", "_gap", "_has_request_id"),
-        *("_is_head", "_log_hit", "_not_modified", "_ok", "_path", "_rest", "_sheets", "_start", "_tags", "epoch"),
+        *("_after", "_before", "_between", "_gap", "_has_request_id", "_path", "_rest", "_standing", "_start", "_tags"),
+        "epoch",
     )
 
     def __init__(
         self,
         path: HotPath,
         epoch: int,
-        method: str,
-        ask: Ask,
+        standing: Standing,
         tags: str | None,
         before: bytes,
         between: bytes,
         after: bytes,
     ) -> None:
-        operation, client, stream = ask.operation.name, ask.client, ask.stream
         self.epoch = epoch
         self._path = path
-        self._current_age, self._log_hit = path.exchange.current_age, path.log.hit
-        self._client = client
-        self._ask = ask
-        self._is_head = method == hdrs.METH_HEAD
+        self._standing = standing
         self._tags = tags
         self._before, self._between, self._after = before, between, after
         self._start, self._gap, self._rest = len(before), len(between), len(after)
         self._has_request_id = bool(after)
-        self._sheets = path.sheets.of_stream(stream.identity)
-        self._ok = path.meter.hits(operation, client, 200)
-        self._not_modified = path.meter.hits(operation, client, 304) if tags is not None else self._ok
-        self._caller = path.log.members(
-            {"method": method, "operation": operation, "client": client, "stream": stream.alias}
-        )
 
     def answer(self, data: bytes) -> bytes | None:
         """The whole answer to `data`, if that is this head and there is a hit for it; it counts as given."""
@@ -158,31 +112,11 @@ class Template:
             request_id = os.urandom(16).hex().encode()
         elif not 0 < len(request_id) <= _LONGEST_REQUEST_ID or request_id.translate(_PLAIN) != request_id:
             return None
-        sheet = self._sheets.get(data[self._start : end])
-        age = self._current_age(sheet.hit, self._client) if sheet is not None else None
-        if sheet is None or age is None:
-            sheet = self._look_up(data[self._start : end])
-            age = self._current_age(sheet.hit, self._client) if sheet is not None else None
-            if sheet is None or age is None:
-                return None
-        if self._tags is not None and is_not_modified(self._tags, None, sheet.hit.entry.etag, None):
-            form, meter = sheet.not_modified, self._not_modified
-        else:
-            form, meter = sheet.ok, self._ok
-        if age >= form.turns_at:
-            form.turn(age)
-        answer = b"".join((form.up_to_id, request_id, form.after_id, b"" if self._is_head else form.body))
-        seconds = perf_counter() - began
-        self._path.taken += 1
-        meter.hit(seconds, age)
-        self._log_hit(request_id, self._caller, form.line, seconds)
-        return answer
-
-    def _look_up(self, id_: bytes) -> Sheet | None:
-        if not _ID.fullmatch(id_):
+        answered = self._standing.answer(data[self._start : end], request_id, self._tags, began)
+        if answered is None:
             return None
-        ask = self._ask
-        return self._path.sheets.make(Ask(ask.stream, ask.operation, id_.decode(), ask.client))
+        self._path.taken += 1
+        return answered[1]
 
 
 class HotConnection(Connection):
@@ -235,8 +169,8 @@ class HotConnection(Connection):
         self._answered += 1
         if is_lost or not sent.keep_alive:
             self._template = None
-        elif self._candidate and (ask := request.get(ASKED)) is not None:
-            learned = self._path.learn(self._candidate, self._candidate_epoch, request, ask)
+        elif self._candidate and (standing := request.get(STANDING)) is not None:
+            learned = self._path.learn(self._candidate, self._candidate_epoch, request, standing)
             self._template = learned or self._template
         self._candidate = b""
         return sent, is_lost

@@ -22,13 +22,26 @@ SHEET_BYTES = 1_500
 class Form:
     """A hit under one status: its answer and its log line, with what is constant rendered once, the rest in time."""
 
-    __slots__ = ("_end", "_head", "_hit", "_members", "_rest", "after_id", "body", "line", "turns_at", "up_to_id")
+    __slots__ = (
+        "_end",
+        "_head",
+        "_hit",
+        "_members",
+        "_rest",
+        "after_id",
+        "body",
+        "line",
+        "status",
+        "turns_at",
+        "up_to_id",
+    )
 
     def __init__(self, hit: Hit, status: HTTPStatus, fields: dict[str, str], log: HitLog) -> None:
         has_body = status is HTTPStatus.OK
         length = f"Content-Length: {len(hit.entry.body)}\r\n" if has_body else ""
         before, _, after = cache_status(Outcome(ttl=0.0, detail=hit.detail)).partition("ttl=0")
         members = {"campaign": hit.ask.id, "status": status.value, "cache": "hit", "detail": hit.detail}
+        self.status = status
         self._hit = hit
         self._head = f"HTTP/1.1 {status} {status.phrase}\r\nCache-Status: {before}ttl=%d{after}\r\nAge: %d".encode()
         self._rest = "".join(f"\r\n{name}: {value}" for name, value in fields.items()).encode() + b"\r\nX-Request-ID: "

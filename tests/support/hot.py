@@ -34,6 +34,7 @@ from service.web.clients import Client, Clients
 from service.web.hot import HotConnection, HotPath
 from service.web.perform import Performer
 from service.web.server import Connection, Server
+from service.web.standing import Standings
 from tests.support.doubles import LONG_AGO, SALES, START, SUPPORT, CountingMeter, ManualClock, ask
 from tests.support.wire import Answered, parse_answers
 
@@ -81,6 +82,8 @@ class Gateway:
     """One web room, and what it does it with."""
 
     has_hot_path: bool = True
+    has_standings: bool = True
+    """Without them, and without the hot path, each request takes the whole way."""
     clock: ManualClock = field(default_factory=ManualClock)
     layer: Callable[[MemoryStore], Store] = lambda memory: memory
     """Makes the store that is asked out of the one that holds the campaigns."""
@@ -110,6 +113,8 @@ class Gateway:
         )
         bounds = Bounds(60.0, 86_400.0)
         self.epoch = self.clients.epoch
+        self.lines = HitLines()
+        self.standings = Standings(self.exchange, bounds, self.meter, self.lines, self.epoch)
         self.api = Api(
             Performer(self.exchange, cast("Any", None), cast("Any", None), 4_096),
             {"support": SUPPORT, "sales": SALES},
@@ -118,9 +123,9 @@ class Gateway:
             bounds,
             self.meter,
             lambda _account, _client: Quota(20, 60.0, 7, 12.3),
+            self.standings if self.has_standings else None,
         )
-        self.lines = HitLines()
-        self.hot = HotPath(self.exchange, bounds, self.meter, self.lines, self.epoch)
+        self.hot = HotPath(self.epoch)
         self.runner: web.ServerRunner | None = None
 
     @property

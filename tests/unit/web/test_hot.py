@@ -385,7 +385,7 @@ async def test_a_flood_of_ids_leaves_nothing_behind():
         await warm(caller, gateway)
         for number in range(50):
             await caller.send(GOOD.replace(b"c-1", b"n-%d" % number), turns=10)
-        assert list(gateway.hot.sheets.of_stream(SUPPORT.identity)) == [b"c-1"]
+        assert list(gateway.standings.sheets.of_stream(SUPPORT.identity)) == [b"c-1"]
 
 
 async def test_what_is_kept_rendered_is_bounded(monkeypatch):
@@ -396,7 +396,7 @@ async def test_what_is_kept_rendered_is_bounded(monkeypatch):
         for number in range(20):
             await gateway.put(f"n-{number}", stored(f"n-{number}"))
             await caller.send(GOOD.replace(b"c-1", b"n-%d" % number))
-            assert 1 <= len(gateway.hot.sheets.of_stream(SUPPORT.identity)) <= 3
+            assert 1 <= len(gateway.standings.sheets.of_stream(SUPPORT.identity)) <= 3
         assert gateway.hot.taken == 21
 
 
@@ -406,4 +406,4 @@ async def test_what_is_gone_from_the_store_is_not_kept_alive_by_a_further_reques
         await warm(caller, gateway)
         outdate(gateway)
         await caller.send(GOOD)
-        assert not gateway.hot.sheets.of_stream(SUPPORT.identity)
+        assert not gateway.standings.sheets.of_stream(SUPPORT.identity)

@@ -1,4 +1,5 @@
-"""The same bytes to a gateway with the hot path and to one without: nobody can tell them apart.
+"""The same bytes to a gateway with the hot path, to one with standings alone, and to one where each request takes the
+whole way: nobody can tell them apart.
 
 Each talk primes its connection with requests that become templates, says something odd, and goes on with good requests,
 which show what state the odd one has left the connection in.
@@ -55,8 +56,15 @@ class Told:
     taken: int = 0
 
 
-async def tell(pieces: list[bytes], *, has_hot_path: bool, to_head: bool = False, turns: int = 25) -> Told:
-    gateway = Gateway(has_hot_path=has_hot_path)
+async def tell(
+    pieces: list[bytes],
+    *,
+    has_hot_path: bool = False,
+    has_standings: bool = False,
+    to_head: bool = False,
+    turns: int = 25,
+) -> Told:
+    gateway = Gateway(has_hot_path=has_hot_path, has_standings=has_standings)
     async with running(gateway):
         gateway.clock.advance(6.25)
         with logged() as lines:
@@ -69,15 +77,17 @@ async def tell(pieces: list[bytes], *, has_hot_path: bool, to_head: bool = False
 
 
 async def compare(pieces: list[bytes], *, to_head: bool = False, turns: int = 25) -> Told:
-    """What both made of it, after seeing that it is the same."""
-    slow = await tell(pieces, has_hot_path=False, to_head=to_head, turns=turns)
-    hot = await tell(pieces, has_hot_path=True, to_head=to_head, turns=turns)
+    """What all made of it, after seeing that it is the same."""
+    whole = await tell(pieces, to_head=to_head, turns=turns)
+    slow = await tell(pieces, has_standings=True, to_head=to_head, turns=turns)
+    hot = await tell(pieces, has_hot_path=True, has_standings=True, to_head=to_head, turns=turns)
     assert slow.taken == 0
-    assert comparable(hot.received) == comparable(slow.received)
-    assert hot.heard.is_closed == slow.heard.is_closed
-    assert hot.events == slow.events
-    assert sorted(hot.ages) == sorted(slow.ages)
-    assert in_any_order(hot.lines) == in_any_order(slow.lines)
+    for other in (slow, hot):
+        assert comparable(other.received) == comparable(whole.received)
+        assert other.heard.is_closed == whole.heard.is_closed
+        assert other.events == whole.events
+        assert sorted(other.ages) == sorted(whole.ages)
+        assert in_any_order(other.lines) == in_any_order(whole.lines)
     assert hot.heard.answers
     return hot
 
