@@ -7,6 +7,7 @@ queries `{stream}` and `{account}` stand for the tenant's values, `{id}`, `{type
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from urllib.parse import quote
 
 
@@ -196,6 +197,7 @@ LITERALS = frozenset(part for row in OPERATIONS for part in row.path.split("/") 
 """Words that stand where ids stand. None of them is an id: the call about it would be another operation."""
 
 
+@cache
 def operation(name: str, *, version: int = 2, channel: str | None = None, family: Family | None = None) -> Operation:
     """The row of this name.
 

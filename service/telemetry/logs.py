@@ -137,12 +137,14 @@ _HUNDREDTHS = [_took(number / 100) for number in range(1_000)]
 
 def mask(text: str) -> str:
     """The text without phone numbers. Digits inside an id or a word are none."""
-    return _PHONE_NUMBER.sub("(number)", text)
+    # A simpler search shows at a fraction of the price that most texts hold none.
+    return _PHONE_NUMBER.sub("(number)", text) if _MANY_DIGITS.search(text) is not None else text
 
 
 _PHONE_NUMBER = re.compile(r"(?<![\w.:/-])(?:[A-Za-z]{1,16}[-_.:/])?\+?\d{7,15}(?![\w-])")
 
 
+_MANY_DIGITS = re.compile(r"\d{7}")
 _DIGITS = re.compile(rb"\d{7}")
 """Without so many in a row there is no number to mask."""
 
