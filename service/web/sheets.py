@@ -68,11 +68,12 @@ class Form:
 class Sheet:
     """A hit as bytes, for as long as it stays one."""
 
-    __slots__ = ("hit", "not_modified", "ok")
+    __slots__ = ("etag", "hit", "not_modified", "ok")
 
     def __init__(self, hit: Hit, bounds: Bounds, log: HitLog) -> None:
         fields = entry_fields(hit.entry, hit.lifetime, bounds)
         self.hit = hit
+        self.etag = fields["ETag"]
         self.not_modified = Form(hit, HTTPStatus.NOT_MODIFIED, fields, log)
         self.ok = Form(hit, HTTPStatus.OK, {**fields, "Content-Type": hit.entry.content_type}, log)
 

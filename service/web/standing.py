@@ -110,7 +110,7 @@ class Standing:
             age = self._current_age(sheet.hit, self._client) if sheet is not None else None
             if sheet is None or age is None:
                 return None
-        is_same = tags is not None and is_not_modified(tags, None, sheet.hit.entry.etag, None)
+        is_same = tags is not None and is_not_modified(tags, None, sheet.etag, None)
         form = sheet.not_modified if is_same else sheet.ok
         status = form.status
         meter = self._meters.get(status)
