@@ -4,9 +4,10 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TESTS := tests/unit tests/integration tests/e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint check fix artefacts browser image bench bench-freshness lock clean
+.PHONY: help demo run test coverage lint check fix artefacts browser image bench bench-freshness lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t20
@@ -18,7 +19,10 @@ run: $(READY) ## The gateway with the settings in gateway.yaml (or CONFIG=...)
 	$(BIN)/campaign-gateway serve --config $(or $(CONFIG),gateway.yaml)
 
 test: $(READY) ## Every test: unit, integration, end to end
-	$(BIN)/python -m pytest tests/unit tests/integration tests/e2e -n 2 --cov -q
+	$(BIN)/python -m pytest $(TESTS) -n 3 --dist worksteal -q
+
+coverage: $(READY) ## The same, and which lines and branches they reach
+	$(BIN)/python -m pytest $(TESTS) -n 2 --cov -q
 
 artefacts: $(READY) ## What is not Python: image, chart, compose stack, rules, dashboard
 	tools/setup-artefacts
