@@ -141,7 +141,9 @@ def mask(text: str) -> str:
     return _PHONE_NUMBER.sub("(number)", text) if _MANY_DIGITS.search(text) is not None else text
 
 
-_PHONE_NUMBER = re.compile(r"(?<![\w.:/-])(?:[A-Za-z]{1,16}[-_.:/])?\+?\d{7,15}(?![\w-])")
+_PHONE_NUMBER = re.compile(
+    r"(?<![\w.:/-])(?:(?:tel|sms|phone|mobile|msisdn)[-_.:/])?\+?\d{7,15}(?![\w-])", re.IGNORECASE
+)
 
 
 _MANY_DIGITS = re.compile(r"\d{7}")

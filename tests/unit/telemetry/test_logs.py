@@ -128,3 +128,22 @@ def test_the_loops_own_chatter_is_quiet(sink):
     logging.getLogger("asyncio").info("Using selector")
     logging.getLogger("asyncio").warning("Executing took 2 seconds")
     assert [line["level"] for line in lines(sink)] == ["warning"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("12025550163", "(number)"),
+        ("+12025550163", "(number)"),
+        ("tel:+12025550163", "(number)"),
+        ("SMS-12025550163", "(number)"),
+        ("call 12025550163, or 4455501", "call (number), or (number)"),
+        ("req-12345678", "req-12345678"),
+        ("cd-1234567-7b3e-4d58-9a61-c20e7f5b8d13", "cd-1234567-7b3e-4d58-9a61-c20e7f5b8d13"),
+        ("0f9e1234567890123456789012345678", "0f9e1234567890123456789012345678"),
+        ("127.0.0.1:34567", "127.0.0.1:34567"),
+        ("1234567.25 s", "(number).25 s"),
+    ],
+)
+def test_what_looks_like_a_phone_number_is_masked_and_an_id_is_not(text: str, shown: str) -> None:
+    assert logs.mask(text) == shown
