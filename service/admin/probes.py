@@ -1,6 +1,5 @@
 """The operators' port: is it alive, is it ready and what is missing, and the metrics page."""
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -8,6 +7,8 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+
+from service.contract.ids import is_id
 
 SERVER = "campaign-gateway"
 
@@ -24,7 +25,6 @@ class Part:
 Readiness = Callable[[], Mapping[str, Part]]
 Explain = Callable[[str, str], Awaitable[object | None]]
 """What is known of the campaign of a stream's alias; None for an alias that is not there."""
-CAMPAIGN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -45,7 +45,7 @@ def admin_application(readiness: Readiness, registry: CollectorRegistry, explain
 
     async def explained(request: web.Request) -> web.Response:
         campaign = request.match_info["id"]
-        found = await explain(request.match_info["stream"], campaign) if CAMPAIGN_ID.fullmatch(campaign) else None
+        found = await explain(request.match_info["stream"], campaign) if is_id(campaign) else None
         return answer_json(404, {"detail": "no such stream or id"}) if found is None else answer_json(200, found)
 
     return application(livez, readyz, metrics, explained)
