@@ -4,10 +4,9 @@
 """
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
-from service.contract.document import DocumentError, parse
+from service.contract.document import DocumentError
 from service.contract.listing import Channel
 
 _KNOWN = ("type", "limit", "skip", "page", "startDate", "endDate", "sortBy", "filters")
@@ -15,15 +14,17 @@ _KNOWN = ("type", "limit", "skip", "page", "startDate", "endDate", "sortBy", "fi
 DEFAULT_LIMIT = 50
 
 
-def list_request(asked: Mapping[str, Any]) -> bytes:
+def list_request(asked: Any) -> bytes:
     """The canonical body that asks for what `asked` asks for, members named as the platform names them.
 
     What says nothing (an empty text, list or object) is left out, the page size and its beginning are written out,
     filters are sets. Members that are not known are kept: they may mean something to the platform.
 
     Raises:
-        DocumentError: `type` is neither `voice` nor `sms`.
+        DocumentError: it is no object, or `type` is neither `voice` nor `sms`.
     """
+    if not isinstance(asked, dict):
+        raise DocumentError("the body must be an object")
     told = {name: _meant(value) for name, value in asked.items()}
     told = {name: value for name, value in told.items() if value not in ("", None, [], {})}
     if told.get("type") not in list(Channel):
@@ -41,18 +42,6 @@ def list_request(asked: Mapping[str, Any]) -> bytes:
     names = [*(name for name in _KNOWN if name in told), *sorted(told.keys() - set(_KNOWN))]
     # ASCII with escapes: text that JSON can spell may be none that UTF-8 can.
     return json.dumps({name: told[name] for name in names}, separators=(",", ":")).encode()
-
-
-def read_list_request(body: bytes) -> bytes:
-    """The canonical form of a list request's body.
-
-    Raises:
-        DocumentError: it is no JSON object, or asks for neither kind of campaign.
-    """
-    document = parse(body)
-    if not isinstance(document, dict):
-        raise DocumentError("the body must be an object")
-    return list_request(document)
 
 
 def _meant(value: Any) -> Any:

@@ -129,8 +129,6 @@ class Performer:
 
     @staticmethod
     def _list_body(document: Any) -> bytes:
-        if not isinstance(document, dict):
-            raise unacceptable("the body must be an object")
         try:
             return list_request(document)
         except DocumentError as error:

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from service.contract.document import DocumentError
+from service.contract.document import DocumentError, parse
 from service.contract.listing import Channel
-from service.contract.requests import channel_of, list_request, read_list_request
+from service.contract.requests import channel_of, list_request
 
 PLAIN = b'{"type":"voice","limit":50,"skip":0}'
 
@@ -81,11 +81,11 @@ def test_a_list_is_of_one_kind(given):
 @pytest.mark.parametrize("body", [b"", b"[]", b'"voice"', b"{", b'{"type":"voice","type":"sms"}', b"null"])
 def test_a_body_that_asks_nothing_is_refused(body):
     with pytest.raises(DocumentError):
-        read_list_request(body)
+        list_request(parse(body))
 
 
 def test_text_that_utf_8_cannot_say_is_sent_as_json_can():
-    body = read_list_request(b'{"type": "sms", "x": "\\ud800"}')
+    body = list_request(parse(b'{"type": "sms", "x": "\\ud800"}'))
     body.decode()
     assert json.loads(body)["x"] == "\ud800"
 
