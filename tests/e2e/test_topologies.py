@@ -54,7 +54,7 @@ async def expect_shared(sandbox: Sandbox, one: GatewayProcess, two: GatewayProce
     _, found, _ = await two.get(campaign)
     assert "; hit; " in found["Cache-Status"]
     assert await two.metric("store_operations_total", store="redis", operation="get", outcome="hit") == 1
-    assert sandbox.log.count == 1
+    assert len(sandbox.log.of("get")) == 1
 
     sandbox.campaigns.edit(campaign, {"description": "changed"})
     _, changed, _ = await one.get(campaign, Cache_Control="no-cache")
@@ -64,12 +64,12 @@ async def expect_shared(sandbox: Sandbox, one: GatewayProcess, two: GatewayProce
         return (await two.get(campaign))[1]["ETag"] == changed["ETag"]
 
     await eventually(is_told)
-    assert sandbox.log.count == 2
+    assert len(sandbox.log.of("get")) == 2
 
     # More at once than there are connections: they wait for each other, and Redis is not taken for lost.
     crowd = await asyncio.gather(*(one.get(still(sandbox)[1]) for _ in range(150)))
     assert {status for status, _, _ in crowd} == {200}
-    assert sandbox.log.count == 3
+    assert len(sandbox.log.of("get")) == 3
     for gateway in (one, two):
         assert changes(gateway) == [FOUND]
         assert (await gateway.get_json("/readyz"))["status"] == "ready"
