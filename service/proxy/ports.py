@@ -467,8 +467,12 @@ class RequestMeter(Protocol):
 class HitLog(Protocol):
     """Where the log lines of hits go, which are too many to be made one by one."""
 
-    def members(self, fields: Mapping[str, object]) -> bytes:
-        """Members of a line that several hits have in common, in their order."""
+    def caller(self, fields: Mapping[str, object]) -> bytes:
+        """The first members of a line, after the request's id, which all hits of a caller have in common."""
+        ...
+
+    def answer(self, fields: Mapping[str, object]) -> bytes:
+        """Those after them, which all hits of one kind have in common: a pattern for `%` with the age in seconds."""
         ...
 
     def hit(self, request_id: bytes, caller: bytes, answer: bytes, seconds: float) -> None:
@@ -476,8 +480,8 @@ class HitLog(Protocol):
 
         Args:
             request_id: plain: nothing that JSON would have to escape.
-            caller: members made by `members`, and ...
-            answer: ... others that follow them.
+            caller: made by `caller`.
+            answer: made by `answer`, with the age filled in.
             seconds: how long it took.
         """
         ...

@@ -87,52 +87,68 @@ class HitLines:
     def __init__(self, name: str = "service.requests", **fields: object) -> None:
         """Lines of this logger, with these members in each, as `set_up` has them."""
         self._log = logging.getLogger(name)
-        self._fields = fields
+        opening = {"level": "info", "logger": name, "message": "request", **fields}
+        self._rest = _members(opening) + b'"request_id":"'
         self._stamp = _Stamp()
         self._since = self._until = 0.0
         self._opening = b""
         self._parts: list[bytes] = []
 
-    def members(self, fields: Mapping[str, object]) -> bytes:
+    def caller(self, fields: Mapping[str, object]) -> bytes:
         """See `HitLog`."""
-        return _line(_masked(fields))[1:-1].encode("ascii") + b","
+        return b'",' + _members(fields)
+
+    def answer(self, fields: Mapping[str, object]) -> bytes:
+        """See `HitLog`."""
+        return _members(fields).replace(b"%", b"%%") + b'"age":%d,"milliseconds":'
 
     def hit(self, request_id: bytes, caller: bytes, answer: bytes, seconds: float) -> None:
         """See `HitLog`."""
         now = time.time()
         if not self._since <= now < self._until:
             self._turn(now)
-        parts, hundredths = self._parts, int(seconds * 100_000)
+        if request_id[0] in _MAY_BEGIN_NUMBER:
+            request_id = mask(request_id.decode("ascii")).encode("ascii")
+        hundredths = int(seconds * 100_000)
+        took = _HUNDREDTHS[hundredths] if hundredths < _KNOWN_HUNDREDTHS else _took(seconds * 1000)
+        parts = self._parts
         if not parts:
             asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
-        if _DIGITS.search(request_id) is not None:
-            request_id = mask(request_id.decode("ascii")).encode("ascii")
-        took = _HUNDREDTHS[hundredths] if hundredths < len(_HUNDREDTHS) else _took(seconds * 1000)
-        parts += (self._opening, request_id, b'",', caller, answer, took)
+        parts += (self._opening, request_id, caller, answer, took)
 
     def _turn(self, now: float) -> None:
         """Renders what lines of the same millisecond have in common."""
         whole = int(now * 1000)
         self._since, self._until = whole / 1000, (whole + 1) / 1000
-        opening = {"time": self._stamp.text(now), "level": "info", "logger": self._log.name, "message": "request"}
-        self._opening = b"{" + self.members({**opening, **self._fields, "request_id": ""}).removesuffix(b'",')
+        self._opening = b'{"time":"%b",%b' % (self._stamp.text(now).encode("ascii"), self._rest)
 
     def flush(self) -> None:
         """Hands over what has come together, if the logger wants it."""
-        lines, self._parts = b"".join(self._parts), []
-        if lines and self._log.isEnabledFor(logging.INFO):
-            text = lines.decode("ascii").removesuffix("\n")
+        parts, self._parts = self._parts, []
+        if not self._log.isEnabledFor(logging.INFO):
+            return
+        for first in range(0, len(parts), _PARTS_AT_ONCE):
+            text = b"".join(parts[first : first + _PARTS_AT_ONCE]).decode("ascii").removesuffix("\n")
             record = self._log.makeRecord(self._log.name, logging.INFO, "", 0, text, (), None, extra={LINES: True})
             self._log.handle(record)
 
 
+def _members(fields: Mapping[str, object]) -> bytes:
+    return _line(_masked(fields))[1:-1].encode("ascii") + b","
+
+
 def _took(milliseconds: float) -> bytes:
     """The end of a line."""
-    return b'"milliseconds":%.2f}\n' % milliseconds
+    return b"%.2f}\n" % milliseconds
 
 
-_HUNDREDTHS = [_took(number / 100) for number in range(1_000)]
+_KNOWN_HUNDREDTHS = 1_000
+_HUNDREDTHS = [_took(number / 100) for number in range(_KNOWN_HUNDREDTHS)]
 """The ends of lines, by hundredths of a millisecond."""
+_PARTS_AT_ONCE = 5 * 100
+"""Of lines that are handed over together: 30 kB, which the allocator has at hand."""
+_MAY_BEGIN_NUMBER = frozenset(b"0123456789tTsSpPmM")
+"""What a request's id begins with if a part of it is masked: no character of ids may stand before a number."""
 
 
 def mask(text: str) -> str:
@@ -144,10 +160,7 @@ def mask(text: str) -> str:
 _PHONE_NUMBER = re.compile(
     r"(?<![\w.:/-])(?:(?:tel|sms|phone|mobile|msisdn)[-_.:/])?\+?\d{7,15}(?![\w-])", re.IGNORECASE
 )
-
-
 _MANY_DIGITS = re.compile(r"\d{7}")
-_DIGITS = re.compile(rb"\d{7}")
 """Without so many in a row there is no number to mask."""
 
 

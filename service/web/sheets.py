@@ -26,7 +26,7 @@ class Form:
         "_end",
         "_head",
         "_hit",
-        "_members",
+        "_line",
         "_rest",
         "after_id",
         "body",
@@ -47,21 +47,21 @@ class Form:
         self._rest = "".join(f"\r\n{name}: {value}" for name, value in fields.items()).encode() + b"\r\nX-Request-ID: "
         final = "".join(f"\r\n{name}: {value}" for name, value in FINAL_FIELDS.items())
         self._end = f"{final}\r\n{length}Date: %b\r\n\r\n".encode()
-        self._members = log.members({name: value for name, value in members.items() if value is not None})
+        self._line = log.answer({name: value for name, value in members.items() if value is not None})
         self.turns_at = -1.0
         """The age in seconds from which `turn` has to render anew."""
         self.up_to_id = self.after_id = b""
         """The head up to the request's id, and after it."""
         self.body = hit.entry.body if has_body else b""
         self.line = b""
-        """The answer's members of a log line."""
+        """The answer's part of a log line."""
 
     def turn(self, age: float) -> None:
         """Renders `Age`, `ttl` and `Date` for this age, and for as long as they stay the same."""
         ttl, now = self._hit.lifetime - age, time.time()
         self.up_to_id = self._head % (int(ttl), int(age)) + self._rest
         self.after_id = self._end % http_date_text(int(now)).encode()
-        self.line = b'%b"age":%d,' % (self._members, int(age))
+        self.line = self._line % int(age)
         self.turns_at = age + min(1 - age % 1, ttl % 1, 1 - now % 1)
 
 

@@ -92,7 +92,7 @@ class Standing:
         self._meters: dict[int, HitMeter] = {}
         """By status, bound when there is something to count."""
         members = {"method": method, "operation": operation, "client": client, "stream": stream.alias}
-        self._caller = log.members(members)
+        self._caller = log.caller(members)
 
     def answer(self, id_: bytes, request_id: bytes, tags: str | None, began: float) -> tuple[int, bytes] | None:
         """Status and bytes of the answer, if there is a hit for the campaign; it counts as given.

@@ -2,11 +2,16 @@ import asyncio
 import io
 import json
 import logging
+import string
 import time
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from service.telemetry.logs import HitLines, JsonFormatter
+from service.telemetry.logs import HitLines, JsonFormatter, mask
+
+NUMBERED = r"\A((tel|SMS|phone)[-_.:])?[0-9]{6,16}([-._:a-z]|\Z)[A-Za-z0-9._:-]{0,9}\Z"
 
 
 class Heard:
@@ -21,8 +26,8 @@ class Heard:
         self.lines = HitLines(name)
 
     def note(self, id_: bytes = b"r-1", seconds: float = 0.000_012) -> None:
-        caller = self.lines.members({"method": "GET", "client": "reporting"})
-        self.lines.hit(id_, caller, self.lines.members({"status": 200, "detail": "sweep"}), seconds)
+        caller = self.lines.caller({"method": "GET", "client": "reporting"})
+        self.lines.hit(id_, caller, self.lines.answer({"status": 200, "detail": "sweep"}) % 7, seconds)
 
     def told(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.sink.getvalue().splitlines()]
@@ -39,7 +44,7 @@ async def heard(request):
 async def test_the_line_of_a_hit_is_that_of_any_request(heard, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 1_770_000_000.2504)
     heard.note()
-    fields = {"request_id": "r-1", "method": "GET", "client": "reporting", "status": 200, "detail": "sweep"}
+    fields = {"request_id": "r-1", "method": "GET", "client": "reporting", "status": 200, "detail": "sweep", "age": 7}
     record = logging.LogRecord(heard.log.name, logging.INFO, "", 1, "request", (), None)
     record.created, record.fields = 1_770_000_000.2504, {**fields, "milliseconds": 0.01}
     heard.lines.flush()
@@ -102,3 +107,17 @@ async def test_any_other_handler_gets_them_too(heard):
     heard.note()
     heard.lines.flush()
     assert [json.loads(line)["request_id"] for line in sink.getvalue().splitlines()] == ["r-1", "r-1"]
+
+
+@given(st.text(string.ascii_letters + string.digits + "._:-", min_size=1, max_size=24) | st.from_regex(NUMBERED))
+@example("12025550163")
+@example("Tel:12025550163")
+@example("7.12025550163")
+async def test_an_id_is_masked_as_any_text_is(request_id):
+    made = Heard("ids")
+    try:
+        made.note(request_id.encode())
+        made.lines.flush()
+        assert made.told()[0]["request_id"] == mask(request_id)
+    finally:
+        made.log.handlers.clear()
