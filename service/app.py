@@ -265,7 +265,7 @@ async def _open_store(
         "entries_bytes", "Their bytes, as counted against local_max_bytes.", lambda: memory.bytes_used, store="memory"
     )
     if settings.cache.url == "memory://":
-        return memory, MemoryBoard(), MemoryLedgers(clock), lambda: Part("ok")
+        return memory, MemoryBoard(memory.epoch), MemoryLedgers(clock), lambda: Part("ok")
     # Only here, for redis-py is a sixth of a cold start, and a gateway on its own has no use for it.
     from service.store.shared import Target, Tls, open_shared  # noqa: PLC0415
 

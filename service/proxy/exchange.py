@@ -36,6 +36,9 @@ ROUND_WAIT_SECONDS = 3.0
 NOTE_SECONDS = 30.0
 """How long a kept hit is good at most, so that the campaign counts as in use."""
 
+NO_EPOCH = -1
+"""In the place of an epoch's number while changes may go unheard: then everything is looked up anew."""
+
 _DETAIL_OF_REFUSAL = {
     Problem.BUDGET_EXHAUSTED: Detail.BUDGET,
     Problem.OVERLOADED: Detail.BUDGET,
@@ -98,6 +101,8 @@ class Exchange:
         self._together: dict[str, Counter[str]] = {}
         """Campaigns of which a few fields are asked for, by stream, while its list is not known yet."""
         self._store = store
+        self._now = store.now
+        self._epoch = store.epoch
         self._board = board
         self._fetcher = fetcher
         self._flights = flights
@@ -125,18 +130,18 @@ class Exchange:
         floor, told = self._versions.floor(ask.stream, ask.client, ask.operation.resource), ask.wishes.newer_than
         if floor is None and told is None:
             return ask
-        newer_than = min(max(floor or 0.0, told or 0.0), self._store.now())
+        newer_than = min(max(floor or 0.0, told or 0.0), self._now())
         return replace(ask, wishes=replace(ask.wishes, newer_than=newer_than))
 
     async def _read_row(self, ask: Ask, fields: frozenset[str]) -> Reply | None:
         """An answer out of the list, where no stored one is fresh; None where no round vouches for one."""
         stream, wishes = ask.stream.identity, ask.wishes
         near = self._attest(ask, self._store.peek(ask.key))
-        if wishes != NO_WISHES or (near is not None and self._freshness.ttl(near, self._store.now()) > 0):
+        if wishes != NO_WISHES or (near is not None and self._freshness.ttl(near, self._now()) > 0):
             return None
         if self._has_rounds and not self._board.view(stream).head.rounds:
             await self._wait_for_a_round(stream, ask.id)
-        view, now = self._board.view(stream), self._store.now()
+        view, now = self._board.view(stream), self._now()
         found = row_entry(view.known.get(ask.id), view.head, fields, now)
         if found is None:
             return None
@@ -155,7 +160,7 @@ class Exchange:
         try:
             await asyncio.sleep(COMPANY_SECONDS)
             if len(together) >= WORTHWHILE:
-                self._board.ask(stream, id_, self._store.now())
+                self._board.ask(stream, id_, self._now())
                 await self._board.news(stream, ROUND_WAIT_SECONDS)
         finally:
             together[id_] -= 1
@@ -167,11 +172,10 @@ class Exchange:
         return self._hit(self._held(ask))
 
     def _hit(self, ask: Ask) -> Hit | None:
-        key, version = ask.key, self._store.version
-        stored = self._store.peek(key)
+        stored = self._store.peek(ask.key)
         if stored is None:
             return None
-        view, now = self._board.view(ask.stream.identity), self._store.now()
+        view, now = self._board.view(ask.stream.identity), self._now()
         entry = attest(stored, view.known.get(ask.id), view.head) if ask.is_about_a_campaign else stored
         decision = plan(entry, ask.wishes, now, self._freshness)
         if not isinstance(decision, Reuse) or decision.is_stale:
@@ -179,35 +183,42 @@ class Exchange:
         self._note_use(ask, entry, now)
         now_age, ttl = age(entry, now), self._freshness.ttl(entry, now)
         until, detail = now + min(ttl, NOTE_SECONDS), _detail_of(entry)
-        return Hit(ask, key, entry, now - now_age, now_age + ttl, until, detail, stored, view, version)
+        epoch = self._current_epoch()
+        return Hit(ask, ask.key, entry, now - now_age, now_age + ttl, until, detail, stored, view, epoch)
 
     def current_age(self, hit: Hit, client: str) -> float | None:
         """The age in seconds at which the client may have `hit` now; None where it has to be looked up anew.
 
         For a hit that was had without wishes, by whichever client. Answers as `hit` would, at a fraction of the price:
-        nothing but the clock has changed as long as the stored entry and the view of the list are the very same
-        objects, and the entry need not be looked up while the store has not changed at all.
+        within an epoch of the store only the clock moves.
         """
-        store, ask = self._store, hit.ask
-        version = store.version
-        if version is not hit.version:
-            if store.peek(hit.key) is not hit.stored:
-                return None
-            hit.version = version
-        now = store.now()
-        if now >= hit.until or self._board.view(ask.stream.identity) is not hit.view:
+        now = self._now()
+        if now >= hit.until or (hit.epoch != self._epoch.number and not self._is_still(hit)):
             return None
-        floor = self._versions.floor(ask.stream, client, ask.operation.resource)
-        return now - hit.proven_at if floor is None or hit.proven_at >= floor else None
+        age_now = now - hit.proven_at
+        if now < self._versions.held_until:
+            floor = self._versions.floor(hit.ask.stream, client, hit.ask.operation.resource)
+            return age_now if floor is None or hit.proven_at >= floor else None
+        return age_now
+
+    def _is_still(self, hit: Hit) -> bool:
+        """Whether what the hit was made from is what is there, which is then known for the rest of the epoch."""
+        is_still = self._store.peek(hit.key) is hit.stored and self._board.view(hit.ask.stream.identity) is hit.view
+        if is_still:
+            hit.epoch = self._current_epoch()
+        return is_still
+
+    def _current_epoch(self) -> int:
+        return self._epoch.number if self._store.is_told else NO_EPOCH
 
     async def _read(self, ask: Ask) -> Reply:
         hit = self._hit(ask)
         if hit is not None:
-            now_age = max(0.0, self._store.now() - hit.proven_at)
+            now_age = max(0.0, self._now() - hit.proven_at)
             return Reply(Outcome(ttl=hit.lifetime - now_age, detail=hit.detail), hit.entry, None, now_age, hit.lifetime)
         # Another replica may have stored something newer than what is here.
         found = await self._store.get(ask.key)
-        match plan(self._attest(ask, found.entry), ask.wishes, self._store.now(), self._freshness):
+        match plan(self._attest(ask, found.entry), ask.wishes, self._now(), self._freshness):
             case Reuse(entry, is_stale, wants_refresh):
                 if wants_refresh:
                     self._refresh(ask, found)
@@ -258,7 +269,7 @@ class Exchange:
         """The failure for which the key is left alone; one from before a write that got through is out of date."""
         invalidation = fallback.invalidation
         written_at = invalidation.at if invalidation is not None and fallback.is_overwritten else 0.0
-        return self._rests.current(ask.key, self._store.now(), max(written_at, ask.wishes.newer_than or 0.0))
+        return self._rests.current(ask.key, self._now(), max(written_at, ask.wishes.newer_than or 0.0))
 
     async def _wait(self, flight: Flight | Failure) -> Landed:
         if isinstance(flight, Failure):
@@ -283,7 +294,7 @@ class Exchange:
         return await self._wait(flight or self._start(ask, found, lane, reason, is_patient=True))
 
     def _refresh(self, ask: Ask, found: Found) -> None:
-        if self._flights.current(ask.key) is None and self._rests.current(ask.key, self._store.now()) is None:
+        if self._flights.current(ask.key) is None and self._rests.current(ask.key, self._now()) is None:
             self._start(ask, found, Lane.BACKGROUND, "refresh", is_patient=False)
 
     def _start(self, ask: Ask, found: Found, lane: Lane, reason: str, *, is_patient: bool) -> Flight | Failure:
@@ -295,13 +306,13 @@ class Exchange:
         async def fill(land: Callable[[Landed], None]) -> None:
             await self._fill(ask, found, land, partial(self._fetcher.fetch, ask, lane, reason, wait))
 
-        return self._flights.start(ask.key, fill, self._store.now(), is_patient=is_patient and lane.is_waited_for)
+        return self._flights.start(ask.key, fill, self._now(), is_patient=is_patient and lane.is_waited_for)
 
     async def _fill(
         self, ask: Ask, found: Found, land: Callable[[Landed], None], fetch: Callable[[], Awaitable[Fetched | Failure]]
     ) -> None:
         """Gets a newer proof than `found`: from the platform, or from the replica that is getting one already."""
-        began, give_up_at = self._store.now(), time.monotonic() + self._patience.total
+        began, give_up_at = self._now(), time.monotonic() + self._patience.total
         lead = await self._store.lead(ask.key)
         while not lead.is_mine and not self._is_proof(ask, lead.found.entry, found.entry, began):
             left = give_up_at - time.monotonic()
@@ -338,7 +349,7 @@ class Exchange:
             self._rests.end(ask.key)
             self._meter.proof("read", "unchanged" if landed.is_unchanged else "changed")
         elif landed.was_forwarded:
-            self._rests.begin(ask.key, landed, self._store.now())
+            self._rests.begin(ask.key, landed, self._now())
             self._meter.proof("read", "failed")
         return landed
 
@@ -346,7 +357,7 @@ class Exchange:
         """Whether what another replica stored serves this caller as well as a call of ours would."""
         if entry is None or entry.is_invalid or (than is not None and entry.proven_at <= than.proven_at):
             return False
-        decision = plan(self._attest(ask, entry), ask.wishes, self._store.now(), self._freshness)
+        decision = plan(self._attest(ask, entry), ask.wishes, self._now(), self._freshness)
         return entry.proven_at >= began or (isinstance(decision, Reuse) and not decision.is_stale)
 
     def _attest(self, ask: Ask, entry: Entry | None) -> Entry | None:
@@ -356,7 +367,7 @@ class Exchange:
         return attest(entry, view.known.get(ask.id), view.head)
 
     def _reply(self, ask: Ask, entry: Entry, outcome: Outcome) -> Reply:
-        now = self._store.now()
+        now = self._now()
         now_age, ttl = age(entry, now), self._freshness.ttl(entry, now)
         self._note_use(ask, entry, now)
         detail = outcome.detail
@@ -372,7 +383,7 @@ class Exchange:
             self._board.ask(ask.stream.identity, ask.id, now)
 
     def _fall_back(self, ask: Ask, entry: Entry, failure: Failure, outcome: Outcome) -> Reply:
-        if not self._freshness.is_usable(entry, self._store.now()):
+        if not self._freshness.is_usable(entry, self._now()):
             # It was usable when the read began, and grew too old while the caller waited.
             return Reply(outcome, failure=failure)
         detail = _DETAIL_OF_REFUSAL.get(failure.problem, Detail.STALE_IF_ERROR)

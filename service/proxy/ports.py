@@ -20,6 +20,7 @@ from service.policy.settle import Failure
 from service.policy.sweeping import Head, Known, View
 from service.policy.wishes import NO_WISHES, Wishes
 from service.problems import Problem
+from service.proxy.epoch import Epoch
 
 _T = TypeVar("_T")
 
@@ -158,8 +159,8 @@ class Hit:
     stored: Entry
     view: View
     """What it was made from, besides: the stored entry and what was known of the stream's list."""
-    version: object
-    """The store's, when `stored` was last seen there."""
+    epoch: int
+    """That of the store, when it was last known to be the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +205,13 @@ class Store(Protocol):
         ...
 
     @property
-    def version(self) -> object:
-        """Another object as soon as `peek` may say something else of any key, but for what only time brings about."""
+    def epoch(self) -> Epoch:
+        """Ends when `peek` may say something else of any key, but for what only time brings about."""
+        ...
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it learns of all that ends the epoch; it ends as well when that ceases to be so."""
         ...
 
     async def get(self, key: str) -> Found:

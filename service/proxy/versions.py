@@ -27,12 +27,15 @@ class Versions:
         self._now = now
         self._seconds = seconds
         self._written_at: OrderedDict[str, float] = OrderedDict()
+        self.held_until = 0.0
+        """The moment from which nobody is held to anything."""
 
     def note(self, writer: str) -> None:
         """A write by `writer` has just ended."""
         now = self._now()
         self._written_at.pop(writer, None)
         self._written_at[writer] = now
+        self.held_until = now + self._seconds
         horizon = now - self._seconds
         while self._written_at and (
             len(self._written_at) > MAX_WRITERS or next(iter(self._written_at.values())) < horizon
@@ -41,10 +44,11 @@ class Versions:
 
     def floor(self, stream: Stream, client: str, resource: str) -> float | None:
         """The version that the client's reads of the resource are held to at present; None for none."""
-        if not self._written_at:
+        now = self._now()
+        if now >= self.held_until:
             return None
         written_at = self._written_at.get(writer_of(stream, client, resource))
-        return written_at if written_at is not None and self._now() - written_at < self._seconds else None
+        return written_at if written_at is not None and now - written_at < self._seconds else None
 
 
 def writer_of(stream: Stream, client: str, resource: str) -> str:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from service.policy.ledger import Ledger
 from service.policy.sweeping import Head, Known, View, apply
+from service.proxy.epoch import Epoch
 from service.store.clock import StoreClock
 
 _T = TypeVar("_T")
@@ -49,7 +50,9 @@ def note_use(asked: dict[str, float], id_: str, now: float) -> None:
 class MemoryBoard:
     """Implements `Board` for one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, epoch: Epoch) -> None:
+        """A board that ends the epoch whenever `view` says something else."""
+        self._epoch = epoch
         self._news = News()
         self._views: dict[str, View] = {}
         self._asked: dict[str, dict[str, float]] = {}
@@ -81,6 +84,7 @@ class MemoryBoard:
         if head.number != self.view(stream).head.number + 1:
             return False
         self._views[stream] = apply(self.view(stream), head, changed)
+        self._epoch.end()
         self._news.come(stream)
         return True
 

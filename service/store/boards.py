@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from service.policy.sweeping import Head, Known, View, apply
+from service.proxy.epoch import Epoch
 from service.proxy.tasks import Tasks
 from service.store.alone import NOTHING, News, note_use
 from service.store.bus import Bus
@@ -33,7 +34,9 @@ _rows = msgspec.msgpack.Decoder(Known)
 class RedisBoard:
     """Implements `Board` for all replicas on one Redis. `view` and `ask` cost no trip."""
 
-    def __init__(self, link: RedisLink, bus: Bus, leads: RedisStore, keys: Keys) -> None:
+    def __init__(self, link: RedisLink, bus: Bus, leads: RedisStore, keys: Keys, epoch: Epoch) -> None:
+        """A board that ends the epoch whenever `view` says something else."""
+        self._epoch = epoch
         self._link = link
         self._bus = bus
         self._leads = leads
@@ -113,7 +116,7 @@ class RedisBoard:
         if not is_posted:
             return False
         self._epochs[stream] = epoch_now
-        self._views[stream] = apply(self.view(stream), head, changed)
+        self._show(stream, apply(self.view(stream), head, changed))
         self._news.come(stream)
         return True
 
@@ -163,12 +166,16 @@ class RedisBoard:
         try:
             news = {rows[n].decode(): _rows.decode(rows[n + 1]) for n in range(0, len(rows), 2)}
             base = view if epoch_now == epoch else NOTHING
-            self._views[stream] = apply(base, _heads.decode(head) if head else Head(), news)
+            self._show(stream, apply(base, _heads.decode(head) if head else Head(), news))
             self._epochs[stream] = epoch_now
             self._news.come(stream)
         except (ValueError, RecursionError):
             # Written by another program, or another version of this one.
-            self._views[stream] = NOTHING
+            self._show(stream, NOTHING)
+
+    def _show(self, stream: str, view: View) -> None:
+        self._views[stream] = view
+        self._epoch.end()
 
     def _names(self, stream: str) -> list[str]:
         return [

@@ -57,12 +57,15 @@ class Bus:
         except TimeoutError:
             self._waiting.pop(key, None)
 
-    async def listen(self, on_news: Callable[[str, str], None], on_gap: Callable[[], None]) -> None:
+    async def listen(
+        self, on_news: Callable[[str, str], None], on_gap: Callable[[], None], on_lost: Callable[[], None]
+    ) -> None:
         """Hears what others say, for as long as it runs.
 
         Args:
             on_news: called with the word and the key of all that other replicas say.
             on_gap: called when messages were, or may have been, missed.
+            on_lost: called when from now on nothing is heard.
         """
         failure = ""
         while True:
@@ -74,6 +77,7 @@ class Bus:
                     failure = type(error).__name__
                     _log.warning("the bus is lost (%s)", failure)
             self._is_subscribed = False
+            on_lost()
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _subscription(self, on_news: Callable[[str, str], None], on_gap: Callable[[], None]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from service.policy.entry import Cause, Entry
+from service.proxy.epoch import Epoch
 from service.proxy.ports import Found, Lead, Put, group_of
 from service.proxy.tasks import Tasks
 from service.store.bus import Bus
@@ -57,6 +58,8 @@ class LayeredStore:
         """
         self._shared = shared
         self._local = local
+        self.now = local.now
+        """See `Store`."""
         self._bus = bus
         self._unwatched = unwatched
         self._on_invalidated: Callable[[str | None], None] = lambda _: None
@@ -76,22 +79,23 @@ class LayeredStore:
         """
         self._on_invalidated = on_invalidated
         self._on_written = on_written
-        tasks.spawn(self._bus.listen(self._heard, self._missed), name="listen to the bus")
+        tasks.spawn(self._bus.listen(self._heard, self._missed, self.epoch.end), name="listen to the bus")
         tasks.spawn(self._shared.keep_leading(), name="keep leading")
         tasks.spawn(self._keep_paying(), name="tell redis what it missed")
-
-    def now(self) -> float:
-        """See `Store`."""
-        return self._local.now()
 
     def peek(self, key: str) -> Entry | None:
         """See `Store`."""
         return self._local.peek(key) if self._may_answer() else None
 
     @property
-    def version(self) -> object:
-        """See `Store`. None that was seen before while nothing can be heard."""
-        return self._local.version if self._may_answer() else object()
+    def epoch(self) -> Epoch:
+        """See `Store`."""
+        return self._local.epoch
+
+    @property
+    def is_told(self) -> bool:
+        """See `Store`."""
+        return self._bus.silent_for() <= 0
 
     def _may_answer(self) -> bool:
         return self._bus.silent_for() <= self._unwatched

@@ -5,6 +5,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from service.policy.entry import Cause, Entry, Swept, settling
+from service.proxy.epoch import Epoch
 from service.proxy.ports import EVERY, Found, Lead, Meter, Put, group_of
 from service.store.clock import StoreClock
 from service.store.fences import GroupFence, invalidated
@@ -70,8 +71,13 @@ class MemoryStore:
         self._doubt = 0
         """The number of the last doubt: what was put before it is in doubt."""
         self._doubted_at = 0.0
-        self.version = object()
+        self.epoch = Epoch()
         """See `Store`."""
+
+    @property
+    def is_told(self) -> bool:
+        """See `Store`. There is nobody else."""
+        return True
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -129,7 +135,7 @@ class MemoryStore:
         if kept.cost > self._max_bytes:
             return Put.STORED
         self._kept[key] = kept
-        self.version = object()
+        self.epoch.end()
         self._bytes += kept.cost
         while self._bytes > self._max_bytes:
             self._drop(next(iter(self._kept)))
@@ -147,7 +153,7 @@ class MemoryStore:
             self._last_fence += 1
             group = self._group(key)
             group.fence = group.fence.moved(self._last_fence, by, now)
-            self.version = object()
+            self.epoch.end()
             return
         last = self._move_fence(key)
         written_at = now if by is Cause.WRITE else last.written_at
@@ -155,7 +161,7 @@ class MemoryStore:
         kept = self._kept.get(key)
         if kept is not None:
             self._kept[key] = replace(kept, entry=invalidated(kept.entry, by, now))
-            self.version = object()
+            self.epoch.end()
 
     def invalidated_at(self, key: str) -> float:
         """See `Store`."""
@@ -186,14 +192,14 @@ class MemoryStore:
         """
         self._last_fence += 1
         self._doubt = self._last_fence
-        self.version = object()
+        self.epoch.end()
         self._doubted_at = self.now()
 
     def clear(self) -> None:
         """Forgets all that was told by a clock that was wrong, and refuses the fills that looked up before now."""
         self._last_fence += 1
         self._doubt = self._last_fence
-        self.version = object()
+        self.epoch.end()
         self._kept.clear()
         self._bytes = 0
         self._fences.clear()
@@ -203,7 +209,7 @@ class MemoryStore:
     def _drop(self, key: str) -> None:
         kept = self._kept.pop(key, None)
         if kept is not None:
-            self.version = object()
+            self.epoch.end()
             self._bytes -= kept.cost
 
     def _fence(self, key: str) -> tuple[int, int, int]:

@@ -45,4 +45,4 @@ def open_shared(
     bus = Bus(link, keys)
     store = RedisStore(link, bus, keys)
     layers = LayeredStore(store, local, bus, unwatched)
-    return Shared(link, layers, RedisBoard(link, bus, store, keys), RedisLedgers(link, keys))
+    return Shared(link, layers, RedisBoard(link, bus, store, keys, local.epoch), RedisLedgers(link, keys))

@@ -46,9 +46,7 @@ class Hits:
     __slots__ = ("_ages", "_requests", "_seconds")
 
     def __init__(self, requests: Count, seconds: Spread, ages: Spread) -> None:
-        self._requests = requests
-        self._seconds = seconds
-        self._ages = ages
+        self._requests, self._seconds, self._ages = requests, seconds, ages
 
     def hit(self, seconds: float, age: float) -> None:
         """See `HitMeter`."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.problems import Problem
-from service.web.epoch import Epoch
+from service.proxy.epoch import Epoch
 
 KEY_BYTES = 32
 

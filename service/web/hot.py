@@ -28,7 +28,7 @@ from aiohttp import web
 from aiohttp.streams import EMPTY_PAYLOAD
 from typing_extensions import override
 
-from service.web.epoch import Epoch
+from service.proxy.epoch import Epoch
 from service.web.server import Connection, Refuse
 from service.web.standing import STANDING, Standing, tags_of
 
@@ -106,12 +106,13 @@ class Template:
         if not (data.startswith(self._before) and data.startswith(self._between, end) and data.endswith(self._after)):
             return None
         request_id = data[end + self._gap : len(data) - self._rest]
-        if not self._has_request_id:
-            if request_id:
+        if self._has_request_id:
+            if not 0 < len(request_id) <= _LONGEST_REQUEST_ID or request_id.translate(_PLAIN) != request_id:
                 return None
-            request_id = os.urandom(16).hex().encode()
-        elif not 0 < len(request_id) <= _LONGEST_REQUEST_ID or request_id.translate(_PLAIN) != request_id:
+        elif request_id:
             return None
+        else:
+            request_id = os.urandom(16).hex().encode()
         answered = self._standing.answer(data[self._start : end], request_id, self._tags, began)
         if answered is None:
             return None

@@ -9,6 +9,7 @@ the epoch, and all standings with it.
 
 import os
 import re
+from http import HTTPStatus
 from time import perf_counter
 
 from aiohttp import HttpVersion, HttpVersion11, hdrs, web
@@ -18,10 +19,10 @@ from typing_extensions import override
 
 from service.contract.operations import GET
 from service.policy.conditions import is_not_modified
+from service.proxy.epoch import Epoch
 from service.proxy.exchange import Exchange
-from service.proxy.ports import Ask, HitLog, HitMeter, RequestMeter
+from service.proxy.ports import Ask, HitLog, RequestMeter
 from service.web.answers import VERSION, Bounds
-from service.web.epoch import Epoch
 from service.web.server import ASKED
 from service.web.sheets import Sheet, Sheets
 
@@ -69,12 +70,12 @@ class Standing:
             "_ask",
             "_caller",
             "_client",
-            "_count",
+            "_count_not_modified",
+            "_count_ok",
             "_current_age",
             "_is_head",
             "_log_hit",
             "_make",
-            "_meters",
             "_sheets",
         ),
     )
@@ -88,9 +89,8 @@ class Standing:
         self._is_head = method == hdrs.METH_HEAD
         self._current_age, self._make, self._log_hit = exchange.current_age, sheets.make, log.hit
         self._sheets = sheets.of_stream(stream.identity)
-        self._count = meter.hits
-        self._meters: dict[int, HitMeter] = {}
-        """By status, bound when there is something to count."""
+        self._count_ok = meter.hits(operation, client, HTTPStatus.OK).hit
+        self._count_not_modified = meter.hits(operation, client, HTTPStatus.NOT_MODIFIED).hit
         members = {"method": method, "operation": operation, "client": client, "stream": stream.alias}
         self._caller = log.caller(members)
 
@@ -104,25 +104,21 @@ class Standing:
             began: when the request came, on the performance counter.
         """
         sheet = self._sheets.get(id_)
-        age = self._current_age(sheet.hit, self._client) if sheet is not None else None
-        if sheet is None or age is None:
+        if sheet is None or (age := self._current_age(sheet.hit, self._client)) is None:
             sheet = self._look_up(id_)
-            age = self._current_age(sheet.hit, self._client) if sheet is not None else None
-            if sheet is None or age is None:
+            if sheet is None or (age := self._current_age(sheet.hit, self._client)) is None:
                 return None
-        is_same = tags is not None and is_not_modified(tags, None, sheet.etag, None)
-        form = sheet.not_modified if is_same else sheet.ok
-        status = form.status
-        meter = self._meters.get(status)
-        if meter is None:
-            meter = self._meters[status] = self._count(self._ask.operation.name, self._client, status)
+        if tags is not None and is_not_modified(tags, None, sheet.etag, None):
+            form, hit = sheet.not_modified, self._count_not_modified
+        else:
+            form, hit = sheet.ok, self._count_ok
         if age >= form.turns_at:
             form.turn(age)
         answer = b"".join((form.up_to_id, request_id, form.after_id, b"" if self._is_head else form.body))
         seconds = perf_counter() - began
-        meter.hit(seconds, age)
+        hit(seconds, age)
         self._log_hit(request_id, self._caller, form.line, seconds)
-        return status, answer
+        return form.status, answer
 
     def _look_up(self, id_: bytes) -> Sheet | None:
         if not _ID.fullmatch(id_):

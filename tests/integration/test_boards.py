@@ -13,6 +13,7 @@ import pytest
 
 from service.contract.listing import Channel
 from service.policy.sweeping import Flaw, Head, Known, Round, View
+from service.proxy.epoch import Epoch
 from service.proxy.ports import Board, Meter
 from service.proxy.tasks import Tasks
 from service.store import boards as boards_module
@@ -104,7 +105,7 @@ async def on_redis(
             await link.look()
             bus = Bus(link, keys)
             leads = RedisStore(link, bus, keys)
-            replicas.append(Replica(RedisBoard(link, bus, leads, keys), link, bus, leads))
+            replicas.append(Replica(RedisBoard(link, bus, leads, keys, Epoch()), link, bus, leads))
         stack.push_async_callback(tasks.close)
         yield Fleet(replicas, raw, keys, tasks)
 
@@ -175,7 +176,12 @@ async def fleet(shared_place: Opening) -> AsyncIterator[Fleet]:
 @pytest.fixture
 async def board(any_place: Opening) -> AsyncIterator[Board]:
     async with any_place() as opened:
-        yield opened.one.board if opened else MemoryBoard()
+        yield opened.one.board if opened else MemoryBoard(Epoch())
+
+
+def epoch_of(board: Board) -> int:
+    assert isinstance(board, RedisBoard | MemoryBoard)
+    return board._epoch.number
 
 
 # What all boards do.
@@ -187,7 +193,9 @@ async def test_nothing_is_known_at_first(board: Board) -> None:
 
 
 async def test_what_was_posted_is_known(board: Board) -> None:
+    epoch = epoch_of(board)
     assert await board.post(STREAM, head(1), {"c1": known(), "c2": known("b")})
+    assert epoch_of(board) > epoch, "what was made from the view is made anew"
     assert board.view(STREAM) == View(head(1), {"c1": known(), "c2": known("b")})
     assert board.view("another stream") == BARE
 
@@ -202,7 +210,9 @@ async def test_a_post_changes_what_it_names_and_keeps_the_rest(board: Board) -> 
 async def test_a_post_that_does_not_follow_what_is_known_changes_nothing(board: Board, number: int) -> None:
     for before in (1, 2):
         await board.post(STREAM, head(before), {"c1": known()})
+    epoch = epoch_of(board)
     assert not await board.post(STREAM, head(number, NOW + 9), {"c1": known("other")})
+    assert epoch_of(board) == epoch
     assert board.view(STREAM) == View(head(2), {"c1": known()})
     assert await board.post(STREAM, head(3), {})
 
@@ -237,8 +247,10 @@ async def test_another_replica_catches_up(fleet: Fleet) -> None:
         "c2": known("b"),
     }
     posted = head(1, flaws={Channel.VOICE: Flaw.TOO_LATE})
+    epoch = epoch_of(fleet.two.board)
     await fleet.one.board.post(STREAM, posted, rows)
     assert await fleet.two.follow() == fleet.one.board.view(STREAM) == View(posted, rows)
+    assert epoch_of(fleet.two.board) > epoch, "what was made from the view is made anew"
 
 
 async def test_who_missed_several_posts_catches_up_at_once(fleet: Fleet) -> None:
@@ -489,7 +501,7 @@ async def test_a_follower_hears_of_a_post(fleet: Fleet, monkeypatch: pytest.Monk
 async def test_a_post_wakes_who_waits_for_it(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.store.bus.POLL_SECONDS", 30.0)
     heard: list[str] = []
-    fleet.tasks.spawn(fleet.two.bus.listen(lambda key, _: heard.append(key), lambda: None), name="listen")
+    fleet.tasks.spawn(fleet.two.bus.listen(lambda key, _: heard.append(key), lambda: None, lambda: None), name="listen")
     async with asyncio.timeout(10):
         while fleet.two.bus.silent_for():
             await asyncio.sleep(0.005)

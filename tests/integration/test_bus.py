@@ -248,7 +248,10 @@ async def test_a_lost_subscription_makes_copies_unusable_and_a_new_one_clears_th
     await fleet.two.copy()
     killed = time.monotonic()
     await fleet.raw.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    epoch = fleet.two.store.epoch.number
     await until(lambda: fleet.two.bus.silent_for() > 0)
+    assert fleet.two.store.epoch.number > epoch, "what was found out is remembered no longer, at once"
+    assert not fleet.two.store.is_told
     await until(lambda: fleet.two.store.peek(KEY) is None)
     assert time.monotonic() - killed >= UNWATCHED * 0.5, "for a short time it may still be used"
     assert fleet.two.has_copy(), "it is there, and may not be used"

@@ -16,6 +16,7 @@ from service.policy.entry import Cause, Entry
 from service.policy.ledger import Lane
 from service.policy.settle import Failure
 from service.policy.wishes import NO_WISHES, Wishes
+from service.proxy.epoch import Epoch
 from service.proxy.ports import Ask, Found, HitMeter, Lead, Put, Refused, Stream, UpstreamError
 from service.proxy.tasks import Tasks
 from service.store.clock import StoreClock
@@ -303,7 +304,7 @@ class FleetStore(GatedStore):
         return Found(MemoryStore.peek(self, key), self._fence(key), self._written_at(key))
 
     def _copy(self, key: str, entry: Entry | None) -> None:
-        self.version = object()
+        self.epoch.end()
         if entry is None:
             self.copies.pop(key, None)
         else:
@@ -315,7 +316,8 @@ class LostStore:
 
     def __init__(self, clock: StoreClock) -> None:
         self._clock = clock
-        self.version = object()
+        self.epoch = Epoch()
+        self.is_told = False
 
     def now(self) -> float:
         return self._clock.now()

@@ -211,7 +211,7 @@ class Replica:
         )
 
     def _make_board(self, _shared: RedisStore, _keys: Keys) -> Board:
-        return MemoryBoard()
+        return MemoryBoard(self.store.epoch)
 
     async def start(self) -> None:
         await self.link.start(self._watchers)

@@ -91,7 +91,7 @@ class Gateway:
     def __post_init__(self) -> None:
         self.meter, self.port = CountingMeter(), 0
         self.memory = MemoryStore(2**26, self.clock, self.meter)
-        self.board, self.tasks = MemoryBoard(), Tasks()
+        self.board, self.tasks = MemoryBoard(self.memory.epoch), Tasks()
         self.versions = Versions(self.clock.now, 5.0)
         self.exchange = Exchange(
             self.layer(self.memory),

@@ -309,7 +309,7 @@ class SweptReplica(Replica):
 
     @override
     def _make_board(self, shared: RedisStore, keys: Keys) -> RedisBoard:
-        self.redis_board = RedisBoard(self.link, self.bus, shared, keys)
+        self.redis_board = RedisBoard(self.link, self.bus, shared, keys, self.store.epoch)
         return self.redis_board
 
     @override

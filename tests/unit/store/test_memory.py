@@ -578,14 +578,14 @@ CHANGES: list[tuple[str, Callable[[Room], Any], bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "is_another"), [row[1:] for row in CHANGES], ids=[row[0] for row in CHANGES])
-async def test_its_version_is_another_one_after_each_change_of_what_a_peek_finds(
-    change: Callable[[Room], Any], is_another: bool
+@pytest.mark.parametrize(("change", "is_ended"), [row[1:] for row in CHANGES], ids=[row[0] for row in CHANGES])
+async def test_its_epoch_ends_with_each_change_of_what_a_peek_finds(
+    change: Callable[[Room], Any], is_ended: bool
 ) -> None:
     room = Room()
     await room.put("a")
-    before = room.store.version
+    before = room.store.epoch.number
     changing = change(room)
     if inspect.isawaitable(changing):
         await changing
-    assert (room.store.version is not before) is is_another
+    assert (room.store.epoch.number != before) is is_ended

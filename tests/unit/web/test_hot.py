@@ -34,6 +34,11 @@ class SilentBus:
     def silent_for(self) -> float:
         return self.silent
 
+    def lose(self, store: LayeredStore) -> None:
+        """What a bus does that is lost."""
+        self.silent = 0.5
+        store.epoch.end()
+
 
 class LostRedis:
     """In the place of `RedisStore`."""
@@ -182,16 +187,18 @@ async def test_a_lost_bus_ends_the_hot_path_when_it_ends_local_answers():
     gateway = Gateway(layer=layered(bus, made))
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
+        bus.lose(made[0])
+        await caller.send(GOOD)
         bus.silent = 1.0
         await caller.send(GOOD)
-        assert gateway.hot.taken == 2
+        assert gateway.hot.taken == 3
         bus.silent = 1.01
         await caller.send(GOOD)
-        assert gateway.hot.taken == 2
+        assert gateway.hot.taken == 3
         bus.silent = 0.0
         await caller.send(GOOD)
-        assert gateway.hot.taken == 3
-        assert [answer.status for answer in caller.heard().answers] == [200] * 5
+        assert gateway.hot.taken == 4
+        assert [answer.status for answer in caller.heard().answers] == [200] * 6
 
 
 async def test_what_another_replica_invalidated_is_not_answered():

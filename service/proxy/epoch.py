@@ -1,0 +1,12 @@
+"""How long what was found out once may be remembered."""
+
+
+class Epoch:
+    """A number that moves when what was found out before need not be so any more."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def end(self) -> None:
+        """From here on, everything is found out anew."""
+        self.number += 1
