@@ -4,8 +4,8 @@ Below aiohttp, where bytes come in. The laws of this module:
 
 1. Nothing of HTTP is read here. A read is answered only if it is, byte for byte, a head that aiohttp has parsed, that
    was authorised, and that was answered with a plain hit on this very connection: its *template*. Only the campaign's
-   id and the value of `X-Request-ID` may differ, and only in characters that mean nothing to a parser. Everything else
-   goes to aiohttp untouched.
+   id and the values of the fields in `VARIABLE` may differ, and only in characters that mean nothing to a parser.
+   Everything else goes to aiohttp untouched.
 2. Only when no request is in flight, or answers would change their order. That is an exact count: of requests parsed,
    and of answers written.
 3. Only when aiohttp's parser stands between two requests: the last read that it saw ended with the head of a request
@@ -30,16 +30,22 @@ from typing_extensions import override
 
 from service.proxy.epoch import Epoch
 from service.web.server import Connection, Refuse
-from service.web.standing import STANDING, Standing, tags_of
+from service.web.standing import STANDING, VARIABLE, Standing
 
+MAX_TEMPLATES = 256
+RENEWAL_SECONDS = 10.0
+"""How often so many may be made anew: one takes as long as fifty hits."""
+MAX_HEAD_BYTES = 4_096
+
+_LINE = b"\r\n"
 _END = b"\r\n\r\n"
 _VERSION = b" HTTP/1.1\r\n"
-_REQUEST_ID = re.compile(rb"\r\nX-Request-ID:[ \t]*([A-Za-z0-9._:-]{1,128})[ \t]*\r\n", re.IGNORECASE)
-_PLAIN = bytes(
-    byte if chr(byte).isascii() and (chr(byte).isalnum() or byte in b"._:-") else ord("A") for byte in range(256)
-)
-"""A table for `translate` that changes every byte that has no place in a request's id."""
-_LONGEST_REQUEST_ID = 128
+_CAMPAIGN = rb"(?P<campaign>[A-Za-z0-9_-]{1,128})"
+_VALUES = {
+    b"x-request-id": rb"(?P<request_id>[A-Za-z0-9._:-]{1,128})",
+    b"if-none-match": rb"(?P<tags>[!-~](?:[ -~]{0,1022}[!-~])?)",
+}
+_ANY_VALUE = rb"[!-~](?:[ -~]{0,1022}[!-~])?"
 
 
 class HotPath:
@@ -50,6 +56,8 @@ class HotPath:
         """Ends when templates do."""
         self.taken = 0
         """Requests that were answered here."""
+        self._templates: dict[bytes, Template] = {}
+        self._renewed_at = float("-inf")
 
     def learn(self, head: bytes, epoch: int, request: web.BaseRequest, standing: Standing) -> "Template | None":
         """The template that this head makes; None where it has something about it that is not for here.
@@ -60,60 +68,70 @@ class HotPath:
             request: as aiohttp parsed it.
             standing: the request's.
         """
-        headers = request.headers
-        line = f"{request.method} {request.raw_path}".encode("utf-8", "surrogateescape") + _VERSION
-        if not head.startswith(line):
+        pattern = _pattern(head, request) if len(head) <= MAX_HEAD_BYTES else None
+        if pattern is None:
             return None
-        start = line.rindex(b"/", 0, -len(_VERSION)) + 1
-        rest = head[len(line) - len(_VERSION) :]
-        match = _REQUEST_ID.search(rest)
-        if headers.getall("X-Request-ID", []) != ([match[1].decode()] if match else []):
+        template = self._templates.get(pattern)
+        if template is not None and template.epoch == epoch:
+            return template
+        if template is None and len(self._templates) >= MAX_TEMPLATES:
+            now = perf_counter()
+            if now - self._renewed_at < RENEWAL_SECONDS:
+                return None
+            self._renewed_at = now
+            self._templates.clear()
+        template = self._templates[pattern] = Template(self, epoch, standing, pattern)
+        return template
+
+
+def _pattern(head: bytes, request: web.BaseRequest) -> bytes | None:
+    """The expression that heads like this one match; None where the parser has read another one than is seen here."""
+    line = f"{request.method} {request.raw_path}".encode("utf-8", "surrogateescape")
+    if not head.startswith(line + _VERSION):
+        return None
+    parts = [re.escape(line[: line.rindex(b"/") + 1]) + _CAMPAIGN + _VERSION.removesuffix(_LINE)]
+    names = set()
+    fields = head[len(line) + len(_VERSION) : -len(_END)].split(_LINE)
+    if len(fields) != len(request.raw_headers):
+        return None
+    for field, (name, value) in zip(fields, request.raw_headers, strict=True):
+        written, _, text = field.partition(b":")
+        if written != name or text.strip(b" \t") != value:
             return None
-        between, after = (rest[: match.start(1)], rest[match.end(1) :]) if match else (rest, b"")
-        return Template(self, epoch, standing, tags_of(headers), head[:start], between, after)
+        lower = name.lower()
+        if lower not in VARIABLE:
+            parts.append(re.escape(field))
+        elif lower in names:
+            return None
+        else:
+            names.add(lower)
+            parts.append(re.escape(name) + rb":[ \t]*" + _VALUES.get(lower, _ANY_VALUE) + rb"[ \t]*")
+    return _LINE.join(parts) + _END
 
 
 class Template:
-    """A head that was answered with a hit, as what stands before, between and after its two variable parts."""
+    """A head that was answered with a hit, as an expression for all heads that differ in what may vary only."""
 
-    __slots__ = (
-        *("_after", "_before", "_between", "_gap", "_has_request_id", "_path", "_rest", "_standing", "_start", "_tags"),
-        "epoch",
-    )
+    __slots__ = ("_has_request_id", "_has_tags", "_match", "_path", "_standing", "epoch")
 
-    def __init__(
-        self,
-        path: HotPath,
-        epoch: int,
-        standing: Standing,
-        tags: str | None,
-        before: bytes,
-        between: bytes,
-        after: bytes,
-    ) -> None:
+    def __init__(self, path: HotPath, epoch: int, standing: Standing, pattern: bytes) -> None:
+        compiled = re.compile(pattern)
         self.epoch = epoch
         self._path = path
         self._standing = standing
-        self._tags = tags
-        self._before, self._between, self._after = before, between, after
-        self._start, self._gap, self._rest = len(before), len(between), len(after)
-        self._has_request_id = bool(after)
+        self._match = compiled.fullmatch
+        self._has_request_id = "request_id" in compiled.groupindex
+        self._has_tags = "tags" in compiled.groupindex
 
     def answer(self, data: bytes) -> bytes | None:
         """The whole answer to `data`, if that is this head and there is a hit for it; it counts as given."""
         began = perf_counter()
-        end = data.find(b" ", self._start)
-        if not (data.startswith(self._before) and data.startswith(self._between, end) and data.endswith(self._after)):
+        found = self._match(data)
+        if found is None:
             return None
-        request_id = data[end + self._gap : len(data) - self._rest]
-        if self._has_request_id:
-            if not 0 < len(request_id) <= _LONGEST_REQUEST_ID or request_id.translate(_PLAIN) != request_id:
-                return None
-        elif request_id:
-            return None
-        else:
-            request_id = os.urandom(16).hex().encode()
-        answered = self._standing.answer(data[self._start : end], request_id, self._tags, began)
+        request_id = found["request_id"] if self._has_request_id else os.urandom(16).hex().encode()
+        tags = found["tags"].decode("ascii") if self._has_tags else None
+        answered = self._standing.answer(found["campaign"], request_id, tags, began)
         if answered is None:
             return None
         self._path.taken += 1

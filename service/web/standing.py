@@ -34,7 +34,18 @@ MAX_FIELDS_BYTES = 4_096
 _KEEP = "keep-alive"
 _ID = re.compile(rb"[A-Za-z0-9_-]{1,128}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_VARIABLE = frozenset({b"x-request-id", b"if-none-match"})
+VARIABLE = frozenset(
+    {
+        b"x-request-id",
+        b"if-none-match",
+        b"traceparent",
+        b"tracestate",
+        b"x-b3-traceid",
+        b"x-b3-spanid",
+        b"x-b3-parentspanid",
+    }
+)
+"""Fields in lower case that differ from one request to the next, and of which no more is read than `answer` is told."""
 _OTHER_MATTERS = (
     *(hdrs.CACHE_CONTROL, hdrs.PRAGMA, VERSION, hdrs.RANGE, hdrs.IF_RANGE),
     *(hdrs.IF_MODIFIED_SINCE, hdrs.IF_UNMODIFIED_SINCE, hdrs.IF_MATCH),
@@ -203,7 +214,7 @@ def _is_plain(request: web.BaseRequest, ask: Ask) -> bool:
 
 
 def _key(request: web.BaseRequest, before: str) -> _Key:
-    fields = tuple([pair for pair in request.raw_headers if pair[0].lower() not in _VARIABLE])
+    fields = tuple([pair for pair in request.raw_headers if pair[0].lower() not in VARIABLE])
     return request.method, request.version, before, fields
 
 

@@ -15,7 +15,7 @@ from service.proxy.ports import Reply, group_of
 from service.proxy.versions import writer_of
 from service.store.layers import LayeredStore
 from service.store.link import StoreDownError
-from service.web import sheets
+from service.web import hot, sheets
 from service.web.hot import HotConnection
 from tests.support.doubles import START, SUPPORT, ask
 from tests.support.hot import FRESHNESS, Caller, Gateway, calling, comparable, running, stored
@@ -264,6 +264,19 @@ async def test_use_is_noted_so_that_rounds_go_on():
         assert gateway.hot.taken > 10
         used = await gateway.board.used(SUPPORT.identity, 0.0)
         assert used["c-1"] >= gateway.clock.now() - 60
+
+
+async def test_many_heads_are_learned_only_so_often(monkeypatch):
+    monkeypatch.setattr(hot, "MAX_TEMPLATES", 2)
+    gateway = Gateway()
+    async with running(gateway), calling(gateway) as caller:
+        for name in (b"a", b"b", b"c", b"d", b"e", b"f"):
+            await caller.send(*[GOOD.replace(b"gateway", name)] * 2)
+        assert gateway.hot.taken == 4, "two, then two anew, and no more for a while"
+        monkeypatch.setattr(hot, "RENEWAL_SECONDS", 0.0)
+        await caller.send(*[GOOD.replace(b"gateway", b"g")] * 2)
+        assert gateway.hot.taken == 5
+        assert [answer.status for answer in caller.heard().answers] == [200] * 14
 
 
 # Connections.

@@ -17,12 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.policy.entry import make_etag
+from service.web.hot import MAX_HEAD_BYTES
 from service.web.server import MAX_FIELD_BYTES
 from tests.support.hot import CAMPAIGNS, Gateway, Heard, calling, comparable, logged, running
 
 KEY = b"Authorization: Bearer cgk_reporting"
 OTHER_KEY = b"Authorization: Bearer cgk_operations"
 TAG = make_etag(CAMPAIGNS["c-1"].body).encode()
+OTHER_TAG = make_etag(CAMPAIGNS["c-2"].body).encode()
 
 
 def head(
@@ -254,7 +256,7 @@ TALKS = [
     pytest.param([head(id_=b"A" * 129)], 0 + 2, id="a-request-id-too-long"),
     pytest.param([head(id_=b"")], 0 + 2, id="an-empty-request-id"),
     pytest.param([head(id_=b"r 1")], 0 + 2, id="a-space-in-the-request-id"),
-    pytest.param([head(id_=b"r-1 ")], 0 + 1, id="a-space-behind-the-request-id"),
+    pytest.param([head(id_=b"r-1 ")], 1 + 2, id="a-space-behind-the-request-id"),
     pytest.param([head(id_=b'r"1')], 0 + 2, id="a-quote-in-the-request-id"),
     pytest.param([head(id_=b"r\\1")], 0 + 2, id="a-backslash-in-the-request-id"),
     pytest.param([head(id_=b"r\xc3\xa91")], 0 + 2, id="high-bytes-in-the-request-id"),
@@ -296,9 +298,19 @@ async def test_nobody_can_tell_the_paths_apart(pieces, taken):
             id="a-copy-of-another-campaign",
         ),
         pytest.param(
-            head(b"/v1/campaigns/c-1", b'If-None-Match: "x"', b"If-None-Match: W/" + TAG),
-            head(b"/v1/campaigns/c-1", b'If-None-Match: "x"', b"If-None-Match: W/" + TAG),
+            head(b"/v1/campaigns/c-1", b'If-None-Match: "x", W/' + TAG),
+            head(b"/v1/campaigns/c-2", b'If-None-Match: "y", W/' + TAG + b", " + OTHER_TAG),
             id="RFC-9110-13.1.2-several-copies-compared-weakly",
+        ),
+        pytest.param(
+            head(b"/v1/campaigns/c-1", b"If-None-Match: " + TAG),
+            head(b"/v1/campaigns/c-2", b"If-None-Match: " + OTHER_TAG),
+            id="each-campaigns-own-copy",
+        ),
+        pytest.param(
+            head(b"/v1/campaigns/c-1", b"Traceparent: 00-0af7-b7ad-01", b"tracestate: a=1,b=2"),
+            head(b"/v1/campaigns/c-2", b"Traceparent: 00-1bf8-c8be-00", b"tracestate:  c=3 , d=4 "),
+            id="traces",
         ),
         pytest.param(
             head(b"/v1/campaigns/c-1", b"If-None-Match: *"), head(b"/v1/campaigns/c-2", b"If-None-Match: *"), id="any"
@@ -334,6 +346,34 @@ async def test_what_was_answered_with_a_hit_is_answered_so_again_on_the_hot_path
     assert (await compare([first, again, again])).taken == 2
 
 
+TRACED = head(b"/v1/campaigns/c-1", b"traceparent: 00-0af7-b7ad-01")
+
+
+@pytest.mark.parametrize(
+    ("again", "taken"),
+    [
+        pytest.param(b"00-1bf8-c8be-00", 1, id="another"),
+        pytest.param(b"!", 1, id="one-character"),
+        pytest.param(b"a b", 1, id="a-space-in-it"),
+        pytest.param(b"a" * 1_024, 1, id="long"),
+        pytest.param(b"a" * 1_025, 0, id="longer"),
+        pytest.param(b"", 0, id="nothing"),
+        pytest.param(b"a\tb", 0, id="a-tab-in-it"),
+        pytest.param(b"\xff", 0, id="high-bytes"),
+        pytest.param(b"a\x00", 0, id="NUL"),
+        pytest.param(b"a\nb", 0, id="bare-LF"),
+        pytest.param(b"a\rb", 0, id="bare-CR"),
+        pytest.param(b"a\r\n b", 0, id="obs-fold"),
+        pytest.param(b"a\r\nCache-Control: no-cache", 0, id="a-wish"),
+        pytest.param(b"a\r\nContent-Length: 3", 0, id="a-length"),
+        pytest.param(b"a\r\n\r\n" + TRACED[:-4], 0, id="a-request"),
+    ],
+)
+async def test_a_trace_may_differ_as_far_as_it_means_nothing_to_a_parser(again, taken):
+    changed = TRACED.replace(b"00-0af7-b7ad-01", again, 1)
+    assert (await compare([TRACED, changed])).taken == taken
+
+
 async def test_a_head_is_repeated_without_its_body():
     one, two = head(method=b"HEAD"), head(b"/v1/campaigns/c-2", method=b"HEAD", id_=b"r-2")
     told = await compare([one, two, one], to_head=True)
@@ -360,6 +400,9 @@ async def test_a_head_is_repeated_without_its_body():
         head(b"/v1/campaigns/c-1", b"Connection: keep-alive", version=b"HTTP/1.0"),
         head(id_=b"r 1"),
         head(b"/v1/campaigns/c-1", b"X-Request-ID: r-2"),
+        head(b"/v1/campaigns/c-1", b'If-None-Match: "x"', b"If-None-Match: W/" + TAG),
+        head(b"/v1/campaigns/c-1", b"traceparent: 00-0af7", b"traceparent: 00-0af7"),
+        head(b"/v1/campaigns/c-1", b"X-A: " + b"a" * MAX_HEAD_BYTES),
     ],
     ids=lambda sent: re.sub(rb"[^a-zA-Z0-9-]+", b"-", sent[:60].split(b"\r\n")[0] + sent[-50:]).decode()[:60],
 )
