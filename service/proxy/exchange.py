@@ -172,7 +172,11 @@ class Exchange:
         return self._hit(self._held(ask))
 
     def _hit(self, ask: Ask) -> Hit | None:
-        stored = self._store.peek(ask.key)
+        return self._hit_in(ask, Found(self._store.peek(ask.key), None), is_local=True)
+
+    def _hit_in(self, ask: Ask, found: Found, *, is_local: bool) -> Hit | None:
+        """What was found, if it is a fresh answer."""
+        stored = found.entry
         if stored is None:
             return None
         view, now = self._board.view(ask.stream.identity), self._now()
@@ -183,8 +187,8 @@ class Exchange:
         self._note_use(ask, entry, now)
         now_age, ttl = age(entry, now), self._freshness.ttl(entry, now)
         until, detail = now + min(ttl, NOTE_SECONDS), _detail_of(entry)
-        epoch = self._current_epoch()
-        return Hit(ask, ask.key, entry, now - now_age, now_age + ttl, until, detail, stored, view, epoch)
+        epoch = self._current_epoch() if is_local else NO_EPOCH
+        return Hit(ask, ask.key, entry, now - now_age, now_age + ttl, until, detail, stored, view, epoch, found.raw)
 
     def current_age(self, hit: Hit, client: str) -> float | None:
         """The age in seconds at which the client may have `hit` now; None where it has to be looked up anew.
@@ -211,13 +215,46 @@ class Exchange:
     def _current_epoch(self) -> int:
         return self._epoch.number if self._store.is_told else NO_EPOCH
 
+    async def find(self, ask: Ask, last: Hit | None) -> tuple[Hit, float] | None:
+        """The answer and its age in seconds, if a fresh one is stored anywhere; in one trip to the store.
+
+        Args:
+            ask: without wishes and fields.
+            last: a hit of the same campaign, which is given again where it still stands.
+        """
+        ask = self._held(ask)
+        return self._hit_again(ask, await self._look_up(ask, last), last)
+
+    async def answer(self, ask: Ask, last: Hit | None) -> tuple[Hit, float] | Reply:
+        """As `find`, or what else `read` says in its place."""
+        ask = self._held(ask)
+        found = await self._look_up(ask, last)
+        return self._hit_again(ask, found, last) or await self._decide(ask, found)
+
+    async def _look_up(self, ask: Ask, last: Hit | None) -> Found:
+        return await self._store.get(ask.key, None if last is None else last.raw)
+
+    def _hit_again(self, ask: Ask, found: Found, last: Hit | None) -> tuple[Hit, float] | None:
+        now, floor = self._now(), ask.wishes.newer_than
+        if (
+            last is not None
+            and found.entry is last.stored
+            and now < last.until
+            and self._board.view(ask.stream.identity) is last.view
+            and (floor is None or last.proven_at >= floor)
+        ):
+            return last, now - last.proven_at
+        hit = self._hit_in(ask, found, is_local=False)
+        return None if hit is None else (hit, max(0.0, now - hit.proven_at))
+
     async def _read(self, ask: Ask) -> Reply:
         hit = self._hit(ask)
         if hit is not None:
-            now_age = max(0.0, self._now() - hit.proven_at)
-            return Reply(Outcome(ttl=hit.lifetime - now_age, detail=hit.detail), hit.entry, None, now_age, hit.lifetime)
+            return hit.reply(max(0.0, self._now() - hit.proven_at))
         # Another replica may have stored something newer than what is here.
-        found = await self._store.get(ask.key)
+        return await self._decide(ask, await self._store.get(ask.key))
+
+    async def _decide(self, ask: Ask, found: Found) -> Reply:
         match plan(self._attest(ask, found.entry), ask.wishes, self._now(), self._freshness):
             case Reuse(entry, is_stale, wants_refresh):
                 if wants_refresh:

@@ -139,7 +139,7 @@ class Reply:
 
 @dataclass(slots=True)
 class Hit:
-    """A fresh answer of this process' own. It stays the answer while `Exchange.current_age` says so.
+    """A fresh answer out of the store. It stays the answer while `Exchange.current_age` says so.
 
     Age and remaining lifetime move with the clock, the rest stands still, so whoever keeps a hit can render it once.
     """
@@ -161,6 +161,13 @@ class Hit:
     """What it was made from, besides: the stored entry and what was known of the stream's list."""
     epoch: int
     """That of the store, when it was last known to be the answer."""
+    raw: object = None
+    """What `stored` was made of, where the hit is not this process' own."""
+
+    def reply(self, age: float) -> "Reply":
+        """The hit at this age in seconds."""
+        outcome = Outcome(ttl=self.lifetime - age, detail=self.detail)
+        return Reply(outcome, self.entry, None, age, self.lifetime)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +179,8 @@ class Found:
     """Opaque; handed back with the `put` of a fill that began after this look-up."""
     written_at: float = 0.0
     """When a write last may have changed it, as far as this process knows; 0 for never."""
+    raw: object = None
+    """Opaque; what the entry was made of, for the next look-up to compare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +223,13 @@ class Store(Protocol):
         """Whether it learns of all that ends the epoch; it ends as well when that ceases to be so."""
         ...
 
-    async def get(self, key: str) -> Found:
-        """The entry and the fence of a key, in one trip."""
+    async def get(self, key: str, raw: object = None) -> Found:
+        """The entry and the fence of a key, in one trip.
+
+        Args:
+            key: the entry's key.
+            raw: that of an earlier look-up: if nothing has changed since, this one brings the very same entry.
+        """
         ...
 
     async def lead(self, key: str) -> Lead:

@@ -11,7 +11,7 @@ from service.proxy.tasks import Tasks
 from service.store.bus import Bus
 from service.store.link import StoreDownError
 from service.store.memory import MemoryStore, doubted
-from service.store.redis import RedisStore, SharedFence, is_fenced
+from service.store.redis import Raw, RedisStore, SharedFence, is_fenced
 
 COPY_SECONDS = 86_400.0
 """How long a copy of a shared entry may stay; what it may be used for, its age decides."""
@@ -33,8 +33,8 @@ class _Fences:
     local: Hashable
 
 
-def _found(entry: Entry | None, shared: SharedFence | None, local: Found) -> Found:
-    return Found(entry, _Fences(shared, local.fence), local.written_at)
+def _found(entry: Entry | None, shared: SharedFence | None, local: Found, raw: Raw | None = None) -> Found:
+    return Found(entry, _Fences(shared, local.fence), local.written_at, raw)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,14 +100,16 @@ class LayeredStore:
     def _may_answer(self) -> bool:
         return self._bus.silent_for() <= self._unwatched
 
-    async def get(self, key: str) -> Found:
+    async def get(self, key: str, raw: object = None) -> Found:
         """See `Store`. One trip, or none while Redis is lost."""
         local = await self._local.get(key)
         try:
-            # Whoever has a copy to serve does not wait a whole time-out to learn that Redis hangs.
-            async with asyncio.timeout(None if local.entry is None else WAIT_WITH_COPY_SECONDS):
-                await self._pay(key)
-                entry, fence = await self._shared.get(key)
+            if local.entry is None:
+                now, fence = await self._look_up(key, raw)
+            else:
+                # Whoever has a copy to serve does not wait a whole time-out to learn that Redis hangs.
+                async with asyncio.timeout(WAIT_WITH_COPY_SECONDS):
+                    now, fence = await self._look_up(key, raw)
         except TimeoutError:
             self._shared.note_slow()
             return _found(local.entry, None, local)
@@ -115,6 +117,7 @@ class LayeredStore:
             # Looked up again: a fill that Redis could not take may have come in during the time-out.
             local = await self._local.get(key)
             return _found(local.entry, None, local)
+        entry = now.entry
         if entry is None and local.entry is not None and not is_fenced(fence, local.entry):
             # Redis has lost it, or let it go for room; nobody has invalidated it that Redis knows of.
             return _found(doubted(local.entry, self.now()), fence, local)
@@ -123,9 +126,14 @@ class LayeredStore:
             self._local.mark(key, Cause.WRITE)
             local = await self._local.get(key)
             return _found(local.entry, fence, local)
-        if entry is not None:
+        if entry is not None and (local.entry is not None or self._local.has_room_for(entry)):
             await self._local.put(key, entry, local.fence, COPY_SECONDS)
-        return _found(entry, fence, local)
+        return _found(entry, fence, local, now)
+
+    async def _look_up(self, key: str, raw: object) -> tuple[Raw, SharedFence]:
+        if self._owed:
+            await self._pay(key)
+        return await self._shared.get(key, raw)
 
     async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
         """See `Store`. A fill that Redis refuses is refused here as well; one that it could not take stays local."""

@@ -44,10 +44,13 @@ class _Kept:
 
     @property
     def cost(self) -> int:
-        absence = self.entry.absence
-        if absence is None:
-            return len(self.entry.body) + ENTRY_OVERHEAD_BYTES
-        return len(absence.message or "") + ABSENCE_OVERHEAD_BYTES
+        return _cost(self.entry)
+
+
+def _cost(entry: Entry) -> int:
+    if entry.absence is None:
+        return len(entry.body) + ENTRY_OVERHEAD_BYTES
+    return len(entry.absence.message or "") + ABSENCE_OVERHEAD_BYTES
 
 
 def doubted(entry: Entry, since: float) -> Entry:
@@ -100,12 +103,17 @@ class MemoryStore:
         self._meter.store_operation("memory", "get", "hit")
         return _shown(kept)
 
-    async def get(self, key: str) -> Found:
+    async def get(self, key: str, raw: object = None) -> Found:  # noqa: ARG002 - entries are kept as they are
         """See `Store`. A copy in doubt comes as one that has been stale since."""
         kept = self._kept.get(key)
-        if kept is None or kept.number >= self._doubt:
-            return Found(self.peek(key), self._fence(key), self._written_at(key))
-        return Found(doubted(_shown(kept), self._doubted_at), self._fence(key), self._written_at(key))
+        in_doubt = kept is not None and kept.number < self._doubt
+        entry = doubted(_shown(kept), self._doubted_at) if kept is not None and in_doubt else self.peek(key)
+        own, group = self._fences.get(key, _NO_FENCE), self._group(key).fence
+        return Found(entry, (self._doubt, own.number, group.number), max(own.written_at, group.written_at))
+
+    def has_room_for(self, entry: Entry) -> bool:
+        """Whether the entry would be kept, if there were no other."""
+        return _cost(entry) <= self._max_bytes
 
     async def lead(self, key: str) -> Lead:
         """See `Store`. There is nobody else."""

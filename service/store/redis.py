@@ -7,7 +7,7 @@ server.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from service.policy.entry import Cause, Entry, Invalidation, settling
 from service.proxy.ports import EVERY, Put
@@ -31,6 +31,24 @@ SharedFence = tuple[int, int, GroupFence]
 """The link's generation at the look-up, the number that stood at the key, and the fence of its group."""
 
 
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """What two values of Redis', that of a key and that of its group's fence, say together."""
+
+    value: object
+    group: object
+    entry: Entry | None
+    """With what is known of its invalidations laid over it."""
+    number: int
+    """The key's fence."""
+    fence: GroupFence
+    """Its group's."""
+
+    def is_of(self, value: object, group: object) -> bool:
+        """Whether it was made of the same values, byte for byte."""
+        return value == self.value and group == self.group
+
+
 class RedisStore:
     """The shared layer. Its calls raise `StoreDownError`; `store.layers` decides what that means."""
 
@@ -49,14 +67,20 @@ class RedisStore:
         self._leave = link.script("leave.lua")
         self._renew = link.script("renew.lua")
 
-    async def get(self, key: str) -> tuple[Entry | None, SharedFence]:
-        """The entry and the fence, in one trip, or one more where it joins others."""
+    async def get(self, key: str, last: object = None) -> tuple[Raw, SharedFence]:
+        """The entry and the fence, in one trip, or one more where it joins others.
+
+        Args:
+            key: the entry's key.
+            last: what an earlier look-up of it brought, if that was a `Raw`: it is brought again while Redis holds the
+                same, byte for byte.
+        """
         names = (self._keys.entry(key), self._keys.group(key))
         generation = self._link.generation
         value, group = await self._lookups.get(self._keys.part(key), names)
-        entry, fence = _read(value, group, generation)
-        self._link.meter.store_operation("redis", "get", "hit" if entry is not None else "miss")
-        return entry, fence
+        raw = last if isinstance(last, Raw) and last.is_of(value, group) else _read(value, group)
+        self._link.meter.store_operation("redis", "get", "hit" if raw.entry is not None else "miss")
+        return raw, (generation, raw.number, raw.fence)
 
     async def _fetch(self, names: list[str]) -> Sequence[object]:
         # Not by redis-py's own `mget`, whose wrappers cost a tenth of a trip.
@@ -110,11 +134,12 @@ class RedisStore:
         names = [self._keys.entry(key), self._keys.lease(key), self._keys.group(key)]
         arguments = (self._bus.sender, LEASE_MILLISECONDS)
         is_mine, value, group = await self._link.ask("lead", lambda: self._lead(keys=names, args=arguments))
-        entry, fence = _read(value, group, generation)
+        raw = _read(value, group)
+        fence = (generation, raw.number, raw.fence)
         if is_mine:
             self._led.add((key, self._lease(fence)))
         self._link.meter.store_operation("redis", "lead", "taken" if is_mine else "refused")
-        return bool(is_mine), entry, fence
+        return bool(is_mine), raw.entry, fence
 
     async def leave(self, key: str, fence: SharedFence) -> None:
         """Gives up the lead that was taken under the fence, in one trip."""
@@ -152,11 +177,10 @@ def is_fenced(fence: SharedFence, copy: Entry) -> bool:
     return number > 0 or group.written_at >= copy.proven_at
 
 
-def _read(value: object, group: object, generation: int) -> tuple[Entry | None, SharedFence]:
-    """The entry, with what is known of its invalidations laid over it, and its fence."""
+def _read(value: object, group: object) -> Raw:
     fence = _group_fence(group)
     if not isinstance(value, bytes):
-        return None, (generation, 0, fence)
+        return Raw(value, group, None, 0, fence)
     number, _, stored_at, moment, cause = _head(value)
     entry = decode(value[_HEAD_BYTES:])
     if entry is not None:
@@ -168,7 +192,7 @@ def _read(value: object, group: object, generation: int) -> tuple[Entry | None, 
         if stored_at > fence.number and not entry.is_invalid:
             # The group's fence was lost, and nobody knows what has moved it.
             entry = invalidated(entry, Cause.PURGE, stored_at / 1e6)
-    return entry, (generation, number, fence)
+    return Raw(value, group, entry, number, fence)
 
 
 def _head(value: bytes) -> tuple[int, int, int, int, bytes]:

@@ -12,7 +12,7 @@ from service.policy.ledger import Quota
 from service.policy.settle import Failure
 from service.policy.wishes import Wishes, read_wishes
 from service.problems import Problem
-from service.proxy.ports import Outcome, Reply, RequestMeter, Stream
+from service.proxy.ports import Ask, Outcome, Reply, RequestMeter, Stream
 from service.proxy.versions import read_token
 from service.web import dropin, routes
 from service.web.answers import VERSION, Bounds, Fail, concerns_quota, quota_fields, render, render_failure
@@ -23,7 +23,7 @@ from service.web.docs.pages import DOCS, page_at, render_page
 from service.web.perform import Performer, Request
 from service.web.routes import Action, NoRouteError, Target
 from service.web.server import fault_of
-from service.web.standing import Standings, new_request_id, request_id_of
+from service.web.standing import Known, Rendered, Standings, new_request_id, request_id_of
 
 _NO_OUTCOME = Outcome()
 _log = logging.getLogger("service.requests")
@@ -88,15 +88,20 @@ class Api:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer, whatever happens."""
         began = time.perf_counter()
-        if self._standings is not None and not self.is_draining:
-            hit = self._standings.answer(request, began)
-            if hit is not None:
-                return hit
-        record = _Record(request_id_of(request.headers))
+        known = None if self._standings is None or self.is_draining else self._standings.find(request, began)
+        if known is not None and (hit := known.answer()) is not None:
+            return hit
+        record = _Record(request_id_of(request.headers) if known is None else known.request_id)
         is_dropin = not request.raw_path.startswith("/v1/") and dropin.is_platform_path(request.raw_path)
         fail = dropin.render_platform_failure if is_dropin else render_failure
         try:
-            response = await self._answer(request, record, dropin.find if is_dropin else routes.find, fail)
+            if known is not None and (ask := known.ask) is not None:
+                answered = await self._answer_known(request, record, known, ask)
+                if isinstance(answered, Rendered):
+                    return answered
+                response = answered
+            else:
+                response = await self._answer(request, record, dropin.find if is_dropin else routes.find, fail)
         except NoRouteError as error:
             record.operation = error.operation
             response = fail(error.failure, record.request_id)
@@ -151,12 +156,33 @@ class Api:
             record.replies = await self._performer.batch(asked)
             return render_batch(target.parameters["ids"], record.replies, record.request_id)
         reply = await self._perform(asked)
-        record.replies = (reply,)
         if self._standings is not None:
             self._standings.learn(request, epoch)
-        response = render(reply, headers, self._bounds, record.request_id, _subject_of(target), fail)
+        return self._render(request, record, reply, stream, _subject_of(target), fail)
+
+    async def _answer_known(
+        self, request: web.BaseRequest, record: _Record, known: Known, ask: Ask
+    ) -> Rendered | web.Response:
+        """The answer to a request that needs no more checking. One that is rendered counts as given."""
+        record.operation, record.campaign = ask.operation.name, ask.id
+        record.client, record.stream = ask.client, ask.stream.alias
+        found = await known.look_up(ask)
+        if isinstance(found, Reply):
+            reply = found
+        else:
+            sheet, age = found
+            if not self.is_draining:
+                return known.render(sheet, age)
+            reply = sheet.hit.reply(age)
+        return self._render(request, record, reply, ask.stream, ask.operation.subject, render_failure)
+
+    def _render(
+        self, request: web.BaseRequest, record: _Record, reply: Reply, stream: Stream, subject: Subject, fail: Fail
+    ) -> web.Response:
+        record.replies = (reply,)
+        response = render(reply, request.headers, self._bounds, record.request_id, subject, fail)
         if concerns_quota(reply):
-            response.headers.update(quota_fields(self._quota(stream.tenant.account, client.name)))
+            response.headers.update(quota_fields(self._quota(stream.tenant.account, record.client)))
         return response
 
     async def _perform(self, asked: Request) -> Reply:

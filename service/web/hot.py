@@ -13,6 +13,8 @@ Below aiohttp, where bytes come in. The laws of this module:
 4. Only while nothing has changed that the template's authorisation came from. Whatever could, ends the *epoch*.
 5. What may be answered, and how old it may be, is the exchange's to say, each time.
 6. Nobody is waited for: not when the caller reads slowly, not when the connection is closing.
+7. Except for the store: a hit that was had from it is looked up there again. Until that is back, the request is in
+   flight: what comes behind it waits, a close waits, and what turns out to be no hit goes to aiohttp as it came.
 
 So the slow path decides all, and this one repeats it: a template is a *standing* with the bytes that it came in. A test
 drives both with the same bytes.
@@ -21,6 +23,7 @@ drives both with the same bytes.
 import asyncio
 import os
 import re
+from collections.abc import Coroutine
 from time import perf_counter
 from typing import cast
 
@@ -29,7 +32,10 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from typing_extensions import override
 
 from service.proxy.epoch import Epoch
+from service.proxy.ports import Ask
+from service.proxy.tasks import Tasks
 from service.web.server import Connection, Refuse
+from service.web.sheets import Sheet
 from service.web.standing import STANDING, VARIABLE, Standing
 
 MAX_TEMPLATES = 256
@@ -48,6 +54,10 @@ _VALUES = {
 _ANY_VALUE = rb"[!-~](?:[ -~]{0,1022}[!-~])?"
 
 
+Seeking = Coroutine[None, None, bytes | None]
+"""An answer that is waited for."""
+
+
 class HotPath:
     """What the connections of one server share."""
 
@@ -56,6 +66,7 @@ class HotPath:
         """Ends when templates do."""
         self.taken = 0
         """Requests that were answered here."""
+        self.tasks = Tasks()
         self._templates: dict[bytes, Template] = {}
         self._renewed_at = float("-inf")
 
@@ -123,25 +134,36 @@ class Template:
         self._has_request_id = "request_id" in compiled.groupindex
         self._has_tags = "tags" in compiled.groupindex
 
-    def answer(self, data: bytes) -> bytes | None:
-        """The whole answer to `data`, if that is this head and there is a hit for it; it counts as given."""
+    def answer(self, data: bytes) -> bytes | Seeking | None:
+        """The whole answer to `data`, if that is this head and there is a hit for it; it counts as given.
+
+        To be waited for where the hit is not local; None, then too, where there is none.
+        """
         began = perf_counter()
         found = self._match(data)
         if found is None:
             return None
         request_id = found["request_id"] if self._has_request_id else os.urandom(16).hex().encode()
         tags = found["tags"].decode("ascii") if self._has_tags else None
-        answered = self._standing.answer(found["campaign"], request_id, tags, began)
-        if answered is None:
+        answer = self._standing.answer(found["campaign"], request_id, tags, began)
+        if answer is None and (wanted := self._standing.wanted(found["campaign"])) is not None:
+            return self._seek(*wanted, request_id, tags, began)
+        return answer
+
+    async def _seek(self, ask: Ask, last: Sheet, request_id: bytes, tags: str | None, began: float) -> bytes | None:
+        found = await self._standing.find(ask, last)
+        if found is None or self.epoch != self._path.epoch.number:
             return None
-        self._path.taken += 1
-        return answered[1]
+        return self._standing.render(*found, request_id, tags, began)
 
 
 class HotConnection(Connection):
     """A connection that repeats the last hit's head by itself."""
 
-    __slots__ = ("_answered", "_candidate", "_candidate_epoch", "_is_between", "_path", "_template")
+    __slots__ = (
+        *("_answered", "_behind", "_candidate", "_candidate_epoch", "_is_between", "_is_seeking", "_is_to_close"),
+        *("_path", "_sought", "_template"),
+    )
 
     def __init__(self, path: HotPath, manager: web.Server, refuse: Refuse, **options: object) -> None:
         super().__init__(manager, refuse, **options)
@@ -152,9 +174,19 @@ class HotConnection(Connection):
         self._candidate = b""
         """The read that the one request in flight came in, if it was a whole head and nothing else."""
         self._candidate_epoch = 0
+        self._is_seeking = self._is_to_close = False
+        """Whether a request is in flight here, and whether the connection ends after it."""
+        self._behind = b""
+        """What came meanwhile."""
+        self._sought: asyncio.Future[None] | None = None
+        """Done when nothing is in flight here any more, for whoever waits for that."""
 
     @override
     def data_received(self, data: bytes) -> None:
+        if self._is_seeking:
+            self._behind += data
+            cast("asyncio.Transport", self.transport).pause_reading()
+            return
         template = self._template
         if (
             template is not None
@@ -164,9 +196,56 @@ class HotConnection(Connection):
             and not (self._paused or self._close or self._force_close)
             and (answer := template.answer(data)) is not None
         ):
-            cast("asyncio.Transport", self.transport).write(answer)
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+            if isinstance(answer, bytes):
+                self._path.taken += 1
+                cast("asyncio.Transport", self.transport).write(answer)
+            else:
+                self._is_seeking = True
+                self._path.tasks.spawn(self._seek(data, answer), name="answer from the store")
             return
+        self._hand_on(data)
+
+    async def _seek(self, data: bytes, seeking: Seeking) -> None:
+        """Answers what is not local, or hands it on; then what came behind it has its turn."""
+        answer = None
+        try:
+            answer = await seeking
+        finally:
+            self._is_seeking = False
+            if answer is None:
+                self._hand_on(data)
+            else:
+                self._path.taken += 1
+                if self.transport is not None:
+                    self.transport.write(answer)
+            if self._is_to_close:
+                super().close()
+            if self._sought is not None:
+                self._sought.set_result(None)
+            if self._behind:
+                behind, self._behind = self._behind, b""
+                self.data_received(behind)
+                if not (self._reading_paused or self._buffer_paused):
+                    self._resume_transport_reading()
+
+    @override
+    def close(self) -> None:
+        # A request that aiohttp does not know of is in flight: its answer goes out first.
+        if self._is_seeking:
+            self._is_to_close = True
+        else:
+            super().close()
+
+    @override
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        if self._is_seeking:
+            self._sought = self._loop.create_future()
+            await asyncio.wait([self._sought], timeout=timeout)
+        await super().shutdown(timeout)
+
+    def _hand_on(self, data: bytes) -> None:
+        """Gives it to aiohttp."""
         was_idle = self._is_between and self._answered == self._request_count
         parsed = self._request_count
         self._candidate_epoch = self._path.epoch.number

@@ -8,7 +8,7 @@ import time
 from http import HTTPStatus
 
 from service.proxy.exchange import Exchange
-from service.proxy.ports import Ask, Hit, HitLog, Outcome
+from service.proxy.ports import Ask, Hit, HitLog, Outcome, Reply
 from service.web.answers import FINAL_FIELDS, Bounds, cache_status, entry_fields, http_date_text
 
 LARGEST_BODY = 2**16
@@ -80,7 +80,8 @@ class Sheet:
     @property
     def cost(self) -> int:
         """Bytes."""
-        return SHEET_BYTES + len(self.hit.entry.body)
+        copies = 1 if self.hit.raw is None else 2
+        return SHEET_BYTES + copies * len(self.hit.entry.body)
 
 
 class Sheets:
@@ -97,13 +98,38 @@ class Sheets:
         """The stream's sheets by campaign id. They may be out of date: `Exchange.current_age` tells."""
         return self._kept.setdefault(identity, {})
 
+    async def look_up(self, ask: Ask) -> tuple[Sheet, float] | Reply:
+        """The sheet of a hit, from wherever it is stored, and its age in seconds; or what is replied in its place."""
+        last = self.of_stream(ask.stream.identity).get(ask.id.encode())
+        answered = await self._exchange.answer(ask, None if last is None else last.hit)
+        if isinstance(answered, Reply):
+            self.drop(ask)
+            return answered
+        hit, age = answered
+        sheet = self._again(last, hit)
+        return hit.reply(age) if sheet is None else (sheet, age)
+
+    async def find(self, ask: Ask, last: Sheet) -> tuple[Sheet, float] | None:
+        """The sheet of a hit, the last one if that still stands, and its age in seconds; None where there is none."""
+        found = await self._exchange.find(ask, last.hit)
+        sheet = None if found is None else self._again(last, found[0])
+        if found is None or sheet is None:
+            self.drop(ask)
+            return None
+        return sheet, found[1]
+
+    def _again(self, last: Sheet | None, hit: Hit) -> Sheet | None:
+        return last if last is not None and last.hit is hit else self.keep(hit)
+
     def make(self, ask: Ask) -> Sheet | None:
         """A new sheet; None where there is no fresh local answer, or none that is rendered here."""
-        kept, name = self.of_stream(ask.stream.identity), ask.id.encode()
-        if (old := kept.pop(name, None)) is not None:
-            self._bytes -= old.cost
         hit = self._exchange.hit(ask)
-        if hit is None or hit.entry.absence is not None or len(hit.entry.body) > LARGEST_BODY:
+        return None if hit is None else self.keep(hit)
+
+    def keep(self, hit: Hit) -> Sheet | None:
+        """The sheet of a new hit, in the place of its campaign's last one; None where it is not rendered here."""
+        self.drop(hit.ask)
+        if hit.entry.absence is not None or len(hit.entry.body) > LARGEST_BODY:
             return None
         sheet = Sheet(hit, self._bounds, self._log)
         if self._bytes + sheet.cost > MAX_BYTES:
@@ -111,6 +137,12 @@ class Sheets:
             for sheets in self._kept.values():
                 sheets.clear()
             self._bytes = 0
-        kept[name] = sheet
+        self.of_stream(hit.ask.stream.identity)[hit.ask.id.encode()] = sheet
         self._bytes += sheet.cost
         return sheet
+
+    def drop(self, ask: Ask) -> None:
+        """Forgets the campaign's sheet."""
+        old = self.of_stream(ask.stream.identity).pop(ask.id.encode(), None)
+        if old is not None:
+            self._bytes -= old.cost

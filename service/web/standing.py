@@ -17,11 +17,11 @@ from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDictProxy
 from typing_extensions import override
 
-from service.contract.operations import GET
+from service.contract.operations import GET, LITERALS
 from service.policy.conditions import is_not_modified
 from service.proxy.epoch import Epoch
 from service.proxy.exchange import Exchange
-from service.proxy.ports import Ask, HitLog, RequestMeter
+from service.proxy.ports import Ask, HitLog, Reply, RequestMeter
 from service.web.answers import VERSION, Bounds
 from service.web.server import ASKED
 from service.web.sheets import Sheet, Sheets
@@ -89,6 +89,7 @@ class Standing:
             "_make",
             "_sheets",
         ),
+        *("find", "look_up"),
     )
 
     def __init__(
@@ -100,13 +101,14 @@ class Standing:
         self._is_head = method == hdrs.METH_HEAD
         self._current_age, self._make, self._log_hit = exchange.current_age, sheets.make, log.hit
         self._sheets = sheets.of_stream(stream.identity)
+        self.look_up, self.find = sheets.look_up, sheets.find
         self._count_ok = meter.hits(operation, client, HTTPStatus.OK).hit
         self._count_not_modified = meter.hits(operation, client, HTTPStatus.NOT_MODIFIED).hit
         members = {"method": method, "operation": operation, "client": client, "stream": stream.alias}
         self._caller = log.caller(members)
 
-    def answer(self, id_: bytes, request_id: bytes, tags: str | None, began: float) -> tuple[int, bytes] | None:
-        """Status and bytes of the answer, if there is a hit for the campaign; it counts as given.
+    def answer(self, id_: bytes, request_id: bytes, tags: str | None, began: float) -> bytes | None:
+        """The whole answer, if there is a hit for the campaign; it counts as given.
 
         Args:
             id_: of the campaign, as it came.
@@ -116,9 +118,27 @@ class Standing:
         """
         sheet = self._sheets.get(id_)
         if sheet is None or (age := self._current_age(sheet.hit, self._client)) is None:
-            sheet = self._look_up(id_)
+            ask = self.ask_for(id_)
+            sheet = None if ask is None else self._make(ask)
             if sheet is None or (age := self._current_age(sheet.hit, self._client)) is None:
                 return None
+        return self.render(sheet, age, request_id, tags, began)
+
+    def wanted(self, id_: bytes) -> tuple[Ask, Sheet] | None:
+        """What to `find`, where the campaign's last hit was not a local one."""
+        sheet = self._sheets.get(id_)
+        if sheet is None or sheet.hit.raw is None or (ask := self.ask_for(id_)) is None:
+            return None
+        return ask, sheet
+
+    def ask_for(self, id_: bytes) -> Ask | None:
+        """What is asked for by this id, if it can be a campaign's."""
+        if not _ID.fullmatch(id_) or (id_text := id_.decode()) in LITERALS:
+            return None
+        return Ask(self._ask.stream, self._ask.operation, id_text, self._ask.client)
+
+    def render(self, sheet: Sheet, age: float, request_id: bytes, tags: str | None, began: float) -> bytes:
+        """The whole answer from this sheet at this age in seconds; it counts as given."""
         if tags is not None and is_not_modified(tags, None, sheet.etag, None):
             form, hit = sheet.not_modified, self._count_not_modified
         else:
@@ -129,13 +149,7 @@ class Standing:
         seconds = perf_counter() - began
         hit(seconds, age)
         self._log_hit(request_id, self._caller, form.line, seconds)
-        return form.status, answer
-
-    def _look_up(self, id_: bytes) -> Sheet | None:
-        if not _ID.fullmatch(id_):
-            return None
-        ask = self._ask
-        return self._make(Ask(ask.stream, ask.operation, id_.decode(), ask.client))
+        return answer
 
 
 STANDING = web.RequestKey("STANDING", Standing)
@@ -185,19 +199,50 @@ class Standings:
             self._number = epoch
         self._known[_key(request, request.raw_path.rpartition("/")[0])] = standing
 
-    def answer(self, request: web.BaseRequest, began: float) -> "Rendered | None":
-        """The answer, if the request has a standing and there is a hit for it; it counts as given."""
+    def find(self, request: web.BaseRequest, began: float) -> "Known | None":
+        """The request as one of a standing's, if it is."""
         before, _, id_ = request.raw_path.rpartition("/")
         standing = self._known.get(_key(request, before))
         if standing is None or self._number != self.epoch.number:
             return None
+        return Known(request, standing, id_.encode("utf-8", "surrogateescape"), began)
+
+
+class Known:
+    """A request that has a standing."""
+
+    __slots__ = ("_began", "_id", "_request", "_standing", "_tags", "request_id")
+
+    def __init__(self, request: web.BaseRequest, standing: Standing, id_: bytes, began: float) -> None:
         headers = request.headers
-        request_id = request_id_of(headers).encode("ascii")
-        answered = standing.answer(id_.encode("utf-8", "surrogateescape"), request_id, tags_of(headers), began)
-        if answered is None:
-            return None
-        request[STANDING] = standing
-        return Rendered(request.writer, *answered)
+        self._request, self._standing, self._id, self._began = request, standing, id_, began
+        self._tags = tags_of(headers)
+        self.request_id = request_id_of(headers)
+        """The request's own or a new one."""
+
+    @property
+    def ask(self) -> Ask | None:
+        """What it asks for, if that can be there."""
+        return self._standing.ask_for(self._id)
+
+    def answer(self) -> "Rendered | None":
+        """The answer, if there is a local hit; it counts as given."""
+        request_id = self.request_id.encode("ascii")
+        answer = self._standing.answer(self._id, request_id, self._tags, self._began)
+        return None if answer is None else self._to_send(answer)
+
+    def render(self, sheet: Sheet, age: float) -> "Rendered":
+        """The answer from this sheet at this age in seconds; it counts as given."""
+        request_id = self.request_id.encode("ascii")
+        return self._to_send(self._standing.render(sheet, age, request_id, self._tags, self._began))
+
+    async def look_up(self, ask: Ask) -> tuple[Sheet, float] | Reply:
+        """See `Sheets.look_up`."""
+        return await self._standing.look_up(ask)
+
+    def _to_send(self, answer: bytes) -> "Rendered":
+        self._request[STANDING] = self._standing
+        return Rendered(self._request.writer, answer)
 
 
 def _is_plain(request: web.BaseRequest, ask: Ask) -> bool:
@@ -221,8 +266,8 @@ def _key(request: web.BaseRequest, before: str) -> _Key:
 class Rendered(web.StreamResponse):
     """An answer that is bytes already, head and body, for a connection that stays open."""
 
-    def __init__(self, to: AbstractStreamWriter, status: int, answer: bytes) -> None:
-        super().__init__(status=status)
+    def __init__(self, to: AbstractStreamWriter, answer: bytes) -> None:
+        # Not the base's own: of all that it sets up, nobody asks for more than this.
         self._keep_alive = True
         self._to = to
         self._answer = answer
@@ -234,4 +279,3 @@ class Rendered(web.StreamResponse):
     @override
     async def write_eof(self, data: bytes = b"") -> None:
         await self._to.write_eof(self._answer)
-        self._eof_sent = True

@@ -13,6 +13,7 @@ import pytest
 from service.sandbox.journal import most_in_window
 from service.sandbox.platform import Sandbox, SandboxConfig
 from service.store.keys import Keys
+from tests.support.estate import LASTING
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer, redis_cluster
 
@@ -262,3 +263,50 @@ async def test_a_cluster_serves_the_fleet_and_keeps_the_budget_when_the_ledgers_
             assert [await gateway.metric("store_up", store="redis") for gateway in gateways] == [1, 1, 1]
         assert most_in_window(times, WINDOW) <= CALLS
         assert sum(1 for at in times if at > times[0] + 5 * WINDOW) >= CALLS // 2
+
+
+async def test_a_hit_from_redis_is_what_redis_holds_at_that_moment(
+    sandbox: Sandbox, redis: RedisServer, tmp_path: Path
+) -> None:
+    cache = {"url": redis.url, "timeout": "1s", "local_max_bytes": "1B"}
+    settings = settings_for(sandbox, tmp_path, cache=cache, freshness=LASTING, sweep={"share": 0})
+    id_ = sandbox.campaigns.all()[0].id
+    async with gateway_process(settings, tmp_path) as one, gateway_process(settings, tmp_path) as two:
+
+        async def ask() -> tuple[str, bytes]:
+            status, headers, body = await one.get(id_, X_Request_ID="same")
+            assert status == 200
+            return headers["Cache-Status"], body
+
+        async def ask_until_hits() -> bytes:
+            """Returns once the next request on this connection repeats the last one."""
+            told = [await ask() for _ in range(5)]
+            assert told[-1][0].endswith(("; ttl=599", "; ttl=598", "; ttl=597")), told
+            return told[-1][1]
+
+        client = redis.client()
+        first = await ask_until_hits()
+        asked = await one.metric("store_operations_total", store="redis", operation="get", outcome="hit")
+        assert (await ask())[1] == first
+        assert await one.metric("store_operations_total", store="redis", operation="get", outcome="hit") == asked + 1
+
+        sandbox.campaigns.edit(id_, {"description": "changed"})
+        async with one.session.post(f"{two.url}/v1/purge", json={"campaigns": [id_]}) as purged:
+            assert purged.status == 200
+        async with asyncio.timeout(5):
+            while b"changed" not in (await ask())[1]:
+                pass
+        second = await ask_until_hits()
+
+        (name,) = [name async for name in client.scan_iter(f"*:get:{id_}", _type="string")]
+        await client.set(name, b"of somebody else")
+        assert "fwd=uri-miss" in (await ask())[0]
+        assert await ask_until_hits() == second
+        await client.delete(name)
+        assert "fwd=uri-miss" in (await ask())[0]
+        assert await ask_until_hits() == second
+        await client.aclose()
+        redis.kill()
+        status, headers, _ = await one.get(id_, X_Request_ID="same")
+        # One of several, which sends nothing before all that the others may have sent is out of the window.
+        assert (status, headers["Cache-Status"]) == (503, "campaign-gateway; detail=budget")

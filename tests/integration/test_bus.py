@@ -169,8 +169,8 @@ async def test_a_copy_that_is_fetched_while_an_invalidation_arrives_is_not_kept(
     await fleet.two.silence()
     look_up = fleet.two.shared.get
 
-    async def slow(key: str) -> Any:
-        found = await look_up(key)
+    async def slow(key: str, last: object) -> Any:
+        found = await look_up(key, last)
         await fleet.one.store.invalidate(key, Cause.WRITE)
         await until(lambda: number() > fence)
         return found

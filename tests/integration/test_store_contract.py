@@ -12,7 +12,7 @@ import fakeredis
 import pytest
 
 from service.policy.entry import Absence, Cause, Entry, Invalidation
-from service.proxy.ports import Meter, Put, Store
+from service.proxy.ports import Meter, Put, Store, group_of
 from service.proxy.tasks import Tasks
 from service.store import bus as bus_module
 from service.store import redis as redis_module
@@ -166,6 +166,51 @@ async def test_what_was_put_is_found(subject: Subject) -> None:
     assert found.entry is None
     assert await subject.one.put(KEY, kept, found.fence, 60) is Put.STORED
     assert (await subject.two.get(KEY)).entry == kept
+
+
+async def test_what_has_not_changed_is_the_very_same_entry(shared: Subject) -> None:
+    await fill(shared.one, KEY)
+    found = await shared.one.get(KEY)
+    again = await shared.one.get(KEY, found.raw)
+    assert again.entry is found.entry
+    assert again == found
+
+
+async def put_newer(subject: Subject) -> None:
+    await fill(subject.two, body=b"newer", age=-1.0)
+
+
+async def turn_a_byte(subject: Subject) -> None:
+    name = subject.keys.entry(KEY)
+    value = await subject.raw.get(name)
+    await subject.raw.set(name, value[:-1] + bytes([value[-1] ^ 1]))
+
+
+async def lose_it(subject: Subject) -> None:
+    await subject.raw.delete(subject.keys.entry(KEY))
+
+
+async def lose_its_groups_fence(subject: Subject) -> None:
+    await subject.raw.delete(subject.keys.group(KEY))
+
+
+async def write_it(subject: Subject) -> None:
+    await subject.two.invalidate(KEY, Cause.WRITE)
+
+
+async def purge_all(subject: Subject) -> None:
+    await subject.two.invalidate(group_of(KEY), Cause.PURGE)
+
+
+@pytest.mark.parametrize("change", [put_newer, turn_a_byte, lose_it, lose_its_groups_fence, write_it, purge_all])
+async def test_what_has_changed_is_read_anew(shared: Subject, change: Callable[[Subject], Awaitable[None]]) -> None:
+    await purge_all(shared)
+    await fill(shared.one, KEY)
+    found = await shared.one.get(KEY)
+    await change(shared)
+    again, anew = await shared.one.get(KEY, found.raw), await shared.one.get(KEY)
+    assert again.entry is not found.entry
+    assert again.raw == anew.raw != found.raw
 
 
 async def test_an_absence_survives_the_trip(subject: Subject) -> None:

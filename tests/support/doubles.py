@@ -261,7 +261,7 @@ class FleetStore(GatedStore):
         return self.copies.get(key)
 
     @override
-    async def get(self, key: str) -> Found:
+    async def get(self, key: str, raw: object = None) -> Found:
         self.trips.append("get")
         found = self._look(key)
         self._copy(key, found.entry)
@@ -325,7 +325,7 @@ class LostStore:
     def peek(self, _key: str) -> Entry | None:
         return None
 
-    async def get(self, _key: str) -> Found:
+    async def get(self, _key: str, _raw: object = None) -> Found:
         return Found(None, None)
 
     async def lead(self, key: str) -> Lead:

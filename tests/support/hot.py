@@ -9,7 +9,7 @@ import logging
 import re
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ from service.policy.settle import Failure
 from service.problems import Problem
 from service.proxy.collapse import Flights
 from service.proxy.exchange import Exchange, Patience
-from service.proxy.ports import Store
+from service.proxy.ports import Found, Store
 from service.proxy.tasks import Tasks
 from service.proxy.versions import Versions
 from service.store.alone import MemoryBoard
@@ -61,6 +61,42 @@ CAMPAIGNS: Mapping[str, Entry] = {
 }
 
 
+class FarStore:
+    """The memory as if it were reached by wire: nothing of it is local, and each look-up is a trip."""
+
+    def __init__(self, memory: MemoryStore) -> None:
+        self._memory = memory
+        self.trips = 0
+        self.gate = asyncio.Event()
+        """Trips come back when it is set."""
+        self.gate.set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._memory, name)
+
+    def peek(self, _key: str) -> None:
+        return None
+
+    async def get(self, key: str, _raw: object = None) -> Found:
+        self.trips += 1
+        await self.gate.wait()
+        await asyncio.sleep(0)
+        found = await self._memory.get(key)
+        return replace(found, raw=found.entry)
+
+
+Layer = Callable[[MemoryStore], Store]
+"""Makes the store that is asked out of the one that holds the campaigns."""
+
+
+def far(memory: MemoryStore) -> Store:
+    return cast("Store", FarStore(memory))
+
+
+def local(memory: MemoryStore) -> Store:
+    return memory
+
+
 class NoPlatform:
     """In the place of `Fetcher`: nothing can be had."""
 
@@ -85,16 +121,16 @@ class Gateway:
     has_standings: bool = True
     """Without them, and without the hot path, each request takes the whole way."""
     clock: ManualClock = field(default_factory=ManualClock)
-    layer: Callable[[MemoryStore], Store] = lambda memory: memory
-    """Makes the store that is asked out of the one that holds the campaigns."""
+    layer: Layer = local
 
     def __post_init__(self) -> None:
         self.meter, self.port = CountingMeter(), 0
         self.memory = MemoryStore(2**26, self.clock, self.meter)
+        self.store = self.layer(self.memory)
         self.board, self.tasks = MemoryBoard(self.memory.epoch), Tasks()
         self.versions = Versions(self.clock.now, 5.0)
         self.exchange = Exchange(
-            self.layer(self.memory),
+            self.store,
             self.board,
             cast("Any", NoPlatform()),
             Flights(self.tasks),

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from service.contract.listing import Channel
-from service.contract.operations import GET
+from service.contract.operations import GET, LITERALS
 from service.policy.entry import Cause
 from service.policy.sweeping import Head, Known, Round
 from service.proxy.ports import Reply, group_of
@@ -18,7 +19,7 @@ from service.store.link import StoreDownError
 from service.web import hot, sheets
 from service.web.hot import HotConnection
 from tests.support.doubles import START, SUPPORT, ask
-from tests.support.hot import FRESHNESS, Caller, Gateway, calling, comparable, running, stored
+from tests.support.hot import FRESHNESS, Caller, FarStore, Gateway, calling, comparable, far, local, running, stored
 
 LINES = b"Host: gateway\r\nAuthorization: Bearer cgk_reporting\r\nX-Request-ID: r-1\r\n"
 GOOD = b"GET /v1/campaigns/c-1 HTTP/1.1\r\n" + LINES + b"\r\n"
@@ -46,7 +47,7 @@ class LostRedis:
     def note_slow(self) -> None:
         pass
 
-    async def get(self, _key: str) -> Any:
+    async def get(self, _key: str, _last: object = None) -> Any:
         raise StoreDownError
 
     lead = leave = get
@@ -66,8 +67,8 @@ async def last_answer(caller: Caller, sent: bytes = GOOD) -> Any:
 
 
 async def warm(caller: Caller, gateway: Gateway) -> None:
-    """Sees to it that the next request would take the hot path."""
-    await caller.send(GOOD, GOOD)
+    """Sees to it that the next request would take the hot path, which one has taken."""
+    await caller.send(*[GOOD] * (3 if gateway.layer is far else 2))
     assert gateway.hot.taken == 1
 
 
@@ -145,9 +146,10 @@ CHANGES = [
 ]
 
 
+@pytest.mark.parametrize("layer", [local, far])
 @pytest.mark.parametrize(("change", "status", "said"), CHANGES)
-async def test_a_change_shows_in_the_next_answer(change, status, said):
-    gateway = Gateway()
+async def test_a_change_shows_in_the_next_answer(change, status, said, layer):
+    gateway = Gateway(layer=layer)
     async with running(gateway), calling(gateway) as caller:
         gateway.clock.advance(10)
         await warm(caller, gateway)
@@ -394,6 +396,169 @@ async def test_nothing_is_answered_between_the_last_answer_and_the_end(monkeypat
         await caller.send(GOOD.replace(b"\r\nX-R", b"\r\nConnection: close\r\nX-R"))
         assert gateway.hot.taken == 1
         assert [answer["Connection"] for answer in caller.heard().answers] == [None, None, "close"]
+
+
+# Hits that are looked up elsewhere.
+
+
+@contextlib.asynccontextmanager
+async def seeking(sent: bytes = GOOD) -> AsyncIterator[tuple[Gateway, Caller, FarStore]]:
+    """In the midst of a look-up that the hot path waits for, on a connection that has had three answers."""
+    gateway = Gateway(layer=far)
+    async with running(gateway), calling(gateway) as caller:
+        await warm(caller, gateway)
+        store = cast("FarStore", gateway.store)
+        store.gate.clear()
+        await caller.send(sent)
+        assert (store.trips, len(caller.heard().answers)) == (4, 3)
+        yield gateway, caller, store
+        store.gate.set()
+
+
+async def test_each_hit_from_elsewhere_is_one_trip_and_one_sheet():
+    gateway = Gateway(layer=far)
+    async with running(gateway), calling(gateway) as caller:
+        await warm(caller, gateway)
+        sheet = gateway.standings.sheets.of_stream(SUPPORT.identity)[b"c-1"]
+        await caller.send(GOOD, GOOD)
+        assert gateway.hot.taken == 3
+        assert cast("FarStore", gateway.store).trips == 5
+        assert gateway.standings.sheets.of_stream(SUPPORT.identity) == {b"c-1": sheet}
+
+
+async def test_what_comes_behind_a_look_up_waits_and_keeps_its_order():
+    async with seeking() as (gateway, caller, store):
+        for number in range(3):
+            await caller.send(GOOD.replace(b"r-1", b"r-%d" % number))
+        assert (store.trips, len(caller.heard().answers)) == (4, 3)
+        store.gate.set()
+        await caller.send(GOOD.replace(b"r-1", b"last"), turns=60)
+        ids = [answer["X-Request-ID"] for answer in caller.heard().answers]
+        assert ids == [*["r-1"] * 4, "r-0", "r-1", "r-2", "last"]
+        assert gateway.connection.transport is not None
+
+
+async def test_a_reader_is_held_back_while_it_is_looked_up():
+    async with seeking() as (gateway, caller, store):
+        connection = gateway.connection
+        await caller.send(GOOD)
+        assert not cast("Any", connection.transport).is_reading()
+        store.gate.set()
+        await caller.send(b"", turns=40)
+        assert cast("Any", connection.transport).is_reading()
+
+
+async def test_a_key_revoked_during_a_look_up_is_refused():
+    async with seeking() as (gateway, caller, store):
+        revoke(gateway)
+        store.gate.set()
+        await caller.send(b"", turns=40)
+        assert [answer.status for answer in caller.heard().answers] == [200, 200, 200, 401]
+        assert gateway.hot.taken == 1
+
+
+async def test_a_gateway_that_begins_to_stop_during_a_look_up_closes_the_connection_with_the_answer():
+    async with seeking() as (gateway, caller, store):
+        gateway.api.drain()
+        store.gate.set()
+        await caller.send(b"", turns=40)
+        answer = caller.heard().answers[-1]
+        assert (len(caller.heard().answers), answer.status, answer["Connection"]) == (4, 200, "close")
+        assert caller.is_closed
+
+
+@pytest.mark.parametrize("has_hot_path", [True, False])
+async def test_a_standing_that_begins_to_stop_during_a_look_up_closes_the_connection_too(has_hot_path):
+    gateway = Gateway(layer=far, has_hot_path=has_hot_path)
+    async with running(gateway), calling(gateway) as caller:
+        await caller.send(GOOD)
+        store = cast("FarStore", gateway.store)
+        store.gate.clear()
+        await caller.send(GOOD)
+        gateway.api.drain()
+        store.gate.set()
+        await caller.send(b"", turns=40)
+        assert [answer["Connection"] for answer in caller.heard().answers] == [None, "close"]
+
+
+@pytest.mark.parametrize("is_hit", [True, False])
+async def test_a_connection_that_is_to_close_waits_for_its_look_up_and_takes_nothing_more(is_hit):
+    async with seeking() as (gateway, caller, store):
+        if not is_hit:
+            await purge(gateway)
+        gateway.connection.close()
+        await caller.send(GOOD)
+        store.gate.set()
+        await caller.send(b"", turns=40)
+        assert len(caller.heard().answers) == 4
+        assert gateway.hot.taken == 1 + is_hit
+
+
+@pytest.mark.parametrize("is_hit", [True, False])
+async def test_a_gateway_that_stops_waits_for_its_look_ups(is_hit):
+    async with seeking() as (gateway, caller, store):
+        if not is_hit:
+            await purge(gateway)
+        assert gateway.runner is not None
+        stopping = asyncio.Event()
+        gateway.tasks.spawn(gateway.runner.cleanup(), "stop", on_end=stopping.set)
+        await caller.send(b"")
+        assert not stopping.is_set()
+        store.gate.set()
+        await stopping.wait()
+        await caller.send(b"")
+        assert (len(caller.heard().answers), caller.is_closed) == (4, True)
+
+
+@pytest.mark.parametrize("is_hit", [True, False])
+async def test_a_caller_who_leaves_during_a_look_up_leaves_nothing_behind(is_hit, caplog):
+    async with seeking() as (gateway, caller, store):
+        if not is_hit:
+            outdate(gateway)
+        connection = gateway.connection
+        caller.peer.close()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert connection.transport is None
+        store.gate.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert gateway.hot.taken == 1 + is_hit
+        assert not gateway.hot.tasks._running
+        assert "failed" not in caplog.text
+
+
+async def test_a_look_up_that_fails_is_left_to_the_slow_path(monkeypatch, caplog):
+    async with seeking() as (gateway, caller, store):
+        monkeypatch.setattr(gateway.memory, "get", lambda _: 1 / 0)
+        store.gate.set()
+        await caller.send(b"", turns=40)
+        assert [answer.status for answer in caller.heard().answers] == [200, 200, 200, 500]
+        assert "answer from the store failed" in caplog.text
+
+
+async def test_where_a_look_up_found_no_hit_the_next_does_not_wait_for_another():
+    gateway = Gateway(layer=far)
+    async with running(gateway), calling(gateway) as caller:
+        await warm(caller, gateway)
+        store = cast("FarStore", gateway.store)
+        await purge(gateway)
+        # As when many others were heard of since: the request takes the whole way.
+        gateway.standings._known.clear()
+        before = store.trips
+        await caller.send(GOOD)
+        assert store.trips == before + 2
+        await caller.send(GOOD)
+        assert store.trips == before + 3
+
+
+async def test_a_word_of_the_platforms_own_is_looked_up_nowhere():
+    gateway = Gateway(layer=far)
+    async with running(gateway), calling(gateway) as caller:
+        await warm(caller, gateway)
+        await caller.send(GOOD.replace(b"c-1 ", min(LITERALS).encode() + b" "))
+        assert caller.heard().answers[-1].status == 400
+        assert cast("FarStore", gateway.store).trips == 3
 
 
 # Memory.

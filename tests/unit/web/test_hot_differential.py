@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from service.policy.entry import make_etag
 from service.web.hot import MAX_HEAD_BYTES
 from service.web.server import MAX_FIELD_BYTES
-from tests.support.hot import CAMPAIGNS, Gateway, Heard, calling, comparable, logged, running
+from tests.support.hot import CAMPAIGNS, Gateway, Heard, Layer, calling, comparable, far, local, logged, running
 
 KEY = b"Authorization: Bearer cgk_reporting"
 OTHER_KEY = b"Authorization: Bearer cgk_operations"
@@ -65,8 +65,9 @@ async def tell(
     has_standings: bool = False,
     to_head: bool = False,
     turns: int = 25,
+    layer: Layer = local,
 ) -> Told:
-    gateway = Gateway(has_hot_path=has_hot_path, has_standings=has_standings)
+    gateway = Gateway(has_hot_path=has_hot_path, has_standings=has_standings, layer=layer)
     async with running(gateway):
         gateway.clock.advance(6.25)
         with logged() as lines:
@@ -78,11 +79,11 @@ async def tell(
     return Told(caller.heard(to_head=to_head), caller.received, events, meter.ages, lines, gateway.hot.taken)
 
 
-async def compare(pieces: list[bytes], *, to_head: bool = False, turns: int = 25) -> Told:
+async def compare(pieces: list[bytes], *, to_head: bool = False, turns: int = 25, layer: Layer = local) -> Told:
     """What all made of it, after seeing that it is the same."""
-    whole = await tell(pieces, to_head=to_head, turns=turns)
-    slow = await tell(pieces, has_standings=True, to_head=to_head, turns=turns)
-    hot = await tell(pieces, has_hot_path=True, has_standings=True, to_head=to_head, turns=turns)
+    whole = await tell(pieces, to_head=to_head, turns=turns, layer=layer)
+    slow = await tell(pieces, has_standings=True, to_head=to_head, turns=turns, layer=layer)
+    hot = await tell(pieces, has_hot_path=True, has_standings=True, to_head=to_head, turns=turns, layer=layer)
     assert slow.taken == 0
     for other in (slow, hot):
         assert comparable(other.received) == comparable(whole.received)
@@ -273,6 +274,14 @@ TALKS = [
 async def test_nobody_can_tell_the_paths_apart(pieces, taken):
     told = await compare([GOOD, *pieces, *NEXT], turns=6 if len(pieces) > 20 else 25 + len(pieces[0]) // 20)
     assert told.taken == taken
+
+
+@pytest.mark.parametrize("pieces", [pytest.param(talk.values[0], id=talk.id) for talk in TALKS])
+async def test_nobody_can_tell_whether_hits_are_looked_up_elsewhere(pieces):
+    turns = 8 if len(pieces) > 20 else 40 + len(pieces[0]) // 20
+    told = await compare([GOOD, GOOD, *pieces, *NEXT], turns=turns, layer=far)
+    near = await tell([GOOD, GOOD, *pieces, *NEXT], turns=turns)
+    assert comparable(told.received) == comparable(near.received)
 
 
 @pytest.mark.parametrize(
