@@ -7,6 +7,7 @@ medians of the turns are shown. How to read the table:
   the machine moves requests a second more than it. *to nginx* is the ratio of it: 2.0 serves twice as many per core.
 - *p50* and *p99* at full speed, on 64 connections, say little beside the rate. Those at a rate are what callers see who
   ask at times drawn beforehand (`pace`), for half of what nginx can give; `-`: the server cannot keep up with that.
+- Hits out of Redis are also compared with plain redis-py at one connection, where nothing can be joined.
 - The peers check no keys, write no log lines and count nothing; the gateway does all of it (lines go to `/dev/null`).
 - A Redis runs on the load's core where there are only two, and is no part of its users' CPU time.
 - The ladder takes the gateway's work apart, on one cache in memory.
@@ -54,6 +55,7 @@ class Bench:
         self.failed: dict[str, str] = {}
         self.peaks: dict[str, list[Peak]] = defaultdict(list)
         self.paced: dict[str, list[Paced]] = defaultdict(list)
+        self.alone: dict[str, list[Peak]] = defaultdict(list)
 
     async def try_to_take(self, name: str, starting: Awaitable[Server]) -> None:
         """Warms a server and looks at it; what the first one answers is what all have to answer."""
@@ -75,6 +77,16 @@ class Bench:
             try:
                 await self._judge.look(server, self.bodies)
                 self.peaks[name].append(await load.peak(server, seconds, self._heads))
+            except BadRunError as error:
+                self._fail(name, error)
+
+    async def turn_alone(self, seconds: int) -> None:
+        """Those that are compared at one connection, once at that."""
+        for name in report.ALONE:
+            if name not in self.running:
+                continue
+            try:
+                self.alone[name].append(await load.peak(self.running[name], seconds, self._heads, connections=1))
             except BadRunError as error:
                 self._fail(name, error)
 
@@ -135,6 +147,7 @@ async def measure(rounds: int, seconds: int) -> Bench:
         for number in range(rounds):
             click.echo(f"round {number + 1} of {rounds}", err=True)
             await bench.turn(seconds)
+            await bench.turn_alone(seconds)
         for number in range(rounds):
             click.echo(f"half load, {bench.half_rate:.0f} a second: {number + 1} of {rounds}", err=True)
             await bench.paced_turn(seconds)
@@ -160,6 +173,7 @@ def main(rounds: int, seconds: int, *, keep: bool) -> None:
         seconds=seconds,
         peaks=bench.peaks,
         paced=bench.paced,
+        alone=bench.alone,
         rate=bench.half_rate,
         absent=bench.absent,
         failed=bench.failed,

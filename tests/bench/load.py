@@ -50,15 +50,15 @@ def write_heads(file: Path, ids: Iterable[str], key: str) -> None:
     file.write_text("".join(f"GET /v1/campaigns/{id_} HTTP/1.1|{fields}\n" for id_ in ids))
 
 
-async def peak(server: Server, seconds: int, heads: Path) -> Peak:
-    """What the server does with as many requests as 64 connections can ask.
+async def peak(server: Server, seconds: int, heads: Path, connections: int = CONNECTIONS) -> Peak:
+    """What the server does with as many requests as so many connections can ask.
 
     Raises:
         BadRunError: an answer was not a 200, or a connection broke.
     """
     before = server.cpu_seconds()
     url = f"http://127.0.0.1:{server.port}"
-    options = ("-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", PATIENCE, "-s", str(_SCRIPT))
+    options = ("-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", PATIENCE, "-s", str(_SCRIPT))
     said = await _run("wrk", *options, url, "--", str(heads))
     cpu = server.cpu_seconds() - before
     if said["bad_status"] or said["broken"] or not said["requests"]:

@@ -132,6 +132,13 @@ async def plain_aiohttp(around: Surroundings) -> Server:
     return Server("plain aiohttp", port, await around.servers.start(command, port), {"Age": "", "ETag": '"'})
 
 
+async def plain_redis_py(around: Surroundings) -> Server:
+    """aiohttp's router over Redis, a `GET` for each request, on uvloop too."""
+    port = free_port()
+    command = [sys.executable, "-m", "tests.bench.apps.plain_redis_py", str(port), around.bodies, around.redis_url]
+    return Server("plain redis-py", port, await around.servers.start(command, port))
+
+
 async def fastapi_in_memory(around: Surroundings) -> Server:
     """FastAPI with fastapi-cache2, in its memory."""
     return await _fastapi(around, "FastAPI + fastapi-cache2", {})
@@ -166,6 +173,7 @@ PEERS: Mapping[str, Starter] = {
     "HAProxy": haproxy,
     "Varnish": varnish,
     "plain aiohttp": plain_aiohttp,
+    "plain redis-py": plain_redis_py,
     "FastAPI + fastapi-cache2": fastapi_in_memory,
     "FastAPI + fastapi-cache2, Redis": fastapi_on_redis,
 }
