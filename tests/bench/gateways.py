@@ -32,15 +32,19 @@ class Setup:
     without: str = ""
     """What is taken out of its work: see `apps/gateway_without.py`."""
     has_keys: bool = True
+    workers: int = 1
 
 
 GATEWAY = "gateway"
 SLOW = "gateway, hot_path: false"
 REDIS_HITS = "gateway, Redis hits"
+COPIES = "gateway, local copies of Redis"
+TWO_WORKERS = "gateway, two workers"
 GATEWAYS: Mapping[str, Setup] = {
     GATEWAY: Setup(),
     SLOW: Setup(is_hot=False),
-    "gateway, local copies of Redis": Setup(cache={}),
+    COPIES: Setup(cache={}),
+    TWO_WORKERS: Setup(cache={}, workers=2),
     REDIS_HITS: Setup(cache={"local_max_bytes": "1B"}),
 }
 STEPS: Mapping[str, Setup] = {
@@ -90,6 +94,7 @@ class Gateways:
             budgets={"default": {"calls": 100_000, "window": "60s"}},
             sweep={"share": 0},
             freshness={"min": FRESH, "max": FRESH, "status": {}},
+            workers=setup.workers,
             **others,
         )
         if setup.has_keys:

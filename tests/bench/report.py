@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 
 from tests.bench import picture
-from tests.bench.gateways import GATEWAY, REDIS_HITS, SLOW, STEPS
+from tests.bench.gateways import COPIES, GATEWAY, REDIS_HITS, SLOW, STEPS, TWO_WORKERS
 from tests.bench.load import CONNECTIONS, Paced, Peak
 from tests.bench.memory import Memory
 from tests.bench.peers import PYTHON
@@ -39,6 +39,7 @@ TARGETS = (
     (GATEWAY, FASTAPI, 40.0),
     (SLOW, PLAIN, 1.5),
     (REDIS_HITS, FASTAPI_REDIS, 6.0),
+    (TWO_WORKERS, COPIES, 0.9),
     (REDIS_HITS, REDIS_PY, 2.0),
 )
 """Row, peer, and how many times as many answers the row is to give for the same CPU time."""
