@@ -20,6 +20,7 @@ from service.policy.freshness import Freshness, StatusRule
 from service.policy.ledger import Allowance, Lane
 from service.policy.pacing import Supply
 from service.policy.sweeping import Flaw
+from service.proxy.ask import Stream
 from service.proxy.bounds import StatedBounds, stated_bounds
 from service.proxy.collapse import Flights
 from service.proxy.exchange import Exchange, Patience
@@ -27,7 +28,7 @@ from service.proxy.explain import Explainer, Explanation
 from service.proxy.fetch import Fetcher
 from service.proxy.forward import Forwarder
 from service.proxy.invalidate import Invalidator
-from service.proxy.ports import Board, Ledgers, Store, Stream
+from service.proxy.ports import Board, Ledgers, Store
 from service.proxy.sweep import Sweeper, Terms
 from service.proxy.tasks import Tasks
 from service.proxy.versions import Versions

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from service.policy.settle import Failure, Fill
-from service.proxy.ports import EVERY, group_of
+from service.proxy.ask import EVERY, group_of
 from service.proxy.tasks import Tasks
 
 Landed = Fill | Failure

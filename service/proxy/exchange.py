@@ -19,9 +19,10 @@ from service.policy.settle import Failure, Fill, settle
 from service.policy.sweeping import attest
 from service.policy.wishes import NO_WISHES
 from service.problems import Problem
+from service.proxy.ask import Ask, Detail, Hit, Outcome, Reply
 from service.proxy.collapse import Flight, Flights, Landed
 from service.proxy.fetch import Fetched, Fetcher
-from service.proxy.ports import Ask, Board, Detail, Found, Hit, Meter, Outcome, Reply, Store
+from service.proxy.ports import Board, Found, Meter, Store
 from service.proxy.rest import Rests
 from service.proxy.versions import Versions
 

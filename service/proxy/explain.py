@@ -9,8 +9,9 @@ from service.policy.freshness import Freshness, age
 from service.policy.plan import Forward, Reuse, plan
 from service.policy.sweeping import attest
 from service.policy.wishes import NO_WISHES
+from service.proxy.ask import Ask, Stream
 from service.proxy.bounds import StatedBounds
-from service.proxy.ports import Ask, Board, Store, Stream
+from service.proxy.ports import Board, Store
 
 
 @dataclass(frozen=True, slots=True)

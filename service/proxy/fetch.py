@@ -9,7 +9,8 @@ from service.contract.operations import Kind, build_call
 from service.policy.ledger import Lane
 from service.policy.settle import Failure
 from service.problems import Problem
-from service.proxy.ports import Ask, Budget, Meter, Refused, Store, Upstream, UpstreamError
+from service.proxy.ask import Ask
+from service.proxy.ports import Budget, Meter, Refused, Store, Upstream, UpstreamError
 from service.proxy.refusals import Refusals
 
 _OUTCOMES = {

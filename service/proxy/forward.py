@@ -19,10 +19,11 @@ from service.policy.ledger import Lane
 from service.policy.plan import Fwd
 from service.policy.settle import OUTCOME_UNKNOWN, Failure, judge
 from service.problems import Problem
+from service.proxy.ask import Ask, Outcome, Reply, Stream, all_of
 from service.proxy.exchange import Exchange, Patience
 from service.proxy.fetch import Fetched, Fetcher
 from service.proxy.invalidate import Invalidator
-from service.proxy.ports import Ask, Board, Outcome, Reply, Store, Stream, all_of
+from service.proxy.ports import Board, Store
 from service.proxy.tasks import Tasks
 from service.proxy.versions import Versions, writer_of
 

@@ -6,9 +6,10 @@ from collections.abc import Collection
 from service.contract.effects import RESOURCES
 from service.contract.operations import GET
 from service.policy.entry import Cause
+from service.proxy.ask import Ask, Stream, all_of
 from service.proxy.collapse import Flights
 from service.proxy.exchange import Exchange
-from service.proxy.ports import Ask, Meter, Store, Stream, all_of
+from service.proxy.ports import Meter, Store
 
 
 class Invalidator:

@@ -24,9 +24,10 @@ from service.policy.ledger import Lane
 from service.policy.pacing import SILENT_PART, Demand, Pace, Supply, plan_pace
 from service.policy.settle import Failure, Fill
 from service.policy.sweeping import PAGE_ROWS, Flaw, Head, Known, View, Walk
+from service.proxy.ask import Ask, Stream
 from service.proxy.collapse import Landed
 from service.proxy.fetch import Fetcher
-from service.proxy.ports import Ask, Board, Meter, Store, Stream
+from service.proxy.ports import Board, Meter, Store
 from service.proxy.tasks import Tasks
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ braces. So the keys of entries are parted, and each part has a counter of its me
 import zlib
 from dataclasses import dataclass
 
-from service.proxy.ports import group_of
+from service.proxy.ask import group_of
 
 CLUSTER_PARTS = 64
 """Parts in a cluster: enough to spread over any number of nodes that one gateway needs."""

@@ -5,8 +5,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from service.policy.entry import Cause, Entry
+from service.proxy.ask import group_of
 from service.proxy.epoch import Epoch
-from service.proxy.ports import Found, Lead, Put, group_of
+from service.proxy.ports import Found, Lead, Put
 from service.proxy.tasks import Tasks
 from service.store.bus import Bus
 from service.store.link import StoreDownError

@@ -5,8 +5,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from service.policy.entry import Cause, Entry, Swept, settling
+from service.proxy.ask import EVERY, group_of
 from service.proxy.epoch import Epoch
-from service.proxy.ports import EVERY, Found, Lead, Meter, Put, group_of
+from service.proxy.ports import Found, Lead, Meter, Put
 from service.store.clock import StoreClock
 from service.store.fences import GroupFence, invalidated
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from service.policy.entry import Cause, Entry, Invalidation, settling
-from service.proxy.ports import EVERY, Put
+from service.proxy.ask import EVERY
+from service.proxy.ports import Put
 from service.store.bus import Bus
 from service.store.codec import decode, encode
 from service.store.fences import GroupFence, invalidated

@@ -18,7 +18,8 @@ from yarl import URL
 from service.contract.answers import Response
 from service.contract.operations import Call
 from service.problems import Problem
-from service.proxy.ports import Stream, UpstreamError
+from service.proxy.ask import Stream
+from service.proxy.ports import UpstreamError
 from service.upstream.signer import Signer
 
 USER_AGENT = "campaign-gateway"

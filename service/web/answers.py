@@ -16,7 +16,7 @@ from service.policy.entry import Entry, json_type
 from service.policy.ledger import Quota
 from service.policy.settle import NOT_FOUND, Failure
 from service.problems import Problem
-from service.proxy.ports import Detail, Outcome, Reply
+from service.proxy.ask import Detail, Outcome, Reply
 from service.proxy.versions import write_token
 
 CACHE_NAME = "campaign-gateway"

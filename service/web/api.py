@@ -12,7 +12,8 @@ from service.policy.ledger import Quota
 from service.policy.settle import Failure
 from service.policy.wishes import Wishes, read_wishes
 from service.problems import Problem
-from service.proxy.ports import Ask, Outcome, Reply, RequestMeter, Stream
+from service.proxy.ask import Ask, Outcome, Reply, Stream
+from service.proxy.ports import RequestMeter
 from service.proxy.versions import read_token
 from service.web import dropin, routes
 from service.web.answers import VERSION, Bounds, Fail, concerns_quota, quota_fields, render, render_failure

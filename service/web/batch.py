@@ -8,7 +8,7 @@ from aiohttp import web
 from service.contract.operations import Subject
 from service.policy.settle import Failure
 from service.problems import Problem
-from service.proxy.ports import Outcome, Reply
+from service.proxy.ask import Outcome, Reply
 from service.web.answers import absent, cache_status, finish, problem_document
 
 

@@ -31,8 +31,8 @@ from aiohttp import web
 from aiohttp.streams import EMPTY_PAYLOAD
 from typing_extensions import override
 
+from service.proxy.ask import Ask
 from service.proxy.epoch import Epoch
-from service.proxy.ports import Ask
 from service.proxy.tasks import Tasks
 from service.web.server import Connection, Refuse
 from service.web.sheets import Sheet

@@ -14,10 +14,10 @@ from service.contract.ids import is_id
 from service.contract.operations import Family, Operation, Takes, operation
 from service.contract.requests import channel_of, list_request
 from service.policy.wishes import Wishes
+from service.proxy.ask import Ask, Outcome, Reply, Stream
 from service.proxy.exchange import Exchange
 from service.proxy.forward import Forwarder
 from service.proxy.invalidate import Invalidator
-from service.proxy.ports import Ask, Outcome, Reply, Stream
 from service.web.bodies import Body, read_body, unacceptable
 from service.web.queries import MAX_PAGE_ROWS
 from service.web.routes import Target

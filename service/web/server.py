@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from service.policy.settle import Failure
 from service.problems import Problem
-from service.proxy.ports import Ask
+from service.proxy.ask import Ask
 
 MAX_TARGET_BYTES = 32_768
 MAX_FIELD_BYTES = 16_384

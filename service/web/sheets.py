@@ -7,8 +7,9 @@ and their order are those of the slow path, and the same functions make them.
 import time
 from http import HTTPStatus
 
+from service.proxy.ask import Ask, Hit, Outcome, Reply
 from service.proxy.exchange import Exchange
-from service.proxy.ports import Ask, Hit, HitLog, Outcome, Reply
+from service.proxy.ports import HitLog
 from service.web.answers import FINAL_FIELDS, Bounds, cache_status, entry_fields, http_date_text
 
 LARGEST_BODY = 2**16

@@ -19,9 +19,10 @@ from typing_extensions import override
 
 from service.contract.operations import GET, LITERALS
 from service.policy.conditions import is_not_modified
+from service.proxy.ask import Ask, Reply
 from service.proxy.epoch import Epoch
 from service.proxy.exchange import Exchange
-from service.proxy.ports import Ask, HitLog, Reply, RequestMeter
+from service.proxy.ports import HitLog, RequestMeter
 from service.web.answers import VERSION, Bounds
 from service.web.server import ASKED
 from service.web.sheets import Sheet, Sheets

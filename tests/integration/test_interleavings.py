@@ -37,7 +37,7 @@ from hypothesis import strategies as st
 from service.policy.entry import Cause
 from service.policy.ledger import SILENCE_SECONDS, WITHHELD_WINDOWS
 from service.policy.wishes import NO_WISHES, Wishes
-from service.proxy.ports import Detail, group_of
+from service.proxy.ask import Detail, group_of
 from service.store.bus import DEAF_SECONDS, PING_SECONDS, RETRY_SECONDS
 from service.store.link import WATCH_SECONDS
 from service.store.redis import LEASE_MILLISECONDS

@@ -12,7 +12,8 @@ import fakeredis
 import pytest
 
 from service.policy.entry import Absence, Cause, Entry, Invalidation
-from service.proxy.ports import Meter, Put, Store, group_of
+from service.proxy.ask import group_of
+from service.proxy.ports import Meter, Put, Store
 from service.proxy.tasks import Tasks
 from service.store import bus as bus_module
 from service.store import redis as redis_module

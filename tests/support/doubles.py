@@ -16,8 +16,9 @@ from service.policy.entry import Cause, Entry
 from service.policy.ledger import Lane
 from service.policy.settle import Failure
 from service.policy.wishes import NO_WISHES, Wishes
+from service.proxy.ask import Ask, Stream
 from service.proxy.epoch import Epoch
-from service.proxy.ports import Ask, Found, HitMeter, Lead, Put, Refused, Stream, UpstreamError
+from service.proxy.ports import Found, HitMeter, Lead, Put, Refused, UpstreamError
 from service.proxy.tasks import Tasks
 from service.store.clock import StoreClock
 from service.store.memory import MemoryStore

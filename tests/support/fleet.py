@@ -14,10 +14,11 @@ from service.policy.freshness import Freshness
 from service.policy.ledger import Allowance
 from service.policy.wishes import Wishes
 from service.problems import Problem
+from service.proxy.ask import Reply, Stream
 from service.proxy.collapse import Flights
 from service.proxy.exchange import Exchange, Patience
 from service.proxy.fetch import Fetcher
-from service.proxy.ports import Board, Reply, Stream, UpstreamError
+from service.proxy.ports import Board, UpstreamError
 from service.proxy.tasks import Tasks
 from service.proxy.versions import Versions
 from service.store.alone import MemoryBoard

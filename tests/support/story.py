@@ -3,12 +3,13 @@
 from service.policy.entry import Cause, Entry
 from service.policy.freshness import Freshness
 from service.policy.wishes import NO_WISHES, Wishes
+from service.proxy.ask import Reply
 from service.proxy.collapse import Flights
 from service.proxy.exchange import Exchange, Patience
 from service.proxy.fetch import Fetcher
 from service.proxy.forward import Forwarder
 from service.proxy.invalidate import Invalidator
-from service.proxy.ports import Budget, Reply, Store
+from service.proxy.ports import Budget, Store
 from service.proxy.tasks import Tasks
 from service.proxy.versions import Versions
 from service.store.alone import MemoryBoard

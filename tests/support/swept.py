@@ -18,8 +18,9 @@ from service.policy.freshness import Freshness, StatusRule
 from service.policy.ledger import Allowance, Lane
 from service.policy.pacing import Supply
 from service.problems import Problem
+from service.proxy.ask import Ask, Detail, Stream
 from service.proxy.bounds import StatedBounds, stated_bounds
-from service.proxy.ports import Ask, Detail, Stream, UpstreamError
+from service.proxy.ports import UpstreamError
 from service.proxy.sweep import Sweeper, Terms
 from service.store.boards import RedisBoard
 from service.store.keys import Keys

@@ -24,11 +24,12 @@ from service.policy.entry import Entry
 from service.policy.freshness import Freshness, StatusRule
 from service.policy.ledger import Allowance, Lane
 from service.policy.pacing import Supply
+from service.proxy.ask import Ask, Stream
 from service.proxy.bounds import stated_bounds
 from service.proxy.collapse import Flights
 from service.proxy.exchange import Exchange, Patience
 from service.proxy.fetch import Fetcher
-from service.proxy.ports import Ask, Budget, Put, Stream
+from service.proxy.ports import Budget, Put
 from service.proxy.sweep import Sweeper, Terms
 from service.proxy.tasks import Tasks
 from service.proxy.versions import Versions

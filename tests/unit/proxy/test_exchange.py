@@ -14,7 +14,8 @@ from service.policy.sweeping import Head, Known, Round
 from service.policy.wishes import NO_WISHES, Wishes
 from service.problems import Problem
 from service.proxy import exchange as exchange_module
-from service.proxy.ports import Detail, Outcome, Put, UpstreamError, group_of
+from service.proxy.ask import Detail, Outcome, group_of
+from service.proxy.ports import Put, UpstreamError
 from service.proxy.tasks import Tasks
 from service.proxy.versions import writer_of
 from service.store.alone import MemoryLedgers

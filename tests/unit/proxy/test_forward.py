@@ -13,7 +13,8 @@ from service.policy.plan import Fwd
 from service.policy.settle import OUTCOME_UNKNOWN, Failure
 from service.policy.sweeping import Head, Known
 from service.problems import Problem
-from service.proxy.ports import Ask, Outcome, Put, Reply, UpstreamError, all_of
+from service.proxy.ask import Ask, Outcome, Reply, all_of
+from service.proxy.ports import Put, UpstreamError
 from service.proxy.versions import writer_of
 from tests.support.doubles import (
     LIMITED,

@@ -6,8 +6,8 @@ from service.contract.listing import Channel
 from service.policy.entry import Cause
 from service.policy.sweeping import Head, Known, Round
 from service.policy.wishes import Wishes
+from service.proxy.ask import Detail
 from service.proxy.exchange import NOTE_SECONDS
-from service.proxy.ports import Detail
 from tests.support.doubles import NOT_FOUND, SUPPORT, ask, campaign_response
 from tests.support.story import LIFETIME, MISSING, Story
 

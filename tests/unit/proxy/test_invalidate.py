@@ -9,7 +9,7 @@ from service.policy.entry import Cause
 from service.policy.ledger import Lane
 from service.policy.settle import Failure
 from service.problems import Problem
-from service.proxy.ports import all_of
+from service.proxy.ask import all_of
 from tests.support.doubles import SALES, SUPPORT, ask, begun, campaign_response, finished, turns
 from tests.support.story import Story
 

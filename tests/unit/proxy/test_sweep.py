@@ -12,8 +12,8 @@ from service.policy.ledger import Lane
 from service.policy.pacing import Supply
 from service.policy.sweeping import SETTLE_SECONDS, Flaw, View
 from service.policy.wishes import Wishes
+from service.proxy.ask import Detail, Stream
 from service.proxy.bounds import stated_bounds
-from service.proxy.ports import Detail, Stream
 from service.proxy.sweep import STAND_DOWN_SECONDS, Sweeper, Terms
 from tests.support.builders import stamp
 from tests.support.doubles import SUPPORT, ask, campaign_response, error_response, finished, json_response

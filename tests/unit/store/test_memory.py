@@ -11,7 +11,8 @@ from typing_extensions import override
 
 from service.policy.entry import SETTLE_SECONDS, Cause, Entry, Invalidation
 from service.policy.freshness import Freshness
-from service.proxy.ports import Put, group_of
+from service.proxy.ask import group_of
+from service.proxy.ports import Put
 from service.store.clock import StoreClock
 from service.store.memory import ENTRY_OVERHEAD_BYTES, FENCE_SECONDS, MemoryStore, doubted
 from tests.support.builders import NOW, absence

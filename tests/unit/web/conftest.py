@@ -11,7 +11,7 @@ from service.contract.answers import Response
 from service.policy.entry import Entry
 from service.policy.ledger import Quota
 from service.policy.plan import Fwd
-from service.proxy.ports import Ask, Outcome, Reply, Stream
+from service.proxy.ask import Ask, Outcome, Reply, Stream
 from service.web.answers import Bounds
 from service.web.api import Api
 from service.web.clients import Client, Clients

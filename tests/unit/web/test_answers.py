@@ -10,7 +10,7 @@ from service.policy.entry import Absence, Entry, make_etag
 from service.policy.plan import Fwd
 from service.policy.settle import Failure, settle
 from service.problems import Problem
-from service.proxy.ports import Detail, Outcome, Reply
+from service.proxy.ask import Detail, Outcome, Reply
 from service.web.answers import Bounds, cache_status, render, render_failure
 from tests.support.doubles import START
 

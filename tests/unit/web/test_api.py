@@ -9,7 +9,7 @@ from service.policy.plan import Fwd
 from service.policy.settle import Failure
 from service.policy.wishes import Wishes
 from service.problems import Problem
-from service.proxy.ports import Detail, Outcome, Reply
+from service.proxy.ask import Detail, Outcome, Reply
 from service.proxy.versions import write_token
 from tests.support.doubles import START
 

@@ -6,7 +6,7 @@ from service.policy.entry import Absence
 from service.policy.plan import Fwd
 from service.policy.settle import Failure
 from service.problems import Problem
-from service.proxy.ports import Detail, Outcome, Reply
+from service.proxy.ask import Detail, Outcome, Reply
 from service.web.batch import render_batch
 from tests.unit.web.conftest import BODY, ENTRY, HIT
 

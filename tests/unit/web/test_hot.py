@@ -12,7 +12,7 @@ from service.contract.listing import Channel
 from service.contract.operations import GET, LITERALS
 from service.policy.entry import Cause
 from service.policy.sweeping import Head, Known, Round
-from service.proxy.ports import Reply, group_of
+from service.proxy.ask import Reply, group_of
 from service.proxy.versions import writer_of
 from service.store.layers import LayeredStore
 from service.store.link import StoreDownError

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.proxy.ports import Ask, Reply
+from service.proxy.ask import Ask, Reply
 from service.web import standing
 from tests.support.hot import Gateway, calling, running
 
