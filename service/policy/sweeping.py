@@ -14,6 +14,9 @@ the same id. The laws of this module:
 5. A campaign that no list shows, or with a mark that names no instant, is not covered. It lives by its own lifetime.
 6. The list may be older than the answers by id, by `Walk.lag` at most: so much is part of the stated bound. A list
    whose marks show that it lags further proves nothing.
+7. A round of several pages sees its first page once more, and no further. While more than a page of campaigns changes
+   under way, one that changed before it and does so again, ahead of being read, can pass unseen. The next round looks
+   as far down as this one's beginning, and finds it.
 
 All functions are pure; times are seconds of the clock that all replicas share.
 """
@@ -83,7 +86,7 @@ class Round:
 
     began: float
     top: str | None = None
-    """The newest `updatedAt` that it saw."""
+    """The newest `updatedAt` when it began: what changed since then bears none that is older."""
     total: int | None = None
     """How many campaigns the platform said there are ..."""
     unlisted: int = 0
@@ -166,6 +169,8 @@ class Walk:
     lag: float = 0.0
     """Seconds that the list may lag behind answers by id."""
     rows: Mapping[str, Row] = field(default_factory=dict)
+    top: str | None = None
+    """The first `updatedAt` that it met and that names an instant."""
     pages: int = 0
     skip: int | None = 0
     """Where the next page begins; None when there is nothing more to ask."""
@@ -215,6 +220,7 @@ def step(walk: Walk, page: Page | None, view: View) -> Walk:
     return replace(
         walk,
         rows=rows,
+        top=walk.top or next((row.updated_at for row in page.rows if instant(row.updated_at) is not None), None),
         pages=walk.pages + 1,
         skip=0 if is_closing else skip_next,
         last=ids,
@@ -225,8 +231,7 @@ def step(walk: Walk, page: Page | None, view: View) -> Walk:
 
 def _closed(walk: Walk, page: Page) -> Walk:
     """A round of several pages with its first page once more: what moved to the front meanwhile is there."""
-    again = {row.id: row for row in page.rows}
-    rows = {**again, **{id_: row for id_, row in walk.rows.items() if id_ not in again}}
+    rows = {**walk.rows, **{row.id: row for row in page.rows}}
     return replace(walk, rows=rows, pages=walk.pages + 1, skip=None, total=page.total)
 
 
@@ -239,17 +244,19 @@ def _again(walk: Walk) -> Walk:
 def _settles(page: Page, walk: Walk, view: View) -> bool:
     """Whether nothing further down can have changed: the page ends with rows that have not, and that are old enough.
 
-    In a list that is in order, what changed since the last round stands above what has an older mark than that round,
-    by as much as the list may lag. Rows with equal marks come in any order, so a changed one may still follow where the
-    page ends with the last round's newest mark, or above it.
+    In a list that is in order, what changed since the last round began stands above what is older than the newest mark
+    of that moment, whatever the platform's clock says and however coarse its marks are; and, where the list lags, above
+    what is older than that round by more than that (here the clocks are taken to agree). Rows with equal marks come in
+    any order, so a changed one may still follow where the page ends with that newest mark. Marks that came up during
+    that round say nothing: what was read before they did may have changed since, with an older one.
     """
     if any(_is_changed(row, view) for row in page.rows[-OVERLAP_ROWS:]):
         return False
     last, end = view.head.rounds.get(walk.channel), instant(page.rows[-1].updated_at)
     top = instant(last.top) if last is not None else None
-    if last is None or top is None:
-        return True
-    return end is not None and end < min(top, last.began - walk.lag)
+    if last is None or top is None or end is None:
+        return False
+    return end < min(top, last.began - walk.lag)
 
 
 def _is_changed(row: Row, view: View) -> bool:
@@ -319,10 +326,9 @@ def conclude(walk: Walk, view: View, ended: float) -> Result:
     unlisted = last.unlisted if last is not None else 0
     if walk.is_full and walk.total is not None:
         unlisted = walk.total - listed
-    tops = [row.updated_at for row in walk.rows.values() if row.updated_at is not None]
     done = Round(
         began=walk.began,
-        top=tops[0] if tops else None,
+        top=walk.top,
         total=walk.total,
         unlisted=unlisted,
         walked=walk.began if walk.is_full else (last.walked if last is not None else 0.0),
