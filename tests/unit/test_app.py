@@ -86,6 +86,7 @@ HEAVY = {
     "service.sandbox",
     "service.demo",
     "service.supervisor",
+    "service.web.docs.openapi",
 }
 """What a gateway without Redis has no use for before its first call; each takes a good part of a cold start."""
 

@@ -16,7 +16,6 @@ from multidict import CIMultiDictProxy
 from service.policy.conditions import is_not_modified
 from service.policy.entry import make_etag
 from service.web.answers import finish
-from service.web.docs.openapi import document
 from service.web.routes import wrong_method
 
 DOCS = "docs"
@@ -72,6 +71,9 @@ def page_at(method: str, raw_target: str) -> Page | None:
 @cache
 def _load(path: str) -> Page:
     if path == _DESCRIPTION:
+        # Only here: its tables take part in every start, and few gateways are asked for it.
+        from service.web.docs.openapi import document  # noqa: PLC0415
+
         body, content_type = json.dumps(document(), separators=(",", ":")).encode(), "application/json"
     else:
         name, content_type = _FILES[path]
