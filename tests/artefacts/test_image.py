@@ -116,6 +116,32 @@ def test_the_runtime_is_installed_from_the_runtime_lock_alone():
     assert "venv --without-pip /opt/gateway" in named(build, "RUN")[0].text
 
 
+EVERYTHING = """
+import jwt, joserfc.jwe, joserfc.jwk, pkgutil, service
+for module in pkgutil.walk_packages(service.__path__, "service."):
+    if not module.name.endswith("__main__"):
+        __import__(module.name)
+"""
+"""With the libraries that are imported only when they are used."""
+
+
+def of_the_standard_library(program: str) -> set[str]:
+    """The modules with a source that a program imports of it."""
+    tell = "\nimport sys\nprint(*(f'{name}={getattr(module, \"__file__\", None)}' for name, module in sys.modules.items()))"
+    done = subprocess.run([sys.executable, "-c", program + tell], cwd=ROOT, capture_output=True, text=True, check=True)
+    modules = dict(word.split("=", 1) for word in done.stdout.split())
+    return {
+        name for name, file in modules.items() if file.endswith(".py") and name.split(".")[0] in sys.stdlib_module_names
+    }
+
+
+def test_whatever_is_ever_imported_of_the_standard_library_is_compiled_in_the_image():
+    run = named(stages()[-1], "RUN")[0].text
+    compiled = re.search(r"/opt/gateway/bin/python -c '(.+?)'", run)
+    assert compiled is not None
+    assert of_the_standard_library(EVERYTHING) - of_the_standard_library(compiled[1]) <= {"pkgutil"}
+
+
 def test_the_labels_name_the_version_licence_and_bill_of_materials():
     final = stages()[-1]
     labels = dict(word.split("=", 1) for word in shlex.split(named(final, "LABEL")[0].text))

@@ -1,4 +1,7 @@
+import asyncio
+import gc
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -7,15 +10,18 @@ from click.testing import CliRunner, Result
 from ruamel.yaml import YAML
 
 from service import __version__
-from service.cli import main
+from service.cli import _until_asked_to_stop, main
 from service.settings import Settings
 
 SECRET = "hunter2-must-not-be-told"
 
 
 @pytest.fixture(autouse=True)
-def no_settings_in_the_environment(monkeypatch):
+def a_process_of_its_own(monkeypatch):
     monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
+    yield
+    # A `serve` that fails before it serves leaves it off, and ends.
+    gc.enable()
 
 
 def run(*arguments: str | Path) -> Result:
@@ -115,6 +121,21 @@ def test_an_address_that_is_taken_is_exit_1_in_one_line(config, monkeypatch):
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
     assert str(port) in result.stderr
+
+
+async def test_once_it_serves_garbage_is_collected_again():
+    lifeline, end = os.pipe()
+    gc.disable()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_until_asked_to_stop(lifeline))
+            await asyncio.sleep(0)
+            is_collected = gc.isenabled()
+            os.close(end)
+    finally:
+        gc.unfreeze()
+    os.close(lifeline)
+    assert is_collected
 
 
 # key new
