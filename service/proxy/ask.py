@@ -143,7 +143,7 @@ class Hit:
     lifetime: float
     """Seconds from there."""
     until: float
-    """The moment from which it has to be looked up anew."""
+    """The moment until which it is good without more being noted; see `Exchange.current_age`."""
     detail: Detail | None
     stored: Entry
     view: View

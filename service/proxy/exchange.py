@@ -198,13 +198,24 @@ class Exchange:
         within an epoch of the store only the clock moves.
         """
         now = self._now()
-        if now >= hit.until or (hit.epoch != self._epoch.number and not self._is_still(hit)):
+        if hit.epoch != self._epoch.number and not self._is_still(hit):
+            return None
+        if now >= hit.until and not self._goes_on(hit, now):
             return None
         age_now = now - hit.proven_at
         if now < self._versions.held_until:
             floor = self._versions.floor(hit.ask.stream, client, hit.ask.operation.resource)
             return age_now if floor is None or hit.proven_at >= floor else None
         return age_now
+
+    def _goes_on(self, hit: Hit, now: float) -> bool:
+        """Whether the hit is fresh beyond the time for which it was given, which is noted as use."""
+        ttl = hit.proven_at + hit.lifetime - now
+        if ttl <= 0:
+            return False
+        self._note_use(hit.ask, hit.entry, now)
+        hit.until = now + min(ttl, NOTE_SECONDS)
+        return True
 
     def _is_still(self, hit: Hit) -> bool:
         """Whether what the hit was made from is what is there, which is then known for the rest of the epoch."""
@@ -240,7 +251,7 @@ class Exchange:
         if (
             last is not None
             and found.entry is last.stored
-            and now < last.until
+            and (now < last.until or self._goes_on(last, now))
             and self._board.view(ask.stream.identity) is last.view
             and (floor is None or last.proven_at >= floor)
         ):

@@ -65,12 +65,16 @@ async def test_a_hit_ends_with_its_freshness(story):
     assert story.exchange.current_age(hit, "tests") is None
 
 
-async def test_a_hit_is_looked_up_anew_now_and_then_so_that_use_is_noted(story):
+async def test_use_of_a_hit_is_noted_now_and_then_and_it_stays_the_same_one(story):
     hit = story.exchange.hit(ask())
-    story.clock.advance(NOTE_SECONDS)
-    assert story.exchange.current_age(hit, "tests") is None
-    assert story.exchange.hit(ask()) is not None
-    assert await story.board.used(SUPPORT.identity, story.clock.now()) == {"c-1": story.clock.now()}
+    noted = story.clock.now()
+    story.clock.advance(NOTE_SECONDS - 1)
+    assert story.exchange.current_age(hit, "tests") is not None
+    assert await story.board.used(SUPPORT.identity, 0.0) == {"c-1": noted}
+    story.clock.advance(1)
+    assert story.exchange.current_age(hit, "tests") == story.clock.now() - hit.proven_at
+    assert await story.board.used(SUPPORT.identity, 0.0) == {"c-1": story.clock.now()}
+    assert hit.until == hit.proven_at + LIFETIME, "and no longer than it is fresh"
 
 
 async def test_a_hit_ends_with_the_stored_entry_but_not_with_another_ones(story):
