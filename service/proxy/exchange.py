@@ -198,9 +198,10 @@ class Exchange:
         within an epoch of the store only the clock moves.
         """
         now = self._now()
-        if hit.epoch != self._epoch.number and not self._is_still(hit):
+        is_over = now >= hit.until
+        if (is_over or hit.epoch != self._epoch.number) and not self._is_still(hit):
             return None
-        if now >= hit.until and not self._goes_on(hit, now):
+        if is_over and not self._goes_on(hit, now):
             return None
         age_now = now - hit.proven_at
         if now < self._versions.held_until:

@@ -77,6 +77,17 @@ async def test_use_of_a_hit_is_noted_now_and_then_and_it_stays_the_same_one(stor
     assert hit.until == hit.proven_at + LIFETIME, "and no longer than it is fresh"
 
 
+async def test_what_only_hits_have_used_is_not_the_first_to_go_for_want_of_room(story):
+    hit = story.exchange.hit(ask())
+    await fill(story, "c-2")
+    assert story.exchange.current_age(hit, "tests") is not None
+    assert story.exchange.hit(ask("c-2")) is not None
+    assert next(iter(story.memory._kept)) == ask().key
+    story.clock.advance(NOTE_SECONDS)
+    assert story.exchange.current_age(hit, "tests") is not None
+    assert next(iter(story.memory._kept)) == ask("c-2").key
+
+
 async def test_a_hit_ends_with_the_stored_entry_but_not_with_another_ones(story):
     hit = story.exchange.hit(ask())
     await story.memory.invalidate(ask("c-2").key, Cause.WRITE)
