@@ -159,13 +159,22 @@ def demo(port: int, admin_port: int) -> None:
 @click.option("--campaigns", type=_COUNT, default=12, show_default=True, help="How many campaigns there are.")
 @click.option("--calls", type=_COUNT, default=60, show_default=True, help="Calls allowed per account and minute.")
 @click.option("--latency", type=_SECONDS, default=0.05, show_default=True, help="Seconds that each answer takes.")
-def sandbox(port: int, campaigns: int, calls: int, latency: float) -> None:
+@click.option(
+    "--page-rows",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="Rows of a list granted for one call.",
+)
+def sandbox(port: int, campaigns: int, calls: int, latency: float, page_rows: int) -> None:
     """Run the simulated platform alone."""
     from service.demo import run_sandbox  # noqa: PLC0415
     from service.sandbox.config import SandboxConfig  # noqa: PLC0415
 
     try:
-        config = SandboxConfig(port=port, campaigns=campaigns, calls=calls, latency_seconds=latency)
+        config = SandboxConfig(
+            port=port, campaigns=campaigns, calls=calls, page_rows=page_rows, latency_seconds=latency
+        )
     except ValueError as error:
         _fail(EXIT_BAD_SETTINGS, str(error))
     _run(run_sandbox(config, _until_asked_to_stop))

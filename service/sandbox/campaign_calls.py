@@ -53,7 +53,7 @@ def get(call: Call, tenant: Tenant) -> Answer:
 
 def list_(call: Call, tenant: Tenant) -> Answer:
     """One page of rows."""
-    asked = listing.wanted(call.fields())
+    asked = listing.wanted(call.fields(), call.page_rows)
     campaigns = tenant.campaigns.all(lag_seconds=call.list_lag_seconds)
     found = listing.matching(campaigns, asked, is_sorted=call.is_sorted)
     page = asked.paging.envelope(found)

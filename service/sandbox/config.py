@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from service.sandbox.auth import ALGORITHMS, SCOPE, rsa_private_key, rsa_public_key
 from service.sandbox.canned import LIMIT_FORMS
 from service.sandbox.faults import FaultName
+from service.sandbox.listing import PAGE_ROWS
 
 # Known to everyone, good for nothing but the sandbox. 64 bytes, as HS512 wants.
 DEMO_SECRET = "sandbox-only-secret-known-to-everyone-and-good-for-nothing-else!"  # noqa: S105 - public on purpose
@@ -58,6 +59,7 @@ class SandboxConfig:
         window_seconds: ... in any span of so many seconds.
         count_refused: Calls refused by the limit count against it too, so that steady knocking never ends it.
         limit_form: How a call over the limit is refused, by the name of the fault of that form.
+        page_rows: The most campaigns that one page of a list shows.
         latency_seconds: Added to every answer.
         preparing_seconds: How long a new voice campaign stays `Preparing`.
         run_seconds: How long a started campaign runs before it completes.
@@ -87,6 +89,7 @@ class SandboxConfig:
     window_seconds: float = 60.0
     count_refused: bool = False
     limit_form: FaultName = FaultName.LIMIT_429
+    page_rows: int = PAGE_ROWS
     latency_seconds: float = 0.0
     preparing_seconds: float = 1.0
     run_seconds: float = 120.0
@@ -118,6 +121,8 @@ class SandboxConfig:
             raise ValueError(f"limit_form must be one of {', '.join(sorted(LIMIT_FORMS))}, not {self.limit_form!r}")
         if self.calls < 0 or self.window_seconds <= 0:
             raise ValueError("calls must not be negative and window_seconds must be positive")
+        if self.page_rows < 1:
+            raise ValueError("page_rows must be positive")
         ids = [self.stream_id, *(stream.stream_id for stream in self.streams)]
         if len(set(ids)) < len(ids):
             raise ValueError("streams must have ids of their own, and other ones than stream_id")

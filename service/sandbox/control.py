@@ -20,6 +20,7 @@ from service.sandbox.config import SandboxConfig
 from service.sandbox.faults import DEFAULTS, Faults
 from service.sandbox.journal import Journal, most_in_window
 from service.sandbox.limit import SlidingWindow
+from service.sandbox.listing import Lists
 from service.sandbox.marks import moment
 from service.sandbox.operations import OperationName
 from service.sandbox.tenant import Tenant
@@ -57,6 +58,7 @@ class Controlled(Protocol):
     app: App
     tenants: dict[str, Tenant]
     limits: dict[str, SlidingWindow]
+    lists: Lists
     faults: Faults
     log: Journal
 
@@ -83,6 +85,8 @@ class Control:
             ("PUT", "secret"): self._replace_secret,
             ("GET", "limit"): self._limit,
             ("PUT", "limit"): self._set_limit,
+            ("GET", "lists"): self._lists,
+            ("PUT", "lists"): self._set_lists,
         }
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
@@ -236,6 +240,19 @@ class Control:
         for limit in self._sandbox.limits.values():
             limit.calls, limit.window_seconds, limit.count_refused = int(calls), window_seconds, count_refused
         return self._limit(command)
+
+    def _lists(self, _: Command) -> Any:
+        return asdict(self._sandbox.lists)
+
+    def _set_lists(self, command: Command) -> Any:
+        unknown = command.body.keys() - {"page_rows"}
+        if unknown:
+            raise ControlError(f"lists have no {', '.join(sorted(unknown))}")
+        page_rows = _number(command.body.get("page_rows", self._sandbox.lists.page_rows), "page_rows")
+        if page_rows < 1 or page_rows != int(page_rows):
+            raise ControlError("page_rows must be a whole number from 1")
+        self._sandbox.lists.page_rows = int(page_rows)
+        return self._lists(command)
 
     def _tenant(self, command: Command) -> Tenant:
         stream_id = command.query.get("stream", self._sandbox.config.stream_id)

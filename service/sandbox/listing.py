@@ -9,9 +9,8 @@ from service.sandbox.answers import invalid
 from service.sandbox.campaigns import Campaign, Kind
 from service.sandbox.marks import moment
 
-# The samples' page size; the real default and maximum are not documented.
-DEFAULT_LIMIT = 50
-MAX_LIMIT = 100
+# The samples' page size. The real default is not documented, nor the most that is granted to who asks for more.
+PAGE_ROWS = 50
 
 _SORTABLE = ("name", "createdAt", "updatedAt")
 _ORDERS = ("asc", "desc")
@@ -28,7 +27,7 @@ class Paging:
     """Which rows of the whole match: `limit` of them after the first `skip`."""
 
     skip: int = 0
-    limit: int = DEFAULT_LIMIT
+    limit: int = PAGE_ROWS
 
     def envelope(self, rows: Sequence[Any]) -> dict[str, Any]:
         """The `data` of a list answer: the rows of this page and where they stand in all of them."""
@@ -64,15 +63,26 @@ class Wanted:
     until: float = math.inf
 
 
-def wanted(body: Mapping[str, Any]) -> Wanted:
-    """What a list body asks for.
+@dataclass(slots=True)
+class Lists:
+    """How lists are answered; it may change while the platform runs.
+
+    Attributes:
+        page_rows: The most rows that one page has, whatever is asked for.
+    """
+
+    page_rows: int = PAGE_ROWS
+
+
+def wanted(body: Mapping[str, Any], page_rows: int = PAGE_ROWS) -> Wanted:
+    """What a list body asks for, where a page has `page_rows` rows at most.
 
     Raises:
         RefusedError: 412, something in it is not acceptable.
     """
     if body.get("type") not in list(Kind):
         raise invalid("type must be voice or sms")
-    limit = min(_number(body, "limit") or DEFAULT_LIMIT, MAX_LIMIT)
+    limit = min(_number(body, "limit") or PAGE_ROWS, page_rows)
     skip, page = _number(body, "skip"), _number(body, "page")
     if not skip and page:
         # Both may be sent, and which one wins is unknown: here `skip`, unless it says nothing.

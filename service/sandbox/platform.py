@@ -17,6 +17,7 @@ from service.sandbox.control import PREFIX, Control
 from service.sandbox.faults import Faults
 from service.sandbox.journal import Journal
 from service.sandbox.limit import SlidingWindow
+from service.sandbox.listing import Lists
 from service.sandbox.server import Frontend
 from service.sandbox.tenant import Tenant
 
@@ -37,6 +38,7 @@ class Sandbox:
         app: The JWT app; `app.secret = ...` rotates the secret.
         tenants: Every application by its stream id.
         limits: Every account's rate limit by its account id.
+        lists: How lists are answered; `lists.page_rows = ...` grants more or fewer rows a page.
         campaigns: The campaigns of the first application.
         contact_lists: The contact lists of the first application.
         faults: What goes wrong; `faults.add("reset", times=1)`.
@@ -78,6 +80,7 @@ class Sandbox:
             tenant.account_id: SlidingWindow(config.calls, config.window_seconds, count_refused=config.count_refused)
             for tenant in self.tenants.values()
         }
+        self.lists = Lists(config.page_rows)
         self.campaigns = self.tenants[config.stream_id].campaigns
         self.contact_lists = self.tenants[config.stream_id].contact_lists
         self.faults = Faults()
@@ -86,6 +89,7 @@ class Sandbox:
             config,
             tenants=self.tenants,
             limits=self.limits,
+            lists=self.lists,
             authenticator=Authenticator(self.app, now=now),
             faults=self.faults,
             journal=self.log,

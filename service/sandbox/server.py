@@ -25,6 +25,7 @@ from service.sandbox.distortions import DISTORTIONS
 from service.sandbox.faults import FaultName, Faults, Met, Parameters
 from service.sandbox.journal import Arrival, Journal
 from service.sandbox.limit import SlidingWindow, Verdict
+from service.sandbox.listing import Lists
 from service.sandbox.operations import Match, OperationName, match
 from service.sandbox.tenant import Call, Tenant
 
@@ -74,6 +75,7 @@ class Frontend:
         *,
         tenants: Mapping[str, Tenant],
         limits: Mapping[str, SlidingWindow],
+        lists: Lists,
         authenticator: Authenticator,
         faults: Faults,
         journal: Journal,
@@ -85,6 +87,7 @@ class Frontend:
             config: Settings.
             tenants: Applications by stream id.
             limits: Rate limits by account id.
+            lists: How lists are answered.
             authenticator: Verifies tokens.
             faults: What goes wrong.
             journal: Where arrivals are written down.
@@ -93,6 +96,7 @@ class Frontend:
         self._config = config
         self._tenants = tenants
         self._limits = limits
+        self._lists = lists
         self._authenticator = authenticator
         self._faults = faults
         self._journal = journal
@@ -193,6 +197,7 @@ class Frontend:
             match=asked,
             body=exchange.body,
             list_lag_seconds=lag.parameters.seconds if lag else 0.0,
+            page_rows=self._lists.page_rows,
             is_sorted=met.first(FaultName.LIST_UNSORTED) is None,
             is_quiet=met.first(FaultName.MARKS_FROZEN) is not None,
         )

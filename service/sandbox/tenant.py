@@ -10,6 +10,7 @@ from service.sandbox import ids
 from service.sandbox.answers import invalid
 from service.sandbox.campaigns import CampaignStore
 from service.sandbox.contacts import ContactListStore
+from service.sandbox.listing import PAGE_ROWS
 from service.sandbox.operations import Match
 
 
@@ -52,6 +53,7 @@ class Call:
         match: What it asks for.
         body: Its body, unread.
         list_lag_seconds: How old a list is to be.
+        page_rows: The most rows that a page of a list is to have.
         is_sorted: A list keeps to `sortBy`.
         is_quiet: A write moves no marks.
     """
@@ -59,6 +61,7 @@ class Call:
     match: Match
     body: bytes = b""
     list_lag_seconds: float = 0.0
+    page_rows: int = PAGE_ROWS
     is_sorted: bool = True
     is_quiet: bool = False
 

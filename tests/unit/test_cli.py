@@ -318,7 +318,9 @@ def test_a_bad_command_is_exit_2(arguments):
     assert "Error: " in result.stderr
 
 
-@pytest.mark.parametrize("option", ["--campaigns=-1", "--port=70000", "--port=-1", "--calls=-1", "--latency=-1"])
+@pytest.mark.parametrize(
+    "option", ["--campaigns=-1", "--port=70000", "--port=-1", "--calls=-1", "--latency=-1", "--page-rows=0"]
+)
 def test_a_sandbox_that_cannot_be_is_exit_2(monkeypatch, option):
     async def never_run(*_: object) -> None:
         return

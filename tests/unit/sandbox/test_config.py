@@ -33,6 +33,7 @@ def test_loopback_hosts(host):
         ({"limit_form": "hang"}, "limit_form"),
         ({"calls": -1}, "calls"),
         ({"window_seconds": 0}, "window_seconds"),
+        ({"page_rows": 0}, "page_rows"),
         ({"streams": (Stream("st-1", "1"), Stream("st-1", "2"))}, "ids of their own"),
         ({"stream_id": "st-1", "streams": (Stream("st-1", "1"),)}, "ids of their own"),
     ],

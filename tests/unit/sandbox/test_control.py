@@ -122,6 +122,15 @@ async def test_rotation_of_a_key_pair_over_http(start):
     assert platform.sandbox.app.public_key == new
 
 
+async def test_the_rows_of_a_page_over_http(start):
+    platform = await start(campaigns=120)
+    assert (await platform.control("GET", "/lists")).document == {"page_rows": 50}
+    assert len((await platform.rows(limit=100)).document["data"]["results"]) == 50
+    assert (await platform.control("PUT", "/lists", {"page_rows": 7})).document == {"page_rows": 7}
+    data = (await platform.rows(limit=100)).document["data"]
+    assert (len(data["results"]), data["limit"], data["hasMore"]) == (7, 7, True)
+
+
 async def test_the_limit_over_http(platform, campaign):
     await platform.get(campaign)
     shown = (await platform.control("PUT", "/limit", {"calls": 2})).document
@@ -164,6 +173,9 @@ async def test_the_limit_over_http(platform, campaign):
         ("PUT", "/limit", {"window_seconds": 0}, 400, "window_seconds"),
         ("PUT", "/limit", {"count_refused": 1}, 400, "count_refused"),
         ("PUT", "/limit", {"burst": 5}, 400, "no burst"),
+        ("PUT", "/lists", {"page_rows": 0}, 400, "page_rows"),
+        ("PUT", "/lists", {"page_rows": 1.5}, 400, "page_rows"),
+        ("PUT", "/lists", {"rows": 5}, 400, "no rows"),
     ],
 )
 async def test_bad_control_calls(platform, method, path, body, status, complaint):

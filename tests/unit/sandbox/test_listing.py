@@ -65,12 +65,21 @@ def test_equal_keys_keep_their_order():
         ({"limit": 2, "skip": 4, "page": 1}, 4, 2),
         ({"limit": 2, "skip": 0, "page": 3}, 4, 2),
         ({"limit": 2, "page": 1}, 0, 2),
-        ({"limit": 1000}, 0, 100),
+        ({"limit": 51}, 0, 50),
+        ({"limit": 1000, "page": 2}, 50, 50),
         ({"limit": 0, "page": 0}, 0, 50),
     ],
 )
 def test_paging(body, skip, limit):
     assert wanted({"type": "sms"} | body).paging == Paging(skip, limit)
+
+
+@pytest.mark.parametrize(
+    ("body", "page_rows", "limit"),
+    [({"limit": 1000}, 100, 100), ({"limit": 70}, 100, 70), ({}, 100, 50), ({}, 7, 7), ({"limit": 9}, 7, 7)],
+)
+def test_a_page_has_as_many_rows_as_the_platform_grants(body, page_rows, limit):
+    assert wanted({"type": "sms"} | body, page_rows).paging == Paging(0, limit)
 
 
 @pytest.mark.parametrize(
