@@ -51,8 +51,8 @@ bench: $(READY) ## Hits beside nginx, HAProxy, Varnish and FastAPI, memory, star
 	tools/setup-bench
 	$(BIN)/python -m tests.bench
 
-bench-freshness: $(READY) ## How soon changes are seen, for how many calls; about ten minutes
-	$(BIN)/python -m tests.bench.freshness
+bench-freshness: $(READY) ## How soon changes are seen, for how many calls; about ten minutes (QUICK=1: under one)
+	$(BIN)/python -m tests.bench.freshness $(if $(QUICK),--quick)
 
 lock: $(READY) ## Resolve the dependencies anew
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header \
