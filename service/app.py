@@ -143,13 +143,10 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
         invalidator = Invalidator(store, flights, exchange, metrics)
         forwarder = Forwarder(exchange, fetcher, invalidator, board, store, versions, patience, fills)
         performer = Performer(exchange, forwarder, invalidator, settings.platform.max_request)
-        kept: dict[str, int] = {}
-        stated = partial(stated_bounds, board, store, settings.sweep.lag, settings.freshness.max)
+        stated = partial(stated_bounds, board, store, settings.freshness.max)
         for stream in streams.values():
             supply = partial(_supply, settings, streams, budget, stream.tenant.account)
-            terms = Terms(
-                settings.sweep.share, settings.sweep.lag, supply, partial(_keep, budget, streams, kept, stream)
-            )
+            terms = Terms(settings.sweep.share, settings.sweep.lag, supply)
             sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, terms, watchers, metrics)
             _show_sweep(stream, sweeper, board, stated, metrics)
             watchers.spawn(sweeper.run(), name="sweep")
@@ -290,6 +287,7 @@ async def _open_store(
 
 def _supply(settings: Settings, streams: Mapping[str, Stream], budget: CallBudget, account: str) -> Supply:
     row = settings.budget_of(account)
+    free, falls = budget.outlook(account)
     return Supply(
         calls=budget.capacity(account),
         window=row.window,
@@ -297,15 +295,9 @@ def _supply(settings: Settings, streams: Mapping[str, Stream], budget: CallBudge
         share=settings.sweep.share,
         others=budget.spent(account),
         streams=sum(1 for stream in streams.values() if stream.tenant.account == account),
+        free=free - row.kept,
+        falls=falls,
     )
-
-
-def _keep(budget: CallBudget, streams: Mapping[str, Stream], kept: dict[str, int], stream: Stream, calls: int) -> None:
-    """Keeps calls for rounds of the stream's list, beside those of the account's other streams."""
-    kept[stream.alias] = calls
-    account = stream.tenant.account
-    own = sum(kept.get(alias, 0) for alias, other in streams.items() if other.tenant.account == account)
-    budget.keep(account, Lane.PROOF, own)
 
 
 def _show_sweep(

@@ -170,7 +170,25 @@ class CallBudget:
         state = self._state(account)
         now = self._ledgers.now()
         ledger = self._absorbed(state, state.allowance, now)
-        return sum(1 for place in ledger.places if place.lane.is_waited_for and place.free_at > now)
+        return sum(1 for place in ledger.places if place.lane.is_waited_for and place.client != 'sweep' and place.free_at > now)
+
+    def is_wanted(self, account: str) -> bool:
+        """Temporary."""
+        return any(
+            waiter.want.lane is Lane.INTERACTIVE and waiter.want.client != "sweep"
+            for waiter in self._state(account).queue
+        )
+
+    def outlook(self, account: str) -> tuple[int, tuple[float, ...]]:
+        """Temporary."""
+        state = self._state(account)
+        now = self._ledgers.now()
+        allowance = self._alone(state)
+        if allowance is None:
+            return 0, ()
+        ledger = self._absorbed(state, allowance, now)
+        held = sorted(min(place.free_at - now, allowance.window) for place in ledger.places if place.free_at > now)
+        return books.remaining(ledger, allowance, now), tuple(held)
 
     def quota(self, account: str, client: str) -> Quota:
         """The client's own share of the account's calls."""

@@ -36,7 +36,6 @@ from service.upstream.budget import CallBudget
 from tests.bench.freshness.callers import Callers
 from tests.bench.freshness.scenarios import (
     CALLS,
-    LAG,
     LEAVE,
     LIFETIMES,
     READ_SECONDS,
@@ -74,7 +73,7 @@ def put_together(scenario: Scenario, upstream: Platform, truth: Truth, tasks: Ta
     account = stream.tenant.account
     store = WatchedStore(clock, meter, truth)
     board = MemoryBoard(store.epoch)
-    allowance = Allowance(calls=CALLS, window=WINDOW, leave=LEAVE, timeout=TIMEOUT, reserve=RESERVE)
+    allowance = Allowance(calls=CALLS, window=WINDOW, leave=LEAVE, timeout=TIMEOUT, reserve=3)
     loop = asyncio.get_running_loop()
     limited = CallBudget(lambda _: allowance, MemoryLedgers(clock), meter, tasks, clock=loop.time)
     budget: Budget = limited if policy.is_limited else NoBudget()
@@ -92,13 +91,23 @@ def put_together(scenario: Scenario, upstream: Platform, truth: Truth, tasks: Ta
     )
 
     def supply() -> Supply:
-        return Supply(limited.capacity(account), WINDOW, RESERVE, policy.share, limited.spent(account))
+        free, falls = limited.outlook(account)
+        return Supply(
+            limited.capacity(account),
+            WINDOW,
+            3,
+            policy.share,
+            limited.spent(account),
+            free=free - 3,
+            falls=falls,
+            is_wanted=limited.is_wanted(account),
+        )
 
-    terms = Terms(policy.share, LAG, supply, lambda calls: limited.keep(account, Lane.PROOF, calls))
+    terms = Terms(policy.share, None, supply)
     sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, terms, tasks, meter)
 
     def stated() -> StatedBounds:
-        return stated_bounds(board, store, LAG, LIFETIMES.max, stream.identity)
+        return stated_bounds(board, store, LIFETIMES.max, stream.identity)
 
     return Inside(exchange, fetcher, board, sweeper, stated)
 
