@@ -34,12 +34,10 @@ _log = logging.getLogger(__name__)
 
 CLIENT = "sweep"
 """Who spends these calls, in the ledger."""
-USED_SECONDS = 600.0
-"""A campaign that was asked for within this time is in use."""
 LOOK_SECONDS = 0.25
 """How often the leader looks for something to do."""
 FOLLOW_SECONDS = 1.0
-"""How often a follower asks for the lead."""
+"""How soon after a look that failed there is another."""
 STAND_DOWN_SECONDS = 30.0
 """How long a list that proved untrustworthy is left alone; doubles with each further time."""
 LONGEST_STAND_DOWN_SECONDS = 600.0
@@ -148,9 +146,10 @@ class Sweeper:
         while True:
             head = self._board.view(self._stream.identity).head
             self._terms.keep(head.calls if self._is_current(head) else 0)
-            if not await self._board.lead(self._stream.identity):
+            if not self._board.is_leading(self._stream.identity):
                 self.is_leading = False
-                await asyncio.sleep(FOLLOW_SECONDS)
+                # The calls that are kept are kept no longer than rounds go on.
+                await self._board.wait(self._stream.identity, FOLLOW_SECONDS if self._is_current(head) else math.inf)
                 continue
             if not self.is_leading:
                 self._take_over()
@@ -160,7 +159,9 @@ class Sweeper:
                 # Or this replica would keep the lead and do nothing with it.
                 _log.exception("a look after stream %s failed", self._stream.alias)
                 await asyncio.sleep(FOLLOW_SECONDS)
-            await asyncio.sleep(LOOK_SECONDS)
+            is_in_use = bool(self._board.used(self._stream.identity))
+            is_due = is_in_use or self._is_current(self._board.view(self._stream.identity).head)
+            await self._board.wait(self._stream.identity, LOOK_SECONDS if is_due else math.inf)
 
     def _is_current(self, head: Head) -> bool:
         """Whether rounds go on, whoever does them."""
@@ -177,7 +178,7 @@ class Sweeper:
     async def _look(self) -> None:
         now = self._store.now()
         view = self._board.view(self._stream.identity)
-        used = await self._board.used(self._stream.identity, now - USED_SECONDS)
+        used = self._board.used(self._stream.identity)
         self.pace = plan_pace(self._terms.supply(), self._demand(view, used))
         if not self.pace.rounds:
             return

@@ -27,7 +27,8 @@ import pytest
 from service.contract.listing import Channel
 from service.policy.sweeping import Flaw
 from service.proxy.ask import Detail, Stream
-from service.proxy.sweep import STAND_DOWN_SECONDS, USED_SECONDS
+from service.proxy.ports import USED_SECONDS
+from service.proxy.sweep import STAND_DOWN_SECONDS
 from service.store.keys import Keys
 from tests.support.doubles import SUPPORT
 from tests.support.redis_net import RedisNet

@@ -22,9 +22,9 @@ from service.proxy.ask import Ask, Detail, Stream
 from service.proxy.bounds import StatedBounds, stated_bounds
 from service.proxy.ports import UpstreamError
 from service.proxy.sweep import Sweeper, Terms
+from service.store.beat import Beat
 from service.store.boards import RedisBoard
 from service.store.keys import Keys
-from service.store.redis import RedisStore
 from tests.support.doubles import NOT_FOUND, SUPPORT, campaign_response, error_response, json_response
 from tests.support.fleet import Replica
 from tests.support.redis_net import RedisNet
@@ -309,8 +309,9 @@ class SweptReplica(Replica):
         ]
 
     @override
-    def _make_board(self, shared: RedisStore, keys: Keys) -> RedisBoard:
-        self.redis_board = RedisBoard(self.link, self.bus, shared, keys, self.store.epoch)
+    def _make_board(self, keys: Keys) -> RedisBoard:
+        beat = Beat(self.link, keys, self.bus.sender)
+        self.redis_board = RedisBoard(self.link, self.bus, beat, keys, self.store.epoch)
         return self.redis_board
 
     @override

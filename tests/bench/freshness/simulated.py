@@ -221,7 +221,7 @@ class Simulation:
         self._platform = Platform(scenario, random)
         self._meter = meter = PurposeMeter()
         self._store = WatchedStore(StoreClock(), meter, self.truth)
-        self._board = MemoryBoard(self._store.epoch)
+        self._board = MemoryBoard(self._store.epoch, self._store.now)
         self._budget = self._open_budget()
         policy, stream = scenario.policy, self._platform.stream
         fetcher = Fetcher(self._platform, self._budget, self._store, meter)
