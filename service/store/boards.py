@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from service.contract.ids import is_id
 from service.policy.sweeping import Head, Known, View, apply
 from service.proxy.epoch import Epoch
 from service.proxy.ports import USED_SECONDS
@@ -239,7 +240,9 @@ class RedisBoard:
         except StoreDownError:
             # What its own callers ask for, it knows; if Redis is lost, it does not lead either.
             return
-        self._hear(stream, (Note(id_.decode("utf-8", "replace"), 0, at) for id_, at in rows))
+        ids = ((id_.decode("utf-8", "replace"), at) for id_, at in rows)
+        # Whatever else stands there, only what can be an id may get into the path of a call.
+        self._hear(stream, (Note(id_, 0, at) for id_, at in ids if is_id(id_)))
 
     def _lead(self, streams: frozenset[str]) -> None:
         """From now on, these are led, and those who look after others that were or were not are woken."""

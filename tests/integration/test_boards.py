@@ -581,14 +581,22 @@ async def test_a_new_leader_finds_what_is_in_use(fleet: Fleet) -> None:
     assert fleet.two.board.used(STREAM) == pytest.approx({"c1": now, "c2": now - 70, "c3": now})
 
 
+async def test_only_what_can_be_an_id_is_taken_over(fleet: Fleet) -> None:
+    odd = [b"\xff\xfe", b"../../evil?x=1#", b"%2e%2e", b"", b"x" * 5000]
+    await fleet.raw.zadd(fleet.keys.used(STREAM), {**dict.fromkeys(odd, fleet.one.now), b"c2": fleet.one.now})
+    fleet.one.board.ask(STREAM, "c1", fleet.one.now)
+    await fleet.one.board.beat()
+    assert set(fleet.one.board.used(STREAM)) == {"c1", "c2"}
+
+
 async def test_what_nobody_asked_for_in_a_long_time_is_forgotten(fleet: Fleet) -> None:
     now = fleet.one.now
     fleet.one.board.ask(STREAM, "new", now)
-    for id_, seconds in (("old", USED_SECONDS + 10), ("not so old", USED_SECONDS - 10)):
+    for id_, seconds in (("old", USED_SECONDS + 10), ("not-so-old", USED_SECONDS - 10)):
         await fleet.raw.zadd(fleet.keys.used(STREAM), {id_: now - seconds})
     await fleet.one.board.beat()
-    assert {name for name, _ in await used_in_redis(fleet)} == {"new", "not so old"}
-    assert set(fleet.one.board.used(STREAM)) == {"new", "not so old"}
+    assert {name for name, _ in await used_in_redis(fleet)} == {"new", "not-so-old"}
+    assert set(fleet.one.board.used(STREAM)) == {"new", "not-so-old"}
     assert 0 < await fleet.raw.ttl(fleet.keys.used(STREAM)) <= USED_SECONDS
 
 
@@ -863,6 +871,55 @@ async def test_a_board_from_before_its_latest_changes_is_read_whole(fleet: Fleet
         await fleet.raw.restore(name, 0, value, replace=True)
     for replica in (fleet.one, fleet.two):
         assert await replica.follow() == View(head(1), {"c1": known(), "c2": known()})
+
+
+# What it costs.
+
+
+async def test_an_idle_replica_sends_one_command_a_beat_for_five_hundred_streams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boards_module, "BEAT_SECONDS", 0.01)
+    async with on_valkey(tmp_path) as fleet:
+        one = fleet.one
+        one.board.start(fleet.tasks, [f"identity-{n}" for n in range(500)])
+        async with asyncio.timeout(10):
+            while one.beat.name not in one.beat.replicas():
+                await asyncio.sleep(0.001)
+            before, sent, last = await commands_of(fleet), 0, one.beat.replicas()
+            while sent < 10:
+                await asyncio.sleep(0)
+                sent += one.beat.replicas() is not last
+                last = one.beat.replicas()
+        after = await commands_of(fleet)
+        # Of those that came from outside; beside them only what one script does.
+        assert after["evalsha"] - before["evalsha"] in {sent, sent + 1}
+        assert set(after) - {"info"} == set(before) - {"info"}
+        inside = sum(after.values()) - sum(before.values()) - sent
+        assert inside < 10 * sent
+        assert len(one.board._wakes._events) == 0, "nobody was woken"
+
+
+async def commands_of(fleet: Fleet) -> dict[str, int]:
+    """How often each command was done, by the server's own count."""
+    stats = await fleet.raw.info("commandstats")
+    return {name.removeprefix("cmdstat_"): row["calls"] for name, row in stats.items()}
+
+
+async def test_streams_in_use_are_told_of_in_one_command_as_well(tmp_path: Path) -> None:
+    async with on_valkey(tmp_path) as fleet:
+        for replica in (fleet.one, fleet.two):
+            for n in range(500):
+                await use(replica, stream=f"identity-{n}")
+            await replica.board.beat()
+        before = await commands_of(fleet)
+        for replica in (fleet.one, fleet.two):
+            await use(replica, stream="identity-7")
+            await replica.board.beat()
+        after = await commands_of(fleet)
+        assert after["evalsha"] - before["evalsha"] == 2
+        assert after.get("zrangebyscore", 0) - before.get("zrangebyscore", 0) == 2, "no use is fetched once more"
+        assert len(fleet.one.board._led) == 500
 
 
 # Size.

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +17,9 @@ from service.proxy.ask import Detail, Stream
 from service.proxy.bounds import stated_bounds
 from service.proxy.sweep import STAND_DOWN_SECONDS, Sweeper, Terms
 from tests.support.builders import stamp
-from tests.support.doubles import SUPPORT, ask, campaign_response, error_response, finished, json_response
+from tests.support.doubles import SUPPORT, ask, campaign_response, error_response, finished, json_response, turns
 from tests.support.story import FRESHNESS, HARD_BOUND, Story
+from tests.support.virtual_time import timers
 
 LAG = 10.0
 ID = SUPPORT.identity
@@ -108,6 +110,19 @@ async def world():
 async def test_nothing_in_use_costs_nothing():
     world = World()
     assert await world.looks(60) == []
+    await world.story.close()
+
+
+async def test_a_stream_that_nobody_uses_wakes_nobody_until_its_first_use():
+    world = World()
+    before = timers()
+    world.story.tasks.spawn(world.sweeper.run(), name="sweep")
+    await turns()
+    assert timers() == before
+    world.story.board.ask(ID, "c-1", world.clock.now())
+    async with asyncio.timeout(5):
+        await world.story.board.news(ID, math.inf)
+    assert "list voice" in world.asked
     await world.story.close()
 
 
