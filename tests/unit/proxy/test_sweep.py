@@ -119,7 +119,8 @@ async def test_a_stream_that_nobody_uses_wakes_nobody_until_its_first_use():
     world.story.tasks.spawn(world.sweeper.run(), name="sweep")
     await turns()
     assert timers() == before
-    world.story.board.ask(ID, "c-1", world.clock.now())
+    for id_ in world.campaigns:
+        world.story.board.ask(ID, id_, world.clock.now())
     async with asyncio.timeout(5):
         await world.story.board.news(ID, math.inf)
     assert "list voice" in world.asked
