@@ -263,7 +263,7 @@ async def _open_store(
         "entries_bytes", "Their bytes, as counted against local_max_bytes.", lambda: memory.bytes_used, store="memory"
     )
     if settings.cache.url == "memory://":
-        return memory, MemoryBoard(memory.epoch), MemoryLedgers(clock), lambda: Part("ok")
+        return memory, MemoryBoard(memory.epoch, clock.now), MemoryLedgers(clock), lambda: Part("ok")
     # Only here, for redis-py is a sixth of a cold start, and a gateway on its own has no use for it.
     from service.store.shared import Target, Tls, open_shared  # noqa: PLC0415
 
@@ -280,8 +280,8 @@ async def _open_store(
     store.start(ears.watchers, ears.on_invalidated, ears.on_written)
     clock.on_step = memory.clear
     identities = [stream.identity for stream in streams.values()]
-    board.start(ears.watchers, identities)
-    stack.push_async_callback(board.leave, identities)
+    board.start(ears.watchers, identities, may_lead=settings.sweep.share > 0)
+    stack.push_async_callback(board.leave)
     return store, board, shared.ledgers, lambda: Part("ok") if link.is_up else Part("degraded", f"redis: {link.state}")
 
 

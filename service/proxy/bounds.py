@@ -23,7 +23,7 @@ class StatedBounds:
 
 
 def stated_bounds(board: Board, store: Store, longest: float, stream: str) -> StatedBounds:
-    """The bounds of a stream at this moment: those of the slowest of its channels that are polled.
+    """The bounds of all campaigns of a stream at this moment: those of the slowest of its channels that are polled.
 
     Args:
         board: where its list is known.
@@ -33,7 +33,9 @@ def stated_bounds(board: Board, store: Store, longest: float, stream: str) -> St
     """
     head, now = board.view(stream).head, store.now()
     each = [_of_channel(head, channel, now, longest) for channel in head.paced]
-    if not each or not all(bounds.is_proving for bounds in each):
+    # Until a full scan has come to its end, some campaigns are not known yet, and nothing is said of them.
+    are_known = all(channel in head.rounds and head.rounds[channel].walked for channel in head.paced)
+    if not each or not are_known or not all(bounds.is_proving for bounds in each):
         return StatedBounds(longest, longest, is_proving=False)
     return StatedBounds(max(bounds.signal for bounds in each), max(bounds.blind for bounds in each), is_proving=True)
 

@@ -170,7 +170,9 @@ class CallBudget:
         state = self._state(account)
         now = self._ledgers.now()
         ledger = self._absorbed(state, state.allowance, now)
-        return sum(1 for place in ledger.places if place.lane.is_waited_for and place.client != 'sweep' and place.free_at > now)
+        return sum(
+            1 for place in ledger.places if place.lane.is_waited_for and place.client != "sweep" and place.free_at > now
+        )
 
     def is_wanted(self, account: str) -> bool:
         """Temporary."""

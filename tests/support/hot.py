@@ -127,7 +127,7 @@ class Gateway:
         self.meter, self.port = CountingMeter(), 0
         self.memory = MemoryStore(2**26, self.clock, self.meter)
         self.store = self.layer(self.memory)
-        self.board, self.tasks = MemoryBoard(self.memory.epoch), Tasks()
+        self.board, self.tasks = MemoryBoard(self.memory.epoch, self.clock.now), Tasks()
         self.versions = Versions(self.clock.now, 5.0)
         self.exchange = Exchange(
             self.store,

@@ -22,7 +22,7 @@ from service.policy.sweeping import View
 from service.proxy.ask import Ask, Stream
 from service.proxy.collapse import Landed
 from service.proxy.fetch import Fetcher
-from service.proxy.ports import Board, Meter, Store
+from service.proxy.ports import USED_SECONDS, Board, Meter, Store
 from service.proxy.sweep.disagreement import Disagreement
 from service.proxy.sweep.poll import Poller
 from service.proxy.sweep.rotation import Rotation
@@ -33,12 +33,8 @@ __all__ = ["CLIENT", "USED_SECONDS", "Sweeper", "Terms"]
 
 _log = logging.getLogger(__name__)
 
-USED_SECONDS = 600.0
-"""A campaign that was asked for within this time is in use."""
 LONGEST_SLEEP_SECONDS = 1.0
 """How long the leader sleeps while campaigns are in use: others spend calls too, and nobody wakes it for that."""
-IDLE_SECONDS = 60.0
-"""How long it sleeps while none is; the first use wakes it."""
 AGAIN_SECONDS = 1.0
 """After an error."""
 
@@ -89,7 +85,7 @@ class Sweeper:
         while True:
             if not self._board.is_leading(self._stream.identity):
                 self.is_leading = False
-                await self._board.wait(self._stream.identity, IDLE_SECONDS)
+                await self._board.wait(self._stream.identity, math.inf)
                 continue
             if not self.is_leading:
                 self.take_over()
@@ -134,7 +130,7 @@ class Sweeper:
         if not self.pace.rounds:
             # Too few are in use for the list to be worth its calls. What has been hinted at is read all the same.
             at = self._rotation.start(self.pace, supply, used, view, now)
-            return min(max(0.0, at - now), LONGEST_SLEEP_SECONDS if used else IDLE_SECONDS)
+            return min(max(0.0, at - now), LONGEST_SLEEP_SECONDS if used else math.inf)
         at = min(
             self._start_poll(view, used, now, is_crowded=supply.is_wanted),
             self._rotation.start(self.pace, supply, used, view, now),

@@ -166,12 +166,14 @@ class Poller:
         view = self._view
         last = view.head.rounds.get(channel)
         is_overdue = last is None or now - last.began > LONGEST_ROUND_SECONDS
+        paid_by = lane(is_overdue=is_overdue and self._terms.supply().free <= 0)
         while scan.skip is not None:
-            body, started, retry_at = await self._page(scan, lane(is_overdue=is_overdue))
+            body, started, retry_at = await self._page(scan, paid_by, pace)
             if body is None:
                 self._polls[channel] = scan
                 self._retry_at[channel] = retry_at
-                return await self._note_starved(channel)
+                await self._note_starved(channel)
+                return frozenset()
             if scan.pages == 0:
                 scan = replace(scan, began=started)
             page = read_page(body)
@@ -180,7 +182,7 @@ class Poller:
             scan = list_scan.step(scan, page, view)
         return await self._conclude(scan, pace, used)
 
-    async def _page(self, scan: Scan, paid_by: Lane) -> tuple[bytes | None, float, float]:
+    async def _page(self, scan: Scan, paid_by: Lane, pace: Pace) -> tuple[bytes | None, float, float]:
         """The body of the scan's next page and when its read began; or None, and when to ask again."""
         fetched = await self._fetcher.fetch(
             Ask(self._stream, LIST, "", CLIENT, body=list_body(scan.channel, scan.skip or 0, PAGE_ROWS)),
@@ -191,18 +193,19 @@ class Poller:
         now = self._store.now()
         if not isinstance(fetched, Failure) and fetched.answer.verdict is Verdict.OK:
             return fetched.answer.response.body, fetched.started, now
-        # The wire, the limit or the credential, not the list: again in its turn. No call: as soon as there may be one.
         self._meter.proof("sweep", "failed")
         if isinstance(fetched, Failure) and not fetched.was_forwarded:
+            # No call: as soon as there may be one.
             return None, now, now + AGAIN_SECONDS
-        return None, now, now + max(AGAIN_SECONDS, LONGEST_ROUND_SECONDS / 3)
+        # The wire, the limit or the credential, not the list: again in its turn.
+        self._due_since[scan.channel] = now
+        return None, now, now + pace.rounds.get(scan.channel, LONGEST_ROUND_SECONDS)
 
-    async def _note_starved(self, channel: Channel) -> frozenset[str]:
-        view, now = self._view, self._store.now()
-        since = self._due_since[channel]
-        if now - since > STARVED_SECONDS and channel not in view.head.flaws:
+    async def _note_starved(self, channel: Channel) -> None:
+        """Says that polls prove nothing, where they have got no call, or come to no end, for too long."""
+        late = self._store.now() - self._due_since[channel]
+        if late > STARVED_SECONDS and channel not in self._view.head.flaws:
             await self._publish_flaw(Flaw.STARVED, channel)
-        return frozenset()
 
     async def _conclude(self, scan: Scan, pace: Pace, used: Mapping[str, float]) -> frozenset[str]:
         ended, channel = self._store.now(), scan.channel
@@ -266,7 +269,7 @@ class Poller:
         if scan is None or scan.skip is None:
             self._scan = None
             return frozenset()
-        body, _, retry_at = await self._page(scan, lane(is_overdue=is_crowded))
+        body, _, retry_at = await self._page(scan, lane(is_overdue=is_crowded), pace)
         now = self._store.now()
         self._page_at = retry_at if body is None else now + pace.page_after
         if body is None:

@@ -39,7 +39,6 @@ from tests.bench.freshness.scenarios import (
     LEAVE,
     LIFETIMES,
     READ_SECONDS,
-    RESERVE,
     SETTLE_SECONDS,
     TIMEOUT,
     WINDOW,
@@ -72,7 +71,7 @@ def put_together(scenario: Scenario, upstream: Platform, truth: Truth, tasks: Ta
     policy, stream, meter, clock = scenario.policy, upstream.stream, CountingMeter(), StoreClock()
     account = stream.tenant.account
     store = WatchedStore(clock, meter, truth)
-    board = MemoryBoard(store.epoch)
+    board = MemoryBoard(store.epoch, store.now)
     allowance = Allowance(calls=CALLS, window=WINDOW, leave=LEAVE, timeout=TIMEOUT, reserve=3)
     loop = asyncio.get_running_loop()
     limited = CallBudget(lambda _: allowance, MemoryLedgers(clock), meter, tasks, clock=loop.time)

@@ -1,9 +1,7 @@
-import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
 from zlib import crc32
 
 import pytest

@@ -179,7 +179,9 @@ def test_a_burst_that_is_to_come_back_puts_a_poll_off():
     # As many calls are free in a window; but none of them for half a minute.
     late = tuple(sorted(30.0 + second / 2 for second in range(55)))
     pace, supply = plan(moves=0.3, free=3)
-    assert pace.distance(VOICE, replace(supply, falls=late), 0) > 1.2 * pace.distance(VOICE, replace(supply, free=12), 0)
+    assert pace.distance(VOICE, replace(supply, falls=late), 0) > 1.2 * pace.distance(
+        VOICE, replace(supply, free=12), 0
+    )
 
 
 def test_calls_left_over_bring_a_poll_sooner():

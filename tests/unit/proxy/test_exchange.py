@@ -1339,7 +1339,7 @@ async def row_reply(story, wishes=NO_WISHES):
 async def round_began(story, number: int, name: str) -> None:
     now = story.clock.now()
     row = Known(Channel.VOICE, "mark", None, now, has_moved=False, fields={"name": name})
-    head = Head(rounds={Channel.VOICE: Round(now)}, lasts=30.0, blind=300.0, number=number)
+    head = Head(rounds={Channel.VOICE: Round(now, lasts=30.0)}, blind=300.0, number=number)
     assert await story.board.post(SUPPORT.identity, head, {"c-1": row})
 
 
