@@ -23,7 +23,7 @@ from service.policy.entry import Entry
 from service.policy.ledger import Lane
 from service.policy.pacing import SILENT_PART, Demand, Pace, Supply, plan_pace
 from service.policy.settle import Failure, Fill
-from service.policy.sweeping import PAGE_ROWS, Flaw, Head, Known, View, Walk
+from service.policy.sweeping import PAGE_ROWS, Flaw, Known, View, Walk
 from service.proxy.ask import Ask, Stream
 from service.proxy.collapse import Landed
 from service.proxy.fetch import Fetcher
@@ -71,8 +71,6 @@ class Terms:
     """Seconds that the list may lag behind answers by id."""
     supply: Callable[[], Supply]
     """The account's calls, as they stand."""
-    keep: Callable[[int], None]
-    """Keeps so many calls of a window for rounds of this stream."""
 
 
 @dataclass(slots=True)
@@ -146,8 +144,6 @@ class Sweeper:
         if self._terms.share <= 0:
             return
         while True:
-            head = self._board.view(self._stream.identity).head
-            self._terms.keep(head.calls if self._is_current(head) else 0)
             if not await self._board.lead(self._stream.identity):
                 self.is_leading = False
                 await asyncio.sleep(FOLLOW_SECONDS)
@@ -161,11 +157,6 @@ class Sweeper:
                 _log.exception("a look after stream %s failed", self._stream.alias)
                 await asyncio.sleep(FOLLOW_SECONDS)
             await asyncio.sleep(LOOK_SECONDS)
-
-    def _is_current(self, head: Head) -> bool:
-        """Whether rounds go on, whoever does them."""
-        newest = max((done.began for done in head.rounds.values()), default=0.0)
-        return self._store.now() - newest < max(head.lasts, self._terms.supply().window)
 
     def _take_over(self) -> None:
         self.is_leading = True

@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from random import Random
 
 from typing_extensions import override
@@ -15,7 +14,7 @@ from service.contract.listing import Channel
 from service.contract.operations import GET, Call, Tenant
 from service.policy.entry import Entry
 from service.policy.freshness import Freshness, StatusRule
-from service.policy.ledger import Allowance, Lane
+from service.policy.ledger import Allowance
 from service.policy.pacing import Supply
 from service.problems import Problem
 from service.proxy.ask import Ask, Detail, Stream
@@ -279,20 +278,8 @@ class SweptReplica(Replica):
         limits, account = allowance(calls), SUPPORT.tenant.account
 
         def supply() -> Supply:
-            return Supply(
-                self.budget.capacity(account),
-                limits.window,
-                limits.reserve,
-                0.5,
-                self.budget.spent(account),
-                len(streams),
-            )
-
-        kept: dict[str, int] = {}
-
-        def keep(alias: str, calls: int) -> None:
-            kept[alias] = calls
-            self.budget.keep(account, Lane.PROOF, sum(kept.values()))
+            known = self.budget.outlook(account)
+            return Supply(known.capacity, limits.window, limits.reserve, 0.5, known.callers, len(streams))
 
         self.sweepers = [
             Sweeper(
@@ -301,7 +288,7 @@ class SweptReplica(Replica):
                 self.store,
                 self._fetcher,
                 self._exchange.read_again,
-                Terms(0.5, LAG, supply, partial(keep, stream.alias)),
+                Terms(0.5, LAG, supply),
                 self._watchers,
                 self.meter,
             )

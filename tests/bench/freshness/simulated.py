@@ -189,8 +189,13 @@ class Platform:
 class NoBudget:
     """Implements `Budget` as a general proxy does: there is none."""
 
+    def refusal(self, _account: str, _lane: Lane, _client: str, _key: str, _wait: float) -> None:
+        return None
+
     @asynccontextmanager
-    async def permit(self, _account: str, _lane: Lane, _client: str, _wait: float) -> AsyncIterator[CountedPermit]:
+    async def permit(
+        self, _account: str, _lane: Lane, _client: str, _wait: float, _key: str = ""
+    ) -> AsyncIterator[CountedPermit]:
         yield CountedPermit(float("inf"))
 
     async def pause(self, _account: str, _seconds: float | None) -> float:
@@ -236,7 +241,7 @@ class Simulation:
             Versions(self._store.now, 0.0),
             has_rounds=policy.share > 0,
         )
-        terms = Terms(policy.share, LAG, self._supply, self._keep)
+        terms = Terms(policy.share, LAG, self._supply)
         self.sweeper = Sweeper(
             stream, self._board, self._store, fetcher, self._exchange.read_again, terms, self._tasks, meter
         )
@@ -256,12 +261,8 @@ class Simulation:
     def _supply(self) -> Supply:
         account = self._platform.stream.tenant.account
         assert isinstance(self._budget, CallBudget)
-        capacity, spent = self._budget.capacity(account), self._budget.spent(account)
-        return Supply(capacity, WINDOW, RESERVE, self._scenario.policy.share, spent)
-
-    def _keep(self, calls: int) -> None:
-        assert isinstance(self._budget, CallBudget)
-        self._budget.keep(self._platform.stream.tenant.account, Lane.PROOF, calls)
+        known = self._budget.outlook(account)
+        return Supply(known.capacity, WINDOW, RESERVE, self._scenario.policy.share, known.callers)
 
     async def run(self) -> Result:
         scenario, result = self._scenario, self.result

@@ -44,7 +44,7 @@ class World:
             story.store,
             self.fetcher,
             story.exchange.read_again,
-            Terms(0.5, LAG, lambda: self.supply, lambda _calls: None),
+            Terms(0.5, LAG, lambda: self.supply),
             story.tasks,
             story.meter,
         )
@@ -247,7 +247,7 @@ async def test_no_share_no_sweep():
     world = World()
     await world.use()
     world.asked.clear()
-    world.sweeper._terms = Terms(0.0, LAG, lambda: world.supply, lambda _calls: None)
+    world.sweeper._terms = Terms(0.0, LAG, lambda: world.supply)
     async with asyncio.timeout(5):
         await world.sweeper.run()
     assert world.asked == []
@@ -339,7 +339,6 @@ async def test_an_unexpected_error_ends_one_look_and_not_the_looking(world: Worl
         raise LookupError("unexpected")
 
     world.sweeper._terms = replace(world.sweeper._terms, supply=break_down)
-    monkeypatch.setattr(world.sweeper, "_is_current", lambda _head: True)
     world.story.tasks.spawn(world.sweeper.run(), name="sweep")
     async with asyncio.timeout(5):
         while len(caplog.records) < 2:
