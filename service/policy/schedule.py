@@ -54,6 +54,10 @@ class Schedule:
         self.capacity = capacity(ledger, allowance, now)
         self._ledger = ledger
         self._allowance = allowance
+        # Of fewer calls than were configured, fewer are kept for anybody.
+        part = min(1.0, self.capacity / allowance.calls) if allowance.calls else 0.0
+        self._parts = {lane: int(calls * part) for lane, calls in allowance.lanes.items() if calls}
+        self._reserve = int(allowance.reserve * part)
         self._places = [place for place in ledger.places if place.free_at > now]
         self._used = Counter(place.lane for place in self._places)
         self._held = Counter(place.client for place in self._places if place.lane is not Lane.BACKGROUND)
@@ -97,7 +101,18 @@ class Schedule:
         if self._ledger.paused_until and is_whole(self._ledger, self.now):
             # The probe's: whoever is the first may find out, also where more are held than was learned.
             return self._allowance.calls - withheld(self._ledger, self._allowance, self.now) - len(self._places)
+        if self._is_trial and self._is_under_way:
+            return 0
         return self.capacity - len(self._places) - self._kept(want.lane) - self._bound(want, self._due)
+
+    @property
+    def _is_trial(self) -> bool:
+        """Whether the next call is one more than the platform was seen to allow."""
+        return self._ledger.learned is not None and len(self._places) >= self._ledger.learned
+
+    @property
+    def _is_under_way(self) -> bool:
+        return bool(self._places) and self._places[-1].free_at > self.now + self._allowance.window
 
     def promise(self, client: str) -> None:
         """Counts one more caller of the client's who is told to come back."""
@@ -111,11 +126,12 @@ class Schedule:
         certain = self._opening(want.lane, ahead + self._bound(want, self._promised))
         soonest = self._opening(want.lane, ahead)
         if soonest <= now:
-            # Only a promise stands in the way, which may not be called in.
+            # Only a promise stands in the way, which may not be called in, or a trial.
             hold = self._allowance.hold
-            soonest = min((each.at + hold for each in self._ledger.promises if each.at <= now), default=now + window)
+            due = min((each.at + hold for each in self._ledger.promises if each.at <= now), default=now + window)
+            soonest = min(due, now + PROBE_SECONDS) if self._is_trial else due
         why = Why.PAUSED if now < self._ledger.paused_until else Why.SPENT
-        return Wait(max(0.0, certain - now), why, min(soonest, certain) - now)
+        return Wait(max(0.0, certain - now), why, max(soonest, now) - now)
 
     def _opening(self, lane: Lane, number: int) -> float:
         """When there is a place for one who has so many before it, taking a call under way to end now."""
@@ -148,9 +164,8 @@ class Schedule:
     def _kept(self, lane: Lane, used: Counter[Lane] | None = None) -> int:
         """Places that are not for this lane: what other lanes can count on and do not hold, and the reserve."""
         held = self._used if used is None else used
-        parts = self._allowance.lanes.items()
-        kept = sum(max(0, part - held[other]) for other, part in parts if part and other is not lane)
-        return max(kept, self._allowance.reserve) if self._is_needed and not lane.is_waited_for else kept
+        kept = sum(max(0, part - held[other]) for other, part in self._parts.items() if other is not lane)
+        return max(kept, self._reserve) if self._is_needed and not lane.is_waited_for else kept
 
     def _bound(self, want: Want, promised: Counter[str]) -> int:
         """How many of the promised places are not for this want."""
@@ -159,7 +174,7 @@ class Schedule:
         lane, client = want.lane, want.client
         if not lane.is_waited_for:
             return promised.total()
-        if self._used[lane] < self._allowance.lanes.get(lane, 0):
+        if self._used[lane] < self._parts.get(lane, 0):
             return 0
         fair = self._fair_part(client)
         others = sum(
@@ -178,7 +193,7 @@ class Schedule:
 
     def _is_spread(self, want: Want) -> bool:
         """Whether the want's client has to take calls at an even pace, since another one's callers are refused."""
-        if not self._refused - {want.client} or self._used[want.lane] < self._allowance.lanes.get(want.lane, 0):
+        if not self._refused - {want.client} or self._used[want.lane] < self._parts.get(want.lane, 0):
             return False
         wished = self._held[want.client] + self._promised[want.client]
         return not want.lane.is_waited_for or wished >= self._fair_part(want.client)
