@@ -286,17 +286,18 @@ async def _open_store(
 
 
 def _supply(settings: Settings, streams: Mapping[str, Stream], budget: CallBudget, account: str) -> Supply:
-    row = settings.budget_of(account)
-    free, falls = budget.outlook(account)
+    row, known = settings.budget_of(account), budget.outlook(account)
     return Supply(
-        calls=budget.capacity(account),
+        calls=known.capacity,
         window=row.window,
-        reserve=row.kept,
+        # While no caller needs calls, only what writes can count on is kept.
+        reserve=row.kept if known.callers or known.is_wanted else int(row.lanes.writes * row.calls),
         share=settings.sweep.share,
-        others=budget.spent(account),
+        others=known.callers,
         streams=sum(1 for stream in streams.values() if stream.tenant.account == account),
-        free=free - row.kept,
-        falls=falls,
+        free=known.free,
+        falls=known.falls,
+        is_wanted=known.is_wanted,
     )
 
 
@@ -347,6 +348,7 @@ def _build_budget(
             reserve=row.kept,
             lanes={Lane(name): int(part * row.calls) for name, part in row.lanes.model_dump().items()},
             clients=sum(1 for client in settings.clients.values() if client.streams & aliases) or 1,
+            longest_pause=settings.pause.max,
         )
 
     budget = CallBudget(allowance, ledgers, metrics, watchers, replicas=settings.cache.replicas * settings.workers)
@@ -360,7 +362,19 @@ def _build_budget(
         gauge("budget_paused", "Whether the platform asked for a pause that is not over.", paused, account=account)
         gauge("budget_replicas", "Replicas that share the budget, as last seen.", replicas, account=account)
         gauge("budget_cut_off", "Whether the shared ledger of calls is lost (1).", cut_off, account=account)
+        text = "Calls in a window, as far as the platform was seen to allow them."
+        gauge("budget_capacity", text, partial(budget.capacity, account), account=account)
+        text = "Seconds until the pause that the platform asked for may be over; 0 without one."
+        gauge("budget_pause_ends_seconds", text, partial(budget.pause_left, account), account=account)
+        text = "Calls of the window that each lane holds."
+        for lane in Lane:
+            held = partial(_held, budget, account, lane)
+            gauge("budget_window_calls", text, held, account=account, lane=lane.value)
     return budget
+
+
+def _held(budget: CallBudget, account: str, lane: Lane) -> int:
+    return budget.window_calls(account).get(lane, 0)
 
 
 def _budget_part(budget: CallBudget, streams: Mapping[str, Stream]) -> Part:

@@ -240,14 +240,31 @@ class Refused(Exception):  # noqa: N818 - a verdict, not an error
 class Budget(Protocol):
     """The calls an account may make."""
 
-    def permit(self, account: str, lane: Lane, client: str, wait: float) -> AbstractAsyncContextManager[Permit]:
+    def refusal(self, account: str, lane: Lane, client: str, key: str, wait: float) -> Failure | None:
+        """Why a permit would be refused, as far as is known without asking anybody; None where one may be had.
+
+        A caller who is told by this when to come back may be sure of a permit then.
+
+        Args:
+            account: whose budget.
+            lane: what the call would be for.
+            client: who asks for it.
+            key: what it asks for, by which it is known when it is back.
+            wait: seconds to wait for a permit at most.
+        """
+        ...
+
+    def permit(
+        self, account: str, lane: Lane, client: str, wait: float, key: str = ""
+    ) -> AbstractAsyncContextManager[Permit]:
         """One permit, had by entering; leaving says that the call ended.
 
         Args:
             account: whose budget.
             lane: what the call is for.
-            client: who asked for it; lanes with waiting callers are shared fairly between clients.
+            client: who asked for it; places are shared fairly between clients.
             wait: seconds to wait for a permit at most.
+            key: what is asked for; see `refusal`.
 
         Raises:
             Refused: on entering, at once when waiting cannot help.

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from service.policy.entry import Absence, Entry
 from service.policy.freshness import Freshness
-from service.policy.ledger import Quota
+from service.policy.schedule import Quota
 from service.policy.settle import Failure
 from service.problems import Problem
 from service.proxy.collapse import Flights
@@ -99,6 +99,9 @@ def local(memory: MemoryStore) -> Store:
 
 class NoPlatform:
     """In the place of `Fetcher`: nothing can be had."""
+
+    def refusal(self, *_: Any) -> None:
+        return None
 
     async def fetch(self, *_: Any) -> Failure:
         return Failure(Problem.UPSTREAM_UNAVAILABLE, "no platform here")

@@ -278,17 +278,17 @@ class SweptReplica(Replica):
         limits, account = allowance(calls), SUPPORT.tenant.account
 
         def supply() -> Supply:
-            free, falls = self.budget.outlook(account)
+            known = self.budget.outlook(account)
             return Supply(
-                self.budget.capacity(account),
+                known.capacity,
                 limits.window,
                 limits.reserve,
                 0.5,
-                self.budget.spent(account),
+                known.callers,
                 len(streams),
-                free - limits.reserve,
-                falls,
-                self.budget.is_wanted(account),
+                known.free,
+                known.falls,
+                known.is_wanted,
             )
 
         self.sweepers = [

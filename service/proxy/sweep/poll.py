@@ -166,7 +166,8 @@ class Poller:
         view = self._view
         last = view.head.rounds.get(channel)
         is_overdue = last is None or now - last.began > LONGEST_ROUND_SECONDS
-        paid_by = lane(is_overdue=is_overdue and self._terms.supply().free <= 0)
+        supply = self._terms.supply()
+        paid_by = lane(is_overdue=is_overdue and supply.is_wanted and supply.free <= 0)
         while scan.skip is not None:
             body, started, retry_at = await self._page(scan, paid_by, pace)
             if body is None:

@@ -123,7 +123,7 @@ class Rotation:
         free = pace.spare(supply) if is_backlog else supply.free
         for id_ in self._in_order(ready, is_backlog=is_backlog):
             is_late = now - self._due[id_].since > LATE_SECONDS
-            most = MAX_READS if free > 0 else MAX_LATE_READS if is_late else 0
+            most = MAX_READS if free > 0 else MAX_LATE_READS if is_late and supply.is_wanted else 0
             if len(self._reading) >= most or now < self._next_read:
                 break
             paid_by = lane(is_overdue=free <= 0)
@@ -135,7 +135,7 @@ class Rotation:
             self._reading.add(id_)
             work = self._look_again(id_, paid_by, due.reason, due.since)
             self._tasks.spawn(work, name="read by id", on_end=partial(self._ended, id_))
-        self._start_turn(pace, used, view, now)
+        self._start_turn(pace, supply, used, view, now)
         return self._look_at(pace, supply, now)
 
     def _look_at(self, pace: Pace, supply: Supply, now: float) -> float:
@@ -160,11 +160,11 @@ class Rotation:
 
     # Turns.
 
-    def _start_turn(self, pace: Pace, used: Mapping[str, float], view: View, now: float) -> None:
+    def _start_turn(self, pace: Pace, supply: Supply, used: Mapping[str, float], view: View, now: float) -> None:
         if self._is_turning or now < self._turn_at or len(self._reading) >= MAX_READS or pace.rotation == math.inf:
             return
         between = pace.rotation / max(1, len(used))
-        is_overdue = now - self._turn_due > OVERDUE_TURNS * between > 0 and self._turn_due > 0
+        is_overdue = supply.is_wanted and self._turn_due > 0 and now - self._turn_due > OVERDUE_TURNS * between
         self._is_turning = True
         work = self._take_turn(pace, used, view, between, lane(is_overdue=is_overdue))
         self._tasks.spawn(work, name="turn", on_end=self._turned)

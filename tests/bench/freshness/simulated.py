@@ -39,6 +39,7 @@ from tests.bench.freshness.scenarios import (
     LEAVE,
     LIFETIMES,
     READ_SECONDS,
+    RESERVE,
     SETTLE_SECONDS,
     TIMEOUT,
     WINDOW,
@@ -50,6 +51,8 @@ from tests.bench.freshness.world import NoBudget, Platform, Truth, WatchedFetche
 from tests.support.meters import CountingMeter
 from tests.support.virtual_time import virtual_time
 
+OWN_WRITES = 3
+"""Calls of a window that writes can count on, by default."""
 OTHERS = "others"
 """The client whose calls bring what is never stored, and their reason."""
 
@@ -72,7 +75,9 @@ def put_together(scenario: Scenario, upstream: Platform, truth: Truth, tasks: Ta
     account = stream.tenant.account
     store = WatchedStore(clock, meter, truth)
     board = MemoryBoard(store.epoch, store.now)
-    allowance = Allowance(calls=CALLS, window=WINDOW, leave=LEAVE, timeout=TIMEOUT, reserve=3)
+    allowance = Allowance(
+        calls=CALLS, window=WINDOW, leave=LEAVE, timeout=TIMEOUT, reserve=RESERVE, lanes={Lane.WRITES: OWN_WRITES}
+    )
     loop = asyncio.get_running_loop()
     limited = CallBudget(lambda _: allowance, MemoryLedgers(clock), meter, tasks, clock=loop.time)
     budget: Budget = limited if policy.is_limited else NoBudget()
@@ -90,16 +95,17 @@ def put_together(scenario: Scenario, upstream: Platform, truth: Truth, tasks: Ta
     )
 
     def supply() -> Supply:
-        free, falls = limited.outlook(account)
+        known = limited.outlook(account)
+        reserve = RESERVE if known.callers or known.is_wanted else OWN_WRITES
         return Supply(
-            limited.capacity(account),
+            known.capacity,
             WINDOW,
-            3,
+            reserve,
             policy.share,
-            limited.spent(account),
-            free=free - 3,
-            falls=falls,
-            is_wanted=limited.is_wanted(account),
+            known.callers,
+            free=known.free,
+            falls=known.falls,
+            is_wanted=known.is_wanted,
         )
 
     terms = Terms(policy.share, None, supply)

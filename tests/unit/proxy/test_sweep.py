@@ -49,11 +49,14 @@ class World:
             story.store,
             self.fetcher,
             story.exchange.read_again,
-            Terms(0.5, LAG, lambda: self.supplying()),
+            Terms(0.5, LAG, self._supply),
             story.tasks,
             story.meter,
         )
         self.sweeper.take_over()
+
+    def _supply(self) -> Supply:
+        return self.supplying()
 
     def answer(self, _stream: Stream, call: Call) -> Response:
         if call.body is None:
