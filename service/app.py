@@ -28,6 +28,7 @@ from service.proxy.explain import Explainer, Explanation
 from service.proxy.fetch import Fetcher
 from service.proxy.forward import Forwarder
 from service.proxy.invalidate import Invalidator
+from service.proxy.platform_clock import PlatformClock, describe
 from service.proxy.ports import Board, Ledgers, Store
 from service.proxy.sweep import Sweeper, Terms
 from service.proxy.tasks import Tasks
@@ -125,8 +126,7 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
         stack.push_async_callback(watchers.close)
         stack.push_async_callback(fills.close, FILLS_GRACE_SECONDS)
         fetcher = Fetcher(platform, budget, store, metrics)
-        text = "Credentials that the platform keeps refusing, and that are tried only now and then."
-        metrics.gauges.add("credentials_refused", text, lambda: fetcher.refusals.open_count(time.monotonic()))
+        _show_platform(fetcher, metrics)
         patience = Patience(settings.platform.timeout)
         exchange = Exchange(
             store,
@@ -166,6 +166,7 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
                 "store": store_part(),
                 "budget": _budget_part(budget, streams),
                 "sweep": _sweep_part(board, streams),
+                "platform_clock": _clock_part(fetcher.clock),
             }
 
         async def explain(alias: str, campaign: str) -> Explanation | None:
@@ -326,6 +327,31 @@ def _show_sweep(
     text = "Why the stream's list proves nothing (1), if it is not trusted."
     for flaw in Flaw:
         gauge("sweep_distrusted", text, partial(_is_distrusted, board, identity, flaw), stream=alias, flaw=flaw.value)
+
+
+def _show_platform(fetcher: Fetcher, metrics: Metrics) -> None:
+    """Publishes what answers have told of the platform: whose credentials it refuses, how far its clock is off."""
+    gauge, clock = metrics.gauges.add, fetcher.clock
+    text = "Credentials that the platform keeps refusing, and that are tried only now and then."
+    gauge("credentials_refused", text, lambda: fetcher.refusals.open_count(time.monotonic()))
+    text = "Seconds by which the platform's clock is ahead of the store's, told from the Date of its answers."
+    gauge("platform_clock_offset_seconds", text, lambda: clock.offset().seconds)
+    text = "Seconds by which that may be wrong, either way; infinite until an answer has told the time."
+    gauge(
+        "platform_clock_uncertainty_seconds",
+        text,
+        lambda: clock.offset().uncertainty if clock.is_known else float("inf"),
+    )
+
+
+def _clock_part(clock: PlatformClock) -> Part:
+    if not clock.is_far_off:
+        return Part("ok")
+    return Part(
+        "degraded",
+        f"the platform's clock is {describe(clock.offset())}: the times that it names are corrected by that; "
+        "see which of the two is wrong",
+    )
 
 
 def _is_distrusted(board: Board, identity: str, flaw: Flaw) -> bool:

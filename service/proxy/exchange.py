@@ -392,7 +392,7 @@ class Exchange:
         landed = (
             fetched
             if isinstance(fetched, Failure)
-            else settle(ask.operation, found.entry, fetched.answer, fetched.started)
+            else settle(ask.operation, found.entry, fetched.answer, fetched.started, fetched.clock)
         )
         if isinstance(landed, Fill):
             landed = replace(landed, entry=settling(landed.entry, found.written_at))

@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
 
+from service.contract.marks import instant
 from service.contract.operations import Subject
 from service.policy.conditions import is_not_modified
 from service.policy.entry import Entry, json_type
@@ -207,5 +208,6 @@ def absent(entry: Entry, subject: Subject) -> Failure:
 
 def _last_modified(entry: Entry) -> int | None:
     """Whole seconds since the epoch; None for a mark that is unreadable or lies in the future (RFC 9110 8.8.2.1)."""
-    updated_at = entry.updated_at
-    return None if updated_at is None or updated_at > entry.proven_at else int(updated_at)
+    # As the platform names it, whatever its clock: a validator is the origin's, and one and the same for one version.
+    moment = instant(entry.mark)
+    return None if moment is None or moment > entry.proven_at else int(moment)
