@@ -312,6 +312,10 @@ class Meter(Protocol):
         """A write or a purge invalidated stored answers."""
         ...
 
+    def change_visible(self, stream: str, seconds: float) -> None:
+        """A change of a campaign was stored, so many seconds after it was made."""
+        ...
+
 
 class HitMeter(Protocol):
     """Where hits of one kind go."""

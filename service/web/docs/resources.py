@@ -7,9 +7,10 @@ route: the paths, HEAD, the scope, the fields of answers, the problems.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from service.contract.operations import Takes, operation
+from service.contract.operations import Subject, Takes, operation
 from service.policy.settle import NOT_FOUND
 from service.problems import Problem
+from service.web.answers import BOUND, NEWER
 from service.web.routes import ROUTES, Action, Method, Route
 
 
@@ -166,6 +167,8 @@ def _answer(method: Method, text: Text) -> Answer:
     match method.action:
         case Action.READ if "ids" in method.parameters:
             return Answer(text.answer, _FRESHNESS, (*_PROVEN, "Last-Modified", *_QUOTA))
+        case Action.READ if operation(method.name).subject is Subject.CAMPAIGN:
+            return Answer(text.answer, (*_PROVEN, *_FRESHNESS, BOUND), ("Last-Modified", NEWER, *_QUOTA))
         case Action.READ | Action.BATCH:
             return Answer(text.answer, (*_PROVEN, *_FRESHNESS), ("Last-Modified", *_QUOTA))
         case Action.SEND:
