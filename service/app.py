@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,7 @@ from service.proxy.exchange import Exchange, Patience
 from service.proxy.explain import Explainer, Explanation
 from service.proxy.fetch import Fetcher
 from service.proxy.forward import Forwarder
+from service.proxy.hints import Hints, Readers
 from service.proxy.invalidate import Invalidator
 from service.proxy.platform_clock import PlatformClock, describe
 from service.proxy.ports import Board, Ledgers, Store
@@ -116,9 +117,9 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
     # Left in reverse: the API's listener and its requests, probes, fills, and then what the fills use.
     async with AsyncExitStack() as stack:
         platform = await stack.enter_async_context(PlatformClient(settings.platform.url, limits, signers))
-        flights = Flights(fills)
+        flights, readers = Flights(fills), Readers()
         store, board, ledgers, store_part = await _open_store(
-            settings, streams, metrics, clock, _Ears(watchers, flights.forget, versions.note), stack
+            settings, streams, metrics, clock, _Ears(watchers, flights.forget, versions.note, readers.hand), stack
         )
         budget = _build_budget(settings, streams, ledgers, metrics, watchers)
         await budget.start(sorted({stream.tenant.account for stream in streams.values()}))
@@ -142,7 +143,8 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
         )
         invalidator = Invalidator(store, flights, exchange, metrics)
         forwarder = Forwarder(exchange, fetcher, invalidator, board, store, versions, patience, fills)
-        performer = Performer(exchange, forwarder, invalidator, settings.platform.max_request)
+        hints = Hints(readers, invalidator, exchange, board, store, fills)
+        performer = Performer(exchange, forwarder, invalidator, settings.platform.max_request, hints)
         kept: dict[str, int] = {}
         stated = partial(stated_bounds, board, store, settings.sweep.lag, settings.freshness.max)
         for stream in streams.values():
@@ -249,6 +251,7 @@ class _Ears:
     watchers: Tasks
     on_invalidated: Callable[[str | None], None]
     on_written: Callable[[str], object]
+    on_hinted: Callable[[str, Sequence[str]], object]
 
 
 async def _open_store(
@@ -281,7 +284,7 @@ async def _open_store(
     stack.push_async_callback(link.close)
     await link.start(ears.watchers)
     gauge("store_up", "Whether the store answers (1) or not (0).", lambda: link.is_up, store="redis")
-    store.start(ears.watchers, ears.on_invalidated, ears.on_written)
+    store.start(ears.watchers, ears.on_invalidated, ears.on_written, ears.on_hinted)
     clock.on_step = memory.clear
     identities = [stream.identity for stream in streams.values()]
     board.start(ears.watchers, identities)

@@ -37,7 +37,7 @@ class Cause(StrEnum):
     """Why stored answers need a new proof."""
 
     PURGE = "purge"
-    """An operator wants them read again; until then they are stale."""
+    """An operator wants them read again, or a caller says that they have changed; until then they are stale."""
     WRITE = "write"
     """A write may have changed what they show; nobody gets them before the platform was asked."""
 

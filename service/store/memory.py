@@ -1,7 +1,7 @@
 """Entries in this process: a dictionary bounded in bytes that forgets the least recently used."""
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 from service.policy.entry import Cause, Entry, Swept, settling
@@ -180,6 +180,10 @@ class MemoryStore:
 
     async def tell_written(self, writer: str) -> None:
         """See `Store`. There is nobody else."""
+
+    async def tell_hinted(self, stream: str, campaigns: Sequence[str]) -> bool:  # noqa: ARG002
+        """See `Store`. There is nobody else."""
+        return False
 
     def outdate(self, key: str) -> None:
         """Drops the entry, which another one has replaced, and refuses the fills that looked up before now."""

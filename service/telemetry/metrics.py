@@ -121,7 +121,7 @@ class Metrics:
         )
 
         self._invalidations = counter(
-            "invalidations_total", "Invalidations of stored answers, by cause: write or purge.", "cause"
+            "invalidations_total", "Invalidations of stored answers, by cause: write, purge or hint.", "cause"
         )
         self._change_visible = histogram(
             "change_visible_seconds",

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -355,6 +355,9 @@ class LostStore:
 
     async def tell_written(self, _writer: str) -> None:
         return
+
+    async def tell_hinted(self, _stream: str, _campaigns: Sequence[str]) -> bool:
+        return False
 
 
 def ask(campaign: str = "c-1", *, stream: Stream = SUPPORT, wishes: Wishes = NO_WISHES) -> Ask:

@@ -7,6 +7,7 @@ from service.contract.listing import Channel
 from service.problems import Problem
 from service.web import queries
 from service.web.answers import BOUND, NEWER
+from service.web.perform import MAX_NAMED
 
 Json = Mapping[str, Any]
 """A piece of the document."""
@@ -212,6 +213,16 @@ SCHEMAS: Mapping[str, Json] = {
         ],
     },
     "Purged": _object("What was purged: ids, or all.", ("purged",), purged={"type": ["array", "string"]}),
+    "Changed": {
+        **_object(
+            "Which campaigns.",
+            ("campaigns",),
+            campaigns={"type": "array", "items": ID, "minItems": 1, "maxItems": MAX_NAMED},
+        ),
+        "additionalProperties": False,
+        "examples": [{"campaigns": [EXAMPLE_ID]}],
+    },
+    "Accepted": _object("The campaigns that are read first.", ("accepted",), accepted={"type": "array", "items": ID}),
     "Problem": {
         **_object(
             "What went wrong (RFC 9457).",

@@ -61,6 +61,14 @@ TEXTS: Mapping[str, Text] = {
         "Purge",
         "They need a new proof before they are fresh again; refills are paid from the background lane.",
     ),
+    "changed": Text(
+        "hintChanged",
+        "A hint that campaigns have changed",
+        "Accepted",
+        "Changed",
+        "For systems that know of a change before the gateway can: these campaigns are read first. Until then what is "
+        "stored of them is served as stale, and evicted it is never.",
+    ),
 }
 """By the operation's name in the routes."""
 
@@ -158,7 +166,7 @@ def _variables(route: Route) -> tuple[str, ...]:
 
 
 def _tag(route: Route, method: Method) -> str:
-    if method.action is Action.PURGE:
+    if method.action in {Action.PURGE, Action.HINT}:
         return "Cache"
     return "Contact lists" if route.path.startswith("/contact") else "Campaigns"
 
@@ -176,10 +184,12 @@ def _answer(method: Method, text: Text) -> Answer:
             return Answer(text.answer, (*_FRESHNESS, *version), _QUOTA, status="2XX", is_validated=False)
         case Action.PURGE:
             return Answer(text.answer, _FRESHNESS, is_validated=False)
+        case Action.HINT:
+            return Answer(text.answer, _FRESHNESS, status="202", is_validated=False)
 
 
 def _problems(method: Method) -> Iterator[Problem]:
-    if method.action is Action.PURGE:
+    if method.action in {Action.PURGE, Action.HINT}:
         yield Problem.TOO_LARGE
         return
     asked = operation(method.name)
