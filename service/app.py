@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +27,9 @@ from service.proxy.exchange import Exchange, Patience
 from service.proxy.explain import Explainer, Explanation
 from service.proxy.fetch import Fetcher
 from service.proxy.forward import Forwarder
+from service.proxy.hints import Hints, Readers
 from service.proxy.invalidate import Invalidator
+from service.proxy.platform_clock import PlatformClock, describe
 from service.proxy.ports import Board, Ledgers, Store
 from service.proxy.sweep import Sweeper, Terms
 from service.proxy.tasks import Tasks
@@ -115,9 +117,9 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
     # Left in reverse: the API's listener and its requests, probes, fills, and then what the fills use.
     async with AsyncExitStack() as stack:
         platform = await stack.enter_async_context(PlatformClient(settings.platform.url, limits, signers))
-        flights = Flights(fills)
+        flights, readers = Flights(fills), Readers()
         store, board, ledgers, store_part = await _open_store(
-            settings, streams, metrics, clock, _Ears(watchers, flights.forget, versions.note), stack
+            settings, streams, metrics, clock, _Ears(watchers, flights.forget, versions.note, readers.hand), stack
         )
         budget = _build_budget(settings, streams, ledgers, metrics, watchers)
         await budget.start(sorted({stream.tenant.account for stream in streams.values()}))
@@ -125,8 +127,7 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
         stack.push_async_callback(watchers.close)
         stack.push_async_callback(fills.close, FILLS_GRACE_SECONDS)
         fetcher = Fetcher(platform, budget, store, metrics)
-        text = "Credentials that the platform keeps refusing, and that are tried only now and then."
-        metrics.gauges.add("credentials_refused", text, lambda: fetcher.refusals.open_count(time.monotonic()))
+        _show_platform(fetcher, metrics)
         patience = Patience(settings.platform.timeout)
         exchange = Exchange(
             store,
@@ -138,16 +139,17 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
             patience,
             versions,
             has_rounds=settings.sweep.share > 0,
-            lag=settings.sweep.lag,
         )
         invalidator = Invalidator(store, flights, exchange, metrics)
         forwarder = Forwarder(exchange, fetcher, invalidator, board, store, versions, patience, fills)
-        performer = Performer(exchange, forwarder, invalidator, settings.platform.max_request)
+        hints = Hints(readers, invalidator, exchange, board, store, fills)
+        performer = Performer(exchange, forwarder, invalidator, settings.platform.max_request, hints)
         stated = partial(stated_bounds, board, store, settings.freshness.max)
         for stream in streams.values():
             supply = partial(_supply, settings, streams, budget, stream.tenant.account)
-            terms = Terms(settings.sweep.share, settings.sweep.lag, supply)
+            terms = Terms(settings.sweep.share, settings.sweep.lag, supply, fetcher.clock.seconds_ahead)
             sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, terms, watchers, metrics)
+            readers.register(stream.identity, sweeper.hint, partial(board.is_leading, stream.identity))
             _show_sweep(stream, sweeper, board, stated, metrics)
             watchers.spawn(sweeper.run(), name="sweep")
         explainer = Explainer(store, board, freshness, stated, budget.remaining)
@@ -163,6 +165,7 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
                 "store": store_part(),
                 "budget": _budget_part(budget, streams),
                 "sweep": _sweep_part(board, streams),
+                "platform_clock": _clock_part(fetcher.clock),
             }
 
         async def explain(alias: str, campaign: str) -> Explanation | None:
@@ -245,6 +248,7 @@ class _Ears:
     watchers: Tasks
     on_invalidated: Callable[[str | None], None]
     on_written: Callable[[str], object]
+    on_hinted: Callable[[str, Sequence[str]], object]
 
 
 async def _open_store(
@@ -277,7 +281,7 @@ async def _open_store(
     stack.push_async_callback(link.close)
     await link.start(ears.watchers)
     gauge("store_up", "Whether the store answers (1) or not (0).", lambda: link.is_up, store="redis")
-    store.start(ears.watchers, ears.on_invalidated, ears.on_written)
+    store.start(ears.watchers, ears.on_invalidated, ears.on_written, ears.on_hinted)
     clock.on_step = memory.clear
     identities = [stream.identity for stream in streams.values()]
     board.start(ears.watchers, identities, may_lead=settings.sweep.share > 0)
@@ -319,6 +323,31 @@ def _show_sweep(
     text = "Why the stream's list proves nothing (1), if it is not trusted."
     for flaw in Flaw:
         gauge("sweep_distrusted", text, partial(_is_distrusted, board, identity, flaw), stream=alias, flaw=flaw.value)
+
+
+def _show_platform(fetcher: Fetcher, metrics: Metrics) -> None:
+    """Publishes what answers have told of the platform: whose credentials it refuses, how far its clock is off."""
+    gauge, clock = metrics.gauges.add, fetcher.clock
+    text = "Credentials that the platform keeps refusing, and that are tried only now and then."
+    gauge("credentials_refused", text, lambda: fetcher.refusals.open_count(time.monotonic()))
+    text = "Seconds by which the platform's clock is ahead of the store's, told from the Date of its answers."
+    gauge("platform_clock_offset_seconds", text, lambda: clock.offset().seconds)
+    text = "Seconds by which that may be wrong, either way; infinite until an answer has told the time."
+    gauge(
+        "platform_clock_uncertainty_seconds",
+        text,
+        lambda: clock.offset().uncertainty if clock.is_known else float("inf"),
+    )
+
+
+def _clock_part(clock: PlatformClock) -> Part:
+    if not clock.is_far_off:
+        return Part("ok")
+    return Part(
+        "degraded",
+        f"the platform's clock is {describe(clock.offset())}: the times that it names are corrected by that; "
+        "see which of the two is wrong",
+    )
 
 
 def _is_distrusted(board: Board, identity: str, flaw: Flaw) -> bool:

@@ -4,7 +4,7 @@ Adapters implement the protocols and import nothing else of each other. The expe
 exceptions carry only what interrupts a call: `Refused` by the budget, `UpstreamError` on the wire.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -128,6 +128,14 @@ class Store(Protocol):
 
     async def tell_written(self, writer: str) -> None:
         """Lets all replicas know that a write by `writer` (see `proxy.versions`) has just ended."""
+        ...
+
+    async def tell_hinted(self, stream: str, campaigns: Sequence[str]) -> bool:
+        """Lets the other replicas know which campaigns of a stream are to be read first (see `proxy.hints`).
+
+        Returns:
+            Whether there is somebody who may have heard it.
+        """
         ...
 
 
@@ -352,7 +360,11 @@ class Meter(Protocol):
         ...
 
     def invalidation(self, cause: str) -> None:
-        """A write or a purge invalidated stored answers."""
+        """A write, a purge or a hint invalidated stored answers."""
+        ...
+
+    def change_visible(self, stream: str, seconds: float) -> None:
+        """A change of a campaign was stored, so many seconds after it was made."""
         ...
 
 
