@@ -91,6 +91,8 @@ class _Account:
     pause_owed: float = 0.0
     """Until when the platform asked for a pause while the shared ledger was lost."""
     is_served: bool = False
+    owes_ends: bool = False
+    """Whether calls have ended that are about to be reported."""
     call: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -260,6 +262,9 @@ class CallBudget:
                 state.own[permit.id].free_at = self._clock() + state.allowance.window
             state.succeeded.add(permit.id)
         state.call.set()
+        if self._ledgers.wants_ends and not state.owes_ends:
+            state.owes_ends = True
+            self._tasks.spawn(self._report_ends(state), name="report ends of calls")
 
     async def _serve(self, state: _Account) -> None:
         """Gives places to waiting calls, and refuses those whose wait cannot succeed."""
@@ -402,6 +407,10 @@ class CallBudget:
         except LedgerLostError:
             return
         state.call.set()
+
+    async def _report_ends(self, state: _Account) -> None:
+        state.owes_ends = False
+        await self._report(state)
 
     async def _keep_reporting(self, state: _Account) -> None:
         while True:
