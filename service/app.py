@@ -34,10 +34,19 @@ from service.proxy.ports import Board, Ledgers, Store
 from service.proxy.sweep import Sweeper, Terms
 from service.proxy.tasks import Tasks
 from service.proxy.versions import Versions
-from service.settings import Address, Credential, FreshnessSettings, Settings, secret_from_environment
+from service.settings import (
+    Address,
+    Credential,
+    FreshnessSettings,
+    Settings,
+    secret_from_environment,
+    state_folder,
+)
 from service.store.alone import MemoryBoard, MemoryLedgers
 from service.store.clock import StoreClock
+from service.store.ledger_file import FileLedgers
 from service.store.memory import MemoryStore
+from service.store.snapshot import Snapshot
 from service.telemetry.logs import HitLines
 from service.telemetry.metrics import Metrics
 from service.upstream.budget import CallBudget
@@ -267,7 +276,8 @@ async def _open_store(
         "entries_bytes", "Their bytes, as counted against local_max_bytes.", lambda: memory.bytes_used, store="memory"
     )
     if settings.cache.url == "memory://":
-        return memory, MemoryBoard(memory.epoch, clock.now), MemoryLedgers(clock), lambda: Part("ok")
+        ledgers, part = await _open_files(settings, streams, memory, metrics, clock, ears.watchers, stack)
+        return memory, MemoryBoard(memory.epoch, clock.now), ledgers, part
     # Only here, for redis-py is a sixth of a cold start, and a gateway on its own has no use for it.
     from service.store.shared import Target, Tls, open_shared  # noqa: PLC0415
 
@@ -287,6 +297,47 @@ async def _open_store(
     board.start(ears.watchers, identities, may_lead=settings.sweep.share > 0)
     stack.push_async_callback(board.leave)
     return store, board, shared.ledgers, lambda: Part("ok") if link.is_up else Part("degraded", f"redis: {link.state}")
+
+
+async def _open_files(
+    settings: Settings,
+    streams: Mapping[str, Stream],
+    memory: MemoryStore,
+    metrics: Metrics,
+    clock: StoreClock,
+    watchers: Tasks,
+    stack: AsyncExitStack,
+) -> tuple[Ledgers, Callable[[], Part]]:
+    """The ledgers of a gateway without Redis, what is stored from an earlier run, and what a restart would not find."""
+    folder = state_folder(settings.cache)
+    if folder is None:
+        _log.warning(
+            "there is no directory to write calls down in (set cache.state_dir): a restart spends a budget anew"
+        )
+        return MemoryLedgers(clock), lambda: Part("ok", "calls are not written down (no directory)")
+    ledgers = FileLedgers(folder, settings.platform.url, _allowances(settings, streams), clock)
+    await ledgers.open()
+    faults: dict[str, Callable[[], str | None]] = {"calls": lambda: ledgers.fault}
+    if settings.cache.state_dir is not None:
+        identities = frozenset(stream.identity for stream in streams.values())
+        snapshot = Snapshot(folder, memory, identities, settings.cache.local_max_bytes)
+        await snapshot.load()
+        stack.push_async_callback(snapshot.close)
+        watchers.spawn(snapshot.run(), name="snapshot")
+        faults["entries"] = lambda: snapshot.fault
+    for kind, fault in faults.items():
+        text = "Whether what a restart has to find is written down (1) or not (0)."
+        metrics.gauges.add("written_down", text, partial(_is_none, fault), kind=kind)
+
+    def part() -> Part:
+        lost = [f"{kind} are not written down ({reason})" for kind, fault in faults.items() if (reason := fault())]
+        return Part("ok", "; ".join(lost) or None)
+
+    return ledgers, part
+
+
+def _is_none(read: Callable[[], str | None]) -> bool:
+    return read() is None
 
 
 def _supply(settings: Settings, streams: Mapping[str, Stream], budget: CallBudget, account: str) -> Supply:
@@ -363,9 +414,9 @@ def _sweep_part(board: Board, streams: Mapping[str, Stream]) -> Part:
     return Part("degraded", "; ".join(told)) if told else Part("ok")
 
 
-def _build_budget(
-    settings: Settings, streams: Mapping[str, Stream], ledgers: Ledgers, metrics: Metrics, watchers: Tasks
-) -> CallBudget:
+def _allowances(settings: Settings, streams: Mapping[str, Stream]) -> Callable[[str], Allowance]:
+    """What each account may do."""
+
     def allowance(account: str) -> Allowance:
         row = settings.budget_of(account)
         aliases = {alias for alias, stream in streams.items() if stream.tenant.account == account}
@@ -380,6 +431,13 @@ def _build_budget(
             longest_pause=settings.pause.max,
         )
 
+    return allowance
+
+
+def _build_budget(
+    settings: Settings, streams: Mapping[str, Stream], ledgers: Ledgers, metrics: Metrics, watchers: Tasks
+) -> CallBudget:
+    allowance = _allowances(settings, streams)
     budget = CallBudget(allowance, ledgers, metrics, watchers, replicas=settings.cache.replicas * settings.workers)
     gauge = metrics.gauges.add
     for account in sorted({stream.tenant.account for stream in streams.values()}):

@@ -199,6 +199,8 @@ class Ledgers(Protocol):
 
     is_shared: bool
     """Whether other replicas change them too."""
+    wants_ends: bool
+    """Whether the end of a call has to be in them at once: they outlive this process, and nobody reports after it."""
 
     def now(self) -> float:
         """Seconds since the epoch on the one clock that all who share the ledgers use."""
