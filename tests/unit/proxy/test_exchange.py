@@ -1365,10 +1365,10 @@ async def row_reply(story, wishes=NO_WISHES):
     return await story.exchange.read(replace(ask(wishes=wishes), fields=frozenset({"name"})))
 
 
-async def round_began(story, number: int, name: str) -> None:
+async def round_began(story, number: int, name: str, lag: float = 0.0) -> None:
     now = story.clock.now()
     row = Known(Channel.VOICE, "mark", None, now, has_moved=False, fields={"name": name})
-    head = Head(rounds={Channel.VOICE: Round(now, lasts=30.0)}, blind=300.0, number=number)
+    head = Head(rounds={Channel.VOICE: Round(now, lasts=30.0)}, blind=300.0, lag=lag, number=number)
     assert await story.board.post(SUPPORT.identity, head, {"c-1": row})
 
 
@@ -1402,10 +1402,9 @@ async def test_a_row_answers_nobody_who_knows_of_a_write(tell):
 
 async def test_a_list_that_may_lag_proves_nothing_right_after_an_invalidation(tell):
     story = tell(NEW)
-    story.exchange._lag = 5.0
     story.memory.mark(ask().key, Cause.WRITE)
     story.clock.advance(4)
-    await round_began(story, 1, "old")
+    await round_began(story, 1, "old", lag=5.0)
     assert b"new" in body_of(await row_reply(story))
 
 
@@ -1413,13 +1412,12 @@ async def test_a_list_that_may_lag_proves_nothing_right_after_an_invalidation(te
 
 
 async def list_seen(story, number: int, known: Known) -> None:
-    head = Head(rounds={Channel.VOICE: Round(story.clock.now(), 8.0)}, blind=300.0, number=number)
+    head = Head(rounds={Channel.VOICE: Round(story.clock.now(), 8.0)}, blind=300.0, lag=5.0, number=number)
     assert await story.board.post(SUPPORT.identity, head, {"c-1": known})
 
 
 async def test_a_fill_and_a_stale_answer_say_how_soon_changes_are_seen(tell):
     story = tell(NEW)
-    story.exchange._lag = 5.0
     assert (await story.read()).visibility == Visibility(LIFETIME + WINDOW)
     story.clock.advance(LIFETIME + 1)
     stale = await story.exchange.read(ask())
@@ -1436,7 +1434,6 @@ async def test_what_is_served_for_want_of_a_better_one_promises_the_hard_bound_o
 
 async def test_what_the_list_has_outdated_names_the_newer_mark_until_it_was_read(tell):
     story = tell(NEW)
-    story.exchange._lag = 5.0
     first = (await story.read()).entry
     story.clock.advance(10)
     known = Known(Channel.VOICE, "m", first.mark, story.clock.now() - 20, has_moved=False, status="Ready")
@@ -1455,7 +1452,6 @@ async def test_what_the_list_has_outdated_names_the_newer_mark_until_it_was_read
 
 async def test_a_row_promises_what_its_list_does(tell):
     story = tell(NEW)
-    story.exchange._lag = 5.0
     await list_seen(story, 1, Known(Channel.VOICE, "m", None, story.clock.now(), has_moved=False, fields={"name": "x"}))
     assert (await row_reply(story)).visibility == Visibility(13.0, story.clock.now() + 8.0)
 

@@ -9,6 +9,7 @@ from service.contract.listing import Channel
 from service.policy.ledger import Lane
 from service.policy.settle import Failure
 from service.policy.sweeping import Flaw, Head, Known, Round
+from service.policy.visibility import LATE_FACTOR
 from service.policy.wishes import Wishes
 from service.problems import Problem
 from service.proxy.ask import Detail, Reply
@@ -125,7 +126,7 @@ async def test_a_list_that_cannot_be_relied_on_is_nobodys_to_read(place: Place, 
     place.sweeps(leads=False)
     if why != "unread":
         await place.lists("c-1", flaw=Flaw.UNSORTED if why == "flawed" else None)
-    place.story.clock.advance(30.0 if why == "late" else 0.0)
+    place.story.clock.advance(30.0 * LATE_FACTOR if why == "late" else 0.0)
     await place.hint("c-1")
     assert (place.told, await place.read_here()) == ([], ["c-1"])
 

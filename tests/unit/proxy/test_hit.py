@@ -6,7 +6,7 @@ from service.contract.listing import Channel
 from service.policy.entry import Cause
 from service.policy.ledger import Lane
 from service.policy.sweeping import Head, Known, Round
-from service.policy.visibility import Visibility
+from service.policy.visibility import LATE_STEP, Visibility
 from service.policy.wishes import Wishes
 from service.proxy.ask import Detail, Hit
 from service.proxy.exchange import NOTE_SECONDS
@@ -178,19 +178,19 @@ async def test_a_hit_says_how_soon_changes_are_seen(story):
     await listed_story.tasks.close()
 
 
-async def test_a_hit_is_made_anew_when_the_list_is_late_since_what_it_says_is_not_true_any_more():
+async def test_a_hit_is_made_anew_when_the_poll_is_late_since_what_it_says_is_not_true_any_more():
     story = await listed(lasts=20.0)
-    # Read again since: fresh for longer than the list's word holds.
+    # Read again since: proven for longer than the list's word holds.
     story.clock.advance(1)
     await story.exchange.read_again(ask(), Lane.PROOF, "test")
     await finished(story.tasks)
     hit = hit_of(story)
-    assert (hit.lifetime, hit.visibility) == (LIFETIME, Visibility(20.0, story.clock.now() + 19.0))
+    assert (hit.lifetime, hit.visibility) == (20.0, Visibility(20.0, story.clock.now() + 19.0))
     story.clock.advance(18.9)
     assert story.exchange.current_age(hit, "tests") == pytest.approx(18.9)
     story.clock.advance(0.1)
     assert story.exchange.current_age(hit, "tests") is None
-    assert hit_of(story).visibility == Visibility(LIFETIME + WINDOW)
+    assert hit_of(story).visibility == Visibility(20.0 + LATE_STEP, story.clock.now() + LATE_STEP)
     await story.tasks.close()
 
 
