@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from random import Random
 from unittest.mock import patch
 
+from typing_extensions import override
+
 from service.contract.operations import GET
 from service.policy.ledger import Allowance, Lane
 from service.policy.pacing import Supply
@@ -52,6 +54,8 @@ from tests.bench.freshness.world import NoBudget, Platform, Truth, WatchedFetche
 from tests.support.meters import CountingMeter
 from tests.support.virtual_time import virtual_time
 
+WARM_UP_SECONDS = 4 * 3600.0
+"""For the first answers to all campaigns in use; none takes so long but one that never comes."""
 OTHERS = "others"
 """The client whose calls bring what is never stored, and their reason."""
 
@@ -103,6 +107,18 @@ def put_together(scenario: Scenario, upstream: Platform, truth: Truth, tasks: Ta
     return Inside(exchange, fetcher, board, sweeper, stated)
 
 
+class Complaints(logging.Handler):
+    """Whatever is logged as an error: a task of the gateway or of a caller that failed would be missed otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.texts: list[str] = []
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(self.format(record))
+
+
 class Simulation:
     """One scenario under way."""
 
@@ -137,7 +153,8 @@ class Simulation:
         self._tasks.spawn(self._watch_for_proof(), name="watch")
         if scenario.others:
             self._tasks.spawn(self._spend(), name=OTHERS)
-        await self._callers.are_warm.wait()
+        async with asyncio.timeout(WARM_UP_SECONDS):
+            await self._callers.are_warm.wait()
         warm = result.warm_up = time.monotonic()
         result.most_pages = most_in_window(self._platform.pages, WINDOW)
         await self._measure(result.cold)
@@ -220,8 +237,15 @@ class Simulation:
 
 
 def simulate(scenario: Scenario, probe: Callable[[Simulation], None] | None = None) -> Result:
-    """Runs the scenario to its end."""
+    """Runs the scenario to its end.
+
+    Raises:
+        RuntimeError: something in it was logged as an error.
+        TimeoutError: after `WARM_UP_SECONDS`, some campaign had still not been answered.
+    """
     logging.disable(logging.WARNING)
+    complaints = Complaints()
+    logging.getLogger().addHandler(complaints)
     began = time.perf_counter()
     names = Random(f"names {scenario.seed}")
     with virtual_time() as loop, patch("uuid.uuid4", lambda: uuid.UUID(int=names.getrandbits(128))):
@@ -233,6 +257,12 @@ def simulate(scenario: Scenario, probe: Callable[[Simulation], None] | None = No
                 probe(simulation)
             return result
 
-        result = loop.run_until_complete(whole())
+        try:
+            result = loop.run_until_complete(whole())
+        finally:
+            logging.getLogger().removeHandler(complaints)
+            logging.disable(logging.NOTSET)
+    if complaints.texts:
+        raise RuntimeError(f"{len(complaints.texts)} errors were logged, the first one: {complaints.texts[0]}")
     result.elapsed = time.perf_counter() - began
     return result
