@@ -127,7 +127,7 @@ class Row:
             "most_pages": max(result.most_pages for result in self.results),
             **{field: self.mean(field) for field in ("proving", "in_vain", "outdated")},
             "calls": self.calls,
-            "seconds_to_simulate": sum(result.elapsed for result in self.results),
+            "cpu_seconds": sum(result.elapsed for result in self.results),
         }
 
 

@@ -149,8 +149,11 @@ class NoBudget:
     """Implements `Budget` as a general proxy does: there is none."""
 
     @asynccontextmanager
-    async def permit(self, _account: str, _lane: Lane, _client: str, _wait: float) -> AsyncIterator[CountedPermit]:
+    async def permit(self, *_asked: Any, **_more: Any) -> AsyncIterator[CountedPermit]:
         yield CountedPermit(float("inf"))
+
+    def refusal(self, *_asked: Any, **_more: Any) -> None:
+        return None
 
     async def pause(self, _account: str, _seconds: float | None) -> float:
         return 0.0
