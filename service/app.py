@@ -143,13 +143,10 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
         invalidator = Invalidator(store, flights, exchange, metrics)
         forwarder = Forwarder(exchange, fetcher, invalidator, board, store, versions, patience, fills)
         performer = Performer(exchange, forwarder, invalidator, settings.platform.max_request)
-        kept: dict[str, int] = {}
-        stated = partial(stated_bounds, board, store, settings.sweep.lag, settings.freshness.max)
+        stated = partial(stated_bounds, board, store, settings.freshness.max)
         for stream in streams.values():
             supply = partial(_supply, settings, streams, budget, stream.tenant.account)
-            terms = Terms(
-                settings.sweep.share, settings.sweep.lag, supply, partial(_keep, budget, streams, kept, stream)
-            )
+            terms = Terms(settings.sweep.share, settings.sweep.lag, supply)
             sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, terms, watchers, metrics)
             _show_sweep(stream, sweeper, board, stated, metrics)
             watchers.spawn(sweeper.run(), name="sweep")
@@ -266,7 +263,7 @@ async def _open_store(
         "entries_bytes", "Their bytes, as counted against local_max_bytes.", lambda: memory.bytes_used, store="memory"
     )
     if settings.cache.url == "memory://":
-        return memory, MemoryBoard(memory.epoch), MemoryLedgers(clock), lambda: Part("ok")
+        return memory, MemoryBoard(memory.epoch, clock.now), MemoryLedgers(clock), lambda: Part("ok")
     # Only here, for redis-py is a sixth of a cold start, and a gateway on its own has no use for it.
     from service.store.shared import Target, Tls, open_shared  # noqa: PLC0415
 
@@ -283,29 +280,25 @@ async def _open_store(
     store.start(ears.watchers, ears.on_invalidated, ears.on_written)
     clock.on_step = memory.clear
     identities = [stream.identity for stream in streams.values()]
-    board.start(ears.watchers, identities)
-    stack.push_async_callback(board.leave, identities)
+    board.start(ears.watchers, identities, may_lead=settings.sweep.share > 0)
+    stack.push_async_callback(board.leave)
     return store, board, shared.ledgers, lambda: Part("ok") if link.is_up else Part("degraded", f"redis: {link.state}")
 
 
 def _supply(settings: Settings, streams: Mapping[str, Stream], budget: CallBudget, account: str) -> Supply:
-    row = settings.budget_of(account)
+    row, known = settings.budget_of(account), budget.outlook(account)
     return Supply(
-        calls=budget.capacity(account),
+        calls=known.capacity,
         window=row.window,
-        reserve=row.kept,
+        # While no caller needs calls, only what writes can count on is kept.
+        reserve=row.kept if known.callers or known.is_wanted else int(row.lanes.writes * row.calls),
         share=settings.sweep.share,
-        others=budget.spent(account),
+        others=known.callers,
         streams=sum(1 for stream in streams.values() if stream.tenant.account == account),
+        free=known.free,
+        falls=known.falls,
+        is_wanted=known.is_wanted,
     )
-
-
-def _keep(budget: CallBudget, streams: Mapping[str, Stream], kept: dict[str, int], stream: Stream, calls: int) -> None:
-    """Keeps calls for rounds of the stream's list, beside those of the account's other streams."""
-    kept[stream.alias] = calls
-    account = stream.tenant.account
-    own = sum(kept.get(alias, 0) for alias, other in streams.items() if other.tenant.account == account)
-    budget.keep(account, Lane.PROOF, own)
 
 
 def _show_sweep(
@@ -355,6 +348,7 @@ def _build_budget(
             reserve=row.kept,
             lanes={Lane(name): int(part * row.calls) for name, part in row.lanes.model_dump().items()},
             clients=sum(1 for client in settings.clients.values() if client.streams & aliases) or 1,
+            longest_pause=settings.pause.max,
         )
 
     budget = CallBudget(allowance, ledgers, metrics, watchers, replicas=settings.cache.replicas * settings.workers)
@@ -368,7 +362,19 @@ def _build_budget(
         gauge("budget_paused", "Whether the platform asked for a pause that is not over.", paused, account=account)
         gauge("budget_replicas", "Replicas that share the budget, as last seen.", replicas, account=account)
         gauge("budget_cut_off", "Whether the shared ledger of calls is lost (1).", cut_off, account=account)
+        text = "Calls in a window, as far as the platform was seen to allow them."
+        gauge("budget_capacity", text, partial(budget.capacity, account), account=account)
+        text = "Seconds until the pause that the platform asked for may be over; 0 without one."
+        gauge("budget_pause_ends_seconds", text, partial(budget.pause_left, account), account=account)
+        text = "Calls of the window that each lane holds."
+        for lane in Lane:
+            held = partial(_held, budget, account, lane)
+            gauge("budget_window_calls", text, held, account=account, lane=lane.value)
     return budget
+
+
+def _held(budget: CallBudget, account: str, lane: Lane) -> int:
+    return budget.window_calls(account).get(lane, 0)
 
 
 def _budget_part(budget: CallBudget, streams: Mapping[str, Stream]) -> Part:

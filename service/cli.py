@@ -235,14 +235,14 @@ def plan(
         Freshness().max,
     )
     rows = [("signal bound", _spell(seen.signal)), ("blind bound", _spell(seen.blind))]
-    rows += [(f"round of {channel}", f"every {_spell(pace)}") for channel, pace in seen.pace.rounds.items()]
+    rows += [(f"poll of {channel}", f"every {_spell(pace)}") for channel, pace in seen.pace.rounds.items()]
     if seen.pace.rounds:
         rows += [
             ("read by id", f"each campaign in use every {_spell(seen.pace.rotation)}"),
-            ("full walk", f"every {_spell(seen.pace.walk_after)}"),
+            ("full scan", f"every {_spell(seen.pace.walk_after)}"),
         ]
     else:
-        rows.append(("rounds", "none: reading each campaign shows as much, and lifetimes count"))
+        rows.append(("polls", "none: reading each campaign shows as much, and lifetimes count"))
     rows.append(("calls a minute", f"{seen.supply:.1f} and a reserve of {kept * 60 / window:.1f}"))
     rows += [(f"  {purpose}", f"{calls:.1f}") for purpose, calls in seen.calls.items()]
     width = max(len(name) for name, _ in rows)

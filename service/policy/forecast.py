@@ -40,15 +40,15 @@ def forecast(supply: Supply, demand: Demand, lag: float, longest: float) -> Fore
     pace = plan_pace(supply, demand)
     per_minute = _MINUTE / supply.window
     changes = sum(demand.moves.values()) * _MINUTE
-    pages = sum(math.ceil(demand.listed.get(channel, 0) / demand.page_rows) for channel in pace.rounds)
+    pages = sum(max(1, math.ceil(demand.listed.get(channel, 0) / demand.page_rows)) for channel in pace.rounds)
     calls = {
         "callers and writes": supply.others * per_minute,
-        "list rounds": sum(
+        "polls of the list": sum(
             _MINUTE / seconds * (1 + demand.moves.get(channel, 0.0) * seconds / demand.page_rows)
             for channel, seconds in pace.rounds.items()
         ),
-        "full walks": _MINUTE * pages / pace.walk_after,
-        "rotation": _MINUTE * sum(demand.used.values()) / pace.rotation,
+        "full scans": _MINUTE * pages / pace.walk_after,
+        "turns by id": _MINUTE * sum(demand.used.values()) / pace.rotation,
     }
     spendable = (supply.calls - supply.reserve) * per_minute
     readable = max(0.0, spendable - sum(calls.values()))
@@ -56,7 +56,7 @@ def forecast(supply: Supply, demand: Demand, lag: float, longest: float) -> Fore
     is_proving = bool(pace.rounds)
     return Forecast(
         pace=pace,
-        signal=pace.lasts + lag if is_proving else longest,
+        signal=max(map(pace.lasts, pace.rounds)) + lag if is_proving else longest,
         blind=max(pace.blind, longest) if is_proving else longest,
         calls=calls,
         supply=spendable,

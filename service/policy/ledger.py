@@ -1,4 +1,4 @@
-"""The call budget of one account, as a value: who holds which place, and who may take the next one.
+"""The call budget of one account, as a value: who holds which place, and what each replica knows of it.
 
 Laws of this module:
 
@@ -18,33 +18,25 @@ other goes on with the whole budget, also if one has joined within the last seco
 is left to tell of are not counted: a ledger emptied, and their replica gone, or cut off, before it has reported.
 
 Neither a token bucket nor a fixed window has property 2: both let nearly twice the budget into some windows. All
-functions are pure; times are seconds of the clock that all replicas share.
+functions are pure; times are seconds of the clock that all replicas share. Who may take a place is decided in
+`policy.schedule`, how many there are in `policy.capacity`.
 """
 
-import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from operator import attrgetter
 
 SILENCE_SECONDS = 3.0
 """A replica not seen for this long is missing; each is seen about once a second."""
 WITHHELD_WINDOWS = 2
 """How long a missing replica's share is withheld. It sits out the first of them by itself."""
 LONGEST_PAUSE_SECONDS = 300.0
-"""A longer wait told by the platform is taken for a mistake; after this a probe finds out."""
-PROBE_SECONDS = 1.0
-"""How soon to look again while another call probes whether a pause is over."""
-GATHER_SECONDS = 0.25
-"""How soon to look again while replicas are putting their places back."""
-GROWTH = 0.1
-"""The part of the budget by which a learned, lower one grows back in each window."""
-EVEN_PARTS = 12
-"""Parts of a window over which background calls are spread ..."""
-EVEN_SLACK = 1.2
-"""... and how much more than its even share one of them may take."""
-FAIR_PART = 0.1
-"""The part of the budget that a client beyond its fair share leaves to the others."""
+"""A longer wait told by the platform is taken for a mistake, unless the settings say otherwise."""
+LONGEST_HOLD_SECONDS = 2.5
+"""How long a place is left to callers who were told to come back for it: `Retry-After` tells whole seconds."""
+HOLD_PART = 1 / 32
+"""The part of a window that this may take at most: a place that nobody comes back for lies idle meanwhile."""
 
 
 class Lane(StrEnum):
@@ -61,7 +53,10 @@ class Lane(StrEnum):
     @property
     def is_waited_for(self) -> bool:
         """Whether it may use the calls that a budget keeps in reserve."""
-        return self in {Lane.WRITES, Lane.INTERACTIVE}
+        return self in _WAITED_FOR
+
+
+_WAITED_FOR = frozenset({Lane.WRITES, Lane.INTERACTIVE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +71,23 @@ class Allowance:
     timeout: float
     """Seconds that a call may take."""
     reserve: int = 0
-    """Calls that only lanes with somebody waiting may use."""
+    """Calls that only lanes with somebody waiting may use, while somebody does."""
     lanes: Mapping[Lane, int] = field(default_factory=dict)
     """Calls of a window that a lane can count on; the others borrow what is beyond."""
     clients: int = 1
-    """How many clients share the interactive lane."""
+    """How many clients the settings name for the account."""
+    longest_pause: float = LONGEST_PAUSE_SECONDS
+    """Seconds that a wait told by the platform is believed at most; after them a probe finds out."""
 
     @property
     def most(self) -> float:
         """Seconds from a permit to the moment when the place of a call that nobody reported on falls free."""
         return self.leave + self.timeout + self.window
+
+    @property
+    def hold(self) -> float:
+        """Seconds for which a place is left to whoever was told to come back for it."""
+        return min(LONGEST_HOLD_SECONDS, HOLD_PART * self.window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +101,25 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Promise:
+    """What refused callers were told: so many of a client may come back at a moment, and find a place."""
+
+    replica: str
+    """Who told them."""
+    client: str
+    at: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """The shared state of one account."""
 
     places: tuple[Place, ...] = ()
+    """In the order in which they fall free."""
+    promises: tuple[Promise, ...] = ()
+    refused: Mapping[str, float] = field(default_factory=dict)
+    """When a caller of each client was last refused, within a window."""
     replicas: Mapping[str, float] = field(default_factory=dict)
     """When each was last seen."""
     joined: Mapping[str, float] = field(default_factory=dict)
@@ -118,6 +135,11 @@ class Ledger:
     learned: int | None = None
     """A lower budget, after the platform refused calls within ours: somebody else uses the account."""
     learned_at: float = 0.0
+    """The end of the last pause: windows without a refusal count from here."""
+    rest: int = 1
+    """How many of them pass before more than `learned` is tried."""
+    halvings: int = 0
+    """How often stray refusals halved what is tried, at `learned_at`."""
     server: str = ""
     """The run of the server that kept it when it was last known to be whole."""
 
@@ -136,6 +158,10 @@ class Report:
     """Calls that ended without the platform refusing them for the limit."""
     server: str = ""
     """The run of the server that the ledger came from."""
+    promises: tuple[Promise, ...] = ()
+    """All of its own."""
+    refused: Mapping[str, float] = field(default_factory=dict)
+    """When it last refused a caller of each client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +171,10 @@ class Want:
     id: str
     lane: Lane
     client: str
+    arrival: int = 0
+    """Its number in the order of arrival."""
+    is_promised: bool = False
+    """Whether it was told to come back now."""
 
 
 class Why(StrEnum):
@@ -156,10 +186,13 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """No place now: when to look again, if nobody else takes one."""
+    """No place now."""
 
     seconds: float
+    """After these a place is certain, as far as can be known."""
     why: Why
+    soonest: float = 0.0
+    """After these it may already be worth another look: somebody who was promised a place may not come for it."""
 
 
 def absorb(ledger: Ledger | None, report: Report, allowance: Allowance, now: float) -> Ledger:
@@ -178,23 +211,57 @@ def absorb(ledger: Ledger | None, report: Report, allowance: Allowance, now: flo
     elif report.replica in ledger.replicas and max(ledger.replicas.values()) < now - SILENCE_SECONDS:
         # All were cut off, this one too, and have been sending their shares since: missing from now on, until seen.
         ledger = replace(ledger, replicas=dict.fromkeys(ledger.replicas, now - SILENCE_SECONDS - 1))
-    if now < ledger.whole_at and report.known > ledger.expected:
-        ledger = replace(ledger, expected=report.known)
+    expected, whole_at = ledger.expected, ledger.whole_at
+    if now < whole_at and report.known > expected:
+        expected = report.known
     horizon = now - SILENCE_SECONDS - WITHHELD_WINDOWS * allowance.window
     seen = {name: at for name, at in ledger.replicas.items() if at > horizon} | {report.replica: now}
     joined = {name: at for name, at in ledger.joined.items() if name in seen}
     if report.replica not in ledger.replicas and ledger.replicas:
         joined[report.replica] = now
-    mine = report.places.keys() | report.voided
-    others = [place for place in ledger.places if place.id not in mine]
-    places = tuple(place for place in (*others, *report.places.values()) if place.free_at > now)
-    if sum(1 for at in seen.values() if at >= now - SILENCE_SECONDS) >= ledger.expected:
-        ledger = replace(ledger, expected=0, whole_at=0.0)
-    if ledger.probe in report.succeeded:
-        ledger = replace(ledger, paused_until=0.0, probe=None)
-    elif ledger.probe in report.voided:
-        ledger = replace(ledger, probe=None)
-    return replace(ledger, places=places, replicas=seen, joined=joined)
+    if sum(1 for at in seen.values() if at >= now - SILENCE_SECONDS) >= expected:
+        expected, whole_at = 0, 0.0
+    paused_until, probe = ledger.paused_until, ledger.probe
+    if probe in report.succeeded:
+        paused_until, probe = 0.0, None
+    elif probe in report.voided:
+        probe = None
+    return replace(
+        ledger,
+        places=_places(ledger, report, now),
+        promises=_promises(ledger, report, allowance, now),
+        refused=_refused(ledger, report, allowance, now),
+        replicas=seen,
+        joined=joined,
+        expected=expected,
+        whole_at=whole_at,
+        paused_until=paused_until,
+        probe=probe,
+    )
+
+
+def _places(ledger: Ledger, report: Report, now: float) -> tuple[Place, ...]:
+    own, voided = report.places, report.voided
+    others = [place for place in ledger.places if place.id not in own and place.id not in voided]
+    held = [place for place in (*others, *own.values()) if place.free_at > now]
+    held.sort(key=_FREE_AT)
+    return tuple(held)
+
+
+_FREE_AT = attrgetter("free_at")
+
+
+def _promises(ledger: Ledger, report: Report, allowance: Allowance, now: float) -> tuple[Promise, ...]:
+    others = (promise for promise in ledger.promises if promise.replica != report.replica)
+    return tuple(promise for promise in (*others, *report.promises) if now < promise.at + allowance.hold)
+
+
+def _refused(ledger: Ledger, report: Report, allowance: Allowance, now: float) -> Mapping[str, float]:
+    refused = {client: at for client, at in ledger.refused.items() if at > now - allowance.window}
+    for client, at in report.refused.items():
+        if at > now - allowance.window:
+            refused[client] = max(at, refused.get(client, at))
+    return refused
 
 
 def depart(ledger: Ledger, replica: str) -> Ledger:
@@ -203,16 +270,19 @@ def depart(ledger: Ledger, replica: str) -> Ledger:
     return replace(ledger, replicas=stay, joined={name: at for name, at in ledger.joined.items() if name in stay})
 
 
-def capacity(ledger: Ledger, allowance: Allowance, now: float) -> int:
-    """Places that there are in all: the budget, or what was learned of it, less what is withheld."""
-    missing = [at for at in ledger.replicas.values() if at < now - SILENCE_SECONDS]
-    if now < ledger.whole_at and len(ledger.replicas) - len(missing) < ledger.expected:
-        return 0
-    calls = allowance.calls
-    if ledger.learned is not None:
-        grown = (now - ledger.learned_at) / allowance.window * max(1.0, GROWTH * allowance.calls)
-        calls = min(calls, ledger.learned + int(grown))
-    return max(0, calls - sum(allowance.calls // _known_at(ledger, at) for at in missing))
+def is_whole(ledger: Ledger, now: float) -> bool:
+    """Whether all calls that may be in the window are known to be in the ledger."""
+    return now >= ledger.whole_at or len(ledger.replicas) - len(_missing(ledger, now)) >= ledger.expected
+
+
+def withheld(ledger: Ledger, allowance: Allowance, now: float) -> int:
+    """Calls that are left to replicas which have gone silent."""
+    return sum(allowance.calls // _known_at(ledger, at) for at in _missing(ledger, now))
+
+
+def _missing(ledger: Ledger, now: float) -> list[float]:
+    """When each replica that is missing was last seen."""
+    return [at for at in ledger.replicas.values() if at < now - SILENCE_SECONDS]
 
 
 def _known_at(ledger: Ledger, moment: float) -> int:
@@ -221,145 +291,3 @@ def _known_at(ledger: Ledger, moment: float) -> int:
     At least two: a lone one's share would be everything, and then its restart after a crash could send nothing.
     """
     return max(2, sum(1 for name in ledger.replicas if ledger.joined.get(name, moment) <= moment))
-
-
-def remaining(ledger: Ledger, allowance: Allowance, now: float) -> int:
-    """Places that a waiting caller could take now."""
-    if now < ledger.paused_until:
-        return 0
-    held = sum(1 for place in ledger.places if place.free_at > now)
-    return max(0, capacity(ledger, allowance, now) - held)
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """One client's own share of an account's calls."""
-
-    calls: int
-    window: float
-    remaining: int
-    """Calls of its share that it could make now."""
-    reset: float
-    """Seconds until the next of its calls leaves the window; the whole window when there is none."""
-
-
-def quota(ledger: Ledger, allowance: Allowance, client: str, now: float) -> Quota:
-    """The client's share, and what is left of it."""
-    own = [place.free_at for place in ledger.places if place.client == client and place.free_at > now]
-    calls = max(1, allowance.calls // allowance.clients)
-    left = min(max(0, calls - len(own)), remaining(ledger, allowance, now))
-    reset = min(own, default=now + allowance.window) - now
-    return Quota(calls, allowance.window, left, min(reset, allowance.window))
-
-
-def grant(ledger: Ledger, allowance: Allowance, wants: Sequence[Want], now: float) -> tuple[Ledger, list[Place | Wait]]:
-    """Places for those wants that can have one, in their order.
-
-    Returns:
-        The ledger with the places taken, and for each want its place or its wait.
-    """
-    places = [place for place in ledger.places if place.free_at > now]
-    soonest = sorted(places, key=lambda place: place.free_at)
-    needed: dict[tuple[Lane, str], int] = {}
-    most = capacity(ledger, allowance, now)
-    is_whole = most > 0 or now >= ledger.whole_at
-    probe = ledger.probe if any(place.id == ledger.probe for place in places) else None
-    answers: list[Place | Wait] = []
-    waiting = 0
-    for want in wants:
-        if now < ledger.paused_until:
-            answers.append(Wait(ledger.paused_until - now, Why.PAUSED))
-            continue
-        if ledger.paused_until and probe is not None:
-            answers.append(Wait(PROBE_SECONDS, Why.PAUSED))
-            continue
-        if want.lane is Lane.BACKGROUND and (haste := _haste(places, allowance, most, now)) > 0:
-            answers.append(Wait(haste, Why.SPENT))
-            continue
-        short = 1 + _kept(places, want, allowance) + len(places) - most
-        if short <= 0:
-            place = Place(want.id, want.lane, want.client, now + allowance.most)
-            places.append(place)
-            answers.append(place)
-            if ledger.paused_until:
-                probe = place.id
-            continue
-        whose = (want.lane, want.client)
-        if whose not in needed:
-            needed[whose] = _needed(soonest, want, allowance, most)
-        last = needed[whose] + waiting - 1
-        waiting += 1
-        if not is_whole:
-            answers.append(Wait(GATHER_SECONDS, Why.SPENT))
-        else:
-            # A call under way is taken to end now: its place can only fall free later than that.
-            seconds = soonest[last].free_at - now if last < len(soonest) else allowance.window
-            answers.append(Wait(min(max(seconds, 0.0), allowance.window), Why.SPENT))
-    return replace(ledger, places=tuple(places), probe=probe), answers
-
-
-def pause(ledger: Ledger, allowance: Allowance, told: float | None, now: float) -> Ledger:
-    """The ledger after the platform said that its limit is exceeded, within ours: somebody else uses the account.
-
-    A pause only moves forward. Without a wait told, it lasts for the rest of the window: until our own oldest call has
-    left it, but no less than a quarter.
-
-    Args:
-        ledger: as it was.
-        allowance: the account's.
-        told: the platform's `Retry-After` in seconds, or None.
-        now: the time.
-    """
-    if told is None:
-        oldest = min((place.free_at for place in ledger.places), default=now + allowance.window)
-        told = min(max(oldest - now, allowance.window / 4), allowance.window)
-    until = max(ledger.paused_until, now + min(told, LONGEST_PAUSE_SECONDS))
-    held = sum(1 for place in ledger.places if place.free_at > now)
-    # What was accepted of ours is what there is room for; the refused call itself is one of the places.
-    learned = min(max(1, held - 1), allowance.calls)
-    return replace(ledger, paused_until=until, probe=None, learned=learned, learned_at=until)
-
-
-def share(allowance: Allowance, known: int) -> Allowance:
-    """What one of `known` replicas may do on its own, rounded down."""
-    return replace(allowance, calls=allowance.calls // known, reserve=0, lanes={})
-
-
-def _needed(soonest: Sequence[Place], want: Want, allowance: Allowance, most: int) -> int:
-    """How many of the places have to fall free, the soonest first, before there is one for this want."""
-    for number in range(1, len(soonest) + 1):
-        left = soonest[number:]
-        if 1 + _kept(left, want, allowance) + len(left) <= most:
-            return number
-    return len(soonest) + 1
-
-
-def _kept(places: Iterable[Place], want: Want, allowance: Allowance) -> int:
-    """Places that are not for this want: other lanes' shares, the reserve, and other clients' part."""
-    used = Counter(place.lane for place in places)
-    kept = sum(max(0, part - used[lane]) for lane, part in allowance.lanes.items() if lane != want.lane)
-    if not want.lane.is_waited_for:
-        kept = max(kept, allowance.reserve, _fair_part(allowance))
-    if want.lane is Lane.INTERACTIVE and allowance.clients > 1:
-        by_client = sum(1 for place in places if place.lane is want.lane and place.client == want.client)
-        if by_client * allowance.clients >= allowance.calls:
-            kept += _fair_part(allowance)
-    return kept
-
-
-def _haste(places: Iterable[Place], allowance: Allowance, most: int, now: float) -> float:
-    """Seconds until a call that nobody waits for may take a place, so that such calls spread over the window.
-
-    Places fall free in the pattern in which they were taken: a burst would come back with every window, and leave
-    nothing in between.
-    """
-    part = allowance.window / EVEN_PARTS
-    since = now + allowance.window - part
-    recent = sorted(place.free_at for place in places if place.lane is Lane.BACKGROUND and place.free_at > since)
-    limit = max(1, math.ceil(EVEN_SLACK * most / EVEN_PARTS))
-    return 0.0 if len(recent) < limit else min(max(recent[-limit] - since, part / limit), part)
-
-
-def _fair_part(allowance: Allowance) -> int:
-    """Calls that a client beyond its fair share leaves to the others; none where there are no others."""
-    return max(1, int(FAIR_PART * allowance.calls)) if allowance.clients > 1 else 0

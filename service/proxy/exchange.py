@@ -352,6 +352,8 @@ class Exchange:
             return Failure(Problem.OVERLOADED, "too many reads are waiting for the platform", retry_after=1.0)
         # With something to serve already, nobody is kept waiting for the budget.
         wait = self._patience.for_permit if is_patient else 0.0
+        if (refused := self._fetcher.refusal(ask, lane, wait)) is not None:
+            return refused
 
         async def fill(land: Callable[[Landed], None]) -> None:
             await self._fill(ask, found, land, partial(self._fetcher.fetch, ask, lane, reason, wait))

@@ -40,6 +40,10 @@ class Fetcher:
         self._meter = meter
         self.refusals = Refusals()
 
+    def refusal(self, ask: Ask, lane: Lane, wait: float) -> Failure | None:
+        """Why no call could be made, as far as is known already; see `Budget.refusal`."""
+        return self._budget.refusal(ask.stream.tenant.account, lane, ask.client, ask.key, wait)
+
     async def fetch(
         self, ask: Ask, lane: Lane, reason: str, wait: float, *, first: Callable[[], Awaitable[None]] | None = None
     ) -> Fetched | Failure:
@@ -85,7 +89,7 @@ class Fetcher:
         began = time.monotonic()
         outcome = "error"
         try:
-            async with self._budget.permit(account, lane, ask.client, wait) as permit:
+            async with self._budget.permit(account, lane, ask.client, wait, ask.key) as permit:
                 if first is not None:
                     await first()
                 began, started = time.monotonic(), self._store.now()

@@ -22,6 +22,9 @@ from service.proxy.epoch import Epoch
 
 _T = TypeVar("_T")
 
+USED_SECONDS = 600.0
+"""A campaign that was asked for within this time is in use."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -136,19 +139,42 @@ class Board(Protocol):
         ...
 
     def ask(self, stream: str, id_: str, now: float) -> None:
-        """Notes that a caller asked for the campaign and got it."""
+        """Notes that a caller asked for the campaign and got it: each time, or now and then while answers stand."""
+        ...
+
+    def used(self, stream: str) -> Mapping[str, float]:
+        """The campaigns in use (`USED_SECONDS`) and when each was last asked for, without asking anybody.
+
+        By callers of this replica; while it is leading, by those of all replicas, as of about a second ago.
+        """
+        ...
+
+    def interest(self, stream: str) -> Mapping[str, float]:
+        """How often each campaign in use was asked for of late, by the callers that `used` counts.
+
+        A read counts half after each minute. Of hits that go on only some are noted (see `ask`), while each answer that
+        is out of date counts.
+        """
+        ...
+
+    def is_leading(self, stream: str) -> bool:
+        """Whether this replica is certainly the one that looks after the stream's list, without asking anybody.
+
+        Of all replicas only one is, and of a stream in use one soon is. Nobody is while they cannot agree, or of a
+        stream that is not in use.
+        """
         ...
 
     async def news(self, stream: str, seconds: float) -> None:
-        """Waits until something else is known of the stream, or so long."""
+        """Waits until something else is known of the stream's list, or so long."""
         ...
 
-    async def used(self, stream: str, since: float) -> Mapping[str, float]:
-        """The campaigns that callers of any replica asked for since then, and when they last did."""
-        ...
+    async def wait(self, stream: str, seconds: float) -> None:
+        """Waits until something calls for a look after the stream, or so long; for ever if that is infinite.
 
-    async def lead(self, stream: str) -> bool:
-        """Whether this replica looks after the stream's list; asked again and again, by each."""
+        That is: a change of `view` or of `is_leading`, or a use of it when it was not in use. What comes while nobody
+        waits ends the next wait at once. For one task per stream.
+        """
         ...
 
     async def post(self, stream: str, head: Head, changed: Mapping[str, Known]) -> bool:
@@ -214,14 +240,31 @@ class Refused(Exception):  # noqa: N818 - a verdict, not an error
 class Budget(Protocol):
     """The calls an account may make."""
 
-    def permit(self, account: str, lane: Lane, client: str, wait: float) -> AbstractAsyncContextManager[Permit]:
+    def refusal(self, account: str, lane: Lane, client: str, key: str, wait: float) -> Failure | None:
+        """Why a permit would be refused, as far as is known without asking anybody; None where one may be had.
+
+        A caller who is told by this when to come back may be sure of a permit then.
+
+        Args:
+            account: whose budget.
+            lane: what the call would be for.
+            client: who asks for it.
+            key: what it asks for, by which it is known when it is back.
+            wait: seconds to wait for a permit at most.
+        """
+        ...
+
+    def permit(
+        self, account: str, lane: Lane, client: str, wait: float, key: str = ""
+    ) -> AbstractAsyncContextManager[Permit]:
         """One permit, had by entering; leaving says that the call ended.
 
         Args:
             account: whose budget.
             lane: what the call is for.
-            client: who asked for it; lanes with waiting callers are shared fairly between clients.
+            client: who asked for it; places are shared fairly between clients.
             wait: seconds to wait for a permit at most.
+            key: what is asked for; see `refusal`.
 
         Raises:
             Refused: on entering, at once when waiting cannot help.

@@ -17,7 +17,7 @@ class Tasks:
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str, on_end: Callable[[], None] | None = None) -> None:
+    def spawn(self, work: Coroutine[Any, Any, object], name: str, on_end: Callable[[], None] | None = None) -> None:
         """Starts a task. Its failure is logged; `on_end` is called when it has ended, also if it never began."""
         task = self._start(work, name)
         if on_end is not None:

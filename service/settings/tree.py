@@ -81,7 +81,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Lanes(Section):
     """The part of a budget that each lane can count on; the other lanes borrow what is beyond."""
 
-    writes: Share = 0.0
+    writes: Share = 0.05
+    """Out of the reserve: one call in twenty, so none of its own in a budget below 20."""
     interactive: Share = 0.0
     proof: Share = 0.0
     background: Share = 0.0
@@ -100,6 +101,13 @@ class Budget(Section):
     def kept(self) -> int:
         """Calls of a window that background work leaves alone."""
         return self.calls // 12 if self.reserve is None else self.reserve
+
+
+class Pause(Section):
+    """What is done when the platform says that its limit is exceeded."""
+
+    max: PositiveDuration = 300.0
+    """A wait that it tells is believed up to this long; then one call finds out."""
 
 
 class Client(Section):
@@ -191,6 +199,7 @@ class Settings(Section):
     credentials: dict[Alias, Credential]
     streams: Annotated[dict[Alias, Stream], Field(min_length=1)]
     budgets: dict[str, Budget] = {}
+    pause: Pause = Pause()
     clients: dict[Alias, Client] = {}
     cache: Cache = Cache()
     freshness: FreshnessSettings = FreshnessSettings()

@@ -3,7 +3,6 @@
 Apart from `boards` and `ledgers`, so that a gateway without Redis does without redis-py, a sixth of its start.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -11,51 +10,30 @@ from service.policy.ledger import Ledger
 from service.policy.sweeping import Head, Known, View, apply
 from service.proxy.epoch import Epoch
 from service.store.clock import StoreClock
+from service.store.usage import Usage
+from service.store.waits import News, Wakes
 
 _T = TypeVar("_T")
 Step = Callable[[Ledger | None, float], tuple[Ledger, _T]]
 
-MAX_ASKED = 50_000
-"""Campaigns of a stream whose use is noted; what is beyond lives by its own lifetime."""
 NOTHING = View()
-
-
-class News:
-    """Wakes those who wait for news of a stream."""
-
-    def __init__(self) -> None:
-        self._events: dict[str, asyncio.Event] = {}
-
-    async def wait(self, stream: str, seconds: float) -> None:
-        """Waits for the next news, or so long."""
-        event = self._events.setdefault(stream, asyncio.Event())
-        try:
-            async with asyncio.timeout(seconds):
-                await event.wait()
-        except TimeoutError:
-            return
-
-    def come(self, stream: str) -> None:
-        """There is news."""
-        if (event := self._events.pop(stream, None)) is not None:
-            event.set()
-
-
-def note_use(asked: dict[str, float], id_: str, now: float) -> None:
-    """Notes that a campaign was asked for."""
-    if id_ in asked or len(asked) < MAX_ASKED:
-        asked[id_] = now
 
 
 class MemoryBoard:
     """Implements `Board` for one process."""
 
-    def __init__(self, epoch: Epoch) -> None:
-        """A board that ends the epoch whenever `view` says something else."""
+    def __init__(self, epoch: Epoch, now: Callable[[], float]) -> None:
+        """A board.
+
+        Args:
+            epoch: ended whenever `view` says something else.
+            now: the store's clock.
+        """
         self._epoch = epoch
-        self._news = News()
+        self._now = now
+        self._news, self._wakes = News(), Wakes()
+        self._usage = Usage(self._wakes.come)
         self._views: dict[str, View] = {}
-        self._asked: dict[str, dict[str, float]] = {}
 
     def view(self, stream: str) -> View:
         """See `Board`."""
@@ -63,21 +41,27 @@ class MemoryBoard:
 
     def ask(self, stream: str, id_: str, now: float) -> None:
         """See `Board`."""
-        note_use(self._asked.setdefault(stream, {}), id_, now)
+        self._usage.note(stream, id_, now)
+
+    def used(self, stream: str) -> Mapping[str, float]:
+        """See `Board`."""
+        return self._usage.used(stream, self._now())
+
+    def interest(self, stream: str) -> Mapping[str, float]:
+        """See `Board`."""
+        return self._usage.interest(stream, self._now())
+
+    def is_leading(self, _stream: str) -> bool:
+        """See `Board`. There is nobody else."""
+        return True
 
     async def news(self, stream: str, seconds: float) -> None:
         """See `Board`."""
         await self._news.wait(stream, seconds)
 
-    async def used(self, stream: str, since: float) -> Mapping[str, float]:
+    async def wait(self, stream: str, seconds: float) -> None:
         """See `Board`."""
-        asked = {id_: at for id_, at in self._asked.get(stream, {}).items() if at >= since}
-        self._asked[stream] = asked
-        return dict(asked)
-
-    async def lead(self, _stream: str) -> bool:
-        """See `Board`. There is nobody else."""
-        return True
+        await self._wakes.wait(stream, seconds)
 
     async def post(self, stream: str, head: Head, changed: Mapping[str, Known]) -> bool:
         """See `Board`."""
@@ -86,6 +70,7 @@ class MemoryBoard:
         self._views[stream] = apply(self.view(stream), head, changed)
         self._epoch.end()
         self._news.come(stream)
+        self._wakes.come(stream)
         return True
 
 

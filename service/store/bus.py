@@ -43,6 +43,8 @@ class Bus:
         self._heard_at = float("-inf")
         self._is_subscribed = False
         self._waiting: dict[str, asyncio.Event] = {}
+        self.on_posted: Callable[[str], None] = lambda _: None
+        """Called with each stream whose board another replica has changed."""
 
     def silent_for(self) -> float:
         """Seconds for which messages may have been missed; 0 while the subscription is good."""
@@ -110,5 +112,8 @@ class Bus:
         self._last[part] = int(number)
         if (event := self._waiting.pop(key, None)) is not None:
             event.set()
-        if sender != self.sender:
-            on_news(kind, key)
+        if sender == self.sender:
+            return
+        if kind == "swept":
+            self.on_posted(key)
+        on_news(kind, key)

@@ -56,11 +56,15 @@ class Keys:
 
     def board(self, stream: str, what: str) -> str:
         """A part of what is known of the stream's list."""
-        return f"{self.prefix}:w1:{{{self.part(stream)}}}:{stream}:{what}"
+        return f"{self.prefix}:w2:{{{self.part(stream)}}}:{stream}:{what}"
+
+    def beat(self, what: str) -> str:
+        """A part of what replicas tell with each beat; all of it lies together."""
+        return f"{self.prefix}:h1:{{beat}}:{what}"
 
     def used(self, stream: str) -> str:
-        """The stream's campaigns that callers asked for, and when."""
-        return f"{self.prefix}:u1:{stream}"
+        """The stream's campaigns that callers asked for, and when; beside what beats tell."""
+        return self.beat(f"used:{stream}")
 
     def ledger(self, account: str) -> str:
         """The account's ledger of calls."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from service.proxy.ports import Meter
+from service.store.beat import Beat
 from service.store.boards import RedisBoard
 from service.store.bus import Bus
 from service.store.clock import StoreClock
@@ -23,6 +24,7 @@ class Shared:
 
     link: RedisLink
     store: LayeredStore
+    beat: Beat
     board: RedisBoard
     ledgers: RedisLedgers
 
@@ -45,4 +47,6 @@ def open_shared(
     bus = Bus(link, keys)
     store = RedisStore(link, bus, keys)
     layers = LayeredStore(store, local, bus, unwatched)
-    return Shared(link, layers, RedisBoard(link, bus, store, keys, local.epoch), RedisLedgers(link, keys))
+    beat = Beat(link, keys, bus.sender)
+    board = RedisBoard(link, bus, beat, keys, local.epoch)
+    return Shared(link, layers, beat, board, RedisLedgers(link, keys))

@@ -13,7 +13,7 @@ from multidict import CIMultiDictProxy
 from service.contract.operations import Subject
 from service.policy.conditions import is_not_modified
 from service.policy.entry import Entry, json_type
-from service.policy.ledger import Quota
+from service.policy.schedule import Quota
 from service.policy.settle import NOT_FOUND, Failure
 from service.problems import Problem
 from service.proxy.ask import Detail, Outcome, Reply

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from aiohttp import hdrs, web
 
 from service.contract.operations import Subject, operation
-from service.policy.ledger import Quota
+from service.policy.schedule import Quota
 from service.policy.settle import Failure
 from service.policy.wishes import Wishes, read_wishes
 from service.problems import Problem

@@ -1,6 +1,7 @@
 """One suite that every board passes: memory, and Redis on fakeredis, a real server, a real cluster."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -14,18 +15,20 @@ import pytest
 from service.contract.listing import Channel
 from service.policy.sweeping import Flaw, Head, Known, Round, View
 from service.proxy.epoch import Epoch
-from service.proxy.ports import Board, Meter
+from service.proxy.ports import USED_SECONDS, Board, Meter
 from service.proxy.tasks import Tasks
+from service.store import beat as beat_module
 from service.store import boards as boards_module
-from service.store import redis as redis_module
 from service.store.alone import MemoryBoard
+from service.store.beat import Beat
 from service.store.boards import RedisBoard
 from service.store.bus import Bus
 from service.store.clock import StoreClock
 from service.store.connect import Target, open_link, parts_of
 from service.store.keys import Keys
 from service.store.link import RedisLink, StoreDownError
-from service.store.redis import RedisStore
+from service.store.usage import HALF_LIFE_SECONDS
+from tests.support.doubles import begun, turns
 from tests.support.meters import CountingMeter
 from tests.support.redis_server import RedisCluster, redis_server
 
@@ -33,6 +36,7 @@ STREAM = "identity-1"
 VOICE, SMS = Channel
 NOW = 1_770_000_000.0
 BARE = View()
+CLOCK = StoreClock()
 
 
 def known(mark: str = "a", **fields: Any) -> Known:
@@ -40,7 +44,7 @@ def known(mark: str = "a", **fields: Any) -> Known:
 
 
 def head(number: int, began: float = NOW, **fields: Any) -> Head:
-    return Head({VOICE: Round(began, "a", 3)}, 12.5, 90.0, number=number, **fields)
+    return Head({VOICE: Round(began, 12.5, "a", 3)}, 90.0, number=number, **fields)
 
 
 @dataclass
@@ -50,14 +54,15 @@ class Replica:
     board: RedisBoard
     link: RedisLink
     bus: Bus
-    leads: RedisStore
+    beat: Beat
 
     async def follow(self) -> View:
         await self.board.catch_up(STREAM)
         return self.board.view(STREAM)
 
-    async def tell(self) -> None:
-        await self.board._tell(STREAM)
+    @property
+    def now(self) -> float:
+        return self.link.clock.now()
 
 
 @dataclass
@@ -88,6 +93,12 @@ class Fleet:
         """What a Redis has to tell that came back empty."""
         await self.raw.delete(*self.names())
 
+    async def leading(self) -> list[bool]:
+        """Which of the replicas lead, after a beat of each."""
+        for replica in self.replicas:
+            await replica.board.beat()
+        return [replica.board.is_leading(STREAM) for replica in self.replicas]
+
 
 @asynccontextmanager
 async def on_redis(
@@ -104,8 +115,8 @@ async def on_redis(
             stack.push_async_callback(link.close)
             await link.look()
             bus = Bus(link, keys)
-            leads = RedisStore(link, bus, keys)
-            replicas.append(Replica(RedisBoard(link, bus, leads, keys, Epoch()), link, bus, leads))
+            beat = Beat(link, keys, bus.sender)
+            replicas.append(Replica(RedisBoard(link, bus, beat, keys, Epoch()), link, bus, beat))
         stack.push_async_callback(tasks.close)
         yield Fleet(replicas, raw, keys, tasks)
 
@@ -176,7 +187,7 @@ async def fleet(shared_place: Opening) -> AsyncIterator[Fleet]:
 @pytest.fixture
 async def board(any_place: Opening) -> AsyncIterator[Board]:
     async with any_place() as opened:
-        yield opened.one.board if opened else MemoryBoard(Epoch())
+        yield opened.one.board if opened else MemoryBoard(Epoch(), CLOCK.now)
 
 
 def epoch_of(board: Board) -> int:
@@ -189,7 +200,7 @@ def epoch_of(board: Board) -> int:
 
 async def test_nothing_is_known_at_first(board: Board) -> None:
     assert board.view(STREAM) == BARE
-    assert await board.used(STREAM, 0.0) == {}
+    assert board.used(STREAM) == board.interest(STREAM) == {}
 
 
 async def test_what_was_posted_is_known(board: Board) -> None:
@@ -225,17 +236,64 @@ async def test_a_view_does_not_change_under_who_holds_it(board: Board) -> None:
 
 
 async def test_what_callers_asked_for(board: Board) -> None:
-    board.ask(STREAM, "c1", NOW)
-    board.ask(STREAM, "c2", NOW - 50)
-    board.ask(STREAM, "c1", NOW + 1)
-    board.ask("another stream", "c3", NOW)
-    assert await board.used(STREAM, NOW - 100) == {"c1": NOW + 1, "c2": NOW - 50}
-    assert await board.used(STREAM, NOW - 10) == {"c1": NOW + 1}
-    assert await board.used("another stream", 0.0) == {"c3": NOW}
+    now = CLOCK.now()
+    board.ask(STREAM, "old", now - USED_SECONDS - 1)
+    board.ask(STREAM, "c2", now - USED_SECONDS + 60)
+    board.ask(STREAM, "c1", now - 1)
+    board.ask(STREAM, "c1", now)
+    board.ask("another stream", "c3", now)
+    assert board.used(STREAM) == {"c1": now, "c2": now - USED_SECONDS + 60}
+    assert board.used("another stream") == {"c3": now}
 
 
-async def test_who_leads_leads_on(board: Board) -> None:
-    assert [await board.lead(STREAM) for _ in range(2)] == [True, True]
+async def test_who_is_asked_for_most(board: Board) -> None:
+    now = CLOCK.now()
+    for seconds in (HALF_LIFE_SECONDS, 0.0):
+        board.ask(STREAM, "once a minute", now - seconds)
+    for _ in range(3):
+        board.ask(STREAM, "three times a while ago", now - 2 * HALF_LIFE_SECONDS)
+    assert board.interest(STREAM) == {
+        "once a minute": pytest.approx(1.5, rel=0.05),
+        "three times a while ago": pytest.approx(0.75, rel=0.05),
+    }
+
+
+async def test_the_first_use_wakes_who_waits_and_later_ones_do_not(board: Board) -> None:
+    waiting = begun(board.wait(STREAM, math.inf))
+    board.ask("another stream", "c1", CLOCK.now())
+    await turns()
+    assert not waiting.done()
+    board.ask(STREAM, "c1", CLOCK.now())
+    await waiting
+    waiting = begun(board.wait(STREAM, math.inf))
+    board.ask(STREAM, "c2", CLOCK.now())
+    await turns()
+    assert not waiting.done()
+    waiting.cancel()
+
+
+async def test_what_comes_while_nobody_waits_ends_the_next_wait(board: Board) -> None:
+    await board.post(STREAM, head(1), {})
+    async with asyncio.timeout(5):
+        await board.wait(STREAM, math.inf)
+    waiting = begun(board.wait(STREAM, math.inf))
+    await turns()
+    assert not waiting.done(), "once"
+    waiting.cancel()
+
+
+async def test_a_wait_ends_with_its_time(board: Board) -> None:
+    await board.wait(STREAM, 0.001)
+    await board.news(STREAM, 0.001)
+
+
+async def test_use_is_no_news_of_the_list_and_a_post_is(board: Board) -> None:
+    waiting = begun(board.news(STREAM, math.inf))
+    board.ask(STREAM, "c1", CLOCK.now())
+    await turns()
+    assert not waiting.done()
+    await board.post(STREAM, head(1), {})
+    await waiting
 
 
 # What replicas know of each other's posts.
@@ -396,78 +454,472 @@ async def test_keys_of_another_type_stop_nothing_but_the_board(fleet: Fleet) -> 
     await fleet.raw.rpush(fleet.names()[0], "x")
     await fleet.raw.rpush(fleet.keys.used(STREAM), "x")
     assert not await fleet.one.board.post(STREAM, head(1), {})
-    fleet.one.board.ask(STREAM, "c1", NOW)
-    assert await fleet.one.board.used(STREAM, 0.0) == {"c1": NOW}
+    fleet.one.board.ask(STREAM, "c1", fleet.one.now)
+    await fleet.one.board.beat()
+    assert fleet.one.board.is_leading(STREAM)
+    assert set(fleet.one.board.used(STREAM)) == {"c1"}
     assert fleet.one.board.view(STREAM) == BARE
     assert fleet.one.link.is_up
 
 
 async def test_while_redis_is_lost_nobody_leads_and_what_was_asked_for_is_kept(fleet: Fleet) -> None:
     await fleet.one.board.post(STREAM, head(1), {"c1": known()})
-    assert await fleet.one.board.lead(STREAM)
+    fleet.one.board.ask(STREAM, "c1", fleet.one.now)
+    await fleet.one.board.beat()
+    assert fleet.one.board.is_leading(STREAM)
     fleet.one.link._lose("timeout")
-    fleet.one.board.ask(STREAM, "c1", NOW)
-    assert not await fleet.one.board.lead(STREAM)
+    assert not fleet.one.board.is_leading(STREAM), "from the first moment"
+    fleet.one.board.ask(STREAM, "c2", fleet.one.now)
     assert not await fleet.one.board.post(STREAM, head(2), {})
-    with pytest.raises(StoreDownError):
-        await fleet.one.tell()
-    fleet.one.board.ask(STREAM, "c2", NOW + 1)
-    assert await fleet.one.board.used(STREAM, 0.0) == {"c1": NOW, "c2": NOW + 1}
+    for _ in range(2):
+        with pytest.raises(StoreDownError):
+            await fleet.one.board.beat()
+    fleet.one.board.ask(STREAM, "c2", fleet.one.now)
     assert fleet.one.board.view(STREAM) == View(head(1), {"c1": known()})
     await fleet.one.link.look()
-    await fleet.one.tell()
-    assert await fleet.two.board.used(STREAM, 0.0) == {"c1": NOW, "c2": NOW + 1}
+    assert not fleet.one.board.is_leading(STREAM), "until a beat was answered"
+    await fleet.two.board.beat()
+    fleet.two.board.ask(STREAM, "c1", fleet.two.now)
+    await fleet.two.board.beat()
+    assert not fleet.two.board.is_leading(STREAM), "the lease of before has not lapsed"
+    await fleet.one.board.beat()
+    assert fleet.one.board.is_leading(STREAM)
+    assert set(fleet.one.board.used(STREAM)) == {"c1", "c2"}
+    assert dict(await used_in_redis(fleet)).keys() == {"c1", "c2"}
+    assert fleet.one.board.interest(STREAM)["c2"] == pytest.approx(2.0, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        None,
+        b"OK",
+        7,
+        [],
+        [0, 0, [], [], []],
+        [0, 0, [b"r1"], [], [b""]],
+        [0, 0, [b"r1", b"soon"], [], [b""]],
+        [0, 0, [b"\xff", b"1.0"], [], [b""]],
+        [0, 0, [], [b"\xff"], [b""]],
+        [0, 0, [], [], [7]],
+        [b"x", 0, [], [], [b""]],
+    ],
+)
+async def test_a_reply_that_is_none_counts_as_lost(fleet: Fleet, reply: object) -> None:
+    async def odd(**_: object) -> object:
+        return reply
+
+    fleet.one.board.ask(STREAM, "c1", fleet.one.now)
+    fleet.one.beat._beat = odd
+    with pytest.raises(StoreDownError):
+        await fleet.one.board.beat()
+    assert not fleet.one.board.is_leading(STREAM)
+    assert fleet.one.beat.replicas() == {}
+    del fleet.one.beat._beat
+    fleet.one.beat._beat = fleet.one.link.script("beat.lua")
+    await fleet.one.board.beat()
+    assert fleet.one.board.is_leading(STREAM)
+    assert [name for name, _ in await used_in_redis(fleet)] == ["c1"], "told with the next"
+
+
+async def test_beats_go_on_whatever_happens_to_one(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boards_module, "BEAT_SECONDS", 0.001)
+    failures: list[Exception] = [LookupError("unexpected"), StoreDownError("timeout")]
+    beat = fleet.one.board.beat
+
+    async def failing() -> None:
+        if failures:
+            raise failures.pop()
+        await beat()
+
+    monkeypatch.setattr(fleet.one.board, "beat", failing)
+    fleet.one.board.ask(STREAM, "c1", fleet.one.now)
+    fleet.one.board.start(fleet.tasks, [STREAM])
+    async with asyncio.timeout(10):
+        while not fleet.one.board.is_leading(STREAM):
+            await fleet.one.board.wait(STREAM, 1.0)
 
 
 # What is in use.
 
 
-async def test_what_callers_of_all_replicas_asked_for(fleet: Fleet) -> None:
-    fleet.one.board.ask(STREAM, "c1", NOW)
-    fleet.two.board.ask(STREAM, "c1", NOW - 5)
-    fleet.two.board.ask(STREAM, "c2", NOW - 50)
-    await fleet.one.tell()
-    assert await fleet.two.board.used(STREAM, NOW - 100) == {"c1": NOW, "c2": NOW - 50}, "the newest, told or not"
-    await fleet.two.tell()
-    assert set(await fleet.three.board.used(STREAM, NOW - 100)) == {"c1", "c2"}
-    assert set(await fleet.three.board.used(STREAM, NOW - 10)) == {"c1"}
+async def used_in_redis(fleet: Fleet) -> list[tuple[str, float]]:
+    rows = await fleet.raw.zrange(fleet.keys.used(STREAM), 0, -1, withscores=True)
+    return [(name.decode(), score) for name, score in rows]
+
+
+async def test_who_leads_learns_what_callers_of_all_replicas_asked_for(fleet: Fleet) -> None:
+    now = fleet.one.now
+    fleet.one.board.ask(STREAM, "c1", now)
+    await fleet.one.board.beat()
+    fleet.two.board.ask(STREAM, "c1", now - 5)
+    for _ in range(4):
+        fleet.two.board.ask(STREAM, "c2", now - 50)
+    fleet.three.board.ask(STREAM, "c3", now - 60)
+    assert await fleet.leading() == [True, False, False]
+    assert set(fleet.two.board.used(STREAM)) == {"c1", "c2"}, "its own"
+    await fleet.one.board.beat()
+    assert fleet.one.board.used(STREAM) == pytest.approx({"c1": now, "c2": now - 50, "c3": now - 60})
+    interest = fleet.one.board.interest(STREAM)
+    assert sorted(interest, key=interest.__getitem__) == ["c3", "c1", "c2"]
+    assert interest["c2"] == pytest.approx(4 * 2 ** (-50 / HALF_LIFE_SECONDS), rel=0.1)
+    await fleet.leading()
+    again = fleet.one.board.interest(STREAM)
+    assert again == pytest.approx(interest, rel=0.1), "each read counts once"
+
+
+async def test_a_new_leader_finds_what_is_in_use(fleet: Fleet) -> None:
+    now = fleet.one.now
+    fleet.one.board.ask(STREAM, "c1", now)
+    fleet.one.board.ask(STREAM, "c2", now - 70)
+    await fleet.one.board.beat()
+    await fleet.one.board.leave()
+    fleet.two.board.ask(STREAM, "c3", now)
+    assert set(fleet.two.board.used(STREAM)) == {"c3"}
+    await fleet.two.board.beat()
+    assert fleet.two.board.is_leading(STREAM)
+    assert fleet.two.board.used(STREAM) == pytest.approx({"c1": now, "c2": now - 70, "c3": now})
+
+
+async def test_only_what_can_be_an_id_is_taken_over(fleet: Fleet) -> None:
+    odd = [b"\xff\xfe", b"../../evil?x=1#", b"%2e%2e", b"", b"x" * 5000]
+    await fleet.raw.zadd(fleet.keys.used(STREAM), {**dict.fromkeys(odd, fleet.one.now), b"c2": fleet.one.now})
+    fleet.one.board.ask(STREAM, "c1", fleet.one.now)
+    await fleet.one.board.beat()
+    assert set(fleet.one.board.used(STREAM)) == {"c1", "c2"}
 
 
 async def test_what_nobody_asked_for_in_a_long_time_is_forgotten(fleet: Fleet) -> None:
-    fleet.one.board.ask(STREAM, "old", NOW)
-    await fleet.one.tell()
-    fleet.one.board.ask(STREAM, "new", NOW + boards_module.USED_MILLISECONDS / 1000 + 1)
-    await fleet.one.tell()
-    assert set(await fleet.two.board.used(STREAM, 0.0)) == {"new"}
+    now = fleet.one.now
+    fleet.one.board.ask(STREAM, "new", now)
+    for id_, seconds in (("old", USED_SECONDS + 10), ("not-so-old", USED_SECONDS - 10)):
+        await fleet.raw.zadd(fleet.keys.used(STREAM), {id_: now - seconds})
+    await fleet.one.board.beat()
+    assert {name for name, _ in await used_in_redis(fleet)} == {"new", "not-so-old"}
+    assert set(fleet.one.board.used(STREAM)) == {"new", "not-so-old"}
+    assert 0 < await fleet.raw.ttl(fleet.keys.used(STREAM)) <= USED_SECONDS
+
+
+async def test_more_than_one_beat_can_tell_goes_with_the_next(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boards_module, "MAX_TOLD", 3)
+    for n in range(5):
+        fleet.one.board.ask(STREAM, f"c{n}", fleet.one.now)
+        fleet.one.board.ask("another stream", f"c{n}", fleet.one.now)
+    told = []
+    for _ in range(4):
+        await fleet.one.board.beat()
+        told.append(sum([await fleet.raw.zcard(fleet.keys.used(name)) for name in (STREAM, "another stream")]))
+    assert told == [3, 6, 9, 10]
+    assert not fleet.one.board._untold
+
+
+async def test_five_thousand_campaigns_in_one_beat(fleet: Fleet) -> None:
+    for n in range(boards_module.MAX_TOLD):
+        fleet.one.board.ask(STREAM, f"cd-{n:08d}", fleet.one.now)
+        fleet.two.board.ask(STREAM, f"ab-{n:08d}", fleet.one.now)
+    for replica in (fleet.one, fleet.two, fleet.one):
+        await replica.board.beat()
+    assert await fleet.raw.zcard(fleet.keys.used(STREAM)) == 2 * boards_module.MAX_TOLD
+    assert len(fleet.one.board.used(STREAM)) == 2 * boards_module.MAX_TOLD
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"\xff", b"c1 1", b"c1 1 1 1", b"c1 one 1.0", b"c1 1 nan", b"c1 inf 1.0", b"c/1 1.0 1.0", b" 1.0 1.0", b"\n\n"],
+)
+async def test_notes_of_another_program_are_none(fleet: Fleet, text: bytes) -> None:
+    fleet.one.board.ask(STREAM, "c1", fleet.one.now)
+    await fleet.raw.hset(fleet.keys.beat("notes"), STREAM, text + b"\nc2 1 %f\n" % fleet.one.now)
+    await fleet.one.board.beat()
+    assert set(fleet.one.board.used(STREAM)) == {"c1", "c2"}
+
+
+async def test_notes_from_the_future_are_from_now(fleet: Fleet) -> None:
+    fleet.one.board.ask(STREAM, "c1", fleet.one.now)
+    await fleet.raw.hset(fleet.keys.beat("notes"), STREAM, b"c2 1 %f\n" % (fleet.one.now + 1e6))
+    await fleet.one.board.beat()
+    assert fleet.one.board.used(STREAM)["c2"] <= fleet.one.now
+
+
+async def test_notes_that_no_leader_fetches_have_a_bound(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beat_module, "LONGEST_NOTES", 100)
+    fleet.one.board.ask(STREAM, "c1", fleet.one.now)
+    await fleet.one.board.beat()
+    for n in range(20):
+        fleet.two.board.ask(STREAM, f"c{n}", fleet.two.now)
+        await fleet.two.board.beat()
+    assert 0 < len(await fleet.raw.hget(fleet.keys.beat("notes"), STREAM)) <= 100
 
 
 # Who looks after it.
 
 
+async def use(*replicas: Replica, stream: str = STREAM) -> None:
+    for replica in replicas:
+        replica.board.ask(stream, "c1", replica.now)
+
+
+async def test_who_leads_leads_on(fleet: Fleet) -> None:
+    await use(*fleet.replicas)
+    for _ in range(3):
+        assert await fleet.leading() == [True, False, False]
+
+
+async def test_a_stream_that_nobody_uses_is_led_by_nobody_and_costs_nothing(fleet: Fleet) -> None:
+    assert await fleet.leading() == [False, False, False]
+    assert await fleet.raw.exists(fleet.keys.beat("leads")) == 0
+    await use(fleet.two)
+    assert await fleet.leading() == [False, True, False]
+
+
+async def test_a_stream_that_only_others_use_is_led_on(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asked first may ask no more: the leader counts what it hears as use."""
+    fleet.one.board.ask(STREAM, "c1", fleet.one.now - USED_SECONDS + 0.2)
+    await use(fleet.two)
+    assert await fleet.leading() == [True, False, False]
+    await fleet.one.board.beat()
+    async with asyncio.timeout(5):
+        while "c1" in fleet.one.board._usage._streams[STREAM] and len(fleet.one.board.used(STREAM)) > 1:
+            await asyncio.sleep(0.02)
+    assert await fleet.leading() == [True, False, False]
+
+
+async def test_a_lead_is_lost_when_nothing_is_in_use_any_more(fleet: Fleet) -> None:
+    fleet.one.board.ask(STREAM, "c1", fleet.one.now - USED_SECONDS + 0.2)
+    await fleet.one.board.beat()
+    assert fleet.one.board.is_leading(STREAM)
+    await fleet.one.board.wait(STREAM, 0.0)
+    async with asyncio.timeout(5):
+        while fleet.one.board.is_leading(STREAM):
+            await fleet.one.board.beat()
+            await asyncio.sleep(0.02)
+        await fleet.one.board.wait(STREAM, math.inf)
+
+
+async def test_a_new_lead_wakes_who_waits_for_it(fleet: Fleet) -> None:
+    await use(fleet.one)
+    await fleet.one.board.wait(STREAM, 0.0)
+    waiting = begun(fleet.one.board.wait(STREAM, math.inf))
+    await fleet.one.board.beat()
+    await waiting
+    assert fleet.one.board.is_leading(STREAM)
+    waiting = begun(fleet.one.board.wait(STREAM, math.inf))
+    await fleet.one.board.beat()
+    await turns()
+    assert not waiting.done(), "a lead that goes on is nothing new"
+    waiting.cancel()
+
+
 async def test_one_replica_leads_until_it_leaves(fleet: Fleet) -> None:
-    assert [await replica.board.lead(STREAM) for replica in fleet.replicas] == [True, False, False]
-    assert await fleet.two.board.lead("another stream")
-    await fleet.two.board.leave([STREAM])
-    assert not await fleet.two.board.lead(STREAM), "only who leads can leave"
-    await fleet.one.board.leave([STREAM])
-    assert await fleet.two.board.lead(STREAM)
-    assert not await fleet.one.board.lead(STREAM)
+    await use(*fleet.replicas)
+    await use(fleet.two, stream="another stream")
+    assert await fleet.leading() == [True, False, False]
+    assert fleet.two.board.is_leading("another stream")
+    await fleet.two.board.leave()
+    assert not fleet.two.board.is_leading("another stream")
+    assert await fleet.leading() == [True, False, False], "only who leads can give the lead up"
+    await fleet.one.board.leave()
+    assert not fleet.one.board.is_leading(STREAM)
+    await fleet.two.board.beat()
+    assert await fleet.leading() == [False, True, False]
 
 
 async def test_of_all_at_once_one_leads(fleet: Fleet) -> None:
-    asked = [replica.board.lead(STREAM) for _ in range(5) for replica in fleet.replicas]
-    answers = await asyncio.gather(*asked)
-    assert sorted(any(answers[n::3]) for n in range(3)) == [False, False, True]
+    await use(*fleet.replicas)
+    for _ in range(5):
+        await asyncio.gather(*(replica.board.beat() for replica in fleet.replicas))
+        assert sorted(replica.board.is_leading(STREAM) for replica in fleet.replicas) == [False, False, True]
 
 
 async def test_a_dead_leader_is_replaced(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_module, "LEASE_MILLISECONDS", 300)
-    assert await fleet.one.board.lead(STREAM)
-    assert not await fleet.two.board.lead(STREAM)
+    await use(fleet.one, fleet.two)
+    monkeypatch.setattr(beat_module, "LEASE_SECONDS", 0.3)
+    monkeypatch.setattr(boards_module, "LEASE_SECONDS", 0.3)
+    await fleet.one.board.beat()
+    assert fleet.one.board.is_leading(STREAM)
     async with asyncio.timeout(5):
-        while not await fleet.two.board.lead(STREAM):
+        while not fleet.two.board.is_leading(STREAM):
+            # Never both, whatever the first may think.
+            await fleet.two.board.beat()
+            assert not (fleet.two.board.is_leading(STREAM) and fleet.one.board.is_leading(STREAM))
             await asyncio.sleep(0.02)
-    assert not await fleet.one.board.lead(STREAM)
+
+
+async def test_a_replica_without_anybody_to_look_after_lists_leads_none(fleet: Fleet) -> None:
+    fleet.one.board._may_lead = False
+    await use(fleet.one, fleet.two)
+    assert await fleet.leading() == [False, True, False]
+    await fleet.one.board.beat()
+    assert not fleet.one.board.is_leading(STREAM)
+
+
+async def test_a_lease_of_another_server_is_none(fleet: Fleet) -> None:
+    await use(fleet.one)
+    await fleet.one.board.beat()
+    fleet.one.link.generation += 1
+    assert not fleet.one.board.is_leading(STREAM)
+    await fleet.one.board.beat()
+    assert fleet.one.board.is_leading(STREAM)
+
+
+# Who is there.
+
+
+async def test_replicas_know_of_each_other(fleet: Fleet) -> None:
+    one, two, three = fleet.replicas
+    assert one.beat.replicas() == {}
+    for replica in (one, two, one):
+        await replica.board.beat()
+    assert one.beat.replicas() == {name: pytest.approx(CLOCK.now(), abs=5) for name in (one.beat.name, two.beat.name)}
+    seen = dict(one.beat.replicas())
+    await one.board.beat()
+    assert one.beat.replicas()[one.beat.name] > seen[one.beat.name]
+    assert one.beat.replicas()[two.beat.name] == seen[two.beat.name], "as it was last seen"
+    await two.board.leave()
+    await three.board.beat()
+    assert set(three.beat.replicas()) == {one.beat.name, three.beat.name}
+
+
+async def test_a_replica_that_is_not_seen_any_more_is_forgotten(fleet: Fleet) -> None:
+    await fleet.raw.zadd(
+        fleet.keys.beat("replicas"), {"dead": CLOCK.now() - beat_module.FORGET_SECONDS - 5, "late": 5e9}
+    )
+    await fleet.one.board.beat()
+    assert set(fleet.one.beat.replicas()) == {fleet.one.beat.name, "late"}
+
+
+# Which boards have changed.
+
+
+async def pulled(replica: Replica) -> set[str]:
+    """The boards that a beat shows to have changed."""
+    replica.board._streams = frozenset({STREAM, "another stream"})
+    replica.board._behind.clear()
+    await replica.board.beat()
+    return set(replica.board._behind)
+
+
+async def test_a_beat_tells_of_boards_that_others_have_changed(fleet: Fleet) -> None:
+    for replica in fleet.replicas:
+        await replica.board.beat()
+    await fleet.one.board.post(STREAM, head(1), {"c1": known()})
+    assert await pulled(fleet.two) == set(), "not told yet"
+    assert await pulled(fleet.one) == set(), "its own"
+    assert await pulled(fleet.two) == {STREAM}
+    assert await pulled(fleet.two) == set(), "once"
+    await fleet.two.follow()
+    await fleet.two.board.post(STREAM, head(2), {})
+    await fleet.two.board.post("another stream", head(1), {})
+    await fleet.two.board.beat()
+    assert await pulled(fleet.one) == await pulled(fleet.three) == {STREAM, "another stream"}
+
+
+async def test_a_new_replica_looks_at_all_boards(fleet: Fleet) -> None:
+    await fleet.one.board.post(STREAM, head(1), {"c1": known()})
+    await fleet.one.board.beat()
+    assert await pulled(fleet.three) == {STREAM}
+
+
+async def test_a_post_that_could_not_be_told_is_told_later(fleet: Fleet) -> None:
+    for replica in fleet.replicas:
+        await replica.board.beat()
+    await fleet.one.board.post(STREAM, head(1), {"c1": known()})
+    fleet.one.link._lose("timeout")
+    with pytest.raises(StoreDownError):
+        await fleet.one.board.beat()
+    await fleet.one.link.look()
+    await fleet.one.board.beat()
+    assert await pulled(fleet.two) == {STREAM}
+
+
+async def test_after_redis_came_back_empty_all_boards_are_looked_at(fleet: Fleet) -> None:
+    await fleet.one.board.post(STREAM, head(1), {"c1": known()})
+    await fleet.one.board.beat()
+    await fleet.two.follow()
+    await fleet.two.board.beat()
+    await fleet.raw.delete(*fleet.names(), *(fleet.keys.beat(what) for what in ("replicas", "boards")))
+    assert await pulled(fleet.two) == {STREAM}
+    assert await fleet.two.follow() == BARE
+
+
+async def test_announcements_that_begin_again_are_not_missed(fleet: Fleet) -> None:
+    for number in (1, 2, 3):
+        await fleet.one.board.post(STREAM, head(number), {})
+        await fleet.one.board.beat()
+    await fleet.two.follow()
+    await fleet.two.board.beat()
+    await fleet.raw.delete(fleet.keys.beat("boards"))
+    await fleet.one.board.post("another stream", head(1), {})
+    await fleet.one.board.beat()
+    assert await pulled(fleet.two) == {STREAM, "another stream"}
+
+
+async def test_a_deposed_leader_looks_at_the_board_at_once(fleet: Fleet) -> None:
+    fleet.one.board._streams = frozenset({STREAM})
+    await fleet.two.board.post(STREAM, head(1), {})
+    assert not await fleet.one.board.post(STREAM, head(1), {})
+    assert fleet.one.board._behind == {STREAM}
+
+
+async def test_a_board_from_before_its_latest_changes_is_read_whole(fleet: Fleet) -> None:
+    """A copy became the master, and had not been told of all: what was lost there is no knowledge here either."""
+    await fleet.one.board.post(STREAM, head(1), {"c1": known(), "c2": known()})
+    held = [await fleet.raw.dump(name) for name in fleet.names()]
+    await fleet.one.board.post(STREAM, head(2), {"c1": known("b"), "c3": known()})
+    assert await fleet.two.follow() == fleet.one.board.view(STREAM)
+    for name, value in zip(fleet.names(), held, strict=True):
+        await fleet.raw.restore(name, 0, value, replace=True)
+    for replica in (fleet.one, fleet.two):
+        assert await replica.follow() == View(head(1), {"c1": known(), "c2": known()})
+
+
+# What it costs.
+
+
+async def test_an_idle_replica_sends_one_command_a_beat_for_five_hundred_streams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boards_module, "BEAT_SECONDS", 0.01)
+    async with on_valkey(tmp_path) as fleet:
+        one = fleet.one
+        one.board.start(fleet.tasks, [f"identity-{n}" for n in range(500)])
+        async with asyncio.timeout(10):
+            while one.beat.name not in one.beat.replicas():
+                await asyncio.sleep(0.001)
+            before, sent, last = await commands_of(fleet), 0, one.beat.replicas()
+            while sent < 10:
+                await asyncio.sleep(0)
+                sent += one.beat.replicas() is not last
+                last = one.beat.replicas()
+        after = await commands_of(fleet)
+        # Of those that came from outside; beside them only what one script does.
+        assert after["evalsha"] - before["evalsha"] in {sent, sent + 1}
+        assert set(after) - {"info"} == set(before) - {"info"}
+        inside = sum(after.values()) - sum(before.values()) - sent
+        assert inside < 10 * sent
+        assert len(one.board._wakes._events) == 0, "nobody was woken"
+
+
+async def commands_of(fleet: Fleet) -> dict[str, int]:
+    """How often each command was done, by the server's own count."""
+    stats = await fleet.raw.info("commandstats")
+    return {name.removeprefix("cmdstat_"): row["calls"] for name, row in stats.items()}
+
+
+async def test_streams_in_use_are_told_of_in_one_command_as_well(tmp_path: Path) -> None:
+    async with on_valkey(tmp_path) as fleet:
+        for replica in (fleet.one, fleet.two):
+            for n in range(500):
+                await use(replica, stream=f"identity-{n}")
+            await replica.board.beat()
+        before = await commands_of(fleet)
+        for replica in (fleet.one, fleet.two):
+            await use(replica, stream="identity-7")
+            await replica.board.beat()
+        after = await commands_of(fleet)
+        assert after["evalsha"] - before["evalsha"] == 2
+        assert after.get("zrangebyscore", 0) - before.get("zrangebyscore", 0) == 2, "no use is fetched once more"
+        assert len(fleet.one.board._led) == 500
 
 
 # Size.
@@ -488,13 +940,13 @@ async def test_five_thousand_rows_in_one_post(fleet: Fleet) -> None:
 async def test_a_follower_hears_of_a_post(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet.two.board.start(fleet.tasks, [STREAM])
     fleet.one.board.start(fleet.tasks, [STREAM])
-    fleet.one.board.ask(STREAM, "c1", NOW)
+    fleet.one.board.ask(STREAM, "c1", fleet.one.now)
     await fleet.one.board.post(STREAM, head(1), {"c1": known()})
     async with asyncio.timeout(10):
         while fleet.two.board.view(STREAM) == BARE:
-            await asyncio.sleep(0.01)
-        while not await fleet.two.board.used(STREAM, 0.0):
-            await asyncio.sleep(0.01)
+            await fleet.two.board.news(STREAM, 1.0)
+        while not fleet.one.board.is_leading(STREAM):
+            await fleet.one.board.wait(STREAM, 1.0)
     assert fleet.two.board.view(STREAM) == View(head(1), {"c1": known()})
 
 

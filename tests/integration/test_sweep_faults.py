@@ -26,8 +26,9 @@ import pytest
 
 from service.contract.listing import Channel
 from service.policy.sweeping import Flaw
+from service.policy.trust import STAND_DOWN_SECONDS
 from service.proxy.ask import Detail, Stream
-from service.proxy.sweep import STAND_DOWN_SECONDS, USED_SECONDS
+from service.proxy.ports import USED_SECONDS
 from service.store.keys import Keys
 from tests.support.doubles import SUPPORT
 from tests.support.redis_net import RedisNet

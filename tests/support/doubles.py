@@ -174,6 +174,8 @@ class ScriptedBudget:
     def __init__(self) -> None:
         self.refusals: list[Failure | None] = []
         self.refuse_all: Failure | None = None
+        self.known_refusal: Failure | None = None
+        """What is known before a permit is asked for."""
         self.asked: list[tuple[str, Lane, str, float]] = []
         """Account, lane, client, and seconds to wait."""
         self.permits: list[CountedPermit] = []
@@ -182,8 +184,13 @@ class ScriptedBudget:
         self.pauses: list[tuple[str, float | None, int]] = []
         """Account, seconds as told, and how many permits were still held."""
 
+    def refusal(self, _account: str, _lane: Lane, _client: str, _key: str, _wait: float) -> Failure | None:
+        return self.known_refusal
+
     @asynccontextmanager
-    async def permit(self, account: str, lane: Lane, client: str, wait: float) -> AsyncIterator[CountedPermit]:
+    async def permit(
+        self, account: str, lane: Lane, client: str, wait: float, _key: str = ""
+    ) -> AsyncIterator[CountedPermit]:
         self.asked.append((account, lane, client, wait))
         refusal = self.refusals.pop(0) if self.refusals else self.refuse_all
         if refusal is not None:

@@ -196,7 +196,7 @@ class Replica:
         )
         self._flights = Flights(self._fills)
         self._fetcher = Fetcher(self, self.budget, self.store, meter)
-        self.board = self._make_board(shared, keys)
+        self.board = self._make_board(keys)
         patience = Patience(allowance.timeout)
         self.versions = Versions(self.clock.now, 0.0)
         self._exchange = Exchange(
@@ -211,8 +211,8 @@ class Replica:
             has_rounds=not isinstance(self.board, MemoryBoard),
         )
 
-    def _make_board(self, _shared: RedisStore, _keys: Keys) -> Board:
-        return MemoryBoard(self.store.epoch)
+    def _make_board(self, _keys: Keys) -> Board:
+        return MemoryBoard(self.store.epoch, self.clock.now)
 
     async def start(self) -> None:
         await self.link.start(self._watchers)

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from service.policy.entry import Absence, Entry
 from service.policy.freshness import Freshness
-from service.policy.ledger import Quota
+from service.policy.schedule import Quota
 from service.policy.settle import Failure
 from service.problems import Problem
 from service.proxy.collapse import Flights
@@ -100,6 +100,9 @@ def local(memory: MemoryStore) -> Store:
 class NoPlatform:
     """In the place of `Fetcher`: nothing can be had."""
 
+    def refusal(self, *_: Any) -> None:
+        return None
+
     async def fetch(self, *_: Any) -> Failure:
         return Failure(Problem.UPSTREAM_UNAVAILABLE, "no platform here")
 
@@ -127,7 +130,7 @@ class Gateway:
         self.meter, self.port = CountingMeter(), 0
         self.memory = MemoryStore(2**26, self.clock, self.meter)
         self.store = self.layer(self.memory)
-        self.board, self.tasks = MemoryBoard(self.memory.epoch), Tasks()
+        self.board, self.tasks = MemoryBoard(self.memory.epoch, self.clock.now), Tasks()
         self.versions = Versions(self.clock.now, 5.0)
         self.exchange = Exchange(
             self.store,

@@ -52,7 +52,7 @@ class Story:
         self.store = store or self.memory
         self.flights = Flights(self.tasks)
         fetcher = Fetcher(self.upstream, budget or self.budget, self.store, self.meter)
-        self.board = MemoryBoard(self.store.epoch)
+        self.board = MemoryBoard(self.store.epoch, self.clock.now)
         self.versions = Versions(self.clock.now, READ_YOUR_WRITES)
         self.exchange = Exchange(
             self.store, self.board, fetcher, self.flights, FRESHNESS, self.meter, Patience(patience), self.versions

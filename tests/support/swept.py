@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from random import Random
 
 from typing_extensions import override
@@ -15,16 +14,16 @@ from service.contract.listing import Channel
 from service.contract.operations import GET, Call, Tenant
 from service.policy.entry import Entry
 from service.policy.freshness import Freshness, StatusRule
-from service.policy.ledger import Allowance, Lane
+from service.policy.ledger import Allowance
 from service.policy.pacing import Supply
 from service.problems import Problem
 from service.proxy.ask import Ask, Detail, Stream
 from service.proxy.bounds import StatedBounds, stated_bounds
 from service.proxy.ports import UpstreamError
 from service.proxy.sweep import Sweeper, Terms
+from service.store.beat import Beat
 from service.store.boards import RedisBoard
 from service.store.keys import Keys
-from service.store.redis import RedisStore
 from tests.support.doubles import NOT_FOUND, SUPPORT, campaign_response, error_response, json_response
 from tests.support.fleet import Replica
 from tests.support.redis_net import RedisNet
@@ -279,20 +278,18 @@ class SweptReplica(Replica):
         limits, account = allowance(calls), SUPPORT.tenant.account
 
         def supply() -> Supply:
+            known = self.budget.outlook(account)
             return Supply(
-                self.budget.capacity(account),
+                known.capacity,
                 limits.window,
                 limits.reserve,
                 0.5,
-                self.budget.spent(account),
+                known.callers,
                 len(streams),
+                known.free,
+                known.falls,
+                known.is_wanted,
             )
-
-        kept: dict[str, int] = {}
-
-        def keep(alias: str, calls: int) -> None:
-            kept[alias] = calls
-            self.budget.keep(account, Lane.PROOF, sum(kept.values()))
 
         self.sweepers = [
             Sweeper(
@@ -301,7 +298,7 @@ class SweptReplica(Replica):
                 self.store,
                 self._fetcher,
                 self._exchange.read_again,
-                Terms(0.5, LAG, supply, partial(keep, stream.alias)),
+                Terms(0.5, LAG, supply),
                 self._watchers,
                 self.meter,
             )
@@ -309,8 +306,9 @@ class SweptReplica(Replica):
         ]
 
     @override
-    def _make_board(self, shared: RedisStore, keys: Keys) -> RedisBoard:
-        self.redis_board = RedisBoard(self.link, self.bus, shared, keys, self.store.epoch)
+    def _make_board(self, keys: Keys) -> RedisBoard:
+        beat = Beat(self.link, keys, self.bus.sender)
+        self.redis_board = RedisBoard(self.link, self.bus, beat, keys, self.store.epoch)
         return self.redis_board
 
     @override
@@ -323,7 +321,7 @@ class SweptReplica(Replica):
             self._watchers.spawn(sweeper.run(), name="sweep")
 
     def bounds(self, stream: Stream) -> StatedBounds:
-        return stated_bounds(self.board, self.store, LAG, FRESHNESS.max, stream.identity)
+        return stated_bounds(self.board, self.store, FRESHNESS.max, stream.identity)
 
     def look_up(self, stream: Stream, campaign: str) -> None:
         """Begins a read, whose result is in `answers` when it has ended."""

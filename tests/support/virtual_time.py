@@ -39,6 +39,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._input.seconds
 
 
+def timers() -> int:
+    """How many timers the running loop has: none of them means that time wakes nobody."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, asyncio.BaseEventLoop)
+    return len([timer for timer in loop._scheduled if not timer.cancelled()])  # type: ignore[attr-defined]
+
+
 @contextmanager
 def virtual_time() -> Iterator[VirtualLoop]:
     """A loop, whose time is what `time.monotonic` and `time.time` tell meanwhile.

@@ -192,9 +192,9 @@ BUSY = ("--campaigns=2000", "--used=50%", "--change-rate=1/s")
 @pytest.mark.parametrize(
     ("options", "name", "value"),
     [
-        (("--campaigns=2",), "rounds", "none: reading each campaign shows as much, and lifetimes count"),
+        (("--campaigns=2",), "polls", "none: reading each campaign shows as much, and lifetimes count"),
         (("--campaigns=2",), "signal bound", "10.0m"),
-        ((*BUSY, "--share=0"), "rounds", "none: reading each campaign shows as much, and lifetimes count"),
+        ((*BUSY, "--share=0"), "polls", "none: reading each campaign shows as much, and lifetimes count"),
         (BUSY, "calls a minute", "55.0 and a reserve of 5.0"),
         ((*BUSY, "--budget=120"), "calls a minute", "110.0 and a reserve of 10.0"),
         ((*BUSY, "--budget=20", "--window=30s"), "calls a minute", "38.0 and a reserve of 2.0"),
@@ -220,8 +220,8 @@ def test_plan_says(options, name, value):
         (BUSY, (*BUSY, "--interactive=30"), "signal bound"),
         (BUSY, (*BUSY, "--reserve=30"), "signal bound"),
         ((*BUSY, "--used=100"), BUSY, "blind bound"),
-        (BUSY, (*BUSY, "--page-rows=10"), "full walk"),
-        ((*BUSY, "--sms=0.1"), (*BUSY, "--sms=0.9"), "round of voice"),
+        (BUSY, (*BUSY, "--page-rows=10"), "full scan"),
+        ((*BUSY, "--sms=0.1"), (*BUSY, "--sms=0.9"), "poll of voice"),
     ],
 )
 def test_a_plan_is_better_with(better, worse, name):
@@ -236,7 +236,7 @@ def test_the_lag_is_part_of_the_signal_bound():
 def test_a_plan_never_spends_more_than_there_is():
     for rate in ("0/s", "5/m", "1/s", "9/s"):
         plan = planned("--campaigns=2000", f"--change-rate={rate}")
-        purposes = ("callers and writes", "list rounds", "full walks", "rotation", "changed campaigns")
+        purposes = ("callers and writes", "polls of the list", "full scans", "turns by id", "changed campaigns")
         assert sum(float(plan[purpose]) for purpose in purposes) <= 55.3
 
 
@@ -249,8 +249,8 @@ def test_more_changes_than_calls_are_warned_of():
 @pytest.mark.parametrize("channel", ["voice", "sms"])
 def test_a_channel_without_campaigns_has_no_rounds(channel):
     plan = planned("--campaigns=100", f"--sms={int(channel == 'voice')}")
-    assert f"round of {channel}" not in plan
-    assert sum(name.startswith("round of") for name in plan) == 1
+    assert f"poll of {channel}" not in plan
+    assert sum(name.startswith("poll of") for name in plan) == 1
 
 
 def test_the_values_of_a_plan_stand_in_one_column():

@@ -38,7 +38,6 @@ from service.upstream.budget import CallBudget
 from tests.bench.freshness.callers import Callers
 from tests.bench.freshness.scenarios import (
     CALLS,
-    LAG,
     LEAVE,
     LIFETIMES,
     READ_SECONDS,
@@ -56,6 +55,8 @@ from tests.support.virtual_time import virtual_time
 
 WARM_UP_SECONDS = 4 * 3600.0
 """For the first answers to all campaigns in use; none takes so long but one that never comes."""
+OWN_WRITES = 3
+"""Calls of a window that writes can count on, by default."""
 OTHERS = "others"
 """The client whose calls bring what is never stored, and their reason."""
 
@@ -77,8 +78,10 @@ def put_together(scenario: Scenario, upstream: Platform, truth: Truth, tasks: Ta
     policy, stream, meter, clock = scenario.policy, upstream.stream, CountingMeter(), StoreClock()
     account = stream.tenant.account
     store = WatchedStore(clock, meter, truth)
-    board = MemoryBoard(store.epoch)
-    allowance = Allowance(calls=CALLS, window=WINDOW, leave=LEAVE, timeout=TIMEOUT, reserve=RESERVE)
+    board = MemoryBoard(store.epoch, store.now)
+    allowance = Allowance(
+        calls=CALLS, window=WINDOW, leave=LEAVE, timeout=TIMEOUT, reserve=RESERVE, lanes={Lane.WRITES: OWN_WRITES}
+    )
     loop = asyncio.get_running_loop()
     limited = CallBudget(lambda _: allowance, MemoryLedgers(clock), meter, tasks, clock=loop.time)
     budget: Budget = limited if policy.is_limited else NoBudget()
@@ -96,13 +99,24 @@ def put_together(scenario: Scenario, upstream: Platform, truth: Truth, tasks: Ta
     )
 
     def supply() -> Supply:
-        return Supply(limited.capacity(account), WINDOW, RESERVE, policy.share, limited.spent(account))
+        known = limited.outlook(account)
+        reserve = RESERVE if known.callers or known.is_wanted else OWN_WRITES
+        return Supply(
+            known.capacity,
+            WINDOW,
+            reserve,
+            policy.share,
+            known.callers,
+            free=known.free,
+            falls=known.falls,
+            is_wanted=known.is_wanted,
+        )
 
-    terms = Terms(policy.share, LAG, supply, lambda calls: limited.keep(account, Lane.PROOF, calls))
+    terms = Terms(policy.share, None, supply)
     sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, terms, tasks, meter)
 
     def stated() -> StatedBounds:
-        return stated_bounds(board, store, LAG, LIFETIMES.max, stream.identity)
+        return stated_bounds(board, store, LIFETIMES.max, stream.identity)
 
     return Inside(exchange, fetcher, board, sweeper, stated)
 

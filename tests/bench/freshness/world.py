@@ -148,12 +148,14 @@ class Platform:
 class NoBudget:
     """Implements `Budget` as a general proxy does: there is none."""
 
-    @asynccontextmanager
-    async def permit(self, *_asked: Any, **_more: Any) -> AsyncIterator[CountedPermit]:
-        yield CountedPermit(float("inf"))
-
-    def refusal(self, *_asked: Any, **_more: Any) -> None:
+    def refusal(self, _account: str, _lane: Lane, _client: str, _key: str, _wait: float) -> Failure | None:
         return None
+
+    @asynccontextmanager
+    async def permit(
+        self, _account: str, _lane: Lane, _client: str, _wait: float, _key: str = ""
+    ) -> AsyncIterator[CountedPermit]:
+        yield CountedPermit(float("inf"))
 
     async def pause(self, _account: str, _seconds: float | None) -> float:
         return 0.0

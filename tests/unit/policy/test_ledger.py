@@ -6,385 +6,34 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.policy.capacity import capacity
 from service.policy.ledger import (
-    GATHER_SECONDS,
-    LONGEST_PAUSE_SECONDS,
-    PROBE_SECONDS,
     SILENCE_SECONDS,
     WITHHELD_WINDOWS,
     Allowance,
-    Lane,
     Ledger,
     Place,
     Report,
     Wait,
     Want,
-    Why,
     absorb,
-    capacity,
     depart,
-    grant,
-    pause,
-    remaining,
-    share,
 )
-
-# Times in these tests are parts of a second on which float arithmetic is exact.
-WINDOW, LEAVE, TIMEOUT = 16.0, 1.0, 3.0
-MOST = LEAVE + TIMEOUT + WINDOW
-NOW = 1000.0
-
-WRITES, INTERACTIVE, PROOF, BACKGROUND = Lane
-
-
-def allow(calls: int = 3, **fields: Any) -> Allowance:
-    return Allowance(calls, WINDOW, LEAVE, TIMEOUT, **fields)
-
-
-def held(*offsets: float, lane: Lane = INTERACTIVE, client: str = "c", start: int = 1) -> tuple[Place, ...]:
-    """Places that fall free so many seconds from now."""
-    return tuple(Place(f"{lane}-{client}-{start + i}", lane, client, NOW + at) for i, at in enumerate(offsets))
-
-
-def wants(*rows: Lane | tuple[Lane, str]) -> list[Want]:
-    pairs = [(row, "c") if isinstance(row, Lane) else row for row in rows]
-    return [Want(f"new-{number}", lane, client) for number, (lane, client) in enumerate(pairs)]
-
-
-def told(ledger: Ledger, allowance: Allowance, asked: Sequence[Want], now: float = NOW) -> list[Any]:
-    """For each want: True for a place, or the seconds and the reason of its wait."""
-    _, answers = grant(ledger, allowance, asked, now)
-    return [True if isinstance(answer, Place) else (answer.seconds, answer.why.value) for answer in answers]
-
-
-def report(
-    replica: str = "a",
-    *places: Place,
-    known: int = 1,
-    voided: frozenset[str] = frozenset(),
-    succeeded: frozenset[str] = frozenset(),
-) -> Report:
-    return Report(replica, known, {place.id: place for place in places}, voided, succeeded)
-
-
-# What stands in the names.
-
-
-def test_lanes_stand_in_the_order_of_service():
-    assert [str(lane) for lane in Lane] == ["writes", "interactive", "proof", "background"]
-
-
-@pytest.mark.parametrize(
-    ("lane", "is_waited_for"), [(WRITES, True), (INTERACTIVE, True), (PROOF, False), (BACKGROUND, False)]
+from service.policy.schedule import GATHER_SECONDS, grant, remaining, share
+from tests.support.budgets import (
+    INTERACTIVE,
+    LEAVE,
+    MOST,
+    NOW,
+    TIMEOUT,
+    WINDOW,
+    WRITES,
+    allow,
+    held,
+    report,
+    told,
+    wants,
 )
-def test_the_reserve_is_for_those_who_wait(lane: Lane, is_waited_for: bool):
-    assert lane.is_waited_for is is_waited_for
-
-
-# Grants.
-
-
-def test_a_place_is_held_for_all_the_time_that_a_call_may_take_and_a_window():
-    ledger, answers = grant(Ledger(), allow(), [Want("x", PROOF, "me")], NOW)
-    assert answers == [Place("x", PROOF, "me", NOW + MOST)]
-    assert ledger.places == (Place("x", PROOF, "me", NOW + MOST),)
-
-
-def spent(*seconds: float) -> list[Any]:
-    return [(each, "spent") for each in seconds]
-
-
-@pytest.mark.parametrize(
-    ("places", "allowance", "asked", "answers"),
-    [
-        pytest.param((), allow(), wants(*[INTERACTIVE] * 3), [True] * 3, id="as-many-as-there-are"),
-        pytest.param((), allow(), wants(*[INTERACTIVE] * 4), [True] * 3 + spent(16), id="and-not-one-more"),
-        pytest.param(held(5, 7, 0), allow(), wants(INTERACTIVE), [True], id="free-at-its-very-moment"),
-        pytest.param(held(5, 7, 9), allow(), wants(INTERACTIVE), spent(5), id="waits-for-the-first-to-fall-free"),
-        pytest.param(held(9, 5, 7), allow(), wants(INTERACTIVE), spent(5), id="whatever-their-order"),
-        pytest.param(held(5, 7, 9), allow(), wants(*[INTERACTIVE] * 3), spent(5, 7, 9), id="each-for-its-own"),
-        pytest.param(held(5, 20), allow(2), wants(*[INTERACTIVE] * 2), spent(5, 16), id="a-call-under-way-may-end-now"),
-        pytest.param(held(5), allow(1), wants(*[INTERACTIVE] * 3), spent(5, 16, 16), id="behind-all-places-a-window"),
-        pytest.param(held(5), allow(0), wants(INTERACTIVE), spent(16), id="no-calls-at-all"),
-        pytest.param(held(4, 5, 7, 9), allow(), wants(INTERACTIVE), spent(5), id="overfull-waits-for-two"),
-        pytest.param(
-            held(5), allow(2, reserve=1), wants(PROOF, BACKGROUND), spent(5, 16), id="reserve-is-not-for-background"
-        ),
-        pytest.param(held(5), allow(2, reserve=1), wants(WRITES), [True], id="reserve-is-for-writes"),
-        pytest.param(held(5), allow(2, reserve=1), wants(INTERACTIVE), [True], id="reserve-is-for-who-waits"),
-        pytest.param(
-            held(5, 7), allow(2, reserve=1), wants(INTERACTIVE, PROOF), spent(5, 16), id="the-wait-counts-reserve-in"
-        ),
-        pytest.param(
-            held(5, 7), allow(3, lanes={WRITES: 1}), wants(INTERACTIVE, WRITES), [*spent(5), True], id="a-lanes-share"
-        ),
-        pytest.param(
-            (*held(5), *held(7, lane=WRITES)),
-            allow(3, lanes={WRITES: 1}),
-            wants(INTERACTIVE),
-            [True],
-            id="a-share-in-use-is-not-kept-twice",
-        ),
-        pytest.param(
-            held(5, 7, lane=WRITES),
-            allow(4, lanes={WRITES: 1, PROOF: 1}),
-            wants(WRITES, WRITES),
-            [True, (5.0, "spent")],
-            id="a-lane-borrows-beyond-its-share-but-not-another-lanes",
-        ),
-        pytest.param(
-            (), allow(3, lanes={BACKGROUND: 3}), wants(BACKGROUND), [True], id="a-lanes-own-share-is-not-kept-from-it"
-        ),
-        pytest.param(
-            held(5, 7),
-            allow(4, reserve=1, lanes={WRITES: 1}),
-            wants(PROOF),
-            [True],
-            id="reserve-and-shares-are-not-added-up",
-        ),
-        pytest.param(
-            (*held(5, client="me"), *held(7, client="you")),
-            allow(2, clients=2),
-            wants((INTERACTIVE, "third")),
-            spent(5),
-            id="full-is-full-for-all",
-        ),
-        pytest.param(
-            held(*[5] * 5, client="me"),
-            allow(10, clients=2),
-            wants(*[(INTERACTIVE, "me")] * 5, (INTERACTIVE, "you")),
-            [True] * 4 + [(5.0, "spent"), True],
-            id="beyond-its-fair-share-a-client-leaves-a-part-to-others",
-        ),
-        pytest.param(
-            held(*[5] * 5, client="me"),
-            allow(10, clients=1),
-            wants(*[(INTERACTIVE, "me")] * 5),
-            [True] * 5,
-            id="a-lone-client-may-have-all",
-        ),
-        pytest.param(
-            held(*[5] * 9, lane=WRITES, client="me"),
-            allow(10, clients=2),
-            wants((INTERACTIVE, "me")),
-            [True],
-            id="fairness-counts-interactive-calls-only",
-        ),
-        pytest.param(
-            held(*[5] * 9, lane=PROOF, client="me"),
-            allow(10, clients=2),
-            wants((PROOF, "me")),
-            [(5.0, "spent")],
-            id="what-is-kept-from-a-greedy-client-is-not-for-lanes-that-nobody-waits-for",
-        ),
-    ],
-)
-def test_grants(places: tuple[Place, ...], allowance: Allowance, asked: list[Want], answers: list[Any]):
-    assert told(Ledger(places=places), allowance, asked) == answers
-
-
-def test_places_taken_count_for_the_wants_behind_them():
-    ledger, _ = grant(Ledger(), allow(2), wants(INTERACTIVE), NOW)
-    ledger, answers = grant(ledger, allow(2), wants(WRITES, WRITES), NOW + 1)
-    assert [type(answer) for answer in answers] == [Place, Wait]
-    assert len(ledger.places) == 2
-
-
-@given(st.lists(st.integers(1, 64), max_size=6), st.integers(1, 6), st.integers(1, 8))
-@settings(max_examples=150, deadline=None)
-def test_a_wait_is_true_in_the_order_of_positions(offsets: list[int], calls: int, count: int):
-    """If nobody else takes a place, each is served after its wait and not before."""
-    allowance = allow(calls)
-    ledger = Ledger(places=held(*(offset / 4 for offset in offsets)))
-    asked = wants(*[INTERACTIVE] * count)
-    for number, answer in enumerate(told(ledger, allowance, asked)):
-        if answer is True:
-            continue
-        seconds = answer[0]
-        early = told(ledger, allowance, asked[: number + 1], NOW + seconds - 1 / 8)
-        on_time = told(ledger, allowance, asked[: number + 1], NOW + seconds)
-        assert early[number] is not True
-        if number < calls:
-            assert on_time[number] is True
-
-
-@pytest.mark.parametrize(
-    ("places", "allowance", "asked"),
-    [
-        pytest.param(
-            (*held(5, 7, lane=WRITES), *held(9)),
-            allow(3, lanes={WRITES: 2}),
-            wants(INTERACTIVE),
-            id="what-falls-free-first-is-another-lanes-share",
-        ),
-        pytest.param(
-            (*held(5, lane=WRITES), *held(9)),
-            allow(2, lanes={WRITES: 1}),
-            wants(PROOF),
-            id="what-falls-free-first-is-the-share-of-writes",
-        ),
-    ],
-)
-def test_a_wait_is_true_beside_the_shares_of_other_lanes(
-    places: tuple[Place, ...], allowance: Allowance, asked: list[Want]
-):
-    """`retry_after` is told to callers as the time at which a new try can succeed."""
-    ledger = Ledger(places=places)
-    [(seconds, _)] = told(ledger, allowance, asked)
-    assert told(ledger, allowance, asked, NOW + seconds) == [True]
-
-
-def test_a_wait_is_not_longer_than_it_takes_a_client_to_get_back_below_its_fair_share():
-    mine = held(1, *[12] * 49, client="me")
-    others = held(*[14] * 45, client="you")
-    ledger, allowance, asked = Ledger(places=(*mine, *others)), allow(100, clients=2), wants((INTERACTIVE, "me"))
-    assert told(ledger, allowance, asked, NOW + 1) == [True]
-    assert told(ledger, allowance, asked) == spent(1), "or it is refused though a wait of 1 s is enough"
-
-
-# What is left.
-
-
-@pytest.mark.parametrize(
-    ("ledger", "left"),
-    [
-        pytest.param(Ledger(), 3, id="unused"),
-        pytest.param(Ledger(places=held(5, 7)), 1, id="places-held"),
-        pytest.param(Ledger(places=held(0, 7)), 2, id="a-place-that-is-free"),
-        pytest.param(Ledger(places=held(1, 2, 3, 4)), 0, id="overfull-is-none-not-less"),
-        pytest.param(Ledger(paused_until=NOW + 1), 0, id="paused"),
-        pytest.param(Ledger(learned=2, learned_at=NOW), 2, id="learned"),
-        pytest.param(Ledger(expected=2, whole_at=NOW + 1), 0, id="not-whole"),
-        pytest.param(Ledger(expected=2, whole_at=NOW), 3, id="whole-by-time"),
-    ],
-)
-def test_remaining(ledger: Ledger, left: int):
-    assert remaining(ledger, allow(), NOW) == left
-
-
-# Pauses.
-
-
-@pytest.mark.parametrize(
-    ("places", "seconds", "length"),
-    [
-        pytest.param((), 30.0, 30.0, id="told"),
-        pytest.param((), 0.0, 0.0, id="told-nothing-to-wait"),
-        pytest.param((), 999_999.0, LONGEST_PAUSE_SECONDS, id="told-a-mistake"),
-        pytest.param((), None, WINDOW, id="guessed-without-a-call-of-ours-a-window"),
-        pytest.param(held(9, 6, 20), None, 6.0, id="guessed-until-our-oldest-call-has-left"),
-        pytest.param(held(1), None, WINDOW / 4, id="guessed-no-less-than-a-quarter"),
-        pytest.param(held(20), None, WINDOW, id="guessed-no-more-than-a-window"),
-    ],
-)
-def test_how_long_a_pause_lasts(places: tuple[Place, ...], seconds: float | None, length: float):
-    paused = pause(Ledger(places=places), allow(), seconds, NOW)
-    assert paused.paused_until == NOW + length
-    if length:
-        assert told(paused, allow(30), wants(WRITES)) == [(length, Why.PAUSED.value)]
-
-
-@pytest.mark.parametrize(
-    ("second", "until"),
-    [
-        pytest.param(5.0, 30.0, id="a-shorter-one-changes-nothing"),
-        pytest.param(60.0, 70.0, id="a-longer-one-moves-it"),
-        pytest.param(None, 30.0, id="a-guess-changes-nothing-either"),
-    ],
-)
-def test_a_pause_only_moves_forward(second: float | None, until: float):
-    paused = pause(Ledger(), allow(), 30.0, NOW)
-    assert pause(paused, allow(), second, NOW + 10).paused_until == NOW + until
-
-
-def test_a_pause_refuses_all_lanes_whatever_is_free():
-    paused = pause(Ledger(), allow(), 30.0, NOW)
-    assert told(paused, allow(), wants(*Lane), NOW + 10) == [(20.0, "paused")] * 4
-
-
-@pytest.mark.parametrize(
-    ("places", "learned"),
-    [
-        pytest.param(held(5, 7, 9), 2, id="what-was-accepted-of-ours"),
-        pytest.param(held(0, 7, 9), 1, id="without-what-has-left-the-window"),
-        pytest.param(held(5), 1, id="never-less-than-one"),
-        pytest.param((), 1, id="nor-without-any-call"),
-        pytest.param(held(*range(1, 8)), 3, id="never-more-than-the-budget"),
-    ],
-)
-def test_a_lower_budget_is_learned(places: tuple[Place, ...], learned: int):
-    paused = pause(Ledger(places=places), allow(), 30.0, NOW)
-    assert capacity(paused, allow(), NOW + 30) == learned
-
-
-@pytest.mark.parametrize(
-    ("calls", "windows", "most"),
-    [
-        pytest.param(30, 0.0, 10, id="as-learned"),
-        pytest.param(30, 0.25, 10, id="in-whole-calls"),
-        pytest.param(30, 1.0, 13, id="a-tenth-a-window"),
-        pytest.param(30, 2.0, 16, id="each-window"),
-        pytest.param(30, 50.0, 30, id="up-to-the-budget"),
-        pytest.param(12, 1.0, 11, id="at-least-one-a-window"),
-    ],
-)
-def test_a_learned_budget_grows_back(calls: int, windows: float, most: int):
-    ledger = Ledger(learned=10, learned_at=NOW)
-    assert capacity(ledger, allow(calls), NOW + windows * WINDOW) == most
-
-
-def half_open() -> tuple[Ledger, Place]:
-    """A ledger whose pause has run out, and the probe."""
-    paused = pause(Ledger(), allow(), 30.0, NOW)
-    ledger, [place] = grant(paused, allow(), wants(INTERACTIVE), NOW + 30)
-    assert isinstance(place, Place)
-    return ledger, place
-
-
-def test_after_a_pause_one_call_finds_out_and_the_others_look_again():
-    paused = pause(Ledger(places=held(5, 6, 7)), allow(), 30.0, NOW)
-    assert (
-        told(paused, allow(), wants(WRITES, INTERACTIVE, PROOF), NOW + 30) == [True] + [(PROBE_SECONDS, "paused")] * 2
-    )
-
-
-def test_while_it_is_under_way_nobody_else_goes():
-    ledger, _ = half_open()
-    assert told(ledger, allow(), wants(*Lane), NOW + 32) == [(PROBE_SECONDS, "paused")] * 4
-
-
-def test_a_probe_that_succeeds_ends_the_pause():
-    ledger, probe = half_open()
-    ledger = absorb(ledger, report("a", probe, succeeded=frozenset({probe.id})), allow(), NOW + 31)
-    assert ledger.paused_until == 0.0
-    ledger = replace(ledger, learned=None)
-    assert told(ledger, allow(), wants(WRITES, WRITES, WRITES), NOW + 31)[:2] == [True, True]
-
-
-def test_another_call_that_succeeds_does_not():
-    ledger, _ = half_open()
-    ledger = absorb(ledger, report("a", succeeded=frozenset({"before"})), allow(), NOW + 31)
-    assert told(ledger, allow(), wants(WRITES), NOW + 31) == [(PROBE_SECONDS, "paused")]
-
-
-def test_a_probe_that_never_left_passes_the_task_on():
-    ledger, probe = half_open()
-    ledger = absorb(ledger, report("a", voided=frozenset({probe.id})), allow(), NOW + 31)
-    assert told(ledger, allow(), wants(WRITES, WRITES), NOW + 31) == [True, (PROBE_SECONDS, "paused")]
-
-
-def test_a_probe_that_nobody_reports_on_passes_the_task_on_when_its_place_falls_free():
-    ledger, _ = half_open()
-    assert told(ledger, allow(), wants(WRITES), NOW + 30 + MOST - 0.25) == [(PROBE_SECONDS, "paused")]
-    assert told(ledger, allow(), wants(WRITES, WRITES), NOW + 30 + MOST) == [True, (PROBE_SECONDS, "paused")]
-
-
-def test_a_probe_that_is_refused_pauses_again():
-    ledger, probe = half_open()
-    ledger = pause(ledger, allow(), 20.0, NOW + 31)
-    ledger = absorb(ledger, report("a", probe, succeeded=frozenset({probe.id})), allow(), NOW + 32)
-    assert told(ledger, allow(), wants(WRITES), NOW + 32) == [(19.0, "paused")]
-
 
 # Reports.
 
@@ -549,9 +198,9 @@ def test_one_that_was_never_there_may_depart():
         pytest.param(2, 3, 0, id="fewer-calls-than-replicas"),
     ],
 )
-def test_a_share_is_a_part_of_the_calls_without_reserve_and_lanes(calls: int, known: int, each: int):
+def test_a_share_is_a_part_of_the_calls_with_one_for_writes_and_no_reserve(calls: int, known: int, each: int):
     whole = allow(calls, reserve=2, lanes={WRITES: 1}, clients=2)
-    assert share(whole, known) == replace(whole, calls=each, reserve=0, lanes={})
+    assert share(whole, known) == replace(whole, calls=each, reserve=0, lanes={WRITES: 1} if each > 1 else {})
 
 
 # Several replicas, on simulated time.

@@ -18,7 +18,7 @@ KNOWN = Known(
     status="Ready",
     fields={"name": "Tide", "status": "Ready", "priority": "3"},
 )
-HEAD = Head(rounds={Channel.VOICE: Round(NOW - 5)}, lasts=20.0)
+HEAD = Head(rounds={Channel.VOICE: Round(NOW - 5, lasts=20.0)})
 
 
 def test_a_cut_answer_keeps_its_envelope_and_has_a_tag_of_its_own():
@@ -58,8 +58,8 @@ def test_a_row_answers_with_what_it_carries_for_as_long_as_its_round_is_good():
     [
         pytest.param(None, HEAD, id="in-no-list"),
         pytest.param(KNOWN, Head(), id="no-round-yet"),
-        pytest.param(KNOWN, Head(HEAD.rounds, 5.0), id="its-round-has-run-out"),
-        pytest.param(KNOWN, Head(HEAD.rounds, 20.0, flaws={Channel.VOICE: Flaw.UNSORTED}), id="not-trusted"),
+        pytest.param(KNOWN, Head({Channel.VOICE: Round(NOW - 5, lasts=5.0)}), id="its-poll-has-run-out"),
+        pytest.param(KNOWN, Head(HEAD.rounds, flaws={Channel.VOICE: Flaw.UNSORTED}), id="not-trusted"),
         pytest.param(
             Known(Channel.VOICE, "", None, NOW - 9, has_moved=True, is_listed=False), HEAD, id="no-longer-listed"
         ),

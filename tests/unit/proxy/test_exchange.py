@@ -833,6 +833,27 @@ async def test_a_cold_read_without_budget_is_a_problem_that_says_when_to_come_ba
     assert story.calls == 0
 
 
+async def test_a_refusal_that_is_known_starts_no_fill(tell):
+    """What an overload of callers costs is what each of them costs."""
+    story = tell(NEW)
+    story.budget.known_refusal = SPENT
+    reply = await story.read()
+    assert reply.failure == SPENT
+    assert reply.outcome.detail is Detail.BUDGET
+    assert (story.budget.asked, len(story.exchange._flights)) == ([], 0)
+    story.budget.known_refusal = None
+    assert body_of(await story.read()) == NEW.body
+
+
+async def test_a_refusal_that_is_known_keeps_nobody_from_joining_a_fill(tell):
+    story = tell(NEW)
+    first = start(story.exchange.read(ask()))
+    await turns(1)
+    story.budget.known_refusal = SPENT
+    assert body_of(await story.exchange.read(ask())) == NEW.body
+    assert body_of(await first) == NEW.body
+
+
 async def test_a_refused_permit_lets_no_key_rest(tell):
     story = tell(OLD, NEW)
     await story.read()
@@ -850,9 +871,9 @@ async def test_a_reader_that_joined_a_refused_modest_flight_asks_with_its_own_ri
     gate = asyncio.Event()
     original = story.budget.permit
 
-    def slow_to_refuse(account, lane, client, wait):
+    def slow_to_refuse(account, lane, client, wait, key):
         story.budget.refusals = [SPENT] if lane is Lane.PROOF else []
-        permit = original(account, lane, client, wait)
+        permit = original(account, lane, client, wait, key)
         if lane is not Lane.PROOF:
             return permit
         return Delayed(permit, gate)
@@ -880,9 +901,13 @@ async def test_a_cold_reader_that_joined_an_impatient_flight_waits_for_its_own_p
     gate = asyncio.Event()
     original = story.budget.permit
 
-    def slow_to_refuse(account, lane, client, wait):
+    def slow_to_refuse(account, lane, client, wait, key):
         story.budget.refusals = [] if wait else [SPENT]
-        return original(account, lane, client, wait) if wait else Delayed(original(account, lane, client, wait), gate)
+        return (
+            original(account, lane, client, wait, key)
+            if wait
+            else Delayed(original(account, lane, client, wait, key), gate)
+        )
 
     story.budget.permit = slow_to_refuse
     served = start(story.exchange.read(ask()))
@@ -1339,7 +1364,7 @@ async def row_reply(story, wishes=NO_WISHES):
 async def round_began(story, number: int, name: str) -> None:
     now = story.clock.now()
     row = Known(Channel.VOICE, "mark", None, now, has_moved=False, fields={"name": name})
-    head = Head(rounds={Channel.VOICE: Round(now)}, lasts=30.0, blind=300.0, number=number)
+    head = Head(rounds={Channel.VOICE: Round(now, lasts=30.0)}, blind=300.0, number=number)
     assert await story.board.post(SUPPORT.identity, head, {"c-1": row})
 
 

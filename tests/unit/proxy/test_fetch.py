@@ -92,11 +92,11 @@ async def test_the_read_began_before_its_request_left_and_after_its_permit():
 
     desk.upstream.script = [slow_answer]
 
-    def slow_permit(account, lane, client, wait):
+    def slow_permit(account, lane, client, wait, key):
         desk.clock.advance(10)
-        return original(account, lane, client, wait)
+        return original(account, lane, client, wait, key)
 
-    desk.budget.permit = slow_permit  # type: ignore[method-assign]
+    desk.budget.permit = slow_permit  # type: ignore[method-assign, assignment]
     began = desk.clock.now()
     assert (await desk.answer()).started == began + 10
 

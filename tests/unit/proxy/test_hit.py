@@ -70,10 +70,10 @@ async def test_use_of_a_hit_is_noted_now_and_then_and_it_stays_the_same_one(stor
     noted = story.clock.now()
     story.clock.advance(NOTE_SECONDS - 1)
     assert story.exchange.current_age(hit, "tests") is not None
-    assert await story.board.used(SUPPORT.identity, 0.0) == {"c-1": noted}
+    assert story.board.used(SUPPORT.identity) == {"c-1": noted}
     story.clock.advance(1)
     assert story.exchange.current_age(hit, "tests") == story.clock.now() - hit.proven_at
-    assert await story.board.used(SUPPORT.identity, 0.0) == {"c-1": story.clock.now()}
+    assert story.board.used(SUPPORT.identity) == {"c-1": story.clock.now()}
     assert hit.until == hit.proven_at + LIFETIME, "and no longer than it is fresh"
 
 
@@ -128,7 +128,7 @@ async def test_a_round_that_proves_it_makes_a_younger_hit():
     known = Known(Channel.VOICE, "m", entry.mark, now - 50, has_moved=False, status="Ready")
     story.clock.advance(20)
     await story.board.post(
-        SUPPORT.identity, Head({Channel.VOICE: Round(now + 15)}, lasts=30.0, blind=600.0, number=1), {"c-1": known}
+        SUPPORT.identity, Head({Channel.VOICE: Round(now + 15, lasts=30.0)}, blind=600.0, number=1), {"c-1": known}
     )
     hit = story.exchange.hit(ask())
     assert hit is not None
@@ -142,5 +142,5 @@ async def test_a_missing_campaign_is_a_hit_too():
     hit = story.exchange.hit(ask())
     assert hit is not None
     assert (hit.detail, hit.lifetime) == (Detail.MISSING, MISSING)
-    assert await story.board.used(SUPPORT.identity, 0.0) == {}
+    assert story.board.used(SUPPORT.identity) == {}
     await story.tasks.close()

@@ -1,5 +1,7 @@
 import asyncio
 import json
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +13,15 @@ from service.contract.operations import Call
 from service.policy.ledger import Lane
 from service.policy.pacing import Supply
 from service.policy.sweeping import SETTLE_SECONDS, Flaw, View
+from service.policy.trust import STAND_DOWN_SECONDS
 from service.policy.wishes import Wishes
 from service.proxy.ask import Detail, Stream
-from service.proxy.bounds import stated_bounds
-from service.proxy.sweep import STAND_DOWN_SECONDS, Sweeper, Terms
+from service.proxy.bounds import bounds_of, stated_bounds
+from service.proxy.sweep import Sweeper, Terms
 from tests.support.builders import stamp
-from tests.support.doubles import SUPPORT, ask, campaign_response, error_response, finished, json_response
+from tests.support.doubles import SUPPORT, ask, campaign_response, error_response, finished, json_response, turns
 from tests.support.story import FRESHNESS, HARD_BOUND, Story
+from tests.support.virtual_time import timers
 
 LAG = 10.0
 ID = SUPPORT.identity
@@ -36,6 +40,7 @@ class World:
         self.is_ascending = False
         self.asked: list[str] = []
         self.supply = Supply(60, 60.0, 5, 0.5)
+        self.supplying: Callable[[], Supply] = lambda: self.supply
         story = self.story
         self.fetcher = story.exchange._fetcher
         self.sweeper = Sweeper(
@@ -44,11 +49,14 @@ class World:
             story.store,
             self.fetcher,
             story.exchange.read_again,
-            Terms(0.5, LAG, lambda: self.supply, lambda _calls: None),
+            Terms(0.5, LAG, self._supply),
             story.tasks,
             story.meter,
         )
-        self.sweeper._take_over()
+        self.sweeper.take_over()
+
+    def _supply(self) -> Supply:
+        return self.supplying()
 
     def answer(self, _stream: Stream, call: Call) -> Response:
         if call.body is None:
@@ -82,7 +90,10 @@ class World:
         """What the platform is asked in one look of the leader, so much later."""
         self.clock.advance(seconds)
         before = len(self.asked)
-        await self.sweeper._look()
+        self.sweeper.look()
+        await finished(self.story.tasks)
+        # What the poll has shown is read at once.
+        self.sweeper.look()
         await finished(self.story.tasks)
         return self.asked[before:]
 
@@ -108,6 +119,20 @@ async def world():
 async def test_nothing_in_use_costs_nothing():
     world = World()
     assert await world.looks(60) == []
+    await world.story.close()
+
+
+async def test_a_stream_that_nobody_uses_wakes_nobody_until_its_first_use():
+    world = World()
+    before = timers()
+    world.story.tasks.spawn(world.sweeper.run(), name="sweep")
+    await turns()
+    assert timers() == before
+    for id_ in world.campaigns:
+        world.story.board.ask(ID, id_, world.clock.now())
+    async with asyncio.timeout(5):
+        await world.story.board.news(ID, math.inf)
+    assert "list voice" in world.asked
     await world.story.close()
 
 
@@ -138,7 +163,7 @@ async def test_callers_are_answered_by_proof_of_the_list(world: World):
 async def test_what_moved_is_read_again_and_callers_get_the_new_state(world: World):
     await world.looks(40)
     world.change("c-2", name="new")
-    asked = await world.looks(world.view.head.lasts)
+    asked = await world.looks(world.view.head.rounds[Channel.VOICE].lasts)
     assert "c-2" in asked
     reply = await world.story.read("c-2", Wishes(only_if_cached=True))
     assert reply.entry is not None
@@ -184,12 +209,12 @@ async def test_a_read_that_may_still_show_the_old_state_is_made_once_more(world:
 
 async def test_a_list_that_is_not_sorted_proves_nothing_and_is_left_alone_for_a_while(world: World):
     await world.looks(40)
-    assert stated_bounds(world.story.board, world.story.store, LAG, 60.0, ID).is_proving
+    assert stated_bounds(world.story.board, world.story.store, 60.0, ID).is_proving
     world.is_ascending = True
     while not world.view.head.flaws:
         await world.look(1.0)
     assert Flaw.UNSORTED in world.view.head.flaws.values()
-    bounds = stated_bounds(world.story.board, world.story.store, LAG, 60.0, ID)
+    bounds = stated_bounds(world.story.board, world.story.store, 60.0, ID)
     assert (bounds.is_proving, bounds.signal, bounds.blind) == (False, 60.0, 60.0)
     reply = await world.story.read("c-0")
     assert reply.outcome.detail is not Detail.SWEEP
@@ -219,15 +244,38 @@ async def test_a_lagging_list_is_not_believed(world: World):
     assert Flaw.TOO_LATE in world.view.head.flaws.values()
 
 
-async def test_stated_bounds_hold_as_long_as_rounds_go_on(world: World):
-    await world.look()
-    head = world.view.head
-    bounds = stated_bounds(world.story.board, world.story.store, LAG, 60.0, ID)
+async def test_stated_bounds_hold_as_long_as_polls_go_on(world: World):
+    await world.looks(3)
+    last = world.view.head.rounds[Channel.VOICE]
+    bounds = stated_bounds(world.story.board, world.story.store, 600.0, ID)
     assert bounds.is_proving
-    assert bounds.signal == head.lasts + LAG
-    assert bounds.blind == max(head.blind, 60.0)
-    world.clock.advance(head.lasts + 60)
-    assert not stated_bounds(world.story.board, world.story.store, LAG, 60.0, ID).is_proving
+    assert bounds.signal == max(last.lasts, world.clock.now() - last.began) + LAG
+    assert bounds.blind == max(world.view.head.blind, 600.0)
+
+
+@pytest.mark.parametrize(("late", "signal"), [(0.5, 1.0), (1.0, 1.0), (1.5, 1.5), (2.9, 2.9), (3.1, None)])
+async def test_a_late_poll_widens_the_bound_and_no_more_than_that(world: World, late: float, signal: float | None):
+    """It does not jump to the longest lifetime, and is true all the same: what a poll will show came after the last."""
+    await world.looks(3)
+    last = world.view.head.rounds[Channel.VOICE]
+    world.clock.advance(last.began + late * last.lasts - world.clock.now())
+    bounds = stated_bounds(world.story.board, world.story.store, 600.0, ID)
+    assert bounds.is_proving is (signal is not None)
+    assert bounds.signal == pytest.approx(600.0 if signal is None else signal * last.lasts + LAG)
+
+
+async def test_each_channel_has_bounds_of_its_own(world: World):
+    await world.looks(3)
+    view = world.view
+    sms = replace(view.head.rounds[Channel.VOICE], lasts=100.0)
+    known = replace(view.known["c-0"], channel=Channel.SMS)
+    head = replace(view.head, rounds={**view.head.rounds, Channel.SMS: sms}, number=view.head.number + 1)
+    await world.story.board.post(ID, replace(head, paced=tuple(Channel)), {"s-0": known})
+    board, store = world.story.board, world.story.store
+    assert bounds_of(board, store, 600.0, ID, "s-0").signal == 100.0 + LAG
+    assert bounds_of(board, store, 600.0, ID, "c-0").signal == view.head.rounds[Channel.VOICE].lasts + LAG
+    assert stated_bounds(board, store, 600.0, ID).signal == 100.0 + LAG, "the widest"
+    assert not bounds_of(board, store, 600.0, ID, "unlisted").is_proving
 
 
 async def test_rounds_keep_no_answer_past_the_hard_bound(world: World):
@@ -247,7 +295,7 @@ async def test_no_share_no_sweep():
     world = World()
     await world.use()
     world.asked.clear()
-    world.sweeper._terms = Terms(0.0, LAG, lambda: world.supply, lambda _calls: None)
+    world.sweeper._terms = Terms(0.0, LAG, lambda: world.supply)
     async with asyncio.timeout(5):
         await world.sweeper.run()
     assert world.asked == []
@@ -309,7 +357,7 @@ async def test_fifty_status_reads_cost_one_round():
     ]
     for _ in range(100):
         await asyncio.sleep(0.01)
-        await world.sweeper._look()
+        world.sweeper.look()
         if all(read.done() for read in reads):
             break
     replies = [await read for read in reads]
@@ -332,19 +380,17 @@ async def test_a_lone_status_read_does_not_wait_for_a_round():
 
 async def test_an_unexpected_error_ends_one_look_and_not_the_looking(world: World, monkeypatch, caplog):
     """A leader whose work has ended would keep the lead, and nobody else would do it."""
-    monkeypatch.setattr("service.proxy.sweep.LOOK_SECONDS", 0.001)
-    monkeypatch.setattr("service.proxy.sweep.FOLLOW_SECONDS", 0.001)
+    monkeypatch.setattr("service.proxy.sweep.leader.AGAIN_SECONDS", 0.001)
 
     def break_down() -> Supply:
         raise LookupError("unexpected")
 
-    world.sweeper._terms = replace(world.sweeper._terms, supply=break_down)
-    monkeypatch.setattr(world.sweeper, "_is_current", lambda _head: True)
+    supply, world.supplying = world.supplying, break_down
     world.story.tasks.spawn(world.sweeper.run(), name="sweep")
     async with asyncio.timeout(5):
         while len(caplog.records) < 2:
             await asyncio.sleep(0.001)
-        world.sweeper._terms = replace(world.sweeper._terms, supply=lambda: world.supply)
+        world.supplying = supply
         while not world.view.head.rounds:
             await asyncio.sleep(0.001)
     await world.story.tasks.close()

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from service.contract.answers import Response
 from service.policy.entry import Entry
-from service.policy.ledger import Quota
 from service.policy.plan import Fwd
+from service.policy.schedule import Quota
 from service.proxy.ask import Ask, Outcome, Reply, Stream
 from service.web.answers import Bounds
 from service.web.api import Api

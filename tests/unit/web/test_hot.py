@@ -264,7 +264,7 @@ async def test_use_is_noted_so_that_rounds_go_on():
             await caller.send(GOOD)
             gateway.clock.advance(29)
         assert gateway.hot.taken > 10
-        used = await gateway.board.used(SUPPORT.identity, 0.0)
+        used = gateway.board.used(SUPPORT.identity)
         assert used["c-1"] >= gateway.clock.now() - 60
 
 

@@ -1,0 +1,44 @@
+"""Ledgers, reports and wants for tests of the budget's arithmetic."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from service.policy.ledger import Allowance, Lane, Ledger, Place, Report, Want
+from service.policy.schedule import grant
+
+# Times in these tests are parts of a second on which float arithmetic is exact.
+WINDOW, LEAVE, TIMEOUT = 16.0, 1.0, 3.0
+MOST = LEAVE + TIMEOUT + WINDOW
+NOW = 1000.0
+
+WRITES, INTERACTIVE, PROOF, BACKGROUND = Lane
+
+
+def allow(calls: int = 3, **fields: Any) -> Allowance:
+    return Allowance(calls, WINDOW, LEAVE, TIMEOUT, **fields)
+
+
+def held(*offsets: float, lane: Lane = INTERACTIVE, client: str = "c", start: int = 1) -> tuple[Place, ...]:
+    """Places that fall free so many seconds from now."""
+    return tuple(Place(f"{lane}-{client}-{start + i}", lane, client, NOW + at) for i, at in enumerate(offsets))
+
+
+def wants(*rows: Lane | tuple[Lane, str]) -> list[Want]:
+    pairs = [(row, "c") if isinstance(row, Lane) else row for row in rows]
+    return [Want(f"new-{number}", lane, client) for number, (lane, client) in enumerate(pairs)]
+
+
+def told(ledger: Ledger, allowance: Allowance, asked: Sequence[Want], now: float = NOW) -> list[Any]:
+    """For each want: True for a place, or the seconds and the reason of its wait."""
+    _, answers = grant(ledger, allowance, asked, now)
+    return [True if isinstance(answer, Place) else (answer.seconds, answer.why.value) for answer in answers]
+
+
+def report(
+    replica: str = "a",
+    *places: Place,
+    known: int = 1,
+    voided: frozenset[str] = frozenset(),
+    succeeded: frozenset[str] = frozenset(),
+) -> Report:
+    return Report(replica, known, {place.id: place for place in places}, voided, succeeded)

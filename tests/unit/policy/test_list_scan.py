@@ -1,0 +1,699 @@
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from zlib import crc32
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.contract.listing import Channel, Page, Row
+from service.policy.entry import Entry, Swept
+from service.policy.list_scan import (
+    LONGEST_LAG_SECONDS,
+    MAX_PAGES,
+    MAX_POLL_PAGES,
+    MAX_RETRIES,
+    OVERLAP_ROWS,
+    Scan,
+    begin,
+    conclude,
+    conclude_full,
+    forget,
+    lag_shown,
+    learn,
+    step,
+)
+from service.policy.sweeping import SETTLE_SECONDS, Flaw, Head, Round, View, apply, attest
+from tests.support.builders import NOW, stamp
+from tests.support.lists import LASTS, LONG_AGO, paged, polled, read, row, rows, scanned, seen, view_of
+
+VOICE, SMS = Channel
+
+
+# Rows without a mark, and rows that go.
+
+
+@pytest.mark.parametrize("mark", [None, "1770127608902", "yesterday"], ids=["none", "number", "text"])
+def test_a_row_without_a_mark_or_without_a_place_in_the_order_is_not_covered(mark: str | None):
+    listed = [row("c0", mark=mark), row("c1")]
+    view, result = seen(view_of(listed), listed, NOW)
+    assert "c0" not in view.known
+    assert not result.wants_full, "it is counted as one that is there"
+
+
+def test_a_row_that_loses_its_mark_is_not_covered_any_more():
+    listed = rows(2)
+    view = view_of(listed)
+    kept = read(listed[1], NOW - 50)
+    view, _ = seen(view, [listed[0], row("c1", mark=None)], NOW)
+    assert attest(kept, view.known["c1"], view.head).swept is None
+    view, _ = seen(view, [listed[0], row("c1", mark=None)], NOW + 10)
+    assert attest(kept, view.known["c1"], view.head).swept is None
+
+
+def test_a_mark_that_was_gone_for_a_while_takes_nothing_back():
+    before, after = row("c0"), row("c0", NOW - 11)
+    kept = read(before, NOW - 50)
+    view = view_of([before])
+    for now, listed in ((NOW - 10, after), (NOW, row("c0", mark=None)), (NOW + 10, after)):
+        view, _ = seen(view, [listed], now)
+        moved = attest(kept, view.known["c0"], view.head).swept
+        assert moved == Swept(NOW - 9, is_moved=True)
+    assert view.known["c0"].is_listed
+    assert not seen(view, [after], NOW + 20)[1].wants_full
+
+
+def test_a_full_round_sees_what_is_gone():
+    listed = rows(3)
+    view = view_of(listed, NOW - 2 * 600.0)
+    kept = read(listed[1], NOW - 600.0)
+    view, result = seen(view, [listed[0], listed[2]], NOW)
+    assert result.moved == {"c1"}
+    assert attest(kept, view.known["c1"], view.head).swept == Swept(NOW + 1, is_moved=True)
+    later = read(listed[1], NOW + 5)
+    view, result = seen(view, [listed[0], listed[2]], NOW + 2 * 600.0)
+    assert result.moved == frozenset(), "once"
+    assert attest(later, view.known["c1"], view.head).swept is None
+
+
+def test_what_was_gone_and_is_back_has_moved():
+    listed = rows(2)
+    view = view_of(listed, NOW - 2 * 600.0)
+    view, _ = seen(view, listed[:1], NOW)
+    view, result = seen(view, listed, NOW + 2 * 600.0)
+    assert result.moved == {"c1"}
+    assert view.known["c1"].is_listed
+
+
+def test_a_partial_round_declares_nothing_gone():
+    listed = rows(300)
+    view = view_of(listed)
+    _, result = seen(view, listed, NOW)
+    assert (result.changed, result.moved) == ({}, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("listed", "wants_full"),
+    [
+        pytest.param(rows(250), False, id="as-before"),
+        pytest.param(rows(249), True, id="one-went"),
+        pytest.param([*rows(250), row("far-below", LONG_AGO - 9000)], True, id="one-came-far-below"),
+        pytest.param([row("new", NOW - 1), *rows(250)], False, id="one-came-and-was-seen"),
+        pytest.param([row("new", NOW - 1), *rows(249)], True, id="one-came-and-one-went"),
+    ],
+)
+def test_a_total_that_disagrees_wants_a_full_round(listed: list[Row], wants_full: bool):
+    view = view_of(rows(250), NOW - 100)
+    view, result = seen(view, listed, NOW)
+    assert result.wants_full is wants_full
+    # A full scan finds out, and the next poll is content.
+    view = scanned(view, listed, NOW + 10)
+    assert set(view.known) >= {each.id for each in listed}
+    assert not seen(view, listed, NOW + 20)[1].wants_full
+
+
+def test_without_a_total_nothing_is_counted():
+    view = view_of(rows(250), total=None)
+    assert view.head.rounds[VOICE].total is None
+    assert not seen(view, rows(249), NOW, total=None)[1].wants_full
+
+
+# When rounds are full, and where they stop.
+
+
+def test_the_first_poll_is_a_page_to_begin_from():
+    listed = rows(250)
+    view, result = seen(View(), listed, NOW - 100, size=50)
+    assert set(view.known) == {each.id for each in listed[:50]}
+    assert not result.wants_full, "the list is not known to its end yet"
+    assert view.head.rounds[VOICE] == Round(NOW - 100, 30.0, listed[0].updated_at, 250, 0, 0.0)
+
+
+def test_a_full_scan_covers_rows_as_it_meets_them_and_polls_prove_them():
+    listed = rows(250)
+    view, _ = seen(View(), listed, NOW - 100, size=50)
+    scan, kept = begin(VOICE, NOW - 90, is_full=True), read(listed[120], NOW - 500)
+    for page in range(1, 5):
+        scan = step(scan, paged(listed, scan, 50), view)
+        result = learn(view, VOICE, scan.rows.values(), NOW - 90 + page)
+        view = apply(view, result.head, result.changed)
+        view, _ = seen(view, listed, NOW - 80 + page, size=50)
+        attested = attest(kept, view.known.get("c120"), view.head)
+        assert (attested.attested_at == NOW - 80 + page) is (page >= 3), page
+
+
+def test_a_poll_does_not_put_off_the_full_scan():
+    view = view_of(rows(200), NOW - 100)
+    view, _ = seen(view, rows(200), NOW)
+    assert view.head.rounds[VOICE].walked == NOW - 100
+
+
+def test_it_stops_where_a_page_ends_with_old_rows_that_have_not_changed():
+    listed = rows(300)
+    view = view_of(listed)
+    odd = row("odd", mark="yesterday")
+    assert polled(view_of([odd, *listed]), [odd, *listed], NOW).pages == 1, "whatever row has no place in the order"
+    assert polled(view, listed, NOW).pages == 1
+    moved = [row(f"c{number}", NOW - number / 1000) for number in range(60, 220)]
+    others = [each for each in listed if each.id not in {one.id for one in moved}]
+    walk = polled(view, [*moved, *others], NOW)
+    assert walk.pages == 3, "two, and the first once more"
+    assert conclude(walk, view, NOW).moved == {one.id for one in moved}
+
+
+def test_it_goes_on_while_rows_are_young_enough_to_stand_above_one_that_the_list_shows_late():
+    """The list lags: a change from before the last round may come to light below changes that were seen at once."""
+    before = [*(row(f"c{number}", NOW - 8 - number / 1000) for number in range(150)), row("late", NOW - 60)]
+    view = view_of(before, NOW - 5, size=200)
+    late = row("late", NOW - 9)
+    now = [*before[:150], late]
+    for lag, pages in ((0.0, 1), (10.0, 3)):
+        view = replace(view, head=replace(view.head, lag=lag))
+        walk = polled(view, now, NOW)
+        assert walk.pages == pages
+        assert conclude(walk, view, NOW).moved == ({"late"} if pages > 1 else set())
+
+
+@pytest.mark.parametrize(
+    "above", [[], [row("odd", mark=None)], [row("odd", mark="yesterday")]], ids=["nothing", "no-mark", "no-instant"]
+)
+def test_equal_marks_are_walked_through(above: list[Row]):
+    # contract-9: order among equal keys is unknown, so one that changed may stand below those that did not.
+    before = [*rows(150, NOW - 10), row("deep", LONG_AGO)]
+    same = [replace(each, mark=f"{stamp(NOW - 10)}||Ready", updated_at=stamp(NOW - 10)) for each in before[:150]]
+    view = view_of([*above, *same, before[150]], NOW - 5, size=200)
+    late = row("deep", NOW - 10)
+    walk = polled(view, [*above, *same, late], NOW)
+    assert conclude(walk, view, NOW).moved == {"deep"}
+
+
+def test_after_a_round_that_met_no_mark_the_list_is_walked_to_its_end():
+    same = [row(f"c{number}", NOW - 10) for number in range(150)]
+    view = view_of([*same, row("deep")], NOW - 9, size=200)
+    view, _ = seen(view, [], NOW - 5)
+    walk = polled(view, [*same, row("deep", NOW - 10)], NOW)
+    assert conclude(walk, view, NOW).moved == {"deep"}
+
+
+def test_equal_marks_are_walked_through_after_a_full_round_of_several_pages_too():
+    # The newest mark is that of the first page's first row, however many pages came after it.
+    same, others = [row(f"s{number}", NOW - 10) for number in range(110)], rows(140)
+    view = view_of([*same, *others], NOW - 5)
+    assert view.head.rounds[VOICE].top == stamp(NOW - 10)
+    walk = polled(view, [*same, row("c70", NOW - 10), *others[:70], *others[71:]], NOW)
+    assert conclude(walk, view, NOW).moved == {"c70"}
+
+
+def test_a_page_of_marks_that_came_up_during_the_last_round_is_walked_through():
+    # Its later pages showed some of what had changed under way, and not all of it.
+    listed = rows(250)
+    late = [row(f"c{number}", NOW - 4) for number in range(100, 249)]
+    rest = [each for each in listed if each.id not in {one.id for one in late}]
+    walk = begin(VOICE, NOW - 5, is_full=True)
+    walk = step(walk, paged(listed, walk), View())
+    walk = replace(walk, rows={**walk.rows, **{one.id: one for one in late}, "c249": listed[249]}, skip=None)
+    result = conclude(walk, View(), NOW - 3)
+    view = apply(View(), result.head, result.changed)
+    moved = polled(view, [*late, row("c249", NOW - 4.5), *rest[:-1]], NOW)
+    assert conclude(moved, view, NOW + 1).moved == {"c249"}
+
+
+@pytest.mark.parametrize("size", [1000, 200, 100, 50, 10, 4, 3, 2])
+def test_whatever_page_size_is_granted_a_full_round_sees_all(size: int):
+    listed = rows(60)
+    view = view_of(listed, NOW, size=size)
+    assert sorted(view.known) == sorted(each.id for each in listed)
+
+
+def test_without_a_total_the_platform_s_word_of_more_counts():
+    assert len(view_of(rows(250), NOW, total=None).known) == 250
+
+
+def test_an_empty_list_is_a_good_round():
+    view, result = seen(View(), [], NOW)
+    assert (result.changed, result.wants_full) == ({}, False)
+    assert view.head.rounds[VOICE] == Round(NOW, 30.0, None, 0, 0, NOW)
+
+
+# Flaws.
+
+
+def test_no_page_is_a_flaw():
+    walk = step(begin(VOICE, NOW, is_full=True), None, View())
+    assert (walk.flaw, walk.skip) == (Flaw.NO_PAGE, None)
+
+
+@pytest.mark.parametrize(
+    ("listed", "flaw"),
+    [
+        pytest.param([row("a", NOW - 2), row("b", NOW - 1)], Flaw.UNSORTED, id="oldest-first"),
+        pytest.param([row("a", NOW - 1), row("b", NOW - 1)], None, id="equal"),
+        pytest.param([row("a", NOW - 1), row("b", mark=None), row("c", NOW - 2)], None, id="none-between"),
+        pytest.param(
+            [row("a", NOW - 2), row("b", mark=None), row("c", NOW - 1)], Flaw.UNSORTED, id="none-hides-nothing"
+        ),
+        pytest.param(
+            [row("a", mark="2026-02-02T02:00:00+00:00"), row("b", mark="2026-02-02T02:30:00+01:00")],
+            None,
+            id="instants-not-text",
+        ),
+    ],
+)
+def test_the_order_is_judged(listed: list[Row], flaw: Flaw | None):
+    walk = begin(VOICE, NOW, is_full=True)
+    assert step(walk, Page(tuple(listed), len(listed), has_more=False), View()).flaw is flaw
+
+
+def test_an_empty_page_though_there_is_more_is_a_flaw():
+    walk = begin(VOICE, NOW, is_full=True)
+    assert step(walk, Page((), 5, has_more=True), View()).flaw is Flaw.SHORT_PAGE
+    walk = step(walk, Page(tuple(rows(2)), 5, has_more=True), View())
+    assert step(walk, Page((), 5, has_more=True), View()).flaw is Flaw.SHORT_PAGE
+
+
+def endless(walk: Scan, view: View, newest: float, size: int = 10) -> Scan:
+    """The round over a list of which each page is like the last one, but for its campaigns and their marks."""
+    asked = 0
+    while walk.skip is not None:
+        asked += 1
+        assert asked <= MAX_PAGES
+        listed = tuple(row(f"c{n}", newest - n / 1000) for n in range(walk.skip, walk.skip + size))
+        walk = step(walk, Page(listed, None, has_more=True), view)
+    return walk
+
+
+@pytest.mark.parametrize("is_full", [True, False])
+def test_a_list_longer_than_a_round_may_be_proves_nothing_and_declares_nothing_gone(is_full: bool):
+    view = View(Head({VOICE: Round(NOW - 10, top=stamp(NOW - 20), walked=NOW - 10)}))
+    walk = endless(begin(VOICE, NOW, is_full=is_full), view, LONG_AGO if is_full else NOW)
+    assert walk.flaw is (Flaw.TOO_LONG if is_full else Flaw.SHIFTING)
+    assert walk.pages == (MAX_PAGES if is_full else MAX_POLL_PAGES)
+
+
+def test_a_list_that_ends_with_the_last_page_that_may_be_asked_for_is_good():
+    size = 100
+    listed = rows(size + (MAX_PAGES - 1) * (size - OVERLAP_ROWS))
+    walk = begin(VOICE, NOW, is_full=True)
+    while walk.skip is not None:
+        walk = step(walk, paged(listed, walk, size), View())
+    assert (walk.flaw, walk.pages, listed[-1].id in walk.rows) == (None, MAX_PAGES, True)
+
+
+def test_a_total_that_counts_more_than_is_shown_is_no_flaw():
+    listed = rows(250)
+    view = view_of(listed, NOW - 100, total=251)
+    assert set(view.known) == {each.id for each in listed}
+    assert not seen(view, listed, NOW, total=251)[1].wants_full
+    assert seen(view, listed, NOW, total=250)[1].wants_full
+
+
+# Rows that shift between two pages.
+
+
+def shifted(before: Sequence[Row], after: Sequence[Row], view: View, *, is_full: bool = True) -> tuple[Scan, set[str]]:
+    """A scan whose first page comes from one list, and the others from another; and the ids that it met."""
+    walk, met = begin(VOICE, NOW, is_full=is_full), set[str]()
+    listed = before
+    while walk.skip is not None:
+        walk = step(walk, paged(listed, walk), view)
+        met |= walk.rows.keys()
+        listed = after
+    return walk, met
+
+
+@pytest.mark.parametrize("gone", [1, OVERLAP_ROWS - 1])
+def test_rows_that_move_up_within_the_overlap_are_not_missed(gone: int):
+    listed = rows(150)
+    walk, met = shifted(listed, listed[gone:], View())
+    assert walk.flaw is None
+    assert met == {each.id for each in listed}
+
+
+def test_rows_that_move_up_by_more_are_looked_for_further_up():
+    listed = rows(150)
+    walk, met = shifted(listed, listed[20:], View())
+    assert walk.flaw is None
+    assert met == {each.id for each in listed}
+
+
+def test_rows_that_move_down_are_seen_twice_and_count_once():
+    listed = rows(150)
+    walk, met = shifted(listed, [row("new", NOW), *listed], View())
+    assert walk.flaw is None
+    assert met == {each.id for each in listed}, "polls show what moved to the front"
+
+
+def test_what_moves_to_the_front_behind_a_poll_is_met_there():
+    # It had changed before the poll began, and did so again before its page came.
+    listed = rows(300)
+    view = view_of(listed)
+    busy, rest = [row(f"c{number}", NOW - 1) for number in range(100, 200)], [*listed[:100], *listed[201:]]
+    before = [*busy, row("c200", NOW - 2), *rest]
+    walk, _ = shifted(before, [row("c200", NOW + 1), *busy, *rest], view, is_full=False)
+    assert walk.flaw is None
+    assert "c200" in conclude(walk, view, NOW + 3).moved
+
+
+def test_the_front_is_read_down_to_what_was_met_before():
+    # More than a page moves to the front while the poll is under way.
+    listed = rows(400)
+    view = view_of(listed)
+    busy, rest = [row(f"c{number}", NOW - 1) for number in range(100, 200)], [*listed[:100], *listed[201:]]
+    before = [*busy, row("c200", NOW - 2), *rest]
+    ahead = [row(f"c{number}", NOW + 2) for number in range(250, 390)]
+    gone = {each.id for each in ahead}
+    after = [*ahead, row("c200", NOW + 1), *busy, *(each for each in rest if each.id not in gone)]
+    walk, _ = shifted(before, after, view, is_full=False)
+    assert walk.flaw is None
+    assert "c200" in conclude(walk, view, NOW + 3).moved
+
+
+def test_a_row_that_moved_to_the_front_under_way_is_not_taken_for_gone():
+    """Else each full scan of a busy list would find some gone, and the numbers of the next would ask for another."""
+    listed = rows(150)
+    view = view_of(listed, NOW - 700)
+    after = [row("c120", NOW), *[each for each in listed if each.id != "c120"]]
+    walk, met = shifted(listed, after, view)
+    assert walk.flaw is None
+    assert "c120" not in met
+    assert conclude_full(walk, met, view, NOW + 1) is None, "not as many as there are"
+    result = conclude_full(walk, met | {"c120"}, view, NOW + 1)
+    assert result is not None
+    assert (result.moved, result.head.rounds[VOICE].walked) == (frozenset(), NOW)
+
+
+# Equal marks.
+
+
+class Shuffled:
+    """A list in which rows with equal marks come in another order with each question."""
+
+    def __init__(self, seed: int, count: int = 500) -> None:
+        self.random = Random(seed)
+        self.bulk = [row(f"b{number}", NOW - 8) for number in range(count)]
+        self.rest = rows(200)
+
+    def page(self, walk: Scan, size: int) -> Page:
+        self.random.shuffle(self.bulk)
+        return paged([*self.bulk, *self.rest], walk, size)
+
+    def poll(self, view: View, now: float, size: int, offset: float | None = None) -> Scan:
+        walk = begin(VOICE, now, offset=offset)
+        while walk.skip is not None:
+            walk = step(walk, self.page(walk, size), view)
+        return walk
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("size", [50, 100, 250])
+def test_no_row_hides_among_equal_marks(seed: int, size: int):
+    """An edit of many at once: a poll proves nothing before it has met every one of them."""
+    listed = Shuffled(seed)
+    before = [*(row(each.id, LONG_AGO - 9000 - number) for number, each in enumerate(listed.bulk)), *listed.rest]
+    before.sort(key=lambda each: str(each.updated_at), reverse=True)
+    view = view_of(before, NOW - 20, size=size)
+    walk = listed.poll(view, NOW, size)
+    if walk.flaw is None:
+        assert conclude(walk, view, NOW + 1).moved == {each.id for each in listed.bulk}
+    else:
+        assert walk.flaw is Flaw.SHIFTING
+        assert walk.pages <= MAX_POLL_PAGES
+        # What it has met is true all the same.
+        assert len(learn(view, VOICE, walk.rows.values(), NOW + 1).moved) > size
+
+
+def test_a_poll_looks_again_until_it_has_met_all():
+    listed = Shuffled(1, count=150)
+    before = [*(row(each.id, LONG_AGO - 9000 - number) for number, each in enumerate(listed.bulk)), *listed.rest]
+    view = view_of(sorted(before, key=lambda each: str(each.updated_at), reverse=True), NOW - 20)
+    walks = [Shuffled(seed, count=150).poll(view, NOW, 100) for seed in range(8)]
+    assert any(walk.flaw is None and walk.pages > 4 for walk in walks), "two passes at least"
+
+
+def test_equal_marks_that_can_be_nobody_s_any_more_are_not_walked_through():
+    listed = Shuffled(1)
+    view = view_of([*listed.bulk, *listed.rest], NOW - 6, size=1000)
+    assert listed.poll(view, NOW, 50).pages > 10, "nobody knows the platform's clock"
+    assert listed.poll(view, NOW, 50, offset=0.0).pages > 10, "a change just after the last poll may bear it"
+    view, _ = seen(view, [*listed.bulk, *listed.rest], NOW + 60, size=1000)
+    assert listed.poll(view, NOW + 70, 50, offset=0.0).pages == 1
+    assert listed.poll(view, NOW + 70, 50, offset=-70.0).pages > 10, "a clock that is behind"
+
+
+def test_a_list_that_is_another_one_at_each_question_is_given_up():
+    walk = begin(VOICE, NOW, is_full=True)
+    asked = 0
+    while walk.skip is not None:
+        asked += 1
+        listed = tuple(row(f"{asked}-{n}", LONG_AGO - 100 * asked - n) for n in range(100))
+        walk = step(walk, Page(listed, 10_000, has_more=True), View())
+    assert walk.flaw is Flaw.SHIFTING
+    assert asked <= 2 + MAX_RETRIES
+
+
+@pytest.mark.parametrize("size", [100, 10])
+def test_a_platform_that_only_skips_whole_pages_is_given_up_soon(size: int):
+    # A round is paid from the budget: it may not go back and forth for hundreds of calls.
+    listed = rows(1000)
+    walk = begin(VOICE, NOW, is_full=True)
+    asked = 0
+    while walk.skip is not None:
+        asked += 1
+        start = walk.skip // size * size
+        walk = step(walk, Page(tuple(listed[start : start + size]), 1000, has_more=True), View())
+    assert walk.flaw is Flaw.SHIFTING
+    assert asked <= 3 * (MAX_RETRIES + 1)
+
+
+def test_a_platform_that_grants_one_row_at_a_time_is_given_up_soon():
+    listed = rows(5)
+    walk = begin(VOICE, NOW, is_full=True)
+    asked = 0
+    while walk.skip is not None:
+        asked += 1
+        walk = step(walk, paged(listed, walk, 1), View())
+    assert walk.flaw is Flaw.SHIFTING
+    assert asked <= 2 + 2 * MAX_RETRIES
+
+
+# Lag.
+
+
+@pytest.mark.parametrize(
+    ("moved_at", "lag"),
+    [
+        pytest.param(NOW + 1, 0.0, id="after-the-last-round"),
+        pytest.param(NOW, 0.0, id="as-the-last-round-began"),
+        pytest.param(NOW - 5, 5.0, id="before-it"),
+        pytest.param(NOW - LONGEST_LAG_SECONDS, LONGEST_LAG_SECONDS, id="at-most"),
+        pytest.param(NOW - LONGEST_LAG_SECONDS - 1, None, id="stepped-back"),
+    ],
+)
+def test_lag_that_a_late_row_shows(moved_at: float, lag: float | None):
+    view = view_of([row("c0")], NOW)
+    assert lag_shown(polled(view, [row("c0", moved_at)], NOW + 10), view) == pytest.approx(lag)
+
+
+def test_the_longest_of_several_lags():
+    view = view_of(rows(3), NOW)
+    assert lag_shown(polled(view, [row("c1", NOW - 2), row("c0", NOW - 4), *rows(3)[2:]], NOW + 10), view) == 4.0
+
+
+@pytest.mark.parametrize(
+    "listed", [[row("c0")], [row("new", NOW - 5), row("c0")], [row("c0", mark="soon")], [row("c0", mark=None)]]
+)
+def test_what_shows_no_lag(listed: list[Row]):
+    view = view_of([row("c0")], NOW)
+    assert lag_shown(polled(view, listed, NOW + 10), view) is None
+
+
+def test_the_first_poll_shows_no_lag():
+    assert lag_shown(polled(View(), [row("c0", NOW - 5)], NOW), View()) is None
+
+
+@pytest.mark.parametrize(("offset", "lag"), [(None, 5.0), (0.0, 5.0), (-5.0, 0.0), (30.0, 35.0)])
+def test_a_clock_that_is_off_is_no_lag(offset: float | None, lag: float):
+    view = view_of([row("c0")], NOW)
+    poll = replace(polled(view, [row("c0", NOW - 5)], NOW + 10), offset=offset)
+    assert lag_shown(poll, view) == lag
+
+
+# Whatever happens.
+
+
+class Campaign:
+    """One campaign of the truth: when it was changed, and when it was there."""
+
+    def __init__(self, id_: str, created: float, behind: int) -> None:
+        self.id = id_
+        self.behind = behind
+        self.changes = [created]
+        self.is_deleted = False
+
+    def version(self, at: float) -> int:
+        return max(0, bisect_right(self.changes, at) - 1)
+
+    def row(self, at: float) -> Row:
+        # Marks are coarser than time, so that several campaigns carry the same one; and of another clock.
+        return row(self.id, int(self.changes[self.version(at)]) - self.behind)
+
+    def change(self, now: float) -> None:
+        if not self.is_deleted and int(now) > int(self.changes[-1]):
+            self.changes.append(now)
+
+
+@dataclass
+class Answer:
+    """A read by id, and the version that it showed."""
+
+    campaign: Campaign
+    entry: Entry
+    version: int
+
+
+class Truth:
+    """Campaigns that change at any moment, polls and full scans over them, and reads by id that may lag behind."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.now = NOW
+        self.size = random.choice([4, 5, 8, 100])
+        self.behind = random.choice([0, 0, 1, 60, -60])
+        self.is_clock_known = random.random() < 0.5
+        self.campaigns: list[Campaign] = []
+        for _ in range(random.randrange(1, 30)):
+            self.add(NOW - random.randrange(1, 30))
+        self.answers: list[Answer] = []
+        self.view = View()
+        self.poll: Scan | None = None
+        self.scan: Scan | None = None
+        self.met: set[str] = set()
+        self.wants_full = True
+        self.salt = 0.0
+        self.proven = self.moved = 0
+
+    def run(self, steps: int) -> None:
+        acts = [self.change, self.create, self.delete, self.read, self.read]
+        acts += [self.go_on_polling] * 3 + [self.go_on_scanning]
+        for _ in range(steps):
+            self.now += self.random.choice([0.25, 0.25, 0.5, 2.0, 10.0])
+            self.random.choice(acts)()
+
+    def change(self) -> None:
+        for campaign in self.random.sample(self.campaigns, min(len(self.campaigns), self.random.choice([1, 1, 2, 12]))):
+            campaign.change(self.now)
+
+    def create(self) -> None:
+        self.add(self.now)
+
+    def add(self, created: float) -> None:
+        self.campaigns.append(Campaign(f"c{len(self.campaigns)}", created, self.behind))
+
+    def delete(self) -> None:
+        if self.random.random() < 0.3:
+            self.random.choice(self.campaigns).is_deleted = True
+
+    def read(self) -> None:
+        campaign = self.random.choice(self.campaigns)
+        began = self.now
+        self.now += self.random.choice([0.0, 0.25, 3.0])
+        seen_at = self.now - self.random.choice([0.0, 0.0, 1.0, SETTLE_SECONDS - 0.25])
+        self.answers.append(Answer(campaign, read(campaign.row(seen_at), began), campaign.version(seen_at)))
+
+    def page(self, scan: Scan) -> Page:
+        there = [campaign.row(self.now) for campaign in self.campaigns if not campaign.is_deleted]
+        # Among equal marks any order, and another one with each question.
+        self.salt = self.random.random()
+        there.sort(key=lambda each: (each.updated_at, crc32(f"{self.salt}{each.id}".encode())), reverse=True)
+        return paged(there, scan, self.size)
+
+    def go_on_polling(self) -> None:
+        if self.poll is None:
+            self.poll = begin(VOICE, self.now, offset=-float(self.behind) if self.is_clock_known else None)
+        self.poll = step(self.poll, self.page(self.poll), self.view)
+        assert self.poll.pages <= MAX_POLL_PAGES
+        if self.poll.skip is not None:
+            return
+        poll, self.poll = self.poll, None
+        self.met |= poll.rows.keys()
+        if poll.flaw is not None:
+            assert poll.flaw is Flaw.SHIFTING
+            result = learn(self.view, VOICE, poll.rows.values(), self.now)
+            self.view = apply(self.view, result.head, result.changed)
+            if poll.pages >= MAX_POLL_PAGES:
+                result = forget(self.view, VOICE)
+                self.view = apply(self.view, result.head, result.changed)
+            return
+        self.now += self.random.choice([0.0, 0.25])
+        result = conclude(poll, self.view, self.now, LASTS)
+        self.view, self.wants_full = apply(self.view, result.head, result.changed), result.wants_full
+        self.check()
+
+    def go_on_scanning(self) -> None:
+        if self.poll is not None or VOICE not in self.view.head.rounds:
+            return
+        if self.scan is None:
+            self.scan, self.met = begin(VOICE, self.now, is_full=True), set()
+        self.scan = step(self.scan, self.page(self.scan), self.view)
+        rows = self.scan.rows.values() if self.scan.flaw is None else ()
+        self.met |= self.scan.rows.keys()
+        result = learn(self.view, VOICE, rows, self.now)
+        self.view = apply(self.view, result.head, result.changed)
+        if self.scan.skip is not None:
+            return
+        ended = conclude_full(self.scan, self.met, self.view, self.now) if self.scan.flaw is None else None
+        self.scan = None
+        if ended is not None:
+            self.view = apply(self.view, ended.head, ended.changed)
+
+    def check(self) -> None:
+        for answer in self.answers:
+            swept = attest(answer.entry, self.view.known.get(answer.campaign.id), self.view.head).swept
+            if swept is None or answer.campaign.is_deleted or swept.at == answer.entry.proven_at:
+                # That a campaign is gone, a full scan sees, and the total before it. What a read by id is good for is
+                # seen by the polls after it.
+                continue
+            if swept.is_moved:
+                self.moved += 1
+                continue
+            self.proven += 1
+            changed = [at for at in answer.campaign.changes[answer.version + 1 :] if at <= swept.at]
+            assert not changed, (
+                f"{answer.campaign.id} is called proven at {swept.at - NOW}, changed at {changed[0] - NOW}"
+            )
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_nothing_is_proven_that_had_changed_when_the_round_began(random: Random):
+    Truth(random).run(120)
+
+
+def test_the_simulated_rounds_do_prove_and_do_see_moves():
+    truths = [Truth(Random(seed)) for seed in range(20)]
+    for truth in truths:
+        truth.run(300)
+    assert sum(truth.proven for truth in truths) > 1000
+    assert sum(truth.moved for truth in truths) > 1000
+
+
+ROWS = st.builds(row, st.sampled_from([f"c{n}" for n in range(8)]), st.sampled_from([LONG_AGO, NOW]))
+PAGES = st.none() | st.builds(
+    Page, st.lists(ROWS, max_size=5).map(tuple), st.none() | st.integers(0, 500), has_more=st.booleans()
+)
+
+
+@given(st.lists(PAGES, min_size=1, max_size=5), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_no_round_goes_on_for_ever(pages: list[Page | None], is_full: bool):
+    view = view_of([row("c0")], NOW - 100)
+    walk = begin(VOICE, NOW, is_full=is_full)
+    asked = 0
+    while walk.skip is not None:
+        walk = step(walk, pages[asked % len(pages)], view)
+        asked += 1
+        assert asked <= (MAX_PAGES if is_full else MAX_POLL_PAGES)
+    if walk.flaw is None:
+        conclude(walk, view, NOW + 1)
