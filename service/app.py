@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,15 +27,26 @@ from service.proxy.exchange import Exchange, Patience
 from service.proxy.explain import Explainer, Explanation
 from service.proxy.fetch import Fetcher
 from service.proxy.forward import Forwarder
+from service.proxy.hints import Hints, Readers
 from service.proxy.invalidate import Invalidator
+from service.proxy.platform_clock import PlatformClock, describe
 from service.proxy.ports import Board, Ledgers, Store
 from service.proxy.sweep import Sweeper, Terms
 from service.proxy.tasks import Tasks
 from service.proxy.versions import Versions
-from service.settings import Address, Credential, FreshnessSettings, Settings, secret_from_environment
+from service.settings import (
+    Address,
+    Credential,
+    FreshnessSettings,
+    Settings,
+    secret_from_environment,
+    state_folder,
+)
 from service.store.alone import MemoryBoard, MemoryLedgers
 from service.store.clock import StoreClock
+from service.store.ledger_file import FileLedgers
 from service.store.memory import MemoryStore
+from service.store.snapshot import Snapshot
 from service.telemetry.logs import HitLines
 from service.telemetry.metrics import Metrics
 from service.upstream.budget import CallBudget
@@ -115,9 +126,9 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
     # Left in reverse: the API's listener and its requests, probes, fills, and then what the fills use.
     async with AsyncExitStack() as stack:
         platform = await stack.enter_async_context(PlatformClient(settings.platform.url, limits, signers))
-        flights = Flights(fills)
+        flights, readers = Flights(fills), Readers()
         store, board, ledgers, store_part = await _open_store(
-            settings, streams, metrics, clock, _Ears(watchers, flights.forget, versions.note), stack
+            settings, streams, metrics, clock, _Ears(watchers, flights.forget, versions.note, readers.hand), stack
         )
         budget = _build_budget(settings, streams, ledgers, metrics, watchers)
         await budget.start(sorted({stream.tenant.account for stream in streams.values()}))
@@ -125,8 +136,7 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
         stack.push_async_callback(watchers.close)
         stack.push_async_callback(fills.close, FILLS_GRACE_SECONDS)
         fetcher = Fetcher(platform, budget, store, metrics)
-        text = "Credentials that the platform keeps refusing, and that are tried only now and then."
-        metrics.gauges.add("credentials_refused", text, lambda: fetcher.refusals.open_count(time.monotonic()))
+        _show_platform(fetcher, metrics)
         patience = Patience(settings.platform.timeout)
         exchange = Exchange(
             store,
@@ -138,16 +148,17 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
             patience,
             versions,
             has_rounds=settings.sweep.share > 0,
-            lag=settings.sweep.lag,
         )
         invalidator = Invalidator(store, flights, exchange, metrics)
         forwarder = Forwarder(exchange, fetcher, invalidator, board, store, versions, patience, fills)
-        performer = Performer(exchange, forwarder, invalidator, settings.platform.max_request)
+        hints = Hints(readers, invalidator, exchange, board, store, fills)
+        performer = Performer(exchange, forwarder, invalidator, settings.platform.max_request, hints)
         stated = partial(stated_bounds, board, store, settings.freshness.max)
         for stream in streams.values():
             supply = partial(_supply, settings, streams, budget, stream.tenant.account)
-            terms = Terms(settings.sweep.share, settings.sweep.lag, supply)
+            terms = Terms(settings.sweep.share, settings.sweep.lag, supply, fetcher.clock.seconds_ahead)
             sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, terms, watchers, metrics)
+            readers.register(stream.identity, sweeper.hint, partial(board.is_leading, stream.identity))
             _show_sweep(stream, sweeper, board, stated, metrics)
             watchers.spawn(sweeper.run(), name="sweep")
         explainer = Explainer(store, board, freshness, stated, budget.remaining)
@@ -163,6 +174,7 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
                 "store": store_part(),
                 "budget": _budget_part(budget, streams),
                 "sweep": _sweep_part(board, streams),
+                "platform_clock": _clock_part(fetcher.clock),
             }
 
         async def explain(alias: str, campaign: str) -> Explanation | None:
@@ -245,6 +257,7 @@ class _Ears:
     watchers: Tasks
     on_invalidated: Callable[[str | None], None]
     on_written: Callable[[str], object]
+    on_hinted: Callable[[str, Sequence[str]], object]
 
 
 async def _open_store(
@@ -263,7 +276,8 @@ async def _open_store(
         "entries_bytes", "Their bytes, as counted against local_max_bytes.", lambda: memory.bytes_used, store="memory"
     )
     if settings.cache.url == "memory://":
-        return memory, MemoryBoard(memory.epoch, clock.now), MemoryLedgers(clock), lambda: Part("ok")
+        ledgers, part = await _open_files(settings, streams, memory, metrics, clock, ears.watchers, stack)
+        return memory, MemoryBoard(memory.epoch, clock.now), ledgers, part
     # Only here, for redis-py is a sixth of a cold start, and a gateway on its own has no use for it.
     from service.store.shared import Target, Tls, open_shared  # noqa: PLC0415
 
@@ -277,12 +291,53 @@ async def _open_store(
     stack.push_async_callback(link.close)
     await link.start(ears.watchers)
     gauge("store_up", "Whether the store answers (1) or not (0).", lambda: link.is_up, store="redis")
-    store.start(ears.watchers, ears.on_invalidated, ears.on_written)
+    store.start(ears.watchers, ears.on_invalidated, ears.on_written, ears.on_hinted)
     clock.on_step = memory.clear
     identities = [stream.identity for stream in streams.values()]
     board.start(ears.watchers, identities, may_lead=settings.sweep.share > 0)
     stack.push_async_callback(board.leave)
     return store, board, shared.ledgers, lambda: Part("ok") if link.is_up else Part("degraded", f"redis: {link.state}")
+
+
+async def _open_files(
+    settings: Settings,
+    streams: Mapping[str, Stream],
+    memory: MemoryStore,
+    metrics: Metrics,
+    clock: StoreClock,
+    watchers: Tasks,
+    stack: AsyncExitStack,
+) -> tuple[Ledgers, Callable[[], Part]]:
+    """The ledgers of a gateway without Redis, what is stored from an earlier run, and what a restart would not find."""
+    folder = state_folder(settings.cache)
+    if folder is None:
+        _log.warning(
+            "there is no directory to write calls down in (set cache.state_dir): a restart spends a budget anew"
+        )
+        return MemoryLedgers(clock), lambda: Part("ok", "calls are not written down (no directory)")
+    ledgers = FileLedgers(folder, settings.platform.url, _allowances(settings, streams), clock)
+    await ledgers.open()
+    faults: dict[str, Callable[[], str | None]] = {"calls": lambda: ledgers.fault}
+    if settings.cache.state_dir is not None:
+        identities = frozenset(stream.identity for stream in streams.values())
+        snapshot = Snapshot(folder, memory, identities, settings.cache.local_max_bytes)
+        await snapshot.load()
+        stack.push_async_callback(snapshot.close)
+        watchers.spawn(snapshot.run(), name="snapshot")
+        faults["entries"] = lambda: snapshot.fault
+    for kind, fault in faults.items():
+        text = "Whether what a restart has to find is written down (1) or not (0)."
+        metrics.gauges.add("written_down", text, partial(_is_none, fault), kind=kind)
+
+    def part() -> Part:
+        lost = [f"{kind} are not written down ({reason})" for kind, fault in faults.items() if (reason := fault())]
+        return Part("ok", "; ".join(lost) or None)
+
+    return ledgers, part
+
+
+def _is_none(read: Callable[[], str | None]) -> bool:
+    return read() is None
 
 
 def _supply(settings: Settings, streams: Mapping[str, Stream], budget: CallBudget, account: str) -> Supply:
@@ -321,6 +376,31 @@ def _show_sweep(
         gauge("sweep_distrusted", text, partial(_is_distrusted, board, identity, flaw), stream=alias, flaw=flaw.value)
 
 
+def _show_platform(fetcher: Fetcher, metrics: Metrics) -> None:
+    """Publishes what answers have told of the platform: whose credentials it refuses, how far its clock is off."""
+    gauge, clock = metrics.gauges.add, fetcher.clock
+    text = "Credentials that the platform keeps refusing, and that are tried only now and then."
+    gauge("credentials_refused", text, lambda: fetcher.refusals.open_count(time.monotonic()))
+    text = "Seconds by which the platform's clock is ahead of the store's, told from the Date of its answers."
+    gauge("platform_clock_offset_seconds", text, lambda: clock.offset().seconds)
+    text = "Seconds by which that may be wrong, either way; infinite until an answer has told the time."
+    gauge(
+        "platform_clock_uncertainty_seconds",
+        text,
+        lambda: clock.offset().uncertainty if clock.is_known else float("inf"),
+    )
+
+
+def _clock_part(clock: PlatformClock) -> Part:
+    if not clock.is_far_off:
+        return Part("ok")
+    return Part(
+        "degraded",
+        f"the platform's clock is {describe(clock.offset())}: the times that it names are corrected by that; "
+        "see which of the two is wrong",
+    )
+
+
 def _is_distrusted(board: Board, identity: str, flaw: Flaw) -> bool:
     return flaw in board.view(identity).head.flaws.values()
 
@@ -334,9 +414,9 @@ def _sweep_part(board: Board, streams: Mapping[str, Stream]) -> Part:
     return Part("degraded", "; ".join(told)) if told else Part("ok")
 
 
-def _build_budget(
-    settings: Settings, streams: Mapping[str, Stream], ledgers: Ledgers, metrics: Metrics, watchers: Tasks
-) -> CallBudget:
+def _allowances(settings: Settings, streams: Mapping[str, Stream]) -> Callable[[str], Allowance]:
+    """What each account may do."""
+
     def allowance(account: str) -> Allowance:
         row = settings.budget_of(account)
         aliases = {alias for alias, stream in streams.items() if stream.tenant.account == account}
@@ -351,6 +431,13 @@ def _build_budget(
             longest_pause=settings.pause.max,
         )
 
+    return allowance
+
+
+def _build_budget(
+    settings: Settings, streams: Mapping[str, Stream], ledgers: Ledgers, metrics: Metrics, watchers: Tasks
+) -> CallBudget:
+    allowance = _allowances(settings, streams)
     budget = CallBudget(allowance, ledgers, metrics, watchers, replicas=settings.cache.replicas * settings.workers)
     gauge = metrics.gauges.add
     for account in sorted({stream.tenant.account for stream in streams.values()}):

@@ -142,6 +142,8 @@ def check(config: Path | None) -> None:
     printer.default_flow_style = False
     printer.sort_base_mapping_type_on_output = False  # type: ignore[assignment] # the stub knows only None
     printer.dump(settings.model_dump(mode="json", exclude_none=True), sys.stdout)
+    if settings.cache.url == "memory://" and (fault := _state_fault(settings)) is not None:
+        click.echo(f"warning: cache.state_dir: {fault}: a restart will not know of its calls", err=True)
 
 
 @main.command()
@@ -314,6 +316,13 @@ async def _until_asked_to_stop(lifeline: int | None = None) -> None:
     await asked.wait()
     if lifeline is not None:
         loop.remove_reader(lifeline)
+
+
+def _state_fault(settings: Any) -> str | None:
+    from service.settings import folder_fault, state_folder  # noqa: PLC0415
+
+    folder = state_folder(settings.cache)
+    return "there is no state directory" if folder is None else folder_fault(folder)
 
 
 def _load(config: Path | None) -> Any:

@@ -58,7 +58,7 @@ async def run_sandbox(config: SandboxConfig, until_stopped: UntilStopped) -> Non
 
 
 def demo_settings(sandbox: Sandbox, folder: Path, port: int, admin_port: int) -> dict[str, object]:
-    """Settings, as a plain tree, for a gateway in front of the sandbox; its secret is put into a file in `folder`."""
+    """Settings, as a plain tree, for a gateway in front of the sandbox; its files, and its secret, are in `folder`."""
     secret = folder / "client-secret"
     secret.touch(mode=0o600)
     secret.write_text(sandbox.config.secret + os.linesep)
@@ -66,6 +66,8 @@ def demo_settings(sandbox: Sandbox, folder: Path, port: int, admin_port: int) ->
         "listen": f"127.0.0.1:{port}",
         "admin_listen": f"127.0.0.1:{admin_port}",
         "platform": {"url": sandbox.url},
+        # The platform is a new one each time, also at an address that an earlier one had.
+        "cache": {"state_dir": str(folder)},
         "credentials": {"main": {"client_id": sandbox.config.client_id, "client_secret_file": str(secret)}},
         "streams": {
             "demo": {

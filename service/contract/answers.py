@@ -55,6 +55,8 @@ class Response:
     content_type: str
     body: bytes
     retry_after: str | None = None
+    date: str | None = None
+    """When it was written, by the clock of whoever wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,8 @@ def classify(operation: Operation, asked_id: str | None, response: Response, now
         operation: what was asked.
         asked_id: the id in the request; None where the operation has none.
         response: the platform's answer.
-        now: seconds since the epoch, to read a `Retry-After` date against.
+        now: the platform's time in seconds since the epoch, where the answer itself does not tell it: a `Retry-After`
+            that is a date is read against that.
     """
     try:
         document = parse(response.body)
@@ -114,7 +117,8 @@ def classify(operation: Operation, asked_id: str | None, response: Response, now
         return Answer(verdict, response, flaw, code, message, retry_after)
 
     if status == HTTPStatus.TOO_MANY_REQUESTS or _LIMIT_TEXT.search(said):
-        return answer(Verdict.LIMITED, retry_after=wait_told(response.retry_after, now))
+        written_at = None if response.date is None else http_date(response.date)
+        return answer(Verdict.LIMITED, retry_after=wait_told(response.retry_after, written_at or now))
     is_page = document is None and _is_html(response)
     if status == HTTPStatus.UNAUTHORIZED or (status == HTTPStatus.FORBIDDEN and not is_page):
         return answer(Verdict.UNAUTHORIZED)

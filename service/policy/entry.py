@@ -7,6 +7,7 @@ from sys import intern
 
 from service.contract.answers import Answer, Verdict
 from service.contract.marks import instant
+from service.policy.clock_offset import AGREED, ClockOffset
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Cause(StrEnum):
     """Why stored answers need a new proof."""
 
     PURGE = "purge"
-    """An operator wants them read again; until then they are stale."""
+    """An operator wants them read again, or a caller says that they have changed; until then they are stale."""
     WRITE = "write"
     """A write may have changed what they show; nobody gets them before the platform was asked."""
 
@@ -66,6 +67,11 @@ class Entry:
     proven_at: float
     """When the read by id that last proved it began, in seconds of the store's clock."""
     absence: Absence | None = None
+    clock_offset: float = 0.0
+    """Seconds to take out of the time that its mark names, to have it by the store's clock: the platform's may differ.
+
+    Found out when it was read, and stored, so that its lifetime is the same on every replica.
+    """
     swept: Swept | None = None
     """Laid over the stored entry when it is looked at; never stored."""
     invalidation: Invalidation | None = None
@@ -93,8 +99,9 @@ class Entry:
 
     @property
     def updated_at(self) -> float | None:
-        """The time its mark names; None when there is no readable one."""
-        return instant(self.mark)
+        """The time its mark names, in seconds of the store's clock; None when there is no readable one."""
+        moment = instant(self.mark)
+        return None if moment is None else moment - self.clock_offset
 
 
 def make_etag(body: bytes) -> str:
@@ -119,11 +126,11 @@ def settling(entry: Entry, written_at: float) -> Entry:
     return replace(entry, invalidation=Invalidation(written_at, Cause.WRITE, is_open=False))
 
 
-def prove(previous: Entry | None, answer: Answer, started: float) -> tuple[Entry, bool]:
+def prove(previous: Entry | None, answer: Answer, started: float, clock: ClockOffset = AGREED) -> tuple[Entry, bool]:
     """The entry that `answer`, an `OK` or `MISSING` one to a read begun at `started`, stands for.
 
     Content equal to the previous entry's keeps the stored bytes and tag and renews only the proof, so that a caller's
-    copy stays valid while the platform reorders its keys.
+    copy stays valid while the platform reorders its keys. `clock` is the platform's, as it is known by then.
 
     Returns:
         The entry, and whether it is the previous one renewed.
@@ -134,7 +141,8 @@ def prove(previous: Entry | None, answer: Answer, started: float) -> tuple[Entry
     if answer.verdict is not Verdict.OK or answer.content is None:
         raise ValueError(f"{answer.verdict} proves nothing")
     if previous is not None and previous.content == answer.content:
-        return replace(previous, proven_at=started, swept=None, invalidation=None), True
+        offset = _offset_of(previous.mark, started, clock)
+        return replace(previous, proven_at=started, clock_offset=offset, swept=None, invalidation=None), True
     body = answer.response.body
     return Entry(
         body=body,
@@ -144,4 +152,10 @@ def prove(previous: Entry | None, answer: Answer, started: float) -> tuple[Entry
         mark=answer.mark,
         campaign_status=answer.campaign_status and intern(answer.campaign_status),
         proven_at=started,
+        clock_offset=_offset_of(answer.mark, started, clock),
     ), False
+
+
+def _offset_of(mark: str | None, started: float, clock: ClockOffset) -> float:
+    moment = instant(mark)
+    return 0.0 if moment is None else clock.fitting(moment, started)

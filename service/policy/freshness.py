@@ -14,6 +14,9 @@ class StatusRule:
     max: float | None = None
 
 
+_NO_RULE = StatusRule()
+
+
 @dataclass(frozen=True, slots=True)
 class Freshness:
     """The rules; all times in seconds."""
@@ -87,7 +90,7 @@ class Freshness:
         return "default" if updated_at is None or updated_at > entry.proven_at else "factor"
 
     def _clamp(self, entry: Entry) -> tuple[float, float]:
-        rule = self.status.get(entry.campaign_status or "", StatusRule())
+        rule = self.status.get(entry.campaign_status or "", _NO_RULE)
         highest = self.max if rule.max is None else min(self.max, rule.max)
         return min(self.min if rule.min is None else rule.min, highest), highest
 

@@ -5,6 +5,7 @@ from http import HTTPStatus
 
 from service.contract.answers import Answer, Flaw, Verdict
 from service.contract.operations import Kind, Operation, Subject, Takes
+from service.policy.clock_offset import AGREED, ClockOffset
 from service.policy.entry import Entry, prove
 from service.problems import Problem
 
@@ -43,7 +44,9 @@ class Fill:
     """Another replica made it."""
 
 
-def settle(operation: Operation, previous: Entry | None, answer: Answer, started: float) -> Fill | Failure:
+def settle(
+    operation: Operation, previous: Entry | None, answer: Answer, started: float, clock: ClockOffset = AGREED
+) -> Fill | Failure:
     """What a read's answer is worth.
 
     Only what was asked for, or the platform's own word that there is no such thing, becomes an entry; nothing else ever
@@ -54,9 +57,10 @@ def settle(operation: Operation, previous: Entry | None, answer: Answer, started
         previous: the entry as it was stored when the read began.
         answer: the classified answer.
         started: when the read began, in seconds of the store's clock.
+        clock: of the platform's clock to that one.
     """
     if answer.verdict in {Verdict.OK, Verdict.MISSING}:
-        entry, is_unchanged = prove(previous, answer, started)
+        entry, is_unchanged = prove(previous, answer, started, clock)
         return Fill(entry, is_unchanged, answer.response.status)
     return _failure(operation, answer)
 

@@ -11,6 +11,7 @@ from service.policy.entry import Entry
 from service.policy.plan import Fwd
 from service.policy.settle import Failure
 from service.policy.sweeping import View
+from service.policy.visibility import Visibility
 from service.policy.wishes import NO_WISHES, Wishes
 
 
@@ -124,6 +125,8 @@ class Reply:
     """The platform's own answer: of what is never stored, or the refusal behind `failure`."""
     version: float | None = None
     """Of a write; see `proxy.versions`."""
+    visibility: Visibility | None = None
+    """How soon changes are seen, for answers about one campaign; else None."""
 
 
 @dataclass(slots=True)
@@ -152,8 +155,10 @@ class Hit:
     """That of the store, when it was last known to be the answer."""
     raw: object = None
     """What `stored` was made of, where the hit is not this process' own."""
+    visibility: Visibility | None = None
+    """See `Reply`."""
 
     def reply(self, age: float) -> "Reply":
         """The hit at this age in seconds."""
         outcome = Outcome(ttl=self.lifetime - age, detail=self.detail)
-        return Reply(outcome, self.entry, None, age, self.lifetime)
+        return Reply(outcome, self.entry, None, age, self.lifetime, visibility=self.visibility)

@@ -17,12 +17,13 @@ from service.policy.plan import Forward, Fwd, NotCached, Reuse, plan
 from service.policy.projection import cut, is_in_rows, row_entry
 from service.policy.settle import Failure, Fill, settle
 from service.policy.sweeping import attest
+from service.policy.visibility import Visibility, listed_visibility, visibility
 from service.policy.wishes import NO_WISHES
 from service.problems import Problem
 from service.proxy.ask import Ask, Detail, Hit, Outcome, Reply
 from service.proxy.collapse import Flight, Flights, Landed
 from service.proxy.fetch import Fetched, Fetcher
-from service.proxy.ports import Board, Found, Meter, Store
+from service.proxy.ports import Board, Found, Meter, Put, Store
 from service.proxy.rest import Rests
 from service.proxy.versions import Versions
 
@@ -36,6 +37,9 @@ ROUND_WAIT_SECONDS = 3.0
 
 NOTE_SECONDS = 30.0
 """How long a kept hit is good at most, so that the campaign counts as in use."""
+
+LONGEST_WAY_SECONDS = 3_600.0
+"""A change that was longer on its way was not looked for: nobody asked for the campaign, or its mark is no time."""
 
 NO_EPOCH = -1
 """In the place of an epoch's number while changes may go unheard: then everything is looked up anew."""
@@ -80,7 +84,6 @@ class Exchange:
         versions: Versions,
         *,
         has_rounds: bool = False,
-        lag: float = 0.0,
     ) -> None:
         """An exchange.
 
@@ -94,10 +97,8 @@ class Exchange:
             patience: how long callers are kept.
             versions: who wrote when.
             has_rounds: whether somebody reads the lists.
-            lag: seconds that the lists may lag behind answers by id.
         """
         self._versions = versions
-        self._lag = lag
         self._has_rounds = has_rounds
         self._together: dict[str, Counter[str]] = {}
         """Campaigns of which a few fields are asked for, by stream, while its list is not known yet."""
@@ -147,12 +148,14 @@ class Exchange:
         if found is None:
             return None
         entry, left = found
-        if entry.proven_at - self._lag < self._store.invalidated_at(ask.key):
+        if entry.proven_at - view.head.lag < self._store.invalidated_at(ask.key):
             # The list may still show what was before.
             return None
         self._board.ask(stream, ask.id, now)
         now_age = age(entry, now)
-        return Reply(Outcome(ttl=left, detail=Detail.ROW), entry, None, now_age, now_age + left)
+        seen = listed_visibility(view.known.get(ask.id), view.head, now)
+        outcome = Outcome(ttl=left, detail=Detail.ROW)
+        return Reply(outcome, entry, None, now_age, now_age + left, visibility=seen)
 
     async def _wait_for_a_round(self, stream: str, id_: str) -> None:
         """Brings about the first round of the list, where enough ask for a few fields at once to be worth one."""
@@ -187,9 +190,12 @@ class Exchange:
             return None
         self._note_use(ask, entry, now)
         now_age, ttl = age(entry, now), self._freshness.ttl(entry, now)
-        until, detail = now + min(ttl, NOTE_SECONDS), _detail_of(entry)
-        epoch = self._current_epoch() if is_local else NO_EPOCH
-        return Hit(ask, ask.key, entry, now - now_age, now_age + ttl, until, detail, stored, view, epoch, found.raw)
+        seen, detail = self._visibility(ask, entry, now, ttl), _detail_of(entry)
+        until = now + min(ttl, NOTE_SECONDS)
+        if seen is not None:
+            until = min(until, seen.until)
+        epoch, began = self._current_epoch() if is_local else NO_EPOCH, now - now_age
+        return Hit(ask, ask.key, entry, began, now_age + ttl, until, detail, stored, view, epoch, found.raw, seen)
 
     def current_age(self, hit: Hit, client: str) -> float | None:
         """The age in seconds at which the client may have `hit` now; None where it has to be looked up anew.
@@ -210,12 +216,14 @@ class Exchange:
         return age_now
 
     def _goes_on(self, hit: Hit, now: float) -> bool:
-        """Whether the hit is fresh beyond the time for which it was given, which is noted as use."""
+        """Whether the hit stands beyond the time for which it was given, which is noted as use."""
         ttl = hit.proven_at + hit.lifetime - now
-        if ttl <= 0:
+        if ttl <= 0 or (hit.visibility is not None and now >= hit.visibility.until):
             return False
         self._note_use(hit.ask, hit.entry, now)
         hit.until = now + min(ttl, NOTE_SECONDS)
+        if hit.visibility is not None:
+            hit.until = min(hit.until, hit.visibility.until)
         return True
 
     def _is_still(self, hit: Hit) -> bool:
@@ -385,16 +393,26 @@ class Exchange:
             land(landed)
             if isinstance(landed, Fill):
                 bound = self._freshness.bound(landed.entry)
-                await self._store.put(ask.key, landed.entry, lead.found.fence, bound)
+                outcome = await self._store.put(ask.key, landed.entry, lead.found.fence, bound)
+                if outcome is Put.STORED:
+                    self._note_change(ask, lead.found.entry, landed.entry)
         finally:
             if lead.is_mine:
                 await self._store.leave(ask.key, lead.found.fence)
+
+    def _note_change(self, ask: Ask, before: Entry | None, after: Entry) -> None:
+        """Counts how long it took until a change was stored, where the campaign's marks tell."""
+        if ask.operation.name != GET.name or before is None or before.mark == after.mark or after.updated_at is None:
+            return
+        seconds = self._now() - after.updated_at
+        if before.absence is None and 0 <= seconds <= LONGEST_WAY_SECONDS:
+            self._meter.change_visible(ask.stream.alias, seconds)
 
     def _settle(self, ask: Ask, found: Found, fetched: Fetched | Failure) -> Landed:
         landed = (
             fetched
             if isinstance(fetched, Failure)
-            else settle(ask.operation, found.entry, fetched.answer, fetched.started)
+            else settle(ask.operation, found.entry, fetched.answer, fetched.started, fetched.clock)
         )
         if isinstance(landed, Fill):
             landed = replace(landed, entry=settling(landed.entry, found.written_at))
@@ -428,7 +446,14 @@ class Exchange:
             detail = Detail.BEFORE_WRITE
         elif entry.absence is not None or (detail is None and outcome.fwd is None):
             detail = _detail_of(entry)
-        return Reply(replace(outcome, ttl=ttl, detail=detail), entry, None, now_age, now_age + ttl)
+        seen = self._visibility(ask, entry, now, ttl)
+        return Reply(replace(outcome, ttl=ttl, detail=detail), entry, None, now_age, now_age + ttl, visibility=seen)
+
+    def _visibility(self, ask: Ask, entry: Entry, now: float, ttl: float) -> Visibility | None:
+        if not ask.is_about_a_campaign:
+            return None
+        view = self._board.view(ask.stream.identity)
+        return visibility(entry, view.known.get(ask.id), view.head, now, self._freshness, ttl)
 
     def _note_use(self, ask: Ask, entry: Entry, now: float) -> None:
         if entry.absence is None and ask.operation.name == GET.name:

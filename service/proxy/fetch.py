@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 
 from service.contract.answers import Answer, Verdict, classify
 from service.contract.operations import Kind, build_call
+from service.policy.clock_offset import AGREED, ClockOffset
 from service.policy.ledger import Lane
 from service.policy.settle import Failure
 from service.problems import Problem
 from service.proxy.ask import Ask
+from service.proxy.platform_clock import PlatformClock
 from service.proxy.ports import Budget, Meter, Refused, Store, Upstream, UpstreamError
 from service.proxy.refusals import Refusals
 
@@ -28,6 +30,8 @@ class Fetched:
     answer: Answer
     started: float
     """When the read began: before its request left, in seconds of the store's clock."""
+    clock: ClockOffset = AGREED
+    """Of the platform's clock to that one, as far as it was known then."""
 
 
 class Fetcher:
@@ -39,6 +43,8 @@ class Fetcher:
         self._store = store
         self._meter = meter
         self.refusals = Refusals()
+        self.clock = PlatformClock(store.now)
+        """The platform's, which all answers tell of."""
 
     def refusal(self, ask: Ask, lane: Lane, wait: float) -> Failure | None:
         """Why no call could be made, as far as is known already; see `Budget.refusal`."""
@@ -100,12 +106,13 @@ class Fetcher:
                     if not error.was_sent:
                         permit.void()
                     return error
-                answer = classify(ask.operation, ask.id, response, time.time())
+                self.clock.hear(began, time.monotonic(), response.date)
+                answer = classify(ask.operation, ask.id, response, self.clock.now())
                 outcome = answer.verdict.value
                 if answer.verdict is Verdict.LIMITED:
                     # Before the permit is left, so that no waiting call slips out in between.
                     answer = replace(answer, retry_after=await self._budget.pause(account, answer.retry_after))
-                return Fetched(answer, started)
+                return Fetched(answer, started, self.clock.offset())
         except Refused as refused:
             outcome = ""
             return refused

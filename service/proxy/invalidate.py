@@ -21,14 +21,20 @@ class Invalidator:
         self._exchange = exchange
         self._meter = meter
 
-    async def invalidate(self, keys: Collection[str], by: Cause) -> None:
-        """Raises the fences of these keys; flights from before are not joined any more."""
+    async def invalidate(self, keys: Collection[str], by: Cause, counted_as: str | None = None) -> None:
+        """Raises the fences of these keys; flights from before are not joined any more.
+
+        Args:
+            keys: of entries, or of all answers to an operation.
+            by: what it means for them.
+            counted_as: the metric label `cause`, where it is not that.
+        """
         if not keys:
             return
         self._forget(keys)
         await asyncio.gather(*(self._store.invalidate(key, by) for key in keys))
         self._forget(keys)
-        self._meter.invalidation(by.value)
+        self._meter.invalidation(counted_as or by.value)
 
     async def purge(self, stream: Stream, campaigns: Collection[str] | None, client: str) -> None:
         """Makes what is stored of these campaigns stale until it is proven; None means all of the stream.
@@ -39,11 +45,15 @@ class Invalidator:
         if campaigns is None:
             await self.invalidate([all_of(stream, name) for names in RESOURCES.values() for name in names], Cause.PURGE)
             return
-        names = [name for read in ("get", "status") for name in RESOURCES[read]]
-        keys = [f"{stream.identity}:{name}:{id_}" for id_ in campaigns for name in names]
-        await self.invalidate(keys, Cause.PURGE)
+        await self.invalidate(keys_of(stream, campaigns), Cause.PURGE)
         await asyncio.gather(*(self._exchange.refresh(Ask(stream, GET, id_, client)) for id_ in campaigns))
 
     def _forget(self, keys: Collection[str]) -> None:
         for key in keys:
             self._flights.forget(key)
+
+
+def keys_of(stream: Stream, campaigns: Collection[str]) -> list[str]:
+    """The keys of all that is stored about single campaigns."""
+    names = [name for read in ("get", "status") for name in RESOURCES[read]]
+    return [f"{stream.identity}:{name}:{id_}" for id_ in campaigns for name in names]

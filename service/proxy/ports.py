@@ -4,7 +4,7 @@ Adapters implement the protocols and import nothing else of each other. The expe
 exceptions carry only what interrupts a call: `Refused` by the budget, `UpstreamError` on the wire.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -130,6 +130,14 @@ class Store(Protocol):
         """Lets all replicas know that a write by `writer` (see `proxy.versions`) has just ended."""
         ...
 
+    async def tell_hinted(self, stream: str, campaigns: Sequence[str]) -> bool:
+        """Lets the other replicas know which campaigns of a stream are to be read first (see `proxy.hints`).
+
+        Returns:
+            Whether there is somebody who may have heard it.
+        """
+        ...
+
 
 class Board(Protocol):
     """What rounds of a stream's list have shown, for all replicas, and which of them looks after it. Never raises."""
@@ -191,6 +199,8 @@ class Ledgers(Protocol):
 
     is_shared: bool
     """Whether other replicas change them too."""
+    wants_ends: bool
+    """Whether the end of a call has to be in them at once: they outlive this process, and nobody reports after it."""
 
     def now(self) -> float:
         """Seconds since the epoch on the one clock that all who share the ledgers use."""
@@ -352,7 +362,11 @@ class Meter(Protocol):
         ...
 
     def invalidation(self, cause: str) -> None:
-        """A write or a purge invalidated stored answers."""
+        """A write, a purge or a hint invalidated stored answers."""
+        ...
+
+    def change_visible(self, stream: str, seconds: float) -> None:
+        """A change of a campaign was stored, so many seconds after it was made."""
         ...
 
 

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
-from service.settings.checks import cross_checks, secret_from_environment
+from service.settings.checks import cross_checks, folder_fault, secret_from_environment, state_folder
 from service.settings.scalars import ALIAS_PATTERN, Address, hide_password
 from service.settings.tree import Cache, Credential, FreshnessSettings, Settings
 
@@ -26,10 +26,12 @@ __all__ = [
     "FreshnessSettings",
     "Settings",
     "SettingsError",
+    "folder_fault",
     "hide_password",
     "load",
     "read_tree",
     "secret_from_environment",
+    "state_folder",
 ]
 
 ENVIRONMENT_PREFIX = "GATEWAY__"

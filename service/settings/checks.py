@@ -12,6 +12,35 @@ def secret_from_environment(name: str) -> str:
     return os.environ.get(name, "").strip()
 
 
+def state_home() -> Path | None:
+    """Where this user's programs keep what outlives them (XDG Base Directory Specification); None if nowhere."""
+    named = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if named.is_absolute():
+        return named
+    try:
+        return Path.home() / ".local" / "state"
+    except RuntimeError:
+        return None
+
+
+def state_folder(cache: Cache) -> Path | None:
+    """Where a gateway without Redis writes down what is to outlive it; None if nowhere."""
+    if cache.state_dir is not None:
+        return cache.state_dir
+    home = state_home()
+    return None if home is None else home / "campaign-gateway"
+
+
+def folder_fault(folder: Path) -> str | None:
+    """Why the folder cannot be written, or made; None if it can."""
+    above = folder
+    while not above.exists() and above != above.parent:
+        above = above.parent
+    if not above.is_dir():
+        return f"{above} is no directory"
+    return None if os.access(above, os.W_OK | os.X_OK) else f"{above} cannot be written"
+
+
 def cross_checks(settings: Settings) -> Iterator[tuple[str, str]]:
     """Each mistake as its key and what is wrong."""
     yield from _check_addresses(settings)
@@ -79,6 +108,11 @@ def _check_cache(cache: Cache) -> Iterator[tuple[str, str]]:
         files |= {f"tls.{name}": path for name, path in cache.tls}
         if not cache.url.startswith(("rediss://", "redis+sentinel://", "redis+cluster://")):
             yield "cache.tls", "is for rediss://, redis+sentinel:// and redis+cluster:// only"
+    if cache.state_dir is not None:
+        if cache.url != "memory://":
+            yield "cache.state_dir", "is for memory:// only: a Redis keeps the calls and the entries itself"
+        elif not cache.state_dir.is_absolute():
+            yield "cache.state_dir", "must be an absolute path: the next start has to find it, from wherever that is"
     if cache.username is not None and cache.password_file is None:
         yield "cache.username", "needs cache.password_file"
     for name, path in files.items():

@@ -143,6 +143,10 @@ class Cache(Section):
     replicas: Annotated[int, Field(ge=1)] = 1
     """How many replicas share the budget, for as long as Redis cannot be asked; then those seen count. Each has
     `workers`."""
+    state_dir: Path | None = None
+    """With memory://: where the calls of the window are written down, so that a restart knows them, and a snapshot of
+    entries, so that it begins with them. Entries hold callers' phone numbers; both files are for this user alone. None
+    writes the calls down in the user's own state directory, and no entries."""
 
 
 class StatusFreshness(Section):

@@ -75,9 +75,10 @@ class MemoryBoard:
 
 
 class MemoryLedgers:
-    """Implements `Ledgers` for one process."""
+    """Implements `Ledgers` for one process, and for as long as it runs."""
 
     is_shared = False
+    wants_ends = False
 
     def __init__(self, clock: StoreClock) -> None:
         self._clock = clock

@@ -1,6 +1,7 @@
 """What replicas tell each other.
 
-A key was filled (`changed`), or invalidated by a `write` or a `purge`; its leader has `left`; a client `wrote`.
+A key was filled (`changed`), or invalidated by a `write` or a `purge`; its leader has `left`; a client `wrote`. With a
+`hint` the key is a stream's, and campaigns of it that are to be read first.
 
 Laws of this module:
 

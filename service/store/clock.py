@@ -2,6 +2,9 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 STEP_SECONDS = 1.0
 """A correction beyond this is a step: ages told by the clock before it were not true."""
@@ -38,3 +41,41 @@ class StoreClock:
         self.error = (answered - asked) / 2
         if has_stepped:
             self.on_step()
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """A moment, such that a later process of this machine can tell how long ago it was."""
+
+    now: float
+    """On the writer's `StoreClock`, like all other instants that are written down with it."""
+    boot: str
+    """Names the run of the machine; empty where the system has no name for it."""
+    monotonic: float
+    """Seconds since that began. A step of the wall clock does not show in it."""
+    wall: float
+    """Seconds since the epoch, for when the machine was started again."""
+
+
+def stamp(now: float) -> Stamp:
+    """This moment, which is `now` on the writer's clock."""
+    return Stamp(now, _boot(), time.monotonic(), time.time())
+
+
+def shift_between(written: Stamp, read: Stamp) -> float:
+    """Seconds to add to instants on the clock of `written` to have them on that of `read`.
+
+    Exact within one run of the machine. After a restart of it the wall clock is believed, but never that it went back.
+    """
+    passed = read.monotonic - written.monotonic
+    if not written.boot or read.boot != written.boot or passed < 0:
+        passed = max(0.0, read.wall - written.wall)
+    return read.now - passed - written.now
+
+
+@cache
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except (OSError, ValueError):
+        return ""

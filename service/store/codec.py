@@ -12,7 +12,7 @@ import msgspec
 
 from service.policy.entry import Absence, Entry
 
-VERSION = b"\x02"
+VERSION = b"\x03"
 """Raised when the array below changes; replicas of both versions may then share one Redis during a roll-out."""
 
 _CHECKSUM_BYTES = 4
@@ -26,6 +26,7 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     campaign_status: str | None
     proven_at: float
     absence: tuple[int, str | None, str | None] | None
+    clock_offset: float
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -44,6 +45,7 @@ def encode(entry: Entry) -> bytes:
             entry.campaign_status,
             entry.proven_at,
             None if said is None else (said.status, said.code, said.message),
+            entry.clock_offset,
         )
     )
     return VERSION + zlib.crc32(payload).to_bytes(_CHECKSUM_BYTES) + payload

@@ -1,7 +1,7 @@
 """The shared store, with this process's memory to fall back on while it is lost."""
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from service.policy.entry import Cause, Entry
@@ -65,11 +65,16 @@ class LayeredStore:
         self._unwatched = unwatched
         self._on_invalidated: Callable[[str | None], None] = lambda _: None
         self._on_written: Callable[[str], object] = lambda _: None
+        self._on_hinted: Callable[[str, Sequence[str]], object] = lambda _stream, _campaigns: None
         self._owed: dict[str, _Debt] = {}
         """Keys invalidated while Redis was lost: what it holds of them is not used before it has been told."""
 
     def start(
-        self, tasks: Tasks, on_invalidated: Callable[[str | None], None], on_written: Callable[[str], object]
+        self,
+        tasks: Tasks,
+        on_invalidated: Callable[[str | None], None],
+        on_written: Callable[[str], object],
+        on_hinted: Callable[[str, Sequence[str]], object] | None = None,
     ) -> None:
         """Keeps listening to the bus, and keeps the leads that are held.
 
@@ -77,9 +82,11 @@ class LayeredStore:
             tasks: where that runs.
             on_invalidated: called with each key that another replica invalidated; with None when it may be any.
             on_written: called with each writer of whom another replica tells.
+            on_hinted: called with a stream and campaigns of it that another replica was told to have read first.
         """
         self._on_invalidated = on_invalidated
         self._on_written = on_written
+        self._on_hinted = on_hinted or self._on_hinted
         tasks.spawn(self._bus.listen(self._heard, self._missed, self.epoch.end), name="listen to the bus")
         tasks.spawn(self._shared.keep_leading(), name="keep leading")
         tasks.spawn(self._keep_paying(), name="tell redis what it missed")
@@ -191,9 +198,17 @@ class LayeredStore:
     async def tell_written(self, writer: str) -> None:
         """See `Store`. While Redis is lost, nobody can be told."""
         try:
-            await self._shared.tell_written(writer)
+            await self._shared.tell("wrote", writer)
         except StoreDownError:
             return
+
+    async def tell_hinted(self, stream: str, campaigns: Sequence[str]) -> bool:
+        """See `Store`. While Redis is lost, nobody can be told."""
+        try:
+            await self._shared.tell("hint", f"{stream}:{','.join(campaigns)}")
+        except StoreDownError:
+            return False
+        return True
 
     def _owe(self, key: str, by: Cause) -> None:
         owed = self._owed.pop(key, None)
@@ -236,6 +251,9 @@ class LayeredStore:
                 self._on_invalidated(key)
             case "wrote":
                 self._on_written(key)
+            case "hint":
+                stream, _, campaigns = key.partition(":")
+                self._on_hinted(stream, campaigns.split(","))
             case _:
                 pass
 

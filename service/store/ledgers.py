@@ -33,6 +33,7 @@ class RedisLedgers:
     """Implements `Ledgers` for all replicas on one Redis. One trip for a change that nobody contends."""
 
     is_shared = True
+    wants_ends = False
 
     def __init__(self, link: RedisLink, keys: Keys) -> None:
         self._link = link

@@ -1,8 +1,9 @@
 """Entries in this process: a dictionary bounded in bytes that forgets the least recently used."""
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from service.policy.entry import Cause, Entry, Swept, settling
 from service.proxy.ask import EVERY, group_of
@@ -11,9 +12,9 @@ from service.proxy.ports import Found, Lead, Meter, Put
 from service.store.clock import StoreClock
 from service.store.fences import GroupFence, invalidated
 
-ENTRY_OVERHEAD_BYTES = 590
+ENTRY_OVERHEAD_BYTES = 622
 """What an entry takes beside its body: objects, key, table slots (`tests.bench.memory`, CPython 3.11)."""
-ABSENCE_OVERHEAD_BYTES = 830
+ABSENCE_OVERHEAD_BYTES = 838
 """What the knowledge that there is no such thing takes beside its message."""
 
 FENCE_SECONDS = 900.0
@@ -48,6 +49,24 @@ class _Kept:
         return _cost(self.entry)
 
 
+class Kept(NamedTuple):
+    """An entry as it is shown at this moment."""
+
+    key: str
+    entry: Entry
+    seconds: float
+    """How long it is kept."""
+
+
+class Invalidated(NamedTuple):
+    """One invalidation."""
+
+    key: str
+    """An entry's, or that of all answers to an operation of a stream."""
+    by: Cause
+    at: float
+
+
 def _cost(entry: Entry) -> int:
     if entry.absence is None:
         return len(entry.body) + ENTRY_OVERHEAD_BYTES
@@ -77,6 +96,10 @@ class MemoryStore:
         self._doubted_at = 0.0
         self.epoch = Epoch()
         """See `Store`."""
+        self.changes = 0
+        """Rises with each entry that is put, and each invalidation."""
+        self.on_invalidated: Callable[[Invalidated], None] | None = None
+        """Called with each invalidation, before `invalidate` returns."""
 
     @property
     def is_told(self) -> bool:
@@ -144,6 +167,7 @@ class MemoryStore:
         if kept.cost > self._max_bytes:
             return Put.STORED
         self._kept[key] = kept
+        self.changes += 1
         self.epoch.end()
         self._bytes += kept.cost
         while self._bytes > self._max_bytes:
@@ -155,9 +179,12 @@ class MemoryStore:
         self.mark(key, by)
         self._meter.store_operation("memory", "invalidate", "stored")
 
-    def mark(self, key: str, by: Cause) -> None:
-        """Does what `invalidate` says, at once."""
-        now = self.now()
+    def mark(self, key: str, by: Cause, at: float | None = None) -> None:
+        """Does what `invalidate` says, at once; or what it did at an earlier moment, to what is here already."""
+        now = self.now() if at is None else at
+        self.changes += 1
+        if self.on_invalidated is not None:
+            self.on_invalidated(Invalidated(key, by, now))
         if key.endswith(EVERY):
             self._last_fence += 1
             group = self._group(key)
@@ -172,6 +199,31 @@ class MemoryStore:
             self._kept[key] = replace(kept, entry=invalidated(kept.entry, by, now))
             self.epoch.end()
 
+    def kept(self) -> Iterator[Kept]:
+        """All entries of this moment, the least recently used first; any thread may take them, one by one."""
+        # Two lists, for a pair of each would be thousands of objects, and set off a collection of garbage.
+        keys, values = list(self._kept), list(self._kept.values())
+        return (Kept(key, _shown(kept), kept.seconds) for key, kept in zip(keys, values, strict=True))
+
+    def invalidations(self) -> list[Invalidated]:
+        """The last ones of each key that are remembered."""
+        found = []
+        for key, fence in self._fences.items():
+            if fence.written_at:
+                found.append(Invalidated(key, Cause.WRITE, fence.written_at))
+            if fence.invalidated_at > fence.written_at:
+                found.append(Invalidated(key, Cause.PURGE, fence.invalidated_at))
+        for key, group in self._groups.items():
+            if group.fence.written_at:
+                found.append(Invalidated(key, Cause.WRITE, group.fence.written_at))
+            if group.fence.purged_at:
+                found.append(Invalidated(key, Cause.PURGE, group.fence.purged_at))
+        return found
+
+    def restore(self, key: str, entry: Entry, seconds: float, unverified_since: float) -> None:
+        """Puts an entry that an earlier process has left: stale since then, until something validates it."""
+        self._put(key, doubted(entry, unverified_since), self._fence(key), seconds)
+
     def invalidated_at(self, key: str) -> float:
         """See `Store`."""
         known = max(self._fences.get(key, _NO_FENCE).invalidated_at, self._group(key).fence.at)
@@ -180,6 +232,10 @@ class MemoryStore:
 
     async def tell_written(self, writer: str) -> None:
         """See `Store`. There is nobody else."""
+
+    async def tell_hinted(self, stream: str, campaigns: Sequence[str]) -> bool:  # noqa: ARG002
+        """See `Store`. There is nobody else."""
+        return False
 
     def outdate(self, key: str) -> None:
         """Drops the entry, which another one has replaced, and refuses the fills that looked up before now."""

@@ -124,9 +124,9 @@ class RedisStore:
             arguments = (channel, self._bus.sender, group, by.value)
             await self._link.ask("invalidate", lambda: self._invalidate_all(keys=names, args=arguments))  # noqa: B023
 
-    async def tell_written(self, writer: str) -> None:
-        """Tells all replicas of a write, in one trip."""
-        names, arguments = [self._keys.number(writer)], (self._keys.channel, "wrote", self._bus.sender, writer)
+    async def tell(self, word: str, key: str) -> None:
+        """Tells all replicas something about a key (see `store.bus`), in one trip."""
+        names, arguments = [self._keys.number(key)], (self._keys.channel, word, self._bus.sender, key)
         await self._link.ask("tell", lambda: self._tell(keys=names, args=arguments))
 
     async def lead(self, key: str) -> tuple[bool, Entry | None, SharedFence]:

@@ -17,6 +17,7 @@ PREFIX = "campaign_gateway_"
 _REQUEST_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _UPSTREAM_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _WAIT_BUCKETS = (0.001, 0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60)
+_CHANGE_BUCKETS = (0.5, 1, 2, 4, 6, 8, 10, 15, 30, 60, 120, 300, 600)
 _AGE_BUCKETS = (1, 2.5, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 21_600, 86_400)
 
 
@@ -120,7 +121,13 @@ class Metrics:
         )
 
         self._invalidations = counter(
-            "invalidations_total", "Invalidations of stored answers, by cause: write or purge.", "cause"
+            "invalidations_total", "Invalidations of stored answers, by cause: write, purge or hint.", "cause"
+        )
+        self._change_visible = histogram(
+            "change_visible_seconds",
+            "Seconds from a campaign's updatedAt to the moment when the answer that shows that change was stored.",
+            _CHANGE_BUCKETS,
+            "stream",
         )
 
     def request(self, operation: str, client: str, status: int, cache: str, seconds: float) -> None:
@@ -164,6 +171,10 @@ class Metrics:
     def invalidation(self, cause: str) -> None:
         """See `Meter`."""
         self._invalidations(cause).inc()
+
+    def change_visible(self, stream: str, seconds: float) -> None:
+        """See `Meter`."""
+        self._change_visible(stream).observe(seconds)
 
 
 class WorkerMetrics:

@@ -109,6 +109,8 @@ class _Account:
     pause_owed: float = 0.0
     """Until when the platform asked for a pause while the shared ledger was lost."""
     is_served: bool = False
+    owes_ends: bool = False
+    """Whether calls have ended that are about to be reported."""
     call: asyncio.Event = field(default_factory=asyncio.Event)
 
     def forget_seen(self) -> None:
@@ -316,6 +318,9 @@ class CallBudget:
             state.succeeded.add(permit.id)
         state.forget_seen()
         state.call.set()
+        if self._ledgers.wants_ends and not state.owes_ends:
+            state.owes_ends = True
+            self._tasks.spawn(self._report_ends(state), name="report ends of calls")
 
     async def _serve(self, state: _Account) -> None:
         """Gives places to waiting calls, and refuses those whose wait cannot succeed."""
@@ -517,6 +522,10 @@ class CallBudget:
         except LedgerLostError:
             return
         state.call.set()
+
+    async def _report_ends(self, state: _Account) -> None:
+        state.owes_ends = False
+        await self._report(state)
 
     async def _keep_reporting(self, state: _Account) -> None:
         while True:

@@ -95,6 +95,7 @@ class PlatformClient:
                     content_type=response.headers.get("Content-Type", ""),
                     body=await self._read(response),
                     retry_after=response.headers.get("Retry-After"),
+                    date=response.headers.get("Date"),
                 )
         except (aiohttp.ClientError, OSError) as error:
             raise _translate(error, seen) from error

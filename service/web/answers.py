@@ -10,11 +10,13 @@ import msgspec
 from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
 
+from service.contract.marks import instant
 from service.contract.operations import Subject
 from service.policy.conditions import is_not_modified
 from service.policy.entry import Entry, json_type
 from service.policy.schedule import Quota
 from service.policy.settle import NOT_FOUND, Failure
+from service.policy.visibility import Visibility
 from service.problems import Problem
 from service.proxy.ask import Detail, Outcome, Reply
 from service.proxy.versions import write_token
@@ -28,6 +30,12 @@ FINAL_FIELDS = {"Server": SERVER, "X-Content-Type-Options": "nosniff"}
 
 VERSION = "Campaign-Gateway-Version"
 """Carries the moment of a write, from its answer to the reads that must not be older."""
+
+
+BOUND = "Campaign-Gateway-Bound"
+"""Seconds within which a change of the campaign is seen."""
+NEWER = "Campaign-Gateway-Newer"
+"""The mark of what an answer that is known to be out of date does not show yet."""
 
 
 class Fail(Protocol):
@@ -91,8 +99,9 @@ def render(
     headers["Age"] = str(int(reply.age))
     if entry.absence is not None:
         headers["Cache-Control"] = f"private, max-age={int(reply.lifetime)}"
+        headers |= visibility_fields(reply.visibility)
         return fail(absent(entry, subject), request_id, headers)
-    headers |= entry_fields(entry, reply.lifetime, bounds)
+    headers |= entry_fields(entry, reply.lifetime, bounds, reply.visibility)
     last_modified = _last_modified(entry)
     tags = request_headers.getall(hdrs.IF_NONE_MATCH, [])
     since = request_headers.get(hdrs.IF_MODIFIED_SINCE)
@@ -102,12 +111,23 @@ def render(
     return finish(web.Response(body=entry.body, headers=headers), request_id)
 
 
-def entry_fields(entry: Entry, lifetime: float, bounds: Bounds) -> dict[str, str]:
+def entry_fields(entry: Entry, lifetime: float, bounds: Bounds, visibility: Visibility | None) -> dict[str, str]:
     """The fields that a 200 and a 304 have in common, but for those that move with the clock."""
     fields = {"Cache-Control": bounds.cache_control(lifetime), "ETag": entry.etag}
     last_modified = _last_modified(entry)
     if last_modified is not None:
         fields["Last-Modified"] = http_date_text(last_modified)
+    return fields | visibility_fields(visibility)
+
+
+def visibility_fields(visibility: Visibility | None) -> dict[str, str]:
+    """The fields that say how soon changes are seen; none where that is not about one campaign."""
+    if visibility is None:
+        return {}
+    # Never less than is true, but for the last bits of a sum of moments.
+    fields = {BOUND: str(math.ceil(round(visibility.bound, 3)))}
+    if visibility.newer is not None:
+        fields[NEWER] = visibility.newer
     return fields
 
 
@@ -207,5 +227,6 @@ def absent(entry: Entry, subject: Subject) -> Failure:
 
 def _last_modified(entry: Entry) -> int | None:
     """Whole seconds since the epoch; None for a mark that is unreadable or lies in the future (RFC 9110 8.8.2.1)."""
-    updated_at = entry.updated_at
-    return None if updated_at is None or updated_at > entry.proven_at else int(updated_at)
+    # As the platform names it, whatever its clock: a validator is the origin's, and one and the same for one version.
+    moment = instant(entry.mark)
+    return None if moment is None or moment > entry.proven_at else int(moment)

@@ -194,6 +194,8 @@ class Api:
                 return await self._performer.send(asked)
             case Action.PURGE:
                 return await self._performer.purge(asked)
+            case Action.HINT:
+                return await self._performer.hint(asked)
 
     def _stream_of(self, target: Target, client: Client) -> Stream:
         """The stream that the target names.
@@ -250,7 +252,9 @@ def _wishes(request: web.BaseRequest) -> Wishes:
 
 
 def _subject_of(target: Target) -> Subject:
-    return Subject.CAMPAIGN if target.action is Action.PURGE else (target.operation or operation(target.name)).subject
+    if target.action in {Action.PURGE, Action.HINT}:
+        return Subject.CAMPAIGN
+    return (target.operation or operation(target.name)).subject
 
 
 def _joined(values: list[str]) -> str | None:

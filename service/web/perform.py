@@ -1,8 +1,9 @@
-"""From what a request is for to what the story is asked: reads, batches, what is sent on, purges."""
+"""From what a request is for to what the story is asked: reads, batches, what is sent on, purges, hints."""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -17,14 +18,15 @@ from service.policy.wishes import Wishes
 from service.proxy.ask import Ask, Outcome, Reply, Stream
 from service.proxy.exchange import Exchange
 from service.proxy.forward import Forwarder
+from service.proxy.hints import Hints
 from service.proxy.invalidate import Invalidator
 from service.web.bodies import Body, read_body, unacceptable
 from service.web.queries import MAX_PAGE_ROWS
 from service.web.routes import Target
 from service.web.server import ASKED
 
-MAX_PURGED = 1_000
-"""Campaigns in one purge; beyond, all of them is the shorter word."""
+MAX_NAMED = 1_000
+"""Campaigns in one purge or hint; beyond, all of them is the shorter word."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -43,7 +45,9 @@ class Request:
 class Performer:
     """Asks the story."""
 
-    def __init__(self, exchange: Exchange, forwarder: Forwarder, invalidator: Invalidator, max_body: int) -> None:
+    def __init__(
+        self, exchange: Exchange, forwarder: Forwarder, invalidator: Invalidator, max_body: int, hints: Hints
+    ) -> None:
         """A performer.
 
         Args:
@@ -51,11 +55,13 @@ class Performer:
             forwarder: sends on what is never stored.
             invalidator: purges.
             max_body: the largest body of a request, in bytes.
+            hints: takes hints.
         """
         self._exchange = exchange
         self._forwarder = forwarder
         self._invalidator = invalidator
         self._max_body = max_body
+        self._hints = hints
 
     async def read(self, request: Request) -> Reply:
         """One read, from the cache or through it."""
@@ -107,13 +113,23 @@ class Performer:
         match document:
             case {"all": True, **rest} if not rest:
                 campaigns = None
-            case {"campaigns": [*ids], **rest} if not rest and 0 < len(ids) <= MAX_PURGED and all(map(_is_id, ids)):
-                campaigns = list(dict.fromkeys(ids))
             case _:
-                raise unacceptable(f'the body is {{"campaigns": [1 to {MAX_PURGED} ids]}} or {{"all": true}}')
+                campaigns = _campaigns_in(document)
+                if campaigns is None:
+                    raise unacceptable(f'the body is {{"campaigns": [1 to {MAX_NAMED} ids]}} or {{"all": true}}')
         await self._invalidator.purge(request.stream, campaigns, request.client)
         told = {"purged": "all" if campaigns is None else campaigns}
         return Reply(Outcome(), passed=Response(200, "application/json", _encode(told)))
+
+    async def hint(self, request: Request) -> Reply:
+        """Campaigns that are said to have changed, to be read first."""
+        campaigns = _campaigns_in((await self._body(request, Takes.JSON)).document)
+        if campaigns is None:
+            raise unacceptable(f'the body is {{"campaigns": [1 to {MAX_NAMED} ids]}}')
+        await self._hints.give(request.stream, campaigns, request.client)
+        # Stale from now on, that is done; the reads are still to come (RFC 9110 section 15.3.3).
+        taken = Response(HTTPStatus.ACCEPTED, "application/json", _encode({"accepted": campaigns}))
+        return Reply(Outcome(), passed=taken)
 
     async def _locate(self, request: Request, document: Any) -> str | Reply:
         """Voice or SMS: as the request says, or the campaign itself; the reply says why neither does."""
@@ -140,6 +156,15 @@ def _place(name: str, channel: str, document: Any) -> Operation:
     is_advanced = name == "create" and channel == "sms" and isinstance(document, dict)
     family = Family.D if is_advanced and document.get("format") == "advanced" else None
     return operation(name, channel=channel, family=family)
+
+
+def _campaigns_in(document: Any) -> list[str] | None:
+    """The campaigns that a body names, each once; None where it names none, too many, or anything else."""
+    match document:
+        case {"campaigns": [*ids], **rest} if not rest and 0 < len(ids) <= MAX_NAMED and all(map(_is_id, ids)):
+            return list(dict.fromkeys(ids))
+        case _:
+            return None
 
 
 def _is_id(value: object) -> bool:

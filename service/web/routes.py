@@ -32,6 +32,8 @@ class Action(StrEnum):
     SEND = "send"
     """Passed on and never stored: writes, and personal data."""
     PURGE = "purge"
+    HINT = "hint"
+    """A caller's word that something has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,7 @@ ROUTES = (
     Route("/contact-lists/{id}/contacts", _personal("contacts", {})),
     Route("/contacts", _write("POST", "contacts-add", {})),
     Route("/purge", {"POST": Method(Action.PURGE, "purge", "purge")}),
+    Route("/changed", {"POST": Method(Action.HINT, "changed", "purge")}),
 )
 _PATTERNS = tuple((route, route.pattern) for route in ROUTES)
 

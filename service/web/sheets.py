@@ -72,7 +72,7 @@ class Sheet:
     __slots__ = ("etag", "hit", "not_modified", "ok")
 
     def __init__(self, hit: Hit, bounds: Bounds, log: HitLog) -> None:
-        fields = entry_fields(hit.entry, hit.lifetime, bounds)
+        fields = entry_fields(hit.entry, hit.lifetime, bounds, hit.visibility)
         self.hit = hit
         self.etag = fields["ETag"]
         self.not_modified = Form(hit, HTTPStatus.NOT_MODIFIED, fields, log)

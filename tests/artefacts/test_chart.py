@@ -19,7 +19,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from service.sandbox.platform import Sandbox
-from service.settings import Settings, load
+from service.settings import Settings, load, state_folder
 from tests.support.gateway import gateway_process, settings_for
 from tools import chart as tool
 
@@ -482,6 +482,8 @@ def test_the_schema_refuses(chart, key, value, says):
         ("default", "config.admin_listen", "0.0.0.0:8080", "must have different ports"),
         ("default", "replicas", 2, "config.cache.url is memory://, so each of up to 2 replicas"),
         ("extras", "replicas", 2, "config.cache.url is unix:///var/run/redis/redis.sock, so each of up to 2"),
+        ("replicas", "config.cache.state_dir", "/state", "config.cache.state_dir is for memory:// only"),
+        ("default", "config.cache", {"state_dir": "state"}, "config.cache.state_dir is state and must be an absolute"),
         ("default", "config.workers", 2, "config.workers is above 1 and config.cache.url is memory://"),
         ("hpa", "config.cache.url", "memory://", "config.cache.url is memory://, so each of up to 8"),
         ("keda", "config.cache.url", "memory://", "config.cache.url is memory://, so each of up to 6"),
@@ -641,6 +643,35 @@ def test_tour_the_default_install(chart, tmp_path, monkeypatch):
     assert f"http://{NAME}.apps.svc:80/v1/campaigns/" in notes
     assert "known clients: reporting" in notes
     assert "in memory" in notes
+    assert "a volume that ends with the pod" in notes
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "source"),
+    [
+        ("default", "/var/lib/campaign-gateway", {"emptyDir": {}}),
+        ("state", "/var/lib/entries", {"persistentVolumeClaim": {"claimName": "campaign-gateway"}}),
+    ],
+)
+def test_a_pod_without_redis_has_a_place_for_what_its_next_container_has_to_find(
+    chart, name, path, source, tmp_path, monkeypatch
+):
+    objects = manifests(chart, values_of(name))
+    mounts = {row["mountPath"]: row for row in gateway_of(objects)["volumeMounts"]}
+    assert not mounts[path].get("readOnly")
+    [volume] = [row for row in pod_of(objects)["spec"]["volumes"] if row["name"] == mounts[path]["name"]]
+    assert volume == {"name": volume["name"], **source}
+    settings = settings_of(objects, tmp_path, monkeypatch)
+    monkeypatch.setenv("XDG_STATE_HOME", environment_of(objects)["XDG_STATE_HOME"])
+    assert state_folder(settings.cache) == Path(path)
+    # Entries are kept only where somebody has asked for that.
+    assert (settings.cache.state_dir is not None) == (name == "state")
+
+
+@pytest.mark.parametrize("name", ["replicas", "extras", "sentinel-tls"])
+def test_a_pod_with_redis_needs_no_such_place(chart, name):
+    volumes = {volume["name"] for volume in pod_of(manifests(chart, values_of(name)))["spec"]["volumes"]}
+    assert "state" not in volumes
 
 
 def test_tour_three_replicas_with_a_secret_of_their_own(chart, tmp_path, monkeypatch):

@@ -82,7 +82,9 @@ class Gateways:
         port = free_port()
         config = self._write(port, setup, **({} if setup.is_hot or not self.has_hot_path else {"hot_path": False}))
         module = ["tests.bench.apps.gateway_without", setup.without] if setup.without else ["service"]
-        pid = await self._servers.start([sys.executable, "-m", *module, "serve", "--config", config], port)
+        # It knows of no earlier one.
+        environ = {"XDG_STATE_HOME": str(config.with_suffix(".state"))}
+        pid = await self._servers.start([sys.executable, "-m", *module, "serve", "--config", config], port, environ)
         return Server(name, port, pid, FIELDS, has_keys=setup.has_keys)
 
     def _write(self, port: int, setup: Setup, **others: Any) -> Path:

@@ -82,6 +82,7 @@ def _seconds(config: Path, port: int, compiled: Path, *options: str, log: Path |
     serve = [*options, "-X", f"pycache_prefix={compiled}", "-m", "service", "serve", "--config", str(config)]
     # A start finds what the one before has compiled.
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environ["XDG_STATE_HOME"] = str(config.with_suffix(".state"))
     with (log or Path("/dev/null")).open("w") as stderr:
         began = time.perf_counter()
         process = subprocess.Popen([sys.executable, *serve], stderr=stderr, env=environ)

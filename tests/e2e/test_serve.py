@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import sys
+import time
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
@@ -57,6 +58,35 @@ async def test_a_cold_read_costs_one_signed_call_and_the_next_one_none(sandbox: 
         status, _, nothing = await gateway.get(campaign, If_None_Match=headers["ETag"])
         assert (status, nothing) == (304, b"")
         assert len(sandbox.log.of("get")) == 1
+
+
+@pytest.mark.parametrize("ahead", [-30.0, 30.0])
+async def test_a_platform_whose_clock_is_off_is_told_by_its_answers(tmp_path: Path, ahead: float) -> None:
+    async with Sandbox(SandboxConfig(campaigns=80), now=lambda: time.time() + ahead) as sandbox:
+        campaign = ready(sandbox)
+        # Long enough for a campaign that changed just now by our clock, and far from what any other rule gives.
+        freshness = {**QUICK, "factor": 0.1, "max": "10m", "default": "8m"}
+        async with gateway_process(settings_for(sandbox, tmp_path, freshness=freshness), tmp_path) as gateway:
+            assert (await gateway.get_json("/readyz"))["parts"]["platform_clock"] == {"status": "ok", "reason": None}
+            assert await gateway.metric("platform_clock_uncertainty_seconds") == float("inf")
+            await gateway.get(campaign)
+            sandbox.campaigns.edit(campaign, {"description": "changed"})
+            edited_at = time.time()
+            status, headers, _ = await gateway.get(campaign, Cache_Control="no-cache")
+            # A tenth of the moment since the edit, held to the least: neither a platform's future nor its past.
+            assert (status, headers["Campaign-Gateway-Bound"]) == (200, "61")
+            seen = await gateway.metric("change_visible_seconds_sum", stream="support")
+            uncertainty = await gateway.metric("platform_clock_uncertainty_seconds")
+            assert 0 <= seen <= time.time() - edited_at + 2 * uncertainty + 0.1
+            assert await gateway.metric("change_visible_seconds_count", stream="support") == 1
+            assert abs(await gateway.metric("platform_clock_offset_seconds") - ahead) <= uncertainty < 1.0
+            part = (await gateway.get_json("/readyz"))["parts"]["platform_clock"]
+            assert part["status"] == "degraded"
+            assert re.match(
+                rf"the platform's clock is (29|30)\.\d s {'ahead of' if ahead > 0 else 'behind'} ours", part["reason"]
+            )
+            said = [record["message"] for record in gateway.records() if "platform's clock" in record["message"]]
+            assert len(said) == 1
 
 
 async def test_an_edit_is_seen_once_the_lifetime_has_passed(sandbox: Sandbox, tmp_path: Path) -> None:

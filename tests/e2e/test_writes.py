@@ -324,6 +324,48 @@ async def test_a_purge_of_a_thousand_is_taken(fleet: Estate) -> None:
     assert lost == []
 
 
+# Hints.
+
+
+async def test_a_hint_needs_the_scope_of_a_purge(fleet: Estate) -> None:
+    for key in ("other", "reader"):
+        answer = await fleet.ask("POST /v1/changed", body=b'{"campaigns": ["cd-1"]}', key=KEYS[key])
+        assert (answer.status, answer.problem) == (403, "forbidden")
+
+
+async def test_what_is_hinted_at_is_read_at_once_and_shown_by_all_replicas(fleet: Estate) -> None:
+    campaign = make_campaign(fleet.sandbox, "sms")
+    line = f"GET /v1/campaigns/{campaign.id}"
+    for at in range(REPLICAS):
+        await until_kept(fleet, at, line)
+    fleet.sandbox.campaigns.edit(campaign.id, {"description": "changed behind our back"})
+    since = fleet.sandbox.log.count
+    # The read is held, so that it is seen what is served meanwhile.
+    fault = fleet.sandbox.faults.add("hang", operation="get")
+    hinted = await fleet.ask("POST /v1/changed", body=json.dumps({"campaigns": [campaign.id]}).encode())
+    assert (hinted.status, hinted.document) == (202, {"accepted": [campaign.id]})
+    await fleet.sandbox.log.wait_for(since + 1)
+    for at in range(REPLICAS):
+        stale = await fleet.ask(line, at=at)
+        assert stale.document["data"]["description"] != "changed behind our back"
+        assert "detail=stale-while-revalidate" in stale.cache
+    fleet.sandbox.faults.remove(fault.id)
+    for at in range(REPLICAS):
+        shown = ""
+        async with asyncio.timeout(3):
+            while shown != "changed behind our back":
+                shown = (await fleet.ask(line, at=at)).document["data"]["description"]
+    assert len(fleet.sandbox.log.of("get", since=since)) == 1
+    reads = [await gateway.metric("upstream_requests_total", reason="hint") for gateway in fleet.gateways]
+    assert reads == [1.0, 0.0, 0.0]
+
+
+async def test_a_hint_of_a_thousand_is_taken(fleet: Estate) -> None:
+    ids = [f"cd-{number}" for number in range(1000)]
+    answer = await fleet.ask("POST /v1/changed", body=json.dumps({"campaigns": ids}).encode())
+    assert (answer.status, len(answer.document["accepted"])) == (202, 1000)
+
+
 # Budgets.
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -56,6 +56,10 @@ class Replica:
     tasks: Tasks
     invalidated: list[str | None] = field(default_factory=list)
     written: list[str] = field(default_factory=list)
+    hinted: list[tuple[str, list[str]]] = field(default_factory=list)
+
+    def hear_hint(self, stream: str, campaigns: Sequence[str]) -> None:
+        self.hinted.append((stream, list(campaigns)))
 
     async def fill(self, key: str = KEY, body: bytes = b'{"data":1}', ahead: float = 0.0) -> Put:
         found = await self.store.get(key)
@@ -118,7 +122,8 @@ async def fleet(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
             shared = RedisStore(link, bus, KEYS)
             store = LayeredStore(shared, copies, bus, UNWATCHED)
             replicas.append(Replica(link, bus, copies, shared, store, tasks))
-            store.start(tasks, replicas[-1].invalidated.append, replicas[-1].written.append)
+            heard = replicas[-1]
+            store.start(tasks, heard.invalidated.append, heard.written.append, heard.hear_hint)
         await until(lambda: all(replica.bus.silent_for() == 0.0 for replica in replicas))
         yield Fleet(server, raw, *replicas)
 
@@ -632,3 +637,16 @@ async def test_a_writer_is_heard_of_and_is_no_invalidation(fleet: Fleet) -> None
     assert (fleet.two.written, fleet.two.invalidated) == (["1f2e:a client of many words"], [])
     fleet.two.link._lose("timeout")
     await fleet.two.store.tell_written("1f2e:while Redis is lost there is nobody to tell")
+
+
+async def test_a_hint_of_many_campaigns_is_one_message_and_no_invalidation(fleet: Fleet) -> None:
+    ids = [f"cd-{number}" for number in range(1000)]
+    before = int(await fleet.raw.get(KEYS.number(KEY)) or 0)
+    fleet.two.invalidated.clear()
+    assert await fleet.one.store.tell_hinted("1f2e", ids)
+    assert int(await fleet.raw.get(KEYS.number(KEY))) == before + 1
+    await until(lambda: fleet.two.hinted == [("1f2e", ids)])
+    await fleet.one.silence()
+    assert (fleet.one.hinted, fleet.two.invalidated) == ([], []), "its own word is no news"
+    fleet.two.link._lose("timeout")
+    assert not await fleet.two.store.tell_hinted("1f2e", ["while Redis is lost there is nobody to tell"])

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -54,6 +54,8 @@ class CountingMeter:
     def __init__(self) -> None:
         self.events: Counter[tuple[str, ...]] = Counter()
         self.ages: list[float] = []
+        self.visible: list[float] = []
+        """After how many seconds each change was stored."""
 
     def of(self, *start: str) -> int:
         """How many events began with these labels."""
@@ -78,6 +80,10 @@ class CountingMeter:
 
     def invalidation(self, cause: str) -> None:
         self.events["invalidation", cause] += 1
+
+    def change_visible(self, stream: str, seconds: float) -> None:
+        self.events["change_visible", stream] += 1
+        self.visible.append(seconds)
 
     def request(self, operation: str, client: str, status: int, cache: str, seconds: float) -> None:
         assert seconds >= 0
@@ -356,6 +362,9 @@ class LostStore:
 
     async def tell_written(self, _writer: str) -> None:
         return
+
+    async def tell_hinted(self, _stream: str, _campaigns: Sequence[str]) -> bool:
+        return False
 
 
 def ask(campaign: str = "c-1", *, stream: Stream = SUPPORT, wishes: Wishes = NO_WISHES) -> Ask:

@@ -101,14 +101,17 @@ class GatewayProcess:
 async def gateway_process(
     settings: Mapping[str, Any], folder: Path, environ: Mapping[str, str] | None = None
 ) -> AsyncIterator[GatewayProcess]:
-    """A gateway process with these settings, ended with SIGKILL if the test has not ended it."""
+    """A gateway process with these settings, ended with SIGKILL if the test has not ended it.
+
+    It knows of no earlier one, unless the settings or `environ` give both a place for that.
+    """
     config = folder / f"gateway-{os.urandom(4).hex()}.yaml"
     with config.open("w") as file:
         YAML(typ="safe", pure=True).dump(dict(settings), file)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "service", "serve", "--config", str(config)),
         cwd=ROOT,
-        env={**os.environ, **(environ or {})},
+        env={**os.environ, "XDG_STATE_HOME": str(config.with_suffix(".state")), **(environ or {})},
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )

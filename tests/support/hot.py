@@ -155,7 +155,7 @@ class Gateway:
         self.lines = HitLines()
         self.standings = Standings(self.exchange, bounds, self.meter, self.lines, self.epoch)
         self.api = Api(
-            Performer(self.exchange, cast("Any", None), cast("Any", None), 4_096),
+            Performer(self.exchange, cast("Any", None), cast("Any", None), 4_096, cast("Any", None)),
             {"support": SUPPORT, "sales": SALES},
             "support",
             self.clients,

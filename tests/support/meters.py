@@ -27,6 +27,9 @@ class CountingMeter:
     def invalidation(self, cause: str) -> None:
         self.counts["invalidation", cause] += 1
 
+    def change_visible(self, stream: str, seconds: float) -> None:
+        self.counts["change_visible", stream] += 1
+
     def request(self, operation: str, client: str, status: int, cache: str, seconds: float) -> None:
         self.counts["request", operation, client, str(status), cache] += 1
 

@@ -53,6 +53,17 @@ def test_check_prints_the_effective_settings_and_no_secret(config):
     assert SECRET not in result.output
 
 
+def test_check_warns_of_a_state_directory_that_cannot_be(config, tmp_path, monkeypatch):
+    config.write_text(config.read_text().partition("cache:")[0])
+    assert run("check", "--config", config).stderr == ""
+    monkeypatch.setenv("XDG_STATE_HOME", str(config))
+    result = run("check", "--config", config)
+    assert result.exit_code == 0
+    assert result.stderr == (
+        f"warning: cache.state_dir: {config} is no directory: a restart will not know of its calls\n"
+    )
+
+
 def test_what_check_prints_can_be_loaded_again(config):
     once = run("check", "--config", config).stdout
     again = config.with_name("again.yaml")

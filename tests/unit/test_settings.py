@@ -1,5 +1,6 @@
 import copy
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,17 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from service.settings import Address, Settings, SettingsError, hide_password, load, read_tree
+from service.settings import (
+    Address,
+    Settings,
+    SettingsError,
+    folder_fault,
+    hide_password,
+    load,
+    read_tree,
+    state_folder,
+)
+from service.settings.tree import Cache
 
 SECRET = "hunter2-must-not-be-told"
 HASH = "ab" * 32
@@ -95,6 +106,7 @@ def write(path: Path, tree: object) -> Path:
         ("cache.prefix", "cg"),
         ("cache.timeout", 0.25),
         ("cache.local_max_bytes", 64 * 2**20),
+        ("cache.state_dir", None),
         ("freshness.factor", 0.1),
         ("freshness.min", 5.0),
         ("freshness.max", 600.0),
@@ -141,6 +153,7 @@ def test_a_key_that_is_left_out_has_the_value_of_design_4(tree, key, default):
         ("cache.prefix", "my.prefix-1_x", "my.prefix-1_x"),
         ("cache.timeout", "0.5s", 0.5),
         ("cache.local_max_bytes", "1GiB", 2**30),
+        ("cache.state_dir", "/var/lib/gateway", Path("/var/lib/gateway")),
         ("freshness.factor", 0, 0.0),
         ("freshness.min", "0s", 0.0),
         ("freshness.max", "1d", 86_400.0),
@@ -469,6 +482,16 @@ def client(streams: list[str], key: str = HASH) -> dict[str, object]:
                 "credentials.main.client_secret_file: is not for RS256",
             ],
             id="a-secret-for-RSA",
+        ),
+        pytest.param(
+            {"cache": {"url": "redis://redis:6379/0", "state_dir": "/state"}},
+            ["cache.state_dir: is for memory:// only: a Redis keeps the calls and the entries itself"],
+            id="a-state-directory-beside-a-Redis",
+        ),
+        pytest.param(
+            {"cache.state_dir": "state"},
+            ["cache.state_dir: must be an absolute path: the next start has to find it, from wherever that is"],
+            id="a-state-directory-that-moves",
         ),
         pytest.param(
             {"workers": 2},
@@ -827,3 +850,45 @@ def test_the_schema_describes_what_is_written(tree, key, value, fits):
         read_tree(tree)
     else:
         mistakes(tree)
+
+
+# Where state is kept.
+
+
+@pytest.mark.parametrize(
+    ("state_dir", "environ", "folder"),
+    [
+        pytest.param("/state", {"XDG_STATE_HOME": "/xdg"}, "/state", id="as-the-settings-say"),
+        pytest.param(None, {"XDG_STATE_HOME": "/xdg", "HOME": "/me"}, "/xdg/campaign-gateway", id="as-the-user-says"),
+        pytest.param(None, {"HOME": "/me"}, "/me/.local/state/campaign-gateway", id="as-programs-do"),
+        pytest.param(None, {"XDG_STATE_HOME": "", "HOME": "/me"}, "/me/.local/state/campaign-gateway", id="empty"),
+        pytest.param(None, {"XDG_STATE_HOME": "x", "HOME": "/me"}, "/me/.local/state/campaign-gateway", id="relative"),
+    ],
+)
+def test_the_state_directory_is_the_settings_or_else_the_user_s(monkeypatch, state_dir, environ, folder):
+    for name in ("XDG_STATE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert state_folder(Cache(state_dir=state_dir)) == Path(folder)
+
+
+def test_a_user_without_a_home_has_none(monkeypatch):
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nobody)
+    assert state_folder(Cache()) is None
+
+
+def test_a_folder_that_can_be_made_has_no_fault_and_is_not_made(tmp_path):
+    assert folder_fault(tmp_path / "a" / "b") is None
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    assert folder_fault(tmp_path / "file" / "a") == f"{tmp_path}/file is no directory"
+
+
+def test_a_folder_that_cannot_be_written_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, _mode: path != tmp_path)
+    assert folder_fault(tmp_path / "a") == f"{tmp_path} cannot be written"

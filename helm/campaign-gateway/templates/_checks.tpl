@@ -41,6 +41,13 @@ that names the keys, for a pod that cannot start says less and later.
 {{- end -}}
 
 {{- define "campaign-gateway.checkReplicas" -}}
+{{- $stateDir := dig "state_dir" "" (default dict .Values.config.cache) -}}
+{{- if and $stateDir (ne (include "campaign-gateway.cacheUrl" .) "memory://") -}}
+{{- fail "config.cache.state_dir is for memory:// only, and config.cache.url names a Redis, which keeps calls and entries itself: leave it out" -}}
+{{- end -}}
+{{- if and $stateDir (not (hasPrefix "/" $stateDir)) -}}
+{{- fail (printf "config.cache.state_dir is %s and must be an absolute path: the chart mounts a volume there" $stateDir) -}}
+{{- end -}}
 {{- if and (include "campaign-gateway.hasWorkers" .) (eq (include "campaign-gateway.cacheUrl" .) "memory://") -}}
 {{- fail "config.workers is above 1 and config.cache.url is memory://, so workers could not share budget, fills and invalidations: set config.cache.url to a Redis, or run one worker" -}}
 {{- end -}}

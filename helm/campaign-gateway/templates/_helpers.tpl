@@ -71,6 +71,13 @@ app.kubernetes.io/component: gateway
 {{- if regexMatch "^(memory|unix)://" (include "campaign-gateway.cacheUrl" .) }}true{{ end -}}
 {{- end -}}
 
+{{/* Where a pod without Redis writes down what its next container has to find; empty with Redis. */}}
+{{- define "campaign-gateway.statePath" -}}
+{{- if hasPrefix "memory://" (include "campaign-gateway.cacheUrl" .) -}}
+{{- dig "state_dir" "/var/lib/campaign-gateway" (default dict .Values.config.cache) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Whether a pod runs several workers, which need a place for their sockets. */}}
 {{- define "campaign-gateway.hasWorkers" -}}
 {{- if gt (dig "workers" 1 .Values.config | int) 1 }}true{{ end -}}

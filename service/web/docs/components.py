@@ -6,6 +6,8 @@ from typing import Any
 from service.contract.listing import Channel
 from service.problems import Problem
 from service.web import queries
+from service.web.answers import BOUND, NEWER
+from service.web.perform import MAX_NAMED
 
 Json = Mapping[str, Any]
 """A piece of the document."""
@@ -99,6 +101,16 @@ HEADERS: Mapping[str, Json] = {
     "RateLimit-Policy": header("The caller's share of the calls, and the window in seconds."),
     "Retry-After": header("Seconds until it is worth asking again.", type="integer", minimum=1),
     "WWW-Authenticate": header("The scheme to use.", const="Bearer"),
+    BOUND: header(
+        "Seconds within which a change of the campaign is seen; one that moves `updatedAt`, where its list gives them.",
+        type="integer",
+        minimum=0,
+        examples=[12],
+    ),
+    NEWER: header(
+        "The campaign's newer `updatedAt`, on an answer that is known to be out of date and is being read again.",
+        examples=["2026-02-02T02:39:56.204Z"],
+    ),
     "Campaign-Gateway-Version": header(
         "Stands for the moment of a write. A read that sends it back is answered from a proof newer than the write."
     ),
@@ -201,6 +213,16 @@ SCHEMAS: Mapping[str, Json] = {
         ],
     },
     "Purged": _object("What was purged: ids, or all.", ("purged",), purged={"type": ["array", "string"]}),
+    "Changed": {
+        **_object(
+            "Which campaigns.",
+            ("campaigns",),
+            campaigns={"type": "array", "items": ID, "minItems": 1, "maxItems": MAX_NAMED},
+        ),
+        "additionalProperties": False,
+        "examples": [{"campaigns": [EXAMPLE_ID]}],
+    },
+    "Accepted": _object("The campaigns that are read first.", ("accepted",), accepted={"type": "array", "items": ID}),
     "Problem": {
         **_object(
             "What went wrong (RFC 9457).",

@@ -7,9 +7,10 @@ route: the paths, HEAD, the scope, the fields of answers, the problems.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from service.contract.operations import Takes, operation
+from service.contract.operations import Subject, Takes, operation
 from service.policy.settle import NOT_FOUND
 from service.problems import Problem
+from service.web.answers import BOUND, NEWER
 from service.web.routes import ROUTES, Action, Method, Route
 
 
@@ -59,6 +60,14 @@ TEXTS: Mapping[str, Text] = {
         "Purged",
         "Purge",
         "They need a new proof before they are fresh again; refills are paid from the background lane.",
+    ),
+    "changed": Text(
+        "hintChanged",
+        "A hint that campaigns have changed",
+        "Accepted",
+        "Changed",
+        "For systems that know of a change before the gateway can: these campaigns are read first. Until then what is "
+        "stored of them is served as stale, and evicted it is never.",
     ),
 }
 """By the operation's name in the routes."""
@@ -157,7 +166,7 @@ def _variables(route: Route) -> tuple[str, ...]:
 
 
 def _tag(route: Route, method: Method) -> str:
-    if method.action is Action.PURGE:
+    if method.action in {Action.PURGE, Action.HINT}:
         return "Cache"
     return "Contact lists" if route.path.startswith("/contact") else "Campaigns"
 
@@ -166,6 +175,8 @@ def _answer(method: Method, text: Text) -> Answer:
     match method.action:
         case Action.READ if "ids" in method.parameters:
             return Answer(text.answer, _FRESHNESS, (*_PROVEN, "Last-Modified", *_QUOTA))
+        case Action.READ if operation(method.name).subject is Subject.CAMPAIGN:
+            return Answer(text.answer, (*_PROVEN, *_FRESHNESS, BOUND), ("Last-Modified", NEWER, *_QUOTA))
         case Action.READ | Action.BATCH:
             return Answer(text.answer, (*_PROVEN, *_FRESHNESS), ("Last-Modified", *_QUOTA))
         case Action.SEND:
@@ -173,10 +184,12 @@ def _answer(method: Method, text: Text) -> Answer:
             return Answer(text.answer, (*_FRESHNESS, *version), _QUOTA, status="2XX", is_validated=False)
         case Action.PURGE:
             return Answer(text.answer, _FRESHNESS, is_validated=False)
+        case Action.HINT:
+            return Answer(text.answer, _FRESHNESS, status="202", is_validated=False)
 
 
 def _problems(method: Method) -> Iterator[Problem]:
-    if method.action is Action.PURGE:
+    if method.action in {Action.PURGE, Action.HINT}:
         yield Problem.TOO_LARGE
         return
     asked = operation(method.name)

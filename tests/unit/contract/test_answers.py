@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from service.contract.answers import Answer, Flaw, Response, Verdict, classify, wait_told
 from service.contract.operations import GET, OPERATIONS, Kind, Operation, Shape, operation
 from tests.support.builders import CAMPAIGN as ID
+from tests.support.builders import JSON_TYPE, NOW, OTHER_CAMPAIGN, SAMPLES, envelope, errors, response, samples
 from tests.support.builders import LIMIT_TEXT as LIMIT
-from tests.support.builders import NOW, OTHER_CAMPAIGN, SAMPLES, envelope, errors, response, samples
 
 OK, MISSING, REJECTED, UNAUTHORIZED, LIMITED, BROKEN = Verdict
 
@@ -446,6 +446,17 @@ def test_retry_after(text: str | None, seconds: float | None) -> None:
     assert wait_told(text, NOW) == seconds
     limited = classify(GET, ID, response(b"", 429, retry_after=text), NOW)
     assert (limited.verdict, limited.retry_after) == (LIMITED, seconds)
+
+
+def test_a_retry_after_date_is_read_against_the_answers_own() -> None:
+    for date, seconds in (
+        ("Mon, 02 Feb 2026 02:40:30 GMT", 7.0),
+        ("Mon, 02 Feb 2026 02:50:00 GMT", 0.0),
+        ("today", 37.0),
+        (None, 37.0),
+    ):
+        limited = Response(429, JSON_TYPE, b"", "Mon, 02 Feb 2026 02:40:37 GMT", date)
+        assert classify(GET, ID, limited, NOW).retry_after == seconds, date
 
 
 def test_retry_after_beyond_reason_is_a_finite_number() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from service.contract.answers import Answer, Verdict
+from service.policy.clock_offset import ClockOffset
 from service.policy.entry import Absence, Cause, Entry, Swept, make_etag, prove
 from tests.support.builders import (
     JSON_TYPE,
@@ -83,6 +84,39 @@ def test_equal_marks_with_unequal_content_are_a_change():
     assert not is_renewed
     assert changed.mark == stored().mark
     assert changed.campaign_status == "Paused"
+
+
+BEHIND, AHEAD = ClockOffset(-25.0, 0.2), ClockOffset(25.0, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("clock", "mark", "updated_at"),
+    [
+        pytest.param(BEHIND, NOW - 1025, NOW - 1000, id="behind"),
+        pytest.param(AHEAD, NOW - 975, NOW - 1000, id="ahead"),
+        pytest.param(AHEAD, NOW + 20, NOW - 5, id="ahead-and-just-changed"),
+        pytest.param(BEHIND, NOW - 24.9, NOW, id="changed-now-as-far-as-is-known"),
+        pytest.param(BEHIND, NOW - 20, NOW + 4.8, id="in-the-future-by-either-clock-s-word"),
+    ],
+)
+def test_the_time_of_a_change_is_told_by_our_clock(clock: ClockOffset, mark: float, updated_at: float):
+    read = classified(envelope(campaign(updatedAt=stamp(mark))))
+    made, _ = prove(None, read, NOW, clock)
+    assert made.mark == stamp(mark), "compared for equality: as the platform wrote it"
+    assert made.updated_at == pytest.approx(updated_at)
+
+
+def test_a_renewed_proof_brings_the_offset_up_to_date():
+    first, _ = prove(None, classified(BODY), NOW - 100)
+    renewed, is_renewed = prove(first, classified(BODY), NOW, BEHIND)
+    assert is_renewed
+    assert renewed.updated_at == NOW - 1000 + 25
+
+
+@pytest.mark.parametrize("mark", [None, "soon"])
+def test_without_a_readable_mark_there_is_no_time_and_no_offset(mark: str | None):
+    made, _ = prove(None, classified(envelope(campaign(updatedAt=mark))), NOW, BEHIND)
+    assert (made.updated_at, made.clock_offset) == (None, 0.0)
 
 
 @pytest.mark.parametrize("previous", [None, stored(), absence(5)], ids=["nothing", "a-campaign", "an-absence"])

@@ -37,6 +37,11 @@ def changed(seconds_before: float, status: str | None = "Ready") -> Entry:
     return entry(mark=stamp(NOW - seconds_before), campaign_status=status)
 
 
+def by_clock(ahead: float, of: Entry) -> Entry:
+    """The entry as read from a platform whose clock is so far ahead."""
+    return replace(of, clock_offset=float(ahead))
+
+
 @pytest.mark.parametrize(
     ("rules", "of", "lifetime"),
     [
@@ -55,6 +60,10 @@ def changed(seconds_before: float, status: str | None = "Ready") -> Entry:
         pytest.param({}, entry(mark="1770000000000"), 30.0, id="mark-a-number-default"),
         pytest.param({}, changed(-1), 30.0, id="mark-in-the-future-default"),
         pytest.param({}, changed(-0.001), 30.0, id="mark-a-millisecond-ahead-default"),
+        pytest.param({}, by_clock(-200, changed(1200)), 100.0, id="a-clock-behind"),
+        pytest.param({}, by_clock(200, changed(800)), 100.0, id="a-clock-ahead"),
+        pytest.param({}, by_clock(25, changed(-20)), 5.0, id="just-changed-by-a-clock-ahead"),
+        pytest.param({}, by_clock(-25, changed(20)), 30.0, id="in-the-future-of-a-clock-behind"),
         pytest.param({"default": 1000}, entry(mark=None), 600.0, id="default-is-clamped-to-max"),
         pytest.param({"default": 1}, entry(mark=None), 5.0, id="default-is-clamped-to-min"),
         pytest.param({"status": {"Active": StatusRule(max=15)}}, changed(1000, "Active"), 15.0, id="status-max"),

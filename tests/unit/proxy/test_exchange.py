@@ -1,26 +1,29 @@
 import asyncio
 from dataclasses import replace
+from email.utils import formatdate
 
 import pytest
 
 from service.contract.answers import classify
 from service.contract.listing import Channel
-from service.contract.operations import GET
+from service.contract.operations import GET, operation
 from service.policy.entry import SETTLE_SECONDS, Cause, Entry
 from service.policy.ledger import Allowance, Lane
 from service.policy.plan import Fwd
 from service.policy.settle import Failure, Fill, settle
 from service.policy.sweeping import Head, Known, Round
+from service.policy.visibility import Visibility
 from service.policy.wishes import NO_WISHES, Wishes
 from service.problems import Problem
 from service.proxy import exchange as exchange_module
-from service.proxy.ask import Detail, Outcome, group_of
+from service.proxy.ask import Ask, Detail, Outcome, group_of
 from service.proxy.ports import Put, UpstreamError
 from service.proxy.tasks import Tasks
 from service.proxy.versions import writer_of
 from service.store.alone import MemoryLedgers
 from service.store.clock import StoreClock
 from service.upstream.budget import CallBudget
+from tests.support.builders import stamp
 from tests.support.doubles import (
     LIMITED,
     NOT_FOUND,
@@ -33,6 +36,7 @@ from tests.support.doubles import (
     LostStore,
     ManualClock,
     ask,
+    begun,
     campaign_response,
     error_response,
     finished,
@@ -1403,3 +1407,125 @@ async def test_a_list_that_may_lag_proves_nothing_right_after_an_invalidation(te
     story.clock.advance(4)
     await round_began(story, 1, "old")
     assert b"new" in body_of(await row_reply(story))
+
+
+# What answers say of changes, and what is counted of them.
+
+
+async def list_seen(story, number: int, known: Known) -> None:
+    head = Head(rounds={Channel.VOICE: Round(story.clock.now(), 8.0)}, blind=300.0, number=number)
+    assert await story.board.post(SUPPORT.identity, head, {"c-1": known})
+
+
+async def test_a_fill_and_a_stale_answer_say_how_soon_changes_are_seen(tell):
+    story = tell(NEW)
+    story.exchange._lag = 5.0
+    assert (await story.read()).visibility == Visibility(LIFETIME + WINDOW)
+    story.clock.advance(LIFETIME + 1)
+    stale = await story.exchange.read(ask())
+    assert (stale.outcome.detail, stale.visibility) == (Detail.STALE_WHILE_REVALIDATE, Visibility(LIFETIME + WINDOW))
+
+
+async def test_what_is_served_for_want_of_a_better_one_promises_the_hard_bound_only(tell):
+    story = tell(NEW, error_response(500, "no"))
+    await story.read()
+    story.clock.advance(PAST_WINDOW)
+    reply = await story.read()
+    assert (reply.outcome.detail, reply.visibility) == (Detail.STALE_IF_ERROR, Visibility(HARD_BOUND))
+
+
+async def test_what_the_list_has_outdated_names_the_newer_mark_until_it_was_read(tell):
+    story = tell(NEW)
+    story.exchange._lag = 5.0
+    first = (await story.read()).entry
+    story.clock.advance(10)
+    known = Known(Channel.VOICE, "m", first.mark, story.clock.now() - 20, has_moved=False, status="Ready")
+    await list_seen(story, 1, known)
+    until = story.clock.now() + 8.0
+    assert (await story.exchange.read(ask())).visibility == Visibility(13.0, until)
+    moved = replace(known, updated_at=stamp(story.clock.now()), since=story.clock.now(), has_moved=True)
+    await list_seen(story, 2, moved)
+    reply = await story.exchange.read(ask())
+    assert reply.outcome.detail is Detail.STALE_WHILE_REVALIDATE
+    assert reply.visibility == Visibility(13.0, until, moved.updated_at)
+    await finished(story.tasks)
+    story.clock.advance(1)
+    assert (await story.read(wishes=Wishes(no_cache=True))).visibility.newer is None
+
+
+async def test_a_row_promises_what_its_list_does(tell):
+    story = tell(NEW)
+    story.exchange._lag = 5.0
+    await list_seen(story, 1, Known(Channel.VOICE, "m", None, story.clock.now(), has_moved=False, fields={"name": "x"}))
+    assert (await row_reply(story)).visibility == Visibility(13.0, story.clock.now() + 8.0)
+
+
+async def test_what_is_not_about_one_campaign_promises_nothing(tell):
+    story = tell(json_response({"status": "success", "data": {"results": []}}))
+    reply = await story.exchange.read(Ask(SUPPORT, operation("list"), "", "tests", body=b"{}"))
+    assert reply.entry is not None
+    assert reply.visibility is None
+
+
+CHANGED = START + 55
+"""When the campaign was changed in the cases below, by our clock."""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "seen"),
+    [
+        pytest.param({}, {"updatedAt": stamp(CHANGED), "name": "new"}, [5.0], id="a-change"),
+        pytest.param({}, {}, [], id="none"),
+        pytest.param({}, {"name": "new"}, [], id="one-that-moves-no-mark"),
+        pytest.param({}, {"updatedAt": stamp(CHANGED + 10), "name": "new"}, [], id="one-from-the-future"),
+        pytest.param({}, {"updatedAt": "soon", "name": "new"}, [], id="a-mark-that-names-no-instant"),
+        pytest.param(
+            {"updatedAt": "soon"}, {"updatedAt": stamp(CHANGED), "name": "new"}, [5.0], id="and-then-one-does"
+        ),
+        pytest.param({}, {"updatedAt": stamp(START - 3541), "name": "new"}, [], id="one-of-more-than-an-hour-ago"),
+        pytest.param({}, {"updatedAt": stamp(START - 3540), "name": "new"}, [3600.0], id="one-of-an-hour-ago"),
+    ],
+)
+async def test_a_change_is_counted_with_the_time_it_took(tell, first, second, seen):
+    story = tell(campaign_response(**first), campaign_response(**second))
+    await story.read()
+    story.clock.advance(60)
+    await story.read(wishes=Wishes(no_cache=True))
+    assert story.calls == 2
+    assert story.meter.visible == pytest.approx(seen)
+    assert story.meter.events["change_visible", "support"] == len(seen)
+
+
+async def test_that_time_is_told_by_our_clock(tell):
+    def by_a_clock_behind(name, at):
+        changed = campaign_response(name=name, updatedAt=stamp(at - 25.0))
+        return lambda *_: replace(changed, date=formatdate(story.clock.now() - 25.0, usegmt=True))
+
+    story = tell(by_a_clock_behind("old", START - 9000), by_a_clock_behind("new", CHANGED))
+    await story.read()
+    story.clock.advance(60)
+    await story.read(wishes=Wishes(no_cache=True))
+    assert story.meter.visible == [pytest.approx(5.0, abs=1.1)]
+
+
+async def test_a_first_read_and_one_after_an_absence_are_no_change_seen(tell):
+    story = tell(NOT_FOUND, campaign_response(updatedAt=stamp(START)))
+    await story.read()
+    story.clock.advance(60)
+    await story.read()
+    assert (story.calls, story.meter.visible) == (2, [])
+
+
+async def test_a_change_that_was_not_stored_was_not_seen(tell):
+    story = tell(campaign_response(), campaign_response(updatedAt=stamp(CHANGED), name="new"))
+    await story.read()
+    story.clock.advance(60)
+    story.memory.hold()
+    reading = begun(story.exchange.read(ask(wishes=Wishes(no_cache=True))))
+    await story.upstream.arrived(2)
+    await turns()
+    await story.invalidate()
+    story.memory.release()
+    await reading
+    await finished(story.tasks)
+    assert story.meter.visible == []

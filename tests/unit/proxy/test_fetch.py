@@ -1,4 +1,6 @@
 import asyncio
+from dataclasses import replace
+from email.utils import formatdate
 
 import pytest
 
@@ -13,6 +15,7 @@ from tests.support.doubles import (
     LIMITED,
     NOT_FOUND,
     SALES,
+    START,
     SUPPORT,
     UNAUTHORIZED,
     CountingMeter,
@@ -289,3 +292,35 @@ async def test_an_unexpected_error_is_raised_counted_and_leaves_the_permit():
         await desk.fetch()
     assert desk.budget.open_permits == 0
     assert desk.outcomes() == [("uri-miss", "error")]
+
+
+# The platform's clock.
+
+
+def dated(ahead: float, *, of=OK):
+    """The answer, with a `Date` by a clock that is so far ahead of the store's."""
+    return replace(of, date=formatdate(START + ahead, usegmt=True))
+
+
+@pytest.mark.parametrize("ahead", [-25.0, 25.0])
+async def test_every_answer_tells_the_platforms_time(ahead):
+    desk = Desk(dated(ahead), dated(ahead, of=error_response(500, "no")), campaign_response())
+    assert (await desk.answer()).clock.seconds == pytest.approx(ahead + 0.5, abs=1.0)
+    await desk.fetch()
+    await desk.fetch()
+    assert desk.fetcher.clock.seconds_ahead() == pytest.approx(ahead + 0.5, abs=1.0)
+
+
+async def test_a_pause_until_a_date_is_as_long_as_the_platform_means():
+    until = formatdate(START - 25.0 + 7.0, usegmt=True)
+    desk = Desk(dated(-25.0, of=replace(LIMITED, retry_after=until)))
+    await desk.fetch()
+    assert [seconds for _, seconds, _ in desk.budget.pauses] == [7.0]
+
+
+async def test_a_pause_until_a_date_goes_by_the_clock_that_earlier_answers_showed():
+    until = formatdate(START - 25.0 + 7.0, usegmt=True)
+    desk = Desk(dated(-25.0), replace(LIMITED, retry_after=until))
+    await desk.fetch()
+    await desk.fetch()
+    assert [seconds for _, seconds, _ in desk.budget.pauses] == [pytest.approx(6.5, abs=1.0)]

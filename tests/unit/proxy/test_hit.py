@@ -4,12 +4,14 @@ import pytest
 
 from service.contract.listing import Channel
 from service.policy.entry import Cause
+from service.policy.ledger import Lane
 from service.policy.sweeping import Head, Known, Round
+from service.policy.visibility import Visibility
 from service.policy.wishes import Wishes
-from service.proxy.ask import Detail
+from service.proxy.ask import Detail, Hit
 from service.proxy.exchange import NOTE_SECONDS
-from tests.support.doubles import NOT_FOUND, SUPPORT, ask, campaign_response
-from tests.support.story import LIFETIME, MISSING, Story
+from tests.support.doubles import NOT_FOUND, SUPPORT, ask, campaign_response, finished
+from tests.support.story import LIFETIME, MISSING, WINDOW, Story
 
 
 async def fill(story: Story, campaign: str) -> None:
@@ -143,4 +145,62 @@ async def test_a_missing_campaign_is_a_hit_too():
     assert hit is not None
     assert (hit.detail, hit.lifetime) == (Detail.MISSING, MISSING)
     assert story.board.used(SUPPORT.identity) == {}
+    await story.tasks.close()
+
+
+# What it says of changes.
+
+
+def hit_of(story: Story) -> Hit:
+    hit = story.exchange.hit(ask())
+    assert hit is not None
+    return hit
+
+
+async def listed(lasts: float = 30.0) -> Story:
+    """A story whose campaign was read, and then seen in a list that had not changed."""
+    story = Story(campaign_response())
+    await story.read()
+    entry = await story.stored()
+    assert entry is not None
+    now = story.clock.now()
+    known = Known(Channel.VOICE, "m", entry.mark, now - 50, has_moved=False, status="Ready")
+    story.clock.advance(1)
+    head = Head({Channel.VOICE: Round(now + 1, lasts)}, blind=600.0, number=1)
+    await story.board.post(SUPPORT.identity, head, {"c-1": known})
+    return story
+
+
+async def test_a_hit_says_how_soon_changes_are_seen(story):
+    assert hit_of(story).visibility == Visibility(LIFETIME + WINDOW)
+    listed_story = await listed()
+    assert hit_of(listed_story).visibility == Visibility(30.0, listed_story.clock.now() + 30.0)
+    await listed_story.tasks.close()
+
+
+async def test_a_hit_is_made_anew_when_the_list_is_late_since_what_it_says_is_not_true_any_more():
+    story = await listed(lasts=20.0)
+    # Read again since: fresh for longer than the list's word holds.
+    story.clock.advance(1)
+    await story.exchange.read_again(ask(), Lane.PROOF, "test")
+    await finished(story.tasks)
+    hit = hit_of(story)
+    assert (hit.lifetime, hit.visibility) == (LIFETIME, Visibility(20.0, story.clock.now() + 19.0))
+    story.clock.advance(18.9)
+    assert story.exchange.current_age(hit, "tests") == pytest.approx(18.9)
+    story.clock.advance(0.1)
+    assert story.exchange.current_age(hit, "tests") is None
+    assert hit_of(story).visibility == Visibility(LIFETIME + WINDOW)
+    await story.tasks.close()
+
+
+async def test_use_that_goes_on_does_not_keep_a_hit_beyond_what_it_says():
+    story = await listed(lasts=NOTE_SECONDS + 10)
+    await story.exchange.read_again(ask(), Lane.PROOF, "test")
+    await finished(story.tasks)
+    hit = hit_of(story)
+    story.clock.advance(NOTE_SECONDS)
+    assert story.exchange.current_age(hit, "tests") == NOTE_SECONDS
+    story.clock.advance(10)
+    assert story.exchange.current_age(hit, "tests") is None
     await story.tasks.close()

@@ -14,9 +14,10 @@ from service.policy.ledger import Lane
 from service.policy.pacing import Supply
 from service.policy.sweeping import SETTLE_SECONDS, Flaw, View
 from service.policy.trust import STAND_DOWN_SECONDS
+from service.policy.visibility import LATE_STEP
 from service.policy.wishes import Wishes
 from service.proxy.ask import Detail, Stream
-from service.proxy.bounds import bounds_of, stated_bounds
+from service.proxy.bounds import stated_bounds
 from service.proxy.sweep import Sweeper, Terms
 from tests.support.builders import stamp
 from tests.support.doubles import SUPPORT, ask, campaign_response, error_response, finished, json_response, turns
@@ -249,11 +250,11 @@ async def test_stated_bounds_hold_as_long_as_polls_go_on(world: World):
     last = world.view.head.rounds[Channel.VOICE]
     bounds = stated_bounds(world.story.board, world.story.store, 600.0, ID)
     assert bounds.is_proving
-    assert bounds.signal == max(last.lasts, world.clock.now() - last.began) + LAG
+    assert bounds.signal == last.lasts + LAG
     assert bounds.blind == max(world.view.head.blind, 600.0)
 
 
-@pytest.mark.parametrize(("late", "signal"), [(0.5, 1.0), (1.0, 1.0), (1.5, 1.5), (2.9, 2.9), (3.1, None)])
+@pytest.mark.parametrize(("late", "signal"), [(0.5, 1.0), (1.5, 1.5), (2.9, 2.9), (3.1, None)])
 async def test_a_late_poll_widens_the_bound_and_no_more_than_that(world: World, late: float, signal: float | None):
     """It does not jump to the longest lifetime, and is true all the same: what a poll will show came after the last."""
     await world.looks(3)
@@ -261,21 +262,25 @@ async def test_a_late_poll_widens_the_bound_and_no_more_than_that(world: World, 
     world.clock.advance(last.began + late * last.lasts - world.clock.now())
     bounds = stated_bounds(world.story.board, world.story.store, 600.0, ID)
     assert bounds.is_proving is (signal is not None)
-    assert bounds.signal == pytest.approx(600.0 if signal is None else signal * last.lasts + LAG)
+    widened = 0.0 if late <= 1 else LATE_STEP
+    assert bounds.signal == pytest.approx(600.0 if signal is None else signal * last.lasts + widened + LAG)
 
 
-async def test_each_channel_has_bounds_of_its_own(world: World):
+async def test_the_stated_bound_is_that_of_the_slowest_channel(world: World):
     await world.looks(3)
-    view = world.view
-    sms = replace(view.head.rounds[Channel.VOICE], lasts=100.0)
-    known = replace(view.known["c-0"], channel=Channel.SMS)
-    head = replace(view.head, rounds={**view.head.rounds, Channel.SMS: sms}, number=view.head.number + 1)
-    await world.story.board.post(ID, replace(head, paced=tuple(Channel)), {"s-0": known})
-    board, store = world.story.board, world.story.store
-    assert bounds_of(board, store, 600.0, ID, "s-0").signal == 100.0 + LAG
-    assert bounds_of(board, store, 600.0, ID, "c-0").signal == view.head.rounds[Channel.VOICE].lasts + LAG
-    assert stated_bounds(board, store, 600.0, ID).signal == 100.0 + LAG, "the widest"
-    assert not bounds_of(board, store, 600.0, ID, "unlisted").is_proving
+    head = world.view.head
+    sms = replace(head.rounds[Channel.VOICE], lasts=100.0)
+    head = replace(head, rounds={**head.rounds, Channel.SMS: sms}, paced=tuple(Channel), number=head.number + 1)
+    await world.story.board.post(ID, head, {})
+    assert stated_bounds(world.story.board, world.story.store, 600.0, ID).signal == 100.0 + LAG
+
+
+async def test_nothing_is_stated_of_all_campaigns_before_a_full_scan_has_come_to_its_end(world: World):
+    await world.looks(3)
+    head = world.view.head
+    rounds = {Channel.VOICE: replace(head.rounds[Channel.VOICE], walked=0.0)}
+    await world.story.board.post(ID, replace(head, rounds=rounds, number=head.number + 1), {})
+    assert not stated_bounds(world.story.board, world.story.store, 600.0, ID).is_proving
 
 
 async def test_rounds_keep_no_answer_past_the_hard_bound(world: World):

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from service.store import clock as clock_module
-from service.store.clock import STEP_SECONDS, StoreClock
+from service.store.clock import STEP_SECONDS, Stamp, StoreClock, shift_between, stamp
 
 WALL = 1_770_000_000.0
 MONOTONIC = 5000.0
@@ -103,3 +103,34 @@ def test_a_step_is_told_once(machine: Machine, clock: StoreClock) -> None:
     for _ in range(3):
         clock.set(WALL + 60, MONOTONIC, MONOTONIC)
     assert told == [WALL + 60]
+
+
+# What a later process makes of a moment.
+
+WRITTEN = Stamp(now=100.0, boot="run-1", monotonic=50.0, wall=1000.0)
+
+
+@pytest.mark.parametrize(
+    ("read", "shift"),
+    [
+        pytest.param(Stamp(120.0, "run-1", 70.0, 1020.0), 0.0, id="the-same-clocks"),
+        pytest.param(Stamp(3720.0, "run-1", 70.0, 4620.0), 3600.0, id="a-wall-clock-put-forward"),
+        pytest.param(Stamp(-3480.0, "run-1", 70.0, -2580.0), -3600.0, id="a-wall-clock-put-back"),
+        pytest.param(Stamp(120.0, "run-2", 3.0, 1020.0), 0.0, id="another-run-of-the-machine"),
+        pytest.param(Stamp(-3500.0, "run-2", 3.0, -2600.0), -3600.0, id="another-run-and-time-went-back"),
+        pytest.param(Stamp(120.0, "run-1", 20.0, 1020.0), 0.0, id="a-monotonic-clock-of-another-kind"),
+    ],
+)
+def test_an_earlier_instant_keeps_its_distance(read: Stamp, shift: float) -> None:
+    assert shift_between(WRITTEN, read) == shift
+
+
+def test_without_a_name_for_the_machine_s_run_the_wall_clock_counts() -> None:
+    nameless = Stamp(100.0, "", 50.0, 1000.0)
+    assert shift_between(nameless, Stamp(120.0, "", 51.0, 1020.0)) == 0.0
+
+
+def test_a_stamp_tells_this_moment(machine: Machine, clock: StoreClock) -> None:
+    made = stamp(clock.now())
+    assert (made.now, made.monotonic, made.wall) == (WALL, MONOTONIC, WALL)
+    assert made.boot == stamp(0.0).boot

@@ -18,6 +18,7 @@ ENTRIES = st.builds(
     campaign_status=st.none() | TEXT,
     proven_at=st.floats(allow_nan=False),
     absence=st.none() | st.builds(Absence, st.integers(100, 599), st.none() | TEXT, st.none() | TEXT),
+    clock_offset=st.floats(allow_nan=False),
 )
 
 
@@ -69,21 +70,21 @@ def test_an_entry_cut_at_any_byte_is_no_entry() -> None:
 @pytest.mark.parametrize(
     "stored",
     [
-        pytest.param(sealed(PAYLOAD, b"\x03"), id="a-later-version"),
-        pytest.param(sealed(PAYLOAD, b"\x01"), id="an-earlier-version"),
+        pytest.param(sealed(PAYLOAD, b"\x04"), id="a-later-version"),
+        pytest.param(sealed(PAYLOAD, b"\x02"), id="an-earlier-version"),
         pytest.param(sealed(PAYLOAD, b""), id="no-version"),
         pytest.param(VERSION + b"\0\0\0\0" + PAYLOAD, id="another-checksum"),
         pytest.param(sealed(PAYLOAD + b"\xc0"), id="something-after-it"),
         pytest.param(sealed(b""), id="nothing-in-it"),
         pytest.param(sealed(b"\xc0"), id="nil"),
         pytest.param(sealed(b"\x90"), id="an-empty-array"),
-        pytest.param(sealed(b"\x98" + PAYLOAD[1:] + b"\xc0"), id="a-member-too-many"),
+        pytest.param(sealed(b"\x99" + PAYLOAD[1:] + b"\xc0"), id="a-member-too-many"),
         pytest.param(sealed(b"\x91" * 100_000), id="nested-too-deep"),
         pytest.param(sealed(PAYLOAD.replace(b"Ready", b"Re\xffdy")), id="text-that-is-not-utf-8"),
         pytest.param(sealed(b"\xdd\xff\xff\xff\xff"), id="an-array-said-to-be-huge"),
     ],
 )
 def test_foreign_bytes_are_no_entry(stored: bytes) -> None:
-    assert PAYLOAD[0] == 0x97, "an array of seven"
+    assert PAYLOAD[0] == 0x98, "an array of eight"
     assert decode(sealed(PAYLOAD)) == entry()
     assert decode(stored) is None

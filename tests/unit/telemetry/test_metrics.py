@@ -46,6 +46,7 @@ def exercise(metrics: Metrics) -> None:
     metrics.collapsed("process")
     metrics.store_operation("memory", "get", "hit")
     metrics.proof("read", "changed")
+    metrics.change_visible("support", 7.0)
     metrics.gauges.add("budget_remaining", "Calls that the account could make now.", lambda: 7, account="acc-1")
 
 
@@ -56,6 +57,9 @@ def exercise(metrics: Metrics) -> None:
         ("request_duration_seconds_count", {"operation": "get", "cache": "hit"}, 1),
         ("request_duration_seconds_sum", {"operation": "get", "cache": "hit"}, 0.004),
         ("served_age_seconds_sum", {"operation": "get"}, 12),
+        ("change_visible_seconds_sum", {"stream": "support"}, 7),
+        ("change_visible_seconds_bucket", {"stream": "support", "le": "6.0"}, 0),
+        ("change_visible_seconds_bucket", {"stream": "support", "le": "8.0"}, 1),
         (
             "upstream_requests_total",
             {"stream": "support", "operation": "get", "reason": "uri-miss", "outcome": "ok"},

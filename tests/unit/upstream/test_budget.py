@@ -57,6 +57,7 @@ class ScriptedLedgers:
     """Implements `Ledgers` on a server that can be lost, before a change or just after it."""
 
     is_shared = True
+    wants_ends = False
     error = 0.0
 
     def __init__(self, kept: Server) -> None:
@@ -902,3 +903,25 @@ async def test_each_permit_and_each_refusal_is_one_wait_of_its_lane(shop: Shop, 
     await counter.refusal(lane)
     assert sum(counter.meter.counts.values()) == 3
     assert counter.meter.counts["budget_wait", lane.value] == (3 if lane is WRITES else 2)
+
+
+# A ledger that outlives the process.
+
+
+class LastingLedgers(MemoryLedgers):
+    wants_ends = True
+
+
+@pytest.mark.parametrize("is_void", [False, True])
+async def test_a_ledger_that_outlives_the_process_is_told_the_end_of_a_call_at_once(shop: Shop, *, is_void: bool):
+    """Else the next process holds the place for as long as a call can take."""
+    ledgers = LastingLedgers(shop.clock)
+    counter = shop._open(ledgers, Allowance(2, WINDOW, LEAVE, TIMEOUT), 1, shop.clock.monotonic)
+    async with counter.permit() as permit:
+        assert [place.free_at for place in ledgers._by_account[ACCOUNT].places] == [shop.clock.now() + MOST]
+        shop.clock.advance(1)
+        if is_void:
+            permit.void()
+    await turns()
+    free_at = [place.free_at for place in ledgers._by_account[ACCOUNT].places]
+    assert free_at == ([] if is_void else [shop.clock.now() + WINDOW])

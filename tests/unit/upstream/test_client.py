@@ -213,11 +213,11 @@ async def test_an_answer_framed_by_closing_is_whole_as_far_as_anyone_can_tell():
     assert (await answer_to(head(), b'{"a":', b"1}", close=True)).body == b'{"a":1}'
 
 
-async def test_status_type_and_retry_after_come_as_they_are():
+async def test_status_type_retry_after_and_date_come_as_they_are():
     reply = await answer_to(
-        b"HTTP/1.1 503 Busy\r\nContent-Type: text/html; x=y\r\nRetry-After: 17\r\nContent-Length: 1\r\n\r\n<"
+        b"HTTP/1.1 503 Busy\r\nContent-Type: text/html; x=y\r\nRetry-After: 17\r\nDate: soon\r\nContent-Length: 1\r\n\r\n<"
     )
-    assert reply == Response(503, "text/html; x=y", b"<", "17")
+    assert reply == Response(503, "text/html; x=y", b"<", "17", "soon")
 
 
 async def test_what_the_platform_does_not_say_is_empty():

@@ -80,10 +80,23 @@ class ScriptedInvalidator:
         self.purges.append((stream.alias, campaigns, client))
 
 
+class ScriptedHints:
+    """In the place of what takes hints."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[str, list[str], str]] = []
+        """Stream, campaigns, client."""
+
+    async def give(self, stream: Stream, campaigns: list[str], client: str) -> None:
+        self.given.append((stream.alias, campaigns, client))
+
+
 class Front:
     """The web room on a real socket."""
 
-    def __init__(self, *, default_stream: str | None = "support", anonymous: bool = False) -> None:
+    def __init__(
+        self, *, default_stream: str | None = "support", anonymous: bool = False, max_request: int = MAX_REQUEST
+    ) -> None:
         self.exchange, self.meter = ScriptedExchange(), CountingMeter()
         self.streams = {"support": SUPPORT, "sales": SALES}
         rights = {"reporting": {"support"}, "operations": {"support", "sales"}}
@@ -95,9 +108,14 @@ class Front:
         clients = Clients({} if anonymous else by_hash, everybody if anonymous else None)
         bounds = Bounds(60.0, 86_400.0)
         self.forwarder, self.invalidator = ScriptedForwarder(), ScriptedInvalidator()
+        self.hints = ScriptedHints()
         self.api = Api(
             Performer(
-                cast("Any", self.exchange), cast("Any", self.forwarder), cast("Any", self.invalidator), MAX_REQUEST
+                cast("Any", self.exchange),
+                cast("Any", self.forwarder),
+                cast("Any", self.invalidator),
+                max_request,
+                cast("Any", self.hints),
             ),
             self.streams,
             default_stream,

@@ -9,6 +9,7 @@ from service.contract.operations import GET
 from service.policy.entry import Absence, Entry, make_etag
 from service.policy.plan import Fwd
 from service.policy.settle import Failure, settle
+from service.policy.visibility import Visibility
 from service.problems import Problem
 from service.proxy.ask import Detail, Outcome, Reply
 from service.web.answers import Bounds, cache_status, render, render_failure
@@ -68,6 +69,37 @@ def test_a_mark_that_tells_no_past_moment_gives_no_last_modified(mark):
 def test_a_mark_before_the_epoch_is_still_a_date():
     headers = answer(replace(ENTRY, mark="1969-12-31T23:59:58Z")).headers
     assert headers["Last-Modified"] == "Wed, 31 Dec 1969 23:59:58 GMT"
+
+
+# How soon changes are seen.
+
+
+def seen(entry: Entry, visibility: Visibility | None, *fields: tuple[str, str]):
+    return answer(Reply(HIT, entry, None, 3.7, 30.0, visibility=visibility), *fields)
+
+
+@pytest.mark.parametrize(
+    ("bound", "field"), [(12.0, "12"), (12.001, "13"), (12.0000001, "12"), (0.0, "0"), (0.2, "1"), (86_400.0, "86400")]
+)
+def test_the_bound_is_never_less_than_true(bound, field):
+    for of in (ENTRY, ABSENT):
+        assert seen(of, Visibility(bound)).headers["Campaign-Gateway-Bound"] == field
+
+
+def test_a_304_says_it_too():
+    fields = seen(ENTRY, Visibility(12.0, newer="m-2"), ("If-None-Match", "*"))
+    assert fields.status == 304
+    assert (fields.headers["Campaign-Gateway-Bound"], fields.headers["Campaign-Gateway-Newer"]) == ("12", "m-2")
+
+
+def test_only_what_is_out_of_date_names_something_newer():
+    assert "Campaign-Gateway-Newer" not in seen(ENTRY, Visibility(12.0)).headers
+
+
+def test_what_is_not_about_one_campaign_says_nothing_of_it():
+    headers = seen(ENTRY, None).headers
+    assert "Campaign-Gateway-Bound" not in headers
+    assert "Campaign-Gateway-Newer" not in headers
 
 
 # Cache-Control.

@@ -539,6 +539,7 @@ WRITES = [
     ("DELETE", "/v1/contact-lists/a"),
     ("POST", "/v1/contacts"),
     ("POST", "/v1/purge"),
+    ("POST", "/v1/changed"),
     ("POST", f"{A}/campaign"),
     ("POST", f"{A}/campaign/a?campaignType=sms&trigger=play"),
     ("POST", f"{C}/campaign/a?campaignType=sms&trigger=play"),
@@ -550,9 +551,10 @@ WRITES = [
 async def test_a_client_that_may_only_read_changes_nothing(front, method, target):
     answer = await front.ask(target, method=method, body=b"{}")
     assert answer.status == 403
-    scope = b"purge" if "purge" in target else b"write"
+    scope = b"purge" if target in {"/v1/purge", "/v1/changed"} else b"write"
     assert b"lacks the scope " + scope in answer.body
     assert front.forwarder.asks == front.exchange.asks == front.forwarder.looked_at == front.invalidator.purges == []
+    assert front.hints.given == []
 
 
 # Purges.
@@ -582,6 +584,45 @@ async def test_a_purge_of_anything_else_is_refused(front, body):
     answer = await write(front, "/v1/purge", body=body)
     assert answer.status in {400, 413}
     assert front.invalidator.purges == []
+
+
+# Hints.
+
+
+async def test_a_hint_is_of_some_campaigns_and_is_taken_for_later(front):
+    answer = await write(front, "/v1/streams/sales/changed", body=b'{"campaigns": ["b", "a", "b"]}')
+    assert (answer.status, json.loads(answer.body)) == (202, {"accepted": ["b", "a"]})
+    assert front.hints.given == [("sales", ["b", "a"], "operations")]
+    assert (answer["Cache-Control"], answer["Content-Type"]) == ("no-store", "application/json")
+    assert front.meter.of("request", "changed", "operations", "202") == 1
+
+
+async def test_a_hint_of_a_thousand_is_taken(serve):
+    ids = [f"c{number}" for number in range(1000)]
+    async with serve(max_request=10_000) as front:
+        answer = await write(front, "/v1/changed", body=json.dumps({"campaigns": ids}).encode())
+        assert answer.status == 202
+        assert front.hints.given == [("support", ids, "operations")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"[]", b"{}", b'{"all": true}', b'{"campaigns": []}', b'{"campaigns": "a"}', b'{"campaigns": null}'),
+        *(b'{"campaigns": ["a/b"]}', b'{"campaigns": [1]}', b'{"campaigns": ["a"], "x": 1}'),
+        json.dumps({"campaigns": ["a"] * 1001}).encode(),
+    ],
+)
+async def test_a_hint_of_anything_else_is_refused(front, body):
+    answer = await write(front, "/v1/changed", body=body)
+    assert answer.status in {400, 413}
+    assert front.hints.given == []
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_a_hint_is_posted(front, method):
+    answer = await front.ask("/v1/changed", method=method, key=OTHER_KEY)
+    assert (answer.status, answer["Allow"]) == (405, "POST")
 
 
 # The platform's own paths.

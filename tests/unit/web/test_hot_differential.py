@@ -8,6 +8,7 @@ which show what state the odd one has left the connection in.
 import asyncio
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, cast
@@ -16,9 +17,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.contract.listing import Channel
 from service.policy.entry import make_etag
+from service.policy.sweeping import Head, Known, Round
 from service.web.hot import MAX_HEAD_BYTES
 from service.web.server import MAX_FIELD_BYTES
+from tests.support.doubles import LONG_AGO, START, SUPPORT
 from tests.support.hot import CAMPAIGNS, Gateway, Heard, Layer, calling, comparable, far, local, logged, running
 
 KEY = b"Authorization: Bearer cgk_reporting"
@@ -43,6 +47,8 @@ def head(
 
 
 GOOD = head()
+HEAD = Head({Channel.VOICE: Round(START, 12.5)}, blind=600.0, number=1)
+LISTED = Known(Channel.VOICE, "m", LONG_AGO, START - 50, has_moved=False, status="Ready")
 NEXT = [head(b"/v1/campaigns/c-2", id_=b"next-1"), head(b"/v1/campaigns/c-2", id_=b"next-2")]
 
 
@@ -66,9 +72,12 @@ async def tell(
     to_head: bool = False,
     turns: int = 25,
     layer: Layer = local,
+    board: Mapping[str, Known] | None = None,
 ) -> Told:
     gateway = Gateway(has_hot_path=has_hot_path, has_standings=has_standings, layer=layer)
     async with running(gateway):
+        if board is not None:
+            assert await gateway.board.post(SUPPORT.identity, HEAD, board)
         gateway.clock.advance(6.25)
         with logged() as lines:
             async with calling(gateway) as caller:
@@ -79,11 +88,11 @@ async def tell(
     return Told(caller.heard(to_head=to_head), caller.received, events, meter.ages, lines, gateway.hot.taken)
 
 
-async def compare(pieces: list[bytes], *, to_head: bool = False, turns: int = 25, layer: Layer = local) -> Told:
+async def compare(pieces: list[bytes], **options: Any) -> Told:
     """What all made of it, after seeing that it is the same."""
-    whole = await tell(pieces, to_head=to_head, turns=turns, layer=layer)
-    slow = await tell(pieces, has_standings=True, to_head=to_head, turns=turns, layer=layer)
-    hot = await tell(pieces, has_hot_path=True, has_standings=True, to_head=to_head, turns=turns, layer=layer)
+    whole = await tell(pieces, **options)
+    slow = await tell(pieces, has_standings=True, **options)
+    hot = await tell(pieces, has_hot_path=True, has_standings=True, **options)
     assert slow.taken == 0
     for other in (slow, hot):
         assert comparable(other.received) == comparable(whole.received)
@@ -274,6 +283,14 @@ TALKS = [
 async def test_nobody_can_tell_the_paths_apart(pieces, taken):
     told = await compare([GOOD, *pieces, *NEXT], turns=6 if len(pieces) > 20 else 25 + len(pieces[0]) // 20)
     assert told.taken == taken
+
+
+@pytest.mark.parametrize("layer", [local, far])
+async def test_all_say_how_soon_changes_are_seen(layer):
+    told = await compare([GOOD, *NEXT, GOOD, *NEXT], layer=layer, board={"c-1": LISTED})
+    bounds = [answer["Campaign-Gateway-Bound"] for answer in told.heard.answers]
+    assert bounds == ["13", "660", "660"] * 2, "one by its list, the other by its lifetime"
+    assert told.taken >= 3
 
 
 @pytest.mark.parametrize("pieces", [pytest.param(talk.values[0], id=talk.id) for talk in TALKS])

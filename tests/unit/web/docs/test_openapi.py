@@ -84,10 +84,12 @@ def test_a_described_path_leads_to_its_route_which_takes_these_methods_and_no_ot
 
 def test_what_must_be_sent_is_described():
     taking = {row.name for row in OPERATIONS if row.kind is Kind.WRITE and row.takes is Takes.JSON}
-    assert {name for name, text in TEXTS.items() if text.body is not None} == taking | {"purge"}
+    assert {name for name, text in TEXTS.items() if text.body is not None} == taking | {"purge", "changed"}
 
 
 # What follows from a row.
+
+FRESHNESS = {"Cache-Control", "Cache-Status"}
 
 
 def test_an_operation_needs_a_key_and_its_scope_or_nothing():
@@ -138,6 +140,7 @@ def test_each_problem_is_under_its_status_and_no_other_is(resource):
         ("POST", "/v1/campaigns/{id}/start", [Problem.TOO_LARGE], []),
         ("DELETE", "/v1/campaigns/{id}", [Problem.UPSTREAM_REJECTED], [Problem.TOO_LARGE]),
         ("POST", "/v1/purge", [Problem.TOO_LARGE, Problem.FORBIDDEN], [Problem.UPSTREAM_TIMEOUT]),
+        ("POST", "/v1/changed", [Problem.TOO_LARGE, Problem.FORBIDDEN], [Problem.BUDGET_EXHAUSTED]),
         ("GET", "/docs", [Problem.INVALID_REQUEST], [Problem.UNAUTHENTICATED, Problem.UNKNOWN_STREAM]),
     ],
 )
@@ -151,8 +154,10 @@ def test_problems_follow_from_what_an_operation_does(method, path, given, missin
 @pytest.mark.parametrize(
     ("method", "path", "status", "always"),
     [
-        ("GET", "/v1/campaigns/{id}", "200", {"X-Request-ID", "Age", "ETag", "Cache-Control", "Cache-Status"}),
-        ("GET", "/v1/campaigns/{id}", "304", {"X-Request-ID", "Age", "ETag", "Cache-Control", "Cache-Status"}),
+        ("GET", "/v1/campaigns/{id}", "200", {"X-Request-ID", "Age", "ETag", *FRESHNESS, "Campaign-Gateway-Bound"}),
+        ("GET", "/v1/campaigns/{id}", "304", {"X-Request-ID", "Age", "ETag", *FRESHNESS, "Campaign-Gateway-Bound"}),
+        ("GET", "/v1/contact-lists/{id}", "200", {"X-Request-ID", "Age", "ETag", *FRESHNESS}),
+        ("POST", "/v1/changed", "202", {"X-Request-ID", *FRESHNESS}),
         ("GET", "/v1/campaigns", "200", {"X-Request-ID", "Cache-Control", "Cache-Status"}),
         ("GET", "/v1/campaigns/{id}/outcomes", "2XX", {"X-Request-ID", "Cache-Control", "Cache-Status"}),
         (

@@ -1,0 +1,126 @@
+from dataclasses import replace
+
+import pytest
+
+from service.contract.listing import Channel
+from service.policy.entry import Cause, Entry, Swept
+from service.policy.freshness import Freshness
+from service.policy.sweeping import SETTLE_SECONDS, Flaw, Head, Known, Round, attest
+from service.policy.visibility import LATE_FACTOR, LATE_STEP, LONGEST_MARK, Visibility, visibility
+from tests.support.builders import NOW, absence, entry, invalid, stamp
+
+RULES = Freshness(max=600.0, missing=10.0, stale_while_revalidate=60.0, stale_if_error=86_400.0)
+LAG = 5.0
+HEAD = Head({Channel.VOICE: Round(NOW - 2, lasts=7.5)}, blind=300.0, lag=LAG)
+BY_LIST = Visibility(12.5, NOW + 5.5)
+BY_LIFETIME = Visibility(160.0)
+"""A tenth of the time since the change, and the time for which it is served while it is read again."""
+
+
+def row(of: Entry, since: float = NOW - 500, **members: object) -> Known:
+    """The campaign's row, as seen before the entry was read and with its mark."""
+    return replace(Known(Channel.VOICE, "m", of.mark, since, has_moved=False, status="Ready"), **members)  # type: ignore[arg-type]
+
+
+def seen(of: Entry, known: Known | None, head: Head = HEAD, rules: Freshness = RULES) -> Visibility:
+    attested = attest(of, known, head)
+    return visibility(attested, known, head, NOW, rules, rules.ttl(attested, NOW))
+
+
+READ = entry(10)
+JUST_READ = entry(1)
+
+
+@pytest.mark.parametrize(
+    ("of", "known", "head", "expected"),
+    [
+        pytest.param(READ, row(READ), HEAD, BY_LIST, id="proven-by-the-list"),
+        pytest.param(JUST_READ, row(JUST_READ), HEAD, BY_LIST, id="read-since-the-list-was"),
+        pytest.param(READ, None, HEAD, BY_LIFETIME, id="not-listed"),
+        pytest.param(READ, row(READ, is_listed=False), HEAD, BY_LIFETIME, id="not-listed-any-more"),
+        pytest.param(READ, row(READ), Head(), BY_LIFETIME, id="no-list-was-read"),
+        pytest.param(
+            READ, row(READ), replace(HEAD, flaws={Channel.VOICE: Flaw.UNSORTED}), BY_LIFETIME, id="a-list-with-a-flaw"
+        ),
+        pytest.param(
+            READ, row(READ), replace(HEAD, flaws={Channel.SMS: Flaw.UNSORTED}), BY_LIST, id="another-channel-s-flaw"
+        ),
+        pytest.param(READ, row(READ, channel=Channel.SMS), HEAD, BY_LIFETIME, id="a-channel-without-a-list"),
+        pytest.param(
+            READ,
+            row(READ),
+            replace(HEAD, rounds={Channel.VOICE: Round(NOW - 9.5, lasts=7.5)}),
+            Visibility(9.5 + LATE_STEP + LAG, NOW + LATE_STEP),
+            id="a-late-poll-widens-it-and-no-more",
+        ),
+        pytest.param(
+            READ,
+            row(READ),
+            replace(HEAD, rounds={Channel.VOICE: Round(NOW - 7.5 * LATE_FACTOR, lasts=7.5)}),
+            BY_LIFETIME,
+            id="polls-have-ceased",
+        ),
+        pytest.param(
+            JUST_READ,
+            row(JUST_READ, updated_at=stamp(NOW - 4), since=NOW - 3),
+            HEAD,
+            BY_LIFETIME,
+            id="perhaps-read-before-the-row-s-change",
+        ),
+        pytest.param(
+            entry(3),
+            row(READ, updated_at=stamp(NOW - 40), since=NOW - 3 - SETTLE_SECONDS),
+            HEAD,
+            BY_LIST,
+            id="read-well-after-the-row-s-change",
+        ),
+        pytest.param(invalid(READ, Cause.PURGE, 1), row(READ), HEAD, BY_LIFETIME, id="purged"),
+        pytest.param(
+            replace(READ, swept=Swept(NOW - 1, is_moved=True)), row(READ), HEAD, BY_LIFETIME, id="a-copy-in-doubt"
+        ),
+        pytest.param(absence(3), None, HEAD, Visibility(10.0), id="an-absence-is-never-served-stale"),
+        pytest.param(entry(159.9), None, HEAD, BY_LIFETIME, id="stale-and-read-again-beside"),
+        pytest.param(entry(160.1), None, HEAD, Visibility(86_400.0), id="served-for-want-of-a-better-one"),
+        pytest.param(invalid(READ, Cause.WRITE, 1), None, HEAD, Visibility(86_400.0), id="overwritten"),
+    ],
+)
+def test_the_bound(of: Entry, known: Known | None, head: Head, expected: Visibility) -> None:
+    assert seen(of, known, head) == expected
+
+
+def test_no_bound_is_beyond_the_hard_one() -> None:
+    rules = replace(RULES, stale_if_error=120.0)
+    assert [seen(of, None, rules=rules).bound for of in (READ, entry(119), entry(400))] == [120.0] * 3
+
+
+MOVED = entry(100)
+
+
+@pytest.mark.parametrize(
+    ("mark", "newer"),
+    [
+        (stamp(NOW - 4), stamp(NOW - 4)),
+        ("1770000000000", "1770000000000"),
+        (None, None),
+        ("2026-02-02 02:39", None),
+        ("a\r\nSet-Cookie: b", None),
+        ("\x7f", None),
+        ("2026-02-02T02:39:56Z\N{EM DASH}", None),
+        ("9" * LONGEST_MARK, "9" * LONGEST_MARK),
+        ("9" * (LONGEST_MARK + 1), None),
+    ],
+)
+def test_what_is_out_of_date_says_what_is_newer_if_that_can_be_said(mark: str | None, newer: str | None) -> None:
+    known = row(MOVED, since=NOW - 1, has_moved=True, updated_at=mark)
+    assert seen(MOVED, known) == replace(BY_LIST, newer=newer)
+
+
+def test_what_is_newer_is_known_also_where_the_list_is_late() -> None:
+    known = row(MOVED, since=NOW - 100, has_moved=True, updated_at=stamp(NOW - 104))
+    late = replace(HEAD, rounds={Channel.VOICE: Round(NOW - 100, lasts=7.5)})
+    assert seen(entry(200), known, late).newer == stamp(NOW - 104)
+
+
+def test_what_was_read_since_it_moved_is_not_out_of_date() -> None:
+    known = row(JUST_READ, since=NOW - 2, has_moved=True)
+    assert seen(JUST_READ, known).newer is None
