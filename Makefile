@@ -51,7 +51,7 @@ bench: $(READY) ## Hits beside nginx, HAProxy, Varnish and FastAPI, memory, star
 	tools/setup-bench
 	$(BIN)/python -m tests.bench
 
-bench-freshness: $(READY) ## How soon changes are seen, for how many calls; about ten minutes (QUICK=1: under one)
+bench-freshness: $(READY) ## How soon changes are seen, for how many calls; some twenty minutes (QUICK=1: one)
 	$(BIN)/python -m tests.bench.freshness $(if $(QUICK),--quick)
 
 bench-accounts: $(READY) ## What many accounts cost, idle and asked, in memory and with a Redis; about six minutes
