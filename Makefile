@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 TESTS := tests/unit tests/integration tests/e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test coverage lint check fix artefacts browser image bench bench-freshness lock clean
+.PHONY: help demo run test coverage lint check fix artefacts browser image bench bench-freshness bench-accounts lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t20
@@ -51,8 +51,11 @@ bench: $(READY) ## Hits beside nginx, HAProxy, Varnish and FastAPI, memory, star
 	tools/setup-bench
 	$(BIN)/python -m tests.bench
 
-bench-freshness: $(READY) ## How soon changes are seen, for how many calls; about ten minutes (QUICK=1: under one)
+bench-freshness: $(READY) ## How soon changes are seen, for how many calls; some twenty minutes (QUICK=1: one)
 	$(BIN)/python -m tests.bench.freshness $(if $(QUICK),--quick)
+
+bench-accounts: $(READY) ## What many accounts cost, idle and asked, in memory and with a Redis; about six minutes
+	$(BIN)/python -m tests.bench.accounts
 
 lock: $(READY) ## Resolve the dependencies anew
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header \

@@ -124,7 +124,7 @@ class CampaignStore:
         versions = self._versions.get(campaign_id)
         if versions is None:
             return None
-        self._settle(versions)
+        self._settle(versions, self._now())
         return versions[-1][1]
 
     def all(self, *, lag_seconds: float = 0.0) -> list[Campaign]:
@@ -132,11 +132,14 @@ class CampaignStore:
 
         With a lag, a campaign younger than the lag is absent and one deleted within it is still there.
         """
-        moment = self._now() - lag_seconds
+        now = self._now()
+        moment = now - lag_seconds
         found = []
         for versions in self._versions.values():
-            self._settle(versions)
-            campaign = next((version for began, version in reversed(versions) if began <= moment), None)
+            self._settle(versions, now)
+            began, campaign = versions[-1]
+            if began > moment:
+                campaign = next((version for began, version in reversed(versions) if began <= moment), None)
             if campaign is not None:
                 found.append(campaign)
         return found
@@ -228,8 +231,7 @@ class CampaignStore:
         versions = self._versions.setdefault(campaign_id, deque(maxlen=_VERSIONS_KEPT))
         versions.append((began, campaign))
 
-    def _settle(self, versions: deque[tuple[float, Campaign | None]]) -> None:
-        now = self._now()
+    def _settle(self, versions: deque[tuple[float, Campaign | None]], now: float) -> None:
         campaign = versions[-1][1]
         while campaign is not None and campaign.due is not None and campaign.due.at <= now:
             due = campaign.due

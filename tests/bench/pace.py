@@ -1,8 +1,9 @@
 """An open-loop load: requests are due at times drawn beforehand, and latency counts from then.
 
-`python -m tests.bench.pace PORT RATE SECONDS HEADS` prints one line of JSON. wrk asks again only when it was answered,
+`python -m tests.bench.pace PORT RATE SECONDS HEADS [sleeping]` prints one line of JSON. wrk asks again only when it was answered,
 and its `delay` knows whole milliseconds only, so it can show a server's peak and not what callers see below it. One
-thread spins on one core; requests that find no idle connection wait for one, and their wait counts.
+thread spins on one core; requests that find no idle connection wait for one, and their wait counts. Told to sleep in
+between, it leaves the core to others and is up to a millisecond late.
 """
 
 import gc
@@ -19,6 +20,8 @@ from pathlib import Path
 CONNECTIONS = 64
 PATIENCE = 1.0
 """Seconds behind its times after which the server counts as unable to keep up."""
+SLEEPING_PATIENCE = 5.0
+"""The same beside whatever else runs on its core."""
 
 
 @dataclass(slots=True)
@@ -28,7 +31,9 @@ class _Connection:
     got: bytes = b""
 
 
-def run(port: int, rate: float, seconds: float, heads: list[bytes]) -> tuple[list[float], bool]:
+def run(
+    port: int, rate: float, seconds: float, heads: list[bytes], *, is_sleeping: bool = False
+) -> tuple[list[float], bool]:
     """Latencies in seconds, ascending, and whether the server kept up.
 
     Raises:
@@ -46,18 +51,19 @@ def run(port: int, rate: float, seconds: float, heads: list[bytes]) -> tuple[lis
     latencies: list[float] = []
     idle, turn = deque(connections.values()), 10_000_000
     clock = time.perf_counter
+    patience = SLEEPING_PATIENCE if is_sleeping else PATIENCE
     due = clock()
     end = due + seconds
     while due < end or len(idle) < CONNECTIONS:
         now = clock()
-        if now - due > PATIENCE:
+        if now - due > patience:
             return sorted(latencies), False
         if due <= now and due < end and idle:
             connection, turn = idle.popleft(), turn + 1
             connection.due = due
             connection.sock.send(b"%s%d\r\n\r\n" % (rng.choice(heads), turn))
             due += rng.expovariate(rate)
-        for number, _ in poll.poll(0):
+        for number, _ in poll.poll(max(0.0, min(due - now, patience)) if is_sleeping else 0):
             connection = connections[number]
             connection.got += connection.sock.recv(65_536)
             if _is_whole(connection.got):
@@ -80,11 +86,13 @@ def _is_whole(answer: bytes) -> bool:
 
 def main() -> None:
     """Runs it and prints what came of it: microseconds."""
-    port, rate, seconds, file = sys.argv[1:]
+    port, rate, seconds, file, *options = sys.argv[1:]
     heads = [line.replace("|", "\r\n").encode() for line in Path(file).read_text("utf-8").splitlines()]
     gc.disable()
-    latencies, kept_up = run(int(port), float(rate), float(seconds), heads)
+    latencies, kept_up = run(int(port), float(rate), float(seconds), heads, is_sleeping=options == ["sleeping"])
     points = {f"p{part}": round(latencies[len(latencies) * part // 100] * 1e6) for part in (50, 99)} if kept_up else {}
+    if kept_up:
+        points["max"] = round(latencies[-1] * 1e6)
     print(json.dumps({"kept_up": kept_up, "requests": len(latencies), **points}))
 
 

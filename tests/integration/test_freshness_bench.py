@@ -2,8 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
+
+from service.proxy.sweep import Sweeper
 from tests.bench.freshness.__main__ import run
 from tests.bench.freshness.scenarios import Scenario
+from tests.bench.freshness.simulated import simulate
 
 SMALL = Scenario(60, 30, edits=0.5, measured=120.0, patience=30.0, others=5.0)
 
@@ -15,3 +19,12 @@ def test_two_processes_see_the_same_of_one_seed_and_something_else_of_another(mo
     assert first.steady.delays
     assert first == again
     assert other.steady.delays != first.steady.delays
+
+
+def test_an_error_inside_is_no_result(monkeypatch):
+    async def fails(*_: object) -> None:
+        raise ValueError("a sweeper that fell over")
+
+    monkeypatch.setattr(Sweeper, "run", fails)
+    with pytest.raises(RuntimeError, match="fell over"):
+        simulate(SMALL)

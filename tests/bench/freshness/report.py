@@ -127,7 +127,7 @@ class Row:
             "most_pages": max(result.most_pages for result in self.results),
             **{field: self.mean(field) for field in ("proving", "in_vain", "outdated")},
             "calls": self.calls,
-            "seconds_to_simulate": sum(result.elapsed for result in self.results),
+            "cpu_seconds": sum(result.elapsed for result in self.results),
         }
 
 
@@ -223,7 +223,7 @@ def _range(spread: tuple[float, float]) -> str:
 
 EXPLAINED = f"""\
 Edits of {{measured}}; each campaign in use read every {READ_SECONDS:g} s (on the average, where interest is uneven); a budget of
-{CALLS} calls in 60 s; {{seeds}} seeds taken together. p50, p99, max: from an edit of a campaign in use to the moment from which
+{CALLS} calls in 60 s; seeds taken together: {{seeds}}. p50, p99, max: from an edit of a campaign in use to the moment from which
 reads are answered with it. cold: from when each campaign in use has been answered once; steady: a quarter of an hour
 later. bound: the widest published one. in vain: reads by id a minute that brought nothing new, rotation left out. most:
 calls in the fullest 60 s, as they arrived. old: answers that showed an older version than the platform had. proven: from

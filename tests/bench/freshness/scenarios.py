@@ -97,4 +97,4 @@ class Result:
     steady: Phase = field(default_factory=Phase)
     """From `SETTLE_SECONDS` later on."""
     elapsed: float = 0.0
-    """What the simulation took, in real seconds."""
+    """What the simulation took, in seconds of CPU."""

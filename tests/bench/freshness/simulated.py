@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from random import Random
 from unittest.mock import patch
 
+from typing_extensions import override
+
 from service.contract.operations import GET
 from service.policy.ledger import Allowance, Lane
 from service.policy.pacing import Supply
@@ -51,6 +53,8 @@ from tests.bench.freshness.world import NoBudget, Platform, Truth, WatchedFetche
 from tests.support.meters import CountingMeter
 from tests.support.virtual_time import virtual_time
 
+WARM_UP_SECONDS = 4 * 3600.0
+"""For the first answers to all campaigns in use; none takes so long but one that never comes."""
 OWN_WRITES = 3
 """Calls of a window that writes can count on, by default."""
 OTHERS = "others"
@@ -117,6 +121,18 @@ def put_together(scenario: Scenario, upstream: Platform, truth: Truth, tasks: Ta
     return Inside(exchange, fetcher, board, sweeper, stated)
 
 
+class Complaints(logging.Handler):
+    """Whatever is logged as an error: a task of the gateway or of a caller that failed would be missed otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.texts: list[str] = []
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(self.format(record))
+
+
 class Simulation:
     """One scenario under way."""
 
@@ -151,7 +167,8 @@ class Simulation:
         self._tasks.spawn(self._watch_for_proof(), name="watch")
         if scenario.others:
             self._tasks.spawn(self._spend(), name=OTHERS)
-        await self._callers.are_warm.wait()
+        async with asyncio.timeout(WARM_UP_SECONDS):
+            await self._callers.are_warm.wait()
         warm = result.warm_up = time.monotonic()
         result.most_pages = most_in_window(self._platform.pages, WINDOW)
         await self._measure(result.cold)
@@ -234,9 +251,16 @@ class Simulation:
 
 
 def simulate(scenario: Scenario, probe: Callable[[Simulation], None] | None = None) -> Result:
-    """Runs the scenario to its end."""
+    """Runs the scenario to its end.
+
+    Raises:
+        RuntimeError: something in it was logged as an error.
+        TimeoutError: after `WARM_UP_SECONDS`, some campaign had still not been answered.
+    """
     logging.disable(logging.WARNING)
-    began = time.perf_counter()
+    complaints = Complaints()
+    logging.getLogger().addHandler(complaints)
+    began = time.process_time()
     names = Random(f"names {scenario.seed}")
     with virtual_time() as loop, patch("uuid.uuid4", lambda: uuid.UUID(int=names.getrandbits(128))):
 
@@ -247,6 +271,12 @@ def simulate(scenario: Scenario, probe: Callable[[Simulation], None] | None = No
                 probe(simulation)
             return result
 
-        result = loop.run_until_complete(whole())
-    result.elapsed = time.perf_counter() - began
+        try:
+            result = loop.run_until_complete(whole())
+        finally:
+            logging.getLogger().removeHandler(complaints)
+            logging.disable(logging.NOTSET)
+    if complaints.texts:
+        raise RuntimeError(f"{len(complaints.texts)} errors were logged, the first one: {complaints.texts[0]}")
+    result.elapsed = time.process_time() - began
     return result
