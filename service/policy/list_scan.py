@@ -251,8 +251,14 @@ class Result:
     """Rows that are new, have moved, or are gone."""
     moved: frozenset[str]
     """The ids whose stored answers are out of date."""
+
     wants_full: bool = False
     """Whether numbers say that rows came or went unseen."""
+
+    @property
+    def met(self) -> Iterable[str]:
+        """The ids that are new: what is stored of them may be out of date."""
+        return (id_ for id_, known in self.changed.items() if known.is_listed and id_ not in self.moved)
 
 
 def learn(view: View, channel: Channel, rows: Iterable[Row], ended: float) -> Result:

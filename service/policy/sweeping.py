@@ -7,7 +7,8 @@ scan* reads the list to its end, page by page and at leisure. The laws of this m
 1. A row that has not moved since the last poll proves every answer that was read since its mark was first seen: the
    answer was true when the poll *began*. Their age restarts there, all at once, by one number.
 2. A row that has moved proves nothing, and says that answers read before the poll's end are out of date; but not an
-   answer with the row's own new `updatedAt` and status, read after the last poll that still showed the old one.
+   answer with the row's own new `updatedAt` and status, read after the last poll that still showed the old one. So does
+   a row that is first seen in another state than an answer from before.
 3. An answer is *covered* only if it was read after its row's mark had been seen, and carries that row's `updatedAt` or
    was read `SETTLE_SECONDS` later: a read right after a change may still show the old state, and would then be proven
    for ever. Before a row was first seen, an answer with its `updatedAt` and status is the same state.
@@ -144,8 +145,8 @@ def attest(entry: Entry, known: Known | None, head: Head) -> Entry:
 
 
 def is_outdated(entry: Entry, known: Known) -> bool:
-    """Whether the campaign has been seen to change since the entry was read."""
-    return known.has_moved and entry.proven_at < known.since and not _is_same_revision(entry, known)
+    """Whether the campaign was seen, since the entry was read, in another state than the entry shows."""
+    return entry.proven_at < known.since and not _is_same_revision(entry, known)
 
 
 def is_covered(entry: Entry, known: Known) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from service.contract.listing import Channel
 from service.policy.ledger import Lane
+from service.policy.list_scan import Result
 from service.policy.pacing import Demand, Pace, plan_pace
 from service.policy.sweeping import View
 from service.proxy.ask import Ask, Stream
@@ -143,18 +144,20 @@ class Sweeper:
             return math.inf
         due, channel = self._poller.next_poll(self.pace, view, self._rotation.waiting(now), now)
         if channel is not None and due <= now:
-            self._spawn(self._poller.poll(channel, self.pace, used))
+            self._spawn(self._poller.poll(channel, self.pace, used), used)
             return math.inf
         page_at = self._poller.next_page(self.pace, view, now)
         if page_at <= now:
-            self._spawn(self._poller.page(self.pace, is_crowded=is_crowded))
+            self._spawn(self._poller.page(self.pace, is_crowded=is_crowded), used)
             return math.inf
         return min(due, page_at)
 
-    def _spawn(self, work: Awaitable[frozenset[str]]) -> None:
+    def _spawn(self, work: Awaitable[Result | None], used: Mapping[str, float]) -> None:
         async def polling() -> None:
-            moved = await work
-            self._rotation.want(moved, self._store.now())
+            found = await work
+            if found is not None:
+                self._rotation.want(found.moved, self._store.now())
+                await self._rotation.compare(id_ for id_ in found.met if id_ in used)
 
         self._is_polling = True
         self._tasks.spawn(polling(), name="poll", on_end=self._polled)

@@ -156,8 +156,8 @@ class Poller:
 
     # Polls.
 
-    async def poll(self, channel: Channel, pace: Pace, used: Mapping[str, float]) -> frozenset[str]:
-        """Goes on with the channel's poll to its end, or until it gets no call; the campaigns that it saw move."""
+    async def poll(self, channel: Channel, pace: Pace, used: Mapping[str, float]) -> Result | None:
+        """Goes on with the channel's poll to its end, or until it gets no call; what it has found."""
         now = self._store.now()
         self._due_since.setdefault(channel, now)
         scan = self._polls.pop(channel, None)
@@ -174,7 +174,7 @@ class Poller:
                 self._polls[channel] = scan
                 self._retry_at[channel] = retry_at
                 await self._note_starved(channel)
-                return frozenset()
+                return None
             if scan.pages == 0:
                 scan = replace(scan, began=started)
             page = read_page(body)
@@ -208,7 +208,7 @@ class Poller:
         if late > STARVED_SECONDS and channel not in self._view.head.flaws:
             await self._publish_flaw(Flaw.STARVED, channel)
 
-    async def _conclude(self, scan: Scan, pace: Pace, used: Mapping[str, float]) -> frozenset[str]:
+    async def _conclude(self, scan: Scan, pace: Pace, used: Mapping[str, float]) -> Result | None:
         ended, channel = self._store.now(), scan.channel
         # Pages of full scans have been published meanwhile by nobody: polls and pages take turns.
         view = self._view
@@ -224,13 +224,13 @@ class Poller:
             self._meter.proof("sweep", "failed")
             self._retry_at[channel] = ended + pace.rounds.get(channel, LONGEST_ROUND_SECONDS)
             await self._note_starved(channel)
-            moved = await self._publish(list_scan.learn(self._view, channel, scan.rows.values(), ended))
+            found = await self._publish(list_scan.learn(self._view, channel, scan.rows.values(), ended))
             if scan.pages >= MAX_POLL_PAGES:
                 await self._publish(list_scan.forget(self._view, channel))
-            return moved
+            return found
         if flaw is not None:
             await self._distrust(flaw, channel)
-            return frozenset()
+            return None
         lasts = pace.lasts(channel) + (ended - scan.began)
         result = list_scan.conclude(scan, view, ended, lasts)
         flaws = dict(result.head.flaws)
@@ -239,14 +239,15 @@ class Poller:
         head = replace(result.head, blind=pace.blind, paced=tuple(pace.rounds), lag=self.lag, flaws=flaws)
         if result.wants_full:
             self._wants_scan.add(channel)
-        moved = await self._publish(replace(result, head=head))
+        found = await self._publish(replace(result, head=head))
+        moved = found.moved if found is not None else frozenset()
         self._due_since.pop(channel, None)
         self._trust[channel] = self._trust.get(channel, Trust()).held(ended)
         if channel in view.head.flaws and channel not in flaws:
             _log.info("the %s list of stream %s is trusted again", channel, self._stream.alias)
         self._meter.proof("sweep", "changed" if moved else "unchanged")
         self._note_rate(scan, view, sum(1 for id_ in moved if id_ in used))
-        return moved
+        return found
 
     def _note_rate(self, scan: Scan, view: View, moved: int) -> None:
         last = view.head.rounds.get(scan.channel)
@@ -259,8 +260,8 @@ class Poller:
 
     # Full scans.
 
-    async def page(self, pace: Pace, *, is_crowded: bool) -> frozenset[str]:
-        """Reads the full scan's next page; the campaigns that it saw move.
+    async def page(self, pace: Pace, *, is_crowded: bool) -> Result | None:
+        """Reads the full scan's next page; what it has found.
 
         Args:
             pace: as planned.
@@ -269,23 +270,23 @@ class Poller:
         scan = self._scan
         if scan is None or scan.skip is None:
             self._scan = None
-            return frozenset()
+            return None
         body, _, retry_at = await self._page(scan, lane(is_overdue=is_crowded), pace)
         now = self._store.now()
         self._page_at = retry_at if body is None else now + pace.page_after
         if body is None:
-            return frozenset()
+            return None
         view, page = self._view, read_page(body)
         self._scan = scan = list_scan.step(scan, page, view)
         rows = page.rows if page is not None and scan.flaw in {None, Flaw.SHIFTING} else ()
         self._met.update(row.id for row in rows)
         # Rows that are known already cost nothing to publish, and none of them is published.
         result = list_scan.learn(view, scan.channel, rows, now)
-        moved = await self._publish(result) if result.changed else frozenset()
+        found = await self._publish(result) if result.changed else None
         if scan.skip is None:
             self._scan = None
             await self._end_scan(scan, now)
-        return moved
+        return found
 
     async def _end_scan(self, scan: Scan, now: float) -> None:
         channel = scan.channel
@@ -307,10 +308,10 @@ class Poller:
 
     # What all replicas are to know.
 
-    async def _publish(self, result: Result) -> frozenset[str]:
-        """What has moved, once all replicas can know of it; nothing where this replica was deposed meanwhile."""
+    async def _publish(self, result: Result) -> Result | None:
+        """The same, once all replicas can know of it; None where this replica was deposed meanwhile."""
         is_posted = await self._board.post(self._stream.identity, result.head, result.changed)
-        return result.moved if is_posted else frozenset()
+        return result if is_posted else None
 
     async def _distrust(self, flaw: Flaw, channel: Channel) -> None:
         self._meter.proof("sweep", "failed")

@@ -105,10 +105,23 @@ class Rotation:
         self._read.clear()
 
     def want(self, ids: Iterable[str], now: float, reason: str = "moved") -> None:
-        """Has these campaigns read as soon as there is a call; a hint goes before what the list has shown."""
+        """Has these campaigns read as soon as there is a call.
+
+        Args:
+            ids: whose.
+            now: the time.
+            reason: `moved`, or `hint`, which goes before.
+        """
         for id_ in ids:
             if (due := self._due.get(id_)) is None or due.at > now:
                 self._due[id_] = _Due(now, now, reason)
+
+    async def compare(self, ids: Iterable[str]) -> None:
+        """Has those read that the list shows for the first time, and in another state than what is stored of them."""
+        for id_ in ids:
+            entry, known = (await self._store.get(self._ask(id_).key)).entry, self._known(id_)
+            if entry is not None and known is not None and sweeping.is_outdated(entry, known):
+                self.want([id_], self._store.now())
 
     def waiting(self, now: float) -> int:
         """Reads that wait for a call."""

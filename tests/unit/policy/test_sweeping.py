@@ -217,7 +217,9 @@ def test_a_new_row_is_known_from_then_on_and_nothing_is_out_of_date():
     view, result = seen(view_of(before), [row("new", NOW - 1), *before], NOW)
     assert (set(result.changed), result.moved) == ({"new"}, frozenset())
     early = read(row("new", NOW - 2), NOW - 0.5)
-    assert attest(early, view.known["new"], view.head) == early, "another mark: nobody knows"
+    assert attest(early, view.known["new"], view.head).swept == Swept(NOW + 1, is_moved=True), "another mark"
+    same = read(row("new", NOW - 1), NOW - 0.5)
+    assert attest(same, view.known["new"], view.head).attested_at == NOW
 
 
 def test_a_flaw_proves_nothing_but_what_has_moved_stays_out_of_date():
