@@ -22,8 +22,9 @@ FORGET_SECONDS = 600
 """How long a replica that is not seen any more is remembered: longer than its calls count in any budget."""
 KEEP_MILLISECONDS = 3_600_000
 """How long it is remembered which boards were changed: as long as the boards themselves."""
-LONGEST_NOTES = 262_144
-"""Bytes of notes on one stream that wait for its leader; it fetches them each second."""
+LONGEST_NOTES = 2_097_152
+"""Bytes of notes on one stream that wait for its leader, which fetches them each second: room for what several replicas
+tell in one beat each."""
 
 
 class Note(NamedTuple):

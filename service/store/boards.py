@@ -34,6 +34,8 @@ BEAT_SECONDS = 1.0
 """How often a replica tells what its callers asked for, keeps its leads, and hears of changes that the bus lost."""
 MAX_TOLD = 5_000
 """Campaigns told of in one beat, so that none takes long; the rest goes with the next."""
+TOGETHER = 4
+"""Boards, or uses of streams, that are fetched at a time: a new replica needs all, and its callers need Redis too."""
 KEEP_MILLISECONDS = 3_600_000
 _EPOCH_BYTES = 16
 
@@ -66,6 +68,7 @@ class RedisBoard:
         self._behind: set[str] = set()
         """Streams whose boards are to be looked at."""
         self._is_behind = asyncio.Event()
+        self._together = asyncio.Semaphore(TOGETHER)
         self._may_lead = True
         self._led: frozenset[str] = frozenset()
         self._led_until = 0.0
@@ -234,9 +237,10 @@ class RedisBoard:
     async def _take_over_one(self, stream: str) -> None:
         name, since = self._keys.used(stream), self._link.clock.now() - USED_SECONDS
         try:
-            rows: list[tuple[bytes, float]] = await self._link.ask(
-                "used", lambda: self._link.client.zrangebyscore(name, since, "+inf", withscores=True)
-            )
+            async with self._together:
+                rows: list[tuple[bytes, float]] = await self._link.ask(
+                    "used", lambda: self._link.client.zrangebyscore(name, since, "+inf", withscores=True)
+                )
         except StoreDownError:
             # What its own callers ask for, it knows; if Redis is lost, it does not lead either.
             return
@@ -266,9 +270,14 @@ class RedisBoard:
 
     async def _keep_up_with(self, stream: str) -> None:
         try:
-            await self.catch_up(stream)
+            async with self._together:
+                await self.catch_up(stream)
         except StoreDownError:
             # The next beat that is answered tries again.
+            self._behind.add(stream)
+        except Exception:  # noqa: BLE001 - logged with its traceback
+            # Or no board would be followed any more.
+            _log.exception("a board cannot be followed")
             self._behind.add(stream)
 
     async def catch_up(self, stream: str) -> None:

@@ -615,8 +615,8 @@ async def test_more_than_one_beat_can_tell_goes_with_the_next(fleet: Fleet, monk
 
 async def test_five_thousand_campaigns_in_one_beat(fleet: Fleet) -> None:
     for n in range(boards_module.MAX_TOLD):
-        fleet.one.board.ask(STREAM, f"cd-{n:08d}", fleet.one.now)
-        fleet.two.board.ask(STREAM, f"ab-{n:08d}", fleet.one.now)
+        fleet.one.board.ask(STREAM, f"cd-{n:0120d}", fleet.one.now)
+        fleet.two.board.ask(STREAM, f"ab-{n:0120d}", fleet.one.now)
     for replica in (fleet.one, fleet.two, fleet.one):
         await replica.board.beat()
     assert await fleet.raw.zcard(fleet.keys.used(STREAM)) == 2 * boards_module.MAX_TOLD
@@ -624,12 +624,15 @@ async def test_five_thousand_campaigns_in_one_beat(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    [b"\xff", b"c1 1", b"c1 1 1 1", b"c1 one 1.0", b"c1 1 nan", b"c1 inf 1.0", b"c/1 1.0 1.0", b" 1.0 1.0", b"\n\n"],
+    "line",
+    ["\x00", "c3 1", "c3 1 NOW 1", "c3 one NOW", "c1 1 nan", "c3 inf NOW", "c/3 1 NOW", " 1 NOW", "ü 1 NOW", "\n"],
 )
-async def test_notes_of_another_program_are_none(fleet: Fleet, text: bytes) -> None:
+async def test_notes_of_another_program_are_none(fleet: Fleet, line: str) -> None:
+    now = f"{fleet.one.now:.6f}"
+    lines = f"{line}\nc2 1 NOW\n".replace("NOW", now).encode("latin-1")
     fleet.one.board.ask(STREAM, "c1", fleet.one.now)
-    await fleet.raw.hset(fleet.keys.beat("notes"), STREAM, text + b"\nc2 1 %f\n" % fleet.one.now)
+    await fleet.one.board.beat()
+    await fleet.raw.hset(fleet.keys.beat("notes"), STREAM, lines)
     await fleet.one.board.beat()
     assert set(fleet.one.board.used(STREAM)) == {"c1", "c2"}
 
@@ -722,6 +725,17 @@ async def test_one_replica_leads_until_it_leaves(fleet: Fleet) -> None:
     assert not fleet.one.board.is_leading(STREAM)
     await fleet.two.board.beat()
     assert await fleet.leading() == [False, True, False]
+
+
+async def test_whoever_leaves_late_takes_no_lead_from_another(fleet: Fleet) -> None:
+    await use(*fleet.replicas)
+    await fleet.one.board.beat()
+    # Its lease lapsed, and it has not noticed yet.
+    await fleet.raw.hdel(fleet.keys.beat("leads"), STREAM)
+    await fleet.two.board.beat()
+    await fleet.one.board.leave()
+    await fleet.three.board.beat()
+    assert [replica.board.is_leading(STREAM) for replica in fleet.replicas] == [False, True, False]
 
 
 async def test_of_all_at_once_one_leads(fleet: Fleet) -> None:
@@ -948,6 +962,39 @@ async def test_a_follower_hears_of_a_post(fleet: Fleet, monkeypatch: pytest.Monk
         while not fleet.one.board.is_leading(STREAM):
             await fleet.one.board.wait(STREAM, 1.0)
     assert fleet.two.board.view(STREAM) == View(head(1), {"c1": known()})
+
+
+async def test_a_follower_that_hears_waits_for_no_beat(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boards_module, "BEAT_SECONDS", 30.0)
+    bus, board = fleet.two.bus, fleet.two.board
+    fleet.tasks.spawn(bus.listen(lambda *_: None, lambda: None, lambda: None), name="listen")
+    board.start(fleet.tasks, [STREAM])
+    async with asyncio.timeout(10):
+        while bus.silent_for() or not fleet.two.beat.replicas():
+            await asyncio.sleep(0.005)
+        await fleet.one.board.post(STREAM, head(1), {"c1": known()})
+        while board.view(STREAM) == BARE:
+            await board.news(STREAM, 1.0)
+    assert board.view(STREAM) == View(head(1), {"c1": known()})
+
+
+async def test_a_board_that_cannot_be_read_now_is_read_later(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boards_module, "BEAT_SECONDS", 0.01)
+    failures: list[Exception] = [StoreDownError("timeout"), LookupError("unexpected")]
+    catch_up = fleet.two.board.catch_up
+
+    async def failing(stream: str) -> None:
+        if failures:
+            raise failures.pop()
+        await catch_up(stream)
+
+    monkeypatch.setattr(fleet.two.board, "catch_up", failing)
+    await fleet.one.board.post(STREAM, head(1), {"c1": known()})
+    await fleet.one.board.beat()
+    fleet.two.board.start(fleet.tasks, [STREAM])
+    async with asyncio.timeout(10):
+        while fleet.two.board.view(STREAM) == BARE:
+            await fleet.two.board.news(STREAM, 1.0)
 
 
 async def test_a_post_wakes_who_waits_for_it(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
