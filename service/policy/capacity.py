@@ -8,8 +8,8 @@ Laws of this module:
    what there is room for. Half is tried for one window, and twice as much in each window after it, up to what was
    tried before. So one stray costs one window.
 3. Otherwise what was accepted is what there is room for: it is *learned*. After a window without a refusal one more is
-   tried, then three, then seven, each while no other call is under way (`policy.schedule`). A refusal that shows no more
-   room than before doubles the windows before the next trial, up to `LONGEST_REST`.
+   tried, then three, then seven, each while no other call is under way (`policy.schedule`). A refusal that shows no
+   more room than before doubles the windows before the next trial, up to `LONGEST_REST`.
 4. Nothing of this goes beyond what is configured.
 """
 

@@ -29,6 +29,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from service.policy.allotments import allotted_to_others, kept_by_others
 from service.policy.capacity import capacity
 from service.policy.ledger import Allowance, Lane, Ledger, Place, Promise, Wait, Want, Why, is_whole, withheld
 
@@ -36,6 +37,8 @@ PROBE_SECONDS = 1.0
 """How soon to look again while another call probes whether a pause is over."""
 GATHER_SECONDS = 0.25
 """How soon to look again while replicas are putting their places back."""
+RETURN_SECONDS = 0.5
+"""How soon to look again while replicas give back what was allotted to them."""
 EVEN_PARTS = 12
 """Parts of a window over which calls are spread ..."""
 EVEN_SLACK = 1.2
@@ -49,16 +52,33 @@ _LANES = {lane: number for number, lane in enumerate(Lane)}
 class Schedule:
     """The table of claims, laid over a ledger at one moment."""
 
-    def __init__(self, ledger: Ledger, allowance: Allowance, now: float) -> None:
+    def __init__(self, ledger: Ledger, allowance: Allowance, now: float, replica: str = "") -> None:
+        """A table.
+
+        Args:
+            ledger: the account's.
+            allowance: what it may do.
+            now: the time.
+            replica: who takes places; others' allotments are not for it.
+        """
         self.now = now
         self.capacity = capacity(ledger, allowance, now)
+        self._replica = replica
+        self._is_whole = is_whole(ledger, now)
         self._ledger = ledger
         self._allowance = allowance
+        self._is_missed = False
         # Of fewer calls than were configured, fewer are kept for anybody.
         part = min(1.0, self.capacity / allowance.calls) if allowance.calls else 0.0
         self._parts = {lane: int(calls * part) for lane, calls in allowance.lanes.items() if calls}
         self._reserve = int(allowance.reserve * part)
         self._places = [place for place in ledger.places if place.free_at > now]
+        if self._is_whole:
+            self._most = self.capacity - allotted_to_others(ledger, replica, now)
+            self._openable = self.capacity - kept_by_others(ledger, allowance, replica, now)
+        else:
+            # Nobody knows what else is held: only what was allotted before may be begun.
+            self._most = self._openable = len(self._places) + ledger.allotments.get(replica, 0)
         self._used = Counter(place.lane for place in self._places)
         self._held = Counter(place.client for place in self._places if place.lane is not Lane.BACKGROUND)
         self._promised = _by_client(ledger.promises)
@@ -73,7 +93,12 @@ class Schedule:
 
     def ledger(self) -> Ledger:
         """The ledger with the places taken."""
-        return replace(self._ledger, places=tuple(self._places), probe=self._probe)
+        allotments = self._ledger.allotments
+        if not self._is_whole:
+            allotments = {**allotments, self._replica: max(0, self._most - len(self._places))}
+        wanted_at = self.now if self._is_missed else self._ledger.wanted_at
+        places = tuple(self._places)
+        return replace(self._ledger, places=places, probe=self._probe, allotments=allotments, wanted_at=wanted_at)
 
     def answer(self, want: Want) -> Place | Wait:
         """A place, which is taken with that, or a wait, behind those who were told to wait before."""
@@ -98,12 +123,13 @@ class Schedule:
 
     def room(self, want: Want) -> int:
         """Places that the want's lane and client could take now; below zero when as many have to fall free before."""
-        if self._ledger.paused_until and is_whole(self._ledger, self.now):
+        if self._ledger.paused_until and self._is_whole:
             # The probe's: whoever is the first may find out, also where more are held than was learned.
-            return self._allowance.calls - withheld(self._ledger, self._allowance, self.now) - len(self._places)
+            most = self._allowance.calls - withheld(self._ledger, self._allowance, self.now)
+            return most - allotted_to_others(self._ledger, self._replica, self.now) - len(self._places)
         if self._is_trial and self._is_under_way:
             return 0
-        return self.capacity - len(self._places) - self._kept(want.lane) - self._bound(want, self._due)
+        return self._most - len(self._places) - self._kept(want.lane) - self._bound(want, self._due)
 
     @property
     def _is_trial(self) -> bool:
@@ -121,10 +147,14 @@ class Schedule:
     def _wait(self, want: Want, ahead: int) -> Wait:
         """How long the want waits behind so many others, if it is not to have a place now."""
         now, window = self.now, self._allowance.window
-        if not is_whole(self._ledger, now):
-            return Wait(GATHER_SECONDS, Why.SPENT, GATHER_SECONDS)
+        if not self._is_whole:
+            self._is_missed = True
+            return Wait(GATHER_SECONDS, Why.ALLOTTED, GATHER_SECONDS)
         certain = self._opening(want.lane, ahead + self._bound(want, self._promised))
         soonest = self._opening(want.lane, ahead)
+        if certain <= now and not self._is_trial:
+            self._is_missed = True
+            return Wait(RETURN_SECONDS, Why.ALLOTTED, RETURN_SECONDS)
         if soonest <= now:
             # Only a promise stands in the way, which may not be called in, or a trial.
             hold = self._allowance.hold
@@ -151,12 +181,12 @@ class Schedule:
             latest = max(first, self.now + self._allowance.window)
             used = Counter(self._used)
             left = len(self._places)
-            most = max(0, self.capacity - left - self._kept(lane, used))
+            most = max(0, self._openable - left - self._kept(lane, used))
             openings = self._openings[lane] = [first] * most
             for place in self._places:
                 used[place.lane] -= 1
                 left -= 1
-                if (room := self.capacity - left - self._kept(lane, used)) > most:
+                if (room := self._openable - left - self._kept(lane, used)) > most:
                     most = room
                     openings.append(min(max(first, place.free_at), latest))
         return openings
@@ -245,13 +275,22 @@ def _by_client(promises: Iterable[Promise]) -> Counter[str]:
     return counts
 
 
-def grant(ledger: Ledger, allowance: Allowance, wants: Sequence[Want], now: float) -> tuple[Ledger, list[Place | Wait]]:
+def grant(
+    ledger: Ledger, allowance: Allowance, wants: Sequence[Want], now: float, replica: str = ""
+) -> tuple[Ledger, list[Place | Wait]]:
     """Places for those wants that can have one, in the order given.
+
+    Args:
+        ledger: the account's.
+        allowance: what it may do.
+        wants: in the order of `line_up`.
+        now: the time.
+        replica: who asks.
 
     Returns:
         The ledger with the places taken, and for each want its place or its wait.
     """
-    schedule = Schedule(ledger, allowance, now)
+    schedule = Schedule(ledger, allowance, now, replica)
     answers = [schedule.answer(want) for want in wants]
     return schedule.ledger(), answers
 
@@ -306,10 +345,12 @@ def outlook(ledger: Ledger, allowance: Allowance, now: float) -> Outlook:
     """What the account's calls look like now."""
     schedule = Schedule(ledger, allowance, now)
     places = [place for place in ledger.places if place.free_at > now]
+    # What is allotted to replicas is given back for whoever wants it.
+    allotted = allotted_to_others(ledger, "", now) if is_whole(ledger, now) else 0
     return Outlook(
         capacity=schedule.capacity,
         window=allowance.window,
-        free=0 if now < ledger.paused_until else schedule.room(Want("", Lane.PROOF, "")),
+        free=0 if now < ledger.paused_until else schedule.room(Want("", Lane.PROOF, "")) + allotted,
         falls=tuple(min(place.free_at - now, allowance.window) for place in places),
         callers=sum(1 for place in places if place.lane.is_waited_for),
         is_wanted=any(at > now - WANTED_SECONDS for at in ledger.refused.values()),
@@ -350,8 +391,3 @@ def own_part(allowance: Allowance, calls: int) -> Allowance:
     writes = allowance.lanes.get(Lane.WRITES, 0)
     own = min(max(1, writes * calls // max(1, allowance.calls)), calls - 1) if writes else 0
     return replace(allowance, calls=calls, reserve=0, lanes={Lane.WRITES: own} if own > 0 else {})
-
-
-def share(allowance: Allowance, known: int) -> Allowance:
-    """What one of `known` replicas may do on its own, rounded down."""
-    return own_part(allowance, allowance.calls // known)

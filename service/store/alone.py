@@ -4,7 +4,7 @@ Apart from `boards` and `ledgers`, so that a gateway without Redis does without 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 from service.policy.ledger import Ledger
@@ -115,3 +115,7 @@ class MemoryLedgers:
         """See `Ledgers`."""
         self._by_account[account], result = step(self._by_account.get(account), self.now())
         return result
+
+    async def notify(self, _accounts: Collection[str]) -> frozenset[str]:
+        """See `Ledgers`. There is nobody else."""
+        return frozenset()
