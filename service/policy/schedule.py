@@ -20,7 +20,8 @@ Laws of this module:
 4. A refusal is a *promise*: the k-th caller refused is told when the k-th place falls free, after those that callers
    who wait will take, and in the next window if there are fewer. When it has come, that place is left to whoever was
    told, for `Allowance.hold` seconds. Beyond its fair part a client's promises bind nobody else.
-5. A caller *needs* calls from its place, or its refusal, on, for a window. While none does, there is no reserve.
+5. Proof is not starved by callers: while some are refused, one call in a quarter of a window is served like a caller's.
+6. A caller *needs* calls from its place, or its refusal, on, for a window. While none does, there is no reserve.
 """
 
 import math
@@ -39,6 +40,10 @@ GATHER_SECONDS = 0.25
 """How soon to look again while replicas are putting their places back."""
 RETURN_SECONDS = 0.5
 """How soon to look again while replicas give back what was allotted to them."""
+PROOFS = 4
+"""Calls for proof in a window that are served like a caller's while callers are refused ..."""
+LEAST_PROOF = 5
+"""... if there are so many calls for each."""
 EVEN_PARTS = 12
 """Parts of a window over which calls are spread ..."""
 EVEN_SLACK = 1.2
@@ -107,13 +112,16 @@ class Schedule:
         wait = self.forecast(want, self._waiting)
         if wait is None:
             return self._take(want)
-        self._waiting += 1
+        if not self._is_overdue(want):
+            self._waiting += 1
         return wait
 
     def forecast(self, want: Want, ahead: int) -> Wait | None:
         """The want's wait behind so many others; None where there is a place for it now."""
         if self._ledger.paused_until and self.now >= self._ledger.paused_until and self._probe is not None:
             return Wait(PROBE_SECONDS, Why.PAUSED, PROBE_SECONDS)
+        if self._is_overdue(want):
+            want = replace(want, lane=Lane.INTERACTIVE)
         if self.now >= self._ledger.paused_until:
             if (delay := self._delay(want, ahead)) is not None:
                 return delay
@@ -139,6 +147,10 @@ class Schedule:
     @property
     def _is_under_way(self) -> bool:
         return bool(self._places) and self._places[-1].free_at > self.now + self._allowance.window
+
+    def _is_overdue(self, want: Want) -> bool:
+        """Whether it is proof, and none was begun for so long that it is served like a caller."""
+        return want.lane is Lane.PROOF and is_proof_overdue(self._ledger, self._places, self._allowance, self.now)
 
     def promise(self, client: str) -> None:
         """Counts one more caller of the client's who is told to come back."""
@@ -295,9 +307,19 @@ def grant(
     return schedule.ledger(), answers
 
 
-def line_up(ledger: Ledger | None, allowance: Allowance, wants: Iterable[Want]) -> list[Want]:
-    """The wants in the order in which they are served; see law 2."""
+def is_proof_overdue(ledger: Ledger, places: Sequence[Place], allowance: Allowance, now: float) -> bool:
+    """Whether callers are refused and no call for proof was begun for too long; see law 5."""
+    proofs = min(PROOFS, allowance.calls // LEAST_PROOF)
+    if not proofs or not any(at > now - allowance.window for at in ledger.refused.values()):
+        return False
+    since = now + allowance.window * (1 - 1 / proofs)
+    return not any(place.lane is Lane.PROOF for place in places[bisect_right(places, since, key=_free_at) :])
+
+
+def line_up(ledger: Ledger | None, allowance: Allowance, wants: Iterable[Want], now: float) -> list[Want]:
+    """The wants in the order in which they are served; see laws 2 and 5."""
     places = ledger.places if ledger is not None else ()
+    is_overdue = ledger is not None and is_proof_overdue(ledger, places, allowance, now)
     own = {lane: part - sum(1 for place in places if place.lane is lane) for lane, part in allowance.lanes.items()}
     held: Counter[object] = Counter()
     for place in places:
@@ -312,6 +334,9 @@ def line_up(ledger: Ledger | None, allowance: Allowance, wants: Iterable[Want]) 
         if lane is Lane.WRITES and own.get(lane, 0) > 0:
             own[lane] -= 1
             rank: tuple[bool | int, ...] = (0, 0, 0, 0, want.arrival)
+        elif lane is Lane.PROOF and is_overdue:
+            is_overdue = False
+            rank = (1, 0, 0, 0, 0, want.arrival)
         elif lane.is_waited_for:
             holds = held[want.client]
             rank = (1, holds >= fair, not want.is_promised, holds, _LANES[lane], want.arrival)

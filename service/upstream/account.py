@@ -23,7 +23,7 @@ from service.policy import ledger as books
 from service.policy import schedule
 from service.policy.allotments import allot, share_of
 from service.policy.capacity import learned
-from service.policy.ledger import Allowance, Ledger, Place, Report, Wait, Want
+from service.policy.ledger import Allowance, Lane, Ledger, Place, Report, Wait, Want
 from service.policy.schedule import Schedule, own_part
 from service.proxy.ports import LedgerLostError, Ledgers
 from service.upstream.promises import Promises
@@ -100,6 +100,8 @@ class Account:
         """The allotment before a change of which nobody knows whether it was made, and after it ..."""
         self._unheard: list[Place | Wait] = []
         """... and what it granted."""
+        self._has_spare = False
+        """Whether there is a place for anybody who is waited for, and for polls, without looking closer."""
         self._may_grow = True
         """Whether its allotment may be more when places have fallen free."""
         self._turn = asyncio.Lock()
@@ -127,6 +129,10 @@ class Account:
         if self._claims is None or not 0 <= now - self._claims.now < SCHEDULE_SECONDS:
             self._claims = Schedule(*self.seen(), self._replica)
         return self._claims
+
+    def has_spare(self, lane: Lane) -> bool:
+        """Whether the lane is certain to have a place now; False where that is not plain to see."""
+        return self._has_spare and lane is not Lane.BACKGROUND
 
     def promise(self, client: str, key: str, at: float) -> None:
         """Remembers that a caller was told to come back at that moment."""
@@ -310,7 +316,7 @@ class Account:
             if self._pause_owed > max(early, ledger.paused_until):
                 ledger = replace(ledger, paused_until=self._pause_owed)
             ledger, result = step(ledger, self.allowance, early)
-            if not was_cut_off and self._replica in ledger.replicas:
+            if self._ledgers.is_shared and not was_cut_off and self._replica in ledger.replicas:
                 ledger = allot(ledger, self.allowance, self._replica, early)
             least = ledger.allotments.get(self._replica, 0)
             if quiet:
@@ -324,7 +330,7 @@ class Account:
             # Made or not: what it took from the allotment may be gone.
             self._unsure = self._allotment, self._allotment - left + least
             self._allotment = min(self._unsure)
-            self.promises.is_news = True
+            self.promises.is_news, self._has_spare = True, False
             if isinstance(error, LedgerLostError) and self.lost_at is None:
                 self.lost_at = self._clock()
                 _log.warning("the ledger of calls is lost (%s): %d replicas were known", error, self.known)
@@ -338,10 +344,14 @@ class Account:
         self._succeeded -= succeeded
         for id_ in told & self._own.keys():
             self._own[id_].is_alone = False
-        now = self._clock()
-        for id_ in [id_ for id_, own in self._own.items() if own.free_at <= now]:
-            del self._own[id_]
+        self._forget_ended(lambda _own: True)
         return result
+
+    def _forget_ended(self, is_told: Callable[[_Own], bool]) -> None:
+        """Forgets calls that have left the window, as far as the ledger needs not be told of their end."""
+        now = self._clock()
+        for id_ in [id_ for id_, own in self._own.items() if own.free_at <= now and is_told(own)]:
+            del self._own[id_]
 
     def _learn(self, ledger: Ledger, asked: float) -> None:
         now = self._ledgers.now()
@@ -352,6 +362,14 @@ class Account:
             part = learned(ledger, self.allowance, now) / max(1, self.allowance.calls)
             self._share = int(share_of(ledger, self.allowance, self._replica) * part)
         self._may_grow = self.known > 1 and self._allotment < self._share
+        is_plain = not (ledger.promises or ledger.refused or ledger.paused_until or ledger.halvings)
+        kept = max(self.allowance.reserve, sum(self.allowance.lanes.values())) + sum(ledger.allotments.values())
+        self._has_spare = (
+            is_plain
+            and ledger.learned is None
+            and len(ledger.replicas) == 1
+            and len(ledger.places) + kept < self.allowance.calls
+        )
         self.forget_view()
 
     def _left(self) -> int:
@@ -359,7 +377,8 @@ class Account:
         return self._left_of(self._allotment)
 
     def _left_of(self, allotment: int) -> int:
-        return max(0, allotment - sum(1 for own in self._own.values() if own.is_alone))
+        now = self._clock()
+        return max(0, allotment - sum(1 for own in self._own.values() if own.is_alone and own.free_at > now))
 
     def absorbed(self, now: float) -> Ledger:
         """The ledger as this replica alone knows it."""
@@ -370,7 +389,9 @@ class Account:
             allotments = ledger.allotments if ledger is not None else {}
             absorbed = books.absorb(ledger, replace(report, known=1), self.allowance, now)
             return replace(absorbed, allotments=allotments)
-        others = () if self.known > 1 else ledger.places
+        # Of its own calls it knows better than the ledger.
+        mine = f"{self._replica}."
+        others = () if self.known > 1 else tuple(place for place in ledger.places if not place.id.startswith(mine))
         ledger = replace(ledger, replicas={}, quiet={}, allotments={}, expected=0, whole_at=0.0, places=others)
         report = self._report(now, 0.0, frozenset(self._voided), frozenset(self._succeeded))
         if self.known > 1 and self.sit_out_left > 0:
@@ -380,6 +401,7 @@ class Account:
         return replace(books.absorb(ledger, replace(report, known=1), self.alone(), now), allotments={})
 
     def _report(self, now: float, quiet_until: float, voided: frozenset[str], succeeded: frozenset[str]) -> Report:
+        self._forget_ended(lambda own: own.is_alone)
         shift = math.ceil((now + self._ledgers.error - self._clock()) * SHIFTS) / SHIFTS
         for own in self._own.values():
             if own.shift != shift:

@@ -92,7 +92,9 @@ class _Queue(Account):
     def in_order(self, now: float) -> list[_Waiter]:
         """Those who wait, in the order in which they are served; as many as there can be places."""
         by_id = {waiter.want.id: waiter for waiter in self.waiters}
-        wants = schedule.line_up(self.ledger, self.allowance, [waiter.want for waiter in self.waiters])
+        wants = schedule.line_up(
+            self.ledger, self.allowance, [waiter.want for waiter in self.waiters], self._ledgers.now()
+        )
         last = max(1, self.allowance.calls)
         # Who is too far back to be weighed, and has to be told because its time is up.
         late = [want for want in wants[last:] if by_id[want.id].give_up_at <= now]
@@ -199,6 +201,8 @@ class CallBudget:
     def refusal(self, account: str, lane: Lane, client: str, key: str, wait: float) -> Failure | None:
         """See `Budget`."""
         state = self._state(account)
+        if state.has_spare(lane) and not state.waiters:
+            return None
         claims = state.claims()
         if claims is None:
             return None
