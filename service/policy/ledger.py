@@ -9,8 +9,8 @@ Laws of this module:
 3. A place whose end nobody reports (its replica died) is held as if the call had used all of its time.
 4. A replica puts its own places back whenever it looks, and before it takes another. So a ledger that was lost is
    whole again once every replica that was known has been seen; until then nobody takes a place.
-5. A replica that has gone silent may be cut off and sending its share: the share is withheld from the others, for
-   `WITHHELD_WINDOWS`.
+5. A replica that has gone silent for longer than it said may be cut off. What it may send by itself, its allotment and
+   then its share (`policy.allotments`), is withheld from the others, for `WITHHELD_WINDOWS`.
 
 The limits of what is promised, where the alternative is that every crash stops the account: a replica that is cut off
 alone for longer than that, while the others see the ledger, adds its share to the budget; a replica that knows of no
@@ -28,7 +28,7 @@ from enum import StrEnum
 from operator import attrgetter
 
 SILENCE_SECONDS = 3.0
-"""A replica not seen for this long is missing; each is seen about once a second."""
+"""A replica not seen for this long, beyond what it said, is missing; a busy one is seen about once a second."""
 WITHHELD_WINDOWS = 2
 """How long a missing replica's share is withheld. It sits out the first of them by itself."""
 LONGEST_PAUSE_SECONDS = 300.0
@@ -142,6 +142,12 @@ class Ledger:
     """How often stray refusals halved what is tried, at `learned_at`."""
     server: str = ""
     """The run of the server that kept it when it was last known to be whole."""
+    allotments: Mapping[str, int] = field(default_factory=dict)
+    """Calls that each replica may begin without the ledger, if it loses it."""
+    quiet: Mapping[str, float] = field(default_factory=dict)
+    """Until when each said that it would not be seen, having nothing to say."""
+    wanted_at: float = 0.0
+    """When a call was last missed that was in another replica's allotment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +168,10 @@ class Report:
     """All of its own."""
     refused: Mapping[str, float] = field(default_factory=dict)
     """When it last refused a caller of each client."""
+    allotment: int = 0
+    """Calls that it may still begin without the ledger."""
+    quiet_until: float = 0.0
+    """Until when it will not be seen, unless it has something to say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +191,8 @@ class Why(StrEnum):
     """Why a place is not to be had now."""
 
     SPENT = "spent"
+    ALLOTTED = "allotted"
+    """Other replicas may begin it without the ledger, or have not told of theirs; they do when they are seen next."""
     PAUSED = "paused"
 
 
@@ -208,18 +220,19 @@ def absorb(ledger: Ledger | None, report: Report, allowance: Allowance, now: flo
         expected = max(report.known, len(ledger.replicas))
         whole_at = now + allowance.most if expected > 1 else 0.0
         ledger = replace(ledger, replicas={}, expected=expected, whole_at=whole_at, server=report.server)
-    elif report.replica in ledger.replicas and max(ledger.replicas.values()) < now - SILENCE_SECONDS:
+    elif report.replica in ledger.replicas and len(missing(ledger, now)) == len(ledger.replicas):
         # All were cut off, this one too, and have been sending their shares since: missing from now on, until seen.
-        ledger = replace(ledger, replicas=dict.fromkeys(ledger.replicas, now - SILENCE_SECONDS - 1))
+        ledger = replace(ledger, replicas=dict.fromkeys(ledger.replicas, now - SILENCE_SECONDS - 1), quiet={})
     expected, whole_at = ledger.expected, ledger.whole_at
     if now < whole_at and report.known > expected:
         expected = report.known
     horizon = now - SILENCE_SECONDS - WITHHELD_WINDOWS * allowance.window
-    seen = {name: at for name, at in ledger.replicas.items() if at > horizon} | {report.replica: now}
+    seen = {name: at for name, at in ledger.replicas.items() if _heard(ledger, name) > horizon} | {report.replica: now}
+    quiet = {name: at for name, at in ledger.quiet.items() if name in seen} | {report.replica: report.quiet_until}
     joined = {name: at for name, at in ledger.joined.items() if name in seen}
     if report.replica not in ledger.replicas and ledger.replicas:
         joined[report.replica] = now
-    if sum(1 for at in seen.values() if at >= now - SILENCE_SECONDS) >= expected:
+    if sum(1 for name, at in seen.items() if max(at, quiet.get(name, 0.0)) >= now - SILENCE_SECONDS) >= expected:
         expected, whole_at = 0, 0.0
     paused_until, probe = ledger.paused_until, ledger.probe
     if probe in report.succeeded:
@@ -237,6 +250,9 @@ def absorb(ledger: Ledger | None, report: Report, allowance: Allowance, now: flo
         whole_at=whole_at,
         paused_until=paused_until,
         probe=probe,
+        allotments={name: count for name, count in ledger.allotments.items() if name in seen}
+        | {report.replica: report.allotment},
+        quiet=quiet,
     )
 
 
@@ -267,27 +283,41 @@ def _refused(ledger: Ledger, report: Report, allowance: Allowance, now: float) -
 def depart(ledger: Ledger, replica: str) -> Ledger:
     """The ledger without a replica that has stopped in good order; its places stay until they fall free."""
     stay = {name: at for name, at in ledger.replicas.items() if name != replica}
-    return replace(ledger, replicas=stay, joined={name: at for name, at in ledger.joined.items() if name in stay})
+    return replace(
+        ledger,
+        replicas=stay,
+        joined={name: at for name, at in ledger.joined.items() if name in stay},
+        allotments={name: count for name, count in ledger.allotments.items() if name in stay},
+        quiet={name: at for name, at in ledger.quiet.items() if name in stay},
+    )
 
 
 def is_whole(ledger: Ledger, now: float) -> bool:
     """Whether all calls that may be in the window are known to be in the ledger."""
-    return now >= ledger.whole_at or len(ledger.replicas) - len(_missing(ledger, now)) >= ledger.expected
+    return now >= ledger.whole_at or len(ledger.replicas) - len(missing(ledger, now)) >= ledger.expected
+
+
+def missing(ledger: Ledger, now: float) -> frozenset[str]:
+    """The replicas that have gone silent."""
+    return frozenset(name for name in ledger.replicas if _heard(ledger, name) < now - SILENCE_SECONDS)
+
+
+def _heard(ledger: Ledger, name: str) -> float:
+    """The last moment at which nothing was amiss with a replica."""
+    return max(ledger.replicas[name], ledger.quiet.get(name, 0.0))
 
 
 def withheld(ledger: Ledger, allowance: Allowance, now: float) -> int:
-    """Calls that are left to replicas which have gone silent."""
-    return sum(allowance.calls // _known_at(ledger, at) for at in _missing(ledger, now))
+    """Calls that are left to replicas which have gone silent: what each has been allotted, or may believe its share."""
+    return sum(
+        max(ledger.allotments.get(name, 0), believed_share(ledger, allowance, name)) for name in missing(ledger, now)
+    )
 
 
-def _missing(ledger: Ledger, now: float) -> list[float]:
-    """When each replica that is missing was last seen."""
-    return [at for at in ledger.replicas.values() if at < now - SILENCE_SECONDS]
+def believed_share(ledger: Ledger, allowance: Allowance, name: str) -> int:
+    """What a replica takes for its share, by all that it knew when it was last seen: whoever had not joined later.
 
-
-def _known_at(ledger: Ledger, moment: float) -> int:
-    """How many replicas one that was last seen at this moment knew: all but those that joined later.
-
-    At least two: a lone one's share would be everything, and then its restart after a crash could send nothing.
+    At least one of two: a lone one's share would be everything, and then its restart after a crash could send nothing.
     """
-    return max(2, sum(1 for name in ledger.replicas if ledger.joined.get(name, moment) <= moment))
+    at = ledger.replicas[name]
+    return allowance.calls // max(2, sum(1 for other in ledger.replicas if ledger.joined.get(other, at) <= at))

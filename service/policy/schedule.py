@@ -20,7 +20,8 @@ Laws of this module:
 4. A refusal is a *promise*: the k-th caller refused is told when the k-th place falls free, after those that callers
    who wait will take, and in the next window if there are fewer. When it has come, that place is left to whoever was
    told, for `Allowance.hold` seconds. Beyond its fair part a client's promises bind nobody else.
-5. A caller *needs* calls from its place, or its refusal, on, for a window. While none does, there is no reserve.
+5. Proof is not starved by callers: while some are refused, one call in a quarter of a window is served like a caller's.
+6. A caller *needs* calls from its place, or its refusal, on, for a window. While none does, there is no reserve.
 """
 
 import math
@@ -29,6 +30,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from service.policy.allotments import allotted_to_others, kept_by_others
 from service.policy.capacity import capacity
 from service.policy.ledger import Allowance, Lane, Ledger, Place, Promise, Wait, Want, Why, is_whole, withheld
 
@@ -36,6 +38,12 @@ PROBE_SECONDS = 1.0
 """How soon to look again while another call probes whether a pause is over."""
 GATHER_SECONDS = 0.25
 """How soon to look again while replicas are putting their places back."""
+RETURN_SECONDS = 0.5
+"""How soon to look again while replicas give back what was allotted to them."""
+PROOFS = 4
+"""Calls for proof in a window that are served like a caller's while callers are refused ..."""
+LEAST_PROOF = 5
+"""... if there are so many calls for each."""
 EVEN_PARTS = 12
 """Parts of a window over which calls are spread ..."""
 EVEN_SLACK = 1.2
@@ -49,16 +57,33 @@ _LANES = {lane: number for number, lane in enumerate(Lane)}
 class Schedule:
     """The table of claims, laid over a ledger at one moment."""
 
-    def __init__(self, ledger: Ledger, allowance: Allowance, now: float) -> None:
+    def __init__(self, ledger: Ledger, allowance: Allowance, now: float, replica: str = "") -> None:
+        """A table.
+
+        Args:
+            ledger: the account's.
+            allowance: what it may do.
+            now: the time.
+            replica: who takes places; others' allotments are not for it.
+        """
         self.now = now
         self.capacity = capacity(ledger, allowance, now)
+        self._replica = replica
+        self._is_whole = is_whole(ledger, now)
         self._ledger = ledger
         self._allowance = allowance
+        self._is_missed = False
         # Of fewer calls than were configured, fewer are kept for anybody.
         part = min(1.0, self.capacity / allowance.calls) if allowance.calls else 0.0
         self._parts = {lane: int(calls * part) for lane, calls in allowance.lanes.items() if calls}
         self._reserve = int(allowance.reserve * part)
         self._places = [place for place in ledger.places if place.free_at > now]
+        if self._is_whole:
+            self._most = self.capacity - allotted_to_others(ledger, replica, now)
+            self._openable = self.capacity - kept_by_others(ledger, allowance, replica, now)
+        else:
+            # Nobody knows what else is held: only what was allotted before may be begun.
+            self._most = self._openable = len(self._places) + ledger.allotments.get(replica, 0)
         self._used = Counter(place.lane for place in self._places)
         self._held = Counter(place.client for place in self._places if place.lane is not Lane.BACKGROUND)
         self._promised = _by_client(ledger.promises)
@@ -73,7 +98,12 @@ class Schedule:
 
     def ledger(self) -> Ledger:
         """The ledger with the places taken."""
-        return replace(self._ledger, places=tuple(self._places), probe=self._probe)
+        allotments = self._ledger.allotments
+        if not self._is_whole:
+            allotments = {**allotments, self._replica: max(0, self._most - len(self._places))}
+        wanted_at = self.now if self._is_missed else self._ledger.wanted_at
+        places = tuple(self._places)
+        return replace(self._ledger, places=places, probe=self._probe, allotments=allotments, wanted_at=wanted_at)
 
     def answer(self, want: Want) -> Place | Wait:
         """A place, which is taken with that, or a wait, behind those who were told to wait before."""
@@ -82,13 +112,16 @@ class Schedule:
         wait = self.forecast(want, self._waiting)
         if wait is None:
             return self._take(want)
-        self._waiting += 1
+        if not self._is_overdue(want):
+            self._waiting += 1
         return wait
 
     def forecast(self, want: Want, ahead: int) -> Wait | None:
         """The want's wait behind so many others; None where there is a place for it now."""
         if self._ledger.paused_until and self.now >= self._ledger.paused_until and self._probe is not None:
             return Wait(PROBE_SECONDS, Why.PAUSED, PROBE_SECONDS)
+        if self._is_overdue(want):
+            want = replace(want, lane=Lane.INTERACTIVE)
         if self.now >= self._ledger.paused_until:
             if (delay := self._delay(want, ahead)) is not None:
                 return delay
@@ -98,12 +131,13 @@ class Schedule:
 
     def room(self, want: Want) -> int:
         """Places that the want's lane and client could take now; below zero when as many have to fall free before."""
-        if self._ledger.paused_until and is_whole(self._ledger, self.now):
+        if self._ledger.paused_until and self._is_whole:
             # The probe's: whoever is the first may find out, also where more are held than was learned.
-            return self._allowance.calls - withheld(self._ledger, self._allowance, self.now) - len(self._places)
+            most = self._allowance.calls - withheld(self._ledger, self._allowance, self.now)
+            return most - allotted_to_others(self._ledger, self._replica, self.now) - len(self._places)
         if self._is_trial and self._is_under_way:
             return 0
-        return self.capacity - len(self._places) - self._kept(want.lane) - self._bound(want, self._due)
+        return self._most - len(self._places) - self._kept(want.lane) - self._bound(want, self._due)
 
     @property
     def _is_trial(self) -> bool:
@@ -114,6 +148,10 @@ class Schedule:
     def _is_under_way(self) -> bool:
         return bool(self._places) and self._places[-1].free_at > self.now + self._allowance.window
 
+    def _is_overdue(self, want: Want) -> bool:
+        """Whether it is proof, and none was begun for so long that it is served like a caller."""
+        return want.lane is Lane.PROOF and is_proof_overdue(self._ledger, self._places, self._allowance, self.now)
+
     def promise(self, client: str) -> None:
         """Counts one more caller of the client's who is told to come back."""
         self._promised[client] += 1
@@ -121,10 +159,14 @@ class Schedule:
     def _wait(self, want: Want, ahead: int) -> Wait:
         """How long the want waits behind so many others, if it is not to have a place now."""
         now, window = self.now, self._allowance.window
-        if not is_whole(self._ledger, now):
-            return Wait(GATHER_SECONDS, Why.SPENT, GATHER_SECONDS)
+        if not self._is_whole:
+            self._is_missed = True
+            return Wait(GATHER_SECONDS, Why.ALLOTTED, GATHER_SECONDS)
         certain = self._opening(want.lane, ahead + self._bound(want, self._promised))
         soonest = self._opening(want.lane, ahead)
+        if certain <= now and not self._is_trial:
+            self._is_missed = True
+            return Wait(RETURN_SECONDS, Why.ALLOTTED, RETURN_SECONDS)
         if soonest <= now:
             # Only a promise stands in the way, which may not be called in, or a trial.
             hold = self._allowance.hold
@@ -151,12 +193,12 @@ class Schedule:
             latest = max(first, self.now + self._allowance.window)
             used = Counter(self._used)
             left = len(self._places)
-            most = max(0, self.capacity - left - self._kept(lane, used))
+            most = max(0, self._openable - left - self._kept(lane, used))
             openings = self._openings[lane] = [first] * most
             for place in self._places:
                 used[place.lane] -= 1
                 left -= 1
-                if (room := self.capacity - left - self._kept(lane, used)) > most:
+                if (room := self._openable - left - self._kept(lane, used)) > most:
                     most = room
                     openings.append(min(max(first, place.free_at), latest))
         return openings
@@ -245,20 +287,39 @@ def _by_client(promises: Iterable[Promise]) -> Counter[str]:
     return counts
 
 
-def grant(ledger: Ledger, allowance: Allowance, wants: Sequence[Want], now: float) -> tuple[Ledger, list[Place | Wait]]:
+def grant(
+    ledger: Ledger, allowance: Allowance, wants: Sequence[Want], now: float, replica: str = ""
+) -> tuple[Ledger, list[Place | Wait]]:
     """Places for those wants that can have one, in the order given.
+
+    Args:
+        ledger: the account's.
+        allowance: what it may do.
+        wants: in the order of `line_up`.
+        now: the time.
+        replica: who asks.
 
     Returns:
         The ledger with the places taken, and for each want its place or its wait.
     """
-    schedule = Schedule(ledger, allowance, now)
+    schedule = Schedule(ledger, allowance, now, replica)
     answers = [schedule.answer(want) for want in wants]
     return schedule.ledger(), answers
 
 
-def line_up(ledger: Ledger | None, allowance: Allowance, wants: Iterable[Want]) -> list[Want]:
-    """The wants in the order in which they are served; see law 2."""
+def is_proof_overdue(ledger: Ledger, places: Sequence[Place], allowance: Allowance, now: float) -> bool:
+    """Whether callers are refused and no call for proof was begun for too long; see law 5."""
+    proofs = min(PROOFS, allowance.calls // LEAST_PROOF)
+    if not proofs or not any(at > now - allowance.window for at in ledger.refused.values()):
+        return False
+    since = now + allowance.window * (1 - 1 / proofs)
+    return not any(place.lane is Lane.PROOF for place in places[bisect_right(places, since, key=_free_at) :])
+
+
+def line_up(ledger: Ledger | None, allowance: Allowance, wants: Iterable[Want], now: float) -> list[Want]:
+    """The wants in the order in which they are served; see laws 2 and 5."""
     places = ledger.places if ledger is not None else ()
+    is_overdue = ledger is not None and is_proof_overdue(ledger, places, allowance, now)
     own = {lane: part - sum(1 for place in places if place.lane is lane) for lane, part in allowance.lanes.items()}
     held: Counter[object] = Counter()
     for place in places:
@@ -273,6 +334,9 @@ def line_up(ledger: Ledger | None, allowance: Allowance, wants: Iterable[Want]) 
         if lane is Lane.WRITES and own.get(lane, 0) > 0:
             own[lane] -= 1
             rank: tuple[bool | int, ...] = (0, 0, 0, 0, want.arrival)
+        elif lane is Lane.PROOF and is_overdue:
+            is_overdue = False
+            rank = (1, 0, 0, 0, 0, want.arrival)
         elif lane.is_waited_for:
             holds = held[want.client]
             rank = (1, holds >= fair, not want.is_promised, holds, _LANES[lane], want.arrival)
@@ -306,10 +370,12 @@ def outlook(ledger: Ledger, allowance: Allowance, now: float) -> Outlook:
     """What the account's calls look like now."""
     schedule = Schedule(ledger, allowance, now)
     places = [place for place in ledger.places if place.free_at > now]
+    # What is allotted to replicas is given back for whoever wants it.
+    allotted = allotted_to_others(ledger, "", now) if is_whole(ledger, now) else 0
     return Outlook(
         capacity=schedule.capacity,
         window=allowance.window,
-        free=0 if now < ledger.paused_until else schedule.room(Want("", Lane.PROOF, "")),
+        free=0 if now < ledger.paused_until else schedule.room(Want("", Lane.PROOF, "")) + allotted,
         falls=tuple(min(place.free_at - now, allowance.window) for place in places),
         callers=sum(1 for place in places if place.lane.is_waited_for),
         is_wanted=any(at > now - WANTED_SECONDS for at in ledger.refused.values()),
@@ -350,8 +416,3 @@ def own_part(allowance: Allowance, calls: int) -> Allowance:
     writes = allowance.lanes.get(Lane.WRITES, 0)
     own = min(max(1, writes * calls // max(1, allowance.calls)), calls - 1) if writes else 0
     return replace(allowance, calls=calls, reserve=0, lanes={Lane.WRITES: own} if own > 0 else {})
-
-
-def share(allowance: Allowance, known: int) -> Allowance:
-    """What one of `known` replicas may do on its own, rounded down."""
-    return own_part(allowance, allowance.calls // known)

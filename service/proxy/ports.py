@@ -4,7 +4,7 @@ Adapters implement the protocols and import nothing else of each other. The expe
 exceptions carry only what interrupts a call: `Refused` by the budget, `UpstreamError` on the wire.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -224,6 +224,22 @@ class Ledgers(Protocol):
 
         Raises:
             LedgerLostError: nothing is known to have changed.
+        """
+        ...
+
+    async def notify(self, accounts: Collection[str]) -> frozenset[str]:
+        """Asks whoever else uses the ledgers of these accounts to look at them now.
+
+        Nothing rests on it but how soon they do.
+
+        Args:
+            accounts: their names; may be none.
+
+        Returns:
+            The accounts that anybody asked to look at within the last seconds.
+
+        Raises:
+            LedgerLostError: nobody was asked, as far as is known.
         """
         ...
 

@@ -3,7 +3,7 @@
 Apart from `boards` and `ledgers`, so that a gateway without Redis does without redis-py, a sixth of its start.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 from service.policy.ledger import Ledger
@@ -101,3 +101,7 @@ class MemoryLedgers:
         """See `Ledgers`."""
         self._by_account[account], result = step(self._by_account.get(account), self.now())
         return result
+
+    async def notify(self, _accounts: Collection[str]) -> frozenset[str]:
+        """See `Ledgers`. There is nobody else."""
+        return frozenset()

@@ -69,3 +69,8 @@ class Keys:
     def ledger(self, account: str) -> str:
         """The account's ledger of calls."""
         return f"{self.prefix}:b1:{account}"
+
+    @property
+    def noticed(self) -> str:
+        """The accounts whose ledgers all replicas are to look at."""
+        return f"{self.prefix}:b1-noticed"

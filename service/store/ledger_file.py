@@ -21,7 +21,7 @@ import fcntl
 import hashlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +125,10 @@ class FileLedgers:
             ledger, result = step(None if known is None else known.ledger, self.now())
             self._known[account] = self._written(account, ledger, known)
             return result
+
+    async def notify(self, _accounts: Collection[str]) -> frozenset[str]:
+        """See `Ledgers`. Other processes read the file with their own next change."""
+        return frozenset()
 
     async def open(self) -> None:
         """Finds out whether the folder can be written, so that a fault is said at the start."""

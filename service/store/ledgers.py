@@ -8,6 +8,7 @@ Redis.
 import asyncio
 import os
 import random
+from collections.abc import Collection
 from typing import TypeVar
 
 import msgspec
@@ -23,6 +24,8 @@ _T = TypeVar("_T")
 ATTEMPTS = 50
 """Each failed one means that another replica succeeded."""
 KEEP_MILLISECONDS = 3_600_000
+NOTICE_SECONDS = 3.0
+"""How long an account stays noticed: each replica looks once a second."""
 _VERSION_BYTES = 16
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -39,6 +42,7 @@ class RedisLedgers:
         self._link = link
         self._keys = keys
         self._swap = link.script("swap.lua")
+        self._notify = link.script("notify.lua")
         self._last: dict[str, bytes] = {}
 
     def now(self) -> float:
@@ -75,6 +79,17 @@ class RedisLedgers:
             if attempt:
                 await asyncio.sleep(random.random() * 0.002 * attempt)  # noqa: S311 - spreads the contenders
         raise LedgerLostError("contended")
+
+    async def notify(self, accounts: Collection[str]) -> frozenset[str]:
+        """See `Ledgers`. One trip."""
+        arguments = (self.now(), NOTICE_SECONDS, *accounts)
+        try:
+            answer = await self._link.ask("notify", lambda: self._notify(keys=[self._keys.noticed], args=arguments))
+        except StoreDownError as error:
+            raise LedgerLostError(str(error)) from error
+        # Somebody else's value may answer anything.
+        names = answer if isinstance(answer, list) else []
+        return frozenset(name.decode("utf-8", "replace") for name in names if isinstance(name, bytes))
 
 
 def _decode(value: bytes) -> Ledger | None:

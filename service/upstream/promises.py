@@ -23,6 +23,8 @@ class Promises:
         self._allowance = allowance
         self._told: dict[tuple[str, str], float] = {}
         self._rows: Counter[tuple[str, float]] = Counter()
+        self.is_news = False
+        """Whether the ledger has not been told of the last of them."""
         self.refused: dict[str, float] = {}
         """When a caller of each client was last refused."""
 
@@ -36,6 +38,7 @@ class Promises:
         if at is None:
             return False
         del self._told[client, key]
+        self.is_news = True
         row = (client, self._moment(at))
         if self._rows[row] > 1:
             self._rows[row] -= 1
@@ -49,6 +52,7 @@ class Promises:
         Without a key it cannot be known when it is back.
         """
         self.refused[client] = now
+        self.is_news = True
         if not key:
             return False
         if (client, key) in self._told:

@@ -1,33 +1,24 @@
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from service.policy.capacity import capacity
 from service.policy.ledger import (
     SILENCE_SECONDS,
     WITHHELD_WINDOWS,
-    Allowance,
     Ledger,
     Place,
     Report,
-    Wait,
-    Want,
     absorb,
     depart,
 )
-from service.policy.schedule import GATHER_SECONDS, grant, remaining, share
+from service.policy.schedule import GATHER_SECONDS
 from tests.support.budgets import (
     INTERACTIVE,
-    LEAVE,
     MOST,
     NOW,
-    TIMEOUT,
     WINDOW,
-    WRITES,
     allow,
     held,
     report,
@@ -83,7 +74,7 @@ def gather(*rows: tuple[str, int, float]) -> Ledger:
 def test_an_empty_ledger_gathers_all_known_replicas_first(ledger: Ledger, at: float, most: int):
     assert capacity(ledger, allow(), NOW + at) == most
     answer = told(ledger, allow(), wants(INTERACTIVE), NOW + at)
-    assert answer == [True if most else (GATHER_SECONDS, "spent")]
+    assert answer == [True if most else (GATHER_SECONDS, "allotted")]
 
 
 def test_a_ledger_that_was_whole_stays_whole():
@@ -174,7 +165,7 @@ def test_what_was_learned_survives_a_report():
     assert (ledger.learned, ledger.learned_at, ledger.paused_until) == (2, NOW, NOW + 9)
 
 
-# Departures and shares.
+# Departures.
 
 
 def test_one_that_departs_leaves_its_places_and_nobody_withholds_its_share():
@@ -187,330 +178,3 @@ def test_one_that_departs_leaves_its_places_and_nobody_withholds_its_share():
 def test_one_that_was_never_there_may_depart():
     ledger = Ledger(replicas={"a": SEEN})
     assert depart(ledger, "b") == ledger
-
-
-@pytest.mark.parametrize(
-    ("calls", "known", "each"),
-    [
-        pytest.param(12, 1, 12, id="alone"),
-        pytest.param(12, 3, 4, id="even"),
-        pytest.param(11, 3, 3, id="rounded-down"),
-        pytest.param(2, 3, 0, id="fewer-calls-than-replicas"),
-    ],
-)
-def test_a_share_is_a_part_of_the_calls_with_one_for_writes_and_no_reserve(calls: int, known: int, each: int):
-    whole = allow(calls, reserve=2, lanes={WRITES: 1}, clients=2)
-    assert share(whole, known) == replace(whole, calls=each, reserve=0, lanes={WRITES: 1} if each > 1 else {})
-
-
-# Several replicas, on simulated time.
-
-SIT_OUT = SILENCE_SECONDS + MOST
-"""A cut-off replica sends nothing until all that the others may have sent before they missed it has left the window."""
-TICK = 0.25
-
-
-@dataclass
-class Sent:
-    """A call from its permit on."""
-
-    id: str
-    at: float
-    part: int
-    """It arrives after so many quarters of its time."""
-
-
-@dataclass
-class Simulated:
-    """A replica that keeps the rules of `service.upstream.budget`."""
-
-    name: str
-    known: int
-    is_linked: bool = True
-    own: dict[str, Place] = field(default_factory=dict)
-    flying: list[Sent] = field(default_factory=list)
-    voided: set[str] = field(default_factory=set)
-    last: Ledger | None = None
-    lost_at: float | None = None
-    has_gone_alone: bool = False
-
-    def report(self, now: float, known: int, run: int) -> Report:
-        self.own = {id_: place for id_, place in self.own.items() if place.free_at > now}
-        return Report(self.name, known, self.own, frozenset(self.voided), server=f"run-{run}")
-
-
-@dataclass
-class Fleet:
-    """Replicas on one ledger; whatever they send is an arrival in the end."""
-
-    allowance: Allowance
-    size: int
-    now: float = NOW
-    ledger: Ledger | None = None
-    run: int = 1
-    saved: list[Ledger | None] = field(default_factory=list)
-    """The ledger as it was, second by second."""
-    down_since: float | None = None
-    replicas: list[Simulated] = field(default_factory=list)
-    arrivals: list[float] = field(default_factory=list)
-    numbers: int = 0
-
-    def __post_init__(self) -> None:
-        for _ in range(self.size):
-            self.join()
-
-    @property
-    def is_calm(self) -> bool:
-        """Whether the ledger is there for all."""
-        return self.down_since is None and all(each.is_linked and each.lost_at is None for each in self.replicas)
-
-    @property
-    def may_lose_the_ledger(self) -> bool:
-        """Not unnoticed while one is cut off, whom the new ledger would not know, nor where nobody is left to know."""
-        return self.is_calm and bool(self.replicas)
-
-    def number(self) -> int:
-        self.numbers += 1
-        return self.numbers
-
-    def join(self) -> None:
-        """A new one starts, and all notice it: nothing is promised to one that joins unnoticed."""
-        if len(self.replicas) < self.size and self.is_calm:
-            self.replicas.append(Simulated(f"r{self.number()}", self.size))
-            self.report_all()
-            self.report_all()
-
-    def change(self, replica: Simulated, asked: list[Want]) -> list[Place | Wait] | None:
-        """None when the ledger is lost to the replica."""
-        if self.down_since is not None or not replica.is_linked:
-            if replica.lost_at is None:
-                replica.lost_at = self.now
-            return None
-        ledger = absorb(self.ledger, replica.report(self.now, replica.known, self.run), self.allowance, self.now)
-        self.ledger, answers = grant(ledger, self.allowance, asked, self.now)
-        replica.last, replica.lost_at, replica.has_gone_alone = self.ledger, None, False
-        replica.voided.clear()
-        expected = self.ledger.expected if self.now < self.ledger.whole_at else 1
-        replica.known = max(len(self.ledger.replicas), expected)
-        return answers
-
-    def report_all(self) -> None:
-        for replica in self.replicas:
-            self.change(replica, [])
-
-    def send(self, which: int, count: int, part: int, *, is_answer_lost: bool = False) -> None:
-        if not self.replicas:
-            return
-        replica = self.replicas[which % len(self.replicas)]
-        asked = [Want(f"{replica.name}.{self.number()}", INTERACTIVE, "c") for _ in range(count)]
-        answers = self.change(replica, asked)
-        if answers is not None and is_answer_lost:
-            # The ledger was changed, and the replica does not know.
-            replica.voided.update(want.id for want in asked)
-            return
-        if answers is None:
-            answers = self.alone(replica, asked)
-        for answer in answers:
-            if isinstance(answer, Place):
-                replica.own[answer.id] = answer
-                replica.flying.append(Sent(answer.id, self.now, part))
-
-    def alone(self, replica: Simulated, asked: list[Want]) -> list[Place | Wait]:
-        assert replica.lost_at is not None
-        allowance, others = self.allowance, replica.last.places if replica.last is not None else ()
-        if replica.known > 1:
-            if self.now < replica.lost_at + SIT_OUT:
-                return []
-            allowance, others = share(self.allowance, replica.known), ()
-        replica.has_gone_alone = True
-        mine = absorb(Ledger(places=others, server="run-0"), replica.report(self.now, 1, 0), allowance, self.now)
-        _, answers = grant(mine, allowance, asked, self.now)
-        return answers
-
-    def end(self, which: int, index: int, part: int | None, *, is_void: bool = False) -> None:
-        replica = self.replicas[which % len(self.replicas)] if self.replicas else None
-        if replica is None or not replica.flying:
-            return
-        call = replica.flying.pop(index % len(replica.flying))
-        if is_void:
-            replica.own.pop(call.id, None)
-            replica.voided.add(call.id)
-            return
-        self.arrivals.append(call.at + (self.now - call.at) * (call.part if part is None else part) / 4)
-        replica.own[call.id] = Place(call.id, INTERACTIVE, "c", self.now + WINDOW)
-
-    def crash(self, which: int) -> None:
-        """What it sent arrives at some time.
-
-        Nothing is promised where all that knew of a call are gone at once: the ledger, emptied, and the replica that had
-        not put the call back; or one that went alone without the others having been cut off as well.
-        """
-        if not self.replicas:
-            return
-        replica = self.replicas[which % len(self.replicas)]
-        was_total = self.down_since is not None and self.now - self.down_since > SILENCE_SECONDS + 1
-        is_known = (
-            self.ledger is not None
-            and self.ledger.server == f"run-{self.run}"
-            and replica.name in self.ledger.replicas
-            and replica.lost_at is None
-        )
-        if is_known or (len(self.replicas) > 1 and was_total):
-            self.replicas.remove(replica)
-            self.arrivals.extend(call.at + (LEAVE + TIMEOUT) * call.part / 4 for call in replica.flying)
-
-    def cut(self, which: int) -> None:
-        if self.replicas:
-            self.replicas[which % len(self.replicas)].is_linked = False
-
-    def link(self) -> None:
-        for replica in self.replicas:
-            replica.is_linked = True
-
-    def stop(self, *, is_emptied: bool) -> None:
-        if self.down_since is None:
-            self.down_since = self.now
-        if is_emptied and self.replicas:
-            self.ledger = None
-
-    def empty(self) -> None:
-        """A restart that nobody notices."""
-        if self.may_lose_the_ledger:
-            self.ledger = None
-
-    def restore(self, age: int) -> None:
-        """A restart from what was saved so many seconds ago."""
-        if self.may_lose_the_ledger and self.saved:
-            self.ledger = self.saved[-min(age, len(self.saved))]
-            self.run += 1
-
-    def go_on(self) -> None:
-        self.down_since = None
-
-    def busy(self, ticks: int, part: int) -> None:
-        """All send whatever they may, and end in time or not."""
-        for number in range(ticks):
-            self.tick(1)
-            for which in range(len(self.replicas)):
-                self.send(which + number, 8, part)
-            if number % 3 == part % 3:
-                self.end(number, number, None)
-
-    def tick(self, ticks: int) -> None:
-        for _ in range(ticks):
-            self.now += TICK
-            for number, replica in enumerate(self.replicas):
-                while replica.flying and replica.flying[0].at + LEAVE + TIMEOUT <= self.now:
-                    self.end(number, 0, None)
-            for replica in self.replicas:
-                if not replica.is_linked and self.is_due_back(replica):
-                    replica.is_linked = True
-            if self.now % 1 == 0:
-                self.report_all()
-                self.saved.append(self.ledger)
-
-    def is_due_back(self, replica: Simulated) -> bool:
-        """Nothing is promised for one that is cut off, alone, for longer than its share is withheld."""
-        if self.ledger is None or self.down_since is not None:
-            return self.down_since is None
-        seen = self.ledger.replicas.get(replica.name)
-        until = self.ledger.whole_at if seen is None else seen + WITHHELD_WINDOWS * WINDOW
-        return self.now + 2 >= until
-
-    def finish(self) -> None:
-        self.tick(int((LEAVE + TIMEOUT) / TICK))
-
-
-which = st.integers(0, 2)
-part = st.integers(0, 4)
-STEPS = st.one_of(
-    st.tuples(st.just("tick"), st.integers(1, 40)),
-    st.tuples(st.just("tick"), st.sampled_from([20, 64, 68, 80, 104, 128])),
-    st.tuples(st.just("busy"), st.sampled_from([4, 24, 100, 130]), part),
-    st.tuples(st.just("restore"), st.integers(1, 40)),
-    st.tuples(st.just("send"), which, st.integers(1, 4), part),
-    st.tuples(st.just("send"), which, st.just(12), part),
-    st.tuples(st.just("send_unheard"), which, st.integers(1, 4)),
-    st.tuples(st.just("end"), which, st.integers(0, 7), part),
-    st.tuples(st.just("void"), which, st.integers(0, 7)),
-    st.tuples(st.just("crash"), which),
-    st.tuples(st.just("join")),
-    st.tuples(st.just("cut"), which),
-    st.tuples(st.just("link")),
-    st.tuples(st.just("stop"), st.booleans()),
-    st.tuples(st.just("go_on")),
-    st.tuples(st.just("empty")),
-)
-
-
-def run(calls: int, size: int, steps: Sequence[tuple[Any, ...]]) -> Fleet:
-    fleet = Fleet(allow(calls), size)
-    for step in steps:
-        match step:
-            case ("tick", ticks):
-                fleet.tick(ticks)
-            case ("send", replica, count, quarter):
-                fleet.send(replica, count, quarter)
-            case ("send_unheard", replica, count):
-                fleet.send(replica, count, 0, is_answer_lost=True)
-            case ("end", replica, index, quarter):
-                fleet.end(replica, index, quarter)
-            case ("void", replica, index):
-                fleet.end(replica, index, None, is_void=True)
-            case ("crash", replica):
-                fleet.crash(replica)
-            case ("busy", ticks, quarter):
-                fleet.busy(ticks, quarter)
-            case ("restore", age):
-                fleet.restore(age)
-            case ("cut", replica):
-                fleet.cut(replica)
-            case ("stop", is_emptied):
-                fleet.stop(is_emptied=is_emptied)
-            case (name,):
-                getattr(fleet, name)()
-            case _:
-                raise AssertionError(step)
-    fleet.finish()
-    return fleet
-
-
-def most_in_a_window(arrivals: list[float]) -> int:
-    """The most arrivals in any half-open window."""
-    return max((sum(start <= arrival < start + WINDOW for arrival in arrivals) for start in arrivals), default=0)
-
-
-@given(st.integers(1, 7), st.integers(1, 3), st.lists(STEPS, max_size=40))
-@settings(max_examples=200, deadline=None, derandomize=True)
-def test_no_window_sees_more_arrivals_than_calls(calls: int, size: int, steps: list[tuple[Any, ...]]):
-    assert most_in_a_window(run(calls, size, steps).arrivals) <= calls
-
-
-@given(st.integers(1, 7), st.integers(1, 3), st.lists(STEPS, max_size=30))
-@settings(max_examples=60, deadline=None)
-def test_places_are_not_lost_for_good_whatever_happened(calls: int, size: int, steps: list[tuple[Any, ...]]):
-    fleet = run(calls, size, steps)
-    fleet.go_on()
-    fleet.link()
-    fleet.tick(int((WITHHELD_WINDOWS * WINDOW + MOST) / TICK) + 8)
-    fleet.join()
-    fleet.tick(int(MOST / TICK) + 8)
-    assert fleet.ledger is not None
-    assert remaining(fleet.ledger, fleet.allowance, fleet.now) == calls
-
-
-LONG_OUTAGE = (("stop", False), ("tick", 104))
-
-
-@pytest.mark.parametrize(
-    ("steps", "count"),
-    [
-        pytest.param([("send", 0, 12, 4), ("tick", 80), ("send", 1, 12, 0)], 12, id="a-window-each"),
-        pytest.param([*LONG_OUTAGE, ("send", 0, 12, 0), ("send", 1, 12, 0)], 6, id="shares-in-an-outage"),
-        pytest.param([*LONG_OUTAGE, ("send", 0, 12, 0), ("go_on",), ("send", 1, 12, 0)], 6, id="and-after-it"),
-        pytest.param([("empty",), ("send", 0, 12, 0)], 0, id="gathering"),
-        pytest.param([("empty",), ("tick", 4), ("send", 0, 12, 0)], 6, id="gathered"),
-    ],
-)
-def test_the_simulated_replicas_do_send(steps: list[tuple[Any, ...]], count: int):
-    assert len(run(6, 2, steps).arrivals) == count

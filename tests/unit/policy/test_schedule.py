@@ -201,7 +201,7 @@ def test_remaining(ledger: Ledger, left: int):
 
 def lined_up(places: tuple[Place, ...], asked: list[Want], **fields: Any) -> list[int]:
     """The numbers of the wants, in the order in which they are served."""
-    return [want.arrival for want in line_up(Ledger(places=places), allow(12, **fields), asked)]
+    return [want.arrival for want in line_up(Ledger(places=places), allow(12, **fields), asked, NOW)]
 
 
 def arriving(*rows: tuple[Lane, str] | tuple[Lane, str, bool]) -> list[Want]:
@@ -311,6 +311,31 @@ def test_writes_within_their_own_places_are_bound_by_no_promise() -> None:
     answers = told(ledger, allow(lanes={WRITES: 1}), wants(INTERACTIVE, WRITES))
     assert answers[0] is not True
     assert answers[1] is True
+
+
+# Proof.
+
+
+@pytest.mark.parametrize(
+    ("places", "fields", "is_served"),
+    [
+        pytest.param(held(*[1] * 60), {"refused": {"c": NOW - 1}}, True, id="no-proof-for-a-quarter-of-a-window"),
+        pytest.param(held(*[1] * 60), {}, False, id="nobody-is-refused"),
+        pytest.param(
+            (*held(*[1] * 59), *held(WINDOW - 3, lane=PROOF)), {"refused": {"c": NOW - 1}}, False, id="one-is-recent"
+        ),
+    ],
+)
+def test_one_call_for_proof_in_a_while_is_served_before_callers(
+    places: tuple[Place, ...], fields: dict[str, Any], is_served: bool
+) -> None:
+    ledger, allowance = Ledger(places=places, **fields), allow(60, reserve=5)
+    asked = arriving((INTERACTIVE, "a"), (PROOF, "sweep"), (PROOF, "sweep"))
+    in_order = line_up(ledger, allowance, asked, NOW)
+    assert [want.arrival for want in in_order] == ([1, 0, 2] if is_served else [0, 1, 2])
+    later = replace(ledger, places=places[1:])
+    answers = told(later, allowance, in_order)
+    assert [answer is True for answer in answers] == [True, False, False]
 
 
 # An even pace.

@@ -242,3 +242,22 @@ async def test_one_process_keeps_its_ledgers_itself():
     assert (await ledgers.change("one", count), await ledgers.change("two", count)) == (1, 1)
     assert await ledgers.change("one", count) == 2
     assert (ledgers.is_shared, ledgers.error) == (False, 0.0)
+
+
+async def test_what_one_replica_asks_to_look_at_all_are_told_for_a_moment(shared: Shared, monkeypatch):
+    one, two = shared.replicas[:2]
+    assert await two.notify([]) == frozenset()
+    assert await one.notify(["acc-1", "änd"]) == {"acc-1", "änd"}
+    assert await two.notify(["acc-2"]) == {"acc-1", "änd", "acc-2"}
+    monkeypatch.setattr(type(two), "now", lambda self: self._link.clock.now() + ledgers_module.NOTICE_SECONDS + 0.1)
+    assert await two.notify([]) == frozenset()
+
+
+async def test_somebody_elses_value_in_the_place_of_what_is_to_be_looked_at_is_a_lost_ledger(shared: Shared):
+    await shared.raw.set(Keys("cg").noticed, b"of somebody else")
+    with pytest.raises(LedgerLostError):
+        await shared.replicas[0].notify(["acc-1"])
+
+
+async def test_where_there_is_nobody_else_nobody_is_told():
+    assert await MemoryLedgers(StoreClock()).notify(["acc-1"]) == frozenset()

@@ -2,7 +2,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any, TypeVar
 
 import pytest
@@ -16,6 +16,7 @@ from service.proxy.ports import LedgerLostError, Ledgers, Refused
 from service.proxy.tasks import Tasks
 from service.store.alone import MemoryLedgers
 from service.store.clock import StoreClock
+from service.upstream.account import QUIET_SECONDS
 from service.upstream.budget import LONGEST_QUEUE, CallBudget, CallPermit
 from tests.support.meters import CountingMeter
 
@@ -51,6 +52,7 @@ class Server:
     def __init__(self, clock: StoreClock) -> None:
         self.clock = clock
         self.by_account: dict[str, Ledger] = {}
+        self.noticed: set[str] = set()
 
 
 class ScriptedLedgers:
@@ -71,6 +73,12 @@ class ScriptedLedgers:
 
     def server(self, _account: str) -> str:
         return "run-1"
+
+    async def notify(self, accounts: Collection[str]) -> frozenset[str]:
+        if self.is_lost:
+            raise LedgerLostError("scripted")
+        self.kept.noticed |= set(accounts)
+        return frozenset(self.kept.noticed)
 
     async def change(self, account: str, step: Callable[[Ledger | None, float], tuple[Ledger, _T]]) -> _T:
         self.changes += 1
@@ -339,7 +347,7 @@ async def test_a_queue_holds_nobody_whose_turn_does_not_come_in_time(shop: Shop)
     for number in range(50):
         _ = counter.caller(str(number), wait=WINDOW)
     await turns()
-    assert len(counter.budget._state(ACCOUNT).queue) == 2
+    assert len(counter.budget._state(ACCOUNT).waiters) == 2
 
 
 async def test_a_refusal_does_not_hold_for_one_who_can_wait_longer(shop: Shop):
@@ -378,10 +386,10 @@ async def test_more_callers_than_the_queue_holds_are_turned_away(shop: Shop):
     state = counter.budget._state(ACCOUNT)
     _ = counter.caller("queued")
     await turns()
-    state.queue.extend(state.queue * (LONGEST_QUEUE - 1))
+    state.waiters.extend(state.waiters * (LONGEST_QUEUE - 1))
     failure = await counter.refusal(wait=1000)
     assert (failure.problem, failure.retry_after) == (Problem.OVERLOADED, 1.0)
-    del state.queue[1:]
+    del state.waiters[1:]
 
 
 # Order.
@@ -523,7 +531,7 @@ async def test_a_waiter_that_is_cancelled_leaves_the_queue(shop: Shop):
 async def given(counter: Counter, waiting: asyncio.Task[None]) -> None:
     """Returns in the moment in which a queued waiter has its turn and has not run yet."""
     state = counter.budget._state(ACCOUNT)
-    waiter = min(state.queue, key=lambda each: each.want.arrival)
+    waiter = min(state.waiters, key=lambda each: each.want.arrival)
     while not waiter.turn.done():
         await asyncio.sleep(0)
     assert not waiting.done()
@@ -697,7 +705,7 @@ async def test_a_lone_replica_goes_on_without_a_pause_and_keeps_to_the_whole_bud
 
 
 async def test_a_loss_that_is_over_at_the_next_look_refuses_nobody_who_can_wait(shop: Shop):
-    [(one, ledgers), _] = await shop.several(6)
+    [(one, ledgers), _] = await shop.several(1)
     ledgers.is_lost = True
     async with asyncio.TaskGroup() as group:
         calling = group.create_task(one.call(wait=5))
@@ -708,14 +716,41 @@ async def test_a_loss_that_is_over_at_the_next_look_refuses_nobody_who_can_wait(
     assert not one.budget.is_cut_off(ACCOUNT)
 
 
-async def test_one_of_several_sits_out_and_then_keeps_to_its_share(shop: Shop):
+@pytest.mark.parametrize("lane", [INTERACTIVE, WRITES])
+async def test_one_of_several_goes_on_at_once_with_what_was_allotted_to_it(shop: Shop, lane: Lane):
+    [(one, first), (two, second)] = await shop.several(6, lanes={WRITES: 1})
+    assert await one.calls(1) == 1
+    await one.look()
+    first.is_lost = second.is_lost = True
+    await one.call(lane)
+    assert one.budget.is_cut_off(ACCOUNT)
+    assert await one.calls(6) == (1 if lane is WRITES else 0), "of 2 calls, one is for writes"
+    await one.call(WRITES) if lane is INTERACTIVE else None
+    assert await two.calls(6) == 2
+    assert (await two.refusal()).problem is Problem.BUDGET_EXHAUSTED
+
+
+async def test_what_it_begins_of_its_allotment_falls_free_like_any_call(shop: Shop):
     [(one, ledgers), _] = await shop.several(6)
     ledgers.is_lost = True
+    assert await one.calls(6) == 3
+    shop.clock.advance(WINDOW - 0.5)
+    assert await one.calls(6) == 0
+    shop.clock.advance(0.5)
+    assert await one.calls(6) == 3
+
+
+async def test_after_all_the_others_had_begun_it_keeps_to_its_share(shop: Shop):
+    [(one, ledgers), (two, _)] = await shop.several(6)
+    # Callers of one miss what is allotted to two, and the other way round.
+    assert await one.calls(6) == 3
+    await two.look()
+    assert await one.calls(6) == 3
+    ledgers.is_lost = True
+    await one.look()
     failure = await one.refusal()
-    assert failure.problem is Problem.BUDGET_EXHAUSTED
     assert failure.retry_after is not None
     assert failure.retry_after >= WINDOW
-    assert (one.budget.is_cut_off(ACCOUNT), one.budget.remaining(ACCOUNT)) == (True, 0)
     shop.clock.advance(failure.retry_after - 0.5)
     assert await one.calls(1) == 0
     shop.clock.advance(0.5)
@@ -723,6 +758,74 @@ async def test_one_of_several_sits_out_and_then_keeps_to_its_share(shop: Shop):
     assert await one.calls(6) == 3
     shop.clock.advance(WINDOW)
     assert await one.calls(6) == 3
+
+
+async def test_what_is_allotted_to_others_is_given_back_when_it_is_missed(shop: Shop):
+    [(one, _), (two, ledgers)] = await shop.several(12, lanes={WRITES: 2})
+    asked = ledgers.changes
+    for number in range(12):
+        _ = one.caller(str(number), WRITES, wait=5.0)
+    await turns()
+    assert len(one.order) == 6
+    assert ledgers.changes == asked
+    await two.budget._report_all()
+    assert ledgers.changes == asked + 1, "two was told to look, though it has nothing to say"
+    await one.pass_time(0.5)
+    assert len(one.order) == 11, "two keeps the least there is"
+
+
+async def test_what_was_begun_without_the_ledger_is_in_it_when_it_is_back(shop: Shop):
+    [(one, ledgers), (two, _)] = await shop.several(6)
+    ledgers.is_lost = True
+    assert await one.calls(2) == 2
+    assert await two.calls(6) == 3
+    ledgers.is_lost = False
+    await one.look()
+    assert len(shop.server.by_account[ACCOUNT].places) == 5
+    await one.look()
+    assert await one.calls(6) == 1
+    assert await two.calls(6) == 0
+
+
+@pytest.mark.parametrize("is_made", [True, False], ids=["made", "not-made"])
+async def test_of_a_change_whose_answer_was_lost_the_smaller_allotment_is_believed(shop: Shop, is_made: bool):
+    [(one, ledgers), (two, _)] = await shop.several(6)
+    ledgers.is_answer_lost, ledgers.is_lost = is_made, not is_made
+    assert await one.calls(1) == 1
+    ledgers.is_lost = True
+    await one.calls(6)
+    assert len(one.budget._state(ACCOUNT)._own) + await two.calls(6) <= 6
+    assert len(one.budget._state(ACCOUNT)._own) >= 2
+
+
+async def test_before_the_ledger_is_whole_again_what_was_allotted_may_be_begun(shop: Shop):
+    [(one, _), (two, _)] = await shop.several(6)
+    shop.server.by_account.clear()
+    assert await one.calls(6) == 3
+    assert await two.calls(6) == 3
+    await one.look()
+    assert len(shop.server.by_account[ACCOUNT].places) == 6
+
+
+async def test_an_account_that_nobody_uses_is_reported_only_now_and_then(shop: Shop):
+    [(one, ledgers), (two, _)] = await shop.several(6)
+    ledgers.changes = 0
+    for _ in range(60):
+        shop.clock.advance(1)
+        await one.budget._report_all()
+        await two.budget._report_all()
+    assert ledgers.changes <= 5
+    assert one.budget.remaining(ACCOUNT) == 6
+
+
+async def test_one_that_is_quiet_is_not_missed_before_its_time(shop: Shop):
+    [(one, _), _] = await shop.several(6)
+    shop.clock.advance(QUIET_SECONDS + SILENCE_SECONDS - 1)
+    await one.look()
+    assert one.budget.remaining(ACCOUNT) == 6
+    shop.clock.advance(2)
+    await one.look()
+    assert one.budget.remaining(ACCOUNT) == 3, "or it may be cut off"
 
 
 async def test_a_replica_that_never_saw_the_ledger_believes_the_settings(shop: Shop):
@@ -740,10 +843,14 @@ async def test_a_replica_that_never_saw_the_ledger_believes_the_settings(shop: S
 async def test_one_of_several_goes_on_only_when_what_others_had_under_way_has_left_the_window(shop: Shop):
     """1. one has all calls under way; 2. the ledger is lost to all; 3. they arrive at the end of their time."""
     [(one, first), (two, second)] = await shop.several(2)
-    async with one.permit(client="a"), one.permit(client="b"):
-        first.is_lost = second.is_lost = True
-        failure = await two.refusal()
-        shop.clock.advance(LEAVE + TIMEOUT)
+    async with one.permit(client="a"):
+        await one.refusal(client="b")
+        await two.look()
+        async with one.permit(client="b"):
+            first.is_lost = second.is_lost = True
+            await two.look()
+            failure = await two.refusal()
+            shop.clock.advance(LEAVE + TIMEOUT)
     arrived = shop.clock.now()
     shop.clock.advance((failure.retry_after or 0.0) - LEAVE - TIMEOUT)
     await two.call()
@@ -755,14 +862,18 @@ async def test_one_that_is_cut_off_alone_goes_on_only_when_what_others_sent_befo
 ):
     """The others have the whole budget until they notice."""
     [(one, _), (two, lost)] = await shop.several(2)
+    await one.refusal(client="a") if await one.calls(2) < 2 else None
+    await two.look()
     lost.is_lost = True
+    await two.look()
     failure = await two.refusal()
     shop.clock.advance(SILENCE_SECONDS - 0.5)
-    sent = await one.calls(2)
+    sent = await one.calls(1)
     last = shop.clock.now()
+    assert sent == 1
     shop.clock.advance((failure.retry_after or 0.0) - SILENCE_SECONDS + 0.5)
     await two.call()
-    assert sent < 2 or shop.clock.now() >= last + WINDOW
+    assert shop.clock.now() >= last + WINDOW
 
 
 @pytest.mark.parametrize("is_emptied", [False, True], ids=["as-it-was", "empty"])
@@ -781,7 +892,9 @@ async def test_when_the_ledger_is_back_own_calls_are_put_back_first(shop: Shop, 
 
 async def test_when_the_ledger_is_back_empty_nobody_goes_before_all_have_put_their_calls_back(shop: Shop):
     [(one, _), (two, _)] = await shop.several(4)
-    assert await two.calls(3) == 3
+    assert await two.calls(3) == 2
+    await one.look()
+    assert await two.calls(1) == 1
     shop.server.by_account.clear()
     assert await one.calls(4) == 0
     await two.look()
@@ -791,8 +904,6 @@ async def test_when_the_ledger_is_back_empty_nobody_goes_before_all_have_put_the
 async def test_when_the_ledger_is_back_replicas_go_on_exactly(shop: Shop):
     [(one, first), (two, second)] = await shop.several(4)
     first.is_lost = second.is_lost = True
-    failures = [await counter.refusal() for counter in (one, two)]
-    shop.clock.advance(max(failure.retry_after or 0.0 for failure in failures))
     assert (await one.calls(4), await two.calls(4)) == (2, 2)
     first.is_lost = second.is_lost = False
     await one.look()
@@ -801,7 +912,7 @@ async def test_when_the_ledger_is_back_replicas_go_on_exactly(shop: Shop):
     shop.clock.advance(WINDOW)
     await two.look()
     await one.look()
-    assert (await one.calls(4), await two.calls(4)) == (4, 0)
+    assert (await one.calls(4), await two.calls(4)) == (2, 2)
 
 
 async def test_a_pause_told_while_the_ledger_is_lost_outlives_the_loss(shop: Shop):

@@ -1,0 +1,14 @@
+-- Notes names that others are to look at, for a few seconds, and tells all that are noted.
+--
+-- KEYS[1]  the names, by the moment until which they stand
+-- ARGV[1]  now, in seconds
+-- ARGV[2]  seconds for which a name stands
+-- ARGV[3]  and so on: names; there may be none
+--
+-- Returns the names.
+for number = 3, #ARGV do
+  redis.call('ZADD', KEYS[1], ARGV[1] + ARGV[2], ARGV[number])
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2] * 1000)
+return redis.call('ZRANGE', KEYS[1], 0, -1)
