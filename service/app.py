@@ -154,10 +154,8 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
         hints = Hints(readers, invalidator, exchange, board, store, fills)
         performer = Performer(exchange, forwarder, invalidator, settings.platform.max_request, hints)
         stated = partial(stated_bounds, board, store, settings.freshness.max)
-        for stream in streams.values():
-            supply = partial(_supply, settings, streams, budget, stream.tenant.account)
-            terms = Terms(settings.sweep.share, settings.sweep.lag, supply, fetcher.clock.seconds_ahead)
-            sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, terms, watchers, metrics)
+        sweepers = _build_sweepers(settings, streams, budget, exchange, fetcher, board, store, watchers, metrics)
+        for stream, sweeper in sweepers:
             readers.register(stream.identity, sweeper.hint, partial(board.is_leading, stream.identity))
             _show_sweep(stream, sweeper, board, stated, metrics)
             watchers.spawn(sweeper.run(), name="sweep")
@@ -338,6 +336,29 @@ async def _open_files(
 
 def _is_none(read: Callable[[], str | None]) -> bool:
     return read() is None
+
+
+def _build_sweepers(
+    settings: Settings,
+    streams: Mapping[str, Stream],
+    budget: CallBudget,
+    exchange: Exchange,
+    fetcher: Fetcher,
+    board: Board,
+    store: Store,
+    watchers: Tasks,
+    metrics: Metrics,
+) -> list[tuple[Stream, Sweeper]]:
+    """A sweeper for each stream; none of them runs yet."""
+    sweep = settings.sweep
+    lag = None if sweep.lag == "auto" else sweep.lag
+    sweepers = []
+    for stream in streams.values():
+        supply = partial(_supply, settings, streams, budget, stream.tenant.account)
+        terms = Terms(sweep.share, lag, supply, fetcher.clock.seconds_ahead)
+        sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, terms, watchers, metrics)
+        sweepers.append((stream, sweeper))
+    return sweepers
 
 
 def _supply(settings: Settings, streams: Mapping[str, Stream], budget: CallBudget, account: str) -> Supply:

@@ -178,8 +178,9 @@ class Sweep(Section):
 
     share: Share = 0.5
     """The part of the budget for them and for reading again what moved; 0 switches them off."""
-    lag: PositiveDuration = 10.0
-    """How far the platform's list may lag behind its answers by id; part of the stated bound."""
+    lag: PositiveDuration | Literal["auto"] = "auto"
+    """How far the platform's list may lag behind its answers by id; part of the stated bound. `auto` measures it, from
+    rows that were shown late, and allows for 10 s at most and until enough of them have told."""
 
 
 class Shutdown(Section):

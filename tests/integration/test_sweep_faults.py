@@ -17,8 +17,8 @@ with proofs that outlive their list's flaw, and with a board that is changed wit
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from random import Random
 
@@ -63,6 +63,13 @@ class Setup:
     edits: Sequence[str] = ("moved", "moved", "moved", "Active", "Ready")
     allowed_lag: float = LAG
     """What the content that a round proves may be older than the round."""
+    counts: Mapping[Channel, int] = field(default_factory=lambda: COUNTS)
+    lag: float | None = LAG
+    """What the replicas allow a list to lag by; None: they measure it."""
+    skew: float = 0.0
+    """Seconds that the platform's clock is ahead."""
+    rows: int = 100
+    """That the platform grants for one call."""
 
 
 class World:
@@ -74,7 +81,7 @@ class World:
         self.loop = asyncio.get_running_loop()
         self.random = Random(f"world {seed}")
         self.net = RedisNet(seed)
-        self.platform = ListedPlatform(seed)
+        self.platform = ListedPlatform(seed, max_rows=setup.rows, skew=setup.skew)
         self.all: list[SweptReplica] = []
         self.live: list[SweptReplica] = []
         self.flaws: Counter[Flaw] = Counter()
@@ -89,7 +96,7 @@ class World:
         self.is_read = True
         self.is_rushed = False
         for stream in setup.streams:
-            self.platform.seed_stream(stream.tenant.stream, COUNTS)
+            self.platform.seed_stream(stream.tenant.stream, setup.counts)
         self.used = {
             stream.identity: self.random.sample(sorted(self.platform.campaigns[stream.tenant.stream]), setup.used)
             for stream in setup.streams
@@ -101,7 +108,13 @@ class World:
 
     async def add(self) -> SweptReplica:
         replica = SweptReplica(
-            f"r{len(self.all)}", self.platform, self.net, self.setup.replicas, self.setup.streams, self.setup.calls
+            f"r{len(self.all)}",
+            self.platform,
+            self.net,
+            self.setup.replicas,
+            self.setup.streams,
+            self.setup.calls,
+            self.setup.lag,
         )
         self.all.append(replica)
         self.live.append(replica)
@@ -582,3 +595,116 @@ def test_campaigns_that_nobody_reads_cost_nothing(seed: int) -> None:
     quiet = 40 + USED_SECONDS + 10
     assert not world.lists(quiet)
     assert not world.reads(quiet)
+
+
+# Clocks that differ, lists that lag, and many changes at once: with what the product does by default.
+
+BUSY = {Channel.VOICE: 700, Channel.SMS: 300}
+AUTO = Setup(used=60, read_every=0.1, edit_every=3.0, lag=None, rows=50)
+
+
+async def a_while(_world: World) -> None:
+    await asyncio.sleep(240)
+
+
+@SEEDS
+@pytest.mark.parametrize("skew", [-30.0, -12.0, 30.0])
+@pytest.mark.parametrize("lag", [0.0, 5.0])
+def test_a_platform_whose_clock_is_off_is_believed_all_the_same(seed: int, skew: float, lag: float) -> None:
+    async def script(world: World) -> None:
+        world.platform.list_lag = lag
+        await a_while(world)
+
+    world = played(replace(AUTO, skew=skew), seed, script)
+    seen = world.judge()
+    assert seen["ages from a round"] > 0
+    assert not world.flaws
+    assert world.part_proving(90, 240) > 0.9
+
+
+@SEEDS
+@pytest.mark.parametrize("to", [-30.0, 30.0])
+def test_a_step_of_the_platform_s_clock_calls_nothing_fresher_than_it_is(seed: int, to: float) -> None:
+    async def script(world: World) -> None:
+        await asyncio.sleep(120)
+        world.platform.skew = to
+        await asyncio.sleep(90)
+        world.platform.skew = 0.0
+        await asyncio.sleep(90)
+
+    # Which of two changes is newer, marks do not tell while the clock steps back: the list is out of order then.
+    world = played(AUTO, seed, script)
+    world.judge(is_bounded=lambda answer: answer.at < 120)
+    assert world.part_proving(90, 120) > 0.6
+
+
+@SEEDS
+@pytest.mark.parametrize("lag", [2.0, 5.0, 9.0])
+def test_a_lag_is_measured(seed: int, lag: float) -> None:
+    async def script(world: World) -> None:
+        world.platform.list_lag = lag
+        await a_while(world)
+
+    world = played(replace(AUTO, edit_every=1.5), seed, script)
+    world.judge()
+    assert not world.flaws
+    bounds = [answer.bounds.signal for answer in world.answers(180) if answer.bounds.is_proving]
+    assert bounds
+    if lag < 5:
+        assert min(bounds) < min(answer.bounds.signal for answer in world.answers(40, 60)), (
+            "less than is allowed at most"
+        )
+
+
+@SEEDS
+def test_rows_that_lag_each_by_itself_prove_no_more_than_is_true(seed: int) -> None:
+    async def script(world: World) -> None:
+        world.platform.row_lag = 9.0
+        await a_while(world)
+
+    played(replace(AUTO, edit_every=2.0), seed, script).judge()
+
+
+@SEEDS
+def test_a_list_that_lags_by_more_than_can_be_allowed_for_is_not_believed(seed: int) -> None:
+    async def script(world: World) -> None:
+        world.platform.list_lag = 15.0
+        await a_while(world)
+
+    world = played(replace(AUTO, edit_every=1.0, allowed_lag=15.0), seed, script)
+    assert world.flaws[Flaw.TOO_LATE] > 0
+    world.judge(is_bounded=lambda answer: answer.at > 120)
+
+
+@SEEDS
+@pytest.mark.parametrize("rows", [50, 100])
+def test_many_changes_at_once_with_one_mark_hide_nothing(seed: int, rows: int) -> None:
+    """Five hundred rows with one mark, in another order with each question: some slip through between two pages."""
+
+    async def script(world: World) -> None:
+        random = Random(f"bulk {seed}")
+        for _ in range(3):
+            await asyncio.sleep(60)
+            ids = sorted(world.platform.campaigns[SUPPORT.tenant.stream])
+            for id_ in random.sample(ids, 500):
+                world.platform.edit(SUPPORT.tenant.stream, id_)
+        await asyncio.sleep(90)
+
+    world = played(replace(AUTO, counts=BUSY, edit_every=6.0, rows=rows), seed, script)
+    seen = world.judge()
+    assert seen["ages from a round"] > 0
+
+
+@SEEDS
+@pytest.mark.parametrize("rows", [20, 100])
+def test_a_flood_of_changes_calls_nothing_fresher_than_it_is(seed: int, rows: int) -> None:
+    async def script(world: World) -> None:
+        await asyncio.sleep(45)
+        random, ids = Random(f"flood {seed}"), sorted(world.platform.campaigns[SUPPORT.tenant.stream])
+        end = world.now + 120
+        while world.now < end:
+            await asyncio.sleep(random.expovariate(30))
+            world.platform.edit(SUPPORT.tenant.stream, random.choice(ids))
+        await asyncio.sleep(60)
+
+    played(replace(AUTO, counts=BUSY, edit_every=1e9, rows=rows), seed, script).judge()

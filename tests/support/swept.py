@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from email.utils import formatdate
 from random import Random
 
 from typing_extensions import override
@@ -107,6 +108,10 @@ class ListedPlatform:
     latency: tuple[float, ...] = (0.02, 0.1, 0.3)
     list_delay: float = 0.0
     """How long lists take on their way back."""
+    skew: float = 0.0
+    """Seconds that its clock is ahead: in the marks of what changes now, and in the dates of its answers."""
+    row_lag: float = 0.0
+    """Each version comes to be shown by lists after a time of its own, up to so long."""
     calls: list[SeenCall] = field(default_factory=list)
     campaigns: dict[str, dict[str, Listed]] = field(default_factory=dict)
     """By stream, as named in paths, and id."""
@@ -114,6 +119,7 @@ class ListedPlatform:
     def __post_init__(self) -> None:
         self.random = Random(f"platform {self.seed}")
         self._number = 0
+        self._row_lags: dict[str, float] = {}
         self._loop = asyncio.get_running_loop()
 
     # The truth.
@@ -125,12 +131,13 @@ class ListedPlatform:
             for number in range(count):
                 if number % 10 != 1:
                     changed = -self.random.uniform(600.0, 30 * 86_400.0)
-                self._add(stream, f"{channel}-{number}", channel, changed - 60.0, began=float("-inf"), mark=changed)
+                mark = changed + self.skew
+                self._add(stream, f"{channel}-{number}", channel, changed - 60.0, began=float("-inf"), mark=mark)
 
     def create(self, stream: str) -> str:
         id_ = f"new-{self._number}"
         channel = self.random.choice(list(Channel))
-        self._add(stream, id_, channel, self._now, began=self._now, mark=self._now - 0.25)
+        self._add(stream, id_, channel, self._now, began=self._now, mark=self._now + self.skew - 0.25)
         return id_
 
     def edit(self, stream: str, id_: str, kind: str = "moved") -> None:
@@ -139,7 +146,7 @@ class ListedPlatform:
         last = campaign.versions[-1]
         if last.value is None:
             return
-        version = Version(self._now, self._value(), self._now, last.status)
+        version = Version(self._now, self._value(), self._now + self.skew, last.status)
         match kind:
             case "silent":
                 version = replace(version, mark=last.mark, is_signalled=False)
@@ -178,7 +185,7 @@ class ListedPlatform:
         if seen.channel is not None and seen.channel is self.broken_channel:
             return error_response(500, "Something went wrong")
         seen.is_answered = True
-        return answer
+        return replace(answer, date=formatdate(EPOCH + self._now + self.skew, usegmt=True))
 
     @property
     def _now(self) -> float:
@@ -202,13 +209,23 @@ class ListedPlatform:
             seen.campaign, name=version.value, status=version.status, updatedAt=_stamp(version.mark)
         )
 
+    def _listed(self, campaign: Listed) -> Version | None:
+        """The version that lists show now."""
+        if not self.row_lag:
+            return campaign.at(self._now - self.list_lag)
+        for version in reversed(campaign.versions):
+            lag = self._row_lags.setdefault(f"{campaign.id} {version.value}", self.random.uniform(0.0, self.row_lag))
+            if version.began + lag <= self._now:
+                return version
+        return None
+
     def _list(self, seen: SeenCall, asked: Mapping[str, int | str]) -> Response:
         seen.channel, seen.skip = Channel(str(asked["type"])), int(asked["skip"])
         listed = [
             (campaign, version)
             for campaign in self.campaigns[seen.stream].values()
             if campaign.channel is seen.channel
-            and (version := campaign.at(self._now - self.list_lag)) is not None
+            and (version := self._listed(campaign)) is not None
             and version.value is not None
         ]
         match self.sort_key if seen.channel in self.unsorted else "updatedAt":
@@ -269,7 +286,14 @@ class SweptReplica(Replica):
     """A gateway with the board in Redis and a sweeper per stream."""
 
     def __init__(
-        self, name: str, platform: ListedPlatform, net: RedisNet, replicas: int, streams: Sequence[Stream], calls: int
+        self,
+        name: str,
+        platform: ListedPlatform,
+        net: RedisNet,
+        replicas: int,
+        streams: Sequence[Stream],
+        calls: int,
+        lag: float | None = LAG,
     ) -> None:
         super().__init__(name, platform, net, replicas, allowance=allowance(calls), freshness=FRESHNESS)
         self.streams = streams
@@ -298,7 +322,7 @@ class SweptReplica(Replica):
                 self.store,
                 self._fetcher,
                 self._exchange.read_again,
-                Terms(0.5, LAG, supply),
+                Terms(0.5, lag, supply, self._fetcher.clock.seconds_ahead),
                 self._watchers,
                 self.meter,
             )
