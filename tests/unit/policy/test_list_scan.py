@@ -357,15 +357,21 @@ def test_what_moves_to_the_front_behind_a_poll_is_met_there():
 
 
 def test_the_front_is_read_down_to_what_was_met_before():
-    # More than a page moves to the front while the poll is under way.
+    # One that had changed goes to the front before its page comes, and more than a page of others before that is read.
     listed = rows(400)
     view = view_of(listed)
     busy, rest = [row(f"c{number}", NOW - 1) for number in range(100, 200)], [*listed[:100], *listed[201:]]
     before = [*busy, row("c200", NOW - 2), *rest]
+    between = [row("c200", NOW + 1), *busy, *rest]
     ahead = [row(f"c{number}", NOW + 2) for number in range(250, 390)]
     gone = {each.id for each in ahead}
-    after = [*ahead, row("c200", NOW + 1), *busy, *(each for each in rest if each.id not in gone)]
-    walk, _ = shifted(before, after, view, is_full=False)
+    after = [*ahead, *(each for each in between if each.id not in gone)]
+    walk = begin(VOICE, NOW)
+    for shown in (before, between):
+        walk = step(walk, paged(shown, walk), view)
+    assert "c200" not in walk.rows
+    while walk.skip is not None:
+        walk = step(walk, paged(after, walk), view)
     assert walk.flaw is None
     assert "c200" in conclude(walk, view, NOW + 3).moved
 

@@ -12,13 +12,16 @@ from service.contract.listing import Channel
 from service.contract.operations import Call
 from service.policy.ledger import Lane
 from service.policy.pacing import Supply
+from service.policy.settle import Failure
 from service.policy.sweeping import SETTLE_SECONDS, Flaw, View
 from service.policy.trust import STAND_DOWN_SECONDS
 from service.policy.visibility import LATE_STEP
 from service.policy.wishes import Wishes
+from service.problems import Problem
 from service.proxy.ask import Detail, Stream
 from service.proxy.bounds import stated_bounds
 from service.proxy.sweep import Sweeper, Terms
+from service.proxy.sweep.poll import STARVED_SECONDS
 from tests.support.builders import stamp
 from tests.support.doubles import SUPPORT, ask, campaign_response, error_response, finished, json_response, turns
 from tests.support.story import FRESHNESS, HARD_BOUND, Story
@@ -348,6 +351,46 @@ async def test_a_list_that_fails_is_asked_again_at_the_next_round(world: World):
     seconds = next(iter(pace.values()))
     world.list_fails = error_response(500, "broken")
     assert world.lists(await world.looks(4 * seconds, step=0.25)) <= 5
+
+
+async def test_a_poll_of_several_pages_that_gets_no_call_goes_on_where_it_was():
+    """Else a list that changes faster than there are calls is begun again and again, and never proven."""
+    world = World(campaigns=250)
+    await world.use()
+    await world.looks(40)
+    for number in range(150):
+        world.change(f"c-{number}", name="new")
+    refused = Failure(Problem.BUDGET_EXHAUSTED, "spent", retry_after=1.0)
+    # The first page, and then no call for the second one, three times.
+    world.story.budget.refusals = [None, *[refused] * 3]
+    skips: list[int] = []
+    answer = world.answer
+
+    def noting(stream: Stream, call: Call) -> Response:
+        if call.body is not None and json.loads(call.body)["type"] == "voice":
+            skips.append(json.loads(call.body)["skip"])
+        return answer(stream, call)
+
+    world.story.upstream.script = [noting]
+    before = world.view.head.rounds[Channel.VOICE].began
+    for _ in range(60):
+        await world.look(1.0)
+        if world.view.head.rounds[Channel.VOICE].began > before:
+            break
+    assert skips[:3] == [0, 97, 0], "the first page, the second one when there was a call, and the front once more"
+    assert sum(known.has_moved for known in world.view.known.values()) == 150
+    await world.story.close()
+
+
+async def test_polls_that_get_no_call_for_long_are_said_to_prove_nothing(world: World, caplog):
+    await world.looks(40)
+    world.story.budget.refuse_all = Failure(Problem.BUDGET_EXHAUSTED, "spent", retry_after=1.0)
+    await world.looks(STARVED_SECONDS + 30)
+    assert world.view.head.flaws == {Channel.VOICE: Flaw.STARVED}
+    assert [record.message for record in caplog.records if "starved" in record.message], "once, in the log"
+    world.story.budget.refuse_all = None
+    await world.looks(20)
+    assert not world.view.head.flaws
 
 
 # Answers from rows.
