@@ -349,7 +349,7 @@ def test_what_moves_to_the_front_behind_a_poll_is_met_there():
     # It had changed before the poll began, and did so again before its page came.
     listed = rows(300)
     view = view_of(listed)
-    busy, rest = [row(f"c{number}", NOW - 1) for number in range(100, 200)], [*listed[:100], *listed[201:]]
+    busy, rest = [row(f"c{n}", NOW - 1 - n / 1000) for n in range(100, 200)], [*listed[:100], *listed[201:]]
     before = [*busy, row("c200", NOW - 2), *rest]
     walk, _ = shifted(before, [row("c200", NOW + 1), *busy, *rest], view, is_full=False)
     assert walk.flaw is None
@@ -360,7 +360,7 @@ def test_the_front_is_read_down_to_what_was_met_before():
     # One that had changed goes to the front before its page comes, and more than a page of others before that is read.
     listed = rows(400)
     view = view_of(listed)
-    busy, rest = [row(f"c{number}", NOW - 1) for number in range(100, 200)], [*listed[:100], *listed[201:]]
+    busy, rest = [row(f"c{n}", NOW - 1 - n / 1000) for n in range(100, 200)], [*listed[:100], *listed[201:]]
     before = [*busy, row("c200", NOW - 2), *rest]
     between = [row("c200", NOW + 1), *busy, *rest]
     ahead = [row(f"c{number}", NOW + 2) for number in range(250, 390)]
