@@ -7,8 +7,8 @@ Laws of this module:
    however coarse its marks are; nor, where the list lags, one older than that moment by more than the lag.
 2. No row may slip through between two pages. Pages overlap, so none does where marks differ and the list stands still.
    Where a run of equal marks goes over the end of a page, its rows may come in another order with each question: then
-   as many of them have to be met as there are places in the run, in as many passes as it takes. What moved to the
-   front meanwhile is met by looking there once more, down to what was met before.
+   as many of them have to be met, in one pass, as there are places in the run. What moved to the front meanwhile is met
+   by looking there once more, down to what was met before.
 3. Its proof counts from its first page, however long it takes, so it can wait for calls between two pages.
 4. The first poll of a channel is its first page: a place to begin from. Rows are covered as a full scan meets them.
 5. A full scan proves nothing: polls do. Polls go on beside it, and show what moves to the front behind its back.
@@ -46,6 +46,18 @@ CLOCK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """Rows with equal marks that go over the end of a page."""
+
+    mark: float
+    """The instant that they name."""
+    start: int
+    """The place in the list where they begin."""
+    met: frozenset[str]
+    """Those that this pass has met."""
+
+
+@dataclass(frozen=True, slots=True)
 class Scan:
     """A poll, or a full scan, under way."""
 
@@ -65,8 +77,8 @@ class Scan:
     last: frozenset[str] = frozenset()
     """The ids of the last page."""
     total: int | None = None
-    run: tuple[float, int] | None = None
-    """The equal marks in which the last page ended, and the place in the list where they began."""
+    run: "Run | None" = None
+    """The equal marks in which the last page ended."""
     is_short: bool = False
     """Whether this pass met fewer rows of such a run than there are."""
     is_closing: bool = False
@@ -107,13 +119,16 @@ def step(scan: Scan, page: Page | None, view: View) -> Scan:
         # An empty list where there was another one is more likely a mistake than a deletion of everything.
         is_whole=is_end and skip == 0 and (shown > 0 or not _was_there(scan.channel, view)),
     )
-    is_in_run = scan.run is not None and bool(page.rows) and instant(page.rows[0].updated_at) == scan.run[0]
+    is_in_run = scan.run is not None and bool(page.rows) and instant(page.rows[0].updated_at) == scan.run.mark
     if scan.last and page.rows and not met.last & scan.last and not is_in_run:
         # More rows went than overlap. Once more from further up.
         return _retry(scan, max(0, skip - max(1, shown // 2)))
     onward = None if is_end or not page.rows else max(skip + shown - OVERLAP_ROWS, skip + 1)
     if scan.is_closing:
         return _close(met, None if _is_met(page, scan) else onward)
+    if None not in {scan.total, page.total} and (page.total or 0) < (scan.total or 0):
+        # Rows went: places are no measure any more.
+        met = replace(met, is_short=True)
     met = _follow_run(met, page, skip, is_end=onward is None)
     if scan.is_full:
         return _go_on(met, onward, MAX_PAGES)
@@ -146,7 +161,8 @@ def _close(scan: Scan, onward: int | None) -> Scan:
         return _go_on(scan, onward, MAX_POLL_PAGES)
     if not scan.is_short:
         return replace(scan, skip=None)
-    return _go_on(replace(scan, is_short=False, is_closing=False, run=None, last=frozenset()), 0, MAX_POLL_PAGES)
+    again = replace(scan, is_short=False, is_closing=False, run=None, last=frozenset(), total=None)
+    return _go_on(again, 0, MAX_POLL_PAGES)
 
 
 def _is_met(page: Page, scan: Scan) -> bool:
@@ -157,18 +173,27 @@ def _is_met(page: Page, scan: Scan) -> bool:
 
 
 def _follow_run(scan: Scan, page: Page, skip: int, *, is_end: bool) -> Scan:
-    """The poll with its run of equal marks carried over this page, or closed in it and counted."""
+    """The scan with its run of equal marks carried over this page, or closed in it and counted."""
     marks = [instant(row.updated_at) for row in page.rows]
     run, is_short = scan.run, scan.is_short
     last = marks[-1] if marks else None
-    if run is not None and (last != run[0] or is_end):
-        places = skip + max((place + 1 for place, mark in enumerate(marks) if mark == run[0]), default=0) - run[1]
-        met = sum(1 for row in scan.rows.values() if instant(row.updated_at) == run[0])
-        run, is_short = None, is_short or met < places
-    if last is None:
-        return replace(scan, run=None, is_short=is_short)
-    if run is None:
-        run = (last, skip + marks.index(last))
+    if run is not None and last is not None and last > run.mark:
+        # So much has moved to the front that the page stands above the run again.
+        run, is_short = None, True
+    if run is not None:
+        here = frozenset(row.id for row, mark in zip(page.rows, marks, strict=True) if mark == run.mark)
+        if run.mark in marks[1:] and marks[0] != run.mark:
+            # The page shows where it begins: all of it stands from there on.
+            run = Run(run.mark, skip + marks.index(run.mark), here)
+        else:
+            run = replace(run, met=run.met | here)
+        if last != run.mark or is_end:
+            end = skip + max((place + 1 for place, mark in enumerate(marks) if mark == run.mark), default=0)
+            is_short = is_short or len(run.met) < end - run.start
+            run = None
+    if run is None and last is not None:
+        start = marks.index(last)
+        run = Run(last, skip + start, frozenset(row.id for row in page.rows[start:]))
     return replace(scan, run=run, is_short=is_short)
 
 
