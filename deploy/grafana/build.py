@@ -118,10 +118,10 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         ),
         number(
             "Budget used",
-            "Share of the accounts' calls that are taken in the current window; the alert is at 90 % for long.",
+            "Share of the accounts' calls that are taken in the current window; polls take what nobody else wants.",
             "percentunit",
             f"1 - {LEFT} / {BUDGET}",
-            {0.75: YELLOW, 0.9: RED},
+            {},
         ),
         Panel(
             "Requests by what the cache did",
@@ -303,7 +303,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         ),
         Panel(
             "Calls in the window, by lane",
-            "What each lane holds of the window's calls, of all accounts.",
+            "Writes and interactive are callers', and alert at 90 % for long; proof and background take the rest.",
             "short",
             [(f"sum by (lane) ({HELD})", "{{lane}}")],
             is_stacked=True,
