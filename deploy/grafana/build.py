@@ -74,6 +74,9 @@ HITS = share('cache=~"hit|stale"', 'cache!="none"')
 ERRORS = share('client!="none", status=~"5.."', 'client!="none"')
 BUDGET = "sum(max by (namespace, job, account) (campaign_gateway_budget_calls{$all}))"
 LEFT = "sum(min by (namespace, job, account) (campaign_gateway_budget_remaining{$all}))"
+CAPACITY = "sum(min by (namespace, job, account) (campaign_gateway_budget_capacity{$all}))"
+HELD = "max by (namespace, job, account, lane) (campaign_gateway_budget_window_calls{$all})"
+CLOCK = "campaign_gateway_platform_clock"
 LATE = "namespace_job:campaign_gateway_served_age_seconds:late_ratio_rate%s{$gateway} / 0.001"
 
 ROWS: Mapping[str, Sequence[Panel]] = {
@@ -115,10 +118,10 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         ),
         number(
             "Budget used",
-            "Share of the accounts' calls that are taken in the current window; the alert is at 90 % for long.",
+            "Share of the accounts' calls that are taken in the current window; polls take what nobody else wants.",
             "percentunit",
             f"1 - {LEFT} / {BUDGET}",
-            {0.75: YELLOW, 0.9: RED},
+            {},
         ),
         Panel(
             "Requests by what the cache did",
@@ -160,7 +163,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             [(f"{BUDGET} - {LEFT}", "calls in the window"), (BUDGET, "budget")],
         ),
     ],
-    "Freshness: what rounds of the list prove": [
+    "Freshness: what polls of the list prove": [
         Panel(
             "Stated bounds",
             "Within the signal bound a change that moves a mark is seen; within the blind bound any change is.",
@@ -171,7 +174,16 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             ],
         ),
         Panel(
-            "Rounds prove answers",
+            "How soon changes are seen",
+            "From updatedAt to the stored answer, beside the bound; changes that nobody was asking for count as well.",
+            "s",
+            [
+                *quantiles("change_visible_seconds", 0.5, 0.99),
+                ("max by (stream) (campaign_gateway_signal_bound_seconds{$all})", "signal bound {{stream}}"),
+            ],
+        ),
+        Panel(
+            "Polls prove answers",
             "1 while a stream's list is trusted and read often enough; 0 while lifetimes count.",
             "short",
             [("min by (stream) (campaign_gateway_sweep_up{$all})", "{{stream}}")],
@@ -179,7 +191,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         ),
         Panel(
             "Why a list is not trusted",
-            "1 for the flaw that the last round found; empty or 0 while it is trusted.",
+            "1 for the flaw that the last poll or scan found; empty or 0 while it is trusted.",
             "short",
             [("max by (stream, flaw) (campaign_gateway_sweep_distrusted{$all})", "{{stream}} {{flaw}}")],
             most=1,
@@ -189,14 +201,12 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             "As each replica knows them.",
             "short",
             [("max by (stream) (campaign_gateway_sweep_campaigns{$all})", "{{stream}}")],
-            width=12,
         ),
         Panel(
             "Replicas that look after a list",
-            "One for each stream where there is a Redis; each for itself where there is none.",
+            "One for each stream in use where there is a Redis, none for the others; each for itself without one.",
             "short",
             [("sum by (stream) (campaign_gateway_sweep_leading{$all})", "{{stream}}")],
-            width=12,
         ),
     ],
     "Freshness objective: 99.9 % of answers younger than 30 minutes": [
@@ -254,7 +264,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
     "Budget, and who spends it": [
         Panel(
             "Calls by reason",
-            "A miss, a stale entry, a wish, a refresh beside an answer, a round of the list, what it showed, a turn.",
+            "Misses, stale entries, wishes, refreshes, polls (sweep), full scans, what moved, turns by id, hints.",
             "reqps",
             [per_second("upstream_requests_total", "reason")],
             is_stacked=True,
@@ -292,8 +302,27 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             [("min by (instance, account) (campaign_gateway_budget_remaining{$all})", "{{instance}} {{account}}")],
         ),
         Panel(
+            "Calls in the window, by lane",
+            "Writes and interactive are callers', and alert at 90 % for long; proof and background take the rest.",
+            "short",
+            [(f"sum by (lane) ({HELD})", "{{lane}}")],
+            is_stacked=True,
+        ),
+        Panel(
+            "Calls that the platform allows",
+            "The budget, as far as the platform was seen to allow it; below it after a 429 that was no stray.",
+            "short",
+            [(BUDGET, "budget"), (CAPACITY, "allowed")],
+        ),
+        Panel(
+            "Pause ends in",
+            "Seconds until the pause that the platform asked for may be over; 0 without one.",
+            "s",
+            [("max by (account) (campaign_gateway_budget_pause_ends_seconds{$all})", "{{account}}")],
+        ),
+        Panel(
             "Paused, or cut off from the ledger",
-            "1 while the platform asked for a pause, or while a replica keeps to its share because the ledger is lost.",
+            "1 while the platform asked for a pause, or while a replica has lost the ledger and keeps to its own part.",
             "short",
             [
                 ("max by (instance) (campaign_gateway_budget_paused{$all})", "paused {{instance}}"),
@@ -319,6 +348,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             "What came of them; limited is a 429 in any form, broken an answer that is no campaign.",
             "reqps",
             [per_second("upstream_requests_total", "outcome")],
+            width=12,
             is_stacked=True,
         ),
         Panel(
@@ -326,16 +356,29 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             "From the permit to the platform's whole answer, or to giving up.",
             "s",
             quantiles("upstream_request_duration_seconds", 0.5, 0.99),
+            width=12,
         ),
         Panel(
             "Credentials refused",
             "Credentials that the platform keeps refusing and that are tried only now and then.",
             "short",
             [("max by (instance) (campaign_gateway_credentials_refused{$all})", "{{instance}}")],
+            width=12,
             steps={1: RED},
         ),
+        Panel(
+            "The platform's clock",
+            "Seconds by which it is ahead of ours or behind, and the doubt in that; `/readyz` says which of the two.",
+            "s",
+            [
+                (f"max by (instance) (abs({CLOCK}_offset_seconds{{$all}}))", "off {{instance}}"),
+                (f"max by (instance) ({CLOCK}_uncertainty_seconds{{$all}} < Inf)", "doubt {{instance}}"),
+            ],
+            width=12,
+            steps={5: RED},
+        ),
     ],
-    "Writes and purges": [
+    "Writes, purges and hints": [
         Panel(
             "Writes sent on",
             "Creates, updates, starts, stops and the like, each sent once.",
@@ -352,7 +395,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         ),
         Panel(
             "Invalidations",
-            "How often stored answers were marked as needing a new proof, by writes and by purges.",
+            "How often stored answers were marked as needing a new proof, by writes, purges and hints.",
             "ops",
             [per_second("invalidations_total", "cause")],
         ),
@@ -363,6 +406,15 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             "1 while the replica reaches Redis, each worker of it; empty where the cache is in the process.",
             "short",
             [("min by (store, instance) (campaign_gateway_store_up{$all})", "{{store}} {{instance}}")],
+            width=12,
+            most=1,
+        ),
+        Panel(
+            "Written down",
+            "1 while a restart without Redis will find the calls of the window, and the entries; empty with a Redis.",
+            "short",
+            [("min by (kind, instance) (campaign_gateway_written_down{$all})", "{{kind}} {{instance}}")],
+            width=12,
             most=1,
         ),
         Panel(
@@ -370,12 +422,14 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             "What the process's own copies and Redis were asked.",
             "ops",
             [per_second("store_operations_total", "store", "operation")],
+            width=12,
         ),
         Panel(
             "How they ended",
             "Outcomes, failures by their kind among them.",
             "ops",
             [per_second("store_operations_total", "store", "outcome")],
+            width=12,
         ),
     ],
     "Process": [

@@ -130,7 +130,11 @@ async def look(folder: Path) -> Live:
         several = await stack.enter_async_context(
             gateway_process({**settings, "workers": 2}, folder, {"TMPDIR": str(folder)})
         )
-        targets = {JOB: [gateway.admin_url, several.admin_url]}
+        # A third one that is on its own, and writes down what a restart has to find.
+        alone = await stack.enter_async_context(
+            gateway_process({**settings, "cache": {"state_dir": str(folder / "state")}}, folder)
+        )
+        targets = {JOB: [gateway.admin_url, several.admin_url, alone.admin_url]}
         prometheus = await stack.enter_async_context(prometheus_server(folder, targets))
         await traffic(gateway, sandbox)
         await scraped(prometheus, 2)
@@ -143,7 +147,7 @@ async def look(folder: Path) -> Live:
             except ValueError as error:
                 seen.answers[expression.where] = str(error)
         seen.rules = [rule for group in (await prometheus.api("rules"))["groups"] for rule in group["rules"]]
-        pages = [await gateway.metrics(), await several.metrics()]
+        pages = [await gateway.metrics(), await several.metrics(), await alone.metrics()]
     for metric in chain.from_iterable(map(text_string_to_metric_families, pages)):
         seen.families.add(metric.name)
         for sample in metric.samples:
@@ -154,10 +158,12 @@ async def look(folder: Path) -> Live:
 
 
 async def traffic(gateway: GatewayProcess, sandbox: Sandbox) -> None:
-    """Hits, misses, stale answers, wishes, writes, callers without a key, and a platform that fails in each way."""
+    """Hits, misses, stale answers, wishes, writes, changes, callers without a key, and a platform that fails in each way."""
     key = {"Authorization": f"Bearer {KEY}"}
     ids = [campaign.id for campaign in sandbox.campaigns.all()]
     await asyncio.gather(*(gateway.get(ids[0], **key) for _ in range(5)))
+    # So many that their list is worth polling.
+    await asyncio.gather(*(gateway.get(id_, **key) for id_ in ids[5:15]))
     for _ in range(3):
         await gateway.get(ids[0], **key)
     await gateway.get(ids[0], **key, Cache_Control="no-cache")
@@ -172,6 +178,8 @@ async def traffic(gateway: GatewayProcess, sandbox: Sandbox) -> None:
             sandbox.faults.add(fault)
         async with gateway.session.post(f"{gateway.url}/v1/campaigns/{ids[0]}/start?type=voice", headers=key):
             sandbox.faults.clear()
+    # A change that the next read shows.
+    sandbox.campaigns.edit(ids[0], {"description": "changed"})
     async with gateway.session.post(f"{gateway.url}/v1/purge", data=b'{"all": true}', headers=key) as purged:
         assert purged.status == 200
     await asyncio.sleep(1.1)
