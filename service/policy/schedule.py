@@ -38,7 +38,7 @@ PROBE_SECONDS = 1.0
 """How soon to look again while another call probes whether a pause is over."""
 GATHER_SECONDS = 0.25
 """How soon to look again while replicas are putting their places back."""
-RETURN_SECONDS = 0.5
+RETURN_SECONDS = 0.25
 """How soon to look again while replicas give back what was allotted to them."""
 PROOFS = 4
 """Calls for proof in a window that are served like a caller's while callers are refused ..."""

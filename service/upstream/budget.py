@@ -27,6 +27,8 @@ from service.proxy.tasks import Tasks
 from service.upstream.account import REPORT_SECONDS, Account
 
 LONGEST_QUEUE = 2_000
+LOOK_SECONDS = 0.25
+"""How often a replica asks whether others miss calls that are allotted to it."""
 
 
 class CallPermit:
@@ -341,12 +343,12 @@ class CallBudget:
             await self._notify([state.name])
         state.is_notified = is_missed
 
-    async def _notify(self, accounts: Sequence[str]) -> frozenset[str]:
-        """The accounts whose ledgers somebody asked to look at; all of them if that cannot be known."""
+    async def _notify(self, accounts: Sequence[str]) -> frozenset[str] | None:
+        """The accounts whose ledgers somebody asked to look at; None where that cannot be known."""
         try:
             return await self._ledgers.notify(accounts)
         except LedgerLostError:
-            return frozenset(self._accounts)
+            return None
 
     async def _report(self, state: _Queue) -> None:
         try:
@@ -360,15 +362,21 @@ class CallBudget:
         await self._report(state)
 
     async def _keep_reporting(self) -> None:
+        due = self._clock() + REPORT_SECONDS
         while True:
-            await asyncio.sleep(REPORT_SECONDS)
-            await self._report_all()
+            await asyncio.sleep(LOOK_SECONDS)
+            if is_due := self._clock() >= due:
+                due = self._clock() + REPORT_SECONDS
+            await self._report_all(is_due=is_due)
 
-    async def _report_all(self) -> None:
-        """Shows this replica where it has something to say, or is asked to look."""
-        missed = await self._notify([state.name for state in self._accounts.values() if state.is_notified])
+    async def _report_all(self, *, is_due: bool = True) -> None:
+        """Shows this replica where it is asked to look and, when that is due, where it has something to say."""
+        noticed = await self._notify([state.name for state in self._accounts.values() if state.is_notified])
         for state in list(self._accounts.values()):
-            if state.name in missed or state.waiters or state.has_to_report():
+            is_told = noticed is not None and state.name in noticed
+            # Whoever cannot be told by others finds out by looking.
+            has_to = is_due and (noticed is None or bool(state.waiters) or state.has_to_report())
+            if is_told or has_to:
                 await self._report(state)
 
     def _state(self, account: str) -> _Queue:

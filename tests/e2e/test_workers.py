@@ -182,7 +182,7 @@ async def test_all_workers_together_keep_to_the_budget(sandbox: Sandbox, redis: 
     budgets = {"default": {"calls": 20, "window": "3s"}}
     async with service(sandbox, redis, tmp_path, budgets=budgets) as gateway:
         answers = await asyncio.gather(*(ask(gateway, campaign) for campaign in ids[:61]))
-        assert (answers.count(200), answers.count(503)) == (20, 41)
+        assert (answers.count(200), answers.count(503)) == (19, 42), "one is for writes"
         assert set(who_answered(gateway)) == set(range(WORKERS))
         assert most_in_window([arrival.monotonic for arrival in sandbox.log.since(0)], 3.0) <= 20
 

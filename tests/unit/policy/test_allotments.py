@@ -50,7 +50,7 @@ def test_places_that_others_may_begin_are_not_granted_and_missed_at_once() -> No
     ledger, answers = grant(ledger, allow(4), wants(*[INTERACTIVE] * 3), NOW, "a")
     assert [isinstance(answer, Place) for answer in answers] == [True, True, False]
     assert ledger.wanted_at == NOW
-    assert told(known("a", "b", allotments={"b": 4}), allow(4), wants(INTERACTIVE)) == [(0.5, "allotted")]
+    assert told(known("a", "b", allotments={"b": 4}), allow(4), wants(INTERACTIVE)) == [(0.25, "allotted")]
 
 
 def test_what_others_keep_in_any_case_is_waited_for_like_a_place_that_is_held() -> None:
