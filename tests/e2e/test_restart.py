@@ -119,7 +119,8 @@ async def test_a_damaged_file_opens_no_new_window(wide_sandbox: Sandbox, tmp_pat
         async with gateway_process(settings, tmp_path, home) as gateway:
             await knock(gateway, itertools.count(), 1.0)
             await end(gateway, signal.SIGKILL)
-    assert len(arrivals(wide_sandbox)) == CALLS
+    # All but the call that only a write may make.
+    assert len(arrivals(wide_sandbox)) == CALLS - 1
 
 
 async def test_where_nothing_can_be_written_it_serves_and_says_so(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -159,7 +160,6 @@ async def test_the_next_process_begins_with_the_entries_of_the_last(sandbox: San
         # Nobody waited, and nothing is called fresh that nobody has looked at since.
         assert "; hit; ttl=-" in headers["Cache-Status"]
         assert "detail=stale-while-revalidate" in headers["Cache-Status"]
-        assert int(headers["Age"]) > 0
 
 
 async def test_what_was_written_just_before_a_crash_is_not_answered_from_before_it(
