@@ -162,7 +162,7 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
         explainer = Explainer(store, board, freshness, stated, budget.remaining)
         bounds = Bounds(freshness.stale_while_revalidate, freshness.stale_if_error)
         clients = build_clients(settings)
-        standings = Standings(exchange, bounds, metrics, _open_lines(seat, stack), clients.epoch)
+        standings = Standings(exchange, bounds, metrics, _open_lines(seat, stack), clients.epoch, budget.quota)
         api = Api(performer, streams, settings.default_stream, clients, bounds, metrics, budget.quota, standings)
 
         def readiness() -> dict[str, Part]:

@@ -87,6 +87,9 @@ class Detail(StrEnum):
     """It may be out of date by a write since; a newer proof could not be had."""
 
 
+_REFUSED = frozenset({Detail.BUDGET, Detail.PAUSED})
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How one exchange went. Header, log line and metrics are three renderings of it."""
@@ -127,6 +130,17 @@ class Reply:
     """Of a write; see `proxy.versions`."""
     visibility: Visibility | None = None
     """How soon changes are seen, for answers about one campaign; else None."""
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether there is nothing to answer with, since no call may be made."""
+        return (
+            self.failure is not None
+            and self.entry is None
+            and self.outcome.detail in _REFUSED
+            and self.outcome.fwd is None
+            and not self.outcome.collapsed
+        )
 
 
 @dataclass(slots=True)

@@ -236,15 +236,36 @@ class Exchange:
     def _current_epoch(self) -> int:
         return self._epoch.number if self._store.is_told else NO_EPOCH
 
-    async def find(self, ask: Ask, last: Hit | None) -> tuple[Hit, float] | None:
+    def holds(self, ask: Ask) -> bool | None:
+        """Whether anything may be stored to answer with; None where that cannot be known without asking the store."""
+        return self._store.holds(ask.key)
+
+    def refused(self, ask: Ask) -> Reply | None:
+        """What `read` says where nothing is stored and no call may be made, which is known without waiting for anybody.
+
+        None for whatever else; then nothing was done. With a reply the caller counts as refused.
+
+        Args:
+            ask: without wishes and fields, for what is not stored.
+        """
+        ask = self._held(ask)
+        if self._flights.current(ask.key, since=ask.wishes.newer_than) is not None:
+            return None
+        failure = self._refusal(ask, Lane.INTERACTIVE, self._patience.for_permit)
+        return None if failure is None else Reply(_outcome_of(failure), failure=failure)
+
+    async def find(self, ask: Ask, last: Hit | None) -> tuple[Hit, float] | Reply | None:
         """The answer and its age in seconds, if a fresh one is stored anywhere; in one trip to the store.
+
+        Where nothing is stored, the refusal, if there is one; see `refused`. None for whatever else.
 
         Args:
             ask: without wishes and fields.
             last: a hit of the same campaign, which is given again where it still stands.
         """
-        ask = self._held(ask)
-        return self._hit_again(ask, await self._look_up(ask, last), last)
+        held = self._held(ask)
+        found = await self._look_up(held, last)
+        return self.refused(ask) if found.entry is None else self._hit_again(held, found, last)
 
     async def answer(self, ask: Ask, last: Hit | None) -> tuple[Hit, float] | Reply:
         """As `find`, or what else `read` says in its place."""
@@ -313,11 +334,11 @@ class Exchange:
             detail = Detail.UNCHANGED if landed.is_unchanged else None
             outcome = Outcome(reason, landed.upstream_status, stored=True, collapsed=collapsed, detail=detail)
             return self._reply(ask, landed.entry, outcome)
-        outcome = Outcome(
-            reason if landed.was_forwarded else None,
-            landed.upstream_status,
+        outcome = replace(
+            _outcome_of(landed),
+            fwd=reason if landed.was_forwarded else None,
+            fwd_status=landed.upstream_status,
             collapsed=collapsed,
-            detail=_DETAIL_OF_REFUSAL.get(landed.problem),
         )
         if fallback is not None:
             return self._fall_back(ask, fallback, landed, outcome)
@@ -356,17 +377,21 @@ class Exchange:
             self._start(ask, found, Lane.BACKGROUND, "refresh", is_patient=False)
 
     def _start(self, ask: Ask, found: Found, lane: Lane, reason: str, *, is_patient: bool) -> Flight | Failure:
-        if len(self._flights) >= MAX_FLIGHTS:
-            return Failure(Problem.OVERLOADED, "too many reads are waiting for the platform", retry_after=1.0)
         # With something to serve already, nobody is kept waiting for the budget.
         wait = self._patience.for_permit if is_patient else 0.0
-        if (refused := self._fetcher.refusal(ask, lane, wait)) is not None:
+        if (refused := self._refusal(ask, lane, wait)) is not None:
             return refused
 
         async def fill(land: Callable[[Landed], None]) -> None:
             await self._fill(ask, found, land, partial(self._fetcher.fetch, ask, lane, reason, wait))
 
         return self._flights.start(ask.key, fill, self._now(), is_patient=is_patient and lane.is_waited_for)
+
+    def _refusal(self, ask: Ask, lane: Lane, wait: float) -> Failure | None:
+        """Why no flight may be started; None where one may."""
+        if len(self._flights) >= MAX_FLIGHTS:
+            return Failure(Problem.OVERLOADED, "too many reads are waiting for the platform", retry_after=1.0)
+        return self._fetcher.refusal(ask, lane, wait)
 
     async def _fill(
         self, ask: Ask, found: Found, land: Callable[[Landed], None], fetch: Callable[[], Awaitable[Fetched | Failure]]
@@ -465,6 +490,11 @@ class Exchange:
             return Reply(outcome, failure=failure)
         detail = _DETAIL_OF_REFUSAL.get(failure.problem, Detail.STALE_IF_ERROR)
         return self._reply(ask, entry, replace(outcome, detail=detail))
+
+
+def _outcome_of(refusal: Failure) -> Outcome:
+    """How an exchange went that ended in front of the platform."""
+    return Outcome(detail=_DETAIL_OF_REFUSAL.get(refusal.problem))
 
 
 def _detail_of(entry: Entry) -> Detail | None:

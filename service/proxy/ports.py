@@ -69,6 +69,10 @@ class Store(Protocol):
         """The entry, if this process holds a copy that it may use without asking anybody."""
         ...
 
+    def holds(self, key: str) -> bool | None:
+        """Whether it may have anything of the key; None where that cannot be known without asking."""
+        ...
+
     @property
     def epoch(self) -> Epoch:
         """Ends when `peek` may say something else of any key, but for what only time brings about."""
@@ -421,13 +425,17 @@ class HitLog(Protocol):
         """Those after them, which all hits of one kind have in common: a pattern for `%` with the age in seconds."""
         ...
 
+    def ageless(self, fields: Mapping[str, object]) -> bytes:
+        """As `answer` with the age filled in, of an answer that has none."""
+        ...
+
     def hit(self, request_id: bytes, caller: bytes, answer: bytes, seconds: float) -> None:
         """One line, soon.
 
         Args:
             request_id: plain: nothing that JSON would have to escape.
             caller: made by `caller`.
-            answer: made by `answer`, with the age filled in.
+            answer: made by `answer`, with the age filled in, or by `ageless`.
             seconds: how long it took.
         """
         ...

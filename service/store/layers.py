@@ -95,6 +95,10 @@ class LayeredStore:
         """See `Store`."""
         return self._local.peek(key) if self._may_answer() else None
 
+    def holds(self, key: str) -> bool | None:
+        """See `Store`. Another replica may have stored what this one does not know of."""
+        return True if self._local.holds(key) else None
+
     @property
     def epoch(self) -> Epoch:
         """See `Store`."""

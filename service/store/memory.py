@@ -127,6 +127,10 @@ class MemoryStore:
         self._meter.store_operation("memory", "get", "hit")
         return _shown(kept)
 
+    def holds(self, key: str) -> bool | None:
+        """See `Store`. A copy in doubt is something."""
+        return key in self._kept
+
     async def get(self, key: str, raw: object = None) -> Found:  # noqa: ARG002 - entries are kept as they are
         """See `Store`. A copy in doubt comes as one that has been stale since."""
         kept = self._kept.get(key)

@@ -102,6 +102,10 @@ class HitLines:
         """See `HitLog`."""
         return _members(fields).replace(b"%", b"%%") + b'"age":%d,"milliseconds":'
 
+    def ageless(self, fields: Mapping[str, object]) -> bytes:
+        """See `HitLog`."""
+        return _members(fields) + b'"milliseconds":'
+
     def hit(self, request_id: bytes, caller: bytes, answer: bytes, seconds: float) -> None:
         """See `HitLog`."""
         now = time.time()

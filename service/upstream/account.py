@@ -110,6 +110,8 @@ class Account:
         """The ledger with what this replica has known since; None when it has to be worked out anew ..."""
         self._viewed_at = 0.0
         """... as it has to be some time after this moment."""
+        self._lacks_promises = False
+        """Whether promises were made since: each of many refusals is not worth working it out anew."""
         self._claims: Schedule | None = None
 
     # What is known without asking anybody.
@@ -118,7 +120,7 @@ class Account:
         """What this replica knows, what it may do, and the time."""
         now, allowance = self._ledgers.now(), self.alone()
         if self._view is None or not 0 <= now - self._viewed_at < REPORT_SECONDS:
-            self._view, self._viewed_at = self.absorbed(now), now
+            self._view, self._viewed_at, self._lacks_promises = self.absorbed(now), now, False
         return self._view, allowance, now
 
     def claims(self) -> Schedule | None:
@@ -127,6 +129,8 @@ class Account:
         if self.ledger is None or self.is_blip or not (self.is_cut_off or books.is_whole(self.ledger, now)):
             return None
         if self._claims is None or not 0 <= now - self._claims.now < SCHEDULE_SECONDS:
+            if self._lacks_promises:
+                self._view = None
             self._claims = Schedule(*self.seen(), self._replica)
         return self._claims
 
@@ -136,9 +140,13 @@ class Account:
 
     def promise(self, client: str, key: str, at: float) -> None:
         """Remembers that a caller was told to come back at that moment."""
-        if self.promises.give(client, key, at, self._ledgers.now()) and self._claims is not None:
+        now = self._ledgers.now()
+        is_first = now - self.promises.refused.get(client, NEVER) >= SCHEDULE_SECONDS
+        if self.promises.give(client, key, at, now) and self._claims is not None:
             self._claims.promise(client)
-        self._view = None
+        self._lacks_promises = True
+        if is_first:
+            self._view = None
 
     def take_promise(self, client: str, key: str) -> bool:
         """Whether the caller was told to come now: by this replica, or perhaps by another."""

@@ -4,7 +4,7 @@ A promise is kept by `policy.schedule`, which needs to know only how many of a c
 which moment. Who they are is remembered here: a caller who is back is known by what it wants.
 """
 
-from collections import Counter
+from collections import Counter, OrderedDict
 
 from service.policy.ledger import Allowance, Promise
 
@@ -21,7 +21,8 @@ class Promises:
 
     def __init__(self, allowance: Allowance) -> None:
         self._allowance = allowance
-        self._told: dict[tuple[str, str], float] = {}
+        # Of a plain dictionary the first one is found only behind all that were deleted before it.
+        self._told: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._rows: Counter[tuple[str, float]] = Counter()
         self.is_news = False
         """Whether the ledger has not been told of the last of them."""
@@ -59,7 +60,7 @@ class Promises:
             self.take(client, key, now)
         self._told[client, key] = at
         while len(self._told) > MOST_TOLD:
-            del self._told[next(iter(self._told))]
+            self._told.popitem(last=False)
         row, latest = (client, self._moment(at)), now + MOST_WINDOWS * self._allowance.window
         is_kept = at <= latest and (row in self._rows or len(self._rows) < MOST_ROWS)
         if is_kept:

@@ -164,12 +164,14 @@ class Api:
     async def _answer_known(
         self, request: web.BaseRequest, record: _Record, known: Known, ask: Ask
     ) -> Rendered | web.Response:
-        """The answer to a request that needs no more checking. One that is rendered counts as given."""
+        """The answer to a request that needs no more checking. One that is rendered already counts as given."""
         record.operation, record.campaign = ask.operation.name, ask.id
         record.client, record.stream = ask.client, ask.stream.alias
         found = await known.look_up(ask)
         if isinstance(found, Reply):
             reply = found
+            if not self.is_draining and (refused := known.refuse(ask, reply)) is not None:
+                return refused
         else:
             sheet, age = found
             if not self.is_draining:

@@ -1,11 +1,11 @@
-"""The hot path: a hit for a caller who just had one on this connection, without parsing the request again.
+"""The hot path: a hit, or a refusal, for a caller who just had one on this connection, without parsing the request.
 
 Below aiohttp, where bytes come in. The laws of this module:
 
 1. Nothing of HTTP is read here. A read is answered only if it is, byte for byte, a head that aiohttp has parsed, that
-   was authorised, and that was answered with a plain hit on this very connection: its *template*. Only the campaign's
-   id and the values of the fields in `VARIABLE` may differ, and only in characters that mean nothing to a parser.
-   Everything else goes to aiohttp untouched.
+   was authorised, and that was answered with a plain hit on this very connection, or refused for want of calls: its
+   *template*. Only the campaign's id and the values of the fields in `VARIABLE` may differ, and only in characters that
+   mean nothing to a parser. Everything else goes to aiohttp untouched.
 2. Only when no request is in flight, or answers would change their order. That is an exact count: of requests parsed,
    and of answers written.
 3. Only when aiohttp's parser stands between two requests: the last read that it saw ended with the head of a request
@@ -13,8 +13,9 @@ Below aiohttp, where bytes come in. The laws of this module:
 4. Only while nothing has changed that the template's authorisation came from. Whatever could, ends the *epoch*.
 5. What may be answered, and how old it may be, is the exchange's to say, each time.
 6. Nobody is waited for: not when the caller reads slowly, not when the connection is closing.
-7. Except for the store: a hit that was had from it is looked up there again. Until that is back, the request is in
-   flight: what comes behind it waits, a close waits, and what turns out to be no hit goes to aiohttp as it came.
+7. Except for the store: a hit that was had from it is looked up there again, and so is what would be refused if nobody
+   has stored it. Until that is back, the request is in flight: what comes behind it waits, a close waits, and what
+   turns out to be neither goes to aiohttp as it came.
 
 So the slow path decides all, and this one repeats it: a template is a *standing* with the bytes that it came in. A test
 drives both with the same bytes.
@@ -121,7 +122,7 @@ def _pattern(head: bytes, request: web.BaseRequest) -> bytes | None:
 
 
 class Template:
-    """A head that was answered with a hit, as an expression for all heads that differ in what may vary only."""
+    """A head that was answered here once, as an expression for all heads that differ in what may vary only."""
 
     __slots__ = ("_has_request_id", "_has_tags", "_match", "_path", "_standing", "epoch")
 
@@ -135,7 +136,7 @@ class Template:
         self._has_tags = "tags" in compiled.groupindex
 
     def answer(self, data: bytes) -> bytes | Seeking | None:
-        """The whole answer to `data`, if that is this head and there is a hit for it; it counts as given.
+        """The whole answer to `data`, if that is this head and there is a hit for it, or a refusal; it counts as given.
 
         To be waited for where the hit is not local; None, then too, where there is none.
         """
@@ -150,11 +151,13 @@ class Template:
             return self._seek(*wanted, request_id, tags, began)
         return answer
 
-    async def _seek(self, ask: Ask, last: Sheet, request_id: bytes, tags: str | None, began: float) -> bytes | None:
+    async def _seek(
+        self, ask: Ask, last: Sheet | None, request_id: bytes, tags: str | None, began: float
+    ) -> bytes | None:
         found = await self._standing.find(ask, last)
         if found is None or self.epoch != self._path.epoch.number:
             return None
-        return self._standing.render(*found, request_id, tags, began)
+        return self._standing.render_found(ask, found, request_id, tags, began)
 
 
 class HotConnection(Connection):

@@ -72,7 +72,7 @@ class Performer:
             body = self._list_body((await self._body(request, row.takes)).document)
         ask = Ask(request.stream, row, target.id, request.client, request.wishes, target.fields, body)
         reply = await self._exchange.read(ask)
-        if reply.outcome.cache == "hit":
+        if reply.outcome.cache == "hit" or reply.is_refusal:
             request.http[ASKED] = ask
         return reply
 

@@ -26,7 +26,7 @@ LINGER_SECONDS = 2.0
 
 OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
 ASKED = web.RequestKey("ASKED", Ask)
-"""On a request that was answered with a hit: what it asked for."""
+"""On a request that was answered with a hit, or refused for want of calls: what it asked for."""
 
 _VERSIONS = frozenset({HttpVersion10, HttpVersion11})
 _HOST = re.compile(r"[A-Za-z0-9.\-_~%\[\]:]+")

@@ -110,9 +110,15 @@ class Sheets:
         sheet = self._again(last, hit)
         return hit.reply(age) if sheet is None else (sheet, age)
 
-    async def find(self, ask: Ask, last: Sheet) -> tuple[Sheet, float] | None:
-        """The sheet of a hit, the last one if that still stands, and its age in seconds; None where there is none."""
-        found = await self._exchange.find(ask, last.hit)
+    async def find(self, ask: Ask, last: Sheet | None) -> tuple[Sheet, float] | Reply | None:
+        """The sheet of a hit, the last one if that still stands, and its age in seconds; None where there is none.
+
+        A refusal where nothing is stored and no call may be made.
+        """
+        found = await self._exchange.find(ask, None if last is None else last.hit)
+        if isinstance(found, Reply):
+            self.drop(ask)
+            return found
         sheet = None if found is None else self._again(last, found[0])
         if found is None or sheet is None:
             self.drop(ask)

@@ -1,10 +1,11 @@
-"""Plain hits for callers who are known already: what a head means is found out once, not for each request.
+"""Plain hits and refusals for callers who are known: what a head means is found out once, not for each request.
 
 Most requests differ from one before in nothing but the campaign, the request's id and the tags of a copy. What they
 have in common, the method and the other fields, is a *standing* as soon as one of them has passed every check of the
-API and was answered with a hit. The next of that standing, on any connection, is answered with its campaign's sheet, in
-one write, if there is a hit for it. Everything else takes the whole way. Whatever could withdraw an authorisation ends
-the epoch, and all standings with it.
+API and was answered with a hit, or refused for want of calls. The next of that standing, on any connection, is
+answered with its campaign's sheet, in one write, if there is a hit for it, and with the refusal, if nothing is stored
+and no call may be made. Everything else takes the whole way. Whatever could withdraw an authorisation ends the epoch,
+and all standings with it.
 """
 
 import os
@@ -24,6 +25,7 @@ from service.proxy.epoch import Epoch
 from service.proxy.exchange import Exchange
 from service.proxy.ports import HitLog, RequestMeter
 from service.web.answers import VERSION, Bounds
+from service.web.refused import Form, Forms, QuotaOf
 from service.web.server import ASKED
 from service.web.sheets import Sheet, Sheets
 
@@ -75,7 +77,7 @@ def new_request_id() -> str:
 
 
 class Standing:
-    """Who asks, and how: answers with hits, counts and logs them."""
+    """Who asks, and how: answers with hits and refusals, counts and logs them."""
 
     __slots__ = (
         *(
@@ -85,31 +87,45 @@ class Standing:
             "_count_not_modified",
             "_count_ok",
             "_current_age",
+            "_forms",
             "_is_head",
+            "_is_refused",
+            "_log",
             "_log_hit",
             "_make",
+            "_meter",
             "_sheets",
         ),
-        *("find", "look_up"),
+        *("_exchange", "_find", "look_up"),
     )
 
     def __init__(
-        self, exchange: Exchange, sheets: Sheets, meter: RequestMeter, log: HitLog, method: str, ask: Ask
+        self,
+        exchange: Exchange,
+        sheets: Sheets,
+        meter: RequestMeter,
+        log: HitLog,
+        method: str,
+        ask: Ask,
+        forms: Forms,
     ) -> None:
         operation, client, stream = ask.operation.name, ask.client, ask.stream
         self._ask = ask
         self._client = client
+        self._exchange, self._meter, self._log, self._forms = exchange, meter, log, forms
+        self._is_refused = False
+        """Whether the last one of this standing for what is not stored was refused."""
         self._is_head = method == hdrs.METH_HEAD
         self._current_age, self._make, self._log_hit = exchange.current_age, sheets.make, log.hit
         self._sheets = sheets.of_stream(stream.identity)
-        self.look_up, self.find = sheets.look_up, sheets.find
+        self.look_up, self._find = sheets.look_up, sheets.find
         self._count_ok = meter.hits(operation, client, HTTPStatus.OK).hit
         self._count_not_modified = meter.hits(operation, client, HTTPStatus.NOT_MODIFIED).hit
         members = {"method": method, "operation": operation, "client": client, "stream": stream.alias}
         self._caller = log.caller(members)
 
     def answer(self, id_: bytes, request_id: bytes, tags: str | None, began: float) -> bytes | None:
-        """The whole answer, if there is a hit for the campaign; it counts as given.
+        """The whole answer, if there is a hit for the campaign, or a refusal; it counts as given.
 
         Args:
             id_: of the campaign, as it came.
@@ -122,13 +138,53 @@ class Standing:
             ask = self.ask_for(id_)
             sheet = None if ask is None else self._make(ask)
             if sheet is None or (age := self._current_age(sheet.hit, self._client)) is None:
-                return None
+                return None if ask is None else self._refuse_missing(ask, request_id, began)
         return self.render(sheet, age, request_id, tags, began)
 
-    def wanted(self, id_: bytes) -> tuple[Ask, Sheet] | None:
-        """What to `find`, where the campaign's last hit was not a local one."""
+    def _refuse_missing(self, ask: Ask, request_id: bytes, began: float) -> bytes | None:
+        """The refusal, if it is certain that nothing is stored and no call may be made."""
+        if self._exchange.holds(ask) is not False or (reply := self._exchange.refused(ask)) is None:
+            return None
+        form = self.form_of(reply)
+        return None if form is None else self.refuse(ask.id, form, reply, request_id, began)
+
+    def form_of(self, reply: Reply) -> Form | None:
+        """The reply as bytes, but for the request's id, if it is a refusal; see `refuse`."""
+        return self._forms.of(reply)
+
+    def refuse(self, id_: str, form: Form, reply: Reply, request_id: bytes, began: float) -> bytes:
+        """The whole answer to one who is refused; it counts as given."""
+        self._is_refused = True
+        answer = form.answer(request_id, has_body=not self._is_head)
+        status, outcome = form.failure.problem.status, reply.outcome
+        members = {"campaign": id_, "status": status, "cache": outcome.cache, "detail": outcome.detail}
+        seconds = perf_counter() - began
+        self._meter.request(self._ask.operation.name, self._client, status, outcome.cache, seconds)
+        self._log_hit(request_id, self._caller, self._log.ageless(members), seconds)
+        return answer
+
+    async def find(self, ask: Ask, last: Sheet | None) -> "Found | None":
+        """See `Sheets.find`."""
+        found = await self._find(ask, last)
+        if found is None and last is None:
+            # The next one for what is not stored takes the whole way, with one look-up.
+            self._is_refused = False
+        return found
+
+    def render_found(self, ask: Ask, found: "Found", request_id: bytes, tags: str | None, began: float) -> bytes | None:
+        """The whole answer, if it is one that is rendered here; it counts as given then."""
+        if not isinstance(found, Reply):
+            return self.render(*found, request_id, tags, began)
+        form = self.form_of(found)
+        return None if form is None else self.refuse(ask.id, form, found, request_id, began)
+
+    def wanted(self, id_: bytes) -> tuple[Ask, Sheet | None] | None:
+        """What to `find`, with its last sheet: what is not local, and was there a moment ago or would be refused."""
         sheet = self._sheets.get(id_)
-        if sheet is None or sheet.hit.raw is None or (ask := self.ask_for(id_)) is None:
+        if (not self._is_refused) if sheet is None else (sheet.hit.raw is None):
+            return None
+        ask = self.ask_for(id_)
+        if ask is None or (sheet is None and self._exchange.holds(ask) is not None):
             return None
         return ask, sheet
 
@@ -153,14 +209,19 @@ class Standing:
         return answer
 
 
+Found = tuple[Sheet, float] | Reply
+"""A hit's sheet and its age in seconds, or a refusal."""
+
 STANDING = web.RequestKey("STANDING", Standing)
-"""On a request that was answered with a hit and is plain."""
+"""On a request that was answered with a hit, or refused for want of calls, and is plain."""
 
 
 class Standings:
     """The standings there are, for as long as their authorisations hold."""
 
-    def __init__(self, exchange: Exchange, bounds: Bounds, meter: RequestMeter, log: HitLog, epoch: Epoch) -> None:
+    def __init__(
+        self, exchange: Exchange, bounds: Bounds, meter: RequestMeter, log: HitLog, epoch: Epoch, quota: QuotaOf
+    ) -> None:
         """Standings.
 
         Args:
@@ -169,8 +230,10 @@ class Standings:
             meter: where hits are counted.
             log: where their lines go.
             epoch: ends when authorisations do.
+            quota: tells a client's share of an account's calls.
         """
         self.epoch = epoch
+        self._bounds, self._quota = bounds, quota
         self._exchange = exchange
         self._meter = meter
         self._log = log
@@ -182,7 +245,7 @@ class Standings:
         return len(self._known)
 
     def learn(self, request: web.BaseRequest, epoch: int) -> None:
-        """Remembers who asked and how, if the request was answered with a hit.
+        """Remembers who asked and how, if the request was answered with a hit or refused for want of calls.
 
         Args:
             request: that was answered.
@@ -191,7 +254,8 @@ class Standings:
         ask = request.get(ASKED)
         if ask is None or epoch != self.epoch.number or not _is_plain(request, ask):
             return
-        standing = Standing(self._exchange, self.sheets, self._meter, self._log, request.method, ask)
+        forms = Forms(self._bounds, self._quota, ask.stream, ask.client)
+        standing = Standing(self._exchange, self.sheets, self._meter, self._log, request.method, ask, forms)
         request[STANDING] = standing
         if sum(len(name) + len(value) for name, value in request.raw_headers) > MAX_FIELDS_BYTES:
             return
@@ -236,6 +300,14 @@ class Known:
         """The answer from this sheet at this age in seconds; it counts as given."""
         request_id = self.request_id.encode("ascii")
         return self._to_send(self._standing.render(sheet, age, request_id, self._tags, self._began))
+
+    def refuse(self, ask: Ask, reply: Reply) -> "Rendered | None":
+        """The answer, if the reply is a refusal; it counts as given."""
+        form = self._standing.form_of(reply)
+        if form is None:
+            return None
+        request_id = self.request_id.encode("ascii")
+        return self._to_send(self._standing.refuse(ask.id, form, reply, request_id, self._began))
 
     async def look_up(self, ask: Ask) -> tuple[Sheet, float] | Reply:
         """See `Sheets.look_up`."""

@@ -169,6 +169,14 @@ async def test_what_was_put_is_found(subject: Subject) -> None:
     assert (await subject.two.get(KEY)).entry == kept
 
 
+async def test_what_is_stored_is_never_taken_for_nothing(subject: Subject) -> None:
+    assert not subject.one.holds(KEY)
+    found = await subject.one.get(KEY)
+    await subject.one.put(KEY, entry(subject.one.now()), found.fence, 60.0)
+    assert subject.one.holds(KEY) is True
+    assert subject.two.holds(KEY) is not False, "another replica's may be unknown here"
+
+
 async def test_what_has_not_changed_is_the_very_same_entry(shared: Subject) -> None:
     await fill(shared.one, KEY)
     found = await shared.one.get(KEY)

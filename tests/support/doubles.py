@@ -339,6 +339,9 @@ class LostStore:
     def peek(self, _key: str) -> Entry | None:
         return None
 
+    def holds(self, _key: str) -> bool | None:
+        return None
+
     async def get(self, _key: str, _raw: object = None) -> Found:
         return Found(None, None)
 

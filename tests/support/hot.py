@@ -20,6 +20,7 @@ from service.policy.freshness import Freshness
 from service.policy.schedule import Quota
 from service.policy.settle import Failure
 from service.problems import Problem
+from service.proxy.ask import Ask
 from service.proxy.collapse import Flights
 from service.proxy.exchange import Exchange, Patience
 from service.proxy.ports import Found, Store
@@ -77,6 +78,9 @@ class FarStore:
     def peek(self, _key: str) -> None:
         return None
 
+    def holds(self, _key: str) -> None:
+        return None
+
     async def get(self, key: str, _raw: object = None) -> Found:
         self.trips += 1
         await self.gate.wait()
@@ -97,11 +101,22 @@ def local(memory: MemoryStore) -> Store:
     return memory
 
 
+def quota(_account: str, _client: str) -> Quota:
+    return Quota(20, 60.0, 7, 12.3)
+
+
 class NoPlatform:
     """In the place of `Fetcher`: nothing can be had."""
 
-    def refusal(self, *_: Any) -> None:
-        return None
+    def __init__(self) -> None:
+        self.refused: Failure | None = None
+        """What whoever wants a call is told, if anything."""
+        self.asked: list[str] = []
+        """What calls were wanted for."""
+
+    def refusal(self, ask: Ask, *_: Any) -> Failure | None:
+        self.asked.append(ask.id)
+        return self.refused
 
     async def fetch(self, *_: Any) -> Failure:
         return Failure(Problem.UPSTREAM_UNAVAILABLE, "no platform here")
@@ -131,11 +146,11 @@ class Gateway:
         self.memory = MemoryStore(2**26, self.clock, self.meter)
         self.store = self.layer(self.memory)
         self.board, self.tasks = MemoryBoard(self.memory.epoch, self.clock.now), Tasks()
-        self.versions = Versions(self.clock.now, 5.0)
+        self.versions, self.platform = Versions(self.clock.now, 5.0), NoPlatform()
         self.exchange = Exchange(
             self.store,
             self.board,
-            cast("Any", NoPlatform()),
+            cast("Any", self.platform),
             Flights(self.tasks),
             FRESHNESS,
             self.meter,
@@ -153,7 +168,7 @@ class Gateway:
         bounds = Bounds(60.0, 86_400.0)
         self.epoch = self.clients.epoch
         self.lines = HitLines()
-        self.standings = Standings(self.exchange, bounds, self.meter, self.lines, self.epoch)
+        self.standings = Standings(self.exchange, bounds, self.meter, self.lines, self.epoch, quota)
         self.api = Api(
             Performer(self.exchange, cast("Any", None), cast("Any", None), 4_096, cast("Any", None)),
             {"support": SUPPORT, "sales": SALES},
@@ -161,7 +176,7 @@ class Gateway:
             self.clients,
             bounds,
             self.meter,
-            lambda _account, _client: Quota(20, 60.0, 7, 12.3),
+            quota,
             self.standings if self.has_standings else None,
         )
         self.hot = HotPath(self.epoch)

@@ -16,7 +16,7 @@ from service.proxy.ports import LedgerLostError, Ledgers, Refused
 from service.proxy.tasks import Tasks
 from service.store.alone import MemoryLedgers
 from service.store.clock import StoreClock
-from service.upstream.account import QUIET_SECONDS
+from service.upstream.account import QUIET_SECONDS, SCHEDULE_SECONDS, Account
 from service.upstream.budget import LONGEST_QUEUE, CallBudget, CallPermit
 from tests.support.meters import CountingMeter
 
@@ -337,6 +337,37 @@ async def test_a_refusal_asks_no_ledger_and_waits_for_nothing(shop: Shop):
     assert ledgers.changes == asked
     shop.clock.advance(WINDOW)
     assert counter.budget.refusal(ACCOUNT, INTERACTIVE, "c", "key", 0.0) is None
+
+
+async def test_many_refusals_come_of_one_look_at_the_calls_and_forget_none_of_each_other(shop: Shop, monkeypatch):
+    looks = 0
+    absorbed = Account.absorbed
+
+    def counted(account: Account, now: float) -> Ledger:
+        nonlocal looks
+        looks += 1
+        return absorbed(account, now)
+
+    monkeypatch.setattr(Account, "absorbed", counted)
+    counter = shop.alone(10)
+    for _ in range(10):
+        await counter.call()
+        shop.clock.advance(1)
+
+    def refuse(number: int) -> float:
+        failure = counter.budget.refusal(ACCOUNT, INTERACTIVE, "c", f"key-{number}", 5.0)
+        assert failure is not None
+        assert failure.retry_after is not None
+        assert counter.budget.quota(ACCOUNT, "c").remaining == 0
+        return failure.retry_after
+
+    looks = 0
+    waits = [refuse(number) for number in range(10)]
+    assert waits == [WINDOW - 10 + number for number in range(10)], "each is told of the next place"
+    assert looks <= 2
+    assert counter.budget.outlook(ACCOUNT).is_wanted
+    shop.clock.advance(SCHEDULE_SECONDS)
+    assert refuse(11) > waits[-1], "in the next window: all places of this one are spoken for"
 
 
 async def test_a_queue_holds_nobody_whose_turn_does_not_come_in_time(shop: Shop):

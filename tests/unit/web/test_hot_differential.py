@@ -9,7 +9,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, cast
 
@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 
 from service.contract.listing import Channel
 from service.policy.entry import make_etag
+from service.policy.settle import Failure
 from service.policy.sweeping import Head, Known, Round
+from service.problems import Problem
 from service.web.hot import MAX_HEAD_BYTES
 from service.web.server import MAX_FIELD_BYTES
 from tests.support.doubles import LONG_AGO, START, SUPPORT
@@ -73,8 +75,10 @@ async def tell(
     turns: int = 25,
     layer: Layer = local,
     board: Mapping[str, Known] | None = None,
+    refused: Failure | None = None,
 ) -> Told:
     gateway = Gateway(has_hot_path=has_hot_path, has_standings=has_standings, layer=layer)
+    gateway.platform.refused = refused
     async with running(gateway):
         if board is not None:
             assert await gateway.board.post(SUPPORT.identity, HEAD, board)
@@ -370,6 +374,65 @@ async def test_nobody_can_tell_whether_hits_are_looked_up_elsewhere(pieces):
 )
 async def test_what_was_answered_with_a_hit_is_answered_so_again_on_the_hot_path(first, again):
     assert (await compare([first, again, again])).taken == 2
+
+
+SPENT = Failure(Problem.BUDGET_EXHAUSTED, "the account's calls for now are spent", retry_after=12.3)
+NOWHERE = head(b"/v1/campaigns/nowhere")
+NOWHERE_ELSE = head(b"/v1/campaigns/nowhere-else", id_=b"r-22")
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        pytest.param(SPENT, id="spent"),
+        pytest.param(replace(SPENT, retry_after=0.2), id="soon"),
+        pytest.param(Failure(Problem.UPSTREAM_PAUSED, "the platform asked for a pause", retry_after=30.0), id="paused"),
+        pytest.param(Failure(Problem.OVERLOADED, "too many", retry_after=1.0), id="overloaded"),
+        pytest.param(Failure(Problem.OVERLOADED, "too many"), id="nobody-knows-how-long"),
+    ],
+)
+@pytest.mark.parametrize("layer", [local, far])
+async def test_nobody_can_tell_a_refusal_that_was_made_in_short(refused, layer):
+    pieces = [GOOD, NOWHERE, NOWHERE_ELSE, GOOD, NOWHERE, head(b"/v1/campaigns/15551234567890"), NOWHERE_ELSE, *NEXT]
+    told = await compare(pieces, refused=refused, layer=layer)
+    assert [answer.status for answer in told.heard.answers] == [200, 503, 503, 200, 503, 503, 503, 200, 200]
+    # Where another replica may have stored it, the first one takes a longer way.
+    assert told.taken == {local: 8, far: 7}[layer]
+
+
+@pytest.mark.parametrize("layer", [local, far])
+async def test_refusals_alone_are_made_in_short(layer):
+    told = await compare([NOWHERE, NOWHERE_ELSE, NOWHERE], refused=SPENT, layer=layer)
+    assert [answer.status for answer in told.heard.answers] == [503, 503, 503]
+    assert told.taken == {local: 2, far: 1}[layer]
+
+
+@pytest.mark.parametrize("layer", [local, far])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        pytest.param(head(b"/v1/campaigns/nowhere", b"Cache-Control: only-if-cached"), id="only-if-cached"),
+        pytest.param(head(b"/v1/campaigns/nowhere", b"Connection: close"), id="close"),
+        pytest.param(head(b"/v1/campaigns/nowhere?fields=name"), id="fields"),
+        pytest.param(head(b"/v1/campaigns/nowhere", b'If-None-Match: "x"'), id="a-copy"),
+        pytest.param(head(b"/v1/campaigns/nowhere", key=OTHER_KEY), id="another-client"),
+        pytest.param(head(b"/v1/campaigns/old"), id="a-stale-one"),
+        pytest.param(head(b"/v1/campaigns/gone"), id="a-missing-one"),
+        pytest.param(head(b"/v1/campaigns/search"), id="no-campaign"),
+        pytest.param(NOWHERE + NOWHERE_ELSE, id="pipelined"),
+        pytest.param(head(b"/v1/campaigns/nowhere", id_=b'r"1'), id="a-quote-in-the-request-id"),
+    ],
+)
+async def test_what_is_refused_or_not_beside_short_ones_looks_the_same(odd, layer):
+    await compare([GOOD, NOWHERE, NOWHERE_ELSE, odd, NOWHERE, *NEXT], refused=SPENT, layer=layer)
+
+
+@pytest.mark.parametrize("layer", [local, far])
+async def test_a_refusal_of_a_head_has_no_body(layer):
+    pieces = [head(target, method=b"HEAD") for target in (b"/v1/campaigns/nowhere", b"/v1/campaigns/nowhere-else")]
+    told = await compare([*pieces, *pieces], to_head=True, refused=SPENT, layer=layer)
+    assert [answer.status for answer in told.heard.answers] == [503] * 4
+    assert told.taken
 
 
 TRACED = head(b"/v1/campaigns/c-1", b"traceparent: 00-0af7-b7ad-01")
