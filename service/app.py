@@ -380,13 +380,13 @@ def _supply(settings: Settings, streams: Mapping[str, Stream], budget: CallBudge
 def _show_sweep(
     stream: Stream, sweeper: Sweeper, board: Board, stated: Callable[[str], StatedBounds], metrics: Metrics
 ) -> None:
-    """Publishes the stream's bounds, and whether rounds of its list give them."""
+    """Publishes the stream's bounds, and whether polls of its list give them."""
     gauge, alias, identity = metrics.gauges.add, stream.alias, stream.identity
     text = "Seconds within which a change that moves a campaign's mark is seen."
     gauge("signal_bound_seconds", text, lambda: stated(identity).signal, stream=alias)
     text = "Seconds within which any change of a campaign in use is seen."
     gauge("blind_bound_seconds", text, lambda: stated(identity).blind, stream=alias)
-    text = "Whether rounds of the stream's list prove stored answers (1) or lifetimes count (0)."
+    text = "Whether polls of the stream's list prove stored answers (1) or lifetimes count (0)."
     gauge("sweep_up", text, lambda: stated(identity).is_proving, stream=alias)
     text = "Whether this replica looks after the stream's list."
     gauge("sweep_leading", text, lambda: sweeper.is_leading, stream=alias)

@@ -174,10 +174,10 @@ class FreshnessSettings(Section):
 
 
 class Sweep(Section):
-    """Rounds of the list of campaigns, which prove stored answers; see `policy.sweeping`."""
+    """Polls of the list of campaigns, which prove stored answers; see `policy.sweeping`."""
 
     share: Share = 0.5
-    """The part of the budget for them and for reading again what moved; 0 switches them off."""
+    """The part of the budget for them, for full scans and for turns by id; 0 switches them off."""
     lag: PositiveDuration | Literal["auto"] = "auto"
     """How far the platform's list may lag behind its answers by id; part of the stated bound. `auto` measures it, from
     rows that were shown late, and allows for 10 s at most and until enough of them have told."""

@@ -1,4 +1,4 @@
-"""What rounds of the streams' lists have shown, in Redis for all replicas.
+"""What polls of the streams' lists have shown, in Redis for all replicas.
 
 A stream's board is a head, a row per campaign, and an order of the rows by the number of the change that wrote
 them; the three change together, by one script that also checks that nobody else has changed them since. So a leader

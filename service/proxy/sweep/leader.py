@@ -84,22 +84,26 @@ class Sweeper:
         if self._terms.share <= 0:
             return
         while True:
-            if not self._board.is_leading(self._stream.identity):
-                self.is_leading = False
-                await self._board.wait(self._stream.identity, math.inf)
-                continue
-            if not self.is_leading:
-                self.take_over()
             try:
-                seconds = self.look()
+                await self._lead_or_follow()
             except Exception:  # noqa: BLE001 - logged with its traceback
                 # Or this replica would keep the lead and do nothing with it.
                 _log.exception("a look after stream %s failed", self._stream.alias)
-                seconds = AGAIN_SECONDS
-            if seconds > LONGEST_SLEEP_SECONDS:
-                await self._board.wait(self._stream.identity, seconds)
-            else:
-                await self._sleep(seconds)
+                await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _lead_or_follow(self) -> None:
+        """One look, and the sleep until the next one."""
+        if not self._board.is_leading(self._stream.identity):
+            self.is_leading = False
+            await self._board.wait(self._stream.identity, math.inf)
+            return
+        if not self.is_leading:
+            self.take_over()
+        seconds = self.look()
+        if seconds > LONGEST_SLEEP_SECONDS:
+            await self._board.wait(self._stream.identity, seconds)
+        else:
+            await self._sleep(seconds)
 
     async def _sleep(self, seconds: float) -> None:
         try:
