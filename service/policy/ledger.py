@@ -15,7 +15,8 @@ Laws of this module:
 The limits of what is promised, where the alternative is that every crash stops the account: a replica that is cut off
 alone for longer than that, while the others see the ledger, adds its share to the budget; a replica that knows of no
 other goes on with the whole budget, also if one has joined within the last second or joins later; and calls that nobody
-is left to tell of are not counted: a ledger emptied, and their replica gone, or cut off, before it has reported.
+is left to tell of are not counted: a ledger emptied, and their replica gone, or cut off, before it has reported, above
+all where a new one is counted in its stead.
 
 Neither a token bucket nor a fixed window has property 2: both let nearly twice the budget into some windows. All
 functions are pure; times are seconds of the clock that all replicas share. Who may take a place is decided in

@@ -6,9 +6,9 @@
 -- ARGV[3]  and so on: names; there may be none
 --
 -- Returns the names.
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
 for number = 3, #ARGV do
   redis.call('ZADD', KEYS[1], ARGV[1] + ARGV[2], ARGV[number])
+  redis.call('PEXPIRE', KEYS[1], ARGV[2] * 1000)
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[2] * 1000)
 return redis.call('ZRANGE', KEYS[1], 0, -1)

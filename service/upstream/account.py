@@ -34,7 +34,7 @@ Step = Callable[[Ledger, Allowance, float], tuple[Ledger, _T]]
 
 REPORT_SECONDS = 1.0
 """How often a replica that has something to say shows itself in a shared ledger ..."""
-QUIET_SECONDS = 15.0
+QUIET_SECONDS = 30.0
 """... and one that has nothing to say."""
 BLIP_SECONDS = 1.5
 """A loss of the ledger that may be over at the next look: callers who can wait are kept this long, not refused."""

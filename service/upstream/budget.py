@@ -24,7 +24,7 @@ from service.policy.settle import Failure
 from service.problems import Problem
 from service.proxy.ports import LedgerLostError, Ledgers, Meter, Refused
 from service.proxy.tasks import Tasks
-from service.upstream.account import REPORT_SECONDS, Account
+from service.upstream.account import NEVER, REPORT_SECONDS, Account
 
 LONGEST_QUEUE = 2_000
 LOOK_SECONDS = 0.25
@@ -64,6 +64,8 @@ class _Queue(Account):
         self.is_served = False
         self.owes_ends = False
         """Whether calls have ended that are about to be reported."""
+        self.looked_at = NEVER
+        """When the ledger was last looked at for others."""
         self.is_notified = False
         """Whether the other replicas were asked to look at the ledger, since somebody began to wait for that."""
         self.call = asyncio.Event()
@@ -221,7 +223,7 @@ class CallBudget:
         if told is None or told.why is Why.ALLOTTED:
             return None
         since = claims.now - now
-        told = state.in_time(replace(told, seconds=max(0.0, told.seconds + since), soonest=told.soonest + since))
+        told = state.in_time(Wait(max(0.0, told.seconds + since), told.why, told.soonest + since))
         if told.soonest <= wait:
             return None
         self._meter.budget_wait(lane.value, 0.0)
@@ -373,9 +375,13 @@ class CallBudget:
         """Shows this replica where it is asked to look and, when that is due, where it has something to say."""
         noticed = await self._notify([state.name for state in self._accounts.values() if state.is_notified])
         for state in list(self._accounts.values()):
-            is_told = noticed is not None and state.name in noticed
+            is_told = (
+                noticed is not None and state.name in noticed and state.looked_at + REPORT_SECONDS <= self._clock()
+            )
             # Whoever cannot be told by others finds out by looking.
             has_to = is_due and (noticed is None or bool(state.waiters) or state.has_to_report())
+            if is_told:
+                state.looked_at = self._clock()
             if is_told or has_to:
                 await self._report(state)
 

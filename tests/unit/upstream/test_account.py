@@ -119,6 +119,7 @@ class Fleet:
     """The ledger as it was, second by second."""
     down_since: float | None = None
     is_noticed: bool = False
+    died_at: float = -1000.0
     replicas: list[Simulated] = field(default_factory=list)
     arrivals: list[float] = field(default_factory=list)
     numbers: int = 0
@@ -142,8 +143,13 @@ class Fleet:
         return self.numbers
 
     def join(self) -> None:
-        """A new one starts, and all notice it: nothing is promised to one that joins unnoticed."""
-        if len(self.replicas) < self.size and self.is_calm:
+        """A new one starts, and all notice it: nothing is promised to one that joins unnoticed.
+
+        Nor where the ledger was emptied, one that it waits for has died, and the new one is counted in its stead.
+        """
+        is_gathering = self.ledger is None or not is_whole(self.ledger, self.now)
+        has_died = self.now < self.died_at + MOST
+        if len(self.replicas) < self.size and self.is_calm and not (is_gathering and has_died):
             self.replicas.append(Simulated(f"r{self.number()}", self))
             self.report_all()
             self.report_all()
@@ -195,6 +201,7 @@ class Fleet:
         is_left_to_it = heard is not None and replica.account.known > 1 and self.now + MOST <= heard + HEARD
         if (is_known and (not replica.account.is_cut_off or is_left_to_it)) or (len(self.replicas) > 1 and was_total):
             self.replicas.remove(replica)
+            self.died_at = self.now
             self.arrivals.extend(call.at + (LEAVE + TIMEOUT) * call.part / 4 for call in replica.flying)
 
     def cut(self, which: int) -> None:
