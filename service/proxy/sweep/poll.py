@@ -218,7 +218,8 @@ class Poller:
         most = self._terms.lag if self._terms.lag is not None else MOST_LAG_SECONDS
         flaw = scan.flaw or (Flaw.TOO_LATE if lag is not None and lag > most else None)
         flaw = flaw or self._disagreement.found(scan, view, self.lag)
-        self._met.update(scan.rows)
+        if self._scan is not None and self._scan.channel is channel:
+            self._met.update(scan.rows)
         if flaw is Flaw.SHIFTING:
             # So busy a list says nothing this time; it is no reason to distrust it. What was met is true all the same.
             self._meter.proof("sweep", "failed")

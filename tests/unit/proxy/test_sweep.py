@@ -10,6 +10,7 @@ import pytest
 from service.contract.answers import Response
 from service.contract.listing import Channel
 from service.contract.operations import Call
+from service.policy import list_scan
 from service.policy.ledger import Lane
 from service.policy.pacing import Supply
 from service.policy.settle import Failure
@@ -24,6 +25,7 @@ from service.proxy.sweep import Sweeper, Terms
 from service.proxy.sweep.poll import STARVED_SECONDS
 from tests.support.builders import stamp
 from tests.support.doubles import SUPPORT, ask, campaign_response, error_response, finished, json_response, turns
+from tests.support.lists import row
 from tests.support.story import FRESHNESS, HARD_BOUND, Story
 from tests.support.virtual_time import timers
 
@@ -380,6 +382,20 @@ async def test_a_poll_of_several_pages_that_gets_no_call_goes_on_where_it_was():
     assert skips[:3] == [0, 97, 0], "the first page, the second one when there was a call, and the front once more"
     assert sum(known.has_moved for known in world.view.known.values()) == 150
     await world.story.close()
+
+
+async def test_another_channel_s_poll_makes_up_for_no_row_that_a_full_scan_missed(world: World):
+    """Counted together, rows that were passed by unseen would be taken for gone."""
+    await world.looks(40)
+    poller = world.sweeper._poller
+    poller._scan, poller._met = list_scan.begin(Channel.VOICE, world.clock.now(), is_full=True), set()
+    pace = world.sweeper.pace
+    other = replace(list_scan.begin(Channel.SMS, world.clock.now()), rows={"s-1": row("s-1")}, skip=None)
+    await poller._conclude(other, pace, {})
+    assert not poller._met
+    own = replace(list_scan.begin(Channel.VOICE, world.clock.now()), rows={"c-1": row("c-1")}, skip=None)
+    await poller._conclude(own, pace, {})
+    assert poller._met == {"c-1"}
 
 
 async def test_polls_that_get_no_call_for_long_are_said_to_prove_nothing(world: World, caplog):
