@@ -36,6 +36,9 @@ _log = logging.getLogger(__name__)
 
 LONGEST_SLEEP_SECONDS = 1.0
 """How long the leader sleeps while campaigns are in use: others spend calls too, and nobody wakes it for that."""
+SHORTEST_SLEEP_SECONDS = 0.02
+"""Whatever is due and cannot begin (eight reads are under way), or is due in less than the clock can show, is looked
+at again after this, and not at once without end; who can begin it wakes the leader before."""
 AGAIN_SECONDS = 1.0
 """After an error."""
 
@@ -135,12 +138,12 @@ class Sweeper:
         if not self.pace.rounds:
             # Too few are in use for the list to be worth its calls. What has been hinted at is read all the same.
             at = self._rotation.start(self.pace, supply, used, view, now)
-            return min(max(0.0, at - now), LONGEST_SLEEP_SECONDS if used else math.inf)
+            return min(max(SHORTEST_SLEEP_SECONDS, at - now), LONGEST_SLEEP_SECONDS if used else math.inf)
         at = min(
             self._start_poll(view, used, now, is_crowded=supply.is_wanted),
             self._rotation.start(self.pace, supply, used, view, now),
         )
-        return min(max(0.0, at - now), LONGEST_SLEEP_SECONDS)
+        return min(max(SHORTEST_SLEEP_SECONDS, at - now), LONGEST_SLEEP_SECONDS)
 
     def _start_poll(self, view: View, used: Mapping[str, float], now: float, *, is_crowded: bool) -> float:
         """Starts the poll, or the page of a full scan, that is due, one at a time; when the next one is."""

@@ -22,6 +22,7 @@ from service.problems import Problem
 from service.proxy.ask import Detail, Stream
 from service.proxy.bounds import stated_bounds
 from service.proxy.sweep import Sweeper, Terms
+from service.proxy.sweep.leader import SHORTEST_SLEEP_SECONDS
 from service.proxy.sweep.poll import STARVED_SECONDS
 from tests.support.builders import stamp
 from tests.support.doubles import SUPPORT, ask, campaign_response, error_response, finished, json_response, turns
@@ -458,3 +459,12 @@ async def test_an_unexpected_error_ends_one_look_and_not_the_looking(world: Worl
         while not world.view.head.rounds:
             await asyncio.sleep(0.001)
     await world.story.tasks.close()
+
+
+async def test_a_place_that_falls_free_sooner_than_the_clock_can_show_is_not_looked_for_without_end(world: World):
+    await world.look()
+    world.supply = Supply(60, 60.0, 5, 0.5, free=0, falls=(1e-9,))
+    world.sweeper.hint(["c-1"])
+    for _ in range(3):
+        assert world.sweeper.look() >= SHORTEST_SLEEP_SECONDS
+        await finished(world.story.tasks)
