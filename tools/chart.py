@@ -6,14 +6,14 @@
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from ruamel.yaml import YAML
 
-from service.settings import Settings
+from campaign_gateway.settings import Settings
 
 CHART = Path(__file__).parents[1] / "helm" / "campaign-gateway"
 SETTINGS = "settings."
@@ -116,7 +116,10 @@ def with_table(readme: str, values: str) -> str:
 def main() -> None:
     """Write both files."""
     values = (CHART / "values.yaml").read_text("utf-8")
-    writers = {"values.schema.json": with_settings, "README.md": lambda text: with_table(text, values)}
+    writers: dict[str, Callable[[str], str]] = {
+        "values.schema.json": with_settings,
+        "README.md": lambda text: with_table(text, values),
+    }
     for name, write in writers.items():
         path = CHART / name
         path.write_text(write(path.read_text("utf-8")), "utf-8")

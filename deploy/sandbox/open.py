@@ -11,8 +11,8 @@ import contextlib
 import signal
 import sys
 
-from service.sandbox.config import SandboxConfig
-from service.sandbox.platform import Sandbox
+from campaign_gateway.sandbox.config import SandboxConfig
+from campaign_gateway.sandbox.platform import Sandbox
 
 LATENCY_SECONDS = 0.15
 CHUNK_BYTES = 65_536

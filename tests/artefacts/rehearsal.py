@@ -19,8 +19,8 @@ from pathlib import Path
 import aiohttp
 import click
 
-from service.sandbox.campaigns import Status
-from service.sandbox.platform import Sandbox, SandboxConfig
+from campaign_gateway.sandbox.campaigns import Status
+from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
 from tests.support.gateway import ROOT, gateway_process, settings_for
 from tests.support.prometheus import prometheus_server
 from tests.support.redis_server import RedisServer, redis_server

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import tarfile
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ import promql_parser
 import pytest
 from ruamel.yaml import YAML
 
-from service.sandbox.platform import Sandbox
-from service.settings import Settings, load, state_folder
+from campaign_gateway import __version__
+from campaign_gateway.sandbox.platform import Sandbox
+from campaign_gateway.settings import Settings, load, state_folder
 from tests.support.gateway import gateway_process, settings_for
 from tools import chart as tool
 
@@ -570,10 +570,12 @@ def test_the_first_example_of_the_readme_is_a_tested_file():
 
 
 def test_the_versions_are_the_project_s(chart):
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
-    assert chart.version == version
-    assert chart.metadata["appVersion"] == version
-    assert gateway_of(manifests(chart, values_of("default")))["image"] == f"registry.example/campaign-gateway:{version}"
+    assert chart.version == __version__
+    assert chart.metadata["appVersion"] == __version__
+    assert (
+        gateway_of(manifests(chart, values_of("default")))["image"]
+        == f"registry.example/campaign-gateway:{__version__}"
+    )
 
 
 def deployed_groups() -> list[Any]:

@@ -18,8 +18,8 @@ import pytest
 import redis.asyncio
 from ruamel.yaml import YAML
 
-from service.sandbox.config import DEMO_ACCOUNT_ID, DEMO_CLIENT_ID, DEMO_SECRET, DEMO_STREAM_ID
-from service.settings import Settings, SettingsError, read_tree
+from campaign_gateway.sandbox.config import DEMO_ACCOUNT_ID, DEMO_CLIENT_ID, DEMO_SECRET, DEMO_STREAM_ID
+from campaign_gateway.settings import Settings, SettingsError, read_tree
 from tests.support.gateway import GatewayProcess, gateway_process
 from tests.support.redis_server import free_port, redis_server
 
@@ -242,7 +242,7 @@ async def stack(tmp_path: Path) -> AsyncIterator[tuple[list[GatewayProcess], str
     (tmp_path / "valkey.conf").write_text(settings.replace(acl, str(inside(valkey, acl))))
     port = free_port()
     platform = await asyncio.create_subprocess_exec(
-        sys.executable, DEPLOY / "sandbox/open.py", str(port), cwd=ROOT, env={"PYTHONPATH": str(ROOT)}
+        sys.executable, DEPLOY / "sandbox/open.py", str(port), cwd=ROOT, env={"PYTHONPATH": str(ROOT / "service")}
     )
     try:
         async with redis_server(tmp_path) as store, AsyncExitStack() as started:

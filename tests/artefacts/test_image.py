@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import pytest
 
-from service import __version__
-from service.sandbox.platform import Sandbox
+from campaign_gateway import __version__
+from campaign_gateway.sandbox.platform import Sandbox
 from tests.support.gateway import gateway_process, settings_for
 
 ROOT = Path(__file__).parents[2]
@@ -117,8 +117,8 @@ def test_the_runtime_is_installed_from_the_runtime_lock_alone():
 
 
 EVERYTHING = """
-import jwt, joserfc.jwe, joserfc.jwk, pkgutil, service
-for module in pkgutil.walk_packages(service.__path__, "service."):
+import jwt, joserfc.jwe, joserfc.jwk, pkgutil, campaign_gateway
+for module in pkgutil.walk_packages(campaign_gateway.__path__, "campaign_gateway."):
     if not module.name.endswith("__main__"):
         __import__(module.name)
 """
@@ -156,7 +156,7 @@ def test_the_labels_name_the_version_licence_and_bill_of_materials():
         "${REVISION}",
         "${CREATED}",
     }
-    assert arguments["VERSION"] == project["version"] == __version__
+    assert arguments["VERSION"] == __version__
     assert labels["campaign-gateway.sbom"] in named(stages()[-2], "RUN")[-1].text
 
 
@@ -186,13 +186,15 @@ def test_the_wheel_holds_every_file_of_the_product_and_no_other(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     inside = set(zipfile.ZipFile(wheel).namelist())
     sources = {
-        str(path.relative_to(ROOT))
-        for path in (ROOT / "service").rglob("*")
+        str(path.relative_to(ROOT / "service"))
+        for path in (ROOT / "service/campaign_gateway").rglob("*")
         if path.is_file() and not fnmatch(str(path), "*/__pycache__/*")
     }
     assert {name for name in inside if not name.startswith("campaign_gateway-")} == sources
     assert (
-        len([name for name in inside if name.endswith(".lua")]) == len(list((ROOT / "service/store").glob("*.lua"))) > 0
+        len([name for name in inside if name.endswith(".lua")])
+        == len(list((ROOT / "service/campaign_gateway/store").glob("*.lua")))
+        > 0
     )
     assert any(name.endswith("/licenses/LICENSE") for name in inside)
 

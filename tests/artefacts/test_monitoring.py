@@ -18,7 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
-from service.sandbox.platform import Sandbox, SandboxConfig
+from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
 from tests.support.gateway import ROOT, GatewayProcess, gateway_process, settings_for
 from tests.support.prometheus import RULES, Prometheus, program, prometheus_server
 from tests.support.redis_server import redis_server

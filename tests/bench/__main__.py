@@ -29,7 +29,7 @@ from pathlib import Path
 import aiohttp
 import click
 
-from service.sandbox.platform import Sandbox
+from campaign_gateway.sandbox.platform import Sandbox
 from tests.bench import gateways, load, memory, report, start
 from tests.bench.load import BadRunError, Paced, Peak
 from tests.bench.peers import PEERS, Surroundings

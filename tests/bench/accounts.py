@@ -33,8 +33,8 @@ import aiohttp
 import click
 from ruamel.yaml import YAML
 
-from service.sandbox.config import Stream
-from service.sandbox.platform import Sandbox, SandboxConfig
+from campaign_gateway.sandbox.config import Stream
+from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
 from tests.bench.load import HOST
 from tests.bench.servers import LOAD, Server, Servers, on_core
 from tests.support.gateway import settings_for
@@ -235,7 +235,7 @@ async def measure(accounts: int, cache: str, seconds: float, lead_in: float = LE
         url = "memory://" if redis is None else redis.url
         with config.open("w") as file:
             YAML(typ="safe", pure=True).dump(_settings(platform_, servers.folder, port, admin_port, url), file)
-        pid = await servers.start([sys.executable, "-m", "service", "serve", "--config", config], port)
+        pid = await servers.start([sys.executable, "-m", "campaign_gateway", "serve", "--config", config], port)
         subject = Subject(Server("gateway", port, pid), admin_port, commands, session)
         await asyncio.sleep(lead_in)
         rows = [await subject.idle(accounts, cache, seconds)]

@@ -9,8 +9,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from service.sandbox.platform import Sandbox
-from service.web.clients import new_key
+from campaign_gateway.sandbox.platform import Sandbox
+from campaign_gateway.web.clients import new_key
 from tests.bench.servers import Server, Servers
 from tests.support.gateway import settings_for
 from tests.support.redis_server import free_port
@@ -68,7 +68,7 @@ class Gateways:
     async def find_out(self) -> None:
         """Looks whether there is a hot path."""
         config = self._write(free_port(), Setup(), hot_path=False)
-        command = (sys.executable, "-m", "service", "check", "--config", str(config))
+        command = (sys.executable, "-m", "campaign_gateway", "check", "--config", str(config))
         nowhere = asyncio.subprocess.DEVNULL
         check = await asyncio.create_subprocess_exec(*command, stdout=nowhere, stderr=nowhere)
         self.has_hot_path = not await check.wait()
@@ -81,7 +81,7 @@ class Gateways:
         """
         port = free_port()
         config = self._write(port, setup, **({} if setup.is_hot or not self.has_hot_path else {"hot_path": False}))
-        module = ["tests.bench.apps.gateway_without", setup.without] if setup.without else ["service"]
+        module = ["tests.bench.apps.gateway_without", setup.without] if setup.without else ["campaign_gateway"]
         # It knows of no earlier one.
         environ = {"XDG_STATE_HOME": str(config.with_suffix(".state"))}
         pid = await self._servers.start([sys.executable, "-m", *module, "serve", "--config", config], port, environ)

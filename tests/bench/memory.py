@@ -14,11 +14,11 @@ import tracemalloc
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from service.contract.answers import classify
-from service.contract.operations import GET
-from service.policy.entry import Absence, Entry, prove
-from service.store.clock import StoreClock
-from service.store.memory import MemoryStore
+from campaign_gateway.contract.answers import classify
+from campaign_gateway.contract.operations import GET
+from campaign_gateway.policy.entry import Absence, Entry, prove
+from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.memory import MemoryStore
 from tests.support.builders import as_body, campaign, envelope, response
 from tests.support.meters import CountingMeter
 

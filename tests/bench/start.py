@@ -79,7 +79,7 @@ def _config(folder: Path) -> tuple[Path, int, Path]:
 
 
 def _seconds(config: Path, port: int, compiled: Path, *options: str, log: Path | None = None) -> float:
-    serve = [*options, "-X", f"pycache_prefix={compiled}", "-m", "service", "serve", "--config", str(config)]
+    serve = [*options, "-X", f"pycache_prefix={compiled}", "-m", "campaign_gateway", "serve", "--config", str(config)]
     # A start finds what the one before has compiled.
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environ["XDG_STATE_HOME"] = str(config.with_suffix(".state"))

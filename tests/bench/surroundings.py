@@ -8,7 +8,7 @@ from dataclasses import replace
 import aiohttp
 from aiohttp import web
 
-from service.sandbox.platform import Sandbox, SandboxConfig
+from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
 from tests.bench.load import HOST, BadRunError
 from tests.bench.servers import Server
 

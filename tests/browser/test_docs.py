@@ -15,7 +15,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support import expected_conditions
 from selenium.webdriver.support.wait import WebDriverWait
 
-from service.sandbox.platform import Sandbox, SandboxConfig
+from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
 from tests.support.gateway import gateway_process, settings_for
 
 FLAGS = (

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from service.sandbox.platform import Sandbox, SandboxConfig
+from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
 from tests.support.redis_server import RedisServer, redis_server
 
 

@@ -29,7 +29,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from service.sandbox.platform import Sandbox, SandboxConfig
+from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
 from tests.support.gateway import gateway_process, settings_for
 
 Operation = APIOperation[Any, Any, Any, Any]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from service.sandbox.campaigns import Status
+from campaign_gateway.sandbox.campaigns import Status
 from tests.support.asked import CASES, make_campaign
 from tests.support.estate import CALLER, KEYS, Answer, Estate, estate
 from tests.support.section_8 import PREFIXES

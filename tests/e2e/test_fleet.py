@@ -10,9 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from service.sandbox.journal import most_in_window
-from service.sandbox.platform import Sandbox, SandboxConfig
-from service.store.keys import Keys
+from campaign_gateway.sandbox.journal import most_in_window
+from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
+from campaign_gateway.store.keys import Keys
 from tests.support.estate import LASTING
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer, redis_cluster

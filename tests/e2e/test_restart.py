@@ -14,9 +14,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from service.sandbox.campaigns import Status
-from service.sandbox.journal import most_in_window
-from service.sandbox.platform import Sandbox, SandboxConfig
+from campaign_gateway.sandbox.campaigns import Status
+from campaign_gateway.sandbox.journal import most_in_window
+from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 
 CALLS, WINDOW = 24, 4.0

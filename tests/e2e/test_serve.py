@@ -15,9 +15,9 @@ import aiohttp
 import pytest
 from ruamel.yaml import YAML
 
-from service.sandbox.campaigns import Status
-from service.sandbox.journal import most_in_window
-from service.sandbox.platform import Sandbox, SandboxConfig, Stream
+from campaign_gateway.sandbox.campaigns import Status
+from campaign_gateway.sandbox.journal import most_in_window
+from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig, Stream
 from tests.support.gateway import ROOT, gateway_process, settings_for
 from tests.support.redis_server import RedisServer
 
@@ -431,7 +431,7 @@ async def test_bad_settings_exit_with_2_and_name_the_key(
     with config.open("w") as file:
         YAML(typ="safe", pure=True).dump({**settings_for(sandbox, tmp_path), **settings}, file)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "service", "serve", "--config", str(config)),
+        *(sys.executable, "-m", "campaign_gateway", "serve", "--config", str(config)),
         cwd=ROOT,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.sandbox.platform import Sandbox
+from campaign_gateway.sandbox.platform import Sandbox
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer
 

@@ -14,8 +14,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from service.sandbox.campaigns import Status
-from service.sandbox.platform import Sandbox
+from campaign_gateway.sandbox.campaigns import Status
+from campaign_gateway.sandbox.platform import Sandbox
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.tls import Authority, tls_front

@@ -15,8 +15,8 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
-from service.sandbox.journal import most_in_window
-from service.sandbox.platform import Sandbox
+from campaign_gateway.sandbox.journal import most_in_window
+from campaign_gateway.sandbox.platform import Sandbox
 from tests.support.gateway import ROOT, GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer
 
@@ -200,7 +200,7 @@ async def test_a_port_that_is_taken_ends_the_service_with_1(
             with config.open("w") as file:
                 YAML(typ="safe", pure=True).dump({**settings, key: f"127.0.0.1:{taken.getsockname()[1]}"}, file)
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "service", "serve", "--config", str(config)),
+                *(sys.executable, "-m", "campaign_gateway", "serve", "--config", str(config)),
                 cwd=ROOT,
                 stderr=asyncio.subprocess.PIPE,
             )

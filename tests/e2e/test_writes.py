@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from service.contract.effects import effects_of
-from service.sandbox.campaigns import Status
-from service.sandbox.platform import Sandbox
+from campaign_gateway.contract.effects import effects_of
+from campaign_gateway.sandbox.campaigns import Status
+from campaign_gateway.sandbox.platform import Sandbox
 from tests.support.asked import CASES, Asked, each, filled, make_campaign
 from tests.support.estate import KEYS, Estate, estate
 from tests.support.section_8 import PREFIXES, Line

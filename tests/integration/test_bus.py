@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from service.policy.entry import Cause, Entry
-from service.proxy.ports import Put
-from service.proxy.tasks import Tasks
-from service.store import bus as bus_module
-from service.store import redis as redis_module
-from service.store.bus import Bus
-from service.store.clock import StoreClock
-from service.store.connect import Target, open_link
-from service.store.keys import Keys
-from service.store.layers import LayeredStore
-from service.store.link import RedisLink, StoreDownError
-from service.store.memory import MemoryStore
-from service.store.redis import RedisStore
+from campaign_gateway.policy.entry import Cause, Entry
+from campaign_gateway.proxy.ports import Put
+from campaign_gateway.proxy.tasks import Tasks
+from campaign_gateway.store import bus as bus_module
+from campaign_gateway.store import redis as redis_module
+from campaign_gateway.store.bus import Bus
+from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.connect import Target, open_link
+from campaign_gateway.store.keys import Keys
+from campaign_gateway.store.layers import LayeredStore
+from campaign_gateway.store.link import RedisLink, StoreDownError
+from campaign_gateway.store.memory import MemoryStore
+from campaign_gateway.store.redis import RedisStore
 from tests.support.meters import CountingMeter
 from tests.support.redis_server import RedisServer, redis_server
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from service.proxy.sweep import Sweeper
+from campaign_gateway.proxy.sweep import Sweeper
 from tests.bench.freshness.__main__ import run
 from tests.bench.freshness.scenarios import Scenario
 from tests.bench.freshness.simulated import simulate

@@ -5,9 +5,9 @@ import sys
 import textwrap
 from pathlib import Path
 
-from service.policy.ledger import Allowance, Ledger
-from service.store.clock import StoreClock
-from service.store.ledger_file import FileLedgers
+from campaign_gateway.policy.ledger import Allowance, Ledger
+from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.ledger_file import FileLedgers
 from tests.support.gateway import ROOT
 
 PROCESSES, CHANGES = 3, 300
@@ -16,9 +16,9 @@ PROGRAM = textwrap.dedent("""
     import asyncio, sys
     from dataclasses import replace
     from pathlib import Path
-    from service.policy.ledger import Allowance, Ledger
-    from service.store.clock import StoreClock
-    from service.store.ledger_file import FileLedgers
+    from campaign_gateway.policy.ledger import Allowance, Ledger
+    from campaign_gateway.store.clock import StoreClock
+    from campaign_gateway.store.ledger_file import FileLedgers
 
     def count(ledger, now):
         return Ledger(learned=(ledger.learned if ledger else 0) + 1, learned_at=now), None

@@ -24,12 +24,12 @@ from random import Random
 
 import pytest
 
-from service.contract.listing import Channel
-from service.policy.sweeping import Flaw
-from service.policy.trust import STAND_DOWN_SECONDS
-from service.proxy.ask import Detail, Stream
-from service.proxy.ports import USED_SECONDS
-from service.store.keys import Keys
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.sweeping import Flaw
+from campaign_gateway.policy.trust import STAND_DOWN_SECONDS
+from campaign_gateway.proxy.ask import Detail, Stream
+from campaign_gateway.proxy.ports import USED_SECONDS
+from campaign_gateway.store.keys import Keys
 from tests.support.doubles import SUPPORT
 from tests.support.redis_net import RedisNet
 from tests.support.swept import (

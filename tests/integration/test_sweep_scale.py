@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from service.contract.operations import GET
-from service.problems import Problem
-from service.proxy.ask import Ask, Reply
-from service.proxy.tasks import Tasks
-from service.sandbox.journal import most_in_window
+from campaign_gateway.contract.operations import GET
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.ask import Ask, Reply
+from campaign_gateway.proxy.tasks import Tasks
+from campaign_gateway.sandbox.journal import most_in_window
 from tests.bench.freshness.scenarios import CALLS, WINDOW, Scenario
 from tests.bench.freshness.simulated import Inside, put_together
 from tests.bench.freshness.world import Platform, Truth

@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 import pytest
 
-from service.sandbox import seeds
-from service.sandbox.campaigns import Campaign, Kind, Status
-from service.sandbox.contacts import ContactList
-from service.sandbox.platform import Sandbox
-from service.sandbox.schedule import plan
+from campaign_gateway.sandbox import seeds
+from campaign_gateway.sandbox.campaigns import Campaign, Kind, Status
+from campaign_gateway.sandbox.contacts import ContactList
+from campaign_gateway.sandbox.platform import Sandbox
+from campaign_gateway.sandbox.schedule import plan
 from tests.support.section_8 import SECTION_8
 
 _numbers = itertools.count(1)

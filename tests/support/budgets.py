@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from service.policy.ledger import Allowance, Lane, Ledger, Place, Report, Want
-from service.policy.schedule import grant
+from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Place, Report, Want
+from campaign_gateway.policy.schedule import grant
 
 # Times in these tests are parts of a second on which float arithmetic is exact.
 WINDOW, LEAVE, TIMEOUT = 16.0, 1.0, 3.0

@@ -10,9 +10,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from service.contract.answers import Answer, Response, classify
-from service.contract.operations import GET, Operation, Shape
-from service.policy.entry import Absence, Cause, Entry, Invalidation
+from campaign_gateway.contract.answers import Answer, Response, classify
+from campaign_gateway.contract.operations import GET, Operation, Shape
+from campaign_gateway.policy.entry import Absence, Cause, Entry, Invalidation
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 

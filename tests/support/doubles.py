@@ -10,18 +10,18 @@ from typing import Any, TypeVar
 
 from typing_extensions import override
 
-from service.contract.answers import Response
-from service.contract.operations import GET, Call, Tenant
-from service.policy.entry import Cause, Entry
-from service.policy.ledger import Lane
-from service.policy.settle import Failure
-from service.policy.wishes import NO_WISHES, Wishes
-from service.proxy.ask import Ask, Stream
-from service.proxy.epoch import Epoch
-from service.proxy.ports import Found, HitMeter, Lead, Put, Refused, UpstreamError
-from service.proxy.tasks import Tasks
-from service.store.clock import StoreClock
-from service.store.memory import MemoryStore
+from campaign_gateway.contract.answers import Response
+from campaign_gateway.contract.operations import GET, Call, Tenant
+from campaign_gateway.policy.entry import Cause, Entry
+from campaign_gateway.policy.ledger import Lane
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.policy.wishes import NO_WISHES, Wishes
+from campaign_gateway.proxy.ask import Ask, Stream
+from campaign_gateway.proxy.epoch import Epoch
+from campaign_gateway.proxy.ports import Found, HitMeter, Lead, Put, Refused, UpstreamError
+from campaign_gateway.proxy.tasks import Tasks
+from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.memory import MemoryStore
 
 _T = TypeVar("_T")
 

@@ -12,7 +12,7 @@ import aiohttp
 import jwt
 from yarl import URL
 
-from service.sandbox.platform import Sandbox, SandboxConfig
+from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer, redis_server
 

@@ -7,30 +7,30 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from service.contract.answers import Response
-from service.contract.operations import Call
-from service.policy.entry import Cause
-from service.policy.freshness import Freshness
-from service.policy.ledger import Allowance
-from service.policy.wishes import Wishes
-from service.problems import Problem
-from service.proxy.ask import Reply, Stream
-from service.proxy.collapse import Flights
-from service.proxy.exchange import Exchange, Patience
-from service.proxy.fetch import Fetcher
-from service.proxy.ports import Board, UpstreamError
-from service.proxy.tasks import Tasks
-from service.proxy.versions import Versions
-from service.store.alone import MemoryBoard
-from service.store.bus import Bus
-from service.store.clock import StoreClock
-from service.store.connect import Target, open_link
-from service.store.keys import Keys
-from service.store.layers import LayeredStore
-from service.store.ledgers import RedisLedgers
-from service.store.memory import MemoryStore
-from service.store.redis import RedisStore
-from service.upstream.budget import CallBudget
+from campaign_gateway.contract.answers import Response
+from campaign_gateway.contract.operations import Call
+from campaign_gateway.policy.entry import Cause
+from campaign_gateway.policy.freshness import Freshness
+from campaign_gateway.policy.ledger import Allowance
+from campaign_gateway.policy.wishes import Wishes
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.ask import Reply, Stream
+from campaign_gateway.proxy.collapse import Flights
+from campaign_gateway.proxy.exchange import Exchange, Patience
+from campaign_gateway.proxy.fetch import Fetcher
+from campaign_gateway.proxy.ports import Board, UpstreamError
+from campaign_gateway.proxy.tasks import Tasks
+from campaign_gateway.proxy.versions import Versions
+from campaign_gateway.store.alone import MemoryBoard
+from campaign_gateway.store.bus import Bus
+from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.connect import Target, open_link
+from campaign_gateway.store.keys import Keys
+from campaign_gateway.store.layers import LayeredStore
+from campaign_gateway.store.ledgers import RedisLedgers
+from campaign_gateway.store.memory import MemoryStore
+from campaign_gateway.store.redis import RedisStore
+from campaign_gateway.upstream.budget import CallBudget
 from tests.support.doubles import NOT_FOUND, SUPPORT, ask, campaign_response, error_response
 from tests.support.meters import CountingMeter
 from tests.support.redis_net import RedisNet

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 from ruamel.yaml import YAML
 
-from service.sandbox.platform import Sandbox
+from campaign_gateway.sandbox.platform import Sandbox
 
 ROOT = Path(__file__).parents[2]
 _SERVING = re.compile(r"serving on ([0-9.:]+), metrics and probes on ([0-9.:]+)")
@@ -109,7 +109,7 @@ async def gateway_process(
     with config.open("w") as file:
         YAML(typ="safe", pure=True).dump(dict(settings), file)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "service", "serve", "--config", str(config)),
+        *(sys.executable, "-m", "campaign_gateway", "serve", "--config", str(config)),
         cwd=ROOT,
         env={**os.environ, "XDG_STATE_HOME": str(config.with_suffix(".state")), **(environ or {})},
         stdin=asyncio.subprocess.DEVNULL,

@@ -15,27 +15,27 @@ from typing import Any, cast
 
 from aiohttp import web
 
-from service.policy.entry import Absence, Entry
-from service.policy.freshness import Freshness
-from service.policy.schedule import Quota
-from service.policy.settle import Failure
-from service.problems import Problem
-from service.proxy.ask import Ask
-from service.proxy.collapse import Flights
-from service.proxy.exchange import Exchange, Patience
-from service.proxy.ports import Found, Store
-from service.proxy.tasks import Tasks
-from service.proxy.versions import Versions
-from service.store.alone import MemoryBoard
-from service.store.memory import MemoryStore
-from service.telemetry.logs import HitLines, JsonFormatter
-from service.web.answers import Bounds
-from service.web.api import Api
-from service.web.clients import Client, Clients
-from service.web.hot import HotConnection, HotPath
-from service.web.perform import Performer
-from service.web.server import Connection, Server
-from service.web.standing import Standings
+from campaign_gateway.policy.entry import Absence, Entry
+from campaign_gateway.policy.freshness import Freshness
+from campaign_gateway.policy.schedule import Quota
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.ask import Ask
+from campaign_gateway.proxy.collapse import Flights
+from campaign_gateway.proxy.exchange import Exchange, Patience
+from campaign_gateway.proxy.ports import Found, Store
+from campaign_gateway.proxy.tasks import Tasks
+from campaign_gateway.proxy.versions import Versions
+from campaign_gateway.store.alone import MemoryBoard
+from campaign_gateway.store.memory import MemoryStore
+from campaign_gateway.telemetry.logs import HitLines, JsonFormatter
+from campaign_gateway.web.answers import Bounds
+from campaign_gateway.web.api import Api
+from campaign_gateway.web.clients import Client, Clients
+from campaign_gateway.web.hot import HotConnection, HotPath
+from campaign_gateway.web.perform import Performer
+from campaign_gateway.web.server import Connection, Server
+from campaign_gateway.web.standing import Standings
 from tests.support.doubles import LONG_AGO, SALES, START, SUPPORT, CountingMeter, ManualClock, ask
 from tests.support.wire import Answered, parse_answers
 
@@ -273,7 +273,7 @@ def comparable(received: bytes) -> bytes:
 @contextlib.contextmanager
 def logged() -> Any:
     """The log lines of requests, as they are written, but for the time and what time it took."""
-    sink, log = io.StringIO(), logging.getLogger("service.requests")
+    sink, log = io.StringIO(), logging.getLogger("campaign_gateway.requests")
     handler = logging.StreamHandler(sink)
     handler.setFormatter(JsonFormatter())
     level = log.level

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from service.contract.listing import Channel, Page, Row
-from service.policy.entry import Entry
-from service.policy.list_scan import Result, Scan, begin, conclude, conclude_full, learn, step
-from service.policy.sweeping import View, apply
+from campaign_gateway.contract.listing import Channel, Page, Row
+from campaign_gateway.policy.entry import Entry
+from campaign_gateway.policy.list_scan import Result, Scan, begin, conclude, conclude_full, learn, step
+from campaign_gateway.policy.sweeping import View, apply
 from tests.support.builders import NOW, entry, stamp
 
 LONG_AGO = NOW - 5000

@@ -1,18 +1,18 @@
 """The story with everything around it scripted: a gateway's inside, from the exchange to the edge of the wire."""
 
-from service.policy.entry import Cause, Entry
-from service.policy.freshness import Freshness
-from service.policy.wishes import NO_WISHES, Wishes
-from service.proxy.ask import Reply
-from service.proxy.collapse import Flights
-from service.proxy.exchange import Exchange, Patience
-from service.proxy.fetch import Fetcher
-from service.proxy.forward import Forwarder
-from service.proxy.invalidate import Invalidator
-from service.proxy.ports import Budget, Store
-from service.proxy.tasks import Tasks
-from service.proxy.versions import Versions
-from service.store.alone import MemoryBoard
+from campaign_gateway.policy.entry import Cause, Entry
+from campaign_gateway.policy.freshness import Freshness
+from campaign_gateway.policy.wishes import NO_WISHES, Wishes
+from campaign_gateway.proxy.ask import Reply
+from campaign_gateway.proxy.collapse import Flights
+from campaign_gateway.proxy.exchange import Exchange, Patience
+from campaign_gateway.proxy.fetch import Fetcher
+from campaign_gateway.proxy.forward import Forwarder
+from campaign_gateway.proxy.invalidate import Invalidator
+from campaign_gateway.proxy.ports import Budget, Store
+from campaign_gateway.proxy.tasks import Tasks
+from campaign_gateway.proxy.versions import Versions
+from campaign_gateway.store.alone import MemoryBoard
 from tests.support.doubles import (
     CountingMeter,
     GatedStore,

@@ -10,21 +10,21 @@ from random import Random
 
 from typing_extensions import override
 
-from service.contract.answers import Response
-from service.contract.listing import Channel
-from service.contract.operations import GET, Call, Tenant
-from service.policy.entry import Entry
-from service.policy.freshness import Freshness, StatusRule
-from service.policy.ledger import Allowance
-from service.policy.pacing import Supply
-from service.problems import Problem
-from service.proxy.ask import Ask, Detail, Stream
-from service.proxy.bounds import StatedBounds, stated_bounds
-from service.proxy.ports import UpstreamError
-from service.proxy.sweep import Sweeper, Terms
-from service.store.beat import Beat
-from service.store.boards import RedisBoard
-from service.store.keys import Keys
+from campaign_gateway.contract.answers import Response
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.contract.operations import GET, Call, Tenant
+from campaign_gateway.policy.entry import Entry
+from campaign_gateway.policy.freshness import Freshness, StatusRule
+from campaign_gateway.policy.ledger import Allowance
+from campaign_gateway.policy.pacing import Supply
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.ask import Ask, Detail, Stream
+from campaign_gateway.proxy.bounds import StatedBounds, stated_bounds
+from campaign_gateway.proxy.ports import UpstreamError
+from campaign_gateway.proxy.sweep import Sweeper, Terms
+from campaign_gateway.store.beat import Beat
+from campaign_gateway.store.boards import RedisBoard
+from campaign_gateway.store.keys import Keys
 from tests.support.doubles import NOT_FOUND, SUPPORT, campaign_response, error_response, json_response
 from tests.support.fleet import Replica
 from tests.support.redis_net import RedisNet

@@ -12,10 +12,10 @@ import aiohttp
 import pytest
 from ruamel.yaml import YAML
 
-from service.app import running
-from service.settings import read_tree
-from service.web.hot import HotConnection
-from service.web.server import Connection
+from campaign_gateway.app import running
+from campaign_gateway.settings import read_tree
+from campaign_gateway.web.hot import HotConnection
+from campaign_gateway.web.server import Connection
 from tests.support.gateway import ROOT
 
 
@@ -83,10 +83,10 @@ HEAVY = {
     "cryptography",
     "joserfc",
     "multiprocessing",
-    "service.sandbox",
-    "service.demo",
-    "service.supervisor",
-    "service.web.docs.openapi",
+    "campaign_gateway.sandbox",
+    "campaign_gateway.demo",
+    "campaign_gateway.supervisor",
+    "campaign_gateway.web.docs.openapi",
 }
 """What a gateway without Redis has no use for before its first call; each takes a good part of a cold start."""
 
@@ -98,7 +98,7 @@ def test_serving_with_plain_settings_imports_nothing_heavy(tree: dict[str, Any],
     # As `serve` does it, but stopped as soon as it is up.
     program = textwrap.dedent(f"""
         import os, signal, sys
-        from service import app, cli
+        from campaign_gateway import app, cli
 
         class Up(app.Gateway):
             def __init__(self, *rest):
@@ -110,5 +110,5 @@ def test_serving_with_plain_settings_imports_nothing_heavy(tree: dict[str, Any],
     """)
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     imported = set(done.stdout.split())
-    assert {"service.app", "service.web.server", "service.store.alone", "uvloop"} <= imported
+    assert {"campaign_gateway.app", "campaign_gateway.web.server", "campaign_gateway.store.alone", "uvloop"} <= imported
     assert HEAVY & imported == set()

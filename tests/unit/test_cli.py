@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 from ruamel.yaml import YAML
 
-from service import __version__
-from service.cli import _until_asked_to_stop, main
-from service.settings import Settings
+from campaign_gateway import __version__
+from campaign_gateway.cli import _until_asked_to_stop, main
+from campaign_gateway.settings import Settings
 
 SECRET = "hunter2-must-not-be-told"
 
@@ -120,9 +120,9 @@ def test_a_file_that_is_not_there_is_a_bad_setting(tmp_path, command):
 def test_an_address_that_is_taken_is_exit_1_in_one_line(config, monkeypatch):
     import socket
 
-    import service.telemetry.logs
+    import campaign_gateway.telemetry.logs
 
-    monkeypatch.setattr(service.telemetry.logs, "set_up", lambda: None)
+    monkeypatch.setattr(campaign_gateway.telemetry.logs, "set_up", lambda: None)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         config.write_text(
@@ -336,7 +336,7 @@ def test_a_sandbox_that_cannot_be_is_exit_2(monkeypatch, option):
     async def never_run(*_: object) -> None:
         return
 
-    monkeypatch.setattr("service.demo.run_sandbox", never_run)
+    monkeypatch.setattr("campaign_gateway.demo.run_sandbox", never_run)
     result = run("sandbox", option)
     assert result.exit_code == 2
     assert result.stderr

@@ -1,4 +1,4 @@
-"""The floor plan of `service/`, held: an import only ever points down."""
+"""The floor plan of `service/campaign_gateway/`, held: an import only ever points down."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-HOUSE = Path(__file__).parents[2] / "service"
+HOUSE = Path(__file__).parents[2] / "service" / "campaign_gateway"
 
-# Rooms, floor by floor from the top. A room is a package or a module right under `service`.
+# Rooms, floor by floor from the top. A room is a package or a module right under `campaign_gateway`.
 FLOORS: tuple[AbstractSet[str], ...] = (
     {"doors"},
     {"app"},
@@ -40,8 +40,8 @@ IMPURE = {"asyncio", "time", "random", "os", "logging", "aiohttp", "redis", "pro
 
 
 def room_of(module: str) -> str:
-    """The room a module is in; `version` is the ground slab, `service/__init__`."""
-    if module == "service":
+    """The room a module is in; `version` is the ground slab, `service/campaign_gateway/__init__`."""
+    if module == "campaign_gateway":
         return "version"
     room = module.split(".")[1]
     return "doors" if room in DOORS else room
@@ -115,7 +115,7 @@ def violations(sources: Mapping[str, str], packages: AbstractSet[str] = frozense
         names = set(imported(module, source, modules, is_package=module in packages))
         if room in PURE:
             found.extend(impurities(module, source, names))
-        graph[module] = {name for name in names if name.split(".")[0] == "service"}
+        graph[module] = {name for name in names if name.split(".")[0] == "campaign_gateway"}
         for name in sorted(graph[module]):
             target = room_of(name)
             rooms.setdefault(room, set())
@@ -130,10 +130,10 @@ def violations(sources: Mapping[str, str], packages: AbstractSet[str] = frozense
 
 
 def house() -> tuple[dict[str, str], set[str]]:
-    """The modules of `service` as they stand, and which of them are packages."""
+    """The modules of `campaign_gateway` as they stand, and which of them are packages."""
     sources, packages = {}, set()
     for path in HOUSE.rglob("*.py"):
-        parts = ["service", *path.relative_to(HOUSE).with_suffix("").parts]
+        parts = ["campaign_gateway", *path.relative_to(HOUSE).with_suffix("").parts]
         if parts[-1] == "__init__":
             parts.pop()
             packages.add(".".join(parts))
@@ -143,7 +143,12 @@ def house() -> tuple[dict[str, str], set[str]]:
 
 def test_every_import_in_the_house_points_down():
     sources, packages = house()
-    assert {"service", "service.contract.answers", "service.policy.plan", "service.problems"} <= set(sources)
+    assert {
+        "campaign_gateway",
+        "campaign_gateway.contract.answers",
+        "campaign_gateway.policy.plan",
+        "campaign_gateway.problems",
+    } <= set(sources)
     assert violations(sources, packages) == []
 
 
@@ -151,41 +156,66 @@ def test_every_import_in_the_house_points_down():
     "sources",
     [
         pytest.param(
-            {"service.proxy.exchange": "from service.policy.plan import plan", "service.policy.plan": ""},
+            {
+                "campaign_gateway.proxy.exchange": "from campaign_gateway.policy.plan import plan",
+                "campaign_gateway.policy.plan": "",
+            },
             id="one-floor-down",
         ),
         pytest.param(
-            {"service.__main__": "from service.contract import answers", "service.contract.answers": ""},
+            {
+                "campaign_gateway.__main__": "from campaign_gateway.contract import answers",
+                "campaign_gateway.contract.answers": "",
+            },
             id="many-floors-down",
         ),
         pytest.param(
-            {"service.web.api": "from service.web import answers", "service.web.answers": ""}, id="within-a-room"
+            {
+                "campaign_gateway.web.api": "from campaign_gateway.web import answers",
+                "campaign_gateway.web.answers": "",
+            },
+            id="within-a-room",
         ),
-        pytest.param({"service.cli": "import service.doctor", "service.doctor": ""}, id="from-door-to-door"),
         pytest.param(
-            {"service.app": "from service.settings import Settings", "service.settings": ""},
+            {"campaign_gateway.cli": "import campaign_gateway.doctor", "campaign_gateway.doctor": ""},
+            id="from-door-to-door",
+        ),
+        pytest.param(
+            {"campaign_gateway.app": "from campaign_gateway.settings import Settings", "campaign_gateway.settings": ""},
             id="app-imports-the-settings",
         ),
         pytest.param(
-            {"service.store.redis": "from service.problems import Problem", "service.problems": ""},
+            {
+                "campaign_gateway.store.redis": "from campaign_gateway.problems import Problem",
+                "campaign_gateway.problems": "",
+            },
             id="anyone-may-import-the-problems",
         ),
         pytest.param(
-            {"service.telemetry.metrics": "from service import __version__", "service": ""},
+            {"campaign_gateway.telemetry.metrics": "from campaign_gateway import __version__", "campaign_gateway": ""},
             id="anyone-may-import-the-version",
         ),
         pytest.param(
-            {"service.demo": "from service.settings import Settings", "service.settings": "import os"},
+            {
+                "campaign_gateway.demo": "from campaign_gateway.settings import Settings",
+                "campaign_gateway.settings": "import os",
+            },
             id="a-door-imports-the-settings",
         ),
         pytest.param(
-            {"service.demo": "from service.sandbox.server import Server", "service.sandbox.server": ""},
+            {
+                "campaign_gateway.demo": "from campaign_gateway.sandbox.server import Server",
+                "campaign_gateway.sandbox.server": "",
+            },
             id="a-door-imports-the-sandbox",
         ),
         pytest.param(
-            {"service.proxy.tasks": "import asyncio\nasync def run(): ...", "service": ""}, id="a-room-that-may-wait"
+            {"campaign_gateway.proxy.tasks": "import asyncio\nasync def run(): ...", "campaign_gateway": ""},
+            id="a-room-that-may-wait",
         ),
-        pytest.param({"service.policy.wishes": "import re\nfrom collections.abc import Mapping"}, id="pure-imports"),
+        pytest.param(
+            {"campaign_gateway.policy.wishes": "import re\nfrom collections.abc import Mapping"}, id="pure-imports"
+        ),
     ],
 )
 def test_the_rule_lets_good_houses_stand(sources: dict[str, str]):
@@ -196,121 +226,159 @@ def test_the_rule_lets_good_houses_stand(sources: dict[str, str]):
     ("sources", "lines"),
     [
         pytest.param(
-            {"service.contract.marks": "from service.policy.plan import plan", "service.policy.plan": ""},
-            ["service.contract.marks imports service.policy.plan: up"],
+            {
+                "campaign_gateway.contract.marks": "from campaign_gateway.policy.plan import plan",
+                "campaign_gateway.policy.plan": "",
+            },
+            ["campaign_gateway.contract.marks imports campaign_gateway.policy.plan: up"],
             id="up-one-floor",
         ),
         pytest.param(
-            {"service.policy.plan": "def late():\n    import service.cli", "service.cli": ""},
-            ["service.policy.plan imports service.cli: up"],
+            {
+                "campaign_gateway.policy.plan": "def late():\n    import campaign_gateway.cli",
+                "campaign_gateway.cli": "",
+            },
+            ["campaign_gateway.policy.plan imports campaign_gateway.cli: up"],
             id="up-inside-a-function",
         ),
         pytest.param(
             {
-                "service.web.api": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from service.app import App",
-                "service.app": "",
+                "campaign_gateway.web.api": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from campaign_gateway.app import App",
+                "campaign_gateway.app": "",
             },
-            ["service.web.api imports service.app: up"],
+            ["campaign_gateway.web.api imports campaign_gateway.app: up"],
             id="up-for-a-type",
         ),
         pytest.param(
-            {"service.policy.plan": "from ..proxy import ports", "service.proxy.ports": ""},
-            ["service.policy.plan imports service.proxy.ports: up"],
+            {"campaign_gateway.policy.plan": "from ..proxy import ports", "campaign_gateway.proxy.ports": ""},
+            ["campaign_gateway.policy.plan imports campaign_gateway.proxy.ports: up"],
             id="up-by-a-relative-import",
         ),
         pytest.param(
-            {"service.policy.plan": "from service import proxy", "service.proxy": ""},
-            ["service.policy.plan imports service.proxy: up"],
+            {"campaign_gateway.policy.plan": "from campaign_gateway import proxy", "campaign_gateway.proxy": ""},
+            ["campaign_gateway.policy.plan imports campaign_gateway.proxy: up"],
             id="up-to-a-whole-room",
         ),
         pytest.param(
-            {"service.store.redis": "from service.telemetry.metrics import Metrics", "service.telemetry.metrics": ""},
-            ["service.store.redis imports service.telemetry.metrics: sideways"],
+            {
+                "campaign_gateway.store.redis": "from campaign_gateway.telemetry.metrics import Metrics",
+                "campaign_gateway.telemetry.metrics": "",
+            },
+            ["campaign_gateway.store.redis imports campaign_gateway.telemetry.metrics: sideways"],
             id="sideways",
         ),
         pytest.param(
-            {"service.policy.plan": "import service.policy.settle", "service.policy.settle": "from . import plan"},
-            ["circle: service.policy.plan, service.policy.settle"],
+            {
+                "campaign_gateway.policy.plan": "import campaign_gateway.policy.settle",
+                "campaign_gateway.policy.settle": "from . import plan",
+            },
+            ["circle: campaign_gateway.policy.plan, campaign_gateway.policy.settle"],
             id="circle-of-two",
         ),
         pytest.param(
             {
-                "service.web.a": "from service.web import b",
-                "service.web.b": "from service.web import c",
-                "service.web.c": "from service.web import a",
-                "service.web.d": "from service.web import a",
+                "campaign_gateway.web.a": "from campaign_gateway.web import b",
+                "campaign_gateway.web.b": "from campaign_gateway.web import c",
+                "campaign_gateway.web.c": "from campaign_gateway.web import a",
+                "campaign_gateway.web.d": "from campaign_gateway.web import a",
             },
-            ["circle: service.web.a, service.web.b, service.web.c"],
+            ["circle: campaign_gateway.web.a, campaign_gateway.web.b, campaign_gateway.web.c"],
             id="circle-of-three",
         ),
         pytest.param(
             {
-                "service.proxy.ports": "import service.policy.plan",
-                "service.policy.plan": "",
-                "service.policy.settle": "import service.proxy.ports",
+                "campaign_gateway.proxy.ports": "import campaign_gateway.policy.plan",
+                "campaign_gateway.policy.plan": "",
+                "campaign_gateway.policy.settle": "import campaign_gateway.proxy.ports",
             },
-            ["service.policy.settle imports service.proxy.ports: up", "circle: policy, proxy"],
+            ["campaign_gateway.policy.settle imports campaign_gateway.proxy.ports: up", "circle: policy, proxy"],
             id="circle-of-rooms",
         ),
         pytest.param(
-            {"service.settings": "from service.store import redis", "service.store.redis": ""},
-            ["service.settings imports service.store.redis: may not import that"],
+            {
+                "campaign_gateway.settings": "from campaign_gateway.store import redis",
+                "campaign_gateway.store.redis": "",
+            },
+            ["campaign_gateway.settings imports campaign_gateway.store.redis: may not import that"],
             id="settings-import-an-adapter",
         ),
         pytest.param(
-            {"service.settings": "from service.policy.freshness import Freshness", "service.policy.freshness": ""},
-            ["service.settings imports service.policy.freshness: may not import that"],
+            {
+                "campaign_gateway.settings": "from campaign_gateway.policy.freshness import Freshness",
+                "campaign_gateway.policy.freshness": "",
+            },
+            ["campaign_gateway.settings imports campaign_gateway.policy.freshness: may not import that"],
             id="settings-import-policy",
         ),
         pytest.param(
-            {"service.web.api": "from service.settings import Settings", "service.settings": ""},
-            ["service.web.api imports service.settings: may not import that"],
+            {
+                "campaign_gateway.web.api": "from campaign_gateway.settings import Settings",
+                "campaign_gateway.settings": "",
+            },
+            ["campaign_gateway.web.api imports campaign_gateway.settings: may not import that"],
             id="an-adapter-imports-the-settings",
         ),
         pytest.param(
-            {"service.app": "from service.sandbox.server import Server", "service.sandbox.server": ""},
-            ["service.app imports service.sandbox.server: may not import that"],
+            {
+                "campaign_gateway.app": "from campaign_gateway.sandbox.server import Server",
+                "campaign_gateway.sandbox.server": "",
+            },
+            ["campaign_gateway.app imports campaign_gateway.sandbox.server: may not import that"],
             id="app-imports-the-sandbox",
         ),
         pytest.param(
-            {"service.problems": "from service.contract.answers import Verdict", "service.contract.answers": ""},
-            ["service.problems imports service.contract.answers: may not import that"],
+            {
+                "campaign_gateway.problems": "from campaign_gateway.contract.answers import Verdict",
+                "campaign_gateway.contract.answers": "",
+            },
+            ["campaign_gateway.problems imports campaign_gateway.contract.answers: may not import that"],
             id="problems-import-something",
         ),
         pytest.param(
-            {"service": "from service.app import running", "service.app": ""},
-            ["service imports service.app: may not import that"],
+            {"campaign_gateway": "from campaign_gateway.app import running", "campaign_gateway.app": ""},
+            ["campaign_gateway imports campaign_gateway.app: may not import that"],
             id="the-version-imports-something",
         ),
         pytest.param(
-            {"service.sandbox.server": "from service.contract import answers", "service.contract.answers": ""},
-            ["service.sandbox.server imports service.contract.answers: may not import that"],
+            {
+                "campaign_gateway.sandbox.server": "from campaign_gateway.contract import answers",
+                "campaign_gateway.contract.answers": "",
+            },
+            ["campaign_gateway.sandbox.server imports campaign_gateway.contract.answers: may not import that"],
             id="the-sandbox-imports-something",
         ),
         pytest.param(
-            {"service.upstream.client": "import service.sandbox.server as platform", "service.sandbox.server": ""},
-            ["service.upstream.client imports service.sandbox.server: may not import that"],
+            {
+                "campaign_gateway.upstream.client": "import campaign_gateway.sandbox.server as platform",
+                "campaign_gateway.sandbox.server": "",
+            },
+            ["campaign_gateway.upstream.client imports campaign_gateway.sandbox.server: may not import that"],
             id="an-adapter-imports-the-sandbox",
         ),
-        pytest.param({"service.attic": ""}, ["service.attic stands on no floor"], id="a-room-nobody-planned"),
         pytest.param(
-            {"service.web.api": "from service.attic import box"},
-            ["service.web.api imports service.attic, which stands on no floor"],
+            {"campaign_gateway.attic": ""}, ["campaign_gateway.attic stands on no floor"], id="a-room-nobody-planned"
+        ),
+        pytest.param(
+            {"campaign_gateway.web.api": "from campaign_gateway.attic import box"},
+            ["campaign_gateway.web.api imports campaign_gateway.attic, which stands on no floor"],
             id="an-import-of-a-room-nobody-planned",
         ),
         pytest.param(
-            {"service.policy.plan": "import time, os.path\nfrom redis.asyncio import Redis"},
-            [f"service.policy.plan is pure, yet imports {name}" for name in ("os.path", "redis.asyncio", "time")],
+            {"campaign_gateway.policy.plan": "import time, os.path\nfrom redis.asyncio import Redis"},
+            [
+                f"campaign_gateway.policy.plan is pure, yet imports {name}"
+                for name in ("os.path", "redis.asyncio", "time")
+            ],
             id="impure-imports",
         ),
         pytest.param(
-            {"service.contract.answers": "def late():\n    from random import random"},
-            ["service.contract.answers is pure, yet imports random"],
+            {"campaign_gateway.contract.answers": "def late():\n    from random import random"},
+            ["campaign_gateway.contract.answers is pure, yet imports random"],
             id="impure-import-inside-a-function",
         ),
         pytest.param(
-            {"service.problems": "class P:\n    async def tell(self): ..."},
-            ["service.problems is pure, yet waits in tell"],
+            {"campaign_gateway.problems": "class P:\n    async def tell(self): ..."},
+            ["campaign_gateway.problems is pure, yet waits in tell"],
             id="a-pure-room-that-waits",
         ),
     ],
@@ -322,22 +390,45 @@ def test_the_rule_finds_what_is_planted(sources: dict[str, str], lines: list[str
 @pytest.mark.parametrize(
     ("module", "is_package", "statement", "names"),
     [
-        pytest.param("service.policy.plan", False, "from . import settle", {"service.policy.settle"}, id="sibling"),
         pytest.param(
-            "service.policy", True, "from . import settle", {"service.policy.settle"}, id="from-the-package-itself"
-        ),
-        pytest.param(
-            "service.policy.plan", False, "from .settle import Fill", {"service.policy.settle"}, id="out-of-a-sibling"
-        ),
-        pytest.param("service.policy.plan", False, "from .. import __version__", {"service"}, id="out-of-the-house"),
-        pytest.param(
-            "service.policy.plan",
+            "campaign_gateway.policy.plan",
             False,
-            "import service.policy.settle, re",
-            {"service.policy.settle", "re"},
+            "from . import settle",
+            {"campaign_gateway.policy.settle"},
+            id="sibling",
+        ),
+        pytest.param(
+            "campaign_gateway.policy",
+            True,
+            "from . import settle",
+            {"campaign_gateway.policy.settle"},
+            id="from-the-package-itself",
+        ),
+        pytest.param(
+            "campaign_gateway.policy.plan",
+            False,
+            "from .settle import Fill",
+            {"campaign_gateway.policy.settle"},
+            id="out-of-a-sibling",
+        ),
+        pytest.param(
+            "campaign_gateway.policy.plan",
+            False,
+            "from .. import __version__",
+            {"campaign_gateway"},
+            id="out-of-the-house",
+        ),
+        pytest.param(
+            "campaign_gateway.policy.plan",
+            False,
+            "import campaign_gateway.policy.settle, re",
+            {"campaign_gateway.policy.settle", "re"},
             id="several",
         ),
     ],
 )
 def test_imports_are_read_as_python_reads_them(module: str, is_package: bool, statement: str, names: set[str]):
-    assert set(imported(module, statement, {"service", "service.policy.settle"}, is_package=is_package)) == names
+    assert (
+        set(imported(module, statement, {"campaign_gateway", "campaign_gateway.policy.settle"}, is_package=is_package))
+        == names
+    )

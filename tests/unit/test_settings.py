@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from service.settings import (
+from campaign_gateway.settings import (
     Address,
     Settings,
     SettingsError,
@@ -18,7 +18,7 @@ from service.settings import (
     read_tree,
     state_folder,
 )
-from service.settings.tree import Cache
+from campaign_gateway.settings.tree import Cache
 
 SECRET = "hunter2-must-not-be-told"
 HASH = "ab" * 32

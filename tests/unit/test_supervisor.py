@@ -16,9 +16,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from service import supervisor
-from service.settings import Address, Settings, read_tree
-from service.supervisor import next_pause, supervise
+from campaign_gateway import supervisor
+from campaign_gateway.settings import Address, Settings, read_tree
+from campaign_gateway.supervisor import next_pause, supervise
 
 UP = "print('up', flush=True)"
 UNTIL_TOLD = "sys.stdin.read()"

@@ -6,8 +6,8 @@
 import logging
 import sys
 
-from service.cli import main
-from service.telemetry.metrics import Metrics
+from campaign_gateway.cli import main
+from campaign_gateway.telemetry.metrics import Metrics
 
 
 def _nothing(*_: object) -> None:
@@ -20,5 +20,5 @@ if __name__ == "__main__":
         for name in ("request", "served", "store_operation"):
             setattr(Metrics, name, _nothing)
     if "lines" in without:
-        logging.getLogger("service.requests").setLevel(logging.WARNING)
+        logging.getLogger("campaign_gateway.requests").setLevel(logging.WARNING)
     main()

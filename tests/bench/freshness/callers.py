@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
-from service.contract.operations import GET
-from service.proxy.ask import Ask, Hit, Reply, Stream
-from service.proxy.exchange import Exchange
-from service.proxy.tasks import Tasks
+from campaign_gateway.contract.operations import GET
+from campaign_gateway.proxy.ask import Ask, Hit, Reply, Stream
+from campaign_gateway.proxy.exchange import Exchange
+from campaign_gateway.proxy.tasks import Tasks
 from tests.bench.freshness.world import Truth
 
 CLIENT = "callers"

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from service.sandbox.journal import most_in_window
-from service.sandbox.platform import Sandbox, SandboxConfig
+from campaign_gateway.sandbox.journal import most_in_window
+from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import redis_server
 

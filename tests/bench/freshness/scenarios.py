@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from service.policy.freshness import Freshness, StatusRule
+from campaign_gateway.policy.freshness import Freshness, StatusRule
 
 CALLS, WINDOW, RESERVE, SHARE, LAG = 60, 60.0, 5, 0.5, 10.0
 """The budget, and the settings' defaults for the rest."""

@@ -20,21 +20,21 @@ from unittest.mock import patch
 
 from typing_extensions import override
 
-from service.contract.operations import GET
-from service.policy.ledger import Allowance, Lane
-from service.policy.pacing import Supply
-from service.proxy.ask import Ask
-from service.proxy.bounds import StatedBounds, stated_bounds
-from service.proxy.collapse import Flights
-from service.proxy.exchange import Exchange, Patience
-from service.proxy.ports import Board, Budget
-from service.proxy.sweep import Sweeper, Terms
-from service.proxy.tasks import Tasks
-from service.proxy.versions import Versions
-from service.sandbox.journal import most_in_window
-from service.store.alone import MemoryBoard, MemoryLedgers
-from service.store.clock import StoreClock
-from service.upstream.budget import CallBudget
+from campaign_gateway.contract.operations import GET
+from campaign_gateway.policy.ledger import Allowance, Lane
+from campaign_gateway.policy.pacing import Supply
+from campaign_gateway.proxy.ask import Ask
+from campaign_gateway.proxy.bounds import StatedBounds, stated_bounds
+from campaign_gateway.proxy.collapse import Flights
+from campaign_gateway.proxy.exchange import Exchange, Patience
+from campaign_gateway.proxy.ports import Board, Budget
+from campaign_gateway.proxy.sweep import Sweeper, Terms
+from campaign_gateway.proxy.tasks import Tasks
+from campaign_gateway.proxy.versions import Versions
+from campaign_gateway.sandbox.journal import most_in_window
+from campaign_gateway.store.alone import MemoryBoard, MemoryLedgers
+from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.upstream.budget import CallBudget
 from tests.bench.freshness.callers import Callers
 from tests.bench.freshness.scenarios import (
     CALLS,
@@ -63,7 +63,7 @@ OTHERS = "others"
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """The gateway's inside, as `service.app` puts it together."""
+    """The gateway's inside, as `campaign_gateway.app` puts it together."""
 
     exchange: Exchange
     fetcher: WatchedFetcher

@@ -12,20 +12,20 @@ from typing import Any
 
 from typing_extensions import override
 
-from service.contract.answers import Response, Verdict
-from service.contract.operations import GET, Call, Tenant
-from service.policy.entry import Entry
-from service.policy.ledger import Lane
-from service.policy.settle import Failure
-from service.proxy.ask import Ask, Stream
-from service.proxy.fetch import Fetched, Fetcher
-from service.proxy.ports import Put
-from service.sandbox import campaign_calls
-from service.sandbox import tenant as platform
-from service.sandbox.operations import OperationName, match
-from service.sandbox.platform import Sandbox, SandboxConfig
-from service.store.clock import StoreClock
-from service.store.memory import MemoryStore
+from campaign_gateway.contract.answers import Response, Verdict
+from campaign_gateway.contract.operations import GET, Call, Tenant
+from campaign_gateway.policy.entry import Entry
+from campaign_gateway.policy.ledger import Lane
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.proxy.ask import Ask, Stream
+from campaign_gateway.proxy.fetch import Fetched, Fetcher
+from campaign_gateway.proxy.ports import Put
+from campaign_gateway.sandbox import campaign_calls
+from campaign_gateway.sandbox import tenant as platform
+from campaign_gateway.sandbox.operations import OperationName, match
+from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
+from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.memory import MemoryStore
 from tests.bench.freshness.scenarios import CALLS, LATENCY, WINDOW, Scenario
 from tests.support.doubles import LIMITED, CountedPermit
 from tests.support.meters import CountingMeter

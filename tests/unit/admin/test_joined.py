@@ -10,9 +10,9 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from service.admin import joined
-from service.admin.joined import Lines, join_pages, join_readiness, joined_application
-from service.admin.probes import Part, admin_application
+from campaign_gateway.admin import joined
+from campaign_gateway.admin.joined import Lines, join_pages, join_readiness, joined_application
+from campaign_gateway.admin.probes import Part, admin_application
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 OK, SLOW, STOPPING = Part("ok"), Part("degraded", "redis: timeout"), Part("down", "stopping")

@@ -2,7 +2,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry, Counter
 
-from service.admin.probes import Part, admin_application
+from campaign_gateway.admin.probes import Part, admin_application
 
 
 class Desk:

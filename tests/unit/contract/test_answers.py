@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.contract.answers import Answer, Flaw, Response, Verdict, classify, wait_told
-from service.contract.operations import GET, OPERATIONS, Kind, Operation, Shape, operation
+from campaign_gateway.contract.answers import Answer, Flaw, Response, Verdict, classify, wait_told
+from campaign_gateway.contract.operations import GET, OPERATIONS, Kind, Operation, Shape, operation
 from tests.support.builders import CAMPAIGN as ID
 from tests.support.builders import JSON_TYPE, NOW, OTHER_CAMPAIGN, SAMPLES, envelope, errors, response, samples
 from tests.support.builders import LIMIT_TEXT as LIMIT

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.contract.document import DocumentError, content_digest, parse
+from campaign_gateway.contract.document import DocumentError, content_digest, parse
 from tests.support.builders import json_documents, shuffled
 
 NESTING = [100, 500, 900]

@@ -1,8 +1,8 @@
 import pytest
 
-from service.contract.document import parse
-from service.contract.effects import RESOURCES, Reach, effects_of, ids_named
-from service.contract.operations import OPERATIONS, Kind
+from campaign_gateway.contract.document import parse
+from campaign_gateway.contract.effects import RESOURCES, Reach, effects_of, ids_named
+from campaign_gateway.contract.operations import OPERATIONS, Kind
 from tests.support.builders import samples
 
 ONE, ALL, MAYBE = Reach

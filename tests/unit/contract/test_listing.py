@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from service.contract.document import parse
-from service.contract.listing import ROW_FIELDS, Channel, Page, Row, list_body, read_page
+from campaign_gateway.contract.document import parse
+from campaign_gateway.contract.listing import ROW_FIELDS, Channel, Page, Row, list_body, read_page
 from tests.support.builders import NOW, as_body, envelope, json_documents, samples, stamp
 
 MARK = stamp(NOW)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.contract.marks import instant, mark_of
+from campaign_gateway.contract.marks import instant, mark_of
 from tests.support.builders import NOW, campaign, stamp, without
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.contract.operations import (
+from campaign_gateway.contract.operations import (
     GET,
     LITERALS,
     OPERATIONS,

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from service.contract.document import DocumentError, parse
-from service.contract.listing import Channel
-from service.contract.requests import channel_of, list_request
+from campaign_gateway.contract.document import DocumentError, parse
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.contract.requests import channel_of, list_request
 
 PLAIN = b'{"type":"voice","limit":50,"skip":0}'
 

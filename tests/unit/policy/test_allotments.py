@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from service.policy.allotments import WANTED_SECONDS, allot, allotted_to_others, kept_by_others, share_of
-from service.policy.capacity import capacity
-from service.policy.ledger import Ledger, Place, absorb, depart
-from service.policy.schedule import grant
+from campaign_gateway.policy.allotments import WANTED_SECONDS, allot, allotted_to_others, kept_by_others, share_of
+from campaign_gateway.policy.capacity import capacity
+from campaign_gateway.policy.ledger import Ledger, Place, absorb, depart
+from campaign_gateway.policy.schedule import grant
 from tests.support.budgets import INTERACTIVE, NOW, WINDOW, WRITES, allow, held, report, told, wants
 
 SEEN = NOW - 1

@@ -1,8 +1,8 @@
 import pytest
 
-from service.policy.capacity import capacity, pause
-from service.policy.ledger import LONGEST_PAUSE_SECONDS, Lane, Ledger, Place, Why, absorb
-from service.policy.schedule import PROBE_SECONDS, grant
+from campaign_gateway.policy.capacity import capacity, pause
+from campaign_gateway.policy.ledger import LONGEST_PAUSE_SECONDS, Lane, Ledger, Place, Why, absorb
+from campaign_gateway.policy.schedule import PROBE_SECONDS, grant
 from tests.support.budgets import (
     INTERACTIVE,
     MOST,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.policy.clock_offset import (
+from campaign_gateway.policy.clock_offset import (
     AGREED,
     KEEP_SECONDS,
     KEPT,

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from service.contract.answers import Answer, Verdict
-from service.policy.clock_offset import ClockOffset
-from service.policy.entry import Absence, Cause, Entry, Swept, make_etag, prove
+from campaign_gateway.contract.answers import Answer, Verdict
+from campaign_gateway.policy.clock_offset import ClockOffset
+from campaign_gateway.policy.entry import Absence, Cause, Entry, Swept, make_etag, prove
 from tests.support.builders import (
     JSON_TYPE,
     LIMIT_TEXT,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.policy.entry import Cause, Entry, Swept
-from service.policy.freshness import Freshness, StatusRule, age
+from campaign_gateway.policy.entry import Cause, Entry, Swept
+from campaign_gateway.policy.freshness import Freshness, StatusRule, age
 from tests.support.builders import NOW, absence, entry, invalid, stamp
 
 SECONDS = st.floats(0, 1e7)

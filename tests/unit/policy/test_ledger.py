@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from service.policy.capacity import capacity
-from service.policy.ledger import (
+from campaign_gateway.policy.capacity import capacity
+from campaign_gateway.policy.ledger import (
     SILENCE_SECONDS,
     WITHHELD_WINDOWS,
     Ledger,
@@ -13,7 +13,7 @@ from service.policy.ledger import (
     absorb,
     depart,
 )
-from service.policy.schedule import GATHER_SECONDS
+from campaign_gateway.policy.schedule import GATHER_SECONDS
 from tests.support.budgets import (
     INTERACTIVE,
     MOST,

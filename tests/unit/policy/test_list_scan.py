@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.contract.listing import Channel, Page, Row
-from service.policy.entry import Entry, Swept
-from service.policy.list_scan import (
+from campaign_gateway.contract.listing import Channel, Page, Row
+from campaign_gateway.policy.entry import Entry, Swept
+from campaign_gateway.policy.list_scan import (
     LONGEST_LAG_SECONDS,
     MAX_PAGES,
     MAX_POLL_PAGES,
@@ -25,7 +25,7 @@ from service.policy.list_scan import (
     learn,
     step,
 )
-from service.policy.sweeping import SETTLE_SECONDS, Flaw, Head, Round, View, apply, attest
+from campaign_gateway.policy.sweeping import SETTLE_SECONDS, Flaw, Head, Round, View, apply, attest
 from tests.support.builders import NOW, stamp
 from tests.support.lists import LASTS, LONG_AGO, paged, polled, read, row, rows, scanned, seen, view_of
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.contract.listing import Channel
-from service.policy.pacing import (
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.pacing import (
     APART,
     CROWDED_WALK_PART,
     EARLY,

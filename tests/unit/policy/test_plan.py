@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.policy.entry import Cause, Entry, Swept
-from service.policy.freshness import Freshness, age
-from service.policy.plan import Forward, Fwd, NotCached, Plan, Reuse, plan
-from service.policy.wishes import NO_WISHES, Wishes, read_wishes
+from campaign_gateway.policy.entry import Cause, Entry, Swept
+from campaign_gateway.policy.freshness import Freshness, age
+from campaign_gateway.policy.plan import Forward, Fwd, NotCached, Plan, Reuse, plan
+from campaign_gateway.policy.wishes import NO_WISHES, Wishes, read_wishes
 from tests.support.builders import NOW, absence, entry, invalid
 
 RULES = Freshness(stale_while_revalidate=60, stale_if_error=3600, missing=10)

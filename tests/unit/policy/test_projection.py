@@ -3,10 +3,10 @@ from dataclasses import replace
 
 import pytest
 
-from service.contract.listing import Channel
-from service.policy.entry import make_etag
-from service.policy.projection import cut, is_in_rows, row_entry
-from service.policy.sweeping import Flaw, Head, Known, Round
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.entry import make_etag
+from campaign_gateway.policy.projection import cut, is_in_rows, row_entry
+from campaign_gateway.policy.sweeping import Flaw, Head, Known, Round
 from tests.support.builders import NOW, absence, entry
 
 KNOWN = Known(

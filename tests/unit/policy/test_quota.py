@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.policy.ledger import Allowance, Lane, Ledger, Place
-from service.policy.schedule import Quota, quota
+from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Place
+from campaign_gateway.policy.schedule import Quota, quota
 
 ALLOWANCE = Allowance(calls=60, window=60.0, leave=3.0, timeout=10.0, clients=3)
 

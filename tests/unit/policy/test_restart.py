@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from service.policy.capacity import capacity
-from service.policy.ledger import LONGEST_PAUSE_SECONDS, Allowance, Lane, Ledger, Place, Report, absorb
-from service.policy.restart import all_spent, left_behind, taken_over
+from campaign_gateway.policy.capacity import capacity
+from campaign_gateway.policy.ledger import LONGEST_PAUSE_SECONDS, Allowance, Lane, Ledger, Place, Report, absorb
+from campaign_gateway.policy.restart import all_spent, left_behind, taken_over
 
 NOW = 1000.0
 ALLOWANCE = Allowance(calls=3, window=60.0, leave=2.0, timeout=10.0)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.policy.ledger import Allowance, Lane, Ledger, Place, Promise, Wait, Want, absorb
-from service.policy.schedule import Outlook, grant, line_up, outlook, remaining
+from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Place, Promise, Wait, Want, absorb
+from campaign_gateway.policy.schedule import Outlook, grant, line_up, outlook, remaining
 from tests.support.budgets import (
     BACKGROUND,
     INTERACTIVE,

@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from service.contract.answers import Answer, Flaw, Verdict
-from service.contract.operations import GET
-from service.policy.entry import Entry
-from service.policy.settle import Failure, Fill, settle
-from service.problems import Problem
+from campaign_gateway.contract.answers import Answer, Flaw, Verdict
+from campaign_gateway.contract.operations import GET
+from campaign_gateway.policy.entry import Entry
+from campaign_gateway.policy.settle import Failure, Fill, settle
+from campaign_gateway.problems import Problem
 from tests.support.builders import (
     CAMPAIGN,
     LIMIT_TEXT,

@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from service.contract.listing import Channel
-from service.policy.entry import Cause, Swept
-from service.policy.list_scan import conclude
-from service.policy.sweeping import (
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.entry import Cause, Swept
+from campaign_gateway.policy.list_scan import conclude
+from campaign_gateway.policy.sweeping import (
     SETTLE_SECONDS,
     Flaw,
     Known,

@@ -1,6 +1,6 @@
 import pytest
 
-from service.policy.trust import (
+from campaign_gateway.policy.trust import (
     LAG_FACTOR,
     LAG_MARGIN_SECONDS,
     LAG_MEMORY_SECONDS,

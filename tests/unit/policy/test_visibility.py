@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from service.contract.listing import Channel
-from service.policy.entry import Cause, Entry, Swept
-from service.policy.freshness import Freshness
-from service.policy.sweeping import SETTLE_SECONDS, Flaw, Head, Known, Round, attest
-from service.policy.visibility import LATE_FACTOR, LATE_STEP, LONGEST_MARK, Visibility, visibility
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.entry import Cause, Entry, Swept
+from campaign_gateway.policy.freshness import Freshness
+from campaign_gateway.policy.sweeping import SETTLE_SECONDS, Flaw, Head, Known, Round, attest
+from campaign_gateway.policy.visibility import LATE_FACTOR, LATE_STEP, LONGEST_MARK, Visibility, visibility
 from tests.support.builders import NOW, absence, entry, invalid, stamp
 
 RULES = Freshness(max=600.0, missing=10.0, stale_while_revalidate=60.0, stale_if_error=86_400.0)

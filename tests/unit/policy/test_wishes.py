@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.policy.wishes import NO_WISHES, Wishes, read_wishes
+from campaign_gateway.policy.wishes import NO_WISHES, Wishes, read_wishes
 
 LONG = 2**31
 

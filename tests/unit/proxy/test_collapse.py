@@ -3,11 +3,11 @@ from collections.abc import Callable
 
 import pytest
 
-from service.policy.entry import Entry
-from service.policy.settle import Failure, Fill
-from service.problems import Problem
-from service.proxy.collapse import Flight, Flights, Landed
-from service.proxy.tasks import Tasks
+from campaign_gateway.policy.entry import Entry
+from campaign_gateway.policy.settle import Failure, Fill
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.collapse import Flight, Flights, Landed
+from campaign_gateway.proxy.tasks import Tasks
 from tests.support.doubles import finished, turns
 
 FILL = Fill(Entry(b"{}", "application/json", b"digest", None, None, 0.0), is_unchanged=False, upstream_status=200)
@@ -125,7 +125,7 @@ async def test_an_exception_that_nobody_waits_for_is_no_unretrieved_one(field, c
     field.may_land.set()
     await finished(field.tasks)
     await turns()
-    assert [record.name for record in caplog.records] == ["service.proxy.tasks"]
+    assert [record.name for record in caplog.records] == ["campaign_gateway.proxy.tasks"]
 
 
 async def test_the_reply_does_not_wait_for_the_put(field):

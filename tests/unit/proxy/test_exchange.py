@@ -4,25 +4,25 @@ from email.utils import formatdate
 
 import pytest
 
-from service.contract.answers import classify
-from service.contract.listing import Channel
-from service.contract.operations import GET, operation
-from service.policy.entry import SETTLE_SECONDS, Cause, Entry
-from service.policy.ledger import Allowance, Lane
-from service.policy.plan import Fwd
-from service.policy.settle import Failure, Fill, settle
-from service.policy.sweeping import Head, Known, Round
-from service.policy.visibility import Visibility
-from service.policy.wishes import NO_WISHES, Wishes
-from service.problems import Problem
-from service.proxy import exchange as exchange_module
-from service.proxy.ask import Ask, Detail, Outcome, group_of
-from service.proxy.ports import Put, UpstreamError
-from service.proxy.tasks import Tasks
-from service.proxy.versions import writer_of
-from service.store.alone import MemoryLedgers
-from service.store.clock import StoreClock
-from service.upstream.budget import CallBudget
+from campaign_gateway.contract.answers import classify
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.contract.operations import GET, operation
+from campaign_gateway.policy.entry import SETTLE_SECONDS, Cause, Entry
+from campaign_gateway.policy.ledger import Allowance, Lane
+from campaign_gateway.policy.plan import Fwd
+from campaign_gateway.policy.settle import Failure, Fill, settle
+from campaign_gateway.policy.sweeping import Head, Known, Round
+from campaign_gateway.policy.visibility import Visibility
+from campaign_gateway.policy.wishes import NO_WISHES, Wishes
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy import exchange as exchange_module
+from campaign_gateway.proxy.ask import Ask, Detail, Outcome, group_of
+from campaign_gateway.proxy.ports import Put, UpstreamError
+from campaign_gateway.proxy.tasks import Tasks
+from campaign_gateway.proxy.versions import writer_of
+from campaign_gateway.store.alone import MemoryLedgers
+from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.upstream.budget import CallBudget
 from tests.support.builders import stamp
 from tests.support.doubles import (
     LIMITED,

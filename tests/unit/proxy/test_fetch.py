@@ -4,13 +4,13 @@ from email.utils import formatdate
 
 import pytest
 
-from service.contract.answers import Verdict
-from service.policy.ledger import Lane
-from service.policy.settle import Failure
-from service.problems import Problem
-from service.proxy.fetch import Fetched, Fetcher
-from service.proxy.ports import UpstreamError
-from service.store.memory import MemoryStore
+from campaign_gateway.contract.answers import Verdict
+from campaign_gateway.policy.ledger import Lane
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.fetch import Fetched, Fetcher
+from campaign_gateway.proxy.ports import UpstreamError
+from campaign_gateway.store.memory import MemoryStore
 from tests.support.doubles import (
     LIMITED,
     NOT_FOUND,

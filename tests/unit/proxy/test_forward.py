@@ -5,17 +5,17 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from service.contract.listing import Channel
-from service.contract.operations import operation
-from service.policy.entry import Cause
-from service.policy.ledger import Lane
-from service.policy.plan import Fwd
-from service.policy.settle import OUTCOME_UNKNOWN, Failure
-from service.policy.sweeping import Head, Known
-from service.problems import Problem
-from service.proxy.ask import Ask, Outcome, Reply, all_of
-from service.proxy.ports import Put, UpstreamError
-from service.proxy.versions import writer_of
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.contract.operations import operation
+from campaign_gateway.policy.entry import Cause
+from campaign_gateway.policy.ledger import Lane
+from campaign_gateway.policy.plan import Fwd
+from campaign_gateway.policy.settle import OUTCOME_UNKNOWN, Failure
+from campaign_gateway.policy.sweeping import Head, Known
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.ask import Ask, Outcome, Reply, all_of
+from campaign_gateway.proxy.ports import Put, UpstreamError
+from campaign_gateway.proxy.versions import writer_of
 from tests.support.doubles import (
     LIMITED,
     NOT_FOUND,

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from service.contract.listing import Channel
-from service.policy.ledger import Lane
-from service.policy.settle import Failure
-from service.policy.sweeping import Flaw, Head, Known, Round
-from service.policy.visibility import LATE_FACTOR
-from service.policy.wishes import Wishes
-from service.problems import Problem
-from service.proxy.ask import Detail, Reply
-from service.proxy.hints import MAX_READS, MAX_WAITING, Hints, Readers
-from service.proxy.invalidate import keys_of
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.ledger import Lane
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.policy.sweeping import Flaw, Head, Known, Round
+from campaign_gateway.policy.visibility import LATE_FACTOR
+from campaign_gateway.policy.wishes import Wishes
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.ask import Detail, Reply
+from campaign_gateway.proxy.hints import MAX_READS, MAX_WAITING, Hints, Readers
+from campaign_gateway.proxy.invalidate import keys_of
 from tests.support.doubles import SALES, SUPPORT, LostStore, ask, begun, campaign_response, finished, turns
 from tests.support.story import Story
 

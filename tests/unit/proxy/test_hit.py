@@ -2,14 +2,14 @@
 
 import pytest
 
-from service.contract.listing import Channel
-from service.policy.entry import Cause
-from service.policy.ledger import Lane
-from service.policy.sweeping import Head, Known, Round
-from service.policy.visibility import LATE_STEP, Visibility
-from service.policy.wishes import Wishes
-from service.proxy.ask import Detail, Hit
-from service.proxy.exchange import NOTE_SECONDS
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.entry import Cause
+from campaign_gateway.policy.ledger import Lane
+from campaign_gateway.policy.sweeping import Head, Known, Round
+from campaign_gateway.policy.visibility import LATE_STEP, Visibility
+from campaign_gateway.policy.wishes import Wishes
+from campaign_gateway.proxy.ask import Detail, Hit
+from campaign_gateway.proxy.exchange import NOTE_SECONDS
 from tests.support.doubles import NOT_FOUND, SUPPORT, ask, campaign_response, finished
 from tests.support.story import LIFETIME, MISSING, WINDOW, Story
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from service.contract.effects import RESOURCES
-from service.policy.entry import Cause
-from service.policy.ledger import Lane
-from service.policy.settle import Failure
-from service.problems import Problem
-from service.proxy.ask import all_of
+from campaign_gateway.contract.effects import RESOURCES
+from campaign_gateway.policy.entry import Cause
+from campaign_gateway.policy.ledger import Lane
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.ask import all_of
 from tests.support.doubles import SALES, SUPPORT, ask, begun, campaign_response, finished, turns
 from tests.support.story import Story
 

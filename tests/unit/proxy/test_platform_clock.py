@@ -4,8 +4,8 @@ from email.utils import formatdate
 
 import pytest
 
-from service.policy.clock_offset import AGREED, FAR_OFF_SECONDS, KEPT
-from service.proxy.platform_clock import PlatformClock
+from campaign_gateway.policy.clock_offset import AGREED, FAR_OFF_SECONDS, KEPT
+from campaign_gateway.proxy.platform_clock import PlatformClock
 from tests.support.doubles import START, ManualClock
 
 

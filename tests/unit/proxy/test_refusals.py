@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.proxy.refusals import FIRST_SECONDS, LONGEST_SECONDS, Refusals
+from campaign_gateway.proxy.refusals import FIRST_SECONDS, LONGEST_SECONDS, Refusals
 
 
 def refused(times: int, version: int = 1, now: float = 0.0) -> Refusals:

@@ -1,9 +1,9 @@
 import pytest
 
-from service.policy.settle import Failure
-from service.problems import Problem
-from service.proxy import rest
-from service.proxy.rest import Rests
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy import rest
+from campaign_gateway.proxy.rest import Rests
 
 DOWN = Failure(Problem.UPSTREAM_UNAVAILABLE, "no connection")
 

@@ -7,23 +7,23 @@ from typing import Any
 
 import pytest
 
-from service.contract.answers import Response
-from service.contract.listing import Channel
-from service.contract.operations import Call
-from service.policy import list_scan
-from service.policy.ledger import Lane
-from service.policy.pacing import Supply
-from service.policy.settle import Failure
-from service.policy.sweeping import SETTLE_SECONDS, Flaw, View
-from service.policy.trust import STAND_DOWN_SECONDS
-from service.policy.visibility import LATE_STEP
-from service.policy.wishes import Wishes
-from service.problems import Problem
-from service.proxy.ask import Detail, Stream
-from service.proxy.bounds import stated_bounds
-from service.proxy.sweep import Sweeper, Terms
-from service.proxy.sweep.leader import SHORTEST_SLEEP_SECONDS
-from service.proxy.sweep.poll import STARVED_SECONDS
+from campaign_gateway.contract.answers import Response
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.contract.operations import Call
+from campaign_gateway.policy import list_scan
+from campaign_gateway.policy.ledger import Lane
+from campaign_gateway.policy.pacing import Supply
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.policy.sweeping import SETTLE_SECONDS, Flaw, View
+from campaign_gateway.policy.trust import STAND_DOWN_SECONDS
+from campaign_gateway.policy.visibility import LATE_STEP
+from campaign_gateway.policy.wishes import Wishes
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.ask import Detail, Stream
+from campaign_gateway.proxy.bounds import stated_bounds
+from campaign_gateway.proxy.sweep import Sweeper, Terms
+from campaign_gateway.proxy.sweep.leader import SHORTEST_SLEEP_SECONDS
+from campaign_gateway.proxy.sweep.poll import STARVED_SECONDS
 from tests.support.builders import stamp
 from tests.support.doubles import SUPPORT, ask, campaign_response, error_response, finished, json_response, turns
 from tests.support.lists import row
@@ -445,7 +445,7 @@ async def test_a_lone_status_read_does_not_wait_for_a_round():
 
 async def test_an_unexpected_error_ends_one_look_and_not_the_looking(world: World, monkeypatch, caplog):
     """A leader whose work has ended would keep the lead, and nobody else would do it."""
-    monkeypatch.setattr("service.proxy.sweep.leader.AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr("campaign_gateway.proxy.sweep.leader.AGAIN_SECONDS", 0.001)
 
     def break_down() -> Supply:
         raise LookupError("unexpected")

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from service.proxy.tasks import Tasks
+from campaign_gateway.proxy.tasks import Tasks
 from tests.support.doubles import turns
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from service.proxy import versions as versions_module
-from service.proxy.versions import Versions, read_token, write_token, writer_of
+from campaign_gateway.proxy import versions as versions_module
+from campaign_gateway.proxy.versions import Versions, read_token, write_token, writer_of
 from tests.support.builders import NOW
 from tests.support.doubles import SALES, SUPPORT, ManualClock
 

@@ -9,10 +9,10 @@ import aiohttp
 import jwt
 import pytest
 
-from service.sandbox import seeds
-from service.sandbox.campaigns import Campaign
-from service.sandbox.operations import Family
-from service.sandbox.platform import Sandbox, SandboxConfig
+from campaign_gateway.sandbox import seeds
+from campaign_gateway.sandbox.campaigns import Campaign
+from campaign_gateway.sandbox.operations import Family
+from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
 from tests.support.asked import campaign_body
 
 SAMPLES = Path(__file__).parents[2] / "samples"

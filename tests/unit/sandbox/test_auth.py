@@ -7,8 +7,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from joserfc import jwe
 from joserfc.jwk import RSAKey
 
-from service.sandbox.answers import RefusedError
-from service.sandbox.auth import App, Authenticator
+from campaign_gateway.sandbox.answers import RefusedError
+from campaign_gateway.sandbox.auth import App, Authenticator
 
 SECRET = "a secret of sixty-four bytes, which is what HS512 would like best"
 OTHER = "another secret of sixty-four bytes, and otherwise much like the 1"
@@ -171,7 +171,7 @@ def test_rotation(verify, app):
 
 
 def test_used_tokens_are_forgotten_once_expired(verify, clock, monkeypatch):
-    monkeypatch.setattr("service.sandbox.auth._JTI_SWEEP_SIZE", 2)
+    monkeypatch.setattr("campaign_gateway.sandbox.auth._JTI_SWEEP_SIZE", 2)
     for jti in "abcd":
         assert verify(signed(jti=jti, exp=int(clock.now) + 60)) == "accepted"
         clock.advance(100)

@@ -2,10 +2,10 @@ import random
 
 import pytest
 
-from service.sandbox import seeds
-from service.sandbox.campaigns import CampaignStore, Kind, Status
-from service.sandbox.marks import mark, moment
-from service.sandbox.schedule import Plan
+from campaign_gateway.sandbox import seeds
+from campaign_gateway.sandbox.campaigns import CampaignStore, Kind, Status
+from campaign_gateway.sandbox.marks import mark, moment
+from campaign_gateway.sandbox.schedule import Plan
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from service.sandbox.config import SandboxConfig, Stream
-from service.sandbox.platform import Sandbox
+from campaign_gateway.sandbox.config import SandboxConfig, Stream
+from campaign_gateway.sandbox.platform import Sandbox
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])

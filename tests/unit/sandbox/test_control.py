@@ -2,8 +2,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from service.sandbox.config import Stream
-from service.sandbox.control import merged
+from campaign_gateway.sandbox.config import Stream
+from campaign_gateway.sandbox.control import merged
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import json
 import aiohttp
 import pytest
 
-from service.sandbox.canned import CANNED
-from service.sandbox.distortions import OTHER_ID
-from service.sandbox.faults import FaultName
+from campaign_gateway.sandbox.canned import CANNED
+from campaign_gateway.sandbox.distortions import OTHER_ID
+from campaign_gateway.sandbox.faults import FaultName
 
 
 @pytest.fixture

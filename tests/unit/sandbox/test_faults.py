@@ -2,10 +2,10 @@ import asyncio
 
 import pytest
 
-from service.sandbox.canned import CANNED, LIMIT_FORMS, canned
-from service.sandbox.distortions import DISTORTIONS
-from service.sandbox.faults import DEFAULTS, FaultName, Faults, Parameters
-from service.sandbox.operations import OperationName
+from campaign_gateway.sandbox.canned import CANNED, LIMIT_FORMS, canned
+from campaign_gateway.sandbox.distortions import DISTORTIONS
+from campaign_gateway.sandbox.faults import DEFAULTS, FaultName, Faults, Parameters
+from campaign_gateway.sandbox.operations import OperationName
 
 GET, LIST = OperationName.GET, OperationName.LIST
 

@@ -1,7 +1,7 @@
 import random
 import re
 
-from service.sandbox import ids
+from campaign_gateway.sandbox import ids
 
 TAIL = "-[0-9a-f]{4}-%s[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 

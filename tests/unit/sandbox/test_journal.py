@@ -4,7 +4,7 @@ import random
 import jwt
 import pytest
 
-from service.sandbox.journal import Journal, most_in_window, unverified_claims
+from campaign_gateway.sandbox.journal import Journal, most_in_window, unverified_claims
 
 TOKEN = jwt.encode({"appId": "cs-1", "exp": 5}, "a key of thirty-two bytes, at least", "HS256")
 

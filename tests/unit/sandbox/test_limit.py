@@ -1,7 +1,7 @@
 import random
 
-from service.sandbox.journal import most_in_window
-from service.sandbox.limit import SlidingWindow
+from campaign_gateway.sandbox.journal import most_in_window
+from campaign_gateway.sandbox.limit import SlidingWindow
 
 
 def test_the_window_slides_and_is_half_open():

@@ -1,8 +1,8 @@
 import pytest
 
-from service.sandbox.answers import RefusedError
-from service.sandbox.campaigns import Campaign, Kind
-from service.sandbox.listing import Paging, matching, wanted
+from campaign_gateway.sandbox.answers import RefusedError
+from campaign_gateway.sandbox.campaigns import Campaign, Kind
+from campaign_gateway.sandbox.listing import Paging, matching, wanted
 
 
 def campaign(name, created, priority="3", status="Ready", kind=Kind.VOICE):

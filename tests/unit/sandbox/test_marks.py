@@ -1,6 +1,6 @@
 import pytest
 
-from service.sandbox.marks import mark, moment, moved
+from campaign_gateway.sandbox.marks import mark, moment, moved
 
 
 @pytest.mark.parametrize(

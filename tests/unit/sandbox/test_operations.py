@@ -1,6 +1,6 @@
 import pytest
 
-from service.sandbox.operations import TABLE, Family, OperationName, match
+from campaign_gateway.sandbox.operations import TABLE, Family, OperationName, match
 
 ID = "cd-4f1a9c2-7b3e-4d58-9a61-c20e7f5b8d13"
 N = OperationName

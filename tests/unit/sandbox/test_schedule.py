@@ -2,8 +2,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.sandbox.answers import RefusedError
-from service.sandbox.schedule import Plan, plan
+from campaign_gateway.sandbox.answers import RefusedError
+from campaign_gateway.sandbox.schedule import Plan, plan
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC).timestamp()  # a Sunday
 SPAN = {"startDateTime": "2026-03-02 09:00:00", "endDateTime": "2026-03-27 18:00:00"}

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from service.sandbox.config import Stream
-from service.sandbox.faults import FaultName
-from service.sandbox.operations import Family
+from campaign_gateway.sandbox.config import Stream
+from campaign_gateway.sandbox.faults import FaultName
+from campaign_gateway.sandbox.operations import Family
 
 OTHER_SECRET = "another secret of sixty-four bytes, and otherwise much like the 1"
 
@@ -224,7 +224,7 @@ async def test_backslashes_and_a_body_without_content_type(platform):
 
 @pytest.mark.parametrize("is_gone", [False, True])
 async def test_a_body_that_does_not_come_is_given_up(platform, monkeypatch, is_gone):
-    monkeypatch.setattr("service.sandbox.server._BODY_SECONDS", 5 if is_gone else 0.01)
+    monkeypatch.setattr("campaign_gateway.sandbox.server._BODY_SECONDS", 5 if is_gone else 0.01)
     host, port = platform.sandbox.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")

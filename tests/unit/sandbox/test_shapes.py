@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from service.sandbox.campaigns import Status
-from service.sandbox.operations import Family
+from campaign_gateway.sandbox.campaigns import Status
+from campaign_gateway.sandbox.operations import Family
 
 B, D, E = Family.B, Family.D, Family.E
 

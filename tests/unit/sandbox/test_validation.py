@@ -1,8 +1,8 @@
 import pytest
 
-from service.sandbox.answers import RefusedError
-from service.sandbox.seeds import FORMS, kind_of
-from service.sandbox.validation import campaign_rules, check
+from campaign_gateway.sandbox.answers import RefusedError
+from campaign_gateway.sandbox.seeds import FORMS, kind_of
+from campaign_gateway.sandbox.validation import campaign_rules, check
 
 
 def reason(form, body, version=2):

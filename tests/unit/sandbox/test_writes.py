@@ -2,10 +2,10 @@
 
 import pytest
 
-from service.sandbox import seeds
-from service.sandbox.campaigns import Status
-from service.sandbox.marks import moment
-from service.sandbox.operations import Family
+from campaign_gateway.sandbox import seeds
+from campaign_gateway.sandbox.campaigns import Status
+from campaign_gateway.sandbox.marks import moment
+from campaign_gateway.sandbox.operations import Family
 
 
 async def create(platform, body, form, **changes):

@@ -2,8 +2,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from service.store import clock as clock_module
-from service.store.clock import STEP_SECONDS, Stamp, StoreClock, shift_between, stamp
+from campaign_gateway.store import clock as clock_module
+from campaign_gateway.store.clock import STEP_SECONDS, Stamp, StoreClock, shift_between, stamp
 
 WALL = 1_770_000_000.0
 MONOTONIC = 5000.0

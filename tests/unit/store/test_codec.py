@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.policy.entry import Absence, Entry
-from service.store.codec import VERSION, decode, encode
+from campaign_gateway.policy.entry import Absence, Entry
+from campaign_gateway.store.codec import VERSION, decode, encode
 from tests.support.builders import absence, entry
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)

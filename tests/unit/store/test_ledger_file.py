@@ -12,13 +12,13 @@ from types import SimpleNamespace
 import pytest
 from typing_extensions import override
 
-from service.policy.ledger import Allowance, Lane, Ledger, Place
-from service.proxy.ports import LedgerLostError
-from service.store import clock as clock_module
-from service.store import ledger_file as module
-from service.store import records
-from service.store.clock import StoreClock
-from service.store.ledger_file import KIND, FileLedgers
+from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Place
+from campaign_gateway.proxy.ports import LedgerLostError
+from campaign_gateway.store import clock as clock_module
+from campaign_gateway.store import ledger_file as module
+from campaign_gateway.store import records
+from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.ledger_file import KIND, FileLedgers
 
 ACCOUNT = "acc-1"
 PLATFORM = "https://platform.example"

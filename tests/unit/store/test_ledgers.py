@@ -9,15 +9,15 @@ from typing import Any
 import fakeredis
 import pytest
 
-from service.policy.ledger import Lane, Ledger, Place
-from service.proxy.ports import LedgerLostError
-from service.store import ledgers as ledgers_module
-from service.store.alone import MemoryLedgers
-from service.store.clock import StoreClock
-from service.store.connect import Target, open_link
-from service.store.keys import Keys
-from service.store.ledgers import RedisLedgers
-from service.store.link import RedisLink
+from campaign_gateway.policy.ledger import Lane, Ledger, Place
+from campaign_gateway.proxy.ports import LedgerLostError
+from campaign_gateway.store import ledgers as ledgers_module
+from campaign_gateway.store.alone import MemoryLedgers
+from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.connect import Target, open_link
+from campaign_gateway.store.keys import Keys
+from campaign_gateway.store.ledgers import RedisLedgers
+from campaign_gateway.store.link import RedisLink
 from tests.support.meters import CountingMeter
 from tests.support.redis_server import redis_server
 

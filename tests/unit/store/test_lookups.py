@@ -3,8 +3,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.store import lookups as module
-from service.store.lookups import Lookups
+from campaign_gateway.store import lookups as module
+from campaign_gateway.store.lookups import Lookups
 from tests.support.doubles import turns
 
 

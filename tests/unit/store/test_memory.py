@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from service.policy.entry import SETTLE_SECONDS, Cause, Entry, Invalidation
-from service.policy.freshness import Freshness
-from service.proxy.ask import group_of
-from service.proxy.ports import Put
-from service.store.clock import StoreClock
-from service.store.memory import ENTRY_OVERHEAD_BYTES, FENCE_SECONDS, MemoryStore, doubted
+from campaign_gateway.policy.entry import SETTLE_SECONDS, Cause, Entry, Invalidation
+from campaign_gateway.policy.freshness import Freshness
+from campaign_gateway.proxy.ask import group_of
+from campaign_gateway.proxy.ports import Put
+from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.memory import ENTRY_OVERHEAD_BYTES, FENCE_SECONDS, MemoryStore, doubted
 from tests.support.builders import NOW, absence
 from tests.support.builders import entry as built
 from tests.support.meters import CountingMeter

@@ -10,17 +10,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from service.contract.listing import Channel
-from service.policy.entry import Cause, Entry
-from service.policy.freshness import Freshness
-from service.policy.plan import Forward, Fwd, Reuse, plan
-from service.policy.sweeping import Head, Known, Round, attest
-from service.policy.wishes import NO_WISHES
-from service.store import clock as clock_module
-from service.store import records
-from service.store.clock import StoreClock
-from service.store.memory import MemoryStore
-from service.store.snapshot import KIND, Snapshot
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.entry import Cause, Entry
+from campaign_gateway.policy.freshness import Freshness
+from campaign_gateway.policy.plan import Forward, Fwd, Reuse, plan
+from campaign_gateway.policy.sweeping import Head, Known, Round, attest
+from campaign_gateway.policy.wishes import NO_WISHES
+from campaign_gateway.store import clock as clock_module
+from campaign_gateway.store import records
+from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.memory import MemoryStore
+from campaign_gateway.store.snapshot import KIND, Snapshot
 from tests.support.builders import absence
 from tests.support.builders import entry as built
 from tests.support.meters import CountingMeter

@@ -1,8 +1,8 @@
 import pytest
 
-from service.proxy.ports import USED_SECONDS
-from service.store import usage as usage_module
-from service.store.usage import HALF_LIFE_SECONDS, Usage
+from campaign_gateway.proxy.ports import USED_SECONDS
+from campaign_gateway.store import usage as usage_module
+from campaign_gateway.store.usage import HALF_LIFE_SECONDS, Usage
 
 NOW = 1_770_000_000.0
 A, B = "stream a", "stream b"

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from service.store.waits import News, Wakes
+from campaign_gateway.store.waits import News, Wakes
 from tests.support.doubles import begun, turns
 from tests.support.virtual_time import timers, virtual_time
 

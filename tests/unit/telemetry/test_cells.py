@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from service.telemetry.cells import Counts, Spreads
-from service.telemetry.metrics import Metrics
+from campaign_gateway.telemetry.cells import Counts, Spreads
+from campaign_gateway.telemetry.metrics import Metrics
 
 BOUNDS = (0.5, 1, 2.5)
 VALUES = st.floats(0, 10) | st.sampled_from(BOUNDS)

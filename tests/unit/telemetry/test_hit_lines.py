@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.telemetry.logs import HitLines, JsonFormatter, mask
+from campaign_gateway.telemetry.logs import HitLines, JsonFormatter, mask
 
 NUMBERED = r"\A((tel|SMS|phone)[-_.:])?[0-9]{6,16}([-._:a-z]|\Z)[A-Za-z0-9._:-]{0,9}\Z"
 

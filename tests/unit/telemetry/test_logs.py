@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from service.telemetry import logs
-from service.telemetry.logs import JsonFormatter
+from campaign_gateway.telemetry import logs
+from campaign_gateway.telemetry.logs import JsonFormatter
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def lines(sink: io.StringIO) -> list[dict[str, object]]:
 
 
 def record(message: str = "hello %s", *arguments: object, **fields: object) -> logging.LogRecord:
-    made = logging.LogRecord("service.x", logging.WARNING, "x.py", 1, message, arguments or ("you",), None)
+    made = logging.LogRecord("campaign_gateway.x", logging.WARNING, "x.py", 1, message, arguments or ("you",), None)
     made.created = 1_770_000_000.25
     if fields:
         made.fields = fields
@@ -38,8 +38,8 @@ def record(message: str = "hello %s", *arguments: object, **fields: object) -> l
 
 def test_a_worker_puts_its_number_into_each_line(sink):
     logs.set_up(sink, worker=2)
-    logging.getLogger("service.x").warning("a", extra={"fields": {"status": 200}})
-    logging.getLogger("service.x").warning("b")
+    logging.getLogger("campaign_gateway.x").warning("a", extra={"fields": {"status": 200}})
+    logging.getLogger("campaign_gateway.x").warning("b")
     assert [line["worker"] for line in lines(sink)] == [2, 2]
 
 
@@ -49,7 +49,7 @@ def test_a_record_is_one_line_of_json():
     assert json.loads(line) == {
         "time": "2026-02-02T02:40:00.250+00:00",
         "level": "warning",
-        "logger": "service.x",
+        "logger": "campaign_gateway.x",
         "message": "hello you",
     }
 
@@ -76,7 +76,7 @@ def test_an_exception_comes_with_its_traceback_in_one_line(sink):
     try:
         int("what happened")
     except ValueError:
-        logging.getLogger("service.x").exception("failed")
+        logging.getLogger("campaign_gateway.x").exception("failed")
     (line,) = lines(sink)
     assert line["message"] == "failed"
     assert "ValueError: invalid literal for int() with base 10: 'what happened'" in str(line["exception"])
@@ -93,7 +93,9 @@ def test_a_text_that_utf_8_cannot_say_costs_no_line():
 
 def test_a_librarys_warning_is_a_line_like_any_other():
     """In a process of its own: warnings belong to pytest in this one."""
-    program = "from service.telemetry import logs; logs.set_up(); import warnings; warnings.warn('a short key')"
+    program = (
+        "from campaign_gateway.telemetry import logs; logs.set_up(); import warnings; warnings.warn('a short key')"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
     (line,) = (json.loads(text) for text in done.stderr.splitlines())
     assert (line["logger"], line["level"]) == ("py.warnings", "warning")
@@ -101,18 +103,18 @@ def test_a_librarys_warning_is_a_line_like_any_other():
 
 
 def test_all_loggers_go_the_same_way_from_info_on(sink):
-    logging.getLogger("service.requests").info("request", extra={"fields": {"status": 200}})
+    logging.getLogger("campaign_gateway.requests").info("request", extra={"fields": {"status": 200}})
     logging.getLogger("some.dependency").debug("noise")
     logging.getLogger("some.dependency").warning("news")
     assert [(line["logger"], line["level"]) for line in lines(sink)] == [
-        ("service.requests", "info"),
+        ("campaign_gateway.requests", "info"),
         ("some.dependency", "warning"),
     ]
 
 
 def test_setting_up_twice_does_not_double_the_lines(sink):
     logs.set_up(sink)
-    logging.getLogger("service.x").info("once")
+    logging.getLogger("campaign_gateway.x").info("once")
     assert len(lines(sink)) == 1
 
 

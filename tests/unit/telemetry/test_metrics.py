@@ -5,9 +5,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service import __version__
-from service.proxy.ports import Meter, RequestMeter
-from service.telemetry.metrics import PREFIX, Metrics
+from campaign_gateway import __version__
+from campaign_gateway.proxy.ports import Meter, RequestMeter
+from campaign_gateway.telemetry.metrics import PREFIX, Metrics
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.policy.allotments import allotted_to_others
-from service.policy.capacity import capacity
-from service.policy.ledger import (
+from campaign_gateway.policy.allotments import allotted_to_others
+from campaign_gateway.policy.capacity import capacity
+from campaign_gateway.policy.ledger import (
     SILENCE_SECONDS,
     WITHHELD_WINDOWS,
     Allowance,
@@ -22,9 +22,9 @@ from service.policy.ledger import (
     Why,
     is_whole,
 )
-from service.policy.schedule import remaining
-from service.proxy.ports import LedgerLostError
-from service.upstream.account import QUIET_SECONDS, Account
+from campaign_gateway.policy.schedule import remaining
+from campaign_gateway.proxy.ports import LedgerLostError
+from campaign_gateway.upstream.account import QUIET_SECONDS, Account
 from tests.support.budgets import INTERACTIVE, LEAVE, MOST, NOW, TIMEOUT, WINDOW, WRITES, allow
 
 _T = TypeVar("_T")

@@ -8,16 +8,16 @@ from typing import Any, TypeVar
 import pytest
 from typing_extensions import override
 
-from service.policy.ledger import LONGEST_PAUSE_SECONDS, SILENCE_SECONDS, Allowance, Lane, Ledger
-from service.policy.schedule import PROBE_SECONDS
-from service.policy.settle import Failure
-from service.problems import Problem
-from service.proxy.ports import LedgerLostError, Ledgers, Refused
-from service.proxy.tasks import Tasks
-from service.store.alone import MemoryLedgers
-from service.store.clock import StoreClock
-from service.upstream.account import QUIET_SECONDS, SCHEDULE_SECONDS, Account
-from service.upstream.budget import LONGEST_QUEUE, CallBudget, CallPermit
+from campaign_gateway.policy.ledger import LONGEST_PAUSE_SECONDS, SILENCE_SECONDS, Allowance, Lane, Ledger
+from campaign_gateway.policy.schedule import PROBE_SECONDS
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.ports import LedgerLostError, Ledgers, Refused
+from campaign_gateway.proxy.tasks import Tasks
+from campaign_gateway.store.alone import MemoryLedgers
+from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.upstream.account import QUIET_SECONDS, SCHEDULE_SECONDS, Account
+from campaign_gateway.upstream.budget import LONGEST_QUEUE, CallBudget, CallPermit
 from tests.support.meters import CountingMeter
 
 _T = TypeVar("_T")

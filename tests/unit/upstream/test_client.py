@@ -15,12 +15,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
-from service.contract.answers import Response
-from service.contract.operations import GET, Call, build_call
-from service.problems import Problem
-from service.proxy.ports import UpstreamError
-from service.upstream.client import Limits, PlatformClient
-from service.upstream.signer import Claims, Secret, Signer
+from campaign_gateway.contract.answers import Response
+from campaign_gateway.contract.operations import GET, Call, build_call
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.ports import UpstreamError
+from campaign_gateway.upstream.client import Limits, PlatformClient
+from campaign_gateway.upstream.signer import Claims, Secret, Signer
 from tests.support.doubles import SUPPORT
 from tests.support.wire import free_port, raw_server
 

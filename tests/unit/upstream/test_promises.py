@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 import pytest
 
-from service.policy.ledger import Allowance, Lane, Promise
-from service.proxy.ports import Refused
-from service.proxy.tasks import Tasks
-from service.sandbox.limit import SlidingWindow
-from service.store.alone import MemoryLedgers
-from service.store.clock import StoreClock
-from service.upstream.budget import CallBudget
-from service.upstream.promises import MOST_ROWS, Promises
+from campaign_gateway.policy.ledger import Allowance, Lane, Promise
+from campaign_gateway.proxy.ports import Refused
+from campaign_gateway.proxy.tasks import Tasks
+from campaign_gateway.sandbox.limit import SlidingWindow
+from campaign_gateway.store.alone import MemoryLedgers
+from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.upstream.budget import CallBudget
+from campaign_gateway.upstream.promises import MOST_ROWS, Promises
 from tests.support.meters import CountingMeter
 from tests.support.virtual_time import virtual_time
 

@@ -3,8 +3,8 @@ import pytest
 from joserfc import jwe
 from joserfc.jwk import RSAKey
 
-from service.upstream import signer as signer_module
-from service.upstream.signer import Claims, Recipient, Secret, Signer
+from campaign_gateway.upstream import signer as signer_module
+from campaign_gateway.upstream.signer import Claims, Recipient, Secret, Signer
 from tests.support.doubles import START, ManualClock
 
 KEY = b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"

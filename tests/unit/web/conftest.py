@@ -7,16 +7,16 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 
-from service.contract.answers import Response
-from service.policy.entry import Entry
-from service.policy.plan import Fwd
-from service.policy.schedule import Quota
-from service.proxy.ask import Ask, Outcome, Reply, Stream
-from service.web.answers import Bounds
-from service.web.api import Api
-from service.web.clients import Client, Clients
-from service.web.perform import Performer
-from service.web.server import Server
+from campaign_gateway.contract.answers import Response
+from campaign_gateway.policy.entry import Entry
+from campaign_gateway.policy.plan import Fwd
+from campaign_gateway.policy.schedule import Quota
+from campaign_gateway.proxy.ask import Ask, Outcome, Reply, Stream
+from campaign_gateway.web.answers import Bounds
+from campaign_gateway.web.api import Api
+from campaign_gateway.web.clients import Client, Clients
+from campaign_gateway.web.perform import Performer
+from campaign_gateway.web.server import Server
 from tests.support.doubles import SALES, START, SUPPORT, CountingMeter
 from tests.support.wire import Answered, talk
 

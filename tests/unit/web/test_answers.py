@@ -4,15 +4,15 @@ from dataclasses import replace
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from service.contract.answers import Response, classify
-from service.contract.operations import GET
-from service.policy.entry import Absence, Entry, make_etag
-from service.policy.plan import Fwd
-from service.policy.settle import Failure, settle
-from service.policy.visibility import Visibility
-from service.problems import Problem
-from service.proxy.ask import Detail, Outcome, Reply
-from service.web.answers import Bounds, cache_status, render, render_failure
+from campaign_gateway.contract.answers import Response, classify
+from campaign_gateway.contract.operations import GET
+from campaign_gateway.policy.entry import Absence, Entry, make_etag
+from campaign_gateway.policy.plan import Fwd
+from campaign_gateway.policy.settle import Failure, settle
+from campaign_gateway.policy.visibility import Visibility
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.ask import Detail, Outcome, Reply
+from campaign_gateway.web.answers import Bounds, cache_status, render, render_failure
 from tests.support.doubles import START
 
 BODY = b'{"data": {"_id": "c-1"}}'

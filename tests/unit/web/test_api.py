@@ -3,14 +3,14 @@ import re
 
 import pytest
 
-from service.contract.answers import Response
-from service.policy.entry import make_etag
-from service.policy.plan import Fwd
-from service.policy.settle import Failure
-from service.policy.wishes import Wishes
-from service.problems import Problem
-from service.proxy.ask import Detail, Outcome, Reply
-from service.proxy.versions import write_token
+from campaign_gateway.contract.answers import Response
+from campaign_gateway.policy.entry import make_etag
+from campaign_gateway.policy.plan import Fwd
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.policy.wishes import Wishes
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.ask import Detail, Outcome, Reply
+from campaign_gateway.proxy.versions import write_token
 from tests.support.doubles import START
 
 BODY = b'{"data": {"_id": "c-1"}}'
@@ -31,7 +31,7 @@ def problem_of(answer) -> str:
 
 
 def lines(caplog) -> list[dict[str, object]]:
-    return [record.fields for record in caplog.records if record.name == "service.requests"]
+    return [record.fields for record in caplog.records if record.name == "campaign_gateway.requests"]
 
 
 # From a request to an ask.

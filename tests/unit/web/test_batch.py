@@ -2,12 +2,12 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from service.policy.entry import Absence
-from service.policy.plan import Fwd
-from service.policy.settle import Failure
-from service.problems import Problem
-from service.proxy.ask import Detail, Outcome, Reply
-from service.web.batch import render_batch
+from campaign_gateway.policy.entry import Absence
+from campaign_gateway.policy.plan import Fwd
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.ask import Detail, Outcome, Reply
+from campaign_gateway.web.batch import render_batch
 from tests.unit.web.conftest import BODY, ENTRY, HIT
 
 ABSENT = replace(ENTRY, body=b"", absence=Absence(400, "400", "Campaign not found"))

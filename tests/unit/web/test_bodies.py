@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from service.web import bodies, server
+from campaign_gateway.web import bodies, server
 from tests.unit.web.conftest import MAX_REQUEST
 
 HEAD = b"POST /v1/campaigns?type=voice HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer cgk_operations\r\n"
@@ -123,7 +123,9 @@ async def test_a_body_cut_off_by_its_caller_is_nobodys_defect(front, caplog):
         # A request behind it, answered, shows that the first has been taken up.
         assert (await front.talk(GET))[0].status == 200
     await front.talk(GET)
-    while not any(record.fields["status"] == 400 for record in caplog.records if record.name == "service.requests"):
+    while not any(
+        record.fields["status"] == 400 for record in caplog.records if record.name == "campaign_gateway.requests"
+    ):
         await front.talk(GET)
     assert [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}] == []
     assert front.forwarder.asks == []

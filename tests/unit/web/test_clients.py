@@ -3,8 +3,8 @@ import re
 
 import pytest
 
-from service.problems import Problem
-from service.web.clients import Client, Clients, DeniedError, allow, new_key
+from campaign_gateway.problems import Problem
+from campaign_gateway.web.clients import Client, Clients, DeniedError, allow, new_key
 
 KEY = "cgk_the-key-of-reporting"
 REPORTING = Client("reporting", frozenset({"support"}), frozenset({"read"}))

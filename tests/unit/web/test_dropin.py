@@ -3,11 +3,20 @@ from pathlib import Path
 
 import pytest
 
-from service.contract.operations import LITERALS, OPERATIONS, Family, Kind, Operation, Takes, Tenant, build_call
-from service.policy.settle import Failure
-from service.problems import Problem
-from service.web.dropin import find, is_platform_path, platform_error, render_platform_failure
-from service.web.routes import Action, NoRouteError, Target
+from campaign_gateway.contract.operations import (
+    LITERALS,
+    OPERATIONS,
+    Family,
+    Kind,
+    Operation,
+    Takes,
+    Tenant,
+    build_call,
+)
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.problems import Problem
+from campaign_gateway.web.dropin import find, is_platform_path, platform_error, render_platform_failure
+from campaign_gateway.web.routes import Action, NoRouteError, Target
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 MANIFEST = json.loads((SAMPLES / "manifest.json").read_text())

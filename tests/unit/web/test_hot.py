@@ -8,16 +8,16 @@ from typing import Any, cast
 
 import pytest
 
-from service.contract.listing import Channel
-from service.contract.operations import GET, LITERALS
-from service.policy.entry import Cause
-from service.policy.sweeping import Head, Known, Round
-from service.proxy.ask import Reply, group_of
-from service.proxy.versions import writer_of
-from service.store.layers import LayeredStore
-from service.store.link import StoreDownError
-from service.web import hot, sheets
-from service.web.hot import HotConnection
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.contract.operations import GET, LITERALS
+from campaign_gateway.policy.entry import Cause
+from campaign_gateway.policy.sweeping import Head, Known, Round
+from campaign_gateway.proxy.ask import Reply, group_of
+from campaign_gateway.proxy.versions import writer_of
+from campaign_gateway.store.layers import LayeredStore
+from campaign_gateway.store.link import StoreDownError
+from campaign_gateway.web import hot, sheets
+from campaign_gateway.web.hot import HotConnection
 from tests.support.doubles import START, SUPPORT, ask
 from tests.support.hot import FRESHNESS, Caller, FarStore, Gateway, calling, comparable, far, local, running, stored
 

@@ -17,13 +17,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.contract.listing import Channel
-from service.policy.entry import make_etag
-from service.policy.settle import Failure
-from service.policy.sweeping import Head, Known, Round
-from service.problems import Problem
-from service.web.hot import MAX_HEAD_BYTES
-from service.web.server import MAX_FIELD_BYTES
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.entry import make_etag
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.policy.sweeping import Head, Known, Round
+from campaign_gateway.problems import Problem
+from campaign_gateway.web.hot import MAX_HEAD_BYTES
+from campaign_gateway.web.server import MAX_FIELD_BYTES
 from tests.support.doubles import LONG_AGO, START, SUPPORT
 from tests.support.hot import CAMPAIGNS, Gateway, Heard, Layer, calling, comparable, far, local, logged, running
 

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from service.web import queries
-from service.web.queries import QueryError, read_query
+from campaign_gateway.web import queries
+from campaign_gateway.web.queries import QueryError, read_query
 
 KNOWN = {"type": queries.choice("voice", "sms"), "limit": queries.whole(1, 100), "campaignName": queries.name}
 

@@ -5,9 +5,9 @@ from typing import cast
 
 import pytest
 
-from service.policy.settle import Failure
-from service.problems import Problem
-from service.web import refused
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.problems import Problem
+from campaign_gateway.web import refused
 from tests.support.hot import FarStore, Gateway, Layer, calling, far, local, running, stored
 
 SPENT = Failure(Problem.BUDGET_EXHAUSTED, "the account's calls for now are spent", retry_after=12.3)

@@ -1,8 +1,8 @@
 import pytest
 
-from service.contract.operations import LITERALS, OPERATIONS, Kind
-from service.problems import Problem
-from service.web.routes import ROUTES, Action, NoRouteError, Target, find
+from campaign_gateway.contract.operations import LITERALS, OPERATIONS, Kind
+from campaign_gateway.problems import Problem
+from campaign_gateway.web.routes import ROUTES, Action, NoRouteError, Target, find
 
 
 def refusal(method: str, target: str) -> NoRouteError:

@@ -4,8 +4,8 @@ import json
 import aiohttp.http_parser
 import pytest
 
-from service.web import server as server_module
-from service.web.server import MAX_FIELD_BYTES, MAX_TARGET_BYTES, insist_on_compiled_parser
+from campaign_gateway.web import server as server_module
+from campaign_gateway.web.server import MAX_FIELD_BYTES, MAX_TARGET_BYTES, insist_on_compiled_parser
 
 KEY = b"Authorization: Bearer cgk_reporting\r\n"
 GET = b"GET /v1/campaigns/c-1 HTTP/1.1\r\n"

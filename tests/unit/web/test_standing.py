@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from service.proxy.ask import Ask, Reply
-from service.web import standing
+from campaign_gateway.proxy.ask import Ask, Reply
+from campaign_gateway.web import standing
 from tests.support.hot import Gateway, calling, running
 
 

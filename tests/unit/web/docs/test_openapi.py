@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from openapi_spec_validator import validate
 
-from service import __version__
-from service.contract.operations import OPERATIONS, Kind, Takes
-from service.problems import Problem
-from service.web.docs.components import HEADERS, PARAMETERS, SCHEMAS
-from service.web.docs.openapi import NEEDED, document, problems_of
-from service.web.docs.pages import page_at
-from service.web.docs.resources import RESOURCES, TAGS, TEXTS, Resource
-from service.web.routes import ROUTES, NoRouteError, find
+from campaign_gateway import __version__
+from campaign_gateway.contract.operations import OPERATIONS, Kind, Takes
+from campaign_gateway.problems import Problem
+from campaign_gateway.web.docs.components import HEADERS, PARAMETERS, SCHEMAS
+from campaign_gateway.web.docs.openapi import NEEDED, document, problems_of
+from campaign_gateway.web.docs.pages import page_at
+from campaign_gateway.web.docs.resources import RESOURCES, TAGS, TEXTS, Resource
+from campaign_gateway.web.routes import ROUTES, NoRouteError, find
 
 OURS = [resource for resource in RESOURCES if resource.scope is None]
 

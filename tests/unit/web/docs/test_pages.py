@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from service.policy.entry import make_etag
-from service.web.docs.openapi import document
-from service.web.docs.pages import page_at
+from campaign_gateway.policy.entry import make_etag
+from campaign_gateway.web.docs.openapi import document
+from campaign_gateway.web.docs.pages import page_at
 
 ROOT = Path(__file__).parents[4]
-VIEWER = resources.files("service.web.docs") / "viewer"
+VIEWER = resources.files("campaign_gateway.web.docs") / "viewer"
 TYPES = {
     "/openapi.json": "application/json",
     "/docs": "text/html; charset=utf-8",
@@ -120,7 +120,7 @@ def test_the_wheel_carries_the_viewer_and_its_licences(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     shipped = {
-        f"service/web/docs/viewer/{path.relative_to(str(VIEWER))}"
+        f"campaign_gateway/web/docs/viewer/{path.relative_to(str(VIEWER))}"
         for path in Path(str(VIEWER)).rglob("*")
         if path.is_file()
     }

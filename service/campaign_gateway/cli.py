@@ -1,0 +1,354 @@
+"""The command line: `campaign-gateway serve | demo | sandbox | check | plan | key new`.
+
+Exit codes: 0 stopped as asked, 2 bad settings or command, 1 anything else. Heavy parts are imported by the command that
+needs them, so that `key new` and a mistake in the settings answer at once.
+"""
+
+import asyncio
+import gc
+import re
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+from typing_extensions import override
+
+from campaign_gateway import __version__
+
+_T = TypeVar("_T")
+
+EXIT_FAILED = 1
+EXIT_BAD_SETTINGS = 2
+
+_PORT = click.IntRange(0, 65535)
+_COUNT = click.IntRange(min=0)
+_SECONDS = click.FloatRange(min=0)
+_PART = click.FloatRange(min=0, max=1)
+
+
+class _DurationType(click.ParamType[float]):
+    """A duration as the settings write it, in seconds."""
+
+    name = "duration"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
+
+        from campaign_gateway.settings.scalars import PositiveDuration  # noqa: PLC0415
+
+        if isinstance(value, float):
+            return value
+        try:
+            return float(TypeAdapter(PositiveDuration).validate_python(value))
+        except ValidationError:
+            self.fail(f"{value!r} is no duration such as 10s or 1m", param, ctx)
+
+
+class _RateType(click.ParamType[float]):
+    """So many a second, minute or hour, as a number a second."""
+
+    name = "rate"
+    _FORM = re.compile(r"(\d+(?:\.\d+)?)/([smh])")
+    _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}  # noqa: RUF012 - never written to
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        match = self._FORM.fullmatch(value)
+        if match is None:
+            self.fail(f"{value!r} is no rate such as 1/s, 30/m or 5/h", param, ctx)
+        return float(match[1]) / self._SECONDS[match[2]]
+
+
+class _UsedType(click.ParamType[float | int]):
+    """A part of all, written with a point or as per cent, or a count."""
+
+    name = "part or count"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | int:
+        if not isinstance(value, str):
+            return float(value)
+        try:
+            number: float | int = (
+                float(value[:-1]) / 100 if value.endswith("%") else float(value) if "." in value else int(value)
+            )
+        except ValueError:
+            number = -1
+        if number < 0 or (isinstance(number, float) and not number <= 1):
+            self.fail(f"{value!r} is no part such as 0.5 or 50%, and no count such as 400", param, ctx)
+        return number
+
+
+_DURATION = _DurationType()
+
+_config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="YAML file; GATEWAY_CONFIG names it too, and GATEWAY__SECTION__KEY variables are laid over it.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def main() -> None:
+    """A caching gateway for the Kore.ai Campaign Management API."""
+
+
+@main.command()
+@_config_option
+@click.option(
+    "--worker",
+    nargs=3,
+    type=(int, int, click.Path(path_type=Path)),
+    hidden=True,
+    help="Serve as this one of several workers; added by the process that starts them. See campaign_gateway.app.Seat.",
+)
+def serve(config: Path | None, worker: tuple[int, int, Path] | None) -> None:
+    """Run the gateway until SIGTERM or SIGINT."""
+    # Next to nothing that a start makes is garbage, and looking for it takes a tenth of the start.
+    gc.disable()
+    settings = _load(config)
+    from campaign_gateway.telemetry import logs  # noqa: PLC0415
+
+    if worker is not None:
+        logs.set_up(worker=worker[0])
+        _run(_serve_as_worker(settings, worker))
+        return
+    logs.set_up()
+    if settings.workers == 1:
+        _run(_serve(settings))
+        return
+    from campaign_gateway.supervisor import supervise  # noqa: PLC0415
+
+    # As this process was started: interpreter, its options, and ours.
+    command = [sys.executable, *sys.orig_argv[1:], "--worker"]
+    sys.exit(_run(supervise(settings, command, _until_asked_to_stop)))
+
+
+@main.command()
+@_config_option
+def check(config: Path | None) -> None:
+    """Validate the settings and print the effective ones, secrets masked."""
+    settings = _load(config)
+    from ruamel.yaml import YAML  # noqa: PLC0415
+
+    printer = YAML(typ="safe", pure=True)
+    printer.default_flow_style = False
+    printer.sort_base_mapping_type_on_output = False  # type: ignore[assignment] # the stub knows only None
+    printer.dump(settings.model_dump(mode="json", exclude_none=True), sys.stdout)
+    if settings.cache.url == "memory://" and (fault := _state_fault(settings)) is not None:
+        click.echo(f"warning: cache.state_dir: {fault}: a restart will not know of its calls", err=True)
+
+
+@main.command()
+@click.option("--port", default=8080, show_default=True, help="The gateway's port on 127.0.0.1; 0 takes a free one.")
+@click.option("--admin-port", default=9090, show_default=True, help="Port for metrics and probes.")
+def demo(port: int, admin_port: int) -> None:
+    """Run a gateway in front of a simulated platform: no settings, no credentials, no Redis."""
+    from campaign_gateway.demo import run_demo  # noqa: PLC0415
+
+    _run(run_demo(port, admin_port, _until_asked_to_stop))
+
+
+@main.command()
+@click.option("--port", type=_PORT, default=8081, show_default=True, help="Port on 127.0.0.1; 0 takes a free one.")
+@click.option("--campaigns", type=_COUNT, default=12, show_default=True, help="How many campaigns there are.")
+@click.option("--calls", type=_COUNT, default=60, show_default=True, help="Calls allowed per account and minute.")
+@click.option("--latency", type=_SECONDS, default=0.05, show_default=True, help="Seconds that each answer takes.")
+@click.option(
+    "--page-rows",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="Rows of a list granted for one call.",
+)
+def sandbox(port: int, campaigns: int, calls: int, latency: float, page_rows: int) -> None:
+    """Run the simulated platform alone."""
+    from campaign_gateway.demo import run_sandbox  # noqa: PLC0415
+    from campaign_gateway.sandbox.config import SandboxConfig  # noqa: PLC0415
+
+    try:
+        config = SandboxConfig(
+            port=port, campaigns=campaigns, calls=calls, page_rows=page_rows, latency_seconds=latency
+        )
+    except ValueError as error:
+        _fail(EXIT_BAD_SETTINGS, str(error))
+    _run(run_sandbox(config, _until_asked_to_stop))
+
+
+@main.command()
+@click.option("--campaigns", type=_COUNT, required=True, help="Campaigns in the stream.")
+@click.option(
+    "--used", type=_UsedType(), default="1.0", help="Those that callers ask for: 0.5, 50% or 400. [default: all]"
+)
+@click.option("--sms", type=_PART, default=0.5, show_default=True, help="The part of them that is SMS.")
+@click.option("--change-rate", type=_RateType(), default="0/s", show_default=True, help="Changes of any: 1/s 30/m 5/h.")
+@click.option("--budget", type=click.IntRange(min=1), default=60, show_default=True, help="Calls in a window.")
+@click.option("--window", type=_DURATION, default="60s", show_default=True, help="The budget's window.")
+@click.option("--reserve", type=_COUNT, help="Calls of it kept for callers who wait. [default: one in twelve]")
+@click.option("--share", type=_PART, default=0.5, show_default=True, help="The part of it for the sweep.")
+@click.option("--interactive", type=_SECONDS, default=0.0, show_default=True, help="Callers' own calls a minute.")
+@click.option(
+    "--page-rows", type=click.IntRange(min=1), default=100, show_default=True, help="Rows granted for one call."
+)
+@click.option("--lag", type=_DURATION, default="10s", show_default=True, help="How far the list may lag behind.")
+def plan(
+    campaigns: int,
+    used: float,
+    sms: float,
+    change_rate: float,
+    budget: int,
+    window: float,
+    reserve: int | None,
+    share: float,
+    interactive: float,
+    page_rows: int,
+    lag: float,
+) -> None:
+    """Predict how soon changes are seen, and what the calls are spent on."""
+    from campaign_gateway.contract.listing import Channel  # noqa: PLC0415
+    from campaign_gateway.policy.forecast import forecast  # noqa: PLC0415
+    from campaign_gateway.policy.freshness import Freshness  # noqa: PLC0415
+    from campaign_gateway.policy.pacing import Demand, Supply  # noqa: PLC0415
+
+    count = used if isinstance(used, int) else round(used * campaigns)
+    kept = budget // 12 if reserve is None else reserve
+    if count > campaigns:
+        _fail(EXIT_BAD_SETTINGS, f"--used: {count} of {campaigns} campaigns cannot be in use")
+    if kept >= budget:
+        _fail(EXIT_BAD_SETTINGS, f"--reserve: {kept} leaves nothing of a budget of {budget} calls")
+    parts = {Channel.VOICE: 1 - sms, Channel.SMS: sms}
+    moves = change_rate * count / campaigns if campaigns else 0.0
+    seen = forecast(
+        Supply(budget, window, kept, share, others=interactive * window / 60),
+        Demand(
+            used={channel: round(part * count) for channel, part in parts.items()},
+            listed={channel: round(part * campaigns) for channel, part in parts.items()},
+            moves={channel: part * moves for channel, part in parts.items()},
+            page_rows=page_rows,
+        ),
+        lag,
+        Freshness().max,
+    )
+    rows = [("signal bound", _spell(seen.signal)), ("blind bound", _spell(seen.blind))]
+    rows += [(f"poll of {channel}", f"every {_spell(pace)}") for channel, pace in seen.pace.rounds.items()]
+    if seen.pace.rounds:
+        rows += [
+            ("read by id", f"each campaign in use every {_spell(seen.pace.rotation)}"),
+            ("full scan", f"every {_spell(seen.pace.walk_after)}"),
+        ]
+    else:
+        rows.append(("polls", "none: reading each campaign shows as much, and lifetimes count"))
+    rows.append(("calls a minute", f"{seen.supply:.1f} and a reserve of {kept * 60 / window:.1f}"))
+    rows += [(f"  {purpose}", f"{calls:.1f}") for purpose, calls in seen.calls.items()]
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"{name:{width}}  {value}")
+    if seen.changes > seen.readable:
+        click.echo(
+            f"warning: {seen.changes:.1f} campaigns in use change a minute and {seen.readable:.1f} can be read: "
+            "the rest is known to be out of date, and waits"
+        )
+
+
+def _spell(seconds: float) -> str:
+    """A span of time in the unit that suits it."""
+    for unit, length in (("h", 3600.0), ("m", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f}{unit}"
+    return f"{seconds:.1f}s"
+
+
+@main.group()
+def key() -> None:
+    """Client keys."""
+
+
+@key.command("new")
+@click.option("--client", default="my-service", show_default=True, help="Name of the client, for the settings.")
+def key_new(client: str) -> None:
+    """Make a client key: printed once, with the hash that goes into the settings."""
+    from campaign_gateway.settings import ALIAS_PATTERN  # noqa: PLC0415
+    from campaign_gateway.web.clients import new_key  # noqa: PLC0415
+
+    if not re.match(ALIAS_PATTERN, client):
+        _fail(EXIT_BAD_SETTINGS, "--client: needs 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit")
+    secret, digest = new_key()
+    click.echo(f"key (give it to the client; it is shown only now): {secret}")
+    click.echo("settings:")
+    click.echo(f"  clients:\n    {client}: {{key_sha256: {digest}, streams: [...], scopes: [read]}}")
+
+
+async def _serve(settings: Any) -> None:
+    from campaign_gateway.app import running  # noqa: PLC0415
+
+    async with running(settings) as gateway:
+        await _until_asked_to_stop()
+        await gateway.drain()
+
+
+async def _serve_as_worker(settings: Any, place: tuple[int, int, Path]) -> None:
+    from campaign_gateway.app import Seat, running  # noqa: PLC0415
+
+    async with running(settings, Seat(*place)) as gateway:
+        # The supervisor waits for this line; and when standard input ends, there is no supervisor any more.
+        click.echo("up")
+        await _until_asked_to_stop(lifeline=sys.stdin.fileno())
+        await gateway.drain()
+
+
+async def _until_asked_to_stop(lifeline: int | None = None) -> None:
+    # What the start has made stays to the end: a collection that goes through it keeps all callers waiting for 20 ms.
+    gc.freeze()
+    gc.enable()
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    if lifeline is not None:
+        loop.add_reader(lifeline, asked.set)
+    await asked.wait()
+    if lifeline is not None:
+        loop.remove_reader(lifeline)
+
+
+def _state_fault(settings: Any) -> str | None:
+    from campaign_gateway.settings import folder_fault, state_folder  # noqa: PLC0415
+
+    folder = state_folder(settings.cache)
+    return "there is no state directory" if folder is None else folder_fault(folder)
+
+
+def _load(config: Path | None) -> Any:
+    from campaign_gateway.settings import SettingsError, load  # noqa: PLC0415
+
+    try:
+        return load(config)
+    except SettingsError as error:
+        _fail(EXIT_BAD_SETTINGS, *error.mistakes)
+
+
+def _run(work: Coroutine[Any, Any, _T]) -> _T:
+    import uvloop  # noqa: PLC0415
+
+    from campaign_gateway.settings import SettingsError  # noqa: PLC0415
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(work)
+    except SettingsError as error:
+        _fail(EXIT_BAD_SETTINGS, *error.mistakes)
+    except (OSError, RuntimeError) as error:
+        _fail(EXIT_FAILED, str(error))
+
+
+def _fail(code: int, *lines: str) -> NoReturn:
+    for line in lines:
+        click.echo(line, err=True)
+    sys.exit(code)

@@ -1,0 +1,36 @@
+"""The version sign of a campaign: its `updatedAt`, a text that is compared for equality only."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from campaign_gateway.contract.document import plain
+
+
+def mark_of(campaign: Mapping[str, Any]) -> str | None:
+    """The mark of a campaign or list row; None when it carries none.
+
+    A mark says "changed or not" and nothing about order: the platform moves it backwards after a create.
+    """
+    match campaign.get("updatedAt"):
+        case str() as text if text:
+            return plain(text)
+        case bool() | None:
+            return None
+        case int() | float() as number:
+            return str(number)
+        case _:
+            return None
+
+
+@lru_cache(20_000)
+def instant(mark: str | None) -> float | None:
+    """The time a mark names, in seconds since the epoch; None when it is not an ISO 8601 instant with a zone."""
+    if mark is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(mark)
+        return moment.timestamp() if moment.tzinfo else None
+    except (ValueError, OverflowError):
+        return None

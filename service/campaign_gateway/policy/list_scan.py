@@ -1,0 +1,407 @@
+"""The list of one channel, read page by page: a poll of what may have changed, or a full scan to its end.
+
+Laws of this module:
+
+1. A poll reads from the top down to rows that are older than whatever can have changed since the last poll began. What
+   changed since then bears no `updatedAt` older than the newest of that moment, whatever the platform's clock says and
+   however coarse its marks are; nor, where the list lags, one older than that moment by more than the lag.
+2. No row may slip through between two pages. Pages overlap, so none does where marks differ and the list stands still.
+   Where a run of equal marks goes over the end of a page, its rows may come in another order with each question: then
+   as many of them have to be met, in one pass, as there are places in the run. What moved to the front meanwhile is met
+   by looking there once more, down to what was met before.
+3. Its proof counts from its first page, however long it takes, so it can wait for calls between two pages.
+4. The first poll of a channel is its first page: a place to begin from. Rows are covered as a full scan meets them.
+5. A full scan proves nothing: polls do. Polls go on beside it, and show what moves to the front behind its back.
+6. What a poll or a scan has met is true whether or not it comes to its end (`learn`).
+
+All functions are pure; times are seconds of the clock that all replicas share.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from campaign_gateway.contract.listing import Channel, Page, Row
+from campaign_gateway.contract.marks import instant
+from campaign_gateway.policy.sweeping import Flaw, Head, Known, Round, View, has_moved
+
+PAGE_ROWS = 100
+"""Rows asked for at once; the platform may grant fewer."""
+OVERLAP_ROWS = 3
+"""Rows of the last page that are asked for again, to see that no row slipped between two pages."""
+MAX_PAGES = 2_000
+"""Of a full scan."""
+MAX_POLL_PAGES = 30
+"""A poll that has not come to its end by then would not be cheaper than a full scan."""
+MAX_RETRIES = 3
+"""How often rows are looked for that may have slipped between two pages, before a scan is given up for this time ..."""
+PAGES_A_RETRY = 20
+"""... and how many more pages allow for once more."""
+LONGEST_LAG_SECONDS = 120.0
+"""A list that seems to lag by more shows marks that are no times of change."""
+CLOCK_SECONDS = 1.0
+"""How well the platform's clock is known: its answers name whole seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Rows with equal marks that go over the end of a page."""
+
+    mark: float
+    """The instant that they name."""
+    start: int
+    """The place in the list where they begin."""
+    met: frozenset[str]
+    """Those that this pass has met."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A poll, or a full scan, under way."""
+
+    channel: Channel
+    began: float
+    is_full: bool
+    """Whether it goes to the end of the list."""
+    offset: float | None = None
+    """Seconds that the platform's clock is ahead of ours; None where that is not known."""
+    rows: Mapping[str, Row] = field(default_factory=dict)
+    """What a poll has met; of a full scan, what its last page has shown."""
+    top: str | None = None
+    """The first `updatedAt` that it met and that names an instant."""
+    pages: int = 0
+    skip: int | None = 0
+    """Where the next page begins; None when there is nothing more to ask."""
+    last: frozenset[str] = frozenset()
+    """The ids of the last page."""
+    total: int | None = None
+    run: "Run | None" = None
+    """The equal marks in which the last page ended."""
+    is_short: bool = False
+    """Whether this pass met fewer rows of such a run than there are."""
+    is_closing: bool = False
+    """Whether it looks at the front once more."""
+    is_whole: bool = False
+    """Whether one page has shown the whole list."""
+    retries: int = 0
+    flaw: Flaw | None = None
+
+
+def begin(channel: Channel, now: float, *, is_full: bool = False, offset: float | None = None) -> Scan:
+    """A poll, or a full scan, that has read nothing yet.
+
+    Args:
+        channel: whose list.
+        now: the time.
+        is_full: whether it goes to the end.
+        offset: seconds that the platform's clock is ahead of ours; None where that is not known.
+    """
+    return Scan(channel, now, is_full, offset)
+
+
+def step(scan: Scan, page: Page | None, view: View) -> Scan:
+    """The scan after one more page; it has ended when there is nothing more to ask."""
+    skip = scan.skip or 0
+    flaw = _flaw_of(page, skip)
+    if page is None or flaw is not None:
+        return replace(scan, flaw=flaw, skip=None)
+    shown, is_end = len(page.rows), _is_end(page, skip)
+    met = replace(
+        scan,
+        # What a later page shows is newer.
+        rows={**({} if scan.is_full else scan.rows), **{row.id: row for row in page.rows}},
+        top=scan.top or next((row.updated_at for row in page.rows if instant(row.updated_at) is not None), None),
+        pages=scan.pages + 1,
+        last=frozenset(row.id for row in page.rows),
+        total=page.total,
+        # An empty list where there was another one is more likely a mistake than a deletion of everything.
+        is_whole=is_end and skip == 0 and (shown > 0 or not _was_there(scan.channel, view)),
+    )
+    is_in_run = scan.run is not None and bool(page.rows) and instant(page.rows[0].updated_at) == scan.run.mark
+    if scan.last and page.rows and not met.last & scan.last and not is_in_run:
+        # More rows went than overlap. Once more from further up.
+        return _retry(scan, max(0, skip - max(1, shown // 2)))
+    onward = None if is_end or not page.rows else max(skip + shown - OVERLAP_ROWS, skip + 1)
+    if scan.is_closing:
+        return _close(met, None if _is_met(page, scan) else onward)
+    if None not in {scan.total, page.total} and (page.total or 0) < (scan.total or 0):
+        # Rows went: places are no measure any more.
+        met = replace(met, is_short=True)
+    met = _follow_run(met, page, skip, is_end=onward is None)
+    if scan.is_full:
+        return _go_on(met, onward, MAX_PAGES)
+    if onward is not None and scan.channel in view.head.rounds and not _settles(page, met, view):
+        return _go_on(met, onward, MAX_POLL_PAGES)
+    if skip == 0:
+        return replace(met, skip=None)
+    return _go_on(replace(met, is_closing=True, last=frozenset()), 0, MAX_POLL_PAGES)
+
+
+def _flaw_of(page: Page | None, skip: int) -> Flaw | None:
+    if page is None:
+        return Flaw.NO_PAGE
+    if not _is_sorted(page):
+        return Flaw.UNSORTED
+    # Where the total alone counts more, it counts what is not shown: rows without an id, or rows that went.
+    return Flaw.SHORT_PAGE if not page.rows and page.has_more and not _is_end(page, skip) else None
+
+
+def _is_end(page: Page, skip: int) -> bool:
+    return skip + len(page.rows) >= page.total if page.total is not None else not page.has_more
+
+
+def _was_there(channel: Channel, view: View) -> bool:
+    return channel in view.head.rounds and view.head.rounds[channel].total != 0
+
+
+def _close(scan: Scan, onward: int | None) -> Scan:
+    if onward is not None:
+        return _go_on(scan, onward, MAX_POLL_PAGES)
+    if not scan.is_short:
+        return replace(scan, skip=None)
+    again = replace(scan, is_short=False, is_closing=False, run=None, last=frozenset(), total=None)
+    return _go_on(again, 0, MAX_POLL_PAGES)
+
+
+def _is_met(page: Page, scan: Scan) -> bool:
+    """Whether the page reaches down to what the poll met at first."""
+    top = instant(scan.top)
+    moments = (instant(row.updated_at) for row in page.rows if row.id in scan.rows)
+    return top is None or any(moment is not None and moment <= top for moment in moments)
+
+
+def _follow_run(scan: Scan, page: Page, skip: int, *, is_end: bool) -> Scan:
+    """The scan with its run of equal marks carried over this page, or closed in it and counted."""
+    marks = [instant(row.updated_at) for row in page.rows]
+    run, is_short = scan.run, scan.is_short
+    last = marks[-1] if marks else None
+    if run is not None and last is not None and last > run.mark:
+        # So much has moved to the front that the page stands above the run again.
+        run, is_short = None, True
+    if run is not None:
+        here = frozenset(row.id for row, mark in zip(page.rows, marks, strict=True) if mark == run.mark)
+        if run.mark in marks[1:] and marks[0] != run.mark:
+            # The page shows where it begins: all of it stands from there on.
+            run = Run(run.mark, skip + marks.index(run.mark), here)
+        else:
+            run = replace(run, met=run.met | here)
+        if last != run.mark or is_end:
+            end = skip + max((place + 1 for place, mark in enumerate(marks) if mark == run.mark), default=0)
+            is_short = is_short or len(run.met) < end - run.start
+            run = None
+    if run is None and last is not None:
+        start = marks.index(last)
+        run = Run(last, skip + start, frozenset(row.id for row in page.rows[start:]))
+    return replace(scan, run=run, is_short=is_short)
+
+
+def _go_on(scan: Scan, skip: int | None, most: int) -> Scan:
+    if skip is not None and scan.pages >= most:
+        # What stands further down may have changed, or be there still.
+        return replace(scan, flaw=Flaw.TOO_LONG if scan.is_full else Flaw.SHIFTING, skip=None)
+    return replace(scan, skip=skip)
+
+
+def _retry(scan: Scan, skip: int) -> Scan:
+    if scan.retries >= MAX_RETRIES + scan.pages // PAGES_A_RETRY:
+        return replace(scan, flaw=Flaw.SHIFTING, skip=None)
+    again = replace(scan, retries=scan.retries + 1, pages=scan.pages + 1, rows={} if scan.is_full else scan.rows)
+    return _go_on(again, skip, MAX_PAGES if scan.is_full else MAX_POLL_PAGES)
+
+
+def _settles(page: Page, scan: Scan, view: View) -> bool:
+    """Whether nothing further down can have changed: the page ends with rows that have not, and that are old enough.
+
+    Rows with equal marks come in any order, so a changed one may still follow where the page ends with the newest mark
+    that the last poll met, unless that mark can be nobody's any more. Marks that came up during that poll say nothing:
+    what was read before they did may have changed since, with an older one.
+    """
+    if any(_is_changed(row, view) for row in page.rows[-OVERLAP_ROWS:]):
+        return False
+    last = view.head.rounds[scan.channel]
+    end, top = instant(page.rows[-1].updated_at), instant(last.top)
+    if top is None or end is None:
+        return False
+    young = last.began + (scan.offset or 0.0) - view.head.lag - CLOCK_SECONDS
+    # Who knows the platform's clock knows when a mark can be no new one's.
+    is_over = scan.offset is not None and top < young - _grain(last.top)
+    return end < min(top, young) or (end == top and is_over)
+
+
+def _grain(mark: str | None) -> float:
+    """Seconds within which two changes may bear this very mark: its last digits tell."""
+    text = (mark or "").split("+")[0].rstrip("Z")
+    seconds, _, fraction = text.partition(".")
+    if fraction.strip("0"):
+        return 0.001
+    return 60.0 if seconds.endswith(":00") else 1.0
+
+
+def _is_changed(row: Row, view: View) -> bool:
+    known = view.known.get(row.id)
+    return known is not None and has_moved(known, row)
+
+
+def _is_sorted(page: Page) -> bool:
+    moments = [moment for row in page.rows if (moment := instant(row.updated_at)) is not None]
+    return all(earlier >= later for earlier, later in pairwise(moments))
+
+
+def lag_shown(scan: Scan, view: View) -> float | None:
+    """The longest lag in seconds that this poll's moved rows show; None where no row has moved.
+
+    A row that names an instant before the last poll began, but was not shown by it, was late by the difference at
+    least.
+    """
+    last = view.head.rounds.get(scan.channel)
+    if last is None:
+        return None
+    lags = []
+    for row in scan.rows.values():
+        known, moment = view.known.get(row.id), instant(row.updated_at)
+        if known is not None and known.mark and moment is not None and known.updated_at != row.updated_at:
+            lags.append(max(0.0, last.began - (moment - (scan.offset or 0.0))))
+    # A mark from long ago has stepped back: that says nothing of lag.
+    return max((lag for lag in lags if lag <= LONGEST_LAG_SECONDS), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a poll, or a page of a full scan, found."""
+
+    head: Head
+    changed: Mapping[str, Known]
+    """Rows that are new, have moved, or are gone."""
+    moved: frozenset[str]
+    """The ids whose stored answers are out of date."""
+
+    wants_full: bool = False
+    """Whether numbers say that rows came or went unseen."""
+
+    @property
+    def met(self) -> Iterable[str]:
+        """The ids that are new: what is stored of them may be out of date."""
+        return (id_ for id_, known in self.changed.items() if known.is_listed and id_ not in self.moved)
+
+
+def learn(view: View, channel: Channel, rows: Iterable[Row], ended: float) -> Result:
+    """What rows say, whether or not the poll or scan that met them comes to its end. The head's number rises.
+
+    Args:
+        view: what is known.
+        channel: whose list.
+        rows: as they were met.
+        ended: when the last of them came.
+    """
+    last = view.head.rounds.get(channel)
+    told_until = math.inf if last is None else last.began - view.head.lag
+    changed, moved = {}, set()
+    for row in rows:
+        known = view.known.get(row.id)
+        if instant(row.updated_at) is None:
+            # A row without a mark cannot be seen to move; nor one whose mark has no place in the order.
+            if known is not None and known.is_listed:
+                changed[row.id] = replace(known, is_listed=False)
+            continue
+        is_moved = known is not None and has_moved(known, row)
+        if known is not None and known.is_listed and not is_moved:
+            continue
+        if known is not None and not is_moved:
+            # It had no mark for a while. What was out of date before is so still.
+            changed[row.id] = replace(known, is_listed=True)
+            continue
+        changed[row.id] = Known(
+            channel=channel,
+            mark=row.mark,
+            updated_at=row.updated_at,
+            since=ended,
+            has_moved=is_moved,
+            status=row.status,
+            fields=row.fields,
+            edges=row.edges,
+            # The same text under another mark: an answer that carries it may be from before.
+            moved_after=told_until if known is not None and known.updated_at != row.updated_at else math.inf,
+        )
+        if is_moved:
+            moved.add(row.id)
+    return Result(replace(view.head, number=view.head.number + 1), changed, frozenset(moved))
+
+
+def conclude(scan: Scan, view: View, ended: float, lasts: float = 0.0) -> Result:
+    """What to remember of a poll that went through.
+
+    Args:
+        scan: the poll.
+        view: what was known when it ended.
+        ended: when that was.
+        lasts: seconds for which its proof is good.
+    """
+    result, last = learn(view, scan.channel, scan.rows.values(), ended), view.head.rounds.get(scan.channel)
+    if scan.is_whole:
+        result = _without_the_gone(result, view, scan.channel, scan.rows.keys(), ended)
+    listed = _count(view, result.changed, scan.channel)
+    unlisted = last.unlisted if last is not None else 0
+    walked = last.walked if last is not None else 0.0
+    if scan.is_whole:
+        unlisted, walked = scan.total - listed if scan.total is not None else unlisted, scan.began
+    done = Round(scan.began, lasts, scan.top, scan.total, unlisted, walked)
+    flaws = {channel: flaw for channel, flaw in view.head.flaws.items() if channel is not scan.channel}
+    head = replace(result.head, rounds={**view.head.rounds, scan.channel: done}, flaws=flaws)
+    wants_full = walked > 0 and scan.total is not None and scan.total - listed != unlisted
+    return replace(result, head=head, wants_full=wants_full)
+
+
+def conclude_full(scan: Scan, seen: AbstractSet[str], view: View, ended: float) -> Result | None:
+    """What to remember of a full scan at its end, beside what its rows said; polls go on proving.
+
+    Args:
+        scan: the scan; its own rows were learned page by page.
+        seen: all ids that its pages, and polls meanwhile, have shown.
+        view: what was known when it ended.
+        ended: when that was.
+
+    Returns:
+        None where rows were passed by unseen, which are not gone therefore.
+    """
+    last = view.head.rounds.get(scan.channel)
+    if last is None:
+        return None
+    if last.walked and scan.total is not None and len(seen) < scan.total - max(0, last.unlisted):
+        return None
+    nothing = Result(replace(view.head, number=view.head.number + 1), {}, frozenset())
+    result = _without_the_gone(nothing, view, scan.channel, seen, ended)
+    unlisted = 0 if scan.total is None else scan.total - _count(view, result.changed, scan.channel)
+    done = replace(last, walked=scan.began, unlisted=unlisted, total=scan.total)
+    return replace(result, head=replace(result.head, rounds={**view.head.rounds, scan.channel: done}))
+
+
+def forget(view: View, channel: Channel) -> Result:
+    """The list as one that has not been polled yet: more has changed than a poll can tell.
+
+    Nothing covers its campaigns until a full scan meets them again.
+    """
+    rounds = {other: last for other, last in view.head.rounds.items() if other is not channel}
+    changed = {
+        id_: replace(known, is_listed=False)
+        for id_, known in view.known.items()
+        if known.channel is channel and known.is_listed
+    }
+    return Result(replace(view.head, rounds=rounds, number=view.head.number + 1), changed, frozenset())
+
+
+def _without_the_gone(result: Result, view: View, channel: Channel, seen: AbstractSet[str], ended: float) -> Result:
+    gone = {
+        id_: replace(known, mark="", since=ended, has_moved=True, is_listed=False, moved_after=math.inf)
+        for id_, known in view.known.items()
+        if known.channel is channel and known.is_listed and id_ not in seen
+    }
+    return replace(result, changed={**result.changed, **gone}, moved=result.moved | gone.keys())
+
+
+def _count(view: View, changed: Mapping[str, Known], channel: Channel) -> int:
+    old = sum(
+        1 for id_, known in view.known.items() if known.channel is channel and known.is_listed and id_ not in changed
+    )
+    return old + sum(1 for known in changed.values() if known.is_listed)

@@ -1,0 +1,197 @@
+"""How calls are split between polls of the list and reads by id, so that changes are seen as soon as the budget allows.
+
+A change of a campaign in use costs one read by id, whoever pays for it: those go out at once. Polls are the elastic
+part. Each pass (the polls of a channel) costs some calls and shows some changes; a change waits half a pass on average,
+so the sum of all waits is least when calls are given to passes in proportion to the square root of cost times changes
+(the rule for refreshing copies of pages that change at known rates). How far apart the next two polls are then is what
+the ledger's next window leaves room for. Pure arithmetic; times are seconds, rates are per second.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.list_scan import PAGE_ROWS
+
+SHORTEST_ROUND_SECONDS = 2.0
+"""Below this a poll costs more than it shows."""
+LONGEST_ROUND_SECONDS = 15.0
+"""Polls come so often whoever else wants the calls; if the budget allows as much in four windows at all."""
+FLOOR_PART = 0.2
+"""The part of the budget that polls take for that, at most, when callers want all of it."""
+ROTATION_CALLS = 3.0 / 60.0
+"""Reads by id of campaigns in turn, a second of a budget of one call a second: as many are made always ..."""
+IDLE_ROTATION_CALLS = 10.0 / 60.0
+"""... and as many where calls are left over."""
+SHORTEST_ROTATION_SECONDS = 30.0
+QUIET_RATE = 1 / 86_400
+"""Changes a second believed of a campaign of which nothing is known: one a day."""
+WALK_SECONDS = 600.0
+"""Shortest distance between two full scans."""
+WALK_PART = 0.025
+"""The part of the calls that full scans may take."""
+FIRST_WALK_PART = 0.4
+"""The same while the first one is under way, of what callers leave."""
+CROWDED_WALK_PART = 0.1
+"""The part of all calls that a full scan may take while callers wait."""
+STROLL_PART = 0.3
+"""The part of the distance between two full scans over which the pages of one are spread."""
+KNOWING_PART = 0.4
+"""The part of its calls that polls keep when changed campaigns want them all."""
+WORTHWHILE = 3
+"""Campaigns in use from which a list shows more than reading each of them would."""
+CAUTION = 1.0
+"""Standard deviations of the reads to come that polls leave room for."""
+NEAR_SECONDS = 3.0
+"""From how far ahead on calls have to suffice: bursts shorter than this wait."""
+EARLY = 0.5
+"""The part of the planned distance below which no poll comes."""
+STRETCH = 1.45
+"""How much later than planned a poll comes at the most, whatever else wants calls ..."""
+SLACK = 1.7
+"""... and how much later it may come before its proof has run out."""
+APART = 2.0
+"""How much further apart the polls of a quiet channel may be than those of the busiest."""
+SPREAD_SECONDS = 1.0
+"""What all replicas need to hear of a poll."""
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """The calls of one account, in one window."""
+
+    calls: int
+    window: float
+    reserve: int
+    share: float
+    """The part of them that looking after stored answers may take."""
+    others: float = 0.0
+    """What callers and writes spend."""
+    streams: int = 1
+    """How many streams share the account."""
+    free: int = 1_000
+    """Calls that could be made now, by whoever leaves the reserve alone."""
+    falls: tuple[float, ...] = ()
+    """Seconds until each of the others can be made again, the soonest first."""
+    is_wanted: bool = False
+    """Whether callers wait for calls, or were refused some a moment ago."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What is in use, and how it changes."""
+
+    used: Mapping[Channel, int]
+    """Campaigns that callers ask for."""
+    listed: Mapping[Channel, int] = field(default_factory=dict)
+    """Campaigns there are."""
+    moves: Mapping[Channel, float] = field(default_factory=dict)
+    """Changes a second, of campaigns in use, that move a mark."""
+    turns: float = math.inf
+    """Turns a second that the rotation makes of late, where it is not as many as planned."""
+    page_rows: int = PAGE_ROWS
+    """Rows that the platform grants for one call."""
+    is_scanned: bool = True
+    """Whether each list has been seen to its end once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often to do what."""
+
+    rounds: Mapping[Channel, float]
+    """Seconds between two polls of a channel, as planned; channels that are not here are left alone."""
+    rotation: float = math.inf
+    """Seconds between two reads by id of the same campaign."""
+    walk_after: float = WALK_SECONDS
+    """Seconds between two full scans."""
+    page_after: float = 0.0
+    """Seconds between two pages of one."""
+    reads: float = 0.0
+    """Reads by id a second that changes ask for."""
+
+    @property
+    def calls_a_second(self) -> float:
+        """What polls need."""
+        return sum(1 / seconds for seconds in self.rounds.values())
+
+    def lasts(self, channel: Channel) -> float:
+        """Seconds for which a poll's proof has to be good."""
+        return self.rounds.get(channel, 0.0) * SLACK + SPREAD_SECONDS
+
+    @property
+    def blind(self) -> float:
+        """Seconds within which every campaign in use is read by id."""
+        return self.rotation * SLACK
+
+    def distance(self, channel: Channel, supply: Supply, waiting: int) -> float:
+        """Seconds between the channel's last poll and the next one, as the calls of the next window leave room for.
+
+        At each moment from `NEAR_SECONDS` on, what is free by then has to suffice for the reads that wait, those that
+        changes are expected to ask for, with a margin for chance, and the polls until then.
+
+        Args:
+            channel: whose poll.
+            supply: with what is free, and when the rest falls free.
+            waiting: reads by id that wait already.
+        """
+        planned = self.rounds[channel]
+        reads = self.reads * supply.streams + supply.others / supply.window
+        ahead = (*supply.falls, supply.window) if supply.falls else (supply.window,)
+        room = min(
+            (supply.free - waiting + number - reads * seconds - CAUTION * math.sqrt(reads * seconds)) / seconds
+            for number, seconds in enumerate(ahead)
+            if seconds >= min(NEAR_SECONDS, supply.window)
+        )
+        rate = min(max(room, 0.0), supply.share * supply.calls / supply.window) / supply.streams
+        wanted = self.calls_a_second / rate if rate > 0 else math.inf
+        return planned * min(max(wanted, EARLY), STRETCH)
+
+    def spare(self, supply: Supply) -> int:
+        """Calls that reads by id may make now, so that those of the polls to come are there when they are due."""
+        rate = self.calls_a_second / STRETCH * supply.streams
+        ahead = enumerate((*supply.falls, supply.window))
+        return math.floor(min(supply.free + number - rate * seconds for number, seconds in ahead))
+
+
+def plan_pace(supply: Supply, demand: Demand) -> Pace:
+    """The best split there is. An empty one where reading each campaign would show as much as the list does."""
+    used = {channel: count for channel, count in demand.used.items() if count}
+    total = sum(used.values())
+    if total < WORTHWHILE or supply.share <= 0:
+        return Pace({})
+    moves = {channel: demand.moves.get(channel, 0.0) + count * QUIET_RATE for channel, count in used.items()}
+    # Every change of a campaign in use costs a read by id, whoever pays for it.
+    reads = sum(demand.moves.get(channel, 0.0) for channel in used)
+    a_second = supply.calls / supply.window / supply.streams
+    pages = sum(max(1, math.ceil(demand.listed.get(channel, 0) / demand.page_rows)) for channel in used)
+    walk_after = max(WALK_SECONDS, pages / (WALK_PART * a_second))
+
+    left = (supply.calls - supply.reserve - supply.others) / supply.window / supply.streams - reads
+    fixed = min(ROTATION_CALLS * a_second, demand.turns) + pages / walk_after
+    most = supply.share * a_second
+    # More changes than can be read: knowing which they are goes before reading them. Fewer calls than callers want:
+    # polls are stretched rather than given up.
+    wanted = min(most, left) - fixed
+    floor = min(FLOOR_PART * a_second, len(used) / LONGEST_ROUND_SECONDS)
+    rate = max(wanted, KNOWING_PART * (min(most, left + reads) - fixed), floor)
+
+    pages_of = {channel: 1 + moves[channel] * SHORTEST_ROUND_SECONDS / demand.page_rows for channel in used}
+    passes = {channel: math.sqrt(moves[channel] * pages_of[channel]) for channel in used}
+    busiest = max(part / pages_of[channel] for channel, part in passes.items())
+    passes = {channel: max(part, busiest * pages_of[channel] / APART) for channel, part in passes.items()}
+    whole = sum(passes.values())
+    rounds = {
+        channel: max(SHORTEST_ROUND_SECONDS, pages_of[channel] * whole / (rate * part))
+        for channel, part in passes.items()
+    }
+    spent = sum(pages_of[channel] / seconds for channel, seconds in rounds.items())
+    turns = min(max(left - spent - pages / walk_after, ROTATION_CALLS * a_second), IDLE_ROTATION_CALLS * a_second)
+    if supply.is_wanted:
+        page_after = 1 / (CROWDED_WALK_PART * a_second)
+    elif demand.is_scanned:
+        page_after = STROLL_PART * walk_after / pages
+    else:
+        page_after = 1 / max(FIRST_WALK_PART * max(left, 0.0), CROWDED_WALK_PART * a_second)
+    return Pace(rounds, max(SHORTEST_ROTATION_SECONDS, total / turns), walk_after, page_after, reads)

@@ -1,0 +1,37 @@
+"""The two bounds on staleness that are published for a stream."""
+
+from dataclasses import dataclass
+
+from campaign_gateway.policy.visibility import channel_visibility
+from campaign_gateway.proxy.ports import Board, Store
+
+
+@dataclass(frozen=True, slots=True)
+class StatedBounds:
+    """How soon changes are seen, in seconds: what is published, and what answers hold to."""
+
+    signal: float
+    """A change that moves a mark."""
+    blind: float
+    """Any change, of a campaign in use."""
+    is_proving: bool
+    """Whether polls give these bounds; else the lifetimes do."""
+
+
+def stated_bounds(board: Board, store: Store, longest: float, stream: str) -> StatedBounds:
+    """The bounds of all campaigns of a stream at this moment: those of the slowest of its channels that are polled.
+
+    Args:
+        board: where its list is known.
+        store: whose clock counts.
+        longest: the longest lifetime, which counts while no poll proves anything.
+        stream: its identity.
+    """
+    head, now = board.view(stream).head, store.now()
+    each = [channel_visibility(head, channel, now) for channel in head.paced]
+    # Until a full scan has come to its end, some campaigns are not known yet, and nothing is said of them.
+    are_known = all(channel in head.rounds and head.rounds[channel].walked for channel in head.paced)
+    signals = [seen.bound for seen in each if seen is not None]
+    if not signals or not are_known or len(signals) < len(each):
+        return StatedBounds(longest, longest, is_proving=False)
+    return StatedBounds(max(signals), max(head.blind, longest), is_proving=True)

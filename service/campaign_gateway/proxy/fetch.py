@@ -1,0 +1,122 @@
+"""One answer from the platform: permit, send, classify, and the few second attempts that are allowed."""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from campaign_gateway.contract.answers import Answer, Verdict, classify
+from campaign_gateway.contract.operations import Kind, build_call
+from campaign_gateway.policy.clock_offset import AGREED, ClockOffset
+from campaign_gateway.policy.ledger import Lane
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.ask import Ask
+from campaign_gateway.proxy.platform_clock import PlatformClock
+from campaign_gateway.proxy.ports import Budget, Meter, Refused, Store, Upstream, UpstreamError
+from campaign_gateway.proxy.refusals import Refusals
+
+_OUTCOMES = {
+    Problem.UPSTREAM_INVALID: Verdict.BROKEN.value,
+    Problem.UPSTREAM_UNAVAILABLE: "unavailable",
+    Problem.UPSTREAM_TIMEOUT: "timeout",
+}
+"""The metric label `outcome` of calls that got no whole answer; all others carry their verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A classified answer."""
+
+    answer: Answer
+    started: float
+    """When the read began: before its request left, in seconds of the store's clock."""
+    clock: ClockOffset = AGREED
+    """Of the platform's clock to that one, as far as it was known then."""
+
+
+class Fetcher:
+    """Asks the platform. Every attempt takes a permit of its own."""
+
+    def __init__(self, upstream: Upstream, budget: Budget, store: Store, meter: Meter) -> None:
+        self._upstream = upstream
+        self._budget = budget
+        self._store = store
+        self._meter = meter
+        self.refusals = Refusals()
+        self.clock = PlatformClock(store.now)
+        """The platform's, which all answers tell of."""
+
+    def refusal(self, ask: Ask, lane: Lane, wait: float) -> Failure | None:
+        """Why no call could be made, as far as is known already; see `Budget.refusal`."""
+        return self._budget.refusal(ask.stream.tenant.account, lane, ask.client, ask.key, wait)
+
+    async def fetch(
+        self, ask: Ask, lane: Lane, reason: str, wait: float, *, first: Callable[[], Awaitable[None]] | None = None
+    ) -> Fetched | Failure:
+        """The platform's answer, or why there is none.
+
+        A second attempt at a read is made in two cases: the platform had closed the kept connection before it read the
+        request (nothing was done there), and a refused credential for which a newer secret has appeared. A write is
+        sent once at most, whatever happens.
+
+        Args:
+            ask: what is asked.
+            lane: what pays for it.
+            reason: the metric label `reason`.
+            wait: seconds to wait for each permit at most.
+            first: done with a permit in hand, before the request leaves.
+        """
+        credential, version = ask.stream.credential, self._upstream.credential_version(ask.stream)
+        spared = self.refusals.wait(credential, version, time.monotonic())
+        if spared and not await self._upstream.renew_credential(ask.stream, version):
+            detail = "the platform refuses the credential of this stream; it is tried again later"
+            return Failure(Problem.UPSTREAM_UNAUTHORIZED, detail, retry_after=spared)
+        fetched = await self._attempt(ask, lane, reason, wait, first)
+        if isinstance(fetched, UpstreamError):
+            again = fetched.may_repeat
+        else:
+            is_refused = isinstance(fetched, Fetched) and fetched.answer.verdict is Verdict.UNAUTHORIZED
+            again = is_refused and await self._upstream.renew_credential(ask.stream, version)
+        if again and ask.operation.kind is not Kind.WRITE:
+            fetched = await self._attempt(ask, lane, "retry", wait, first)
+        if isinstance(fetched, Fetched):
+            if fetched.answer.verdict is Verdict.UNAUTHORIZED:
+                version = self._upstream.credential_version(ask.stream)
+                self.refusals.refused(credential, version, time.monotonic())
+            else:
+                self.refusals.accepted(credential)
+        return fetched if isinstance(fetched, Fetched) else fetched.failure
+
+    async def _attempt(
+        self, ask: Ask, lane: Lane, reason: str, wait: float, first: Callable[[], Awaitable[None]] | None
+    ) -> Fetched | UpstreamError | Refused:
+        call = build_call(ask.operation, ask.stream.tenant, {"id": ask.id, **ask.values}, ask.body)
+        account = ask.stream.tenant.account
+        began = time.monotonic()
+        outcome = "error"
+        try:
+            async with self._budget.permit(account, lane, ask.client, wait, ask.key) as permit:
+                if first is not None:
+                    await first()
+                began, started = time.monotonic(), self._store.now()
+                try:
+                    response = await self._upstream.send(ask.stream, call, permit.leave_by)
+                except UpstreamError as error:
+                    outcome = _OUTCOMES[error.failure.problem]
+                    if not error.was_sent:
+                        permit.void()
+                    return error
+                self.clock.hear(began, time.monotonic(), response.date)
+                answer = classify(ask.operation, ask.id, response, self.clock.now())
+                outcome = answer.verdict.value
+                if answer.verdict is Verdict.LIMITED:
+                    # Before the permit is left, so that no waiting call slips out in between.
+                    answer = replace(answer, retry_after=await self._budget.pause(account, answer.retry_after))
+                return Fetched(answer, started, self.clock.offset())
+        except Refused as refused:
+            outcome = ""
+            return refused
+        finally:
+            if outcome:
+                seconds = time.monotonic() - began
+                self._meter.upstream_call(ask.stream.alias, ask.operation.name, reason, outcome, seconds)

@@ -1,0 +1,162 @@
+"""What is sent on and never stored: writes, and reads of contacts' personal data.
+
+A write is sent once at most. What it can have changed (`contract.effects`) is invalidated before it leaves, so that no
+fill from before it is stored, and again after it ended, so that none from meanwhile is; also when nobody knows whether
+it took effect.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from campaign_gateway.contract.answers import Verdict
+from campaign_gateway.contract.document import DocumentError, parse
+from campaign_gateway.contract.effects import Reach, effects_of, ids_named
+from campaign_gateway.contract.ids import is_id
+from campaign_gateway.contract.operations import GET, Kind
+from campaign_gateway.contract.requests import channel_of
+from campaign_gateway.policy.entry import Cause
+from campaign_gateway.policy.ledger import Lane
+from campaign_gateway.policy.plan import Fwd
+from campaign_gateway.policy.settle import OUTCOME_UNKNOWN, Failure, judge
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.ask import Ask, Outcome, Reply, Stream, all_of
+from campaign_gateway.proxy.exchange import Exchange, Patience
+from campaign_gateway.proxy.fetch import Fetched, Fetcher
+from campaign_gateway.proxy.invalidate import Invalidator
+from campaign_gateway.proxy.ports import Board, Store
+from campaign_gateway.proxy.tasks import Tasks
+from campaign_gateway.proxy.versions import Versions, writer_of
+
+
+class Forwarder:
+    """Sends on, and sees to it that nobody is served what a write has changed."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        fetcher: Fetcher,
+        invalidator: Invalidator,
+        board: Board,
+        store: Store,
+        versions: Versions,
+        patience: Patience,
+        tasks: Tasks,
+    ) -> None:
+        """A forwarder.
+
+        Args:
+            exchange: reads what has to be known before something is sent.
+            fetcher: asks the platform.
+            invalidator: invalidates.
+            board: knows campaigns by name.
+            store: tells other replicas of writes.
+            versions: who wrote when.
+            patience: how long callers are kept.
+            tasks: where writes run to their end, also when the caller is gone.
+        """
+        self._exchange = exchange
+        self._fetcher = fetcher
+        self._invalidator = invalidator
+        self._board = board
+        self._store = store
+        self._versions = versions
+        self._patience = patience
+        self._tasks = tasks
+
+    async def channel(self, stream: Stream, campaign: str, client: str) -> str | Reply:
+        """Whether a campaign is voice or SMS: by the list that shows it, or by its content, however old.
+
+        It is read for that if nothing is stored of it. The reply says why that cannot be known.
+        """
+        known = self._board.view(stream.identity).known.get(campaign)
+        if known is not None:
+            return known.channel.value
+        ask = Ask(stream, GET, campaign, client)
+        entry = (await self._store.get(ask.key)).entry
+        if entry is None or entry.absence is not None:
+            reply = await self._exchange.read(ask)
+            if reply.entry is None or reply.entry.absence is not None:
+                return reply
+            entry = reply.entry
+        channel = channel_of(parse(entry.body).get("data"))
+        if channel is None:
+            detail = "the campaign does not show whether it is voice or sms: say so in the query"
+            return Reply(Outcome(), failure=Failure(Problem.INVALID_REQUEST, detail))
+        return channel.value
+
+    async def send(self, ask: Ask) -> Reply:
+        """The platform's own answer, or why there is none."""
+        if ask.operation.kind is Kind.WRITE:
+            return await self._tasks.see_through(self._write(ask), name="write")
+        return self._reply(ask, await self._fetcher.fetch(ask, Lane.INTERACTIVE, "bypass", self._patience.for_permit))
+
+    async def _write(self, ask: Ask) -> Reply:
+        ids = {ask.id} if is_id(ask.id) else set(self._named(ask))
+
+        async def raise_fences() -> None:
+            await self._invalidator.invalidate(self._changed(ask, ids), Cause.WRITE)
+
+        fetched = await self._fetcher.fetch(ask, Lane.WRITES, "write", self._patience.for_permit, first=raise_fences)
+        if isinstance(fetched, Failure) and not (fetched.was_forwarded and fetched.was_sent):
+            return self._reply(ask, fetched)
+        told = {id_ for id_ in _ids_in(fetched) if is_id(id_)}
+        is_known = bool(ids | told) or ask.operation.name in _MAKES_AN_ID or _is_refused(fetched)
+        await self._invalidator.invalidate(self._changed(ask, ids | told, is_known=is_known), Cause.WRITE)
+        for effect in effects_of(ask.operation.name):
+            if effect.reach is Reach.MAYBE:
+                writer = writer_of(ask.stream, ask.client, effect.resource)
+                self._versions.note(writer)
+                await self._store.tell_written(writer)
+        return self._reply(ask, fetched, self._store.now())
+
+    def _named(self, ask: Ask) -> Iterable[str]:
+        """The campaigns of the name that the write is about, as far as lists have shown them."""
+        name = ask.values.get("name")
+        known = self._board.view(ask.stream.identity).known if name is not None else {}
+        return (id_ for id_, row in known.items() if row.fields.get("name") == name)
+
+    def _changed(self, ask: Ask, ids: Iterable[str], *, is_known: bool = True) -> list[str]:
+        """The keys of what the write can have changed; where nobody knows of which id, those of all."""
+        keys = []
+        for effect in effects_of(ask.operation.name):
+            if effect.reach is Reach.MAYBE:
+                continue
+            if effect.reach is Reach.ALL or not is_known:
+                keys.append(all_of(ask.stream, effect.resource))
+            else:
+                keys += [f"{ask.stream.identity}:{effect.resource}:{id_}" for id_ in ids]
+        return keys
+
+    def _reply(self, ask: Ask, fetched: Fetched | Failure, version: float | None = None) -> Reply:
+        is_write = ask.operation.kind is Kind.WRITE
+        fwd = Fwd.METHOD if is_write else Fwd.BYPASS
+        if isinstance(fetched, Failure):
+            was_sent = fetched.was_forwarded and fetched.was_sent
+            detail = f"{fetched.detail}; {OUTCOME_UNKNOWN}" if is_write and was_sent else fetched.detail
+            outcome = Outcome(fwd if was_sent else None)
+            return Reply(outcome, failure=replace(fetched, detail=detail), version=version)
+        response = fetched.answer.response
+        failure = judge(ask.operation, fetched.answer)
+        outcome = Outcome(fwd, response.status)
+        return Reply(outcome, failure=failure, passed=None if failure else response, version=version)
+
+
+_MAKES_AN_ID = frozenset({"create", "contact-list-create"})
+"""Nothing can be stored yet of what they make, unless their answer names it."""
+
+
+_REFUSALS = frozenset({Verdict.MISSING, Verdict.REJECTED, Verdict.UNAUTHORIZED, Verdict.LIMITED})
+
+
+def _is_refused(fetched: Fetched | Failure) -> bool:
+    """Whether the platform said that it did nothing: a wrong name costs nobody their stored answers."""
+    return isinstance(fetched, Fetched) and fetched.answer.verdict in _REFUSALS
+
+
+def _ids_in(fetched: Fetched | Failure) -> Iterable[str]:
+    if isinstance(fetched, Failure) or fetched.answer.verdict is not Verdict.OK:
+        return ()
+    try:
+        return ids_named(parse(fetched.answer.response.body))
+    except DocumentError:
+        return ()

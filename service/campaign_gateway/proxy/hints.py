@@ -1,0 +1,151 @@
+"""Hints: the callers' own systems say which campaigns have just changed, so that these are read first.
+
+A hint evicts nothing and proves nothing. What is stored of the campaign is stale from then on until it was read by id,
+as after a purge: served while it is read again, superseded by that read, and never called fresh again by a read or a
+list from before. Who reads it:
+
+1. Where the campaign's list can be relied on, whoever looks after that list, perhaps another replica: it reads what has
+   moved anyway, one after the other, within its budget. A hint that gets lost on its way there costs no more than the
+   wait for the list to show the change.
+2. Else this replica, at once and beside everything else, for as long as there are calls. What is left then is read
+   when somebody asks for it.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from campaign_gateway.contract.operations import GET
+from campaign_gateway.policy.entry import Cause
+from campaign_gateway.policy.ledger import Lane
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.policy.visibility import listed_visibility
+from campaign_gateway.proxy.ask import Ask, Stream
+from campaign_gateway.proxy.exchange import Exchange
+from campaign_gateway.proxy.invalidate import Invalidator, keys_of
+from campaign_gateway.proxy.ports import Board, Store
+from campaign_gateway.proxy.tasks import Tasks
+
+REASON = "hint"
+"""The metric label `reason` of the calls, and the label `cause` of the invalidations."""
+MAX_READS = 8
+"""Reads by id under way at once, for one stream."""
+MAX_WAITING = 10_000
+"""Campaigns of a stream that wait to be read here; those beyond are read when somebody asks for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    read_first: Callable[[Sequence[str]], None]
+    is_leading: Callable[[], bool]
+
+
+class Readers:
+    """Who looks after the streams' lists in this process, and reads first what is hinted at while it leads."""
+
+    def __init__(self) -> None:
+        self._by_stream: dict[str, _Reader] = {}
+
+    def register(
+        self, stream: str, read_first: Callable[[Sequence[str]], None], is_leading: Callable[[], bool]
+    ) -> None:
+        """Has a stream's hints handed to somebody.
+
+        Args:
+            stream: its identity.
+            read_first: takes ids of campaigns, and returns at once.
+            is_leading: whether it looks after the list for all replicas at present.
+        """
+        self._by_stream[stream] = _Reader(read_first, is_leading)
+
+    def has_one_for(self, stream: str) -> bool:
+        """Whether lists of this stream are looked after, by this replica or by another."""
+        return stream in self._by_stream
+
+    def hand(self, stream: str, campaigns: Sequence[str]) -> bool:
+        """Whether they were taken: this replica looks after the list."""
+        reader = self._by_stream.get(stream)
+        if reader is None or not reader.is_leading():
+            return False
+        reader.read_first(campaigns)
+        return True
+
+
+class Hints:
+    """Takes hints."""
+
+    def __init__(
+        self,
+        readers: Readers,
+        invalidator: Invalidator,
+        exchange: Exchange,
+        board: Board,
+        store: Store,
+        tasks: Tasks,
+    ) -> None:
+        """A taker of hints.
+
+        Args:
+            readers: who looks after lists here.
+            invalidator: makes what is stored stale.
+            exchange: reads what no list shows.
+            board: what lists have shown, and where use is noted.
+            store: tells other replicas.
+            tasks: where reads run.
+        """
+        self._readers = readers
+        self._invalidator = invalidator
+        self._exchange = exchange
+        self._board = board
+        self._store = store
+        self._tasks = tasks
+        self._waiting: dict[str, dict[str, str]] = {}
+        """Of streams that are being read here: the campaigns still to be read, in order, and who hinted at them."""
+
+    async def give(self, stream: Stream, campaigns: Sequence[str], client: str) -> None:
+        """Has these campaigns read first. When it returns, no answer from before counts as fresh any more.
+
+        Args:
+            stream: whose they are.
+            campaigns: their ids, each once.
+            client: who says so; reads that are made here are on its account.
+        """
+        await self._invalidator.invalidate(keys_of(stream, campaigns), Cause.PURGE, REASON)
+        now, view = self._store.now(), self._board.view(stream.identity)
+        for id_ in campaigns:
+            # Somebody cares for it: it is looked after from now on, like what was asked for.
+            self._board.ask(stream.identity, id_, now)
+        listed = [id_ for id_ in campaigns if listed_visibility(view.known.get(id_), view.head, now) is not None]
+        if listed and await self._hand(stream.identity, listed):
+            taken = set(listed)
+            campaigns = [id_ for id_ in campaigns if id_ not in taken]
+        if campaigns:
+            self._read(stream, campaigns, client)
+
+    async def _hand(self, stream: str, campaigns: Sequence[str]) -> bool:
+        if not self._readers.has_one_for(stream):
+            return False
+        # A list that can be relied on has somebody who looks after it. Where it is not this replica, it hears of it.
+        return self._readers.hand(stream, campaigns) or await self._store.tell_hinted(stream, campaigns)
+
+    def _read(self, stream: Stream, campaigns: Sequence[str], client: str) -> None:
+        waiting = self._waiting.get(stream.identity)
+        is_under_way = waiting is not None
+        if waiting is None:
+            waiting = self._waiting[stream.identity] = {}
+        for id_ in campaigns[: MAX_WAITING - len(waiting)]:
+            waiting[id_] = client
+        if not is_under_way:
+            self._tasks.spawn(self._read_all(stream, waiting), name="read what was hinted at")
+
+    async def _read_all(self, stream: Stream, waiting: dict[str, str]) -> None:
+        try:
+            while waiting:
+                rows = [(id_, waiting.pop(id_)) for id_ in list(waiting)[:MAX_READS]]
+                asks = [Ask(stream, GET, id_, client) for id_, client in rows]
+                landed = await asyncio.gather(*(self._exchange.read_again(ask, Lane.PROOF, REASON) for ask in asks))
+                if any(isinstance(one, Failure) and not one.was_forwarded for one in landed):
+                    # There are no calls: whoever asks for one of the others has it read.
+                    return
+        finally:
+            del self._waiting[stream.identity]

@@ -1,0 +1,59 @@
+"""Makes sure that stored answers are read again before, or soon after, they are served once more."""
+
+import asyncio
+from collections.abc import Collection
+
+from campaign_gateway.contract.effects import RESOURCES
+from campaign_gateway.contract.operations import GET
+from campaign_gateway.policy.entry import Cause
+from campaign_gateway.proxy.ask import Ask, Stream, all_of
+from campaign_gateway.proxy.collapse import Flights
+from campaign_gateway.proxy.exchange import Exchange
+from campaign_gateway.proxy.ports import Meter, Store
+
+
+class Invalidator:
+    """Invalidates on all replicas, in both layers, for writes and for operators."""
+
+    def __init__(self, store: Store, flights: Flights, exchange: Exchange, meter: Meter) -> None:
+        self._store = store
+        self._flights = flights
+        self._exchange = exchange
+        self._meter = meter
+
+    async def invalidate(self, keys: Collection[str], by: Cause, counted_as: str | None = None) -> None:
+        """Raises the fences of these keys; flights from before are not joined any more.
+
+        Args:
+            keys: of entries, or of all answers to an operation.
+            by: what it means for them.
+            counted_as: the metric label `cause`, where it is not that.
+        """
+        if not keys:
+            return
+        self._forget(keys)
+        await asyncio.gather(*(self._store.invalidate(key, by) for key in keys))
+        self._forget(keys)
+        self._meter.invalidation(counted_as or by.value)
+
+    async def purge(self, stream: Stream, campaigns: Collection[str] | None, client: str) -> None:
+        """Makes what is stored of these campaigns stale until it is proven; None means all of the stream.
+
+        Named campaigns that are stored are read again at once, out of the background's part of the budget; the others
+        when somebody asks for them.
+        """
+        if campaigns is None:
+            await self.invalidate([all_of(stream, name) for names in RESOURCES.values() for name in names], Cause.PURGE)
+            return
+        await self.invalidate(keys_of(stream, campaigns), Cause.PURGE)
+        await asyncio.gather(*(self._exchange.refresh(Ask(stream, GET, id_, client)) for id_ in campaigns))
+
+    def _forget(self, keys: Collection[str]) -> None:
+        for key in keys:
+            self._flights.forget(key)
+
+
+def keys_of(stream: Stream, campaigns: Collection[str]) -> list[str]:
+    """The keys of all that is stored about single campaigns."""
+    names = [name for read in ("get", "status") for name in RESOURCES[read]]
+    return [f"{stream.identity}:{name}:{id_}" for id_ in campaigns for name in names]

@@ -1,0 +1,51 @@
+"""Whether answers by id show changes that the list does not."""
+
+from dataclasses import dataclass
+
+from campaign_gateway.policy.entry import Entry
+from campaign_gateway.policy.list_scan import Scan
+from campaign_gateway.policy.settle import Fill
+from campaign_gateway.policy.sweeping import Flaw, Known, View, has_moved, is_covered
+
+STRIKES = 2
+"""Changes that answers by id show and rows do not, before the list is not believed any more."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A change that a read by id showed, and that no row has shown yet."""
+
+    read_at: float
+    shows_mark: bool
+
+
+class Disagreement:
+    """Compares changes that reads by id have shown with what rows have shown since."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, _Seen] = {}
+        self._strikes = 0
+
+    def clear(self) -> None:
+        """Begins anew."""
+        self._seen.clear()
+        self._strikes = 0
+
+    def note(self, id_: str, before: Entry | None, fill: Fill, known: Known) -> None:
+        """Notes a read by id that showed another state than one that the list had proven."""
+        if before is None or fill.is_unchanged or fill.entry.absence is not None or not is_covered(before, known):
+            return
+        self._seen[id_] = _Seen(fill.entry.proven_at, shows_mark=fill.entry.mark != before.mark)
+
+    def found(self, scan: Scan, view: View, lag: float) -> Flaw | None:
+        """The flaw of a poll that does not show what was read by id `lag` seconds before it, or earlier."""
+        for id_, seen in list(self._seen.items()):
+            known, row = view.known.get(id_), scan.rows.get(id_)
+            if known is None or known.channel is not scan.channel or scan.began < seen.read_at + lag:
+                continue
+            del self._seen[id_]
+            if known.since > seen.read_at or (row is not None and has_moved(known, row)):
+                self._strikes = 0
+                continue
+            self._strikes += seen.shows_mark
+        return Flaw.DISAGREES if self._strikes >= STRIKES else None

@@ -1,0 +1,196 @@
+"""Looks after one stream's stored answers: polls of its lists, and reads by id of what has moved.
+
+One replica leads; the others follow what it publishes. The leader counts what is in use, plans its pace
+(`policy.pacing`), and does what is due: reads by id of what has moved go out as soon as there is a call for them; polls
+take what the next window leaves; pages of full scans and turns by id fill the rest. It sleeps until something is due,
+or until somebody wakes it: a poll or a read that has ended, a hint, the first caller after none. Nothing is done for
+campaigns that nobody asks for.
+
+A list that shows itself not to be trusted is published as flawed: nothing is proven then, and lifetimes count again
+until a later poll goes through.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.ledger import Lane
+from campaign_gateway.policy.list_scan import Result
+from campaign_gateway.policy.pacing import Demand, Pace, plan_pace
+from campaign_gateway.policy.sweeping import View
+from campaign_gateway.proxy.ask import Ask, Stream
+from campaign_gateway.proxy.collapse import Landed
+from campaign_gateway.proxy.fetch import Fetcher
+from campaign_gateway.proxy.ports import USED_SECONDS, Board, Meter, Store
+from campaign_gateway.proxy.sweep.disagreement import Disagreement
+from campaign_gateway.proxy.sweep.poll import Poller
+from campaign_gateway.proxy.sweep.rotation import Rotation
+from campaign_gateway.proxy.sweep.terms import CLIENT, Terms
+from campaign_gateway.proxy.tasks import Tasks
+
+__all__ = ["CLIENT", "USED_SECONDS", "Sweeper", "Terms"]
+
+_log = logging.getLogger(__name__)
+
+LONGEST_SLEEP_SECONDS = 1.0
+"""How long the leader sleeps while campaigns are in use: others spend calls too, and nobody wakes it for that."""
+SHORTEST_SLEEP_SECONDS = 0.02
+"""Whatever is due and cannot begin (eight reads are under way), or is due in less than the clock can show, is looked
+at again after this, and not at once without end; who can begin it wakes the leader before."""
+AGAIN_SECONDS = 1.0
+"""After an error."""
+
+
+class Sweeper:
+    """Leads or follows for one stream."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        board: Board,
+        store: Store,
+        fetcher: Fetcher,
+        refresh: Callable[[Ask, Lane, str], Awaitable[Landed]],
+        terms: Terms,
+        tasks: Tasks,
+        meter: Meter,
+    ) -> None:
+        """A sweeper.
+
+        Args:
+            stream: whose lists.
+            board: where they are known.
+            store: where entries and the clock are.
+            fetcher: asks the platform.
+            refresh: reads one campaign by id, into the store.
+            terms: what may be spent and believed.
+            tasks: where polls and reads run.
+            meter: where polls are counted.
+        """
+        self._stream = stream
+        self._board = board
+        self._store = store
+        self._terms = terms
+        self._tasks = tasks
+        self._woken = asyncio.Event()
+        disagreement = Disagreement()
+        self._poller = Poller(stream, board, store, fetcher, terms, disagreement, meter)
+        self._rotation = Rotation(stream, board, store, refresh, disagreement, tasks, self._woken.set)
+        self._is_polling = False
+        self.pace = Pace({})
+        self.is_leading = False
+
+    async def run(self) -> None:
+        """Leads or follows, for as long as it runs."""
+        if self._terms.share <= 0:
+            return
+        while True:
+            try:
+                await self._lead_or_follow()
+            except Exception:  # noqa: BLE001 - logged with its traceback
+                # Or this replica would keep the lead and do nothing with it.
+                _log.exception("a look after stream %s failed", self._stream.alias)
+                await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _lead_or_follow(self) -> None:
+        """One look, and the sleep until the next one."""
+        if not self._board.is_leading(self._stream.identity):
+            self.is_leading = False
+            await self._board.wait(self._stream.identity, math.inf)
+            return
+        if not self.is_leading:
+            self.take_over()
+        seconds = self.look()
+        if seconds > LONGEST_SLEEP_SECONDS:
+            await self._board.wait(self._stream.identity, seconds)
+        else:
+            await self._sleep(seconds)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+        self._woken.clear()
+
+    def take_over(self) -> None:
+        """Begins to lead."""
+        self.is_leading = True
+        self._poller.reset()
+        self._rotation.reset()
+
+    def hint(self, ids: Sequence[str]) -> None:
+        """Has these campaigns read first: callers' own systems say that they have changed."""
+        if self.is_leading:
+            self._rotation.want(ids, self._store.now(), "hint")
+            self._woken.set()
+
+    def look(self) -> float:
+        """Starts whatever is due; the seconds until there may be something more to do."""
+        now = self._store.now()
+        view = self._board.view(self._stream.identity)
+        used = self._board.used(self._stream.identity)
+        supply = self._terms.supply()
+        self.pace = plan_pace(supply, self._demand(view, used))
+        if not self.pace.rounds:
+            # Too few are in use for the list to be worth its calls. What has been hinted at is read all the same.
+            at = self._rotation.start(self.pace, supply, used, view, now)
+            return min(max(SHORTEST_SLEEP_SECONDS, at - now), LONGEST_SLEEP_SECONDS if used else math.inf)
+        at = min(
+            self._start_poll(view, used, now, is_crowded=supply.is_wanted),
+            self._rotation.start(self.pace, supply, used, view, now),
+        )
+        return min(max(SHORTEST_SLEEP_SECONDS, at - now), LONGEST_SLEEP_SECONDS)
+
+    def _start_poll(self, view: View, used: Mapping[str, float], now: float, *, is_crowded: bool) -> float:
+        """Starts the poll, or the page of a full scan, that is due, one at a time; when the next one is."""
+        if self._is_polling:
+            return math.inf
+        due, channel = self._poller.next_poll(self.pace, view, self._rotation.waiting(now), now)
+        if channel is not None and due <= now:
+            self._spawn(self._poller.poll(channel, self.pace, used), used)
+            return math.inf
+        page_at = self._poller.next_page(self.pace, view, now)
+        if page_at <= now:
+            self._spawn(self._poller.page(self.pace, is_crowded=is_crowded), used)
+            return math.inf
+        return min(due, page_at)
+
+    def _spawn(self, work: Awaitable[Result | None], used: Mapping[str, float]) -> None:
+        async def polling() -> None:
+            found = await work
+            if found is not None:
+                self._rotation.want(found.moved, self._store.now())
+                await self._rotation.compare(id_ for id_ in found.met if id_ in used)
+
+        self._is_polling = True
+        self._tasks.spawn(polling(), name="poll", on_end=self._polled)
+
+    def _polled(self) -> None:
+        self._is_polling = False
+        self._woken.set()
+
+    def _demand(self, view: View, used: Mapping[str, float]) -> Demand:
+        listed = dict.fromkeys(Channel, 0)
+        for known in view.known.values():
+            listed[known.channel] += 1
+        counts = dict.fromkeys(Channel, 0)
+        unlisted = 0
+        for id_ in used:
+            if id_ in view.known:
+                counts[view.known[id_].channel] += 1
+            else:
+                unlisted += 1
+        is_scanned = True
+        for channel in Channel:
+            last = view.head.rounds.get(channel)
+            if last is None or not last.walked:
+                # Not all of this list is known yet: what is in use may be in it.
+                counts[channel] += unlisted
+            if last is not None and last.total is not None:
+                listed[channel] = max(listed[channel], last.total)
+            is_scanned = is_scanned and ((last is not None and last.walked > 0) or not counts[channel])
+        return Demand(counts, listed, self._poller.rates, self._rotation.turns, self._poller.page_rows, is_scanned)

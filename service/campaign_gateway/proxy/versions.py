@@ -1,0 +1,68 @@
+"""Who wrote when, so that writers read what they wrote.
+
+A version is the moment at which a write ended, in seconds of the clock that all replicas share. What a write can have
+changed for certain is invalidated for everybody. What it may have changed, its client alone is held to for a while. The
+version's token carries further: to another client, past that time, or to a replica that cannot hear of the write.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from campaign_gateway.proxy.ask import Stream
+
+MAX_WRITERS = 10_000
+_LONGEST_TOKEN = 20
+
+
+class Versions:
+    """The last write of each client that may have changed a resource, as this replica did it or heard of it."""
+
+    def __init__(self, now: Callable[[], float], seconds: float) -> None:
+        """Versions.
+
+        Args:
+            now: the store's clock.
+            seconds: for how long a client's own reads are held to its writes; 0 for not at all.
+        """
+        self._now = now
+        self._seconds = seconds
+        self._written_at: OrderedDict[str, float] = OrderedDict()
+        self.held_until = 0.0
+        """The moment from which nobody is held to anything."""
+
+    def note(self, writer: str) -> None:
+        """A write by `writer` has just ended."""
+        now = self._now()
+        self._written_at.pop(writer, None)
+        self._written_at[writer] = now
+        self.held_until = now + self._seconds
+        horizon = now - self._seconds
+        while self._written_at and (
+            len(self._written_at) > MAX_WRITERS or next(iter(self._written_at.values())) < horizon
+        ):
+            self._written_at.popitem(last=False)
+
+    def floor(self, stream: Stream, client: str, resource: str) -> float | None:
+        """The version that the client's reads of the resource are held to at present; None for none."""
+        now = self._now()
+        if now >= self.held_until:
+            return None
+        written_at = self._written_at.get(writer_of(stream, client, resource))
+        return written_at if written_at is not None and now - written_at < self._seconds else None
+
+
+def writer_of(stream: Stream, client: str, resource: str) -> str:
+    """How replicas call a client that may have changed a resource of a stream."""
+    return f"{stream.identity}:{client}:{resource}"
+
+
+def write_token(version: float) -> str:
+    """The version as a token: hexadecimal microseconds."""
+    return f"{round(version * 1e6):x}"
+
+
+def read_token(token: str) -> float | None:
+    """The version that a token carries; None where it is none of ours."""
+    if not 0 < len(token) <= _LONGEST_TOKEN or set(token) - set("0123456789abcdef"):
+        return None
+    return int(token, 16) / 1e6

@@ -1,0 +1,224 @@
+"""The sections of the settings: every key, its type and its default, in the order of the README."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+
+from campaign_gateway.settings.scalars import (
+    Address,
+    AddressField,
+    Alias,
+    Duration,
+    PlatformId,
+    PositiveDuration,
+    Scope,
+    Size,
+    hide_password,
+    read_cache_url,
+    read_origin,
+)
+
+
+class Section(BaseModel):
+    """A part of the settings: frozen, and no key it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Platform(Section):
+    """The upstream host and how long to wait for it."""
+
+    url: Annotated[str, AfterValidator(read_origin)] = "https://platform.kore.ai"
+    timeout: PositiveDuration = 10.0
+    connect_timeout: PositiveDuration = 2.0
+    max_body: Size = 4 * 2**20
+    max_request: Size = 2**20
+    """The largest body of a caller's own request."""
+
+
+class Encryption(Section):
+    """JWE: the signed token is encrypted for the platform."""
+
+    public_key_file: Path
+    key_id: str
+    alg: Literal["RSA-OAEP"] = "RSA-OAEP"
+    enc: Literal["A128CBC-HS256", "A128GCM", "A256GCM"] = "A256GCM"
+
+
+class Credential(Section):
+    """A JWT app of the platform."""
+
+    client_id: str
+    client_secret_file: Path | None = None
+    client_secret_env: str | None = None
+    private_key_file: Path | None = None
+    algorithm: Literal["HS256", "HS512", "RS256", "RS512"] = "HS256"
+    subject: str = "campaign-gateway"
+    token_lifetime: Annotated[PositiveDuration, Field(ge=10, le=3600)] = 600.0
+    jti: bool = False
+    jwe: Encryption | None = None
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether it signs with a shared secret rather than an RSA key."""
+        return self.algorithm.startswith("HS")
+
+
+class Stream(Section):
+    """A platform application under a short alias."""
+
+    stream_id: PlatformId
+    account_id: PlatformId
+    app_id: PlatformId | None = None
+    credential: Alias
+    default: bool = False
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Lanes(Section):
+    """The part of a budget that each lane can count on; the other lanes borrow what is beyond."""
+
+    writes: Share = 0.05
+    """Out of the reserve: one call in twenty, so none of its own in a budget below 20."""
+    interactive: Share = 0.0
+    proof: Share = 0.0
+    background: Share = 0.0
+
+
+class Budget(Section):
+    """Calls per window for one account; `reserve` of them are kept for callers who wait."""
+
+    calls: Annotated[int, Field(ge=1)] = 60
+    window: PositiveDuration = 60.0
+    reserve: Annotated[int, Field(ge=0)] | None = None
+    """None keeps one call in twelve."""
+    lanes: Lanes = Lanes()
+
+    @property
+    def kept(self) -> int:
+        """Calls of a window that background work leaves alone."""
+        return self.calls // 12 if self.reserve is None else self.reserve
+
+
+class Pause(Section):
+    """What is done when the platform says that its limit is exceeded."""
+
+    max: PositiveDuration = 300.0
+    """A wait that it tells is believed up to this long; then one call finds out."""
+
+
+class Client(Section):
+    """An internal caller: the SHA-256 of its key, and what it may do."""
+
+    key_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
+    streams: Annotated[frozenset[Alias], Field(min_length=1)]
+    scopes: frozenset[Scope] = frozenset({"read"})
+
+
+class CacheTls(Section):
+    """Files for TLS to Redis, beyond the system's authorities."""
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+
+class Cache(Section):
+    """Where entries are kept."""
+
+    url: Annotated[
+        str, AfterValidator(read_cache_url), PlainSerializer(hide_password, return_type=str, when_used="json")
+    ] = "memory://"
+    username: str | None = None
+    password_file: Path | None = None
+    tls: CacheTls | None = None
+    prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,32}$")] = "cg"
+    timeout: PositiveDuration = 0.25
+    local_max_bytes: Size = 64 * 2**20
+    local_unwatched: Duration = 1.0
+    """How long a local copy may answer without Redis while invalidations by other replicas cannot be heard."""
+    replicas: Annotated[int, Field(ge=1)] = 1
+    """How many replicas share the budget, for as long as Redis cannot be asked; then those seen count. Each has
+    `workers`."""
+    state_dir: Path | None = None
+    """With memory://: where the calls of the window are written down, so that a restart knows them, and a snapshot of
+    entries, so that it begins with them. Entries hold callers' phone numbers; both files are for this user alone. None
+    writes the calls down in the user's own state directory, and no entries."""
+
+
+class StatusFreshness(Section):
+    """Clamps for campaigns of one status; `max` can only be narrower than the general one."""
+
+    min: PositiveDuration | None = None
+    max: PositiveDuration | None = None
+
+
+class FreshnessSettings(Section):
+    """How long entries are fresh and how old they may get; see `policy.freshness`."""
+
+    factor: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+    min: Duration = 5.0
+    max: PositiveDuration = 600.0
+    default: Duration = 30.0
+    status: dict[str, StatusFreshness] = Field(
+        default={"Active": {"max": "15s"}, "Preparing": {"max": "5s"}}, validate_default=True
+    )
+    missing: Duration = 10.0
+    stale_while_revalidate: Duration = 60.0
+    stale_if_error: PositiveDuration = 86_400.0
+    read_your_writes: Duration = 5.0
+    """For how long a client's own reads are held to what its writes may have changed."""
+
+
+class Sweep(Section):
+    """Polls of the list of campaigns, which prove stored answers; see `policy.sweeping`."""
+
+    share: Share = 0.5
+    """The part of the budget for them, for full scans and for turns by id; 0 switches them off."""
+    lag: PositiveDuration | Literal["auto"] = "auto"
+    """How far the platform's list may lag behind its answers by id; part of the stated bound. `auto` measures it, from
+    rows that were shown late, and allows for 10 s at most and until enough of them have told."""
+
+
+class Shutdown(Section):
+    """How a SIGTERM is honoured: not ready at once, no new connections after `drain`, the end within `grace`."""
+
+    drain: Duration = 1.0
+    grace: PositiveDuration = 20.0
+
+
+class Settings(Section):
+    """The whole tree, in the order of the README."""
+
+    listen: AddressField = Address("127.0.0.1", 8080)
+    admin_listen: AddressField = Address("127.0.0.1", 9090)
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Processes that share `listen`; each is a replica to the others."""
+    allow_anonymous: bool = False
+    hot_path: bool = True
+    """Whether hits are answered without parsing a request's head that is known already."""
+    platform: Platform = Platform()
+    credentials: dict[Alias, Credential]
+    streams: Annotated[dict[Alias, Stream], Field(min_length=1)]
+    budgets: dict[str, Budget] = {}
+    pause: Pause = Pause()
+    clients: dict[Alias, Client] = {}
+    cache: Cache = Cache()
+    freshness: FreshnessSettings = FreshnessSettings()
+    sweep: Sweep = Sweep()
+    shutdown: Shutdown = Shutdown()
+
+    @property
+    def default_stream(self) -> str | None:
+        """The alias used where a path names no stream."""
+        marked = [alias for alias, stream in self.streams.items() if stream.default]
+        if marked:
+            return marked[0]
+        return next(iter(self.streams)) if len(self.streams) == 1 else None
+
+    def budget_of(self, account: str) -> Budget:
+        """The budget of one account: its own, or the default."""
+        return self.budgets.get(account) or self.budgets.get("default") or Budget()

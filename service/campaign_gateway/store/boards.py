@@ -1,0 +1,318 @@
+"""What polls of the streams' lists have shown, in Redis for all replicas.
+
+A stream's board is a head, a row per campaign, and an order of the rows by the number of the change that wrote
+them; the three change together, by one script that also checks that nobody else has changed them since. So a leader
+that was deposed without noticing changes nothing, and a replica that has seen change n asks for what came after it.
+"""
+
+import asyncio
+import itertools
+import logging
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from campaign_gateway.contract.ids import is_id
+from campaign_gateway.policy.sweeping import Head, Known, View, apply
+from campaign_gateway.proxy.epoch import Epoch
+from campaign_gateway.proxy.ports import USED_SECONDS
+from campaign_gateway.proxy.tasks import Tasks
+from campaign_gateway.store.alone import NOTHING
+from campaign_gateway.store.beat import LEASE_SECONDS, Beat, Note
+from campaign_gateway.store.bus import Bus
+from campaign_gateway.store.keys import Keys
+from campaign_gateway.store.link import RedisLink, StoreDownError
+from campaign_gateway.store.usage import Usage
+from campaign_gateway.store.waits import News, Wakes
+
+_log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 1.0
+"""How often a replica tells what its callers asked for, keeps its leads, and hears of changes that the bus lost."""
+MAX_TOLD = 5_000
+"""Campaigns told of in one beat, so that none takes long; the rest goes with the next."""
+TOGETHER = 4
+"""Boards, or uses of streams, that are fetched at a time: a new replica needs all, and its callers need Redis too."""
+KEEP_MILLISECONDS = 3_600_000
+_EPOCH_BYTES = 16
+
+_encode = msgspec.msgpack.Encoder().encode
+_heads = msgspec.msgpack.Decoder(Head)
+_rows = msgspec.msgpack.Decoder(Known)
+
+
+class RedisBoard:
+    """Implements `Board` for all replicas on one Redis. Only `post` costs a trip; the rest goes with the beat."""
+
+    def __init__(self, link: RedisLink, bus: Bus, beat: Beat, keys: Keys, epoch: Epoch) -> None:
+        """A board that ends the epoch whenever `view` says something else."""
+        self._epoch = epoch
+        self._link = link
+        self._bus = bus
+        self._beat = beat
+        self._keys = keys
+        self._news, self._wakes = News(), Wakes()
+        self._post = link.script("post.lua")
+        self._catch_up = link.script("catch_up.lua")
+        self._views: dict[str, View] = {}
+        self._epochs: dict[str, bytes] = {}
+        self._usage = Usage(self._wakes.come)
+        self._untold: dict[str, dict[str, int]] = {}
+        """Reads by stream and campaign that no beat has told of yet."""
+        self._posted: set[str] = set()
+        """Streams whose boards this replica has changed, and no beat has told of it yet."""
+        self._streams: frozenset[str] = frozenset()
+        self._behind: set[str] = set()
+        """Streams whose boards are to be looked at."""
+        self._is_behind = asyncio.Event()
+        self._together = asyncio.Semaphore(TOGETHER)
+        self._may_lead = True
+        self._led: frozenset[str] = frozenset()
+        self._led_until = 0.0
+        """Monotonic time at which the leases may end, counted from before the beat that took them was sent."""
+        self._led_on = 0
+        """The link's generation then: another server knows of no lease."""
+
+    def start(self, tasks: Tasks, streams: Iterable[str], *, may_lead: bool = True) -> None:
+        """Follows the boards of these streams, and takes its part in looking after them.
+
+        Args:
+            tasks: where that runs.
+            streams: the boards.
+            may_lead: whether anybody here looks after the streams that this replica leads.
+        """
+        self._streams = frozenset(streams)
+        self._may_lead = may_lead
+        self._bus.on_posted = self._fall_behind
+        tasks.spawn(self._keep_beating(), name="beat")
+        tasks.spawn(self._keep_up(), name="follow boards")
+
+    def view(self, stream: str) -> View:
+        """See `Board`."""
+        return self._views.get(stream) or NOTHING
+
+    def ask(self, stream: str, id_: str, now: float) -> None:
+        """See `Board`. Told with the next beat."""
+        if self._usage.note(stream, id_, now):
+            untold = self._untold.setdefault(stream, {})
+            untold[id_] = untold.get(id_, 0) + 1
+
+    def used(self, stream: str) -> Mapping[str, float]:
+        """See `Board`."""
+        return self._usage.used(stream, self._link.clock.now())
+
+    def interest(self, stream: str) -> Mapping[str, float]:
+        """See `Board`."""
+        return self._usage.interest(stream, self._link.clock.now())
+
+    def is_leading(self, stream: str) -> bool:
+        """See `Board`. Nobody is while Redis is lost, since all would be."""
+        return stream in self._led and self._has_leases()
+
+    def _has_leases(self) -> bool:
+        is_same_server = self._link.is_up and self._link.generation == self._led_on
+        return is_same_server and time.monotonic() < self._led_until
+
+    async def news(self, stream: str, seconds: float) -> None:
+        """See `Board`."""
+        await self._news.wait(stream, seconds)
+
+    async def wait(self, stream: str, seconds: float) -> None:
+        """See `Board`."""
+        await self._wakes.wait(stream, seconds)
+
+    async def post(self, stream: str, head: Head, changed: Mapping[str, Known]) -> bool:
+        """See `Board`. One trip."""
+        epoch = self._epochs.get(stream, b"")
+        epoch_now = epoch or uuid.uuid4().hex[:_EPOCH_BYTES].encode()
+        rows = [part for id_, known in changed.items() for part in (id_.encode(), _encode(known))]
+        arguments = (
+            epoch,
+            # Not that of the view as it stands: it may have caught up with another leader's change meanwhile.
+            head.number - 1,
+            epoch_now,
+            head.number,
+            _encode(head),
+            KEEP_MILLISECONDS,
+            self._keys.channel,
+            self._bus.sender,
+            stream,
+            *rows,
+        )
+        names = self._names(stream)
+        try:
+            is_posted = await self._link.ask("post", lambda: self._post(keys=names, args=arguments))
+        except StoreDownError:
+            return False
+        self._link.meter.store_operation("redis", "post", "stored" if is_posted else "contended")
+        if not is_posted:
+            self._fall_behind(stream)
+            return False
+        self._epochs[stream] = epoch_now
+        self._posted.add(stream)
+        self._show(stream, apply(self.view(stream), head, changed))
+        return True
+
+    async def leave(self) -> None:
+        """Gives up what this replica leads, and takes it out of those that are there. One trip."""
+        led, self._led = self._led, frozenset()
+        try:
+            await self._beat.depart(sorted(led))
+        except StoreDownError:
+            return
+
+    async def _keep_beating(self) -> None:
+        while True:
+            try:
+                await self.beat()
+            except StoreDownError:
+                pass
+            except Exception:  # noqa: BLE001 - logged with its traceback
+                # Or this replica would look dead for ever.
+                _log.exception("a beat failed")
+                self._lead(frozenset())
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def beat(self) -> None:
+        """Tells what is new here, and takes over what others told: one trip, and one for each lead that is new.
+
+        Raises:
+            StoreDownError: Redis is lost. This replica leads nothing then, and tells the same once more.
+        """
+        sent, generation = time.monotonic(), self._link.generation
+        notes, posted = self._take_notes(), self._posted
+        self._posted = set()
+        try:
+            heard = await self._beat.send(notes, posted, may_lead=self._may_lead)
+        except StoreDownError:
+            self._posted |= posted
+            self._give_back(notes)
+            self._lead(frozenset())
+            raise
+        for stream, told in heard.led.items():
+            self._hear(stream, told)
+        # With what could not be looked at before.
+        self._fall_behind(*self._behind, *heard.posted, *(self._views if heard.is_forgotten else ()))
+        self._led_until, self._led_on = sent + LEASE_SECONDS, generation
+        led = frozenset(heard.led)
+        self._lead(self._led & led)
+        await self._take_over(led - self._led)
+        self._lead(led)
+
+    def _take_notes(self) -> dict[str, list[Note]]:
+        """What the next beat tells of each stream in use."""
+        room = MAX_TOLD
+        notes: dict[str, list[Note]] = {stream: [] for stream in self._usage.streams(self._link.clock.now())}
+        for stream in list(self._untold):
+            untold = self._untold.pop(stream)
+            told = dict(itertools.islice(untold.items(), room))
+            room -= len(told)
+            if len(told) < len(untold):
+                self._untold[stream] = dict(itertools.islice(untold.items(), len(told), None))
+            asked = ((id_, reads, self._usage.asked_at(stream, id_)) for id_, reads in told.items())
+            if stream in notes:
+                # Redis may have been lost for so long that some are of no interest any more.
+                notes[stream] = [Note(id_, reads, at) for id_, reads, at in asked if at is not None]
+        return notes
+
+    def _give_back(self, notes: Mapping[str, Sequence[Note]]) -> None:
+        for stream, told in notes.items():
+            untold = self._untold.setdefault(stream, {}) if told else {}
+            for note in told:
+                untold[note.id] = untold.get(note.id, 0) + int(note.reads)
+
+    def _hear(self, stream: str, notes: Iterable[Note]) -> None:
+        now = self._link.clock.now()
+        for note in notes:
+            # From the future are those of a clock that was wrong; they would be in use for ever.
+            self._usage.note(stream, note.id, min(note.at, now), note.reads)
+
+    async def _take_over(self, streams: Iterable[str]) -> None:
+        """Finds out what callers of all replicas asked for before this one led."""
+        await asyncio.gather(*map(self._take_over_one, streams))
+
+    async def _take_over_one(self, stream: str) -> None:
+        name, since = self._keys.used(stream), self._link.clock.now() - USED_SECONDS
+        try:
+            async with self._together:
+                rows: list[tuple[bytes, float]] = await self._link.ask(
+                    "used", lambda: self._link.client.zrangebyscore(name, since, "+inf", withscores=True)
+                )
+        except StoreDownError:
+            # What its own callers ask for, it knows; if Redis is lost, it does not lead either.
+            return
+        ids = ((id_.decode("utf-8", "replace"), at) for id_, at in rows)
+        # Whatever else stands there, only what can be an id may get into the path of a call.
+        self._hear(stream, (Note(id_, 0, at) for id_, at in ids if is_id(id_)))
+
+    def _lead(self, streams: frozenset[str]) -> None:
+        """From now on, these are led, and those who look after others that were or were not are woken."""
+        changed = self._led ^ streams
+        self._led = streams
+        for stream in changed:
+            self._wakes.come(stream)
+
+    def _fall_behind(self, *streams: str) -> None:
+        """The boards of these streams are to be looked at."""
+        if behind := self._streams.intersection(streams):
+            self._behind |= behind
+            self._is_behind.set()
+
+    async def _keep_up(self) -> None:
+        while True:
+            await self._is_behind.wait()
+            self._is_behind.clear()
+            behind, self._behind = self._behind, set()
+            await asyncio.gather(*map(self._keep_up_with, behind))
+
+    async def _keep_up_with(self, stream: str) -> None:
+        try:
+            async with self._together:
+                await self.catch_up(stream)
+        except StoreDownError:
+            # The next beat that is answered tries again.
+            self._behind.add(stream)
+        except Exception:  # noqa: BLE001 - logged with its traceback
+            # Or no board would be followed any more.
+            _log.exception("a board cannot be followed")
+            self._behind.add(stream)
+
+    async def catch_up(self, stream: str) -> None:
+        """Takes over what has been posted since it was last looked at, in one trip.
+
+        Raises:
+            StoreDownError: Redis is lost.
+        """
+        epoch, view = self._epochs.get(stream, b""), self.view(stream)
+        names, arguments = self._names(stream)[:3], (epoch, view.head.number)
+        found: list[Any] | None = await self._link.ask("catch_up", lambda: self._catch_up(keys=names, args=arguments))
+        if found is None or self.view(stream) is not view:
+            # Nothing new; or this replica has posted meanwhile.
+            return
+        try:
+            epoch_now, head, *rows = found
+            news = {rows[n].decode(): _rows.decode(rows[n + 1]) for n in range(0, len(rows), 2)}
+            head_now = _heads.decode(head) if head else Head()
+            is_next = epoch_now == epoch and head_now.number > view.head.number
+            self._show(stream, apply(view if is_next else NOTHING, head_now, news))
+            self._epochs[stream] = epoch_now
+        except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
+            # Written by another program, or another version of this one.
+            self._show(stream, NOTHING)
+
+    def _show(self, stream: str, view: View) -> None:
+        self._views[stream] = view
+        self._epoch.end()
+        self._news.come(stream)
+        self._wakes.come(stream)
+
+    def _names(self, stream: str) -> list[str]:
+        return [
+            self._keys.board(stream, "head"),
+            self._keys.board(stream, "rows"),
+            self._keys.board(stream, "order"),
+            self._keys.number(stream),
+        ]

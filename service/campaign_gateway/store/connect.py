@@ -1,0 +1,126 @@
+"""Ways to reach a Redis: one server (TCP, TLS, Unix socket), the master that sentinels name, or a cluster."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis.asyncio
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
+from redis.maint_notifications import MaintNotificationsConfig
+from typing_extensions import override
+
+from campaign_gateway.proxy.ports import Meter
+from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.keys import CLUSTER_PARTS
+from campaign_gateway.store.link import RedisLink
+
+POOL_SIZE = 64
+NODE_POOL_SIZE = 1_000
+"""A cluster's client has no queue for connections: one too many would be a failure."""
+SENTINEL_SCHEME = "redis+sentinel"
+CLUSTER_SCHEME = "redis+cluster"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files for a TLS connection; None takes the system's authorities, or shows no certificate."""
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which Redis, and how to be let in."""
+
+    url: str
+    """`redis://`, `rediss://`, `unix://`, `redis+sentinel://host:port,host:port/master/db`, or
+    `redis+cluster://host:port,host:port`."""
+    timeout: float
+    """Seconds for one command."""
+    username: str | None = None
+    password: Callable[[], str] | None = None
+    """Asked on each new connection, so that a replaced password is taken without a restart."""
+    tls: Tls | None = None
+
+
+class _FreshPassword(CredentialProvider):
+    def __init__(self, username: str | None, password: Callable[[], str]) -> None:
+        self._username = username
+        self._password = password
+
+    @override
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        return (self._password(),) if self._username is None else (self._username, self._password())
+
+    @override
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        return self.get_credentials()
+
+
+def parts_of(url: str) -> int:
+    """Into how many parts the keys fall at this URL; see `store.keys`."""
+    return CLUSTER_PARTS if urlsplit(url).scheme == CLUSTER_SCHEME else 1
+
+
+def open_link(target: Target, clock: StoreClock, meter: Meter) -> RedisLink:
+    """A link whose commands end within about the time-out, with redis-py's own ten retries off."""
+    link = RedisLink(None, clock, meter)
+    options: dict[str, Any] = {
+        "socket_timeout": target.timeout,
+        "socket_connect_timeout": target.timeout,
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+        # With them on, as is the default, the pool no longer looks whether a connection was closed while it was idle.
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }
+    if target.password is not None:
+        options["credential_provider"] = _FreshPassword(target.username, target.password)
+    parts = urlsplit(target.url)
+    if target.tls is not None:
+        files = {
+            "ssl_ca_certs": target.tls.ca_file,
+            "ssl_certfile": target.tls.cert_file,
+            "ssl_keyfile": target.tls.key_file,
+        }
+        options.update({name: str(path) for name, path in files.items() if path is not None})
+    if parts.scheme in {SENTINEL_SCHEME, CLUSTER_SCHEME}:
+        options["ssl"] = target.tls is not None
+    if parts.scheme == CLUSTER_SCHEME:
+        link.client = _cluster(_addresses(parts.netloc), link.greet, options)
+        return link
+    options["redis_connect_func"] = link.greet
+    if parts.scheme == SENTINEL_SCHEME:
+        _, master, *db = parts.path.split("/")
+        addresses = _addresses(parts.netloc)
+        asking = {"socket_timeout": target.timeout, "socket_connect_timeout": target.timeout}
+        sentinel = Sentinel(addresses, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+        link.client = sentinel.master_for(master, db=int(db[0]) if db else 0, max_connections=POOL_SIZE, **options)
+        return link
+    # One that never waits: `AT_ONCE` leaves nothing to wait for, and the other kind's look costs a tenth of a trip.
+    pool = redis.asyncio.ConnectionPool.from_url(target.url, max_connections=POOL_SIZE, **options)
+    link.client = redis.asyncio.Redis.from_pool(pool)
+    return link
+
+
+def _addresses(places: str) -> list[tuple[str, int]]:
+    return [(host, int(port)) for host, _, port in (place.rpartition(":") for place in places.split(","))]
+
+
+def _cluster(
+    addresses: list[tuple[str, int]], greet: Callable[[Any], Awaitable[None]], options: dict[str, Any]
+) -> RedisCluster:
+    nodes = [ClusterNode(host, port) for host, port in addresses]
+    # Redirected at once to a slot's new node, and laid out anew after each such redirection.
+    client = RedisCluster(startup_nodes=nodes, max_connections=NODE_POOL_SIZE, reinitialize_steps=1, **options)
+    # The constructor has no argument for it, but hands all connections what these hold.
+    for kept in (client.connection_kwargs, *(node.connection_kwargs for node in client.startup_nodes)):
+        kept["redis_connect_func"] = greet
+    return client

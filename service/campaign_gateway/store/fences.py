@@ -1,0 +1,55 @@
+"""What is known of the invalidations of one key, or of all keys of an operation.
+
+Numbers come from one counter of the store's, so that they tell what came first. An entry remembers the number that its
+group stood at when it was stored; a later invalidation of the group has a higher one.
+"""
+
+from dataclasses import dataclass, replace
+
+from campaign_gateway.policy.entry import Cause, Entry, Invalidation, settling
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFence:
+    """The last invalidations of all answers to an operation: numbers, and seconds of the store's clock."""
+
+    write: int = 0
+    written_at: float = 0.0
+    purge: int = 0
+    purged_at: float = 0.0
+
+    @property
+    def number(self) -> int:
+        """The fence: it differs after each invalidation."""
+        return max(self.write, self.purge)
+
+    @property
+    def at(self) -> float:
+        """When the last one was."""
+        return max(self.written_at, self.purged_at)
+
+    def moved(self, number: int, by: Cause, at: float) -> "GroupFence":
+        """After one more."""
+        if by is Cause.WRITE:
+            return replace(self, write=number, written_at=at)
+        return replace(self, purge=number, purged_at=at)
+
+    def lay_over(self, entry: Entry, stored_at: int) -> Entry:
+        """The entry with what the group's invalidations say of it.
+
+        Args:
+            entry: as its own key's invalidations leave it.
+            stored_at: the group's number when it was stored.
+        """
+        if entry.is_overwritten:
+            return entry
+        if stored_at < self.write:
+            return replace(entry, invalidation=Invalidation(self.written_at, Cause.WRITE, is_open=True))
+        if stored_at < self.purge and not entry.is_invalid:
+            return replace(entry, invalidation=Invalidation(self.purged_at, Cause.PURGE, is_open=True))
+        return settling(entry, self.written_at)
+
+
+def invalidated(entry: Entry, by: Cause, at: float) -> Entry:
+    """The entry after an invalidation of its key; that by a write stays what it is."""
+    return replace(entry, invalidation=Invalidation(at, Cause.WRITE if entry.is_overwritten else by, is_open=True))

@@ -1,0 +1,217 @@
+"""The connection to Redis: time-outs, a breaker, and one log line per change of state.
+
+Every command has a time-out and nothing is retried. After a failure the server is left alone until a watcher finds it
+again, so a lost Redis costs a request at most one time-out and then nothing. A cluster counts as one server that is
+there when all its primaries are, since the keys of any request may lie on any of them.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from typing import Any, TypeVar
+
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from campaign_gateway.proxy.ports import Meter
+from campaign_gateway.proxy.tasks import Tasks
+from campaign_gateway.store.clock import StoreClock
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+CLOCK_NAME = "clock"
+"""In a cluster, the node that would hold this key tells the time."""
+WATCH_SECONDS = 0.5
+"""How often the server is asked for its time: sets the clock, and finds a lost server again."""
+
+AT_ONCE = 16
+"""Commands under way at a time; the next waits. Well below the pool, so that nothing ever waits for a connection."""
+
+_KINDS: tuple[tuple[type[Exception], str], ...] = (
+    # Subclasses first: a refused password and a loading server are ConnectionErrors to redis-py.
+    (AuthenticationError, "auth"),
+    (NoPermissionError, "noperm"),
+    (BusyLoadingError, "loading"),
+    (RedisTimeoutError, "timeout"),
+    (RedisConnectionError, "connection"),
+    (MasterDownError, "masterdown"),
+    (ClusterDownError, "cluster"),
+    (RedisClusterException, "cluster"),
+    (ReadOnlyError, "readonly"),
+    (OutOfMemoryError, "oom"),
+    (MovedError, "moved"),
+    (NoScriptError, "noscript"),
+    (OSError, "connection"),
+)
+_LOST = frozenset({"auth", "loading", "masterdown", "busy", "timeout", "connection", "cluster"})
+"""Kinds after which the server is of no use at all; the others concern writes, or one command."""
+FAILURES = (RedisError, RedisClusterException, OSError)
+"""What redis-py raises when a command does not do what it was sent for."""
+_RUN_ID = re.compile(rb"run_id:(\w+)")
+
+
+class StoreDownError(Exception):
+    """Redis did not do what it was asked. Its text is the kind of failure, one of a closed set."""
+
+
+class RedisLink:
+    """One client and what is known of its server."""
+
+    def __init__(self, client: Any, clock: StoreClock, meter: Meter) -> None:
+        """A link over a redis-py client (`redis.asyncio`, or one that behaves like it)."""
+        self.client = client
+        self.clock = clock
+        self.meter = meter
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self.is_up = False
+        self.state = "not asked yet"
+        """`ok`, or the kind of the last failure."""
+        self.generation = 0
+        """Rises whenever another server answers than before: what it was told may be lost, fences among it."""
+        self._runs: dict[str, str] = {}
+        """Each server's own name for its run, by the server's name in a cluster."""
+
+    def run_behind(self, name: str) -> str:
+        """What the server that holds the key `name` calls its run; empty while unknown."""
+        if not isinstance(self.client, RedisCluster):
+            return self._runs.get("", "")
+        node = self.client.get_node_from_key(name)
+        return self._runs.get(node.name, "") if node is not None else ""
+
+    async def start(self, tasks: Tasks) -> None:
+        """Asks the server once, and goes on watching it in the background."""
+        await self.look()
+        tasks.spawn(self._watch(), name="watch redis")
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self.client.aclose()
+
+    def script(self, name: str) -> Any:
+        """A Lua script of this room, to be called with `keys` and `args`; loaded again where the server forgot it."""
+        return self.client.register_script(resources.files("campaign_gateway.store").joinpath(name).read_text("utf-8"))
+
+    async def ask(self, operation: str, command: Callable[[], Awaitable[_T]]) -> _T:
+        """The command's answer.
+
+        Raises:
+            StoreDownError: it failed, or the server is known to be lost and was not asked.
+        """
+        # Those that wait when the server is lost are told so by the first command that finds out.
+        async with self._turns:
+            if not self.is_up:
+                raise StoreDownError(self.state)
+            try:
+                return await command()
+            except FAILURES as error:
+                kind = _kind(error)
+                self.meter.store_operation("redis", operation, kind)
+                if kind in _LOST:
+                    self._lose(kind)
+                raise StoreDownError(kind) from error
+
+    async def look(self) -> None:
+        """Asks the server for its time, and sets the clock by it; one that refuses, for any reason, is lost."""
+        try:
+            clock = await self._find_clock()
+            asked = time.monotonic()
+            seconds, microseconds = await self.client.time(**clock)
+            replied = time.monotonic()
+            if not self.is_up:
+                # One that is loading, or a copy without its master, tells its time and nothing else.
+                await self.client.ping()
+        except FAILURES as error:
+            kind = _kind(error)
+            self.meter.store_operation("redis", "look", kind)
+            self._lose(kind)
+            return
+        self.clock.set(seconds + microseconds / 1e6, asked, replied)
+        if not self.is_up:
+            _log.info("redis is there")
+            self.is_up = True
+            if not self._runs:
+                # A server that will not tell its run may be another one than the one that was lost.
+                self.generation += 1
+            await self._warn_of_eviction()
+        self.state = "ok"
+
+    async def _find_clock(self) -> dict[str, Any]:
+        """Whom to ask for the time: in a cluster one node, the same for all replicas, once all nodes have answered."""
+        if not isinstance(self.client, RedisCluster):
+            return {}
+        await self.client.ping(target_nodes=RedisCluster.PRIMARIES)
+        return {"target_nodes": self.client.get_node_from_key(CLOCK_NAME)}
+
+    async def _warn_of_eviction(self) -> None:
+        try:
+            policy = (await self.client.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
+        except FAILURES:
+            # Managed servers refuse the question.
+            return
+        if policy not in {"noeviction", b"noeviction"}:
+            _log.warning(
+                "redis evicts (maxmemory-policy %s): it may drop the ledger of calls, and then no call is made until"
+                " each replica has put its own back; better a policy of noeviction",
+                policy,
+            )
+
+    async def greet(self, connection: Any) -> None:
+        """Called on each new connection: finds out whether it leads to the server that the others led to.
+
+        Raises:
+            redis.exceptions.ConnectionError: it does not, for the first one that notices: the command that wanted the
+                connection was prepared with what another server said.
+        """
+        await connection.on_connect()
+        await connection.send_command("INFO", "server")
+        try:
+            match = _RUN_ID.search(await connection.read_response(disable_decoding=True))
+        except ResponseError:
+            # A user without the right to ask. Nothing is known of restarts then but lost connections.
+            return
+        run_id = match[1].decode() if match else ""
+        name = f"{connection.host}:{connection.port}" if isinstance(self.client, RedisCluster) else ""
+        if run_id != self._runs.get(name):
+            # A cluster's servers are met one after the other until all have been.
+            is_new = self.is_up if isinstance(self.client, RedisCluster) else name in self._runs
+            self._runs[name] = run_id
+            self.generation += 1
+            if is_new:
+                raise RedisConnectionError("another server answers")
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            await self.look()
+
+    def _lose(self, kind: str) -> None:
+        if self.is_up or self.state != kind:
+            _log.warning("redis is lost (%s): going on without it", kind)
+        self.is_up = False
+        self.state = kind
+
+
+def _kind(error: Exception) -> str:
+    if isinstance(error, ResponseError) and str(error).startswith("BUSY "):
+        # A script has run for too long; redis-py has no class for it.
+        return "busy"
+    return next((kind for type_, kind in _KINDS if isinstance(error, type_)), "other")

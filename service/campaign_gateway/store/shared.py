@@ -1,0 +1,52 @@
+"""All that replicas share through one Redis, put together."""
+
+from dataclasses import dataclass
+
+from campaign_gateway.proxy.ports import Meter
+from campaign_gateway.store.beat import Beat
+from campaign_gateway.store.boards import RedisBoard
+from campaign_gateway.store.bus import Bus
+from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.connect import Target, Tls, open_link, parts_of
+from campaign_gateway.store.keys import Keys
+from campaign_gateway.store.layers import LayeredStore
+from campaign_gateway.store.ledgers import RedisLedgers
+from campaign_gateway.store.link import RedisLink
+from campaign_gateway.store.memory import MemoryStore
+from campaign_gateway.store.redis import RedisStore
+
+__all__ = ["Shared", "Target", "Tls", "open_shared"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The link to Redis, and what is kept there."""
+
+    link: RedisLink
+    store: LayeredStore
+    beat: Beat
+    board: RedisBoard
+    ledgers: RedisLedgers
+
+
+def open_shared(
+    target: Target, prefix: str, unwatched: float, local: MemoryStore, clock: StoreClock, meter: Meter
+) -> Shared:
+    """Nothing of it has been started, and Redis not been asked.
+
+    Args:
+        target: which Redis.
+        prefix: of all names there.
+        unwatched: seconds for which a local copy may answer while nothing can be heard.
+        local: the copies.
+        clock: set by Redis' own.
+        meter: where operations are counted.
+    """
+    link = open_link(target, clock, meter)
+    keys = Keys(prefix, parts_of(target.url))
+    bus = Bus(link, keys)
+    store = RedisStore(link, bus, keys)
+    layers = LayeredStore(store, local, bus, unwatched)
+    beat = Beat(link, keys, bus.sender)
+    board = RedisBoard(link, bus, beat, keys, local.epoch)
+    return Shared(link, layers, beat, board, RedisLedgers(link, keys))

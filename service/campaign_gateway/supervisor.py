@@ -1,0 +1,225 @@
+"""Several workers on one address: a small process that starts them, watches them, and answers operators for all.
+
+1. The start is all or nothing. A worker that ends before all are up ends the service, with its exit code: what keeps
+   it from starting (the settings, a port) would keep it from starting for ever.
+2. From then on a worker that ends is replaced, after a pause that doubles while it keeps ending; the others serve.
+3. No worker outlives the supervisor, whatever ended that: each stops when its standard input ends.
+"""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from aiohttp import web
+
+from campaign_gateway.admin.joined import Lines, joined_application
+from campaign_gateway.settings import Address, Settings
+from campaign_gateway.telemetry.metrics import WorkerMetrics
+
+_log = logging.getLogger(__name__)
+
+UntilStopped = Callable[[], Coroutine[Any, Any, None]]
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 30.0
+STEADY_SECONDS = 60.0
+"""A worker that ran this long has not died of its start: the next one follows after the first pause again."""
+WATCH_SECONDS = 5.0
+"""How often each worker is asked whether it is alive, and how long the answer may take."""
+MISSES = 6
+"""Answers in a row that a worker may owe before it is taken for hung, and killed."""
+STOP_MARGIN_SECONDS = 10.0
+"""Beyond `shutdown.drain` and `grace`, for the farewell to Redis: a worker that takes longer is killed."""
+EXIT_FAILED, EXIT_BAD_SETTINGS = 1, 2
+
+
+async def supervise(settings: Settings, command: Sequence[str], until_stopped: UntilStopped) -> int:
+    """Runs the workers until asked to stop, and then lets all of them finish.
+
+    Args:
+        settings: the workers read them again, each for itself.
+        command: starts a worker, when its number, the API's port and the path of its admin socket are added. It says so
+            on its standard output once it serves.
+        until_stopped: returns when the service has to stop.
+
+    Returns:
+        The exit code: 0 if stopped as asked, 2 if a worker refused the settings, 1 for anything else.
+
+    Raises:
+        OSError: an address cannot be bound, or there is no place for the workers' sockets.
+    """
+    async with AsyncExitStack() as stack:
+        # Readable by nobody else, as `mkdtemp` makes it.
+        folder = stack.enter_context(TemporaryDirectory(prefix="campaign-gateway-"))
+        sockets = [Path(folder, str(number)) for number in range(settings.workers)]
+        listen = await _reserve(settings.listen, stack)
+        metrics = WorkerMetrics(settings.workers)
+        lines = await stack.enter_async_context(Lines(sockets))
+        operators = joined_application(lines, metrics.registry, metrics.answered)
+        admin_listen = await _open(operators, settings.admin_listen, stack)
+
+        def tell() -> None:
+            _log.info("serving on %s, metrics and probes on %s", listen, admin_listen)
+
+        start = Start(settings.workers, tell)
+        seats = [
+            Seat(number, (*command, str(number), str(listen.port), str(path)), start, metrics.restarted)
+            for number, path in enumerate(sockets)
+        ]
+        patience = settings.shutdown.drain + settings.shutdown.grace + STOP_MARGIN_SECONDS
+        return await _run(seats, lines, until_stopped, patience)
+
+
+async def _run(seats: Sequence["Seat"], lines: Lines, until_stopped: UntilStopped, patience: float) -> int:
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(until_stopped())
+        watching = group.create_task(_watch(seats, lines))
+        keeping = [group.create_task(seat.keep()) for seat in seats]
+        await asyncio.wait([asking, *keeping], return_when=asyncio.FIRST_COMPLETED)
+        was_asked = asking.done()
+        for seat in seats:
+            seat.stop()
+        _, late = await asyncio.wait(keeping, timeout=patience)
+        if late:
+            _log.error("%d workers did not stop in time: they are killed", len(late))
+        for seat in seats:
+            seat.kill()
+        asking.cancel()
+        watching.cancel()
+    # A worker that had only begun to start was ended by the signal itself.
+    bad = {task.result() for task in keeping} - {0, -signal.SIGTERM}
+    if EXIT_BAD_SETTINGS in bad:
+        return EXIT_BAD_SETTINGS
+    return 0 if was_asked and not bad else EXIT_FAILED
+
+
+async def _watch(seats: Sequence["Seat"], lines: Lines) -> None:
+    while True:
+        alive, _ = await asyncio.gather(lines.ask("/livez", WATCH_SECONDS), asyncio.sleep(WATCH_SECONDS))
+        for seat in seats:
+            seat.heard(answered=seat.number in alive)
+
+
+class Start:
+    """The first start of all workers together."""
+
+    def __init__(self, workers: int, when_done: Callable[[], None]) -> None:
+        self._missing = set(range(workers))
+        self._when_done = when_done
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all have been up."""
+        return not self._missing
+
+    def up(self, number: int) -> None:
+        """One is up, for the first time or again."""
+        if number in self._missing:
+            self._missing.remove(number)
+            if not self._missing:
+                self._when_done()
+
+
+class Seat:
+    """The place of one worker, which another takes when it ends."""
+
+    def __init__(self, number: int, command: Sequence[str], start: Start, on_restart: Callable[[int], None]) -> None:
+        self.number = number
+        self._command = command
+        self._start = start
+        self._on_restart = on_restart
+        self._process: asyncio.subprocess.Process | None = None
+        self._misses = 0
+        self._is_stopping = asyncio.Event()
+
+    async def keep(self) -> int:
+        """Keeps a worker here until told to stop, or until one ends before the start is done. Returns its exit code."""
+        pause = 0.0
+        while True:
+            began = time.monotonic()
+            code = await self._run_one()
+            if self._is_stopping.is_set() or not self._start.is_done:
+                return code
+            pause = next_pause(pause, time.monotonic() - began)
+            _log.error("worker %d ended with %d: the next one starts in %g s", self.number, code, pause)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._is_stopping.wait()
+            if self._is_stopping.is_set():
+                return 0
+            self._on_restart(self.number)
+
+    async def _run_one(self) -> int:
+        try:
+            # Its input is what it holds on to; in a session of its own, so that a terminal's Ctrl-C comes by us alone.
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            _log.error("worker %d cannot be started: %s", self.number, error)
+            return EXIT_FAILED
+        self._process, self._misses = process, 0
+        try:
+            if self._is_stopping.is_set():
+                process.terminate()
+            if process.stdout is not None and await process.stdout.readline():
+                self._start.up(self.number)
+            return await process.wait()
+        finally:
+            self.kill()
+            self._process = None
+
+    def heard(self, *, answered: bool) -> None:
+        """Whether the worker has answered in time; one that owes too many answers is killed."""
+        self._misses = 0 if answered else self._misses + 1
+        if self._misses >= MISSES and self._process is not None:
+            _log.error("worker %d does not answer: it is killed", self.number)
+            self.kill()
+
+    def stop(self) -> None:
+        """Asks the worker to finish, and lets no other follow."""
+        self._is_stopping.set()
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """Ends the worker at once, if it runs."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+
+def next_pause(last: float, ran: float) -> float:
+    """Seconds before the next start, after a pause of `last` and a worker that ran for `ran` seconds."""
+    if ran >= STEADY_SECONDS:
+        return FIRST_PAUSE_SECONDS
+    return min(max(2 * last, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+
+
+async def _reserve(address: Address, stack: AsyncExitStack) -> Address:
+    """The address with the port that was taken, which is the workers' to listen on until the stack is left."""
+    loop = asyncio.get_running_loop()
+    # Alone at first: with SO_REUSEPORT another service of ours on this port would get a part of the callers, silently.
+    alone = await loop.create_server(asyncio.Protocol, address.host, address.port, start_serving=False)
+    taken = Address(address.host, alone.sockets[0].getsockname()[1])
+    alone.close()
+    await alone.wait_closed()
+    held = await loop.create_server(asyncio.Protocol, *taken, reuse_port=True, start_serving=False)
+    stack.callback(held.close)
+    return taken
+
+
+async def _open(operators: web.Application, address: Address, stack: AsyncExitStack) -> Address:
+    runner = web.AppRunner(operators, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, address.host, address.port).start()
+    return Address(address.host, runner.addresses[0][1])

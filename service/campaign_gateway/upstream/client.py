@@ -1,0 +1,158 @@
+"""The platform over HTTP: each call is sent exactly once, and its answer is whole or an error.
+
+What aiohttp would do by itself and must not, because the platform counts every arrival and tokens may be single-use:
+send a request again on a connection that was closed, follow redirects (with our credential in a header it does not know
+to drop), take proxies from the environment, keep cookies, unfold a compressed answer without a limit.
+"""
+
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Self
+
+import aiohttp
+from yarl import URL
+
+from campaign_gateway.contract.answers import Response
+from campaign_gateway.contract.operations import Call
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.ask import Stream
+from campaign_gateway.proxy.ports import UpstreamError
+from campaign_gateway.upstream.signer import Signer
+
+USER_AGENT = "campaign-gateway"
+KEEPALIVE_SECONDS = 15.0
+"""Idle connections are closed before a front door does it (60 s is common), which would cost a repeated call."""
+
+_GZIP = frozenset({"gzip", "x-gzip"})
+_PIECE_BYTES = 2**16
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on one call: seconds, and bytes after decompression."""
+
+    timeout: float
+    connect_timeout: float
+    max_body: int
+
+
+class PlatformClient:
+    """Implements `Upstream`. An async context manager: connections are closed on leaving."""
+
+    def __init__(self, origin: str, limits: Limits, signers: Mapping[str, Signer]) -> None:
+        """A client for the host at `origin`, with a signer per credential name."""
+        self._origin = origin
+        self._limits = limits
+        self._signers = signers
+
+    async def __aenter__(self) -> Self:
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_note_reused)
+        trace.on_request_headers_sent.append(_note_sent)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(keepalive_timeout=KEEPALIVE_SECONDS),
+            timeout=aiohttp.ClientTimeout(
+                total=self._limits.timeout, sock_connect=self._limits.connect_timeout, sock_read=self._limits.timeout
+            ),
+            headers={"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "gzip"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            trace_configs=[trace],
+        )
+        # There is no public switch for it: a GET on a connection that the platform closed would be sent twice.
+        self._session._retry_connection = False  # noqa: SLF001
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    def credential_version(self, stream: Stream) -> int:
+        """See `Upstream`."""
+        return self._signers[stream.credential].version
+
+    async def renew_credential(self, stream: Stream, version: int) -> bool:
+        """See `Upstream`."""
+        return self._signers[stream.credential].renew(version)
+
+    async def send(self, stream: Stream, call: Call, leave_by: float) -> Response:
+        """See `Upstream`. Cancelling it closes the connection."""
+        url = URL(self._origin + call.target, encoded=True)
+        if url.raw_path_qs != call.target:
+            raise ValueError("the URL is not what was meant")
+        headers = {**call.headers, "auth": self._signers[stream.credential].token()}
+        seen = SimpleNamespace(reused=False, sent=False, answered=False, leave_by=leave_by)
+        try:
+            async with self._session.request(
+                call.method, url, headers=headers, data=call.body, allow_redirects=False, trace_request_ctx=seen
+            ) as response:
+                seen.answered = True
+                return Response(
+                    status=response.status,
+                    content_type=response.headers.get("Content-Type", ""),
+                    body=await self._read(response),
+                    retry_after=response.headers.get("Retry-After"),
+                    date=response.headers.get("Date"),
+                )
+        except (aiohttp.ClientError, OSError) as error:
+            raise _translate(error, seen) from error
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding not in _GZIP | {"identity", ""}:
+            raise UpstreamError(Problem.UPSTREAM_INVALID, "the answer's content encoding was not asked for")
+        unfold = zlib.decompressobj(wbits=31) if encoding in _GZIP else None
+        room = self._limits.max_body
+        pieces: list[bytes] = []
+        async for piece in response.content.iter_chunked(_PIECE_BYTES):
+            try:
+                # One byte more than there is room for tells too much from just enough.
+                decoded = piece if unfold is None else unfold.decompress(piece, room + 1)
+            except zlib.error as error:
+                raise UpstreamError(Problem.UPSTREAM_INVALID, "the answer's compression is damaged") from error
+            room -= len(decoded)
+            if room < 0:
+                raise UpstreamError(
+                    Problem.UPSTREAM_INVALID, f"the answer is larger than {self._limits.max_body} bytes"
+                )
+            pieces.append(decoded)
+            if unfold is not None and unfold.unused_data:
+                raise UpstreamError(Problem.UPSTREAM_INVALID, "the answer goes on after its end")
+        if unfold is not None and not unfold.eof:
+            raise UpstreamError(Problem.UPSTREAM_INVALID, "the answer is cut short")
+        return b"".join(pieces)
+
+
+async def _note_reused(_session: object, context: SimpleNamespace, _params: object) -> None:
+    context.trace_request_ctx.reused = True
+
+
+async def _note_sent(_session: object, context: SimpleNamespace, _params: object) -> None:
+    # aiohttp tells this before the first byte is written: without it, nothing has left.
+    seen = context.trace_request_ctx
+    if time.monotonic() > seen.leave_by:
+        raise TimeoutError("the permit has expired")
+    seen.sent = True
+
+
+def _translate(error: Exception, seen: SimpleNamespace) -> UpstreamError:
+    """The error in our words. aiohttp's own `status` on protocol errors is its invention and never looked at."""
+    match error:
+        case TimeoutError():
+            what = "answer" if seen.sent else "connection"
+            return UpstreamError(Problem.UPSTREAM_TIMEOUT, f"no {what} in time", was_sent=seen.sent)
+        case aiohttp.ClientResponseError():
+            return UpstreamError(Problem.UPSTREAM_INVALID, "the answer breaks HTTP")
+        case aiohttp.ClientPayloadError():
+            return UpstreamError(Problem.UPSTREAM_INVALID, "the answer is cut short")
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            return UpstreamError(
+                Problem.UPSTREAM_UNAVAILABLE, "the platform's certificate is not valid", was_sent=False
+            )
+        case _:
+            what = "the connection was closed" if seen.sent else "no connection"
+            may_repeat = seen.reused and not seen.answered
+            return UpstreamError(Problem.UPSTREAM_UNAVAILABLE, what, was_sent=seen.sent, may_repeat=may_repeat)

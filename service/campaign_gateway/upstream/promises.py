@@ -1,0 +1,82 @@
+"""What callers who got no call were told, by one replica for one account: when to come back.
+
+A promise is kept by `policy.schedule`, which needs to know only how many of a client's callers were told to come at
+which moment. Who they are is remembered here: a caller who is back is known by what it wants.
+"""
+
+from collections import Counter, OrderedDict
+
+from campaign_gateway.policy.ledger import Allowance, Promise
+
+MOST_TOLD = 10_000
+"""Callers remembered. One who was forgotten is a newcomer when it is back."""
+MOST_ROWS = 200
+"""Moments and clients told apart in a ledger that is written for each call."""
+MOST_WINDOWS = 5
+"""Windows in which places are promised. Beyond them callers are told what is true as long as nobody is before them."""
+
+
+class Promises:
+    """The promises of one replica for one account. Times are seconds of the clock that the ledger's users share."""
+
+    def __init__(self, allowance: Allowance) -> None:
+        self._allowance = allowance
+        # Of a plain dictionary the first one is found only behind all that were deleted before it.
+        self._told: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._rows: Counter[tuple[str, float]] = Counter()
+        self.is_news = False
+        """Whether the ledger has not been told of the last of them."""
+        self.refused: dict[str, float] = {}
+        """When a caller of each client was last refused."""
+
+    def told(self, client: str, key: str) -> float | None:
+        """The moment for which the caller was told to come back, if it was."""
+        return self._told.get((client, key))
+
+    def take(self, client: str, key: str, now: float) -> bool:
+        """Whether the caller was told to come about now; with that the promise is kept."""
+        at = self._told.get((client, key))
+        if at is None:
+            return False
+        del self._told[client, key]
+        self.is_news = True
+        row = (client, self._moment(at))
+        if self._rows[row] > 1:
+            self._rows[row] -= 1
+        else:
+            del self._rows[row]
+        return now < at + self._allowance.window
+
+    def give(self, client: str, key: str, at: float, now: float) -> bool:
+        """Remembers that the caller was told to come back at that moment; whether a place is to be left to it.
+
+        Without a key it cannot be known when it is back.
+        """
+        self.refused[client] = now
+        self.is_news = True
+        if not key:
+            return False
+        if (client, key) in self._told:
+            self.take(client, key, now)
+        self._told[client, key] = at
+        while len(self._told) > MOST_TOLD:
+            self._told.popitem(last=False)
+        row, latest = (client, self._moment(at)), now + MOST_WINDOWS * self._allowance.window
+        is_kept = at <= latest and (row in self._rows or len(self._rows) < MOST_ROWS)
+        if is_kept:
+            self._rows[row] += 1
+        return is_kept
+
+    def rows(self, replica: str, now: float) -> tuple[Promise, ...]:
+        """What the ledger has to know; what nobody came back for in time is forgotten."""
+        hold, window = self._allowance.hold, self._allowance.window
+        for row in [row for row in self._rows if row[1] + hold <= now]:
+            del self._rows[row]
+        while self._told and self._told[first := next(iter(self._told))] + window <= now:
+            del self._told[first]
+        self.refused = {client: at for client, at in self.refused.items() if at > now - window}
+        return tuple(Promise(replica, client, at, count) for (client, at), count in self._rows.items())
+
+    def _moment(self, at: float) -> float:
+        """The moment, a little early, in steps: so that many promises are few rows."""
+        return at - at % (self._allowance.hold / 2)

@@ -1,0 +1,52 @@
+"""Several campaigns in one answer."""
+
+from collections.abc import Sequence
+
+import msgspec
+from aiohttp import web
+
+from campaign_gateway.contract.operations import Subject
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.ask import Outcome, Reply
+from campaign_gateway.web.answers import absent, cache_status, finish, problem_document
+
+
+class _Answer(msgspec.Struct):
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_decode = msgspec.json.Decoder(_Answer).decode
+_encode = msgspec.json.Encoder().encode
+OK = 200
+
+
+def render_batch(ids: Sequence[str], replies: Sequence[Reply], request_id: str) -> web.Response:
+    """The answer for these ids, in their order: of each its campaign or its problem."""
+    rows = [_row(id_, reply, request_id) for id_, reply in zip(ids, replies, strict=True)]
+    headers = {
+        "Cache-Status": cache_status(_summary(replies)),
+        "Cache-Control": "no-store",
+        "Content-Type": "application/json",
+    }
+    return finish(web.Response(body=_encode({"results": rows}), headers=headers), request_id)
+
+
+def _row(id_: str, reply: Reply, request_id: str) -> dict[str, object]:
+    entry = reply.entry
+    if entry is None or entry.absence is not None:
+        no_answer = reply.failure or Failure(Problem.INTERNAL, "there is no answer")
+        failure = no_answer if entry is None else absent(entry, Subject.CAMPAIGN)
+        return {"id": id_, "status": failure.problem.status, "problem": problem_document(failure, request_id)}
+    campaign = _decode(entry.body).data
+    return {"id": id_, "status": OK, "etag": entry.etag, "age": int(reply.age), "campaign": campaign}
+
+
+def _summary(replies: Sequence[Reply]) -> Outcome:
+    """What the whole cost: a hit if every part was one, else how the first part went that was none."""
+    first = next(
+        (reply.outcome for reply in replies if reply.outcome.fwd is not None or reply.outcome.ttl is None), None
+    )
+    if first is not None:
+        return Outcome(first.fwd, first.fwd_status, collapsed=first.collapsed, detail=first.detail)
+    return Outcome(ttl=min(reply.outcome.ttl or 0.0 for reply in replies))

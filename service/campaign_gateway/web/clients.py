@@ -1,0 +1,89 @@
+"""Who may ask for what: client keys, their streams and their scopes."""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.epoch import Epoch
+
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """An internal caller. `name` is a metric label."""
+
+    name: str
+    streams: frozenset[str]
+    scopes: frozenset[str]
+
+
+class DeniedError(Exception):
+    """The request may not go on."""
+
+    def __init__(self, problem: Problem, detail: str) -> None:
+        super().__init__(detail)
+        self.problem = problem
+        self.detail = detail
+
+
+class Clients:
+    """The callers, by the SHA-256 of their keys. The keys themselves are nowhere."""
+
+    def __init__(self, by_hash: Mapping[str, Client], anonymous: Client | None) -> None:
+        """The callers known.
+
+        Args:
+            by_hash: clients by the lower-case hex SHA-256 of their key.
+            anonymous: who everybody is when no keys are set; None demands a key.
+        """
+        self.epoch = Epoch()
+        """Ends when they change, and with whatever else authorisations hang on."""
+        self._anonymous = anonymous
+        self.replace(by_hash)
+
+    def replace(self, by_hash: Mapping[str, Client]) -> None:
+        """From the next request on, these are the callers, on open connections too."""
+        self._by_hash = tuple((bytes.fromhex(digest), client) for digest, client in by_hash.items())
+        self.epoch.end()
+
+    def identify(self, authorization: list[str]) -> Client:
+        """The client that these `Authorization` field values belong to.
+
+        Every known hash is compared in constant time, so the time taken says nothing about how close a guess was.
+
+        Raises:
+            DeniedError: no key, no such key, or more than one.
+        """
+        if self._anonymous is not None:
+            return self._anonymous
+        scheme, _, key = authorization[0].partition(" ") if len(authorization) == 1 else ("", "", "")
+        digest = hashlib.sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
+        found = None
+        for known, client in self._by_hash:
+            if hmac.compare_digest(known, digest):
+                found = client
+        if found is None or scheme.lower() != "bearer":
+            raise DeniedError(Problem.UNAUTHENTICATED, "send Authorization: Bearer <client key>")
+        return found
+
+
+def allow(client: Client, stream: str, scope: str) -> None:
+    """Lets the client go on.
+
+    Raises:
+        DeniedError: the stream or the scope is not the client's.
+    """
+    if stream not in client.streams:
+        raise DeniedError(Problem.FORBIDDEN, "this client has no right to that stream")
+    if scope not in client.scopes:
+        raise DeniedError(Problem.FORBIDDEN, f"this client lacks the scope {scope}")
+
+
+def new_key() -> tuple[str, str]:
+    """A fresh client key, and the hash that the settings want."""
+    key = f"cgk_{secrets.token_urlsafe(KEY_BYTES)}"
+    return key, hashlib.sha256(key.encode()).hexdigest()

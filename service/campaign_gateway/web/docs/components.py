@@ -1,0 +1,241 @@
+"""What the rows of the description share: parameters, header fields and schemas, each under a name to refer to."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.problems import Problem
+from campaign_gateway.web import queries
+from campaign_gateway.web.answers import BOUND, NEWER
+from campaign_gateway.web.perform import MAX_NAMED
+
+Json = Mapping[str, Any]
+"""A piece of the document."""
+
+TEXT: Json = {"type": "string"}
+EXAMPLE_ID = "cd-07e4cf0-5c94-4b41-9036-eb709e4ce7a8"
+"""A campaign of the demo's platform: what stands in the page's form works there at once."""
+
+
+def parameter(where: str, description: str, schema: Json = TEXT) -> Json:
+    """A parameter, but for its name."""
+    return {"in": where, "description": description, "schema": schema}
+
+
+def header(description: str, **schema: object) -> Json:
+    """An answer's header field: text, unless the schema says otherwise."""
+    return {"description": description, "schema": {"type": "string", **schema}}
+
+
+def words(description: str, item: Json, **more: object) -> Json:
+    """A parameter of the query that is a list with commas."""
+    return {
+        "in": "query",
+        "description": description,
+        "schema": {"type": "array", "items": item, "minItems": 1, **more},
+        "style": "form",
+        "explode": False,
+    }
+
+
+ID: Json = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,128}$"}
+_WORD: Json = {"type": "string", "pattern": "^[A-Za-z][A-Za-z ]{0,39}$"}
+_COUNT: Json = {"type": "integer", "minimum": 0, "maximum": queries.MAX_COUNT}
+
+PARAMETERS: Mapping[str, Json] = {
+    "campaign-id": {**parameter("path", "The campaign's id: opaque, and case counts.", ID), "example": EXAMPLE_ID},
+    "id": parameter("path", "The id: opaque, and case counts.", ID),
+    "stream": parameter(
+        "path",
+        "The alias of a stream in the gateway's settings.",
+        {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"},
+    ),
+    "fields": words(
+        "Members to cut `data`, or each row of a list, down to. One stored answer serves all cuts.",
+        {"type": "string", "pattern": "^[A-Za-z0-9_]{1,64}$"},
+        maxItems=queries.MAX_FIELDS,
+    ),
+    "type": parameter("query", "The kind of campaign.", {"enum": [channel.value for channel in Channel]}),
+    "page": parameter("query", "The page, from 1.", {**_COUNT, "minimum": 1}),
+    "limit": parameter("query", "Rows on a page.", {"type": "integer", "minimum": 1, "maximum": queries.MAX_PAGE_ROWS}),
+    "skip": parameter("query", "Rows to leave out at the start.", _COUNT),
+    "status": words("Campaigns in one of these states.", _WORD),
+    "priority": words("Campaigns of one of these priorities.", {"type": "integer", "minimum": 0, "maximum": 99}),
+    "dialingMode": words("Campaigns with one of these modes; voice.", _WORD),
+    "sort": words(
+        "What to sort by, `-` before what goes down.",
+        {"enum": [sign + name for name in sorted(queries.SORTABLE) for sign in ("", "-")]},
+        uniqueItems=True,
+    ),
+    "startDate": parameter("query", "From this date or instant on.", {"type": "string", "format": "date"}),
+    "endDate": parameter("query", "Up to this date or instant.", {"type": "string", "format": "date"}),
+    "ids": words("The campaigns wanted, in this order.", ID, maxItems=queries.MAX_IDS),
+    "campaignName": parameter(
+        "query", "The campaign's name.", {"type": "string", "minLength": 1, "maxLength": queries.MAX_NAME}
+    ),
+    "If-None-Match": parameter("header", "Entity tags the caller has: a match gives 304. `*` matches any."),
+    "If-Modified-Since": parameter(
+        "header", "A date of HTTP: 304 unless there was a change after it. Counts only without `If-None-Match`."
+    ),
+    "Cache-Control": parameter(
+        "header",
+        "`no-cache`, `max-age` and `min-fresh` ask for newer proof, and get it if the budget allows; `max-stale` takes "
+        "older; `only-if-cached` never costs a call.",
+    ),
+    "Campaign-Gateway-Version": parameter(
+        "header",
+        "As the answer to a write carried it: only a proof newer than that write counts.",
+        {"type": "string", "pattern": "^[0-9a-f]{1,20}$"},
+    ),
+}
+"""By the name in the query or the header. Those of the path have names of their own."""
+
+HEADERS: Mapping[str, Json] = {
+    "X-Request-ID": header("The caller's, if it was a sane one, else made; the gateway's log has it."),
+    "ETag": header("Strong; the same on every replica, another one when the bytes differ."),
+    "Last-Modified": header("The campaign's `updatedAt`, where that can be read."),
+    "Age": header("Seconds since the newest proof began.", type="integer", minimum=0),
+    "Cache-Control": header("How long the answer is fresh, and how long it may be used beyond that."),
+    "Cache-Status": header("How the answer came about (RFC 9211)."),
+    "RateLimit": header("What is left of the caller's share of the calls; where a call was made or kept back."),
+    "RateLimit-Policy": header("The caller's share of the calls, and the window in seconds."),
+    "Retry-After": header("Seconds until it is worth asking again.", type="integer", minimum=1),
+    "WWW-Authenticate": header("The scheme to use.", const="Bearer"),
+    BOUND: header(
+        "Seconds within which a change of the campaign is seen; one that moves `updatedAt`, where its list gives them.",
+        type="integer",
+        minimum=0,
+        examples=[12],
+    ),
+    NEWER: header(
+        "The campaign's newer `updatedAt`, on an answer that is known to be out of date and is being read again.",
+        examples=["2026-02-02T02:39:56.204Z"],
+    ),
+    "Campaign-Gateway-Version": header(
+        "Stands for the moment of a write. A read that sends it back is answered from a proof newer than the write."
+    ),
+}
+
+_NAMED: Json = {"name": TEXT, "description": TEXT}
+
+
+def _object(description: str, required: tuple[str, ...] = (), /, **members: Json) -> Json:
+    needed = {"required": list(required)} if required else {}
+    return {"description": description, "type": "object", **needed, "properties": members}
+
+
+SCHEMAS: Mapping[str, Json] = {
+    "PlatformAnswer": {"description": "The platform's own answer.", "type": "object"},
+    "CampaignAnswer": _object(
+        "The platform's answer, byte for byte, or cut down by `fields`.",
+        ("data",),
+        status=TEXT,
+        message=TEXT,
+        data={"$ref": "#/components/schemas/Campaign"},
+    ),
+    "CampaignsAnswer": {
+        "description": "The platform's list, byte for byte or cut down; or, for `ids`, one result for each.",
+        "anyOf": [
+            _object(
+                "A page of the list.",
+                ("data",),
+                status=TEXT,
+                message=TEXT,
+                data=_object(
+                    "Its rows.", results={"type": "array", "items": {"$ref": "#/components/schemas/Campaign"}}
+                ),
+            ),
+            _object(
+                "Several campaigns.",
+                ("results",),
+                results={
+                    "type": "array",
+                    "items": _object(
+                        "One of them, or why it is missing.",
+                        ("id", "status"),
+                        id=ID,
+                        status={"type": "integer"},
+                        etag=TEXT,
+                        age={"type": "integer"},
+                        campaign={"$ref": "#/components/schemas/Campaign"},
+                        problem={"$ref": "#/components/schemas/Problem"},
+                    ),
+                },
+            ),
+        ],
+    },
+    "Campaign": _object(
+        "A campaign as the platform shows it; it may have more members than these.",
+        _id=TEXT,
+        name=TEXT,
+        status={"type": "string", "examples": ["Ready", "Active", "Stopped"]},
+        priority={"type": ["string", "number"]},
+        createdAt=TEXT,
+        updatedAt=TEXT,
+    ),
+    "CampaignChange": _object(
+        "A campaign as the platform takes it: all of it, also for an update. The platform judges it.",
+        **_NAMED,
+        campaignType={"enum": [channel.value for channel in Channel]},
+        contactLists={"type": "array", "items": TEXT},
+        priority={"type": ["string", "number"]},
+        dialingMode=TEXT,
+        dialingStrategy={"type": "object"},
+        schedule={"type": "object"},
+    ),
+    "Schedule": _object(
+        "When the campaign runs.", startDateTime=TEXT, endDateTime=TEXT, recurrenceObject={"type": "object"}
+    ),
+    "CallBacks": {
+        "description": "Who is to be called, and when.",
+        "type": "array",
+        "items": _object("One of them.", campaignDialingListId=TEXT, timeToContact=TEXT),
+    },
+    "ContactListChange": _object("A contact list as the platform takes it.", **_NAMED, source=TEXT),
+    "Contacts": _object(
+        "Contacts for a list.",
+        contact_list_name=TEXT,
+        data={
+            "type": "array",
+            "items": _object("One of them; further members as the list maps them.", phoneNumber=TEXT),
+        },
+    ),
+    "Purge": {
+        "description": "Which stored answers.",
+        "oneOf": [
+            {
+                **_object(
+                    "Those of some campaigns.", ("campaigns",), campaigns={"type": "array", "items": ID, "minItems": 1}
+                ),
+                "additionalProperties": False,
+            },
+            {**_object("All of the stream.", ("all",), all={"const": True}), "additionalProperties": False},
+        ],
+    },
+    "Purged": _object("What was purged: ids, or all.", ("purged",), purged={"type": ["array", "string"]}),
+    "Changed": {
+        **_object(
+            "Which campaigns.",
+            ("campaigns",),
+            campaigns={"type": "array", "items": ID, "minItems": 1, "maxItems": MAX_NAMED},
+        ),
+        "additionalProperties": False,
+        "examples": [{"campaigns": [EXAMPLE_ID]}],
+    },
+    "Accepted": _object("The campaigns that are read first.", ("accepted",), accepted={"type": "array", "items": ID}),
+    "Problem": {
+        **_object(
+            "What went wrong (RFC 9457).",
+            ("type", "title", "status", "detail", "request_id"),
+            type={"enum": [problem.type for problem in Problem]},
+            title={"enum": [problem.title for problem in Problem]},
+            status={"enum": sorted({problem.status for problem in Problem})},
+            detail={"type": "string", "description": "What it was this time."},
+            request_id={"type": "string", "description": "The value of `X-Request-ID`."},
+            upstream_status={"type": "integer", "description": "The HTTP status of the platform's answer."},
+            upstream_code={"type": "string", "description": "The platform's own code."},
+            upstream_message={"type": "string", "description": "The platform's own words."},
+        ),
+        "additionalProperties": False,
+    },
+}

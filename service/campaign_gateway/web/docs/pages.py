@@ -1,0 +1,90 @@
+"""The description of the API and the page that shows it: a closed list of files, read from the package when asked for.
+
+No request makes a file name. The viewer is Swagger UI as released (`tools/vendor-docs`); the page
+and its start are ours.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDictProxy
+
+from campaign_gateway.policy.conditions import is_not_modified
+from campaign_gateway.policy.entry import make_etag
+from campaign_gateway.web.answers import finish
+from campaign_gateway.web.routes import wrong_method
+
+DOCS = "docs"
+"""The value of the metric label `operation` for all of them."""
+
+_DESCRIPTION = "/openapi.json"
+_TEXT = "; charset=utf-8"
+_FILES = {
+    "/docs": ("page.html", "text/html" + _TEXT),
+    "/docs/page.css": ("page.css", "text/css" + _TEXT),
+    "/docs/start.js": ("start.js", "text/javascript" + _TEXT),
+    "/docs/icon.svg": ("icon.svg", "image/svg+xml"),
+    "/docs/swagger-ui.css": ("swagger-ui/swagger-ui.css", "text/css" + _TEXT),
+    "/docs/swagger-ui-bundle.js": ("swagger-ui/swagger-ui-bundle.js", "text/javascript" + _TEXT),
+}
+_ALLOW = "GET, HEAD"
+
+_FIELDS = {
+    # Asked for each time, and mostly a 304: a new release never meets files of an old one.
+    "Cache-Control": "no-cache",
+    # The viewer's stylesheet holds its icons as data.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is at a path, the same for everybody."""
+
+    body: bytes
+    content_type: str
+    etag: str
+
+
+def page_at(method: str, raw_target: str) -> Page | None:
+    """What is there for a request; None where its target is not one of these. A query changes nothing.
+
+    Raises:
+        NoRouteError: it is one of these, and the method none of theirs.
+    """
+    path = raw_target.partition("?")[0]
+    if path != _DESCRIPTION and path not in _FILES:
+        return None
+    if method not in {"GET", "HEAD"}:
+        raise wrong_method(_ALLOW)
+    return _load(path)
+
+
+@cache
+def _load(path: str) -> Page:
+    if path == _DESCRIPTION:
+        # Only here: its tables take part in every start, and few gateways are asked for it.
+        from campaign_gateway.web.docs.openapi import document  # noqa: PLC0415
+
+        body, content_type = json.dumps(document(), separators=(",", ":")).encode(), "application/json"
+    else:
+        name, content_type = _FILES[path]
+        body = resources.files(__package__).joinpath("viewer", name).read_bytes()
+    return Page(body, content_type, make_etag(body))
+
+
+def render_page(page: Page, request_headers: CIMultiDictProxy[str], request_id: str) -> web.Response:
+    """The page as an answer: 200, or 304 for a caller who has it."""
+    headers: Mapping[str, str] = {**_FIELDS, "ETag": page.etag}
+    tags = request_headers.getall(hdrs.IF_NONE_MATCH, [])
+    if is_not_modified(", ".join(tags) if tags else None, None, page.etag, None):
+        return finish(web.Response(status=304, headers=headers), request_id)
+    return finish(web.Response(body=page.body, headers={**headers, "Content-Type": page.content_type}), request_id)

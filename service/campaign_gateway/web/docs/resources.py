@@ -1,0 +1,226 @@
+"""What the API takes and gives: each method of each path, made of the routes and of what is said of their operations.
+
+A new route needs a row in `TEXTS`, and its query's parameters in `components.PARAMETERS`. The rest follows from the
+route: the paths, HEAD, the scope, the fields of answers, the problems.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from campaign_gateway.contract.operations import Subject, Takes, operation
+from campaign_gateway.policy.settle import NOT_FOUND
+from campaign_gateway.problems import Problem
+from campaign_gateway.web.answers import BOUND, NEWER
+from campaign_gateway.web.routes import ROUTES, Action, Method, Route
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What is said of an operation."""
+
+    id: str
+    """Unique; what generated clients call it."""
+    summary: str
+    answer: str = "PlatformAnswer"
+    """The answer's schema: a name in `components.SCHEMAS`."""
+    body: str | None = None
+    """The schema of the JSON that is sent; None where none is, or none is worth sending."""
+    description: str = ""
+
+
+TEXTS: Mapping[str, Text] = {
+    "get": Text("getCampaign", "One campaign", "CampaignAnswer"),
+    "list": Text(
+        "listCampaigns",
+        "Campaigns: a page of the list, or those of some ids",
+        "CampaignsAnswer",
+        description="Either `type` with any of the other parameters, or `ids` with `fields` alone: then each campaign "
+        "comes out of the cache or through it, or is a problem of its own.",
+    ),
+    "status": Text("getCampaignStatus", "The status of a campaign"),
+    "outcomes": Text("getOutcomes", "What became of a campaign's contacts"),
+    "create": Text("createCampaign", "A new campaign", body="CampaignChange"),
+    "update": Text("updateCampaign", "A campaign replaced", body="CampaignChange"),
+    "delete": Text("deleteCampaign", "A campaign deleted"),
+    "start": Text("startCampaign", "A campaign started"),
+    "stop": Text("stopCampaign", "A campaign stopped"),
+    "schedule-on": Text("enableSchedule", "A campaign's schedule switched on", body="Schedule"),
+    "schedule-off": Text("disableSchedule", "A campaign's schedule switched off"),
+    "call-back": Text("callBack", "Contacts to be called at a time", body="CallBacks"),
+    "contact-list-list": Text("listContactLists", "All contact lists"),
+    "contact-list-get": Text("getContactList", "One contact list"),
+    "contact-list-create": Text("createContactList", "A new contact list", body="ContactListChange"),
+    "contact-list-update": Text("updateContactList", "A contact list changed", body="ContactListChange"),
+    "contact-list-delete": Text("deleteContactList", "A contact list deleted"),
+    "contacts": Text("getContacts", "The contacts of a list"),
+    "contacts-add": Text("addContacts", "Contacts added to a list", body="Contacts"),
+    "purge": Text(
+        "purge",
+        "Stored answers made stale",
+        "Purged",
+        "Purge",
+        "They need a new proof before they are fresh again; refills are paid from the background lane.",
+    ),
+    "changed": Text(
+        "hintChanged",
+        "A hint that campaigns have changed",
+        "Accepted",
+        "Changed",
+        "For systems that know of a change before the gateway can: these campaigns are read first. Until then what is "
+        "stored of them is served as stale, and evicted it is never.",
+    ),
+}
+"""By the operation's name in the routes."""
+
+TAGS: Mapping[str, str] = {
+    "Campaigns": "Of the default stream.",
+    "Contact lists": "Of the default stream.",
+    "Cache": "Of the default stream.",
+    "Streams": "The same of a stream that the path names.",
+    "Description": "Of this API. Needs no key.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What comes when all goes well."""
+
+    schema: str | None
+    """A name in `components.SCHEMAS`; None where nothing is said of the body's form."""
+    headers: tuple[str, ...]
+    """Those that always come: names in `components.HEADERS`."""
+    sometimes: tuple[str, ...] = ()
+    """Those that may be missing."""
+    media: str = "application/json"
+    status: str = "200"
+    is_validated: bool = True
+    """Whether a caller's copy can be found good, which is a 304."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One method of one path."""
+
+    method: str
+    path: str
+    text: Text
+    tag: str
+    answer: Answer
+    parameters: tuple[str, ...]
+    """Names in `components.PARAMETERS`."""
+    required: frozenset[str] = frozenset()
+    """Those of them that cannot be left out, beside the path's."""
+    scope: str | None = None
+    """What the client must be allowed; None where no key is needed."""
+    problems: tuple[Problem, ...] = ()
+    """Those that not every request can meet."""
+
+
+CONDITIONS = ("If-None-Match", "If-Modified-Since")
+WISHES = ("Cache-Control", "Campaign-Gateway-Version")
+
+_QUOTA = ("RateLimit", "RateLimit-Policy")
+_PROVEN = ("Age", "ETag")
+_FRESHNESS = ("Cache-Control", "Cache-Status")
+_PLATFORM = (
+    Problem.UPSTREAM_UNAUTHORIZED,
+    Problem.UPSTREAM_UNAVAILABLE,
+    Problem.UPSTREAM_INVALID,
+    Problem.UPSTREAM_TIMEOUT,
+    Problem.BUDGET_EXHAUSTED,
+    Problem.UPSTREAM_PAUSED,
+    Problem.OVERLOADED,
+)
+"""What can happen wherever a call may be needed."""
+
+
+def _of_route(route: Route) -> Iterator[Resource]:
+    """Its methods, on the path of the default stream and on that of a stream by name."""
+    for name, method in route.methods.items():
+        text = TEXTS[method.name]
+        plain = Resource(
+            name,
+            f"/v1{route.path}",
+            text,
+            _tag(route, method),
+            _answer(method, text),
+            (*_variables(route), *method.parameters, *(CONDITIONS + WISHES if method.action is Action.READ else ())),
+            method.required,
+            method.scope,
+            (Problem.UNAUTHENTICATED, Problem.FORBIDDEN, Problem.UNKNOWN_STREAM, *_problems(method)),
+        )
+        yield plain
+        yield replace(
+            plain,
+            path=f"/v1/streams/{{stream}}{route.path}",
+            text=replace(text, id=f"{text.id}InStream"),
+            tag="Streams",
+            parameters=("stream", *plain.parameters),
+        )
+
+
+def _variables(route: Route) -> tuple[str, ...]:
+    if "{id}" not in route.path:
+        return ()
+    return ("campaign-id",) if route.path.startswith("/campaigns/") else ("id",)
+
+
+def _tag(route: Route, method: Method) -> str:
+    if method.action in {Action.PURGE, Action.HINT}:
+        return "Cache"
+    return "Contact lists" if route.path.startswith("/contact") else "Campaigns"
+
+
+def _answer(method: Method, text: Text) -> Answer:
+    match method.action:
+        case Action.READ if "ids" in method.parameters:
+            return Answer(text.answer, _FRESHNESS, (*_PROVEN, "Last-Modified", *_QUOTA))
+        case Action.READ if operation(method.name).subject is Subject.CAMPAIGN:
+            return Answer(text.answer, (*_PROVEN, *_FRESHNESS, BOUND), ("Last-Modified", NEWER, *_QUOTA))
+        case Action.READ | Action.BATCH:
+            return Answer(text.answer, (*_PROVEN, *_FRESHNESS), ("Last-Modified", *_QUOTA))
+        case Action.SEND:
+            version = ("Campaign-Gateway-Version",) if method.scope == "write" else ()
+            return Answer(text.answer, (*_FRESHNESS, *version), _QUOTA, status="2XX", is_validated=False)
+        case Action.PURGE:
+            return Answer(text.answer, _FRESHNESS, is_validated=False)
+        case Action.HINT:
+            return Answer(text.answer, _FRESHNESS, status="202", is_validated=False)
+
+
+def _problems(method: Method) -> Iterator[Problem]:
+    if method.action in {Action.PURGE, Action.HINT}:
+        yield Problem.TOO_LARGE
+        return
+    asked = operation(method.name)
+    if method.scope == "write" and asked.takes is not Takes.NOTHING:
+        yield Problem.TOO_LARGE
+    yield from _PLATFORM
+    yield NOT_FOUND[asked.subject]
+    if method.action is Action.READ:
+        yield Problem.NOT_CACHED
+    if method.scope == "write" or asked.takes is Takes.JSON:
+        yield Problem.UPSTREAM_REJECTED
+
+
+def _of_this_api() -> Iterator[Resource]:
+    described = Answer(None, ("ETag", "Cache-Control"))
+    rows = (
+        ("/openapi.json", Text("getDescription", "This description"), described),
+        ("/docs", Text("getPage", "A page to read and try it"), replace(described, media="text/html")),
+    )
+    for path, text, answer in rows:
+        for method in ("GET", "HEAD"):
+            yield Resource(method, path, text, "Description", answer, ("If-None-Match",))
+
+
+def _named_by_method(resource: Resource) -> Resource:
+    if resource.method != "HEAD":
+        return resource
+    text = resource.text
+    return replace(resource, text=replace(text, id=f"{text.id}Head", summary=f"{text.summary}: the head alone"))
+
+
+RESOURCES: tuple[Resource, ...] = tuple(
+    _named_by_method(resource) for resource in (*(row for route in ROUTES for row in _of_route(route)), *_of_this_api())
+)

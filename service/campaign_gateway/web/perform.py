@@ -1,0 +1,171 @@
+"""From what a request is for to what the story is asked: reads, batches, what is sent on, purges, hints."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from campaign_gateway.contract.answers import Response
+from campaign_gateway.contract.document import DocumentError
+from campaign_gateway.contract.ids import is_id
+from campaign_gateway.contract.operations import Family, Operation, Takes, operation
+from campaign_gateway.contract.requests import channel_of, list_request
+from campaign_gateway.policy.wishes import Wishes
+from campaign_gateway.proxy.ask import Ask, Outcome, Reply, Stream
+from campaign_gateway.proxy.exchange import Exchange
+from campaign_gateway.proxy.forward import Forwarder
+from campaign_gateway.proxy.hints import Hints
+from campaign_gateway.proxy.invalidate import Invalidator
+from campaign_gateway.web.bodies import Body, read_body, unacceptable
+from campaign_gateway.web.queries import MAX_PAGE_ROWS
+from campaign_gateway.web.routes import Target
+from campaign_gateway.web.server import ASKED
+
+MAX_NAMED = 1_000
+"""Campaigns in one purge or hint; beyond, all of them is the shorter word."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that may go on: what it is for, and who wants it."""
+
+    http: web.BaseRequest
+    target: Target
+    stream: Stream
+    client: str
+    wishes: Wishes
+
+
+class Performer:
+    """Asks the story."""
+
+    def __init__(
+        self, exchange: Exchange, forwarder: Forwarder, invalidator: Invalidator, max_body: int, hints: Hints
+    ) -> None:
+        """A performer.
+
+        Args:
+            exchange: answers reads.
+            forwarder: sends on what is never stored.
+            invalidator: purges.
+            max_body: the largest body of a request, in bytes.
+            hints: takes hints.
+        """
+        self._exchange = exchange
+        self._forwarder = forwarder
+        self._invalidator = invalidator
+        self._max_body = max_body
+        self._hints = hints
+
+    async def read(self, request: Request) -> Reply:
+        """One read, from the cache or through it."""
+        target = request.target
+        row = target.operation or operation(target.name)
+        body = target.body
+        if row.takes is Takes.JSON and body is None:
+            body = self._list_body((await self._body(request, row.takes)).document)
+        ask = Ask(request.stream, row, target.id, request.client, request.wishes, target.fields, body)
+        reply = await self._exchange.read(ask)
+        if reply.outcome.cache == "hit" or reply.is_refusal:
+            request.http[ASKED] = ask
+        return reply
+
+    async def batch(self, request: Request) -> Sequence[Reply]:
+        """The reads of all ids, at once."""
+        target, row = request.target, operation("get")
+        asks = [
+            Ask(request.stream, row, id_, request.client, request.wishes, target.fields)
+            for id_ in target.parameters["ids"]
+        ]
+        return await asyncio.gather(*map(self._exchange.read, asks))
+
+    async def send(self, request: Request) -> Reply:
+        """Something that is sent on and never stored."""
+        target = request.target
+        row = target.operation or operation(target.name)
+        if target.operation is None and target.name == "outcomes":
+            page = {"page": 1, "limit": MAX_PAGE_ROWS, **target.parameters}
+            body = Body(_encode(page), page)
+        else:
+            body = await self._body(request, row.takes)
+        values: dict[str, str] = {}
+        if "campaignName" in target.parameters:
+            values["name"] = target.parameters["campaignName"]
+        if "campaignType" in row.query and (target.operation is None or "{type}" in row.query):
+            located = await self._locate(request, body.document)
+            if isinstance(located, Reply):
+                return located
+            values["type"] = located
+            row = target.operation or _place(target.name, located, body.document)
+        return await self._forwarder.send(
+            Ask(request.stream, row, target.id, request.client, body=body.raw, values=values)
+        )
+
+    async def purge(self, request: Request) -> Reply:
+        """Stored answers made stale until they are proven."""
+        document = (await self._body(request, Takes.JSON)).document
+        match document:
+            case {"all": True, **rest} if not rest:
+                campaigns = None
+            case _:
+                campaigns = _campaigns_in(document)
+                if campaigns is None:
+                    raise unacceptable(f'the body is {{"campaigns": [1 to {MAX_NAMED} ids]}} or {{"all": true}}')
+        await self._invalidator.purge(request.stream, campaigns, request.client)
+        told = {"purged": "all" if campaigns is None else campaigns}
+        return Reply(Outcome(), passed=Response(200, "application/json", _encode(told)))
+
+    async def hint(self, request: Request) -> Reply:
+        """Campaigns that are said to have changed, to be read first."""
+        campaigns = _campaigns_in((await self._body(request, Takes.JSON)).document)
+        if campaigns is None:
+            raise unacceptable(f'the body is {{"campaigns": [1 to {MAX_NAMED} ids]}}')
+        await self._hints.give(request.stream, campaigns, request.client)
+        # Stale from now on, that is done; the reads are still to come (RFC 9110 section 15.3.3).
+        taken = Response(HTTPStatus.ACCEPTED, "application/json", _encode({"accepted": campaigns}))
+        return Reply(Outcome(), passed=taken)
+
+    async def _locate(self, request: Request, document: Any) -> str | Reply:
+        """Voice or SMS: as the request says, or the campaign itself; the reply says why neither does."""
+        given = request.target.parameters.get("type") or channel_of(document)
+        if given is not None:
+            return str(given)
+        if not request.target.id:
+            raise unacceptable("the body does not show whether it is for voice or sms: say type")
+        return await self._forwarder.channel(request.stream, request.target.id, request.client)
+
+    async def _body(self, request: Request, takes: Takes) -> Body:
+        return await read_body(request.http, takes, self._max_body)
+
+    @staticmethod
+    def _list_body(document: Any) -> bytes:
+        try:
+            return list_request(document)
+        except DocumentError as error:
+            raise unacceptable(str(error)) from error
+
+
+def _place(name: str, channel: str, document: Any) -> Operation:
+    """The platform's place for this: advanced SMS campaigns are made elsewhere."""
+    is_advanced = name == "create" and channel == "sms" and isinstance(document, dict)
+    family = Family.D if is_advanced and document.get("format") == "advanced" else None
+    return operation(name, channel=channel, family=family)
+
+
+def _campaigns_in(document: Any) -> list[str] | None:
+    """The campaigns that a body names, each once; None where it names none, too many, or anything else."""
+    match document:
+        case {"campaigns": [*ids], **rest} if not rest and 0 < len(ids) <= MAX_NAMED and all(map(_is_id, ids)):
+            return list(dict.fromkeys(ids))
+        case _:
+            return None
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and is_id(value)

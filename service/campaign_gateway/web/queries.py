@@ -1,0 +1,132 @@
+"""Query strings: typed parameters, each once, and nothing that is not known."""
+
+import re
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote_plus
+
+from campaign_gateway.contract.ids import is_id
+
+MAX_FIELDS = 50
+MAX_IDS = 100
+MAX_PAGE_ROWS = 100
+MAX_COUNT = 1_000_000
+MAX_NAME = 256
+
+_FIELD = re.compile(r"[A-Za-z0-9_]{1,64}")
+_WORD = re.compile(r"[A-Za-z][A-Za-z ]{0,39}")
+_MOMENT = re.compile(r"[0-9WTZ:.+ -]+")
+SORTABLE = frozenset({"name", "createdAt", "updatedAt"})
+
+Reader = Callable[[str], Any]
+"""Reads a parameter's decoded value; a `ValueError` says what it should be."""
+
+
+class QueryError(ValueError):
+    """The query cannot be meant; the text says why, and repeats nothing of it."""
+
+
+def read_query(query: str, known: Mapping[str, Reader], required: AbstractSet[str] = frozenset()) -> dict[str, Any]:
+    """The parameters in the query, read.
+
+    Raises:
+        QueryError: one is unknown, given twice, not what it should be, or not there.
+    """
+    read: dict[str, Any] = {}
+    for part in query.split("&") if query else ():
+        name, _, value = part.partition("=")
+        name = unquote_plus(name, errors="replace")
+        if name not in known:
+            names = ", ".join(sorted(known))
+            raise QueryError(f"the parameters here are {names}" if names else "there are no parameters here")
+        if name in read:
+            raise QueryError(f"{name} is given twice")
+        try:
+            read[name] = known[name](unquote_plus(value, errors="replace"))
+        except ValueError as error:
+            raise QueryError(f"{name} is {error}") from error
+    for name in sorted(required - read.keys()):
+        raise QueryError(f"{name} is needed")
+    return read
+
+
+def field_names(value: str) -> frozenset[str]:
+    """Members that answers are cut down to."""
+    fields = value.split(",")
+    if len(fields) > MAX_FIELDS or not all(map(_FIELD.fullmatch, fields)):
+        raise ValueError(f"a list of 1 to {MAX_FIELDS} names, with commas between them")
+    return frozenset(fields)
+
+
+def id_list(value: str) -> tuple[str, ...]:
+    """Ids, in the order given."""
+    ids = tuple(value.split(","))
+    if len(ids) > MAX_IDS or not all(map(is_id, ids)):
+        raise ValueError(f"a list of 1 to {MAX_IDS} ids, with commas between them")
+    return ids
+
+
+def words(value: str) -> list[str]:
+    """Words of an enumeration that the platform may extend."""
+    found = value.split(",")
+    if not all(map(_WORD.fullmatch, found)):
+        raise ValueError("a list of words, with commas between them")
+    return found
+
+
+def numbers(value: str) -> list[int]:
+    """Small whole numbers."""
+    found = value.split(",")
+    if not all(len(one) < 3 and one.isascii() and one.isdigit() for one in found):  # noqa: PLR2004 - priorities
+        raise ValueError("a list of numbers, with commas between them")
+    return [int(one) for one in found]
+
+
+def whole(least: int, most: int) -> Reader:
+    """A whole number in a range."""
+
+    def read(value: str) -> int:
+        if len(value) > len(str(most)) or not (value.isascii() and value.isdigit()) or not least <= int(value) <= most:
+            raise ValueError(f"a whole number from {least} to {most}")
+        return int(value)
+
+    return read
+
+
+def choice(*values: str) -> Reader:
+    """One of a few words."""
+
+    def read(value: str) -> str:
+        if value not in values:
+            raise ValueError(f"one of {', '.join(values)}")
+        return value
+
+    return read
+
+
+def sorting(value: str) -> dict[str, str]:
+    """Fields to sort by, `-` before those that go down; in the platform's words."""
+    parts = value.split(",")
+    names = [part.removeprefix("-") for part in parts]
+    if not set(names) <= SORTABLE or len(set(names)) < len(names):
+        raise ValueError("a list of name, createdAt, updatedAt, each perhaps with - before it")
+    return {name: "desc" if part.startswith("-") else "asc" for name, part in zip(names, parts, strict=True)}
+
+
+def date(value: str) -> str:
+    """A date or an instant, as it was written."""
+    try:
+        # Left to itself it takes any letter between date and time.
+        datetime.fromisoformat(value if _MOMENT.fullmatch(value) else "")
+    except ValueError:
+        raise ValueError("a date in ISO 8601") from None
+    return value
+
+
+def name(value: str) -> str:
+    """A campaign's name."""
+    if not 0 < len(value) <= MAX_NAME or not value.isprintable():
+        raise ValueError(f"a name of 1 to {MAX_NAME} printable characters")
+    return value

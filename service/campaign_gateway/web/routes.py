@@ -1,0 +1,225 @@
+"""The API's routes, as a table over the raw request target.
+
+The raw target is the only truth: aiohttp's own `path` is decoded and normalised, so `..%2f` and `//` would arrive as
+something else than what was sent.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+from urllib.parse import unquote
+
+from campaign_gateway.contract.document import DocumentError
+from campaign_gateway.contract.ids import is_id
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.contract.operations import LITERALS, Operation
+from campaign_gateway.contract.requests import list_request
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.problems import Problem
+from campaign_gateway.web import queries
+from campaign_gateway.web.queries import QueryError, Reader, read_query
+
+
+class Action(StrEnum):
+    """What is done about a request."""
+
+    READ = "read"
+    """Answered from the cache, or through it."""
+    BATCH = "batch"
+    """Several such reads in one answer."""
+    SEND = "send"
+    """Passed on and never stored: writes, and personal data."""
+    PURGE = "purge"
+    HINT = "hint"
+    """A caller's word that something has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request is for."""
+
+    action: Action
+    name: str
+    """The value of the metric label `operation`."""
+    scope: str
+    stream: str | None = None
+    """The alias in the path; None where it names none."""
+    id: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Of the query, read."""
+    body: bytes | None = None
+    """Canonical, for reads that are asked by one."""
+    operation: Operation | None = None
+    """The platform's, where the request leaves no choice."""
+    stream_id: str | None = None
+    """The platform's id of the stream, in place of an alias."""
+
+    @property
+    def fields(self) -> frozenset[str] | None:
+        """Members that answers are cut down to; None for all."""
+        return self.parameters.get("fields")
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What one method on a resource does."""
+
+    action: Action
+    name: str
+    scope: str
+    parameters: Mapping[str, Reader] = field(default_factory=dict)
+    required: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One resource: where it is, under `/v1` and under `/v1/streams/{stream}`."""
+
+    path: str
+    methods: Mapping[str, Method]
+
+    @property
+    def allow(self) -> str:
+        """The value of an `Allow` field."""
+        return ", ".join(sorted(self.methods))
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """Matches its raw path."""
+        return re.compile(r"/v1(?:/streams/(?P<stream>[^/]+))?" + self.path.replace("{id}", "(?P<id>[^/]+)"))
+
+
+_FIELDS = {"fields": queries.field_names}
+_TYPE = {"type": queries.choice(*Channel)}
+_NAME = {"campaignName": queries.name}
+_PAGE = {"page": queries.whole(1, queries.MAX_COUNT), "limit": queries.whole(1, queries.MAX_PAGE_ROWS)}
+_LIST = {
+    **_TYPE,
+    **_PAGE,
+    **_FIELDS,
+    "skip": queries.whole(0, queries.MAX_COUNT),
+    "status": queries.words,
+    "priority": queries.numbers,
+    "dialingMode": queries.words,
+    "sort": queries.sorting,
+    "startDate": queries.date,
+    "endDate": queries.date,
+    "ids": queries.id_list,
+}
+
+
+def _read(name: str, parameters: Mapping[str, Reader] = _FIELDS) -> dict[str, Method]:
+    method = Method(Action.READ, name, "read", parameters)
+    return {"GET": method, "HEAD": method}
+
+
+def _personal(name: str, parameters: Mapping[str, Reader]) -> dict[str, Method]:
+    return {"GET": Method(Action.SEND, name, "read", parameters)}
+
+
+def _write(method: str, name: str, parameters: Mapping[str, Reader], *required: str) -> dict[str, Method]:
+    return {method: Method(Action.SEND, name, "write", parameters, frozenset(required))}
+
+
+ROUTES = (
+    Route("/campaigns/{id}", {**_read("get"), **_write("PUT", "update", _TYPE), **_write("DELETE", "delete", _TYPE)}),
+    Route("/campaigns", {**_read("list", _LIST), **_write("POST", "create", _TYPE)}),
+    Route("/campaigns/{id}/status", _read("status")),
+    Route("/campaigns/{id}/outcomes", _personal("outcomes", _PAGE)),
+    Route("/campaigns/{id}/start", _write("POST", "start", _TYPE)),
+    Route("/campaigns/{id}/stop", _write("POST", "stop", _TYPE)),
+    Route(
+        "/schedules",
+        {
+            **_write("POST", "schedule-on", _NAME, "campaignName"),
+            **_write("DELETE", "schedule-off", _NAME, "campaignName"),
+        },
+    ),
+    Route("/campaign-instances/{id}/call-backs", _write("POST", "call-back", {})),
+    Route("/contact-lists", {**_read("contact-list-list"), **_write("POST", "contact-list-create", {})}),
+    Route(
+        "/contact-lists/{id}",
+        {
+            **_read("contact-list-get"),
+            **_write("PUT", "contact-list-update", {}),
+            **_write("DELETE", "contact-list-delete", {}),
+        },
+    ),
+    Route("/contact-lists/{id}/contacts", _personal("contacts", {})),
+    Route("/contacts", _write("POST", "contacts-add", {})),
+    Route("/purge", {"POST": Method(Action.PURGE, "purge", "purge")}),
+    Route("/changed", {"POST": Method(Action.HINT, "changed", "purge")}),
+)
+_PATTERNS = tuple((route, route.pattern) for route in ROUTES)
+
+
+class NoRouteError(Exception):
+    """The request is for nothing that there is."""
+
+    def __init__(self, failure: Failure, operation: str = "none", allow: str | None = None) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+        self.operation = operation
+        self.allow = allow
+
+
+def find(method: str, raw_target: str) -> Target:
+    """What the request is for, with its names decoded and found fit.
+
+    Raises:
+        NoRouteError: no such route, method, or a name or query that cannot be meant.
+    """
+    path, _, query = raw_target.partition("?")
+    for route, pattern in _PATTERNS:
+        match = pattern.fullmatch(path)
+        if match is not None:
+            return _target(route, method, match.groupdict(), query)
+    raise NoRouteError(Failure(Problem.NOT_FOUND, "there is nothing at this path"))
+
+
+def _target(route: Route, method: str, raw_names: Mapping[str, str | None], query: str) -> Target:
+    asked = route.methods.get(method)
+    if asked is None:
+        raise wrong_method(route.allow)
+    names = {name: unquote(text or "", errors="replace") for name, text in raw_names.items()}
+    if "id" in names and not is_id(names["id"]):
+        raise invalid("an id is 1 to 128 of A-Z a-z 0-9 _ -", asked.name)
+    if names.get("id") in LITERALS:
+        raise invalid("this is a word of the platform's own, and no id", asked.name)
+    try:
+        given = read_query(query, asked.parameters, asked.required)
+        stream = names["stream"] if raw_names["stream"] is not None else None
+        return _complete(Target(asked.action, asked.name, asked.scope, stream, names.get("id", ""), given))
+    except (QueryError, DocumentError) as error:
+        raise invalid(str(error), asked.name) from error
+
+
+def _complete(target: Target) -> Target:
+    """The target with what its parameters make of it."""
+    given = target.parameters
+    if target.name == "list" and "ids" in given:
+        if given.keys() - {"ids", "fields"}:
+            raise QueryError("ids goes with fields only")
+        return Target(Action.BATCH, "batch", target.scope, target.stream, "", given)
+    if target.name == "list":
+        return replace(target, body=list_request(_list_members(given)))
+    return target
+
+
+def _list_members(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The list request's members, named as the platform names them."""
+    members = {name: given[name] for name in ("type", "limit", "skip", "page", "startDate", "endDate") if name in given}
+    filters = {name: given[name] for name in ("status", "priority", "dialingMode") if name in given}
+    return {**members, "sortBy": given.get("sort"), "filters": filters}
+
+
+def wrong_method(allow: str) -> NoRouteError:
+    """The path takes other methods."""
+    return NoRouteError(Failure(Problem.METHOD_NOT_ALLOWED, f"this route takes {allow}"), allow=allow)
+
+
+def invalid(detail: str, name: str) -> NoRouteError:
+    """The request for this operation cannot be meant."""
+    return NoRouteError(Failure(Problem.INVALID_REQUEST, detail), name)

@@ -1,0 +1,124 @@
+"""The HTTP server under the API: aiohttp's own protocol, with its error answers made ours.
+
+Below the router, because what the parser refuses never reaches one: its stock answer repeats the offending line, which
+may hold a client key, and its logger writes it.
+"""
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
+from typing_extensions import override
+
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.ask import Ask
+
+MAX_TARGET_BYTES = 32_768
+MAX_FIELD_BYTES = 16_384
+MAX_FIELDS = 100
+KEEPALIVE_SECONDS = 75.0
+LINGER_SECONDS = 2.0
+"""How long an unread request body is drained before the connection is closed."""
+
+OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
+ASKED = web.RequestKey("ASKED", Ask)
+"""On a request that was answered with a hit, or refused for want of calls: what it asked for."""
+
+_VERSIONS = frozenset({HttpVersion10, HttpVersion11})
+_HOST = re.compile(r"[A-Za-z0-9.\-_~%\[\]:]+")
+_log = logging.getLogger(__name__)
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Refuse = Callable[[Failure], web.Response]
+"""Makes the answer for a request that never became one, and counts it."""
+
+
+class Connection(web.RequestHandler):
+    """One connection. Every error answer is a problem document that repeats nothing of the request."""
+
+    __slots__ = ("_refuse",)
+
+    def __init__(self, manager: web.Server, refuse: Refuse, **options: object) -> None:
+        super().__init__(manager, **options)  # type: ignore[arg-type]
+        self._refuse = refuse
+
+    @override
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer was begun already")
+        if isinstance(exc, LineTooLong) and exc.args[1] == MAX_FIELD_BYTES:
+            failure = Failure(Problem.HEADER_TOO_LARGE, f"a header field is longer than {MAX_FIELD_BYTES} bytes")
+        elif isinstance(exc, LineTooLong):
+            failure = Failure(Problem.INVALID_REQUEST, f"the request target is longer than {MAX_TARGET_BYTES} bytes")
+        elif status < 500:  # noqa: PLR2004 - the parser's verdicts are 4xx
+            failure = Failure(Problem.INVALID_REQUEST, "the request is not well-formed HTTP/1.1")
+        else:
+            _log.error("request failed", exc_info=exc)
+            failure = Failure(Problem.INTERNAL, "an error in the gateway; the request id finds it in the log")
+        response = self._refuse(failure)
+        response.force_close()
+        return response
+
+
+class Server(web.Server):
+    """Makes connections."""
+
+    def __init__(self, handler: Handler, refuse: Refuse, connect: Callable[..., Connection] = Connection) -> None:
+        super().__init__(handler)
+        self._refuse = refuse
+        self._connect = connect
+
+    @override
+    def __call__(self) -> web.RequestHandler:
+        return self._connect(
+            self,
+            self._refuse,
+            loop=self._loop,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            lingering_time=LINGER_SECONDS,
+            max_line_size=MAX_TARGET_BYTES,
+            max_field_size=MAX_FIELD_BYTES,
+            max_headers=MAX_FIELDS,
+        )
+
+
+def insist_on_compiled_parser() -> None:
+    """Refuses to run on aiohttp's pure-Python parser, which is slower and accepts more.
+
+    Raises:
+        RuntimeError: the compiled one is not there.
+    """
+    if HttpRequestParser is HttpRequestParserPy:
+        raise RuntimeError("aiohttp runs without its compiled parser (AIOHTTP_NO_EXTENSIONS?)")
+
+
+def fault_of(request: web.BaseRequest) -> str | None:
+    """What is wrong with a request that the parser let through; None when nothing is.
+
+    Each of these is read differently by some other HTTP implementation, which is how requests are smuggled.
+    """
+    headers = request.headers
+    hosts = headers.getall(hdrs.HOST, ())
+    encodings = headers.getall(hdrs.TRANSFER_ENCODING, ())
+    if request.version not in _VERSIONS:
+        return "the protocol version is not HTTP/1.0 or HTTP/1.1"
+    if any(name in headers for name in OVERRIDES):
+        # The platform itself may honour them: then it would not do what was understood here.
+        return "a request is taken for what its method says: method overrides are not"
+    if not request.raw_path.startswith("/"):
+        return "the request target is not a path"
+    if len(hosts) > 1 or (not hosts and request.version == HttpVersion11):
+        return "exactly one Host field is needed"
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        return "the Host field is not a host"
+    if encodings and (request.version != HttpVersion11 or [text.lower() for text in encodings] != ["chunked"]):
+        return "the transfer encoding is not understood"
+    return None

@@ -1,5 +1,0 @@
-"""Looks after stored answers: polls of the lists, full scans, and reads by id of what has moved."""
-
-from service.proxy.sweep.leader import CLIENT, USED_SECONDS, Sweeper, Terms
-
-__all__ = ["CLIENT", "USED_SECONDS", "Sweeper", "Terms"]
