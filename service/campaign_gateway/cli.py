@@ -107,7 +107,7 @@ def main() -> None:
     nargs=3,
     type=(int, int, click.Path(path_type=Path)),
     hidden=True,
-    help="Serve as this one of several workers; added by the process that starts them. See campaign_gateway.app.Seat.",
+    help="Serve as this one of several workers; added by the process that starts them. See app.WorkerSlot.",
 )
 def serve(config: Path | None, worker: tuple[int, int, Path] | None) -> None:
     """Run the gateway until SIGTERM or SIGINT."""
@@ -294,9 +294,9 @@ async def _serve(settings: Any) -> None:
 
 
 async def _serve_as_worker(settings: Any, place: tuple[int, int, Path]) -> None:
-    from campaign_gateway.app import Seat, running  # noqa: PLC0415
+    from campaign_gateway.app import WorkerSlot, running  # noqa: PLC0415
 
-    async with running(settings, Seat(*place)) as gateway:
+    async with running(settings, WorkerSlot(*place)) as gateway:
         # The supervisor waits for this line; and when standard input ends, there is no supervisor any more.
         click.echo("up")
         await _until_asked_to_stop(lifeline=sys.stdin.fileno())

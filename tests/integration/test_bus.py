@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from campaign_gateway.policy.entry import Cause, Entry
-from campaign_gateway.proxy.ports import Put
+from campaign_gateway.proxy.ports import Handlers, Put
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.layered import LayeredStore
@@ -123,7 +123,7 @@ async def fleet(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
             store = LayeredStore(shared, copies, bus, UNWATCHED)
             replicas.append(Replica(link, bus, copies, shared, store, tasks))
             heard = replicas[-1]
-            store.start(tasks, heard.invalidated.append, heard.written.append, heard.hear_hint)
+            store.start(tasks, Handlers(heard.invalidated.append, heard.written.append, heard.hear_hint))
         await until(lambda: all(replica.bus.silent_for() == 0.0 for replica in replicas))
         yield Fleet(server, raw, *replicas)
 

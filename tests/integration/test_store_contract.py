@@ -13,7 +13,7 @@ import pytest
 
 from campaign_gateway.policy.entry import Absence, Cause, Entry, Invalidation
 from campaign_gateway.proxy.ask import group_of
-from campaign_gateway.proxy.ports import Meter, Put, Store
+from campaign_gateway.proxy.ports import Handlers, Meter, Put, Store
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.layered import LayeredStore
@@ -89,7 +89,7 @@ async def on_redis(
             buses.append(Bus(link, keys))
             shared = RedisStore(link, buses[-1], keys)
             layers.append(LayeredStore(shared, MemoryStore(BIG, clock, meter), buses[-1], 5.0))
-            layers[-1].start(tasks, lambda _: None, ear.append)
+            layers[-1].start(tasks, Handlers(lambda _: None, ear.append, lambda *_: None))
         stack.push_async_callback(close, tasks)
         await subscribed(buses)
         yield Subject(layers[0], layers[1], raw, keys, written)

@@ -18,7 +18,7 @@ from campaign_gateway.proxy.ask import Reply, Stream
 from campaign_gateway.proxy.collapse import Flights
 from campaign_gateway.proxy.exchange import Exchange, Patience
 from campaign_gateway.proxy.fetch import Fetcher
-from campaign_gateway.proxy.ports import Board, UpstreamError
+from campaign_gateway.proxy.ports import Board, Handlers, UpstreamError
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import Versions
 from campaign_gateway.store.clock import StoreClock
@@ -216,7 +216,7 @@ class Replica:
 
     async def start(self) -> None:
         await self.link.start(self._watchers)
-        self.store.start(self._watchers, self._flights.forget, self.versions.note)
+        self.store.start(self._watchers, Handlers(self._flights.forget, self.versions.note, lambda *_: None))
         await self.budget.start([SUPPORT.tenant.account])
 
     def read(self, campaign: str, wishes: Wishes) -> None:

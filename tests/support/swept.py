@@ -20,7 +20,7 @@ from campaign_gateway.policy.pacing import Supply
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.ask import Ask, Detail, Stream
 from campaign_gateway.proxy.bounds import StatedBounds, stated_bounds
-from campaign_gateway.proxy.ports import UpstreamError
+from campaign_gateway.proxy.ports import Handlers, UpstreamError
 from campaign_gateway.proxy.sweep import Sweeper, Terms
 from campaign_gateway.store.redis.beat import Beat
 from campaign_gateway.store.redis.index import RedisBoard
@@ -338,7 +338,7 @@ class SweptReplica(Replica):
     @override
     async def start(self) -> None:
         await self.link.start(self._watchers)
-        self.store.start(self._watchers, self._flights.forget, self.versions.note)
+        self.store.start(self._watchers, Handlers(self._flights.forget, self.versions.note, lambda *_: None))
         self.redis_board.start(self._watchers, [stream.identity for stream in self.streams])
         await self.budget.start([SUPPORT.tenant.account])
         for sweeper in self.sweepers:

@@ -98,7 +98,8 @@ def test_serving_with_plain_settings_imports_nothing_heavy(tree: dict[str, Any],
     # As `serve` does it, but stopped as soon as it is up.
     program = textwrap.dedent(f"""
         import os, signal, sys
-        from campaign_gateway import app, cli
+        from campaign_gateway import cli
+        from campaign_gateway.app import gateway as app
 
         class Up(app.Gateway):
             def __init__(self, *rest):

@@ -1,13 +1,13 @@
 """The shared store, with this process's memory to fall back on while it is lost."""
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from campaign_gateway.policy.entry import Cause, Entry
 from campaign_gateway.proxy.ask import group_of
 from campaign_gateway.proxy.epoch import Epoch
-from campaign_gateway.proxy.ports import Found, Lead, Put
+from campaign_gateway.proxy.ports import Found, Handlers, Lead, Put
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.memory import MemoryStore, doubted
 from campaign_gateway.store.redis.bus import Bus
@@ -63,30 +63,13 @@ class LayeredStore:
         """See `Store`."""
         self._bus = bus
         self._unwatched = unwatched
-        self._on_invalidated: Callable[[str | None], None] = lambda _: None
-        self._on_written: Callable[[str], object] = lambda _: None
-        self._on_hinted: Callable[[str, Sequence[str]], object] = lambda _stream, _campaigns: None
+        self._handlers = Handlers(lambda _: None, lambda _: None, lambda _stream, _campaigns: None)
         self._owed: dict[str, _Debt] = {}
         """Keys invalidated while Redis was lost: what it holds of them is not used before it has been told."""
 
-    def start(
-        self,
-        tasks: Tasks,
-        on_invalidated: Callable[[str | None], None],
-        on_written: Callable[[str], object],
-        on_hinted: Callable[[str, Sequence[str]], object] | None = None,
-    ) -> None:
-        """Keeps listening to the bus, and keeps the leads that are held.
-
-        Args:
-            tasks: where that runs.
-            on_invalidated: called with each key that another replica invalidated; with None when it may be any.
-            on_written: called with each writer of whom another replica tells.
-            on_hinted: called with a stream and campaigns of it that another replica was told to have read first.
-        """
-        self._on_invalidated = on_invalidated
-        self._on_written = on_written
-        self._on_hinted = on_hinted or self._on_hinted
+    def start(self, tasks: Tasks, handlers: Handlers) -> None:
+        """Keeps listening to the bus, and keeps the leads that are held; that runs in `tasks`."""
+        self._handlers = handlers
         tasks.spawn(self._bus.listen(self._heard, self._missed, self.epoch.end), name="listen to the bus")
         tasks.spawn(self._shared.keep_leading(), name="keep leading")
         tasks.spawn(self._keep_paying(), name="tell redis what it missed")
@@ -252,15 +235,15 @@ class LayeredStore:
                 self._local.outdate(key)
             case "write" | "purge":
                 self._local.mark(key, Cause(word))
-                self._on_invalidated(key)
+                self._handlers.on_invalidated(key)
             case "wrote":
-                self._on_written(key)
+                self._handlers.on_written(key)
             case "hint":
                 stream, _, campaigns = key.partition(":")
-                self._on_hinted(stream, campaigns.split(","))
+                self._handlers.on_hinted(stream, campaigns.split(","))
             case _:
                 pass
 
     def _missed(self) -> None:
         self._local.doubt()
-        self._on_invalidated(None)
+        self._handlers.on_invalidated(None)

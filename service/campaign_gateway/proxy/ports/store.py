@@ -1,6 +1,6 @@
 """Where stored answers live."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -39,6 +39,18 @@ class Put(StrEnum):
     OLDER = "older"
     """The stored entry comes from a read that started later."""
     FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """What is called with what another replica publishes."""
+
+    on_invalidated: Callable[[str | None], None]
+    """With each key that was invalidated; with None when it may be any."""
+    on_written: Callable[[str], object]
+    """With each writer whose write has ended (see `proxy.versions`)."""
+    on_hinted: Callable[[str, Sequence[str]], object]
+    """With a stream, and campaigns of it that are to be read first."""
 
 
 class Store(Protocol):

@@ -1,0 +1,139 @@
+"""Settings to values: what the other rooms are made with. Nothing is started here, and nothing connected."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from campaign_gateway.contract.operations import Tenant
+from campaign_gateway.policy.freshness import Freshness, StatusRule
+from campaign_gateway.policy.ledger import Allowance, Lane
+from campaign_gateway.policy.pacing import Supply
+from campaign_gateway.proxy.ask import Stream
+from campaign_gateway.proxy.sweep import Terms
+from campaign_gateway.settings import Credential, FreshnessSettings, Settings, secret_from_environment
+from campaign_gateway.upstream.budget import CallBudget
+from campaign_gateway.upstream.client import Limits, PlatformClient
+from campaign_gateway.upstream.signer import Claims, Recipient, Secret, Signer
+from campaign_gateway.web.clients import Client, Clients
+
+ANONYMOUS = "anonymous"
+LEAVE_SECONDS = 1.0
+"""Beyond the time for connecting: how long a permit may go unused before its request may not leave any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the settings come to."""
+
+    settings: Settings
+    streams: Mapping[str, Stream]
+    """By alias."""
+    accounts: Sequence[str]
+    allowance: Callable[[str], Allowance]
+    """What an account may do, by its name."""
+    freshness: Freshness
+
+    @property
+    def identities(self) -> Mapping[str, str]:
+        """Those of the streams, by alias."""
+        return {alias: stream.identity for alias, stream in self.streams.items()}
+
+
+def plan_gateway(settings: Settings) -> Plan:
+    """What the settings come to; no secret is read yet."""
+    streams = build_streams(settings)
+    accounts = sorted({stream.tenant.account for stream in streams.values()})
+    allowance = partial(build_allowance, settings, streams)
+    return Plan(settings, streams, accounts, allowance, build_freshness(settings.freshness))
+
+
+def build_freshness(settings: FreshnessSettings) -> Freshness:
+    """The policy's rules out of the settings."""
+    rules = {status: StatusRule(rule.min, rule.max) for status, rule in settings.status.items()}
+    return Freshness(**{**settings.model_dump(exclude={"read_your_writes"}), "status": rules})
+
+
+def build_streams(settings: Settings) -> dict[str, Stream]:
+    """The streams by alias."""
+    streams = {}
+    for alias, row in settings.streams.items():
+        tenant = Tenant(row.stream_id, row.account_id, row.app_id or row.stream_id)
+        client_id = settings.credentials[row.credential].client_id
+        # Everything that makes one stream's campaigns another thing than a second one's with the same ids.
+        parts = (settings.platform.url, tenant.stream, tenant.account, tenant.app, client_id)
+        identity = hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
+        streams[alias] = Stream(alias, tenant, row.credential, identity)
+    return streams
+
+
+def build_clients(settings: Settings) -> Clients:
+    """The callers; without any in the settings, everybody is the same anonymous one."""
+    everything = Client(ANONYMOUS, frozenset(settings.streams), frozenset({"read", "write", "purge"}))
+    by_hash = {row.key_sha256: Client(name, row.streams, row.scopes) for name, row in settings.clients.items()}
+    return Clients(by_hash, None if by_hash else everything)
+
+
+def build_platform(settings: Settings) -> PlatformClient:
+    """The platform's client, with a signer for each credential.
+
+    Raises:
+        OSError: a secret's file cannot be read.
+    """
+    row = settings.platform
+    signers = {name: build_signer(credential) for name, credential in settings.credentials.items()}
+    return PlatformClient(row.url, Limits(row.timeout, row.connect_timeout, row.max_body), signers)
+
+
+def build_signer(credential: Credential) -> Signer:
+    """The signer of one credential.
+
+    Raises:
+        OSError: a secret's file cannot be read.
+    """
+    source = credential.private_key_file or credential.client_secret_file
+    secret = Secret(source or secret_from_environment(credential.client_secret_env or "").encode())
+    claims = Claims(credential.client_id, credential.subject, credential.token_lifetime, credential.jti)
+    jwe = credential.jwe
+    recipient = Recipient(Secret(jwe.public_key_file), jwe.key_id, jwe.alg, jwe.enc) if jwe is not None else None
+    return Signer(claims, credential.algorithm, secret, recipient)
+
+
+def build_allowance(settings: Settings, streams: Mapping[str, Stream], account: str) -> Allowance:
+    """What the account may do."""
+    row = settings.budget_of(account)
+    aliases = {alias for alias, stream in streams.items() if stream.tenant.account == account}
+    return Allowance(
+        calls=row.calls,
+        window=row.window,
+        leave=settings.platform.connect_timeout + LEAVE_SECONDS,
+        timeout=settings.platform.timeout,
+        reserve=row.kept,
+        lanes={Lane(name): int(part * row.calls) for name, part in row.lanes.model_dump().items()},
+        clients=sum(1 for client in settings.clients.values() if client.streams & aliases) or 1,
+        longest_pause=settings.pause.max,
+    )
+
+
+def build_terms(plan: Plan, stream: Stream, budget: CallBudget, seconds_ahead: Callable[[], float | None]) -> Terms:
+    """What the sweep of a stream goes by."""
+    sweep = plan.settings.sweep
+    supply = partial(current_supply, plan, budget, stream.tenant.account)
+    return Terms(sweep.share, None if sweep.lag == "auto" else sweep.lag, supply, seconds_ahead)
+
+
+def current_supply(plan: Plan, budget: CallBudget, account: str) -> Supply:
+    """What the account has left for polls and reads of its streams at this moment."""
+    row, known = plan.settings.budget_of(account), budget.outlook(account)
+    return Supply(
+        calls=known.capacity,
+        window=row.window,
+        # While no caller needs calls, only what writes can count on is kept.
+        reserve=row.kept if known.callers or known.is_wanted else int(row.lanes.writes * row.calls),
+        share=plan.settings.sweep.share,
+        others=known.callers,
+        streams=sum(1 for stream in plan.streams.values() if stream.tenant.account == account),
+        free=known.free,
+        falls=known.falls,
+        is_wanted=known.is_wanted,
+    )

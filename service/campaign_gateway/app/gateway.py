@@ -1,0 +1,164 @@
+"""Starts the gateway and stops it again, in order."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from campaign_gateway.admin.probes import admin_application
+from campaign_gateway.app import build, status
+from campaign_gateway.app.listen import WorkerSlot, listen, listen_for_operators
+from campaign_gateway.app.stores import Opener
+from campaign_gateway.proxy.ask import Stream
+from campaign_gateway.proxy.bounds import stated_bounds
+from campaign_gateway.proxy.collapse import Flights
+from campaign_gateway.proxy.exchange import Exchange, Patience
+from campaign_gateway.proxy.explain import Explainer, Explanation
+from campaign_gateway.proxy.fetch import Fetcher
+from campaign_gateway.proxy.forward import Forwarder
+from campaign_gateway.proxy.hints import Hints, Readers
+from campaign_gateway.proxy.invalidate import Invalidator
+from campaign_gateway.proxy.ports import Handlers, Ledgers
+from campaign_gateway.proxy.sweep import Sweeper
+from campaign_gateway.proxy.tasks import Tasks
+from campaign_gateway.proxy.versions import Versions
+from campaign_gateway.settings import Address, Settings
+from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.telemetry.logs import HitLines
+from campaign_gateway.telemetry.metrics import Metrics
+from campaign_gateway.upstream.budget import CallBudget
+from campaign_gateway.web.answers import Bounds
+from campaign_gateway.web.api import Api
+from campaign_gateway.web.hot import HotConnection, HotPath
+from campaign_gateway.web.perform import Performer
+from campaign_gateway.web.server import Server, insist_on_compiled_parser
+from campaign_gateway.web.standing import Standings
+
+_log = logging.getLogger(__name__)
+
+FILLS_GRACE_SECONDS = 2.0
+"""At the end, for answers that were given and are still on their way into the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A running gateway."""
+
+    settings: Settings
+    listen: Address
+    """Where the API is, with the port that was taken."""
+    admin_listen: Address | Path
+    api: Api
+    site: web.TCPSite
+
+    async def drain(self) -> None:
+        """Turns callers away before the listener goes: not ready, and connections closed with each answer.
+
+        New requests are still taken for the time that load balancers need to notice; then the listener closes.
+        """
+        self.api.drain()
+        await asyncio.sleep(self.settings.shutdown.drain)
+        await self.site.stop()
+
+
+@asynccontextmanager
+async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIterator[Gateway]:
+    """A gateway that serves until the block ends, and then finishes what is in flight within the grace time.
+
+    Args:
+        settings: all of them.
+        slot: where it listens when it is one of several workers.
+
+    Raises:
+        OSError: an address cannot be bound.
+        RuntimeError: the HTTP parser is not the compiled one.
+    """
+    insist_on_compiled_parser()
+    metrics = _open_metrics()
+    watchers, fills = Tasks(), Tasks()
+    clock = StoreClock()
+    plan = build.plan_gateway(settings)
+    # Left in reverse: the API's listener and its requests, probes, fills, and then what the fills use.
+    async with AsyncExitStack() as stack:
+        platform = await stack.enter_async_context(build.build_platform(settings))
+        flights, readers, versions = Flights(fills), Readers(), Versions(clock.now, settings.freshness.read_your_writes)
+        opener = Opener(plan, metrics, clock, watchers, stack)
+        stores = await opener.open(Handlers(flights.forget, versions.note, readers.hand))
+        store, board = stores.entries, stores.board
+        budget = await _open_budget(plan, stores.ledgers, metrics, watchers, stack)
+        stack.push_async_callback(watchers.close)
+        stack.push_async_callback(fills.close, FILLS_GRACE_SECONDS)
+        fetcher = Fetcher(platform, budget, store, metrics)
+        patience, has_rounds = Patience(settings.platform.timeout), settings.sweep.share > 0
+        exchange = Exchange(
+            store, board, fetcher, flights, plan.freshness, metrics, patience, versions, has_rounds=has_rounds
+        )
+        invalidator = Invalidator(store, flights, exchange, metrics)
+        forwarder = Forwarder(exchange, fetcher, invalidator, board, store, versions, patience, fills)
+        hints = Hints(readers, invalidator, exchange, board, store, fills)
+        performer = Performer(exchange, forwarder, invalidator, settings.platform.max_request, hints)
+        stated = partial(stated_bounds, board, store, settings.freshness.max)
+        for stream in plan.streams.values():
+            terms = build.build_terms(plan, stream, budget, fetcher.clock.seconds_ahead)
+            sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, terms, watchers, metrics)
+            readers.register(stream.identity, sweeper.hint, partial(board.is_leading, stream.identity))
+            status.show_sweep(metrics.gauges, stream, sweeper, board, stated)
+            watchers.spawn(sweeper.run(), name="sweep")
+        explainer = Explainer(store, board, plan.freshness, stated, budget.remaining)
+        bounds = Bounds(plan.freshness.stale_while_revalidate, plan.freshness.stale_if_error)
+        clients = build.build_clients(settings)
+        standings = Standings(exchange, bounds, metrics, _open_lines(slot, stack), clients.epoch, budget.quota)
+        api = Api(performer, plan.streams, settings.default_stream, clients, bounds, metrics, budget.quota, standings)
+        status.show_platform(metrics.gauges, fetcher.refusals, fetcher.clock)
+        readiness = partial(status.readiness, plan, api, stores.part, budget, board, fetcher.clock)
+        operators = admin_application(readiness, metrics.registry, partial(_explain, explainer, plan.streams))
+        admin = web.AppRunner(operators, access_log=None, shutdown_timeout=1.0)
+        admin_listen = await listen_for_operators(admin, settings.admin_listen, slot, stack)
+        runner = web.ServerRunner(_build_server(settings, api), shutdown_timeout=settings.shutdown.grace)
+        site, address = await listen(runner, settings.listen, slot, stack)
+        _log.info("serving on %s, metrics and probes on %s", address, admin_listen)
+        yield Gateway(settings, address, admin_listen, api, site)
+
+
+async def _open_budget(
+    plan: build.Plan, ledgers: Ledgers, metrics: Metrics, watchers: Tasks, stack: AsyncExitStack
+) -> CallBudget:
+    cache = plan.settings.cache
+    budget = CallBudget(plan.allowance, ledgers, metrics, watchers, replicas=cache.replicas * plan.settings.workers)
+    status.show_budget(metrics.gauges, budget, plan)
+    await budget.start(plan.accounts)
+    stack.push_async_callback(budget.depart)
+    return budget
+
+
+async def _explain(
+    explainer: Explainer, streams: Mapping[str, Stream], alias: str, campaign: str
+) -> Explanation | None:
+    stream = streams.get(alias)
+    return None if stream is None else await explainer.explain(stream, campaign)
+
+
+def _open_metrics() -> Metrics:
+    metrics = Metrics(CollectorRegistry())
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=metrics.registry)
+    return metrics
+
+
+def _open_lines(slot: WorkerSlot | None, stack: AsyncExitStack) -> HitLines:
+    lines = HitLines() if slot is None else HitLines(worker=slot.number)
+    stack.callback(lines.flush)
+    return lines
+
+
+def _build_server(settings: Settings, api: Api) -> Server:
+    """The server under the API, with the hot path if it is wanted."""
+    if not settings.hot_path:
+        return Server(api.handle, api.refuse)
+    return Server(api.handle, api.refuse, partial(HotConnection, HotPath(api.epoch)))

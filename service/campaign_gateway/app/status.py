@@ -1,0 +1,164 @@
+"""What operators see: how ready the gateway is, and the values that are read at each scrape."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from campaign_gateway.admin.probes import Part
+from campaign_gateway.app.build import Plan
+from campaign_gateway.policy.ledger import Lane
+from campaign_gateway.policy.sweeping import Flaw
+from campaign_gateway.proxy.ask import Stream
+from campaign_gateway.proxy.bounds import StatedBounds
+from campaign_gateway.proxy.platform_clock import PlatformClock, describe
+from campaign_gateway.proxy.ports import Board
+from campaign_gateway.proxy.refusals import Refusals
+from campaign_gateway.proxy.sweep import Sweeper
+from campaign_gateway.store.memory import MemoryStore
+from campaign_gateway.telemetry.metrics import Gauges
+from campaign_gateway.upstream.budget import CallBudget
+from campaign_gateway.web.api import Api
+
+OK = Part("ok")
+NOT_WRITTEN_DOWN = Part("ok", "calls are not written down (no directory)")
+
+
+def readiness(
+    plan: Plan, api: Api, store_part: Callable[[], Part], budget: CallBudget, board: Board, clock: PlatformClock
+) -> dict[str, Part]:
+    """How ready each part is."""
+    return {
+        "listener": Part("down", "stopping") if api.is_draining else OK,
+        "store": store_part(),
+        "budget": budget_part(budget, plan.accounts),
+        "sweep": sweep_part(board, plan.identities),
+        "platform_clock": clock_part(clock),
+    }
+
+
+def redis_part(*, is_up: bool, state: str) -> Part:
+    """Degraded while Redis is lost: local copies and this replica's own calls remain."""
+    return OK if is_up else Part("degraded", f"redis: {state}")
+
+
+def files_part(faults: Mapping[str, Callable[[], str | None]]) -> Part:
+    """Always ok: what is not written down now is missed at the next start only."""
+    lost = [f"{kind} are not written down ({reason})" for kind, fault in faults.items() if (reason := fault())]
+    return Part("ok", "; ".join(lost) or None)
+
+
+def budget_part(budget: CallBudget, accounts: Sequence[str]) -> Part:
+    """Degraded while an account's calls cannot be shared out, or the platform has asked for a pause."""
+    if any(map(budget.is_cut_off, accounts)):
+        return Part("degraded", "the shared ledger of calls is lost: keeping to this replica's share")
+    if any(map(budget.is_paused, accounts)):
+        return Part("degraded", "the platform asked for a pause")
+    return OK
+
+
+def sweep_part(board: Board, identities: Mapping[str, str]) -> Part:
+    """Degraded while a list is not trusted. `identities` are those of the streams, by alias."""
+    distrusted = [
+        f"the {channel} list of {alias} is not trusted ({flaw}): lifetimes count"
+        for alias, identity in identities.items()
+        for channel, flaw in board.view(identity).head.flaws.items()
+    ]
+    return Part("degraded", "; ".join(distrusted)) if distrusted else OK
+
+
+def clock_part(clock: PlatformClock) -> Part:
+    """Degraded while the platform's clock and the store's are far apart."""
+    if not clock.is_far_off:
+        return OK
+    return Part(
+        "degraded",
+        f"the platform's clock is {describe(clock.offset())}: the times that it names are corrected by that; "
+        "see which of the two is wrong",
+    )
+
+
+# Gauges: each is read when somebody scrapes.
+
+
+def show_memory(gauges: Gauges, memory: MemoryStore) -> None:
+    """Publishes how much is kept in this process."""
+    gauges.add("entries", "Entries kept in this process.", lambda: len(memory), store="memory")
+    text = "Their bytes, as counted against local_max_bytes."
+    gauges.add("entries_bytes", text, lambda: memory.bytes_used, store="memory")
+
+
+def show_redis(gauges: Gauges, is_up: Callable[[], bool]) -> None:
+    """Publishes whether Redis answers."""
+    gauges.add("store_up", "Whether the store answers (1) or not (0).", is_up, store="redis")
+
+
+def show_files(gauges: Gauges, faults: Mapping[str, Callable[[], str | None]]) -> None:
+    """Publishes what the next start will find."""
+    text = "Whether what a restart has to find is written down (1) or not (0)."
+    for kind, fault in faults.items():
+        gauges.add("written_down", text, partial(_is_none, fault), kind=kind)
+
+
+def _is_none(read: Callable[[], str | None]) -> bool:
+    return read() is None
+
+
+def show_budget(gauges: Gauges, budget: CallBudget, plan: Plan) -> None:
+    """Publishes what each account may do, has left, and waits for."""
+    for account in plan.accounts:
+        add = partial(gauges.add, account=account)
+        calls = partial(float, plan.allowance(account).calls)
+        add("budget_calls", "Calls that the account may make in a window.", calls)
+        add("budget_remaining", "Calls that the account could make now.", partial(budget.remaining, account))
+        text = "Whether the platform asked for a pause that is not over."
+        add("budget_paused", text, partial(budget.is_paused, account))
+        add("budget_replicas", "Replicas that share the budget, as last seen.", partial(budget.replicas, account))
+        add("budget_cut_off", "Whether the shared ledger of calls is lost (1).", partial(budget.is_cut_off, account))
+        text = "Calls in a window, as far as the platform was seen to allow them."
+        add("budget_capacity", text, partial(budget.capacity, account))
+        text = "Seconds until the pause that the platform asked for may be over; 0 without one."
+        add("budget_pause_ends_seconds", text, partial(budget.pause_left, account))
+        text = "Calls of the window that each lane holds."
+        for lane in Lane:
+            add("budget_window_calls", text, partial(_held, budget, account, lane), lane=lane.value)
+
+
+def _held(budget: CallBudget, account: str, lane: Lane) -> int:
+    return budget.window_calls(account).get(lane, 0)
+
+
+def show_sweep(
+    gauges: Gauges, stream: Stream, sweeper: Sweeper, board: Board, stated: Callable[[str], StatedBounds]
+) -> None:
+    """Publishes a stream's bounds, and whether polls of its list give them."""
+    add, identity = partial(gauges.add, stream=stream.alias), stream.identity
+    text = "Seconds within which a change that moves a campaign's mark is seen."
+    add("signal_bound_seconds", text, lambda: stated(identity).signal)
+    text = "Seconds within which any change of a campaign in use is seen."
+    add("blind_bound_seconds", text, lambda: stated(identity).blind)
+    text = "Whether polls of the stream's list prove stored answers (1) or lifetimes count (0)."
+    add("sweep_up", text, lambda: stated(identity).is_proving)
+    add("sweep_leading", "Whether this replica looks after the stream's list.", lambda: sweeper.is_leading)
+    text = "Campaigns that the stream's lists have shown."
+    add("sweep_campaigns", text, lambda: len(board.view(identity).known))
+    text = "Why the stream's list proves nothing (1), if it is not trusted."
+    for flaw in Flaw:
+        add("sweep_distrusted", text, partial(_is_distrusted, board, identity, flaw), flaw=flaw.value)
+
+
+def _is_distrusted(board: Board, identity: str, flaw: Flaw) -> bool:
+    return flaw in board.view(identity).head.flaws.values()
+
+
+def show_platform(gauges: Gauges, refusals: Refusals, clock: PlatformClock) -> None:
+    """Publishes what answers have told of the platform: whose credentials it refuses, how far its clock is off."""
+    text = "Credentials that the platform keeps refusing, and that are tried only now and then."
+    gauges.add("credentials_refused", text, lambda: refusals.open_count(time.monotonic()))
+    text = "Seconds by which the platform's clock is ahead of the store's, told from the Date of its answers."
+    gauges.add("platform_clock_offset_seconds", text, lambda: clock.offset().seconds)
+    text = "Seconds by which that may be wrong, either way; infinite until an answer has told the time."
+    gauges.add(
+        "platform_clock_uncertainty_seconds",
+        text,
+        lambda: clock.offset().uncertainty if clock.is_known else float("inf"),
+    )

@@ -1,0 +1,96 @@
+"""Opens the store that the settings name: Redis with copies in this process, or this process and its files alone."""
+
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+
+from campaign_gateway.admin.probes import Part
+from campaign_gateway.app import status
+from campaign_gateway.app.build import Plan
+from campaign_gateway.proxy.ports import Board, Handlers, Ledgers, Store
+from campaign_gateway.proxy.tasks import Tasks
+from campaign_gateway.settings import state_folder
+from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.local.index import MemoryBoard
+from campaign_gateway.store.local.ledger_file import FileLedgers
+from campaign_gateway.store.local.ledgers import MemoryLedgers
+from campaign_gateway.store.local.snapshot import Snapshot
+from campaign_gateway.store.memory import MemoryStore
+from campaign_gateway.telemetry.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What is kept of the platform, and where its calls are written down."""
+
+    entries: Store
+    board: Board
+    ledgers: Ledgers
+    part: Callable[[], Part]
+    """How ready they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """What every kind of store is opened with."""
+
+    plan: Plan
+    metrics: Metrics
+    clock: StoreClock
+    watchers: Tasks
+    stack: AsyncExitStack
+    """Closes what was opened."""
+
+    async def open(self, handlers: Handlers) -> Stores:
+        """The stores, started. `handlers` are called with what other replicas publish."""
+        memory = MemoryStore(self.plan.settings.cache.local_max_bytes, self.clock, self.metrics)
+        status.show_memory(self.metrics.gauges, memory)
+        if self.plan.settings.cache.url == "memory://":
+            ledgers, part = await self._open_files(memory)
+            return Stores(memory, MemoryBoard(memory.epoch, self.clock.now), ledgers, part)
+        return await self._open_redis(memory, handlers)
+
+    async def _open_redis(self, memory: MemoryStore, handlers: Handlers) -> Stores:
+        # Only here, for redis-py is a sixth of a cold start, and a gateway on its own has no use for it.
+        from campaign_gateway.store.open import Target, Tls, open_shared  # noqa: PLC0415
+
+        cache = self.plan.settings.cache
+        tls = Tls(cache.tls.ca_file, cache.tls.cert_file, cache.tls.key_file) if cache.tls is not None else None
+        file = cache.password_file
+        password = None if file is None else lambda: file.read_text("utf-8", "replace").strip()
+        target = Target(cache.url, cache.timeout, cache.username, password, tls)
+        shared = open_shared(target, cache.prefix, cache.local_unwatched, memory, self.clock, self.metrics)
+        link, store, board = shared.link, shared.store, shared.board
+        self.stack.push_async_callback(link.close)
+        await link.start(self.watchers)
+        status.show_redis(self.metrics.gauges, lambda: link.is_up)
+        store.start(self.watchers, handlers)
+        self.clock.on_step = memory.clear
+        board.start(self.watchers, self.plan.identities.values(), may_lead=self.plan.settings.sweep.share > 0)
+        self.stack.push_async_callback(board.leave)
+        return Stores(store, board, shared.ledgers, lambda: status.redis_part(is_up=link.is_up, state=link.state))
+
+    async def _open_files(self, memory: MemoryStore) -> tuple[Ledgers, Callable[[], Part]]:
+        """The ledgers of a gateway without Redis; into `memory` goes what is left of an earlier run."""
+        cache = self.plan.settings.cache
+        folder = state_folder(cache)
+        if folder is None:
+            _log.warning(
+                "there is no directory to write calls down in (set cache.state_dir): a restart spends a budget anew"
+            )
+            return MemoryLedgers(self.clock), lambda: status.NOT_WRITTEN_DOWN
+        ledgers = FileLedgers(folder, self.plan.settings.platform.url, self.plan.allowance, self.clock)
+        await ledgers.open()
+        faults: dict[str, Callable[[], str | None]] = {"calls": lambda: ledgers.fault}
+        if cache.state_dir is not None:
+            snapshot = Snapshot(folder, memory, frozenset(self.plan.identities.values()), cache.local_max_bytes)
+            await snapshot.load()
+            self.stack.push_async_callback(snapshot.close)
+            self.watchers.spawn(snapshot.run(), name="snapshot")
+            faults["entries"] = lambda: snapshot.fault
+        status.show_files(self.metrics.gauges, faults)
+        return ledgers, partial(status.files_part, faults)
