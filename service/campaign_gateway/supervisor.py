@@ -33,7 +33,7 @@ STEADY_SECONDS = 60.0
 WATCH_SECONDS = 5.0
 """How often each worker is asked whether it is alive, and how long the answer may take."""
 MISSES = 6
-"""Answers in a row that a worker may owe before it is taken for hung, and killed."""
+"""Answers in a row that may be missing before a worker is taken for hung, and killed."""
 STOP_MARGIN_SECONDS = 10.0
 """Beyond `shutdown.drain` and `grace`, for the farewell to Redis: a worker that takes longer is killed."""
 EXIT_FAILED, EXIT_BAD_SETTINGS = 1, 2
@@ -64,32 +64,32 @@ async def supervise(settings: Settings, command: Sequence[str], until_stopped: U
         operators = joined_application(lines, metrics.registry, metrics.answered)
         admin_listen = await _open(operators, settings.admin_listen, stack)
 
-        def tell() -> None:
+        def report() -> None:
             _log.info("serving on %s, metrics and probes on %s", listen, admin_listen)
 
-        start = Start(settings.workers, tell)
-        seats = [
-            Seat(number, (*command, str(number), str(listen.port), str(path)), start, metrics.restarted)
+        start = Start(settings.workers, report)
+        workers = [
+            Worker(number, (*command, str(number), str(listen.port), str(path)), start, metrics.restarted)
             for number, path in enumerate(sockets)
         ]
-        patience = settings.shutdown.drain + settings.shutdown.grace + STOP_MARGIN_SECONDS
-        return await _run(seats, lines, until_stopped, patience)
+        stop_seconds = settings.shutdown.drain + settings.shutdown.grace + STOP_MARGIN_SECONDS
+        return await _run(workers, lines, until_stopped, stop_seconds)
 
 
-async def _run(seats: Sequence["Seat"], lines: Lines, until_stopped: UntilStopped, patience: float) -> int:
+async def _run(workers: Sequence["Worker"], lines: Lines, until_stopped: UntilStopped, stop_seconds: float) -> int:
     async with asyncio.TaskGroup() as group:
         asking = group.create_task(until_stopped())
-        watching = group.create_task(_watch(seats, lines))
-        keeping = [group.create_task(seat.keep()) for seat in seats]
+        watching = group.create_task(_watch(workers, lines))
+        keeping = [group.create_task(worker.keep()) for worker in workers]
         await asyncio.wait([asking, *keeping], return_when=asyncio.FIRST_COMPLETED)
         was_asked = asking.done()
-        for seat in seats:
-            seat.stop()
-        _, late = await asyncio.wait(keeping, timeout=patience)
+        for worker in workers:
+            worker.stop()
+        _, late = await asyncio.wait(keeping, timeout=stop_seconds)
         if late:
             _log.error("%d workers did not stop in time: they are killed", len(late))
-        for seat in seats:
-            seat.kill()
+        for worker in workers:
+            worker.kill()
         asking.cancel()
         watching.cancel()
     # A worker that had only begun to start was ended by the signal itself.
@@ -99,11 +99,11 @@ async def _run(seats: Sequence["Seat"], lines: Lines, until_stopped: UntilStoppe
     return 0 if was_asked and not bad else EXIT_FAILED
 
 
-async def _watch(seats: Sequence["Seat"], lines: Lines) -> None:
+async def _watch(workers: Sequence["Worker"], lines: Lines) -> None:
     while True:
         alive, _ = await asyncio.gather(lines.ask("/livez", WATCH_SECONDS), asyncio.sleep(WATCH_SECONDS))
-        for seat in seats:
-            seat.heard(answered=seat.number in alive)
+        for worker in workers:
+            worker.note_answer(answered=worker.number in alive)
 
 
 class Start:
@@ -126,8 +126,8 @@ class Start:
                 self._when_done()
 
 
-class Seat:
-    """The place of one worker, which another takes when it ends."""
+class Worker:
+    """One worker, and each that follows in its place when it ends."""
 
     def __init__(self, number: int, command: Sequence[str], start: Start, on_restart: Callable[[int], None]) -> None:
         self.number = number
@@ -178,8 +178,8 @@ class Seat:
             self.kill()
             self._process = None
 
-    def heard(self, *, answered: bool) -> None:
-        """Whether the worker has answered in time; one that owes too many answers is killed."""
+    def note_answer(self, *, answered: bool) -> None:
+        """Whether the worker has answered in time; after too many missing answers it is killed."""
         self._misses = 0 if answered else self._misses + 1
         if self._misses >= MISSES and self._process is not None:
             _log.error("worker %d does not answer: it is killed", self.number)
@@ -207,11 +207,11 @@ def next_pause(last: float, ran: float) -> float:
 async def _reserve(address: Address, stack: AsyncExitStack) -> Address:
     """The address with the port that was taken, which is the workers' to listen on until the stack is left."""
     loop = asyncio.get_running_loop()
-    # Alone at first: with SO_REUSEPORT another service of ours on this port would get a part of the callers, silently.
-    alone = await loop.create_server(asyncio.Protocol, address.host, address.port, start_serving=False)
-    taken = Address(address.host, alone.sockets[0].getsockname()[1])
-    alone.close()
-    await alone.wait_closed()
+    # Without SO_REUSEPORT at first: with it, another service of ours on this port would silently share the callers.
+    probe = await loop.create_server(asyncio.Protocol, address.host, address.port, start_serving=False)
+    taken = Address(address.host, probe.sockets[0].getsockname()[1])
+    probe.close()
+    await probe.wait_closed()
     held = await loop.create_server(asyncio.Protocol, *taken, reuse_port=True, start_serving=False)
     stack.callback(held.close)
     return taken
