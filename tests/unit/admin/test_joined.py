@@ -1,4 +1,5 @@
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -6,12 +7,13 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.exposition import generate_latest as plain_of
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_of
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from campaign_gateway.admin import joined
-from campaign_gateway.admin.joined import Lines, join_pages, join_readiness, joined_application
+from campaign_gateway.admin.joined import Joined, Lines, join_readiness, joined_application
 from campaign_gateway.admin.probes import Part, admin_application
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -34,15 +36,27 @@ def registry_of(requests: int) -> CollectorRegistry:
 
 def test_pages_are_joined_by_family_with_the_worker_as_a_label():
     pages = {
-        0: '# HELP a_total A.\n# TYPE a_total counter\na_total 1.0\n# HELP b B.\n# TYPE b gauge\nb{x="y"} 2.0\n',
-        3: "# HELP a_total A.\n# TYPE a_total counter\na_total 5.0\n# HELP c C.\n# TYPE c gauge\nc 7.0\n",
+        0: '# HELP a A.\n# TYPE a counter\na_total 1.0\n# HELP b B.\n# TYPE b gauge\nb{x="y"} 2.0\n# EOF\n',
+        3: "# HELP a A.\n# TYPE a counter\na_total 5.0\n# HELP c C.\n# TYPE c gauge\nc 7.0\n# EOF\n",
     }
-    assert join_pages(pages) == (
+    assert plain_of(Joined([], pages)).decode() == (
         '# HELP a_total A.\n# TYPE a_total counter\na_total{worker="0"} 1.0\na_total{worker="3"} 5.0\n'
         '# HELP b B.\n# TYPE b gauge\nb{worker="0",x="y"} 2.0\n'
         '# HELP c C.\n# TYPE c gauge\nc{worker="3"} 7.0\n'
     )
-    assert join_pages({}) == ""
+    assert plain_of(Joined([], {})) == b""
+
+
+def test_what_one_worker_says_comes_through_unchanged_but_for_its_label():
+    registry = registry_of(3)
+    joined_page = plain_of(Joined([], {0: openmetrics_of(registry).decode()})).decode()
+    labelled = re.sub(r"(?m)^(\w+)(?:\{(.*)\})?( \S+)$", with_worker, plain_of(registry).decode())
+    assert sorted(joined_page.splitlines()) == sorted(labelled.splitlines())
+
+
+def with_worker(line: re.Match[str]) -> str:
+    labels = sorted([*filter(None, [line[2]]), 'worker="0"'])
+    return f"{line[1]}{{{','.join(labels)}}}{line[3]}"
 
 
 # --- the application, over real sockets
@@ -147,7 +161,7 @@ async def test_a_worker_that_is_gone_hangs_or_fails_is_left_out_of_the_scrape(de
     await desk.go(0)
     await desk.come(2, hanging())
     text = await (await desk.get("/metrics")).text()
-    assert 'requests_total{worker="1",status="200"} 11.0' in text
+    assert 'requests_total{status="200",worker="1"} 11.0' in text
     assert 'worker="2"' not in text
     await desk.go(1)
     await desk.come(1, web.Application())
@@ -156,7 +170,7 @@ async def test_a_worker_that_is_gone_hangs_or_fails_is_left_out_of_the_scrape(de
     assert "campaign_gateway_worker_restarts" in await response.text()
     await desk.go(1)
     await desk.come(1)
-    assert 'worker="1",status' in await (await desk.get("/metrics")).text()
+    assert 'status="200",worker="1"' in await (await desk.get("/metrics")).text()
 
 
 async def test_it_is_ready_while_one_worker_is_and_says_what_is_missing(desk, monkeypatch):
@@ -241,4 +255,5 @@ async def test_no_answer_names_a_version(desk, path):
 def test_the_joined_openmetrics_page_keeps_exemplars():
     page = openmetrics_of(registry_of(1)).decode()
     assert 'le="2.0"} 1.0 # {trace="a b"} 1.5' in page
-    assert 'campaign_gateway_seconds_bucket{worker="1",le="2.0"} 1.0 # {trace="a b"} 1.5' in join_pages({1: page})
+    joined_page = openmetrics_of(Joined([], {1: page})).decode()
+    assert re.search(r'campaign_gateway_seconds_bucket\{.*worker="1".*\} 1\.0 # \{trace="a b"\} 1\.5', joined_page)
