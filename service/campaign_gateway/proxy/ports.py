@@ -144,7 +144,7 @@ class Store(Protocol):
 
 
 class Board(Protocol):
-    """What rounds of a stream's list have shown, for all replicas, and which of them looks after it. Never raises."""
+    """What polls of a stream's list have shown, for all replicas, and which of them looks after it. Never raises."""
 
     def view(self, stream: str) -> View:
         """What is known, without asking anybody. Its frozen value may be seconds old where replicas share it."""
@@ -189,7 +189,7 @@ class Board(Protocol):
         """
         ...
 
-    async def post(self, stream: str, head: Head, changed: Mapping[str, Known]) -> bool:
+    async def post(self, stream: str, head: Head, updates: Mapping[str, Known]) -> bool:
         """Whether `head` and `changed` have taken the place of what was known when `head.number` was one less."""
         ...
 
@@ -211,7 +211,7 @@ class Ledgers(Protocol):
         ...
 
     @property
-    def error(self) -> float:
+    def uncertainty(self) -> float:
         """How far `now` may be off that clock, in seconds."""
         ...
 
@@ -292,7 +292,7 @@ class Budget(Protocol):
         Args:
             account: whose budget.
             lane: what the call is for.
-            client: who asked for it; places are shared fairly between clients.
+            client: who asked for it; slots are shared fairly between clients.
             wait: seconds to wait for a permit at most.
             key: what is asked for; see `refusal`.
 

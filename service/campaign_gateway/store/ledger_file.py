@@ -39,7 +39,7 @@ from campaign_gateway.store.clock import Stamp, StoreClock, shift_between, stamp
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-KIND = b"campaign-gateway ledger 1\n"
+KIND = b"campaign-gateway ledger 2\n"
 LARGEST_FILE_BYTES = 2**18
 """A file that has grown beyond this is made anew of its last record."""
 LOCK_SECONDS = 0.25
@@ -106,7 +106,7 @@ class FileLedgers:
         return self._clock.now()
 
     @property
-    def error(self) -> float:
+    def uncertainty(self) -> float:
         """See `Ledgers`."""
         return 0.0
 
