@@ -15,6 +15,7 @@ Laws of this module:
 
 from dataclasses import replace
 
+from campaign_gateway.policy.backoff import Backoff
 from campaign_gateway.policy.ledger import Allowance, Ledger, is_whole, withheld
 
 LONGEST_TRIAL_WINDOWS = 8
@@ -70,5 +71,5 @@ def pause(ledger: Ledger, allowance: Allowance, told: float | None, now: float) 
     if 2 * accepted < tried:
         windows = max(0, int((now - ledger.learned_at) / allowance.window))
         return replace(paused, halvings=max(0, ledger.halvings - windows) + 1)
-    trial_after = min(LONGEST_TRIAL_WINDOWS, 2 * ledger.trial_after) if accepted == ledger.learned else 1
-    return replace(paused, learned=max(1, min(accepted, allowance.calls)), halvings=0, trial_after=trial_after)
+    trials = Backoff(1, LONGEST_TRIAL_WINDOWS, current=ledger.trial_after if accepted == ledger.learned else 0).grown()
+    return replace(paused, learned=max(1, min(accepted, allowance.calls)), halvings=0, trial_after=int(trials.current))

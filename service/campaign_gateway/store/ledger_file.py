@@ -29,6 +29,7 @@ from typing import TypeVar
 
 import msgspec
 
+from campaign_gateway.policy.backoff import Backoff
 from campaign_gateway.policy.ledger import Allowance, Ledger
 from campaign_gateway.policy.restart import all_spent, left_behind, taken_over
 from campaign_gateway.proxy.ports import LedgerLostError
@@ -232,7 +233,7 @@ class FileLedgers:
 
 async def _take(lock: int) -> None:
     """The lock, had within `LOCK_SECONDS`."""
-    pause, waited = FIRST_LOOK_SECONDS, 0.0
+    pause, waited = Backoff(FIRST_LOOK_SECONDS, LOCK_SECONDS).grown(), 0.0
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -244,6 +245,6 @@ async def _take(lock: int) -> None:
             return
         if waited >= LOCK_SECONDS:
             raise LedgerLostError("another process holds its file")
-        await asyncio.sleep(pause)
-        waited += pause
-        pause *= 2
+        await asyncio.sleep(pause.current)
+        waited += pause.current
+        pause = pause.grown()
