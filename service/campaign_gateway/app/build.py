@@ -8,9 +8,9 @@ from functools import partial
 from campaign_gateway.contract.operations import Tenant
 from campaign_gateway.policy.freshness import Freshness, StatusRule
 from campaign_gateway.policy.ledger import Allowance, Lane
-from campaign_gateway.policy.pacing import Supply
+from campaign_gateway.policy.pacing import Capacity
 from campaign_gateway.proxy.ask import Stream
-from campaign_gateway.proxy.sweep import Terms
+from campaign_gateway.proxy.sweep import SweepConfig
 from campaign_gateway.settings import Credential, FreshnessSettings, Settings, secret_from_environment
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.upstream.client import Limits, PlatformClient
@@ -115,17 +115,19 @@ def build_allowance(settings: Settings, streams: Mapping[str, Stream], account: 
     )
 
 
-def build_terms(plan: Plan, stream: Stream, budget: CallBudget, seconds_ahead: Callable[[], float | None]) -> Terms:
+def build_sweep_config(
+    plan: Plan, stream: Stream, budget: CallBudget, seconds_ahead: Callable[[], float | None]
+) -> SweepConfig:
     """What the sweep of a stream goes by."""
     sweep = plan.settings.sweep
-    supply = partial(current_supply, plan, budget, stream.tenant.account)
-    return Terms(sweep.share, None if sweep.lag == "auto" else sweep.lag, supply, seconds_ahead)
+    capacity = partial(current_capacity, plan, budget, stream.tenant.account)
+    return SweepConfig(sweep.share, None if sweep.lag == "auto" else sweep.lag, capacity, seconds_ahead)
 
 
-def current_supply(plan: Plan, budget: CallBudget, account: str) -> Supply:
+def current_capacity(plan: Plan, budget: CallBudget, account: str) -> Capacity:
     """What the account has left for polls and reads of its streams at this moment."""
     row, known = plan.settings.budget_of(account), budget.outlook(account)
-    return Supply(
+    return Capacity(
         calls=known.capacity,
         window=row.window,
         # While no caller needs calls, only what writes can count on is kept.

@@ -105,8 +105,8 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         performer = Performer(exchange, forwarder, invalidator, settings.platform.max_request, hints)
         stated = partial(stated_bounds, board, store, settings.freshness.max)
         for stream in plan.streams.values():
-            terms = build.build_terms(plan, stream, budget, fetcher.clock.seconds_ahead)
-            sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, terms, watchers, metrics)
+            config = build.build_sweep_config(plan, stream, budget, fetcher.clock.seconds_ahead)
+            sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, config, watchers, metrics)
             readers.register(stream.identity, sweeper.hint, partial(board.is_leading, stream.identity))
             status.show_sweep(metrics.gauges, stream, sweeper, board, stated)
             watchers.spawn(sweeper.run(), name="sweep")

@@ -7,7 +7,7 @@ from functools import partial
 from campaign_gateway.admin.probes import Part
 from campaign_gateway.app.build import Plan
 from campaign_gateway.policy.ledger import Lane
-from campaign_gateway.policy.sweeping import Flaw
+from campaign_gateway.policy.sweeping import ListFlaw
 from campaign_gateway.proxy.ask import Stream
 from campaign_gateway.proxy.bounds import StatedBounds
 from campaign_gateway.proxy.platform_clock import PlatformClock, describe
@@ -142,11 +142,11 @@ def show_sweep(
     text = "Campaigns that the stream's lists have shown."
     add("sweep_campaigns", text, lambda: len(board.view(identity).known))
     text = "Why the stream's list proves nothing (1), if it is not trusted."
-    for flaw in Flaw:
+    for flaw in ListFlaw:
         add("sweep_distrusted", text, partial(_is_distrusted, board, identity, flaw), flaw=flaw.value)
 
 
-def _is_distrusted(board: Board, identity: str, flaw: Flaw) -> bool:
+def _is_distrusted(board: Board, identity: str, flaw: ListFlaw) -> bool:
     return flaw in board.view(identity).head.flaws.values()
 
 

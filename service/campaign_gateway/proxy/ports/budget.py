@@ -27,7 +27,7 @@ class Ledgers(Protocol):
         ...
 
     @property
-    def error(self) -> float:
+    def uncertainty(self) -> float:
         """How far `now` may be off that clock, in seconds."""
         ...
 
@@ -108,7 +108,7 @@ class Budget(Protocol):
         Args:
             account: whose budget.
             lane: what the call is for.
-            client: who asked for it; places are shared fairly between clients.
+            client: who asked for it; slots are shared fairly between clients.
             wait: seconds to wait for a permit at most.
             key: what is asked for; see `refusal`.
 

@@ -10,7 +10,7 @@ USED_SECONDS = 600.0
 
 
 class Board(Protocol):
-    """What rounds of a stream's list have shown, for all replicas, and which of them looks after it. Never raises."""
+    """What polls of a stream's list have shown, for all replicas, and which of them looks after it. Never raises."""
 
     def view(self, stream: str) -> View:
         """What is known, without asking anybody. Its frozen value may be seconds old where replicas share it."""
@@ -55,6 +55,6 @@ class Board(Protocol):
         """
         ...
 
-    async def post(self, stream: str, head: Head, changed: Mapping[str, Known]) -> bool:
-        """Whether `head` and `changed` have taken the place of what was known when `head.number` was one less."""
+    async def post(self, stream: str, head: Head, updates: Mapping[str, Known]) -> bool:
+        """Whether `head` and `updates` have taken the place of what was known when `head.number` was one less."""
         ...

@@ -54,11 +54,11 @@ class MemoryBoard:
         """See `Board`."""
         await self._wakes.wait(stream, seconds)
 
-    async def post(self, stream: str, head: Head, changed: Mapping[str, Known]) -> bool:
+    async def post(self, stream: str, head: Head, updates: Mapping[str, Known]) -> bool:
         """See `Board`."""
         if head.number != self.view(stream).head.number + 1:
             return False
-        self._views[stream] = apply(self.view(stream), head, changed)
+        self._views[stream] = apply(self.view(stream), head, updates)
         self._epoch.end()
         self._news.come(stream)
         self._wakes.come(stream)

@@ -25,7 +25,7 @@ class MemoryLedgers:
         return self._clock.now()
 
     @property
-    def error(self) -> float:
+    def uncertainty(self) -> float:
         """See `Ledgers`."""
         return 0.0
 

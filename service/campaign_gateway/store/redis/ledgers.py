@@ -50,9 +50,9 @@ class RedisLedgers:
         return self._link.clock.now()
 
     @property
-    def error(self) -> float:
+    def uncertainty(self) -> float:
         """See `Ledgers`."""
-        return self._link.clock.error
+        return self._link.clock.uncertainty
 
     def server(self, account: str) -> str:
         """See `Ledgers`."""
@@ -96,5 +96,5 @@ def _decode(value: bytes) -> Ledger | None:
     try:
         return _decoder.decode(value[_VERSION_BYTES:]) if value else None
     except (ValueError, RecursionError):
-        # Somebody else's bytes. The swap replaces them; every replica then puts its places back.
+        # Somebody else's bytes. The swap replaces them; every replica then puts its slots back.
         return None

@@ -90,8 +90,8 @@ class RedisStore:
     async def put(self, key: str, entry: Entry, fence: SharedFence, keep: float) -> Put:
         """Stores under the fence, in one trip."""
         generation, number, group = fence
-        earliest = (entry.proven_at - self._link.clock.error) * 1e6
-        latest = (entry.proven_at + self._link.clock.error) * 1e6
+        earliest = (entry.proven_at - self._link.clock.uncertainty) * 1e6
+        latest = (entry.proven_at + self._link.clock.uncertainty) * 1e6
         times = (f"{earliest:.0f}", f"{latest:016.0f}", int(keep * 1000) + 1)
         told = (self._keys.channel, self._bus.sender, key)
         arguments = (number, *times, encode(entry), *told, FENCE_MILLISECONDS, group.number)

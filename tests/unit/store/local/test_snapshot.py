@@ -14,7 +14,7 @@ from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.entry import Cause, Entry
 from campaign_gateway.policy.freshness import Freshness
 from campaign_gateway.policy.plan import Forward, Fwd, Reuse, plan
-from campaign_gateway.policy.sweeping import Head, Known, Round, attest
+from campaign_gateway.policy.sweeping import Head, Known, Poll, attest
 from campaign_gateway.policy.wishes import NO_WISHES
 from campaign_gateway.store import clock as clock_module
 from campaign_gateway.store.clock import StoreClock
@@ -164,7 +164,7 @@ async def test_the_first_poll_validates_what_the_list_still_shows(start, machine
     second = await start()
     after, now = await second.entry(key("one")), second.store.now()
     assert after is not None
-    head = Head({Channel.VOICE: Round(began=now, lasts=10.0)}, blind=600.0)
+    head = Head({Channel.VOICE: Poll(began=now, lasts=10.0)}, blind=600.0)
     row = Known(Channel.VOICE, "a mark", before.mark, since=now + 0.5, has_moved=False, status=before.campaign_status)
     shown = attest(after, row, head)
     assert FRESHNESS.ttl(shown, now + 0.5) > 0
