@@ -329,12 +329,9 @@ class LostStore:
     """Implements `Store` as one that cannot be reached: it holds nothing and keeps nothing."""
 
     def __init__(self, clock: StoreClock) -> None:
-        self._clock = clock
         self.epoch = Epoch()
         self.is_told = False
-
-    def now(self) -> float:
-        return self._clock.now()
+        self.now = clock.now
 
     def peek(self, _key: str) -> Entry | None:
         return None

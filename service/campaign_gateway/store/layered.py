@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from campaign_gateway.policy.entry import Cause, Entry
 from campaign_gateway.proxy.ask import group_of
-from campaign_gateway.proxy.epoch import Epoch
-from campaign_gateway.proxy.ports import Found, Handlers, Lead, Put
+from campaign_gateway.proxy.ports import Found, Handlers, Lead, Put, Store
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.memory import MemoryStore, doubted
 from campaign_gateway.store.redis.bus import Bus
@@ -45,8 +46,8 @@ class _Debt:
     by: Cause
 
 
-class LayeredStore:
-    """Implements `Store`: copies in this process in front of Redis, and to go on with while it is lost."""
+class LayeredStore(Store):
+    """Copies in this process, in front of Redis and to go on with while it is lost."""
 
     def __init__(self, shared: RedisStore, local: MemoryStore, bus: Bus, unwatched: float) -> None:
         """A layered store.
@@ -59,8 +60,7 @@ class LayeredStore:
         """
         self._shared = shared
         self._local = local
-        self.now = local.now
-        """See `Store`."""
+        self.now, self.epoch = local.now, local.epoch
         self._bus = bus
         self._unwatched = unwatched
         self._handlers = Handlers(lambda _: None, lambda _: None, lambda _stream, _campaigns: None)
@@ -74,29 +74,26 @@ class LayeredStore:
         tasks.spawn(self._shared.keep_leading(), name="keep leading")
         tasks.spawn(self._keep_paying(), name="tell redis what it missed")
 
+    @override
     def peek(self, key: str) -> Entry | None:
-        """See `Store`."""
         return self._local.peek(key) if self._may_answer() else None
 
+    @override
     def holds(self, key: str) -> bool | None:
-        """See `Store`. Another replica may have stored what this one does not know of."""
+        """Another replica may have stored what this one does not know of."""
         return True if self._local.holds(key) else None
 
     @property
-    def epoch(self) -> Epoch:
-        """See `Store`."""
-        return self._local.epoch
-
-    @property
+    @override
     def is_told(self) -> bool:
-        """See `Store`."""
         return self._bus.silent_for() <= 0
 
     def _may_answer(self) -> bool:
         return self._bus.silent_for() <= self._unwatched
 
+    @override
     async def get(self, key: str, raw: object = None) -> Found:
-        """See `Store`. One trip, or none while Redis is lost."""
+        """One trip, or none while Redis is lost."""
         local = await self._local.get(key)
         try:
             if local.entry is None:
@@ -130,8 +127,9 @@ class LayeredStore:
             await self._pay(key)
         return await self._shared.get(key, raw)
 
+    @override
     async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
-        """See `Store`. A fill that Redis refuses is refused here as well; one that it could not take stays local."""
+        """A fill that Redis refuses is refused here as well; one that it could not take stays local."""
         if not isinstance(fence, _Fences):
             raise TypeError("the fence is not this store's")
         if fence.shared is None:
@@ -145,8 +143,8 @@ class LayeredStore:
             await self._local.put(key, entry, fence.local, keep)
         return outcome
 
+    @override
     async def lead(self, key: str) -> Lead:
-        """See `Store`."""
         local = await self._local.get(key)
         try:
             await self._pay(key)
@@ -155,8 +153,8 @@ class LayeredStore:
             return Lead(is_mine=True, found=_found(local.entry, None, local))
         return Lead(is_mine, _found(entry, fence, local))
 
+    @override
     async def leave(self, key: str, fence: Hashable) -> None:
-        """See `Store`."""
         if not isinstance(fence, _Fences) or fence.shared is None:
             return
         try:
@@ -164,12 +162,12 @@ class LayeredStore:
         except StoreDownError:
             return
 
+    @override
     async def follow(self, key: str, seconds: float) -> None:
-        """See `Store`."""
         await self._bus.wait(key, seconds)
 
+    @override
     async def invalidate(self, key: str, by: Cause) -> None:
-        """See `Store`."""
         await self._local.invalidate(key, by)
         try:
             await self._shared.invalidate(key, by)
@@ -178,19 +176,22 @@ class LayeredStore:
         # A look-up that Redis answered just before has brought the old entry here since.
         self._local.mark(key, by)
 
+    @override
     def invalidated_at(self, key: str) -> float:
-        """See `Store`. While nothing is heard, it may be at any moment."""
+        """While nothing is heard, it may be at any moment."""
         return self._local.invalidated_at(key) if self._bus.silent_for() <= self._unwatched else self.now()
 
+    @override
     async def tell_written(self, writer: str) -> None:
-        """See `Store`. While Redis is lost, nobody can be told."""
+        """While Redis is lost, nobody can be told."""
         try:
             await self._shared.tell("wrote", writer)
         except StoreDownError:
             return
 
+    @override
     async def tell_hinted(self, stream: str, campaigns: Sequence[str]) -> bool:
-        """See `Store`. While Redis is lost, nobody can be told."""
+        """While Redis is lost, nobody can be told."""
         try:
             await self._shared.tell("hint", f"{stream}:{','.join(campaigns)}")
         except StoreDownError:

@@ -5,10 +5,12 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from typing_extensions import override
+
 from campaign_gateway.policy.entry import Cause, Entry, Swept, settling
 from campaign_gateway.proxy.ask import EVERY, group_of
 from campaign_gateway.proxy.epoch import Epoch
-from campaign_gateway.proxy.ports import Found, Lead, Meter, Put
+from campaign_gateway.proxy.ports import Found, Lead, Meter, Put, Store
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.fences import GroupFence, invalidated
 
@@ -78,13 +80,12 @@ def doubted(entry: Entry, since: float) -> Entry:
     return replace(entry, swept=Swept(since, is_moved=True))
 
 
-class MemoryStore:
-    """Implements `Store` for one process. No call ever waits."""
+class MemoryStore(Store):
+    """The entries of one process. No call ever waits."""
 
     def __init__(self, max_bytes: int, clock: StoreClock, meter: Meter) -> None:
         self._max_bytes = max_bytes
         self.now = clock.now
-        """See `Store`."""
         self._meter = meter
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._bytes = 0
@@ -95,15 +96,15 @@ class MemoryStore:
         """The number of the last doubt: what was put before it is in doubt."""
         self._doubted_at = 0.0
         self.epoch = Epoch()
-        """See `Store`."""
         self.changes = 0
         """Rises with each entry that is put, and each invalidation."""
         self.on_invalidated: Callable[[Invalidated], None] | None = None
         """Called with each invalidation, before `invalidate` returns."""
 
     @property
+    @override
     def is_told(self) -> bool:
-        """See `Store`. There is nobody else."""
+        """There is nobody else."""
         return True
 
     def __len__(self) -> int:
@@ -114,8 +115,8 @@ class MemoryStore:
         """What the entries take, as counted."""
         return self._bytes
 
+    @override
     def peek(self, key: str) -> Entry | None:
-        """See `Store`."""
         kept = self._kept.get(key)
         if kept is None or kept.number < self._doubt:
             self._meter.store_operation("memory", "get", "miss")
@@ -127,12 +128,14 @@ class MemoryStore:
         self._meter.store_operation("memory", "get", "hit")
         return _shown(kept)
 
+    @override
     def holds(self, key: str) -> bool | None:
-        """See `Store`. A copy in doubt is something."""
+        """A copy in doubt is something."""
         return key in self._kept
 
-    async def get(self, key: str, raw: object = None) -> Found:  # noqa: ARG002 - entries are kept as they are
-        """See `Store`. A copy in doubt comes as one that has been stale since."""
+    @override
+    async def get(self, key: str, raw: object = None) -> Found:
+        """A copy in doubt comes as one that has been stale since."""
         kept = self._kept.get(key)
         in_doubt = kept is not None and kept.number < self._doubt
         entry = doubted(_shown(kept), self._doubted_at) if kept is not None and in_doubt else self.peek(key)
@@ -143,18 +146,22 @@ class MemoryStore:
         """Whether the entry would be kept, if there were no other."""
         return _cost(entry) <= self._max_bytes
 
+    @override
     async def lead(self, key: str) -> Lead:
-        """See `Store`. There is nobody else."""
+        """There is nobody else."""
         return Lead(is_mine=True, found=await self.get(key))
 
+    @override
     async def leave(self, key: str, fence: Hashable) -> None:
-        """See `Store`."""
+        """Nobody waits for it."""
 
+    @override
     async def follow(self, key: str, seconds: float) -> None:
-        """See `Store`."""
+        """There is never another leader."""
 
+    @override
     async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
-        """See `Store`. An entry larger than the whole room is not kept, which no later `get` can tell from eviction."""
+        """An entry larger than the whole room is not kept, which no later `get` can tell from eviction."""
         outcome = self._put(key, entry, fence, keep)
         self._meter.store_operation("memory", "put", outcome.value)
         return outcome
@@ -178,8 +185,8 @@ class MemoryStore:
             self._drop(next(iter(self._kept)))
         return Put.STORED
 
+    @override
     async def invalidate(self, key: str, by: Cause) -> None:
-        """See `Store`."""
         self.mark(key, by)
         self._meter.store_operation("memory", "invalidate", "stored")
 
@@ -228,17 +235,19 @@ class MemoryStore:
         """Puts an entry that an earlier process has left: stale since then, until something validates it."""
         self._put(key, doubted(entry, unverified_since), self._fence(key), seconds)
 
+    @override
     def invalidated_at(self, key: str) -> float:
-        """See `Store`."""
         known = max(self._fences.get(key, _NO_FENCE).invalidated_at, self._group(key).fence.at)
         # What was missed may have been an invalidation.
         return max(known, self._doubted_at)
 
+    @override
     async def tell_written(self, writer: str) -> None:
-        """See `Store`. There is nobody else."""
+        """There is nobody else."""
 
-    async def tell_hinted(self, stream: str, campaigns: Sequence[str]) -> bool:  # noqa: ARG002
-        """See `Store`. There is nobody else."""
+    @override
+    async def tell_hinted(self, stream: str, campaigns: Sequence[str]) -> bool:
+        """There is nobody else."""
         return False
 
     def outdate(self, key: str) -> None:

@@ -17,6 +17,8 @@ from typing import Any, TextIO
 import msgspec
 from typing_extensions import override
 
+from campaign_gateway.proxy.ports import HitLog
+
 FLUSH_SECONDS = 0.02
 """How long the line of a hit may wait for others, to be written with them."""
 
@@ -81,8 +83,8 @@ LINES = "holds_lines"
 """An attribute of records whose message is whole lines already, as `JsonFormatter` would make them."""
 
 
-class HitLines:
-    """Implements `HitLog`: the lines of hits, put together from parts and handed to their logger many at a time."""
+class HitLines(HitLog):
+    """The lines of hits, put together from parts and handed to their logger many at a time."""
 
     def __init__(self, name: str = "campaign_gateway.requests", **fields: object) -> None:
         """Lines of this logger, with these members in each, as `set_up` has them."""
@@ -94,20 +96,20 @@ class HitLines:
         self._opening = b""
         self._parts: list[bytes] = []
 
+    @override
     def caller(self, fields: Mapping[str, object]) -> bytes:
-        """See `HitLog`."""
         return b'",' + _members(fields)
 
+    @override
     def answer(self, fields: Mapping[str, object]) -> bytes:
-        """See `HitLog`."""
         return _members(fields).replace(b"%", b"%%") + b'"age":%d,"milliseconds":'
 
+    @override
     def ageless(self, fields: Mapping[str, object]) -> bytes:
-        """See `HitLog`."""
         return _members(fields) + b'"milliseconds":'
 
+    @override
     def hit(self, request_id: bytes, caller: bytes, answer: bytes, seconds: float) -> None:
-        """See `HitLog`."""
         now = time.time()
         if not self._since <= now < self._until:
             self._turn(now)

@@ -15,13 +15,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from typing_extensions import override
+
 from campaign_gateway.policy import capacity as learning
 from campaign_gateway.policy import schedule
 from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Slot, SlotRequest, Wait, WaitReason, depart
 from campaign_gateway.policy.schedule import Outlook, Quota
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ports import LedgerLostError, Ledgers, Meter, Refused
+from campaign_gateway.proxy.ports import Budget, LedgerLostError, Ledgers, Meter, Permit, Refused
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.upstream.account import NEVER, REPORT_SECONDS, Account
 
@@ -30,16 +32,16 @@ LOOK_SECONDS = 0.25
 """How often a replica asks whether others miss calls that are allotted to it."""
 
 
-class CallPermit:
-    """Implements `Permit`."""
+class CallPermit(Permit):
+    """The right to send one call, until `leave_by`."""
 
     def __init__(self, id_: str, leave_by: float) -> None:
         self.id = id_
         self.leave_by = leave_by
         self.is_void = False
 
+    @override
     def void(self) -> None:
-        """See `Permit`."""
         self.is_void = True
 
 
@@ -106,8 +108,8 @@ class _Queue(Account):
         return [by_id[request.id] for request in (*requests[:last], *late)]
 
 
-class CallBudget:
-    """Implements `Budget`."""
+class CallBudget(Budget):
+    """The calls of all accounts, each with its queue."""
 
     def __init__(
         self,
@@ -203,8 +205,8 @@ class CallBudget:
         """Whether the shared ledger is lost and this replica goes on by itself."""
         return self._state(account).is_cut_off
 
+    @override
     def refusal(self, account: str, lane: Lane, client: str, key: str, wait: float) -> Failure | None:
-        """See `Budget`."""
         state = self._state(account)
         if state.has_spare(lane) and not state.waiters:
             return None
@@ -232,11 +234,11 @@ class CallBudget:
 
     # Calls.
 
+    @override
     @asynccontextmanager
     async def permit(
         self, account: str, lane: Lane, client: str, wait: float, key: str = ""
     ) -> AsyncIterator[CallPermit]:
-        """See `Budget`."""
         if (refused := self.refusal(account, lane, client, key, wait)) is not None:
             raise Refused(refused)
         state = self._state(account)
@@ -251,8 +253,8 @@ class CallBudget:
         finally:
             self._end(state, permit)
 
+    @override
     async def pause(self, account: str, seconds: float | None) -> float:
-        """See `Budget`."""
         state = self._state(account)
 
         def step(ledger: Ledger, allowance: Allowance, now: float) -> tuple[Ledger, float]:

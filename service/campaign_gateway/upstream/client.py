@@ -13,13 +13,14 @@ from types import SimpleNamespace
 from typing import Self
 
 import aiohttp
+from typing_extensions import override
 from yarl import URL
 
 from campaign_gateway.contract.answers import Response
 from campaign_gateway.contract.operations import Call
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.ask import Stream
-from campaign_gateway.proxy.ports import UpstreamError
+from campaign_gateway.proxy.ports import Upstream, UpstreamError
 from campaign_gateway.upstream.signer import Signer
 
 USER_AGENT = "campaign-gateway"
@@ -39,8 +40,8 @@ class Limits:
     max_body: int
 
 
-class PlatformClient:
-    """Implements `Upstream`. An async context manager: connections are closed on leaving."""
+class PlatformClient(Upstream):
+    """The platform over HTTP. An async context manager: connections are closed on leaving."""
 
     def __init__(self, origin: str, limits: Limits, signers: Mapping[str, Signer]) -> None:
         """A client for the host at `origin`, with a signer per credential name."""
@@ -70,16 +71,17 @@ class PlatformClient:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
+    @override
     def credential_version(self, stream: Stream) -> int:
-        """See `Upstream`."""
         return self._signers[stream.credential].version
 
+    @override
     async def renew_credential(self, stream: Stream, version: int) -> bool:
-        """See `Upstream`."""
         return self._signers[stream.credential].renew(version)
 
+    @override
     async def send(self, stream: Stream, call: Call, leave_by: float) -> Response:
-        """See `Upstream`. Cancelling it closes the connection."""
+        """Cancelling it closes the connection."""
         url = URL(self._origin + call.target, encoded=True)
         if url.raw_path_qs != call.target:
             raise ValueError("the URL is not what was meant")

@@ -39,6 +39,8 @@ class Meter(Protocol):
 class HitMeter(Protocol):
     """Where hits of one kind go."""
 
+    __slots__ = ()
+
     def hit(self, seconds: float, age: float) -> None:
         """One request was answered, after so long, from an entry so old."""
         ...

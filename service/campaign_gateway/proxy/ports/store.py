@@ -56,9 +56,10 @@ class Handlers:
 class Store(Protocol):
     """Where entries live. Never raises: a store that cannot answer holds nothing."""
 
-    def now(self) -> float:
-        """Seconds since the epoch on the one clock that all users of this store share."""
-        ...
+    now: Callable[[], float]
+    """Seconds since the epoch on the one clock that all users of this store share."""
+    epoch: Epoch
+    """Ends when `peek` may say something else of any key, but for what only time brings about."""
 
     def peek(self, key: str) -> Entry | None:
         """The entry, if this process holds a copy that it may use without asking anybody."""
@@ -66,11 +67,6 @@ class Store(Protocol):
 
     def holds(self, key: str) -> bool | None:
         """Whether it may have anything of the key; None where that cannot be known without asking."""
-        ...
-
-    @property
-    def epoch(self) -> Epoch:
-        """Ends when `peek` may say something else of any key, but for what only time brings about."""
         ...
 
     @property

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Mapping
 
+from typing_extensions import override
+
 from campaign_gateway.policy.sweeping import Head, Known, View, apply
 from campaign_gateway.proxy.epoch import Epoch
+from campaign_gateway.proxy.ports import Board
 from campaign_gateway.store.usage import Usage
 from campaign_gateway.store.waits import News, Wakes
 
 NOTHING = View()
 
 
-class MemoryBoard:
-    """Implements `Board` for one process."""
+class MemoryBoard(Board):
+    """What lists have shown to one process, which looks after all of them."""
 
     def __init__(self, epoch: Epoch, now: Callable[[], float]) -> None:
         """A board.
@@ -26,36 +29,36 @@ class MemoryBoard:
         self._usage = Usage(self._wakes.come)
         self._views: dict[str, View] = {}
 
+    @override
     def view(self, stream: str) -> View:
-        """See `Board`."""
         return self._views.get(stream) or NOTHING
 
+    @override
     def ask(self, stream: str, id_: str, now: float) -> None:
-        """See `Board`."""
         self._usage.note(stream, id_, now)
 
+    @override
     def used(self, stream: str) -> Mapping[str, float]:
-        """See `Board`."""
         return self._usage.used(stream, self._now())
 
+    @override
     def interest(self, stream: str) -> Mapping[str, float]:
-        """See `Board`."""
         return self._usage.interest(stream, self._now())
 
-    def is_leading(self, _stream: str) -> bool:
-        """See `Board`. There is nobody else."""
+    @override
+    def is_leading(self, stream: str) -> bool:
         return True
 
+    @override
     async def news(self, stream: str, seconds: float) -> None:
-        """See `Board`."""
         await self._news.wait(stream, seconds)
 
+    @override
     async def wait(self, stream: str, seconds: float) -> None:
-        """See `Board`."""
         await self._wakes.wait(stream, seconds)
 
+    @override
     async def post(self, stream: str, head: Head, updates: Mapping[str, Known]) -> bool:
-        """See `Board`."""
         if head.number != self.view(stream).head.number + 1:
             return False
         self._views[stream] = apply(self.view(stream), head, updates)

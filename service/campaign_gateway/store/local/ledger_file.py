@@ -28,11 +28,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+from typing_extensions import override
 
 from campaign_gateway.policy.backoff import Backoff
 from campaign_gateway.policy.ledger import Allowance, Ledger
 from campaign_gateway.policy.restart import all_spent, left_behind, taken_over
-from campaign_gateway.proxy.ports import LedgerLostError
+from campaign_gateway.proxy.ports import LedgerLostError, Ledgers
 from campaign_gateway.store.clock import Stamp, StoreClock, shift_between, stamp
 from campaign_gateway.store.local import records
 from campaign_gateway.store.local.ledgers import Step
@@ -70,8 +71,8 @@ class _Known:
     size: int = 0
 
 
-class FileLedgers:
-    """Implements `Ledgers` for the processes of one machine that share a folder.
+class FileLedgers(Ledgers):
+    """The ledgers of the processes of one machine that share a folder.
 
     A change reads and writes a few kilobytes, which are in the system's memory. It waits only for the lock.
     """
@@ -102,33 +103,30 @@ class FileLedgers:
         """Why calls are not written down at present; None where they are."""
         return self._fault
 
+    @override
     def now(self) -> float:
-        """See `Ledgers`."""
         return self._clock.now()
 
     @property
+    @override
     def uncertainty(self) -> float:
-        """See `Ledgers`."""
         return 0.0
 
-    def server(self, _account: str) -> str:
-        """See `Ledgers`."""
+    @override
+    def server(self, account: str) -> str:
         return ""
 
+    @override
     async def change(self, account: str, step: Step[_T]) -> _T:
-        """See `Ledgers`.
-
-        Raises:
-            LedgerLostError: another process holds the lock for too long.
-        """
         async with self._locked():
             known = self._read(account)
             ledger, result = step(None if known is None else known.ledger, self.now())
             self._known[account] = self._written(account, ledger, known)
             return result
 
-    async def notify(self, _accounts: Collection[str]) -> frozenset[str]:
-        """See `Ledgers`. Other processes read the file with their own next change."""
+    @override
+    async def notify(self, accounts: Collection[str]) -> frozenset[str]:
+        """Other processes read the file with their own next change."""
         return frozenset()
 
     async def open(self) -> None:

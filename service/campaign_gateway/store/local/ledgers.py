@@ -3,15 +3,18 @@
 from collections.abc import Callable, Collection
 from typing import TypeVar
 
+from typing_extensions import override
+
 from campaign_gateway.policy.ledger import Ledger
+from campaign_gateway.proxy.ports import Ledgers
 from campaign_gateway.store.clock import StoreClock
 
 _T = TypeVar("_T")
 Step = Callable[[Ledger | None, float], tuple[Ledger, _T]]
 
 
-class MemoryLedgers:
-    """Implements `Ledgers` for one process, and for as long as it runs."""
+class MemoryLedgers(Ledgers):
+    """The ledgers of one process, for as long as it runs."""
 
     is_shared = False
     wants_ends = False
@@ -20,24 +23,24 @@ class MemoryLedgers:
         self._clock = clock
         self._by_account: dict[str, Ledger] = {}
 
+    @override
     def now(self) -> float:
-        """See `Ledgers`."""
         return self._clock.now()
 
     @property
+    @override
     def uncertainty(self) -> float:
-        """See `Ledgers`."""
         return 0.0
 
-    def server(self, _account: str) -> str:
-        """See `Ledgers`."""
+    @override
+    def server(self, account: str) -> str:
         return ""
 
+    @override
     async def change(self, account: str, step: Step[_T]) -> _T:
-        """See `Ledgers`."""
         self._by_account[account], result = step(self._by_account.get(account), self.now())
         return result
 
-    async def notify(self, _accounts: Collection[str]) -> frozenset[str]:
-        """See `Ledgers`. There is nobody else."""
+    @override
+    async def notify(self, accounts: Collection[str]) -> frozenset[str]:
         return frozenset()

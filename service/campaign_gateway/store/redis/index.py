@@ -14,11 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from typing_extensions import override
 
 from campaign_gateway.contract.ids import is_id
 from campaign_gateway.policy.sweeping import Head, Known, View, apply
 from campaign_gateway.proxy.epoch import Epoch
-from campaign_gateway.proxy.ports import USED_SECONDS
+from campaign_gateway.proxy.ports import USED_SECONDS, Board
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.local.index import NOTHING
 from campaign_gateway.store.redis.beat import LEASE_SECONDS, Beat, Note
@@ -44,8 +45,8 @@ _heads = msgspec.msgpack.Decoder(Head)
 _rows = msgspec.msgpack.Decoder(Known)
 
 
-class RedisBoard:
-    """Implements `Board` for all replicas on one Redis. Only `post` costs a trip; the rest goes with the beat."""
+class RedisBoard(Board):
+    """What lists have shown, for all replicas on one Redis. Only `post` costs a trip; the rest goes with the beat."""
 
     def __init__(self, link: RedisLink, bus: Bus, beat: Beat, keys: Keys, epoch: Epoch) -> None:
         """A board that ends the epoch whenever `view` says something else."""
@@ -90,42 +91,45 @@ class RedisBoard:
         tasks.spawn(self._keep_beating(), name="beat")
         tasks.spawn(self._keep_up(), name="follow boards")
 
+    @override
     def view(self, stream: str) -> View:
-        """See `Board`."""
         return self._views.get(stream) or NOTHING
 
+    @override
     def ask(self, stream: str, id_: str, now: float) -> None:
-        """See `Board`. Told with the next beat."""
+        """Told with the next beat."""
         if self._usage.note(stream, id_, now):
             untold = self._untold.setdefault(stream, {})
             untold[id_] = untold.get(id_, 0) + 1
 
+    @override
     def used(self, stream: str) -> Mapping[str, float]:
-        """See `Board`."""
         return self._usage.used(stream, self._link.clock.now())
 
+    @override
     def interest(self, stream: str) -> Mapping[str, float]:
-        """See `Board`."""
         return self._usage.interest(stream, self._link.clock.now())
 
+    @override
     def is_leading(self, stream: str) -> bool:
-        """See `Board`. Nobody is while Redis is lost, since all would be."""
+        """Nobody is while Redis is lost, since all would be."""
         return stream in self._led and self._has_leases()
 
     def _has_leases(self) -> bool:
         is_same_server = self._link.is_up and self._link.generation == self._led_on
         return is_same_server and time.monotonic() < self._led_until
 
+    @override
     async def news(self, stream: str, seconds: float) -> None:
-        """See `Board`."""
         await self._news.wait(stream, seconds)
 
+    @override
     async def wait(self, stream: str, seconds: float) -> None:
-        """See `Board`."""
         await self._wakes.wait(stream, seconds)
 
+    @override
     async def post(self, stream: str, head: Head, updates: Mapping[str, Known]) -> bool:
-        """See `Board`. One trip."""
+        """One trip."""
         epoch = self._epochs.get(stream, b"")
         epoch_now = epoch or uuid.uuid4().hex[:_EPOCH_BYTES].encode()
         rows = [part for id_, known in updates.items() for part in (id_.encode(), _encode(known))]

@@ -12,9 +12,10 @@ from collections.abc import Collection
 from typing import TypeVar
 
 import msgspec
+from typing_extensions import override
 
 from campaign_gateway.policy.ledger import Ledger
-from campaign_gateway.proxy.ports import LedgerLostError
+from campaign_gateway.proxy.ports import LedgerLostError, Ledgers
 from campaign_gateway.store.local.ledgers import Step
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
@@ -32,8 +33,8 @@ _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Ledger)
 
 
-class RedisLedgers:
-    """Implements `Ledgers` for all replicas on one Redis. One trip for a change that nobody contends."""
+class RedisLedgers(Ledgers):
+    """The ledgers of all replicas on one Redis. One trip for a change that nobody contends."""
 
     is_shared = True
     wants_ends = False
@@ -45,21 +46,21 @@ class RedisLedgers:
         self._notify = link.script("notify.lua")
         self._last: dict[str, bytes] = {}
 
+    @override
     def now(self) -> float:
-        """See `Ledgers`."""
         return self._link.clock.now()
 
     @property
+    @override
     def uncertainty(self) -> float:
-        """See `Ledgers`."""
         return self._link.clock.uncertainty
 
+    @override
     def server(self, account: str) -> str:
-        """See `Ledgers`."""
         return self._link.run_behind(self._keys.ledger(account))
 
+    @override
     async def change(self, account: str, step: Step[_T]) -> _T:
-        """See `Ledgers`."""
         name = self._keys.ledger(account)
         held = self._last.get(account, b"")
         for attempt in range(ATTEMPTS):
@@ -80,8 +81,9 @@ class RedisLedgers:
                 await asyncio.sleep(random.random() * 0.002 * attempt)  # noqa: S311 - spreads the contenders
         raise LedgerLostError("contended")
 
+    @override
     async def notify(self, accounts: Collection[str]) -> frozenset[str]:
-        """See `Ledgers`. One trip."""
+        """One trip."""
         arguments = (self.now(), NOTICE_SECONDS, *accounts)
         try:
             answer = await self._link.ask("notify", lambda: self._notify(keys=[self._keys.noticed], args=arguments))
