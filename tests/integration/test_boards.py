@@ -23,7 +23,7 @@ from campaign_gateway.store.redis import beat as beat_module
 from campaign_gateway.store.redis import index as boards_module
 from campaign_gateway.store.redis.beat import Beat
 from campaign_gateway.store.redis.bus import Bus
-from campaign_gateway.store.redis.connect import Target, open_link, parts_of
+from campaign_gateway.store.redis.connect import Target, open_link, partitions_of
 from campaign_gateway.store.redis.index import RedisBoard
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
@@ -115,7 +115,7 @@ async def on_redis(
             stack.push_async_callback(link.close)
             await link.look()
             bus = Bus(link, keys)
-            beat = Beat(link, keys, bus.sender)
+            beat = Beat(link, keys, bus.replica_id)
             replicas.append(Replica(RedisBoard(link, bus, beat, keys, Epoch()), link, bus, beat))
         stack.push_async_callback(tasks.close)
         yield Fleet(replicas, raw, keys, tasks)
@@ -152,7 +152,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
 async def on_cluster(cluster: RedisCluster) -> AsyncIterator[Fleet]:
     raw = cluster.client()
     await raw.flushall(target_nodes="primaries")
-    async with on_redis(raw, partial(open_link, Target(cluster.url, 1.0)), Keys("cg", parts_of(cluster.url))) as fleet:
+    async with on_redis(
+        raw, partial(open_link, Target(cluster.url, 1.0)), Keys("cg", partitions_of(cluster.url))
+    ) as fleet:
         yield fleet
 
 

@@ -24,6 +24,7 @@ from campaign_gateway.store.redis.connect import Target, open_link
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 from campaign_gateway.store.redis.store import RedisStore
+from tests.support.doubles import begun
 from tests.support.meters import CountingMeter
 from tests.support.redis_server import RedisServer, redis_server
 
@@ -87,7 +88,7 @@ class Replica:
         """Returns once all that was said before now has been heard."""
         key = f"silence-{time.monotonic()}"
         await self.store.put(key, entry(self.store.now()), (await self.store.get(key)).fence, 60)
-        last = int(await self.link.client.get(KEYS.number(key)))
+        last = int(await self.link.client.get(KEYS.sequence(key)))
         await until(lambda: self.bus._last.get(0, 0) >= last)
 
 
@@ -206,7 +207,7 @@ async def test_a_gap_in_the_numbers_clears_all_copies(fleet: Fleet, number: int,
     await fleet.one.fill()
     await fleet.two.copy()
     await fleet.two.silence()
-    last = int(await fleet.raw.get(KEYS.number(OTHER)))
+    last = int(await fleet.raw.get(KEYS.sequence(OTHER)))
     await fleet.raw.publish(KEYS.channel, f"changed somebody {last + number} {OTHER}")
     await until(lambda: OTHER in fleet.two.copies._fences)
     assert fleet.two.has_copy() is is_kept
@@ -243,7 +244,7 @@ async def test_messages_are_numbered_one_after_the_other_whoever_speaks(fleet: F
         )
         while (heard := await ear.get_message(timeout=0.1)) is not None:
             if heard["type"] == "message":
-                watcher._take(heard["data"], lambda _key, _how: None, count)
+                watcher._receive(heard["data"], lambda _key, _how: None, count)
     assert watcher._last[0] >= 90
     assert gaps == 0
 
@@ -256,7 +257,7 @@ async def test_a_lost_subscription_makes_copies_unusable_and_a_new_one_clears_th
     epoch = fleet.two.store.epoch.number
     await until(lambda: fleet.two.bus.silent_for() > 0)
     assert fleet.two.store.epoch.number > epoch, "what was found out is remembered no longer, at once"
-    assert not fleet.two.store.is_told
+    assert not fleet.two.store.is_subscribed
     await until(lambda: fleet.two.store.peek(KEY) is None)
     assert time.monotonic() - killed >= UNWATCHED * 0.5, "for a short time it may still be used"
     assert fleet.two.has_copy(), "it is there, and may not be used"
@@ -328,7 +329,7 @@ async def test_an_invalidation_is_told_from_a_fill_and_a_gap_may_hold_any(fleet:
     await fleet.one.store.invalidate(OTHER, Cause.WRITE)
     await fleet.two.silence()
     assert fleet.two.invalidated == [OTHER]
-    last = int(await fleet.raw.get(KEYS.number(KEY)))
+    last = int(await fleet.raw.get(KEYS.sequence(KEY)))
     await fleet.raw.publish(KEYS.channel, f"changed somebody {last + 2} {KEY}")
     await until(lambda: fleet.two.invalidated == [OTHER, None])
     assert OTHER not in fleet.one.invalidated, "its own word is not news"
@@ -362,7 +363,7 @@ async def test_redis_is_told_what_it_missed_though_nobody_asks(fleet: Fleet) -> 
     await until(lambda: not fleet.one.link.is_up)
     await asyncio.gather(*(fleet.one.store.invalidate(key, Cause.PURGE) for key in (KEY, OTHER, ALL)))
     fleet.server.resume()
-    await until(lambda: not fleet.one.store._owed)
+    await until(lambda: not fleet.one.store._outbox)
     assert await fleet.two.finds() is Cause.PURGE
 
 
@@ -415,7 +416,7 @@ async def test_what_is_owed_anew_while_it_is_paid_is_still_owed(fleet: Fleet, mo
     await fleet.one.link.look()
     monkeypatch.setattr(fleet.one.shared, "invalidate", and_fail_once_more)
     await fleet.one.store.get(KEY)
-    assert set(fleet.one.store._owed) == {KEY}
+    assert len(fleet.one.store._outbox) == 1
 
 
 async def test_a_copy_fetched_while_an_invalidation_fails_is_known_to_be_invalidated(
@@ -443,7 +444,7 @@ async def test_a_copy_that_redis_says_is_overwritten_is_marked_before_the_word_i
     await fleet.one.fill()
     await fleet.two.copy()
     await fleet.two.silence()
-    monkeypatch.setattr(fleet.two.bus, "_take", lambda *_: None)
+    monkeypatch.setattr(fleet.two.bus, "_receive", lambda *_: None)
     await fleet.one.store.invalidate(KEY, Cause.WRITE)
     assert await fleet.two.finds() is Cause.WRITE
     assert not fleet.two.has_copy()
@@ -457,7 +458,7 @@ async def test_what_redis_has_no_more_but_knows_to_be_invalidated_is_overwritten
     await fleet.one.fill()
     await fleet.two.copy()
     await fleet.two.silence()
-    monkeypatch.setattr(fleet.two.bus, "_take", lambda *_: None)
+    monkeypatch.setattr(fleet.two.bus, "_receive", lambda *_: None)
     await fleet.raw.delete(KEYS.entry(KEY))
     await fleet.one.store.invalidate(KEY if reach == "one" else ALL, Cause.WRITE)
     assert await fleet.two.finds() is Cause.WRITE
@@ -477,51 +478,67 @@ async def test_while_nothing_is_heard_anything_may_have_been_invalidated(fleet: 
 
 
 async def test_of_two_replicas_one_leads(fleet: Fleet) -> None:
-    leads = await asyncio.gather(*(replica.store.lead(KEY) for replica in (fleet.one, fleet.two)))
-    assert sorted(lead.is_mine for lead in leads) == [False, True]
+    leases = await asyncio.gather(*(replica.store.acquire_lease(KEY) for replica in (fleet.one, fleet.two)))
+    assert sorted(lease.is_mine for lease in leases) == [False, True]
 
 
 async def test_a_leader_may_take_the_lead_again(fleet: Fleet) -> None:
-    assert [(await fleet.one.store.lead(KEY)).is_mine for _ in range(2)] == [True, True]
+    assert [(await fleet.one.store.acquire_lease(KEY)).is_mine for _ in range(2)] == [True, True]
 
 
 async def test_leads_of_other_keys_are_free(fleet: Fleet) -> None:
-    assert (await fleet.one.store.lead(KEY)).is_mine
-    assert (await fleet.two.store.lead(OTHER)).is_mine
+    assert (await fleet.one.store.acquire_lease(KEY)).is_mine
+    assert (await fleet.two.store.acquire_lease(OTHER)).is_mine
 
 
 async def test_a_follower_wakes_when_the_leader_leaves_and_finds_the_fill(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bus_module, "POLL_SECONDS", 30.0)
-    taken = await fleet.one.store.lead(KEY)
+    taken = await fleet.one.store.acquire_lease(KEY)
     assert taken.is_mine
-    assert not (await fleet.two.store.lead(KEY)).is_mine
+    assert not (await fleet.two.store.acquire_lease(KEY)).is_mine
 
     async def fill_and_leave() -> None:
-        await until(lambda: KEY in fleet.two.bus._waiting)
-        await fleet.one.store.leave(KEY, taken.found.fence)
+        await until(lambda: KEY in fleet.two.bus._waiters)
+        await fleet.one.store.release_lease(KEY, taken.found.fence)
 
     async with asyncio.timeout(5):
         await fleet.one.fill()
         await fleet.two.silence()
-        await asyncio.gather(fleet.two.store.follow(KEY, 30), fill_and_leave())
-    lead = await fleet.two.store.lead(KEY)
-    assert lead.is_mine
-    assert lead.found.entry is not None
+        await asyncio.gather(fleet.two.store.wait_for_lease(KEY, 30), fill_and_leave())
+    lease = await fleet.two.store.acquire_lease(KEY)
+    assert lease.is_mine
+    assert lease.found.entry is not None
 
 
 async def test_all_followers_wake(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bus_module, "POLL_SECONDS", 30.0)
-    lead = await fleet.one.store.lead(KEY)
-    followers = [fleet.two.store.follow(KEY, 30) for _ in range(5)]
+    lease = await fleet.one.store.acquire_lease(KEY)
+    followers = [fleet.two.store.wait_for_lease(KEY, 30) for _ in range(5)]
 
     async def leave() -> None:
-        await until(lambda: KEY in fleet.two.bus._waiting)
-        await fleet.one.store.leave(KEY, lead.found.fence)
+        await until(lambda: KEY in fleet.two.bus._waiters)
+        await fleet.one.store.release_lease(KEY, lease.found.fence)
 
     async with asyncio.timeout(5):
         await asyncio.gather(*followers, leave())
+
+
+@pytest.mark.parametrize("ending", ["time-out", "cancellation"])
+async def test_a_waiter_that_gives_up_takes_no_other_along(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr(bus_module, "POLL_SECONDS", 30.0)
+    hurried = begun(fleet.two.store.wait_for_lease(KEY, 0.05 if ending == "time-out" else 30))
+    patient = begun(fleet.two.store.wait_for_lease(KEY, 30))
+    await asyncio.wait([hurried], timeout=0.1)
+    hurried.cancel()
+    await asyncio.wait([hurried])
+    await fleet.one.fill()
+    async with asyncio.timeout(5):
+        await patient
+    assert not fleet.two.bus._waiters
 
 
 @pytest.mark.parametrize(("seconds", "poll"), [(0.05, 30.0), (30.0, 0.05)], ids=["as-long-as-told", "to-look-anyway"])
@@ -530,30 +547,30 @@ async def test_a_follower_does_not_wait_for_ever(
 ) -> None:
     monkeypatch.setattr(bus_module, "POLL_SECONDS", poll)
     async with asyncio.timeout(2):
-        await fleet.two.store.follow(KEY, seconds)
+        await fleet.two.store.wait_for_lease(KEY, seconds)
 
 
 async def test_one_that_does_not_lead_cannot_give_up_the_lead(fleet: Fleet) -> None:
-    lead = await fleet.one.store.lead(KEY)
-    await fleet.two.store.leave(KEY, lead.found.fence)
-    assert not (await fleet.two.store.lead(KEY)).is_mine
+    lease = await fleet.one.store.acquire_lease(KEY)
+    await fleet.two.store.release_lease(KEY, lease.found.fence)
+    assert not (await fleet.two.store.acquire_lease(KEY)).is_mine
 
 
 async def test_a_dead_leaders_lease_ends(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_module, "LEASE_MILLISECONDS", 150)
-    assert (await fleet.one.store.lead(KEY)).is_mine
+    assert (await fleet.one.store.acquire_lease(KEY)).is_mine
     await fleet.one.tasks.close()
-    assert not (await fleet.two.store.lead(KEY)).is_mine
+    assert not (await fleet.two.store.acquire_lease(KEY)).is_mine
     async with asyncio.timeout(3):
-        while not (await fleet.two.store.lead(KEY)).is_mine:
-            await fleet.two.store.follow(KEY, 0.05)
+        while not (await fleet.two.store.acquire_lease(KEY)).is_mine:
+            await fleet.two.store.wait_for_lease(KEY, 0.05)
 
 
 async def test_a_lease_that_is_renewed_does_not_end(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lease is far too short for what the leader does, and is watched for three times its length."""
     monkeypatch.setattr(redis_module, "RENEW_SECONDS", 0.03)
     monkeypatch.setattr(redis_module, "LEASE_MILLISECONDS", 1_000)
-    await fleet.one.store.lead(KEY)
+    await fleet.one.store.acquire_lease(KEY)
     renewed = 0
     last = await fleet.raw.pttl(LEASE)
     async with asyncio.timeout(10):
@@ -561,18 +578,18 @@ async def test_a_lease_that_is_renewed_does_not_end(fleet: Fleet, monkeypatch: p
             await asyncio.sleep(0.02)
             left = await fleet.raw.pttl(LEASE)
             assert left > 0
-            assert not (await fleet.two.store.lead(KEY)).is_mine
+            assert not (await fleet.two.store.acquire_lease(KEY)).is_mine
             renewed += left > last
             last = left
 
 
 async def test_a_lease_that_was_left_is_not_renewed(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_module, "RENEW_SECONDS", 0.02)
-    lead = await fleet.one.store.lead(KEY)
-    await fleet.one.store.leave(KEY, lead.found.fence)
-    assert (await fleet.two.store.lead(KEY)).is_mine
+    lease = await fleet.one.store.acquire_lease(KEY)
+    await fleet.one.store.release_lease(KEY, lease.found.fence)
+    assert (await fleet.two.store.acquire_lease(KEY)).is_mine
     await asyncio.sleep(0.1)
-    assert (await fleet.raw.get(LEASE)).startswith(fleet.two.bus.sender.encode() + b":")
+    assert (await fleet.raw.get(LEASE)).startswith(fleet.two.bus.replica_id.encode() + b":")
 
 
 # Copies in doubt.
@@ -581,7 +598,7 @@ async def test_a_lease_that_was_left_is_not_renewed(fleet: Fleet, monkeypatch: p
 async def test_after_a_gap_copies_stay_to_fall_back_on(fleet: Fleet) -> None:
     await fleet.one.fill()
     await fleet.two.copy()
-    fleet.two.store._missed()
+    fleet.two.store._miss()
     assert fleet.two.store.peek(KEY) is None
     assert fleet.two.invalidated[-1] is None
     fleet.two.link._lose("timeout")
@@ -600,7 +617,7 @@ async def test_a_copy_outlives_a_redis_that_came_back_empty(fleet: Fleet) -> Non
     kept = (await fleet.two.store.get(KEY)).entry
     assert kept is not None
     await fleet.raw.flushall()
-    await fleet.one.store.lead(OTHER)
+    await fleet.one.store.acquire_lease(OTHER)
     found = await fleet.two.store.get(KEY)
     assert found.entry is not None
     assert replace(found.entry, swept=None) == kept, "though fences are being made anew"
@@ -614,7 +631,7 @@ async def test_a_copy_outlives_a_redis_that_came_back_empty(fleet: Fleet) -> Non
 async def test_a_copy_of_what_redis_knows_to_be_overwritten_is_so_too(fleet: Fleet) -> None:
     await fleet.one.fill()
     await fleet.two.copy()
-    fleet.two.store._missed()
+    fleet.two.store._miss()
     await fleet.one.store.invalidate(KEY, Cause.WRITE)
     assert await fleet.two.finds() is Cause.WRITE
     fleet.two.link._lose("timeout")
@@ -624,7 +641,7 @@ async def test_a_copy_of_what_redis_knows_to_be_overwritten_is_so_too(fleet: Fle
 async def test_an_invalidation_that_redis_could_not_take_marks_the_copy(fleet: Fleet) -> None:
     await fleet.one.fill()
     await fleet.two.copy()
-    fleet.two.store._missed()
+    fleet.two.store._miss()
     fleet.two.link._lose("timeout")
     await fleet.two.store.invalidate(KEY, Cause.WRITE)
     assert await fleet.two.finds() is Cause.WRITE
@@ -632,21 +649,21 @@ async def test_an_invalidation_that_redis_could_not_take_marks_the_copy(fleet: F
 
 async def test_a_writer_is_heard_of_and_is_no_invalidation(fleet: Fleet) -> None:
     fleet.two.invalidated.clear()
-    await fleet.one.store.tell_written("1f2e:a client of many words")
+    await fleet.one.store.publish_write("1f2e:a client of many words")
     await fleet.two.silence()
     assert (fleet.two.written, fleet.two.invalidated) == (["1f2e:a client of many words"], [])
     fleet.two.link._lose("timeout")
-    await fleet.two.store.tell_written("1f2e:while Redis is lost there is nobody to tell")
+    await fleet.two.store.publish_write("1f2e:while Redis is lost there is nobody to tell")
 
 
 async def test_a_hint_of_many_campaigns_is_one_message_and_no_invalidation(fleet: Fleet) -> None:
     ids = [f"cd-{number}" for number in range(1000)]
-    before = int(await fleet.raw.get(KEYS.number(KEY)) or 0)
+    before = int(await fleet.raw.get(KEYS.sequence(KEY)) or 0)
     fleet.two.invalidated.clear()
-    assert await fleet.one.store.tell_hinted("1f2e", ids)
-    assert int(await fleet.raw.get(KEYS.number(KEY))) == before + 1
+    assert await fleet.one.store.publish_hint("1f2e", ids)
+    assert int(await fleet.raw.get(KEYS.sequence(KEY))) == before + 1
     await until(lambda: fleet.two.hinted == [("1f2e", ids)])
     await fleet.one.silence()
     assert (fleet.one.hinted, fleet.two.invalidated) == ([], []), "its own word is no news"
     fleet.two.link._lose("timeout")
-    assert not await fleet.two.store.tell_hinted("1f2e", ["while Redis is lost there is nobody to tell"])
+    assert not await fleet.two.store.publish_hint("1f2e", ["while Redis is lost there is nobody to tell"])

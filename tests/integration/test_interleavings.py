@@ -38,7 +38,7 @@ from campaign_gateway.policy.entry import Cause
 from campaign_gateway.policy.ledger import SILENCE_SECONDS, WITHHELD_WINDOWS
 from campaign_gateway.policy.wishes import NO_WISHES, Wishes
 from campaign_gateway.proxy.ask import Detail, group_of
-from campaign_gateway.store.redis.bus import DEAF_SECONDS, PING_SECONDS, RETRY_SECONDS
+from campaign_gateway.store.redis.bus import MAX_QUIET_SECONDS, PING_SECONDS, RETRY_SECONDS
 from campaign_gateway.store.redis.link import WATCH_SECONDS
 from campaign_gateway.store.redis.store import LEASE_MILLISECONDS
 from tests.support.doubles import ask
@@ -60,7 +60,7 @@ JOINING = 2.5
 LONGEST_PART = SILENCE_SECONDS + WITHHELD_WINDOWS * ALLOWANCE.window - 2.6
 """How long one replica may be cut off alone (a limit of the budget: its share is withheld for two windows, counted from when it was
 last seen, and until it is seen again)."""
-_GRACE = {"rob": 5 * SLOWEST_SECONDS, "cut_bus": UNWATCHED, "deafen": DEAF_SECONDS + 2 * PING_SECONDS + UNWATCHED}
+_GRACE = {"rob": 5 * SLOWEST_SECONDS, "cut_bus": UNWATCHED, "deafen": MAX_QUIET_SECONDS + 2 * PING_SECONDS + UNWATCHED}
 """How long a replica may go on with its copies, by what keeps it from hearing; for `rob` until the next message."""
 CAMPAIGNS = ("c-1", "c-2")
 ALL = group_of(ask(CAMPAIGNS[0]).key)
@@ -439,9 +439,9 @@ class World:
         if fields[0].upper() != b"EVALSHA":
             return
         item, key = self.net.server.dbs[0].get(fields[3]), fields[3].decode().partition("}:")[2]
-        if fields[3].startswith(b"cg:g1:") and item is not None:
+        if fields[3].startswith(b"cg:fence:") and item is not None:
             self._raised.append((self.now, replica, key))
-        elif fields[3].startswith(b"cg:e2:") and item is not None:
+        elif fields[3].startswith(b"cg:entry:") and item is not None:
             self._look_at(replica, key, item.value)
 
     def _look_at(self, replica: str, key: str, value: bytes) -> None:

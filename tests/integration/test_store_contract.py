@@ -21,7 +21,7 @@ from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.redis import bus as bus_module
 from campaign_gateway.store.redis import store as redis_module
 from campaign_gateway.store.redis.bus import Bus
-from campaign_gateway.store.redis.connect import Target, open_link, parts_of
+from campaign_gateway.store.redis.connect import Target, open_link, partitions_of
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink
 from campaign_gateway.store.redis.store import RedisStore
@@ -127,7 +127,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
 async def on_cluster(cluster: RedisCluster) -> AsyncIterator[Subject]:
     raw = cluster.client()
     await raw.flushall(target_nodes="primaries")
-    keys = Keys("cg", parts_of(cluster.url))
+    keys = Keys("cg", partitions_of(cluster.url))
     async with on_redis(raw, partial(open_link, Target(cluster.url, 1.0)), keys) as subject:
         yield subject
 
@@ -200,7 +200,7 @@ async def lose_it(subject: Subject) -> None:
 
 
 async def lose_its_groups_fence(subject: Subject) -> None:
-    await subject.raw.delete(subject.keys.group(KEY))
+    await subject.raw.delete(subject.keys.group_fence(KEY))
 
 
 async def write_it(subject: Subject) -> None:
@@ -261,10 +261,10 @@ async def test_a_fence_outlives_an_entry_that_is_kept_for_less_time(subject: Sub
 
 async def fill(store: Store, key: str = KEY, body: bytes = b'{"data":1}', age: float = 0.0) -> Entry:
     """A fill as the story does it."""
-    lead = await store.lead(key)
+    lease = await store.acquire_lease(key)
     brought = entry(store.now() - age, body)
-    assert await store.put(key, brought, lead.found.fence, 60) is Put.STORED
-    await store.leave(key, lead.found.fence)
+    assert await store.put(key, brought, lease.found.fence, 60) is Put.STORED
+    await store.release_lease(key, lease.found.fence)
     return brought
 
 
@@ -294,9 +294,9 @@ async def test_an_invalidated_entry_stays_to_fall_back_on_until_a_new_proof(
         assert found.invalidation is not None
         assert found == replace(old, invalidation=Invalidation(found.invalidation.at, by, is_open=True))
         assert before <= found.invalidation.at <= subject.two.now() + 1
-        lead = await store.lead(KEY)
-        assert lead.found.entry is not None
-        await store.leave(KEY, lead.found.fence)
+        lease = await store.acquire_lease(KEY)
+        assert lease.found.entry is not None
+        await store.release_lease(KEY, lease.found.fence)
     await fill(subject.one, body=b"new")
     assert await standing(subject.two) == ((Cause.WRITE, False) if by is Cause.WRITE else None)
 
@@ -321,9 +321,9 @@ async def test_a_write_after_a_purge_is_a_write(subject: Subject, reach: str) ->
 
 @REACHES
 async def test_what_is_read_soon_after_a_write_is_marked_as_settling(subject: Subject, reach: str) -> None:
-    assert (await subject.one.lead(KEY)).found.written_at == 0.0
+    assert (await subject.one.acquire_lease(KEY)).found.written_at == 0.0
     await subject.one.invalidate(reach, Cause.WRITE)
-    for found in ((await subject.one.lead(KEY)).found, await subject.one.get(KEY)):
+    for found in ((await subject.one.acquire_lease(KEY)).found, await subject.one.get(KEY)):
         assert found.written_at == pytest.approx(subject.one.now(), abs=5.0)
     await fill(subject.one)
     for store in (subject.one, subject.two):
@@ -353,15 +353,15 @@ async def test_an_invalidated_entry_gives_way_to_any_fill_that_looked_up_since(s
 
 async def test_all_answers_to_an_operation_are_invalidated_wherever_they_lie(subject: Subject) -> None:
     keys = [f"1f2e:get:cd-{number}" for number in range(20)]
-    assert len({subject.keys.part(key) for key in keys}) > 1 or subject.keys.parts == 1
+    assert len({subject.keys.partition(key) for key in keys}) > 1 or subject.keys.partitions == 1
     for key in (*keys, *OTHERS):
         await fill(subject.one, key, age=LONG)
-    flying = {key: await subject.one.lead(key) for key in (*keys, *OTHERS)}
+    flying = {key: await subject.one.acquire_lease(key) for key in (*keys, *OTHERS)}
     await subject.two.invalidate(ALL, Cause.WRITE)
     assert {await standing(store, key) for key in keys for store in (subject.one, subject.two)} == {(Cause.WRITE, True)}
     assert {await standing(subject.two, key) for key in OTHERS} == {None}
-    for key, lead in flying.items():
-        outcome = await subject.one.put(key, entry(subject.one.now()), lead.found.fence, 60)
+    for key, lease in flying.items():
+        outcome = await subject.one.put(key, entry(subject.one.now()), lease.found.fence, 60)
         assert outcome is (Put.STORED if key in OTHERS else Put.FENCED), key
 
 
@@ -410,7 +410,7 @@ async def test_copies_near_are_marked_where_another_replica_invalidates_them(
 
 
 async def test_a_write_is_heard_of_by_the_others_and_its_own_word_is_no_news(shared: Subject) -> None:
-    await shared.one.tell_written("1f2e:a client")
+    await shared.one.publish_write("1f2e:a client")
     async with asyncio.timeout(5):
         while shared.written[1] != ["1f2e:a client"]:
             await asyncio.sleep(0.005)
@@ -421,7 +421,7 @@ async def test_entries_whose_group_s_fence_was_lost_are_not_fresh(shared: Subjec
     """An operator deleted it, or a server that evicts: what it knew of invalidations is gone."""
     await fill(shared.one, age=LONG)
     await shared.one.invalidate(ALL, Cause.WRITE)
-    await shared.raw.delete(shared.keys.group(KEY))
+    await shared.raw.delete(shared.keys.group_fence(KEY))
     assert await standing(shared.two) == (Cause.PURGE, True)
     await fill(shared.one, "1f2e:get:cd-2")
     assert await standing(shared.two) == (Cause.PURGE, True), "also when there is a new one"
@@ -430,16 +430,16 @@ async def test_entries_whose_group_s_fence_was_lost_are_not_fresh(shared: Subjec
 
 
 async def test_a_fill_under_way_when_the_group_s_fence_was_lost_is_refused(shared: Subject) -> None:
-    lead = await shared.one.lead(KEY)
+    lease = await shared.one.acquire_lease(KEY)
     await shared.two.invalidate(ALL, Cause.WRITE)
-    await shared.raw.delete(shared.keys.group(KEY))
-    assert await shared.one.put(KEY, entry(shared.one.now()), lead.found.fence, 60) is Put.FENCED
+    await shared.raw.delete(shared.keys.group_fence(KEY))
+    assert await shared.one.put(KEY, entry(shared.one.now()), lease.found.fence, 60) is Put.FENCED
 
 
 @pytest.mark.parametrize("value", [b"", b"x", b"0" * 64, b"\xff" * 40], ids=["empty", "short", "head-cut", "noise"])
 async def test_an_invalidation_of_a_foreign_value_refuses_fills_like_any(shared: Subject, value: bytes) -> None:
     await shared.raw.set(shared.keys.entry(KEY), value)
-    before = await shared.one.lead(KEY)
+    before = await shared.one.acquire_lease(KEY)
     await shared.two.invalidate(KEY, Cause.WRITE)
     assert (await shared.two.get(KEY)).entry is None
     assert await shared.one.put(KEY, entry(shared.one.now()), before.found.fence, 60) is Put.FENCED
@@ -469,67 +469,67 @@ async def test_of_many_fills_at_once_the_one_that_started_last_stays(subject: Su
 async def test_who_leads_learns_what_is_stored_and_stores_under_the_fence_of_that_moment(subject: Subject) -> None:
     before = await subject.one.get(KEY)
     await subject.two.invalidate(KEY, Cause.WRITE)
-    lead = await subject.one.lead(KEY)
-    assert (lead.is_mine, lead.found.entry) == (True, None)
+    lease = await subject.one.acquire_lease(KEY)
+    assert (lease.is_mine, lease.found.entry) == (True, None)
     kept = entry(subject.one.now() + 30)
     assert await subject.one.put(KEY, kept, before.fence, 60) is Put.FENCED
-    assert await subject.one.put(KEY, kept, lead.found.fence, 60) is Put.STORED
-    assert (await subject.two.lead(KEY)).found.entry == kept
+    assert await subject.one.put(KEY, kept, lease.found.fence, 60) is Put.STORED
+    assert (await subject.two.acquire_lease(KEY)).found.entry == kept
 
 
 async def test_a_lead_may_be_taken_again_by_who_has_it(subject: Subject) -> None:
-    assert [(await subject.one.lead(KEY)).is_mine for _ in range(2)] == [True, True]
+    assert [(await subject.one.acquire_lease(KEY)).is_mine for _ in range(2)] == [True, True]
 
 
 async def test_one_replica_leads_until_it_leaves(shared: Subject) -> None:
-    lead = await shared.one.lead(KEY)
-    assert lead.is_mine
-    assert not (await shared.two.lead(KEY)).is_mine
-    assert (await shared.two.lead("1f2e:get:cd-2")).is_mine, "another key is another lead"
-    await shared.one.leave(KEY, lead.found.fence)
-    assert (await shared.two.lead(KEY)).is_mine
-    assert not (await shared.one.lead(KEY)).is_mine
+    lease = await shared.one.acquire_lease(KEY)
+    assert lease.is_mine
+    assert not (await shared.two.acquire_lease(KEY)).is_mine
+    assert (await shared.two.acquire_lease("1f2e:get:cd-2")).is_mine, "another key has another lease"
+    await shared.one.release_lease(KEY, lease.found.fence)
+    assert (await shared.two.acquire_lease(KEY)).is_mine
+    assert not (await shared.one.acquire_lease(KEY)).is_mine
 
 
 async def test_a_lead_can_only_be_given_up_by_who_has_it(shared: Subject) -> None:
-    lead = await shared.one.lead(KEY)
-    await shared.two.leave(KEY, lead.found.fence)
-    assert not (await shared.two.lead(KEY)).is_mine
+    lease = await shared.one.acquire_lease(KEY)
+    await shared.two.release_lease(KEY, lease.found.fence)
+    assert not (await shared.two.acquire_lease(KEY)).is_mine
 
 
 @REACHES
 async def test_a_lead_from_before_an_invalidation_keeps_nobody_waiting(shared: Subject, reach: str) -> None:
-    old = await shared.one.lead(KEY)
+    old = await shared.one.acquire_lease(KEY)
     assert old.is_mine
     await shared.two.invalidate(reach, Cause.WRITE)
-    new = await shared.two.lead(KEY)
+    new = await shared.two.acquire_lease(KEY)
     assert new.is_mine, "what the old leader brings will not be stored"
-    await shared.one.leave(KEY, old.found.fence)
-    assert not (await shared.one.lead(KEY)).is_mine, "it gave up its own lead, not the new one"
+    await shared.one.release_lease(KEY, old.found.fence)
+    assert not (await shared.one.acquire_lease(KEY)).is_mine, "it released its own lease, not the new one"
 
 
 async def test_of_many_at_once_one_leads(shared: Subject) -> None:
-    one, two = (asyncio.gather(*(store.lead(KEY) for _ in range(20))) for store in (shared.one, shared.two))
-    ours, theirs = ({lead.is_mine for lead in leads} for leads in await asyncio.gather(one, two))
+    one, two = (asyncio.gather(*(store.acquire_lease(KEY) for _ in range(20))) for store in (shared.one, shared.two))
+    ours, theirs = ({lease.is_mine for lease in leases} for leases in await asyncio.gather(one, two))
     assert (ours, theirs) in [({True}, {False}), ({False}, {True})]
 
 
 async def test_a_lead_is_kept_while_its_holder_lives(shared: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_module, "LEASE_MILLISECONDS", 1000)
-    await shared.one.lead(KEY)
+    await shared.one.acquire_lease(KEY)
     await asyncio.sleep(1.5)
-    assert not (await shared.two.lead(KEY)).is_mine
-    assert (await shared.one.lead(KEY)).is_mine
+    assert not (await shared.two.acquire_lease(KEY)).is_mine
+    assert (await shared.one.acquire_lease(KEY)).is_mine
 
 
 async def test_a_lead_that_nobody_renews_falls_free(shared: Subject) -> None:
-    lead = await shared.one.lead(KEY)
+    lease = await shared.one.acquire_lease(KEY)
     _, colon, fences = (await shared.raw.get(shared.keys.lease(KEY))).partition(b":")
-    await shared.one.leave(KEY, lead.found.fence)
+    await shared.one.release_lease(KEY, lease.found.fence)
     await shared.raw.set(shared.keys.lease(KEY), b"a replica that died" + colon + fences, px=100)
-    assert not (await shared.one.lead(KEY)).is_mine
+    assert not (await shared.one.acquire_lease(KEY)).is_mine
     await asyncio.sleep(0.15)
-    assert (await shared.one.lead(KEY)).is_mine
+    assert (await shared.one.acquire_lease(KEY)).is_mine
 
 
 @pytest.mark.parametrize("what", ["left", "stored", "invalidated"])
@@ -537,15 +537,15 @@ async def test_who_follows_is_woken_by_what_happens_to_the_key(
     shared: Subject, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     monkeypatch.setattr(bus_module, "POLL_SECONDS", 30.0)
-    lead = await shared.one.lead(KEY)
-    following = asyncio.create_task(shared.two.follow(KEY, 30))  # noqa: TID251
+    lease = await shared.one.acquire_lease(KEY)
+    following = asyncio.create_task(shared.two.wait_for_lease(KEY, 30))  # noqa: TID251
     await asyncio.sleep(0.05)
     assert not following.done()
     match what:
         case "left":
-            await shared.one.leave(KEY, lead.found.fence)
+            await shared.one.release_lease(KEY, lease.found.fence)
         case "stored":
-            await shared.one.put(KEY, entry(shared.one.now()), lead.found.fence, 60)
+            await shared.one.put(KEY, entry(shared.one.now()), lease.found.fence, 60)
         case _:
             await shared.one.invalidate(KEY, Cause.WRITE)
     async with asyncio.timeout(5):
@@ -554,7 +554,7 @@ async def test_who_follows_is_woken_by_what_happens_to_the_key(
 
 async def test_who_follows_waits_no_longer_than_told(subject: Subject) -> None:
     async with asyncio.timeout(5):
-        await subject.one.follow(KEY, 0.01)
+        await subject.one.wait_for_lease(KEY, 0.01)
 
 
 async def test_a_copy_is_near_where_it_was_stored_and_goes_when_another_replica_changes_it(shared: Subject) -> None:

@@ -18,7 +18,7 @@ from campaign_gateway.policy.settle import Failure
 from campaign_gateway.policy.wishes import NO_WISHES, Wishes
 from campaign_gateway.proxy.ask import Ask, Stream
 from campaign_gateway.proxy.epoch import Epoch
-from campaign_gateway.proxy.ports import Found, HitMeter, Lead, Put, Refused, UpstreamError
+from campaign_gateway.proxy.ports import Found, HitMeter, Lease, Put, Refused, UpstreamError
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.memory import MemoryStore
@@ -282,9 +282,9 @@ class FleetStore(GatedStore):
         return found
 
     @override
-    async def lead(self, key: str) -> Lead:
-        self.trips.append("lead")
-        return Lead(not self.is_led_elsewhere, self._look(key))
+    async def acquire_lease(self, key: str) -> Lease:
+        self.trips.append("acquire")
+        return Lease(not self.is_led_elsewhere, self._look(key))
 
     @override
     async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
@@ -300,12 +300,12 @@ class FleetStore(GatedStore):
         await super().invalidate(key, by)
 
     @override
-    async def leave(self, key: str, fence: Hashable) -> None:
-        self.trips.append("leave")
+    async def release_lease(self, key: str, fence: Hashable) -> None:
+        self.trips.append("release")
 
     @override
-    async def follow(self, key: str, seconds: float) -> None:
-        self.trips.append("follow")
+    async def wait_for_lease(self, key: str, seconds: float) -> None:
+        self.trips.append("wait")
         self.followed.append(seconds)
         try:
             async with asyncio.timeout(seconds):
@@ -330,7 +330,7 @@ class LostStore:
 
     def __init__(self, clock: StoreClock) -> None:
         self.epoch = Epoch()
-        self.is_told = False
+        self.is_subscribed = False
         self.now = clock.now
 
     def peek(self, _key: str) -> Entry | None:
@@ -342,13 +342,13 @@ class LostStore:
     async def get(self, _key: str, _raw: object = None) -> Found:
         return Found(None, None)
 
-    async def lead(self, key: str) -> Lead:
-        return Lead(is_mine=True, found=await self.get(key))
+    async def acquire_lease(self, key: str) -> Lease:
+        return Lease(is_mine=True, found=await self.get(key))
 
-    async def leave(self, _key: str, _fence: Hashable) -> None:
+    async def release_lease(self, _key: str, _fence: Hashable) -> None:
         return
 
-    async def follow(self, _key: str, _seconds: float) -> None:
+    async def wait_for_lease(self, _key: str, _seconds: float) -> None:
         return
 
     async def put(self, _key: str, _entry: Entry, _fence: Hashable, _keep: float) -> Put:
@@ -360,10 +360,10 @@ class LostStore:
     def invalidated_at(self, _key: str) -> float:
         return 0.0
 
-    async def tell_written(self, _writer: str) -> None:
+    async def publish_write(self, _writer: str) -> None:
         return
 
-    async def tell_hinted(self, _stream: str, _campaigns: Sequence[str]) -> bool:
+    async def publish_hint(self, _stream: str, _campaigns: Sequence[str]) -> bool:
         return False
 
 

@@ -331,7 +331,7 @@ class SweptReplica(Replica):
 
     @override
     def _make_board(self, keys: Keys) -> RedisBoard:
-        beat = Beat(self.link, keys, self.bus.sender)
+        beat = Beat(self.link, keys, self.bus.replica_id)
         self.redis_board = RedisBoard(self.link, self.bus, beat, keys, self.store.epoch)
         return self.redis_board
 

@@ -77,6 +77,27 @@ async def test_before_redis_is_seen_each_worker_of_each_replica_counts_as_a_shar
     assert await gauge_of(tree, "budget_replicas") == {"acc-1": "8.0", "acc-2": "8.0"}
 
 
+async def test_the_end_leaves_no_task_behind_with_redis_or_without(
+    tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from campaign_gateway.store.redis.batch_loader import BatchLoader
+
+    closed = []
+
+    async def close(loader: BatchLoader) -> None:
+        closed.append(loader)
+        await ended(loader)
+
+    ended = BatchLoader.close
+    monkeypatch.setattr(BatchLoader, "close", close)
+    before = asyncio.all_tasks()
+    for cache, loaders in (({}, 0), ({"url": "redis://127.0.0.1:1"}, 1)):
+        async with running(read_tree({**tree, "cache": cache})):
+            pass
+        assert asyncio.all_tasks() == before
+        assert len(closed) == loaders
+
+
 HEAVY = {
     "redis",
     "jwt",

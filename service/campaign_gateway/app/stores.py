@@ -67,6 +67,7 @@ class Opener:
         link, store, board = shared.link, shared.store, shared.board
         self.stack.push_async_callback(link.close)
         await link.start(self.watchers)
+        self.stack.push_async_callback(store.close)
         status.show_redis(self.metrics.gauges, lambda: link.is_up)
         store.start(self.watchers, handlers)
         self.clock.on_step = memory.clear

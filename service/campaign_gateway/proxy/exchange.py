@@ -234,7 +234,7 @@ class Exchange:
         return is_still
 
     def _current_epoch(self) -> int:
-        return self._epoch.number if self._store.is_told else NO_EPOCH
+        return self._epoch.number if self._store.is_subscribed else NO_EPOCH
 
     def holds(self, ask: Ask) -> bool | None:
         """Whether anything may be stored to answer with; None where that cannot be known without asking the store."""
@@ -398,32 +398,32 @@ class Exchange:
     ) -> None:
         """Gets a newer proof than `found`: from the platform, or from the replica that is getting one already."""
         began, give_up_at = self._now(), time.monotonic() + self._patience.total
-        lead = await self._store.lead(ask.key)
-        while not lead.is_mine and not self._is_proof(ask, lead.found.entry, found.entry, began):
+        lease = await self._store.acquire_lease(ask.key)
+        while not lease.is_mine and not self._is_proof(ask, lease.found.entry, found.entry, began):
             left = give_up_at - time.monotonic()
             if left <= 0:
                 land(Failure(Problem.UPSTREAM_TIMEOUT, "another replica's read took too long"))
                 return
-            await self._store.follow(ask.key, left)
-            lead = await self._store.lead(ask.key)
+            await self._store.wait_for_lease(ask.key, left)
+            lease = await self._store.acquire_lease(ask.key)
         try:
-            newer = lead.found.entry
+            newer = lease.found.entry
             if newer is not None and self._is_proof(ask, newer, found.entry, began):
                 self._rests.end(ask.key)
                 status = newer.absence.status if newer.absence is not None else HTTPStatus.OK
                 self._meter.collapsed("fleet")
                 land(Fill(newer, is_unchanged=False, upstream_status=status, is_followed=True))
                 return
-            landed = self._settle(ask, lead.found, await fetch())
+            landed = self._settle(ask, lease.found, await fetch())
             land(landed)
             if isinstance(landed, Fill):
                 bound = self._freshness.bound(landed.entry)
-                outcome = await self._store.put(ask.key, landed.entry, lead.found.fence, bound)
+                outcome = await self._store.put(ask.key, landed.entry, lease.found.fence, bound)
                 if outcome is Put.STORED:
-                    self._note_change(ask, lead.found.entry, landed.entry)
+                    self._note_change(ask, lease.found.entry, landed.entry)
         finally:
-            if lead.is_mine:
-                await self._store.leave(ask.key, lead.found.fence)
+            if lease.is_mine:
+                await self._store.release_lease(ask.key, lease.found.fence)
 
     def _note_change(self, ask: Ask, before: Entry | None, after: Entry) -> None:
         """Counts how long it took until a change was stored, where the campaign's marks tell."""

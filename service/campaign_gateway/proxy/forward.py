@@ -106,7 +106,7 @@ class Forwarder:
             if effect.reach is Reach.MAYBE:
                 writer = writer_of(ask.stream, ask.client, effect.resource)
                 self._versions.note(writer)
-                await self._store.tell_written(writer)
+                await self._store.publish_write(writer)
         return self._reply(ask, fetched, self._store.now())
 
     def _named(self, ask: Ask) -> Iterable[str]:

@@ -126,7 +126,7 @@ class Hints:
         if not self._readers.has_one_for(stream):
             return False
         # A list that can be relied on has somebody who looks after it. Where it is not this replica, it hears of it.
-        return self._readers.hand(stream, campaigns) or await self._store.tell_hinted(stream, campaigns)
+        return self._readers.hand(stream, campaigns) or await self._store.publish_hint(stream, campaigns)
 
     def _read(self, stream: Stream, campaigns: Sequence[str], client: str) -> None:
         waiting = self._waiting.get(stream.identity)

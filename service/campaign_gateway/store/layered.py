@@ -1,4 +1,4 @@
-"""The shared store, with this process's memory to fall back on while it is lost."""
+"""Redis, with this process's memory in front of it and to fall back on while it is lost."""
 
 import asyncio
 from collections.abc import Hashable, Sequence
@@ -7,21 +7,16 @@ from dataclasses import dataclass
 from typing_extensions import override
 
 from campaign_gateway.policy.entry import Cause, Entry
-from campaign_gateway.proxy.ask import group_of
-from campaign_gateway.proxy.ports import Found, Handlers, Lead, Put, Store
+from campaign_gateway.proxy.ports import Found, Handlers, Lease, Put, Store
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.memory import MemoryStore, doubted
+from campaign_gateway.store.outbox import Outbox
 from campaign_gateway.store.redis.bus import Bus
 from campaign_gateway.store.redis.link import StoreDownError
-from campaign_gateway.store.redis.store import Raw, RedisStore, SharedFence, is_fenced
+from campaign_gateway.store.redis.store import Raw, RedisFence, RedisStore, is_fenced
 
 COPY_SECONDS = 86_400.0
-"""How long a copy of a shared entry may stay; what it may be used for, its age decides."""
-
-PAY_SECONDS = 0.25
-"""How often a Redis that was lost when a key was invalidated is tried again."""
-MAX_OWED = 100_000
-"""Invalidations kept for a lost Redis; beyond them the oldest are forgotten, and what it holds lives by its age."""
+"""How long a copy of an entry may stay; what it may be used for, its age decides."""
 
 WAIT_WITH_COPY_SECONDS = 0.08
 """How long Redis is waited for by a caller whom a local copy could answer."""
@@ -29,50 +24,42 @@ WAIT_WITH_COPY_SECONDS = 0.08
 
 @dataclass(frozen=True, slots=True)
 class _Fences:
-    """What stood in each layer at the look-up; `shared` is None when that layer was lost."""
+    """What stood in each layer at the look-up; `redis` is None when that layer was lost."""
 
-    shared: SharedFence | None
+    redis: RedisFence | None
     local: Hashable
 
 
-def _found(entry: Entry | None, shared: SharedFence | None, local: Found, raw: Raw | None = None) -> Found:
-    return Found(entry, _Fences(shared, local.fence), local.written_at, raw)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Debt:
-    """An invalidation that Redis has still to be told of; a later one of the same key is another."""
-
-    by: Cause
+def _found(entry: Entry | None, redis: RedisFence | None, local: Found, raw: Raw | None = None) -> Found:
+    return Found(entry, _Fences(redis, local.fence), local.written_at, raw)
 
 
 class LayeredStore(Store):
     """Copies in this process, in front of Redis and to go on with while it is lost."""
 
-    def __init__(self, shared: RedisStore, local: MemoryStore, bus: Bus, unwatched: float) -> None:
+    def __init__(self, redis: RedisStore, local: MemoryStore, bus: Bus, unwatched: float) -> None:
         """A layered store.
 
         Args:
-            shared: Redis.
+            redis: what all replicas share.
             local: the copies.
-            bus: tells when a copy is out of date.
-            unwatched: seconds for which a copy may answer by itself while nothing can be heard.
+            bus: on which replicas publish what makes a copy out of date.
+            unwatched: seconds for which a copy may answer by itself while this replica is not subscribed.
         """
-        self._shared = shared
+        self._redis = redis
         self._local = local
         self.now, self.epoch = local.now, local.epoch
         self._bus = bus
         self._unwatched = unwatched
         self._handlers = Handlers(lambda _: None, lambda _: None, lambda _stream, _campaigns: None)
-        self._owed: dict[str, _Debt] = {}
-        """Keys invalidated while Redis was lost: what it holds of them is not used before it has been told."""
+        self._outbox = Outbox(self._deliver)
 
     def start(self, tasks: Tasks, handlers: Handlers) -> None:
-        """Keeps listening to the bus, and keeps the leads that are held; that runs in `tasks`."""
+        """Keeps listening to the bus, keeps its leases and the outbox going; that runs in `tasks`."""
         self._handlers = handlers
-        tasks.spawn(self._bus.listen(self._heard, self._missed, self.epoch.end), name="listen to the bus")
-        tasks.spawn(self._shared.keep_leading(), name="keep leading")
-        tasks.spawn(self._keep_paying(), name="tell redis what it missed")
+        tasks.spawn(self._bus.listen(self._receive, self._miss, self.epoch.end), name="listen to the bus")
+        tasks.spawn(self._redis.keep_leases(), name="keep leases")
+        tasks.spawn(self._outbox.keep_flushing(), name="flush invalidations")
 
     @override
     def peek(self, key: str) -> Entry | None:
@@ -85,8 +72,12 @@ class LayeredStore(Store):
 
     @property
     @override
-    def is_told(self) -> bool:
+    def is_subscribed(self) -> bool:
         return self._bus.silent_for() <= 0
+
+    async def close(self) -> None:
+        """Ends the look-ups that are under way."""
+        await self._redis.close()
 
     def _may_answer(self) -> bool:
         return self._bus.silent_for() <= self._unwatched
@@ -103,7 +94,7 @@ class LayeredStore(Store):
                 async with asyncio.timeout(WAIT_WITH_COPY_SECONDS):
                     now, fence = await self._look_up(key, raw)
         except TimeoutError:
-            self._shared.note_slow()
+            self._redis.note_slow()
             return _found(local.entry, None, local)
         except StoreDownError:
             # Looked up again: a fill that Redis could not take may have come in during the time-out.
@@ -114,7 +105,7 @@ class LayeredStore(Store):
             # Redis has lost it, or let it go for room; nobody has invalidated it that Redis knows of.
             return _found(doubted(local.entry, self.now()), fence, local)
         if entry is None and local.entry is not None:
-            # Invalidated, and this replica has not heard of it: to fall back on, and no more.
+            # Invalidated, and this replica has not learnt of it: to fall back on, and no more.
             self._local.mark(key, Cause.WRITE)
             local = await self._local.get(key)
             return _found(local.entry, fence, local)
@@ -122,21 +113,20 @@ class LayeredStore(Store):
             await self._local.put(key, entry, local.fence, COPY_SECONDS)
         return _found(entry, fence, local, now)
 
-    async def _look_up(self, key: str, raw: object) -> tuple[Raw, SharedFence]:
-        if self._owed:
-            await self._pay(key)
-        return await self._shared.get(key, raw)
+    async def _look_up(self, key: str, raw: object) -> tuple[Raw, RedisFence]:
+        await self._outbox.flush(key)
+        return await self._redis.get(key, raw)
 
     @override
     async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
         """A fill that Redis refuses is refused here as well; one that it could not take stays local."""
         if not isinstance(fence, _Fences):
             raise TypeError("the fence is not this store's")
-        if fence.shared is None:
+        if fence.redis is None:
             return await self._local.put(key, entry, fence.local, keep)
         try:
-            await self._pay(key)
-            outcome = await self._shared.put(key, entry, fence.shared, keep)
+            await self._outbox.flush(key)
+            outcome = await self._redis.put(key, entry, fence.redis, keep)
         except StoreDownError:
             outcome = Put.FAILED
         if outcome in {Put.STORED, Put.FAILED}:
@@ -144,98 +134,71 @@ class LayeredStore(Store):
         return outcome
 
     @override
-    async def lead(self, key: str) -> Lead:
+    async def acquire_lease(self, key: str) -> Lease:
         local = await self._local.get(key)
         try:
-            await self._pay(key)
-            is_mine, entry, fence = await self._shared.lead(key)
+            await self._outbox.flush(key)
+            is_mine, entry, fence = await self._redis.acquire_lease(key)
         except StoreDownError:
-            return Lead(is_mine=True, found=_found(local.entry, None, local))
-        return Lead(is_mine, _found(entry, fence, local))
+            return Lease(is_mine=True, found=_found(local.entry, None, local))
+        return Lease(is_mine, _found(entry, fence, local))
 
     @override
-    async def leave(self, key: str, fence: Hashable) -> None:
-        if not isinstance(fence, _Fences) or fence.shared is None:
+    async def release_lease(self, key: str, fence: Hashable) -> None:
+        if not isinstance(fence, _Fences) or fence.redis is None:
             return
         try:
-            await self._shared.leave(key, fence.shared)
+            await self._redis.release_lease(key, fence.redis)
         except StoreDownError:
             return
 
     @override
-    async def follow(self, key: str, seconds: float) -> None:
+    async def wait_for_lease(self, key: str, seconds: float) -> None:
         await self._bus.wait(key, seconds)
 
     @override
     async def invalidate(self, key: str, by: Cause) -> None:
         await self._local.invalidate(key, by)
         try:
-            await self._shared.invalidate(key, by)
+            await self._redis.invalidate(key, by)
         except StoreDownError:
-            self._owe(key, by)
+            self._outbox.add(key, by)
         # A look-up that Redis answered just before has brought the old entry here since.
         self._local.mark(key, by)
 
     @override
     def invalidated_at(self, key: str) -> float:
-        """While nothing is heard, it may be at any moment."""
+        """While this replica is not subscribed, that may be at any moment."""
         return self._local.invalidated_at(key) if self._bus.silent_for() <= self._unwatched else self.now()
 
     @override
-    async def tell_written(self, writer: str) -> None:
-        """While Redis is lost, nobody can be told."""
+    async def publish_write(self, writer: str) -> None:
+        """While Redis is lost, nobody learns of it."""
         try:
-            await self._shared.tell("wrote", writer)
+            await self._redis.publish("wrote", writer)
         except StoreDownError:
             return
 
     @override
-    async def tell_hinted(self, stream: str, campaigns: Sequence[str]) -> bool:
-        """While Redis is lost, nobody can be told."""
+    async def publish_hint(self, stream: str, campaigns: Sequence[str]) -> bool:
+        """While Redis is lost, nobody learns of it."""
         try:
-            await self._shared.tell("hint", f"{stream}:{','.join(campaigns)}")
+            await self._redis.publish("hint", f"{stream}:{','.join(campaigns)}")
         except StoreDownError:
             return False
         return True
 
-    def _owe(self, key: str, by: Cause) -> None:
-        owed = self._owed.pop(key, None)
-        self._owed[key] = _Debt(Cause.WRITE if owed is not None and owed.by is Cause.WRITE else by)
-        if len(self._owed) > MAX_OWED:
-            del self._owed[next(iter(self._owed))]
+    async def _deliver(self, key: str, by: Cause) -> None:
+        await self._redis.invalidate(key, by)
+        self._local.mark(key, by)
 
-    async def _pay(self, key: str) -> None:
-        """Invalidates the key in Redis, and all of its operation, as far as that is still to be done."""
-        if self._owed:
-            for owed in (key, group_of(key)):
-                if owed in self._owed:
-                    await self._pay_one(owed)
-
-    async def _pay_one(self, key: str) -> None:
-        # It stays owed until it is paid: a look-up beside this one must not come before it.
-        debt = self._owed[key]
-        await self._shared.invalidate(key, debt.by)
-        if self._owed.get(key) is debt:
-            del self._owed[key]
-        self._local.mark(key, debt.by)
-
-    async def _keep_paying(self) -> None:
-        while True:
-            await asyncio.sleep(PAY_SECONDS)
-            for key in list(self._owed):
-                try:
-                    if key in self._owed:
-                        await self._pay_one(key)
-                except StoreDownError:
-                    break
-
-    def _heard(self, word: str, key: str) -> None:
+    def _receive(self, kind: str, key: str) -> None:
         # A copy being fetched at this moment is refused too: its look-up saw the fence as it was before.
-        match word:
+        match kind:
             case "changed":
                 self._local.outdate(key)
             case "write" | "purge":
-                self._local.mark(key, Cause(word))
+                self._local.mark(key, Cause(kind))
                 self._handlers.on_invalidated(key)
             case "wrote":
                 self._handlers.on_written(key)
@@ -245,6 +208,6 @@ class LayeredStore(Store):
             case _:
                 pass
 
-    def _missed(self) -> None:
+    def _miss(self) -> None:
         self._local.doubt()
         self._handlers.on_invalidated(None)

@@ -10,7 +10,7 @@ from typing_extensions import override
 from campaign_gateway.policy.entry import Cause, Entry, Swept, settling
 from campaign_gateway.proxy.ask import EVERY, group_of
 from campaign_gateway.proxy.epoch import Epoch
-from campaign_gateway.proxy.ports import Found, Lead, Meter, Put, Store
+from campaign_gateway.proxy.ports import Found, Lease, Meter, Put, Store
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.fences import GroupFence, invalidated
 
@@ -103,7 +103,7 @@ class MemoryStore(Store):
 
     @property
     @override
-    def is_told(self) -> bool:
+    def is_subscribed(self) -> bool:
         """There is nobody else."""
         return True
 
@@ -147,16 +147,16 @@ class MemoryStore(Store):
         return _cost(entry) <= self._max_bytes
 
     @override
-    async def lead(self, key: str) -> Lead:
+    async def acquire_lease(self, key: str) -> Lease:
         """There is nobody else."""
-        return Lead(is_mine=True, found=await self.get(key))
+        return Lease(is_mine=True, found=await self.get(key))
 
     @override
-    async def leave(self, key: str, fence: Hashable) -> None:
+    async def release_lease(self, key: str, fence: Hashable) -> None:
         """Nobody waits for it."""
 
     @override
-    async def follow(self, key: str, seconds: float) -> None:
+    async def wait_for_lease(self, key: str, seconds: float) -> None:
         """There is never another leader."""
 
     @override
@@ -242,11 +242,11 @@ class MemoryStore(Store):
         return max(known, self._doubted_at)
 
     @override
-    async def tell_written(self, writer: str) -> None:
+    async def publish_write(self, writer: str) -> None:
         """There is nobody else."""
 
     @override
-    async def tell_hinted(self, stream: str, campaigns: Sequence[str]) -> bool:
+    async def publish_hint(self, stream: str, campaigns: Sequence[str]) -> bool:
         """There is nobody else."""
         return False
 

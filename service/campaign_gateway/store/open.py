@@ -8,7 +8,7 @@ from campaign_gateway.store.layered import LayeredStore
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.redis.beat import Beat
 from campaign_gateway.store.redis.bus import Bus
-from campaign_gateway.store.redis.connect import Target, Tls, open_link, parts_of
+from campaign_gateway.store.redis.connect import Target, Tls, open_link, partitions_of
 from campaign_gateway.store.redis.index import RedisBoard
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.ledgers import RedisLedgers
@@ -37,16 +37,16 @@ def open_shared(
     Args:
         target: which Redis.
         prefix: of all names there.
-        unwatched: seconds for which a local copy may answer while nothing can be heard.
+        unwatched: seconds for which a local copy may answer while this replica is not subscribed.
         local: the copies.
         clock: set by Redis' own.
         meter: where operations are counted.
     """
     link = open_link(target, clock, meter)
-    keys = Keys(prefix, parts_of(target.url))
+    keys = Keys(prefix, partitions_of(target.url))
     bus = Bus(link, keys)
     store = RedisStore(link, bus, keys)
     layers = LayeredStore(store, local, bus, unwatched)
-    beat = Beat(link, keys, bus.sender)
+    beat = Beat(link, keys, bus.replica_id)
     board = RedisBoard(link, bus, beat, keys, local.epoch)
     return Shared(link, layers, beat, board, RedisLedgers(link, keys))

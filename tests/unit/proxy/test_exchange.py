@@ -414,7 +414,7 @@ async def test_without_a_copy_the_store_is_asked_even_for_only_if_cached(replica
 async def test_the_leader_stores_before_it_leaves(replica):
     story = replica(OLD)
     await story.read()
-    assert story.fleet.trips == ["get", "lead", "put", "leave"]
+    assert story.fleet.trips == ["get", "acquire", "put", "release"]
 
 
 async def test_the_leader_leaves_after_a_put_that_was_refused(replica):
@@ -426,7 +426,7 @@ async def test_the_leader_leaves_after_a_put_that_was_refused(replica):
     story.upstream.release()
     await reading
     assert story.memory.puts == [Put.FENCED]
-    assert story.fleet.trips[-1] == "leave"
+    assert story.fleet.trips[-1] == "release"
 
 
 @pytest.mark.parametrize(
@@ -437,20 +437,20 @@ async def test_the_leader_leaves_after_a_put_that_was_refused(replica):
 async def test_the_leader_leaves_after_a_failure(replica, step):
     story = replica(step)
     assert (await story.read()).failure is not None
-    assert story.fleet.trips == ["get", "lead", "leave"]
+    assert story.fleet.trips == ["get", "acquire", "release"]
 
 
 async def test_the_leader_leaves_when_it_gets_no_permit(replica):
     story = replica(OLD)
     story.budget.refuse_all = SPENT
     await story.read()
-    assert story.fleet.trips == ["get", "lead", "leave"]
+    assert story.fleet.trips == ["get", "acquire", "release"]
 
 
 async def test_the_leader_leaves_after_an_exception(replica, caplog):
     story = replica(LookupError("a defect"))
     assert (await story.read()).failure is not None
-    assert story.fleet.trips == ["get", "lead", "leave"]
+    assert story.fleet.trips == ["get", "acquire", "release"]
     assert caplog.records
 
 
@@ -462,7 +462,7 @@ async def test_the_leader_leaves_after_an_exception_out_of_the_put(replica, capl
 
     monkeypatch.setattr(story.fleet, "put", put)
     assert body_of(await story.read()) == OLD.body
-    assert story.fleet.trips == ["get", "lead", "leave"]
+    assert story.fleet.trips == ["get", "acquire", "release"]
     assert caplog.records
 
 
@@ -473,7 +473,7 @@ async def test_the_leader_leaves_when_the_gateway_stops(replica):
     await story.upstream.arrived()
     await story.tasks.close()
     await asyncio.wait([reading])
-    assert story.fleet.trips == ["get", "lead", "leave"]
+    assert story.fleet.trips == ["get", "acquire", "release"]
 
 
 async def test_a_follower_takes_what_another_replica_stored_and_makes_no_call(replica):
@@ -502,7 +502,7 @@ async def test_what_a_leader_stored_is_taken_before_it_has_left_and_its_lead_is_
     await story.others_store(OLD)
     story.fleet.wake()
     assert body_of(await reading) == OLD.body
-    assert story.fleet.trips == ["get", "lead", "follow", "lead"]
+    assert story.fleet.trips == ["get", "acquire", "wait", "acquire"]
 
 
 async def test_what_was_stored_between_look_up_and_lead_is_taken_at_once(replica):
@@ -513,7 +513,7 @@ async def test_what_was_stored_between_look_up_and_lead_is_taken_at_once(replica
     await story.others_store(OLD)
     reply = await reading
     assert (body_of(reply), reply.outcome.collapsed, story.calls) == (OLD.body, True, 0)
-    assert story.fleet.trips == ["get", "lead", "leave"], "a lead that was not needed is given up"
+    assert story.fleet.trips == ["get", "acquire", "release"], "a lead that was not needed is given up"
 
 
 async def test_a_thousand_followers_in_one_process_are_one_follower(replica):
@@ -524,7 +524,7 @@ async def test_a_thousand_followers_in_one_process_are_one_follower(replica):
     await story.others_store(OLD)
     story.fleet.others_leave()
     assert {body_of(reply) for reply in await asyncio.gather(*readers)} == {OLD.body}
-    assert (story.fleet.trips.count("follow"), story.calls) == (1, 0)
+    assert (story.fleet.trips.count("wait"), story.calls) == (1, 0)
 
 
 async def test_a_follower_takes_an_absence_too(replica):
@@ -566,7 +566,7 @@ async def test_an_old_entry_that_comes_with_the_lead_is_no_proof_and_the_call_is
     await story.others_store(OLD, age=PAST_WINDOW)
     reply = await reading
     assert (body_of(reply), reply.age, reply.outcome.collapsed, story.calls) == (NEW.body, 0.0, False, 1)
-    assert story.fleet.trips[-2:] == ["put", "leave"]
+    assert story.fleet.trips[-2:] == ["put", "release"]
 
 
 async def test_a_follower_does_not_take_an_old_entry_and_waits_on(replica):
@@ -613,7 +613,7 @@ async def test_a_follower_whose_leader_vanished_takes_the_lead_and_makes_the_cal
     assert reply.outcome == Outcome(Fwd.URI_MISS, 200, stored=True, ttl=LIFETIME), (
         "its own call, and collapsed with none"
     )
-    assert story.fleet.trips == ["get", "lead", "follow", "lead", "put", "leave"]
+    assert story.fleet.trips == ["get", "acquire", "wait", "acquire", "put", "release"]
     assert (story.calls, story.meter.of("collapsed")) == (1, 0)
 
 
@@ -643,7 +643,7 @@ async def test_a_follower_gives_up_at_its_own_deadline(replica):
     assert landed.problem is Problem.UPSTREAM_TIMEOUT
     assert all(seconds <= 0.06 for seconds in story.fleet.followed), "half the patience for a permit, and one call"
     assert (story.calls, len(story.flights)) == (0, 0)
-    assert "leave" not in story.fleet.trips, "it never led"
+    assert "release" not in story.fleet.trips, "it never led"
 
 
 async def test_news_about_the_key_do_not_lengthen_a_followers_patience(replica):

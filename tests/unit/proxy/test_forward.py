@@ -297,7 +297,7 @@ async def test_what_a_write_may_have_changed_binds_its_client_on_all_replicas_an
 
     class Telling(GatedStore):
         @override
-        async def tell_written(self, writer: str) -> None:
+        async def publish_write(self, writer: str) -> None:
             told.append(writer)
 
     story = tell(DONE, store_kind=Telling)

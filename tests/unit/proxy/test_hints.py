@@ -48,7 +48,7 @@ class Place:
             self.story.store,
             self.story.tasks,
         )
-        self.story.memory.tell_hinted = self.tell  # type: ignore[method-assign]
+        self.story.memory.publish_hint = self.tell  # type: ignore[method-assign]
 
     async def tell(self, stream: str, campaigns: Sequence[str]) -> bool:
         self.told.append((stream, list(campaigns)))

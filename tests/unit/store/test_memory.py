@@ -268,10 +268,10 @@ async def test_alone_everybody_leads_and_learns_what_is_stored() -> None:
     await room.put("a")
     found = await room.store.get("a")
     for _ in range(2):
-        lead = await room.store.lead("a")
-        assert (lead.is_mine, lead.found) == (True, found)
-    await room.store.follow("a", 3600)
-    await room.store.leave("a", found.fence)
+        lease = await room.store.acquire_lease("a")
+        assert (lease.is_mine, lease.found) == (True, found)
+    await room.store.wait_for_lease("a", 3600)
+    await room.store.release_lease("a", found.fence)
     assert await room.has("a") == "a"
 
 
@@ -347,7 +347,7 @@ async def test_a_copy_in_doubt_stays_to_fall_back_on_and_is_never_fresh() -> Non
     assert room.store.peek("a") is None, "it does not answer by itself"
     found = await room.store.get("a")
     assert found.entry == doubted(sized(1, age=10), NOW + 5)
-    assert (await room.store.lead("a")).found == found
+    assert (await room.store.acquire_lease("a")).found == found
     assert found.entry is not None
     assert Freshness().ttl(found.entry, NOW + 7) == pytest.approx(-2.0)
     assert found.entry.attested_at == NOW - 10
@@ -431,7 +431,12 @@ async def test_an_invalidated_entry_stays_and_says_since_when_and_why(reach: str
     room.clock.time += 2
     await room.store.invalidate(reach, by)
     marked = replace(sized(1, age=50), invalidation=Invalidation(NOW + 2, by, is_open=True))
-    assert room.store.peek(A) == (await room.store.get(A)).entry == (await room.store.lead(A)).found.entry == marked
+    assert (
+        room.store.peek(A)
+        == (await room.store.get(A)).entry
+        == (await room.store.acquire_lease(A)).found.entry
+        == marked
+    )
 
 
 @pytest.mark.parametrize("reaches", [(A, A), (A, ALL), (ALL, A), (ALL, ALL)], ids="-".join)

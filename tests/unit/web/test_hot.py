@@ -208,7 +208,7 @@ async def test_what_another_replica_invalidated_is_not_answered():
     gateway = Gateway(layer=layered(bus, made))
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
-        made[0]._heard("write", ask("c-1").key)
+        made[0]._receive("write", ask("c-1").key)
         assert "before-write" in str((await last_answer(caller))["Cache-Status"])
         assert gateway.hot.taken == 1
 

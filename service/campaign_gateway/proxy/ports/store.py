@@ -23,7 +23,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Lead:
+class Lease:
     """Whether this replica may fill a key, and what is stored by now."""
 
     is_mine: bool
@@ -70,8 +70,8 @@ class Store(Protocol):
         ...
 
     @property
-    def is_told(self) -> bool:
-        """Whether it learns of all that ends the epoch; it ends as well when that ceases to be so."""
+    def is_subscribed(self) -> bool:
+        """Whether it learns of all that ends the epoch, which also ends when that is no longer so."""
         ...
 
     async def get(self, key: str, raw: object = None) -> Found:
@@ -83,25 +83,25 @@ class Store(Protocol):
         """
         ...
 
-    async def lead(self, key: str) -> Lead:
-        """Takes the lead in filling the key, unless another replica has it; in one trip.
+    async def acquire_lease(self, key: str) -> Lease:
+        """The lease on filling the key, unless another replica holds it; in one trip.
 
-        A leader that dies loses the lead within seconds, and any leader with the next invalidation. Where replicas
-        cannot agree, each leads.
+        A lease ends within seconds of its holder's death, and with the next invalidation. Where replicas cannot agree,
+        each has one.
         """
         ...
 
-    async def leave(self, key: str, fence: Hashable) -> None:
-        """Gives up the lead, after the fill was stored or failed, and wakes those who `follow`.
+    async def release_lease(self, key: str, fence: Hashable) -> None:
+        """Gives up the lease, after the fill was stored or failed, and wakes those who wait for it.
 
         Args:
             key: the entry's key.
-            fence: that of the look-up that took the lead; an invalidation since has ended the lead already.
+            fence: that of the look-up that acquired it; an invalidation since has ended it already.
         """
         ...
 
-    async def follow(self, key: str, seconds: float) -> None:
-        """Waits until the key's leader has left, or so long."""
+    async def wait_for_lease(self, key: str, seconds: float) -> None:
+        """Waits until the key's lease is released, or so long."""
         ...
 
     async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
@@ -121,14 +121,14 @@ class Store(Protocol):
         """When the key, or all of its operation, was last invalidated, as far as this process knows; 0 for never."""
         ...
 
-    async def tell_written(self, writer: str) -> None:
-        """Lets all replicas know that a write by `writer` (see `proxy.versions`) has just ended."""
+    async def publish_write(self, writer: str) -> None:
+        """Publishes that a write by `writer` (see `proxy.versions`) has just ended."""
         ...
 
-    async def tell_hinted(self, stream: str, campaigns: Sequence[str]) -> bool:
-        """Lets the other replicas know which campaigns of a stream are to be read first (see `proxy.hints`).
+    async def publish_hint(self, stream: str, campaigns: Sequence[str]) -> bool:
+        """Publishes which campaigns of a stream are to be read first (see `proxy.hints`).
 
         Returns:
-            Whether there is somebody who may have heard it.
+            Whether another replica may have received it.
         """
         ...

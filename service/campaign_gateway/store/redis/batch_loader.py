@@ -1,7 +1,7 @@
 """Look-ups that come while another one is under way, joined into one trip.
 
-Alone, a look-up goes out at once. Those that come before its answer wait for it and then go out together, so that load
-makes trips larger instead of more. Laws:
+With none under way, a look-up goes out at once. Those that come before its answer wait for it and then go out together,
+so that load makes trips larger instead of more. Laws:
 
 1. Whoever gives up waiting takes nobody along.
 2. An answer, or a failure, reaches all who wait for it.
@@ -26,29 +26,29 @@ class _Wanted:
 
 
 @dataclass(slots=True)
-class _Part:
+class _Partition:
     is_busy: bool = False
     waiting: list[_Wanted] = field(default_factory=list)
 
 
-class Lookups:
-    """Joins look-ups, apart for each part of the keys: one command reaches one part only."""
+class BatchLoader:
+    """Joins look-ups, apart for each partition of the keys: one command reaches one partition only."""
 
     def __init__(self, fetch: Fetch) -> None:
         """Look-ups through `fetch`, which brings the values of some names, in their order, in one trip."""
         self._fetch = fetch
-        self._parts: dict[int, _Part] = {}
+        self._partitions: dict[int, _Partition] = {}
         self._tasks = Tasks()
 
-    async def get(self, part: int, names: Sequence[str]) -> Sequence[object]:
-        """The values of these names, which lie in the part.
+    async def load(self, partition: int, names: Sequence[str]) -> Sequence[object]:
+        """The values of these names, which lie in the partition.
 
         Raises:
             Exception: what `fetch` raised.
         """
-        here = self._parts.get(part)
+        here = self._partitions.get(partition)
         if here is None:
-            here = self._parts[part] = _Part()
+            here = self._partitions[partition] = _Partition()
         if here.is_busy:
             wanted = _Wanted(names, asyncio.get_running_loop().create_future())
             here.waiting.append(wanted)
@@ -59,14 +59,18 @@ class Lookups:
         finally:
             self._go_on(here)
 
-    def _go_on(self, here: _Part) -> None:
+    async def close(self) -> None:
+        """Ends the trips under way that were made for several; whoever waits for them gets an error."""
+        await self._tasks.close()
+
+    def _go_on(self, here: _Partition) -> None:
         together = here.waiting[:MOST_AT_ONCE]
         del here.waiting[:MOST_AT_ONCE]
         here.is_busy = bool(together)
         if together:
             self._tasks.spawn(self._fetch_together(here, together), name="look up together")
 
-    async def _fetch_together(self, here: _Part, together: list[_Wanted]) -> None:
+    async def _fetch_together(self, here: _Partition, together: list[_Wanted]) -> None:
         # Neighbours share their group's fence: it is asked for once.
         names = list(dict.fromkeys(name for wanted in together for name in wanted.names))
         try:

@@ -1,15 +1,16 @@
-"""What replicas tell each other.
+"""What replicas publish to each other.
 
-A key was filled (`changed`), or invalidated by a `write` or a `purge`; its leader has `left`; a client `wrote`. With a
-`hint` the key is a stream's, and campaigns of it that are to be read first.
+A key was filled (`changed`), or invalidated by a `write` or a `purge`; its lease was released (`left`); a client
+`wrote`. With a `hint` the key is a stream's, and campaigns of it that are to be read first.
 
 Laws of this module:
 
-1. Nothing depends on a message for being right, but copies in other processes: they may be used only while messages
-   would be heard, and for a short, configured time after that.
-2. Messages are numbered where they are published, by the script that makes them true, for each part of the keys. A
-   number that does not follow its part's last one means that something was missed.
+1. Nothing depends on a message for being right, but copies in other processes: they may be used only while this replica
+   is subscribed, and for a short, configured time after that.
+2. Messages are numbered where they are published, by the script that makes them true, for each partition of the keys. A
+   number that does not follow its partition's last one means that a message was missed.
 3. After a gap, and after each new subscription, nothing is known of the copies: they go.
+4. Each waiter waits for itself: one that gives up, or is cancelled, takes no other along.
 """
 
 import asyncio
@@ -25,96 +26,99 @@ _log = logging.getLogger(__name__)
 
 PING_SECONDS = 1.0
 """How often a quiet subscription is tried."""
-DEAF_SECONDS = 2.5
-"""A subscription on which nothing is heard for this long, not even the answer to a ping, is a lost one."""
+MAX_QUIET_SECONDS = 2.5
+"""A subscription on which nothing comes for this long, not even the answer to a ping, is lost."""
 RETRY_SECONDS = 0.5
 POLL_SECONDS = 0.5
-"""How long a follower trusts that it will be told: the net under lost messages."""
+"""How long a waiter relies on messages: the net under those that are lost."""
 
 
 class Bus:
-    """One replica's ear, and the name under which it speaks."""
+    """One replica's subscription, and the name under which it publishes."""
 
     def __init__(self, link: RedisLink, keys: Keys) -> None:
         self._link = link
         self._keys = keys
-        self.sender = uuid.uuid4().hex[:12]
+        self.replica_id = uuid.uuid4().hex[:12]
         self._last: dict[int, int] = {}
-        """The number of each part's last message."""
-        self._heard_at = float("-inf")
+        """The number of each partition's last message."""
+        self._received_at = float("-inf")
         self._is_subscribed = False
-        self._waiting: dict[str, asyncio.Event] = {}
+        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         self.on_posted: Callable[[str], None] = lambda _: None
         """Called with each stream whose board another replica has changed."""
 
     def silent_for(self) -> float:
         """Seconds for which messages may have been missed; 0 while the subscription is good."""
-        return 0.0 if self._is_subscribed else time.monotonic() - self._heard_at
+        return 0.0 if self._is_subscribed else time.monotonic() - self._received_at
 
     async def wait(self, key: str, seconds: float) -> None:
-        """Waits until something is said about the key, or so long at most, or until it is time to look anyway."""
-        event = self._waiting.setdefault(key, asyncio.Event())
+        """Waits until a message about the key comes, or so long at most, or until it is time to look anyway."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(key, set()).add(waiter)
         try:
-            async with asyncio.timeout(min(seconds, POLL_SECONDS)):
-                await event.wait()
-        except TimeoutError:
-            self._waiting.pop(key, None)
+            await asyncio.wait([waiter], timeout=min(seconds, POLL_SECONDS))
+        finally:
+            waiters = self._waiters.get(key, set())
+            waiters.discard(waiter)
+            if not waiters:
+                self._waiters.pop(key, None)
 
     async def listen(
-        self, on_news: Callable[[str, str], None], on_gap: Callable[[], None], on_lost: Callable[[], None]
+        self, on_message: Callable[[str, str], None], on_gap: Callable[[], None], on_lost: Callable[[], None]
     ) -> None:
-        """Hears what others say, for as long as it runs.
+        """Receives what others publish, for as long as it runs.
 
         Args:
-            on_news: called with the word and the key of all that other replicas say.
+            on_message: called with the kind and the key of each message of another replica.
             on_gap: called when messages were, or may have been, missed.
-            on_lost: called when from now on nothing is heard.
+            on_lost: called when the subscription is lost.
         """
         failure = ""
         while True:
             try:
-                await self._subscription(on_news, on_gap)
+                await self._subscribe(on_message, on_gap)
             except FAILURES as error:
-                # Once for each loss, and once for each reason why it is not to be had at all.
+                # Once for each loss, and once for each reason why there is no subscription at all.
                 if self._is_subscribed or failure != type(error).__name__:
                     failure = type(error).__name__
-                    _log.warning("the bus is lost (%s)", failure)
+                    _log.warning("subscription to other replicas' messages lost (%s)", failure)
             self._is_subscribed = False
             on_lost()
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _subscription(self, on_news: Callable[[str, str], None], on_gap: Callable[[], None]) -> None:
-        async with self._link.client.pubsub() as ear:
-            await ear.subscribe(self._keys.channel)
+    async def _subscribe(self, on_message: Callable[[str, str], None], on_gap: Callable[[], None]) -> None:
+        async with self._link.client.pubsub() as subscription:
+            await subscription.subscribe(self._keys.channel)
             while True:
-                heard = await ear.get_message(timeout=PING_SECONDS)
+                received = await subscription.get_message(timeout=PING_SECONDS)
                 now = time.monotonic()
-                if heard is None:
-                    if self._is_subscribed and now - self._heard_at > DEAF_SECONDS:
-                        raise ConnectionError("nothing is heard")
-                    await ear.ping()
+                if received is None:
+                    if self._is_subscribed and now - self._received_at > MAX_QUIET_SECONDS:
+                        raise ConnectionError("nothing was received")
+                    await subscription.ping()
                     continue
-                self._heard_at = now
-                if heard["type"] == "subscribe":
+                self._received_at = now
+                if received["type"] == "subscribe":
                     self._last.clear()
                     on_gap()
                     self._is_subscribed = True
-                elif heard["type"] == "message":
-                    self._take(heard["data"], on_news, on_gap)
+                elif received["type"] == "message":
+                    self._receive(received["data"], on_message, on_gap)
 
-    def _take(self, data: bytes, on_news: Callable[[str, str], None], on_gap: Callable[[], None]) -> None:
+    def _receive(self, data: bytes, on_message: Callable[[str, str], None], on_gap: Callable[[], None]) -> None:
         words = data.decode("utf-8", "replace").split(" ", 3)
-        if len(words) != 4 or not words[2].isdigit():  # noqa: PLR2004 - kind, sender, number, key
+        if len(words) != 4 or not words[2].isdigit():  # noqa: PLR2004 - kind, replica, number, key
             return
-        kind, sender, number, key = words
-        part = self._keys.part(key)
-        if part in self._last and int(number) != self._last[part] + 1:
+        kind, replica_id, number, key = words
+        partition = self._keys.partition(key)
+        if partition in self._last and int(number) != self._last[partition] + 1:
             on_gap()
-        self._last[part] = int(number)
-        if (event := self._waiting.pop(key, None)) is not None:
-            event.set()
-        if sender == self.sender:
+        self._last[partition] = int(number)
+        for waiter in self._waiters.pop(key, ()):
+            waiter.set_result(None)
+        if replica_id == self.replica_id:
             return
         if kind == "swept":
             self.on_posted(key)
-        on_news(kind, key)
+        on_message(kind, key)

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from campaign_gateway.proxy.ports import Meter
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.redis.keys import CLUSTER_PARTS
+from campaign_gateway.store.redis.keys import CLUSTER_PARTITIONS
 from campaign_gateway.store.redis.link import RedisLink
 
 POOL_SIZE = 64
@@ -65,9 +65,9 @@ class _FreshPassword(CredentialProvider):
         return self.get_credentials()
 
 
-def parts_of(url: str) -> int:
-    """Into how many parts the keys fall at this URL; see `store.keys`."""
-    return CLUSTER_PARTS if urlsplit(url).scheme == CLUSTER_SCHEME else 1
+def partitions_of(url: str) -> int:
+    """Into how many partitions the keys fall at this URL; see `store.redis.keys`."""
+    return CLUSTER_PARTITIONS if urlsplit(url).scheme == CLUSTER_SCHEME else 1
 
 
 def open_link(target: Target, clock: StoreClock, meter: Meter) -> RedisLink:

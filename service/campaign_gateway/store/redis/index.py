@@ -142,7 +142,7 @@ class RedisBoard(Board):
             _encode(head),
             KEEP_MILLISECONDS,
             self._keys.channel,
-            self._bus.sender,
+            self._bus.replica_id,
             stream,
             *rows,
         )
@@ -318,5 +318,5 @@ class RedisBoard(Board):
             self._keys.board(stream, "head"),
             self._keys.board(stream, "rows"),
             self._keys.board(stream, "order"),
-            self._keys.number(stream),
+            self._keys.sequence(stream),
         ]

@@ -1,7 +1,7 @@
 """What things are called in Redis.
 
 A script may touch several keys only where they lie on one node: in a cluster, where their names hold the same text in
-braces. So the keys of entries are parted, and each part has a counter of its messages on the bus beside them.
+braces. So the keys of entries are partitioned, and each partition has a counter of its messages on the bus beside them.
 """
 
 import zlib
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from campaign_gateway.proxy.ask import group_of
 
-CLUSTER_PARTS = 64
-"""Parts in a cluster: enough to spread over any number of nodes that one gateway needs."""
+CLUSTER_PARTITIONS = 64
+"""Enough to spread over any number of nodes that one gateway needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Keys:
     """The names under one prefix, which all replicas share."""
 
     prefix: str
-    parts: int = 1
+    partitions: int = 1
     """One where a single server holds everything: then each message on the bus follows the one before it."""
 
     @property
@@ -26,51 +26,51 @@ class Keys:
         """The bus."""
         return f"{self.prefix}:bus"
 
-    def part(self, key: str) -> int:
-        """The part that an entry's key belongs to."""
-        return zlib.crc32(key.encode()) % self.parts if self.parts > 1 else 0
+    def partition(self, key: str) -> int:
+        """The partition that an entry's key belongs to."""
+        return zlib.crc32(key.encode()) % self.partitions if self.partitions > 1 else 0
 
     def entry(self, key: str) -> str:
         """The entry and its fence."""
-        return f"{self.prefix}:e2:{{{self.part(key)}}}:{key}"
+        return f"{self.prefix}:entry:{{{self.partition(key)}}}:{key}"
 
-    def group(self, key: str) -> str:
-        """The fence of all answers that the entry belongs to, beside it: each part has its own."""
-        return self.group_in(self.part(key), group_of(key))
+    def group_fence(self, key: str) -> str:
+        """The fence of all answers that the entry belongs to, beside it: each partition has its own."""
+        return self.group_fence_in(self.partition(key), group_of(key))
 
-    def group_in(self, part: int, group: str) -> str:
-        """The same, by part."""
-        return f"{self.prefix}:g1:{{{part}}}:{group}"
+    def group_fence_in(self, partition: int, group: str) -> str:
+        """The same, by partition."""
+        return f"{self.prefix}:fence:{{{partition}}}:{group}"
 
-    def number_in(self, part: int) -> str:
-        """The number of the last message about a part."""
-        return f"{self.prefix}:n1:{{{part}}}"
+    def sequence(self, key: str) -> str:
+        """The number of the last message about its partition."""
+        return self.sequence_in(self.partition(key))
+
+    def sequence_in(self, partition: int) -> str:
+        """The same, by partition."""
+        return f"{self.prefix}:sequence:{{{partition}}}"
 
     def lease(self, key: str) -> str:
-        """Which replica leads in filling it."""
-        return f"{self.prefix}:l1:{{{self.part(key)}}}:{key}"
-
-    def number(self, key: str) -> str:
-        """The number of the last message about its part."""
-        return self.number_in(self.part(key))
+        """Which replica fills it."""
+        return f"{self.prefix}:lease:{{{self.partition(key)}}}:{key}"
 
     def board(self, stream: str, what: str) -> str:
         """A part of what is known of the stream's list."""
-        return f"{self.prefix}:w2:{{{self.part(stream)}}}:{stream}:{what}"
+        return f"{self.prefix}:index:{{{self.partition(stream)}}}:{stream}:{what}"
 
     def beat(self, what: str) -> str:
-        """A part of what replicas tell with each beat; all of it lies together."""
-        return f"{self.prefix}:h1:{{beat}}:{what}"
+        """A part of what replicas publish with each beat; all of it lies together."""
+        return f"{self.prefix}:{{beat}}:{what}"
 
     def used(self, stream: str) -> str:
-        """The stream's campaigns that callers asked for, and when; beside what beats tell."""
+        """The stream's campaigns that callers asked for, and when; beside what comes with beats."""
         return self.beat(f"used:{stream}")
 
     def ledger(self, account: str) -> str:
         """The account's ledger of calls."""
-        return f"{self.prefix}:b1:{account}"
+        return f"{self.prefix}:ledger:{account}"
 
     @property
     def noticed(self) -> str:
         """The accounts whose ledgers all replicas are to look at."""
-        return f"{self.prefix}:b1-noticed"
+        return f"{self.prefix}:noticed-ledgers"

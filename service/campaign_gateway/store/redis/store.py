@@ -14,13 +14,13 @@ from campaign_gateway.proxy.ask import EVERY
 from campaign_gateway.proxy.ports import Put
 from campaign_gateway.store.codec import decode, encode
 from campaign_gateway.store.fences import GroupFence, invalidated
-from campaign_gateway.store.redis.batch_loader import Lookups
+from campaign_gateway.store.redis.batch_loader import BatchLoader
 from campaign_gateway.store.redis.bus import Bus
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 
 LEASE_MILLISECONDS = 2_000
-"""How long a dead leader keeps the lead."""
+"""How long a dead replica's lease lasts."""
 RENEW_SECONDS = 0.5
 FENCE_MILLISECONDS = 900_000
 """How long an invalidation is remembered: longer than any fill can be under way."""
@@ -28,7 +28,7 @@ FENCE_MILLISECONDS = 900_000
 _HEAD_BYTES = 65
 _NUMBER_BYTES = 16
 
-SharedFence = tuple[int, int, GroupFence]
+RedisFence = tuple[int, int, GroupFence]
 """The link's generation at the look-up, the number that stood at the key, and the fence of its group."""
 
 
@@ -51,24 +51,24 @@ class Raw:
 
 
 class RedisStore:
-    """The shared layer. Its calls raise `StoreDownError`; `store.layers` decides what that means."""
+    """What all replicas share. Its calls raise `StoreDownError`; `store.layered` decides what that means."""
 
     def __init__(self, link: RedisLink, bus: Bus, keys: Keys) -> None:
         self._link = link
         self._bus = bus
         self._keys = keys
-        self._led: set[tuple[str, str]] = set()
-        """Keys and their leases."""
-        self._lookups = Lookups(self._fetch)
+        self._leases: set[tuple[str, str]] = set()
+        """Those that this replica holds, with their keys."""
+        self._loader = BatchLoader(self._fetch)
         self._put = link.script("put.lua")
         self._invalidate = link.script("invalidate.lua")
         self._invalidate_all = link.script("invalidate_all.lua")
-        self._tell = link.script("publish.lua")
-        self._lead = link.script("acquire_lease.lua")
-        self._leave = link.script("release_lease.lua")
+        self._publish = link.script("publish.lua")
+        self._acquire = link.script("acquire_lease.lua")
+        self._release = link.script("release_lease.lua")
         self._renew = link.script("renew_lease.lua")
 
-    async def get(self, key: str, last: object = None) -> tuple[Raw, SharedFence]:
+    async def get(self, key: str, last: object = None) -> tuple[Raw, RedisFence]:
         """The entry and the fence, in one trip, or one more where it joins others.
 
         Args:
@@ -76,102 +76,106 @@ class RedisStore:
             last: what an earlier look-up of it brought, if that was a `Raw`: it is brought again while Redis holds the
                 same, byte for byte.
         """
-        names = (self._keys.entry(key), self._keys.group(key))
+        names = (self._keys.entry(key), self._keys.group_fence(key))
         generation = self._link.generation
-        value, group = await self._lookups.get(self._keys.part(key), names)
+        value, group = await self._loader.load(self._keys.partition(key), names)
         raw = last if isinstance(last, Raw) and last.is_of(value, group) else _read(value, group)
         self._link.meter.store_operation("redis", "get", "hit" if raw.entry is not None else "miss")
         return raw, (generation, raw.number, raw.fence)
+
+    async def close(self) -> None:
+        """Ends the look-ups that are under way."""
+        await self._loader.close()
 
     async def _fetch(self, names: list[str]) -> Sequence[object]:
         # Not by redis-py's own `mget`, whose wrappers cost a tenth of a trip.
         return await self._link.ask("get", lambda: self._link.client.execute_command("MGET", *names))
 
-    async def put(self, key: str, entry: Entry, fence: SharedFence, keep: float) -> Put:
+    async def put(self, key: str, entry: Entry, fence: RedisFence, keep: float) -> Put:
         """Stores under the fence, in one trip."""
         generation, number, group = fence
         earliest = (entry.proven_at - self._link.clock.uncertainty) * 1e6
         latest = (entry.proven_at + self._link.clock.uncertainty) * 1e6
         times = (f"{earliest:.0f}", f"{latest:016.0f}", int(keep * 1000) + 1)
-        told = (self._keys.channel, self._bus.sender, key)
-        arguments = (number, *times, encode(entry), *told, FENCE_MILLISECONDS, group.number)
+        message = (self._keys.channel, self._bus.replica_id, key)
+        arguments = (number, *times, encode(entry), *message, FENCE_MILLISECONDS, group.number)
         if generation != self._link.generation:
             # The server that gave the fence is gone, and with it perhaps a later fence.
             outcome = Put.FENCED
         else:
-            names = [self._keys.entry(key), self._keys.number(key), self._keys.group(key)]
+            names = [self._keys.entry(key), self._keys.sequence(key), self._keys.group_fence(key)]
             answer = await self._link.ask("put", lambda: self._put(keys=names, args=arguments))
             outcome = Put(answer.decode() if isinstance(answer, bytes) else answer)
         self._link.meter.store_operation("redis", "put", outcome.value)
         return outcome
 
     async def invalidate(self, key: str, by: Cause) -> None:
-        """Raises the fence, in one trip; that of all answers to an operation in one for each part."""
+        """Raises the fence, in one trip; that of all answers to an operation in one for each partition."""
         if key.endswith(EVERY):
             await self._raise_group(key, by)
         else:
-            names = [self._keys.entry(key), self._keys.number(key)]
-            arguments = (FENCE_MILLISECONDS, self._keys.channel, self._bus.sender, key, by.value)
+            names = [self._keys.entry(key), self._keys.sequence(key)]
+            arguments = (FENCE_MILLISECONDS, self._keys.channel, self._bus.replica_id, key, by.value)
             await self._link.ask("invalidate", lambda: self._invalidate(keys=names, args=arguments))
         self._link.meter.store_operation("redis", "invalidate", "stored")
 
     async def _raise_group(self, group: str, by: Cause) -> None:
-        # The part that replicas are told of comes last: whoever has heard it finds all of them raised.
-        told = self._keys.part(group)
-        for part in sorted(range(self._keys.parts), key=lambda part: part == told):
-            names = [self._keys.group_in(part, group), self._keys.number_in(part)]
-            channel = self._keys.channel if part == told else ""
-            arguments = (channel, self._bus.sender, group, by.value)
+        # The partition that publishes it comes last: whoever receives it finds all of them raised.
+        last = self._keys.partition(group)
+        for partition in sorted(range(self._keys.partitions), key=lambda partition: partition == last):
+            names = [self._keys.group_fence_in(partition, group), self._keys.sequence_in(partition)]
+            channel = self._keys.channel if partition == last else ""
+            arguments = (channel, self._bus.replica_id, group, by.value)
             await self._link.ask("invalidate", lambda: self._invalidate_all(keys=names, args=arguments))  # noqa: B023
 
-    async def tell(self, word: str, key: str) -> None:
-        """Tells all replicas something about a key (see `store.bus`), in one trip."""
-        names, arguments = [self._keys.number(key)], (self._keys.channel, word, self._bus.sender, key)
-        await self._link.ask("tell", lambda: self._tell(keys=names, args=arguments))
+    async def publish(self, kind: str, key: str) -> None:
+        """Publishes a message about a key to all replicas (see `store.redis.bus`), in one trip."""
+        names, arguments = [self._keys.sequence(key)], (self._keys.channel, kind, self._bus.replica_id, key)
+        await self._link.ask("publish", lambda: self._publish(keys=names, args=arguments))
 
-    async def lead(self, key: str) -> tuple[bool, Entry | None, SharedFence]:
-        """Whether this replica leads now, the entry and its fence, in one trip."""
+    async def acquire_lease(self, key: str) -> tuple[bool, Entry | None, RedisFence]:
+        """Whether this replica holds the lease now, the entry and its fence, in one trip."""
         generation = self._link.generation
-        names = [self._keys.entry(key), self._keys.lease(key), self._keys.group(key)]
-        arguments = (self._bus.sender, LEASE_MILLISECONDS)
-        is_mine, value, group = await self._link.ask("lead", lambda: self._lead(keys=names, args=arguments))
+        names = [self._keys.entry(key), self._keys.lease(key), self._keys.group_fence(key)]
+        arguments = (self._bus.replica_id, LEASE_MILLISECONDS)
+        is_mine, value, group = await self._link.ask("acquire_lease", lambda: self._acquire(keys=names, args=arguments))
         raw = _read(value, group)
         fence = (generation, raw.number, raw.fence)
         if is_mine:
-            self._led.add((key, self._lease(fence)))
-        self._link.meter.store_operation("redis", "lead", "taken" if is_mine else "refused")
+            self._leases.add((key, self._lease(fence)))
+        self._link.meter.store_operation("redis", "acquire_lease", "taken" if is_mine else "refused")
         return bool(is_mine), raw.entry, fence
 
-    async def leave(self, key: str, fence: SharedFence) -> None:
-        """Gives up the lead that was taken under the fence, in one trip."""
+    async def release_lease(self, key: str, fence: RedisFence) -> None:
+        """Gives up the lease that was acquired under the fence, in one trip."""
         lease = self._lease(fence)
-        self._led.discard((key, lease))
-        names = [self._keys.lease(key), self._keys.number(key)]
-        arguments = (lease, self._keys.channel, key, self._bus.sender)
-        await self._link.ask("leave", lambda: self._leave(keys=names, args=arguments))
+        self._leases.discard((key, lease))
+        names = [self._keys.lease(key), self._keys.sequence(key)]
+        arguments = (lease, self._keys.channel, key, self._bus.replica_id)
+        await self._link.ask("release_lease", lambda: self._release(keys=names, args=arguments))
 
-    async def keep_leading(self) -> None:
-        """Renews all leases that are held, for as long as it runs: a lease that is not renewed is a dead leader's."""
+    async def keep_leases(self) -> None:
+        """Renews all leases that are held, for as long as it runs: a lease that is not renewed is a dead replica's."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            for key, lease in list(self._led):
+            for key, lease in list(self._leases):
                 names, arguments = [self._keys.lease(key)], (lease, LEASE_MILLISECONDS)
                 try:
-                    await self._link.ask("renew", lambda: self._renew(keys=names, args=arguments))  # noqa: B023
+                    await self._link.ask("renew_lease", lambda: self._renew(keys=names, args=arguments))  # noqa: B023
                 except StoreDownError:
                     break
 
-    def _lease(self, fence: SharedFence) -> str:
+    def _lease(self, fence: RedisFence) -> str:
         """What acquire_lease.lua writes."""
         _, number, group = fence
-        return f"{self._bus.sender}:{number}:{group.number}"
+        return f"{self._bus.replica_id}:{number}:{group.number}"
 
     def note_slow(self) -> None:
         """Counts an answer that was not waited for; the watcher finds out whether the server hangs."""
         self._link.meter.store_operation("redis", "get", "slow")
 
 
-def is_fenced(fence: SharedFence, copy: Entry) -> bool:
+def is_fenced(fence: RedisFence, copy: Entry) -> bool:
     """Whether Redis knows of an invalidation that may be later than the copy of an entry that it has no more."""
     _, number, group = fence
     # A key's own number says nothing of when. What was purged, or lost its fence, is not worse than what Redis lost.

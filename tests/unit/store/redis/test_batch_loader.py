@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import pytest
 
 from campaign_gateway.store.redis import batch_loader as module
-from campaign_gateway.store.redis.batch_loader import Lookups
+from campaign_gateway.store.redis.batch_loader import BatchLoader
 from tests.support.doubles import turns
 
 
@@ -14,7 +14,7 @@ class Server:
     def __init__(self) -> None:
         self.trips: list[list[str]] = []
         self.gates: list[asyncio.Future[None]] = []
-        self.lookups = Lookups(self.fetch)
+        self.loader = BatchLoader(self.fetch)
 
     async def fetch(self, names: list[str]) -> Sequence[object]:
         self.trips.append(names)
@@ -23,8 +23,8 @@ class Server:
         await gate
         return [name.upper() for name in names]
 
-    def ask(self, *names: str, part: int = 0) -> asyncio.Task[Sequence[object]]:
-        return asyncio.ensure_future(self.lookups.get(part, names))  # noqa: TID251
+    def ask(self, *names: str, partition: int = 0) -> asyncio.Task[Sequence[object]]:
+        return asyncio.ensure_future(self.loader.load(partition, names))  # noqa: TID251
 
     async def let_go(self, error: Exception | None = None) -> None:
         await turns()
@@ -41,7 +41,7 @@ async def server() -> Server:
     return Server()
 
 
-async def test_alone_a_look_up_goes_out_at_once(server: Server) -> None:
+async def test_with_none_under_way_a_look_up_goes_out_at_once(server: Server) -> None:
     asked = server.ask("a", "g")
     await server.let_go()
     assert await asked == ["A", "G"]
@@ -60,8 +60,8 @@ async def test_those_that_come_meanwhile_go_out_together_and_each_name_once(serv
     assert len(server.trips) == 3, "and then it is as before"
 
 
-async def test_parts_do_not_wait_for_each_other(server: Server) -> None:
-    first, second = server.ask("a", part=1), server.ask("b", part=2)
+async def test_partitions_do_not_wait_for_each_other(server: Server) -> None:
+    first, second = server.ask("a", partition=1), server.ask("b", partition=2)
     await turns()
     assert server.trips == [["a"], ["b"]]
     await server.let_go()
@@ -105,7 +105,19 @@ async def test_a_trip_has_a_largest_size(server: Server, monkeypatch: pytest.Mon
 async def test_nobody_waits_for_ever_when_the_gateway_stops(server: Server) -> None:
     first, second = server.ask("a"), server.ask("b")
     await server.let_go()
-    await server.lookups._tasks.close()
+    await server.loader._tasks.close()
     with pytest.raises(ConnectionAbortedError):
         await second
     assert await first == ["A"]
+
+
+async def test_closing_ends_the_trips_made_for_several_and_leaves_no_task(server: Server) -> None:
+    asked = [server.ask(name) for name in "abc"]
+    await server.let_go()
+    assert await asked[0] == ["A"]
+    assert server.trips[1:] == [["b", "c"]], "and it goes on"
+    async with asyncio.timeout(5):
+        await server.loader.close()
+    outcomes = await asyncio.gather(*asked[1:], return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ConnectionAbortedError, ConnectionAbortedError]
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "look up together"]

@@ -22,7 +22,7 @@ from tests.support.meters import CountingMeter
 from tests.support.redis_server import redis_server
 
 ACCOUNT = "acc-1"
-NAME = f"cg:b1:{ACCOUNT}"
+NAME = f"cg:ledger:{ACCOUNT}"
 CHANGERS, TIMES = 8, 50
 
 FULL = Ledger(

@@ -3,7 +3,7 @@
 -- KEYS[1]  the entry's key
 -- KEYS[2]  the number of the bus's last message
 -- ARGV[1]  milliseconds to remember the fence: longer than any fill can be under way
--- ARGV[2]  the bus, where all replicas hear of it
+-- ARGV[2]  the bus, on which all replicas learn of it
 -- ARGV[3]  the replica that invalidates
 -- ARGV[4]  the key as replicas name it
 -- ARGV[5]  the cause: 'write' or 'purge'

@@ -1,8 +1,8 @@
--- Raises the fence of all answers to an operation that lie in one part: see invalidate.lua.
+-- Raises the fence of all answers to an operation that lie in one partition: see invalidate.lua.
 --
 -- KEYS[1]  the group's fence
 -- KEYS[2]  the number of the bus's last message
--- ARGV[1]  the bus; empty to tell nobody
+-- ARGV[1]  the bus; empty to publish nothing
 -- ARGV[2]  the replica that invalidates
 -- ARGV[3]  the group as replicas name it
 -- ARGV[4]  the cause: 'write' or 'purge'

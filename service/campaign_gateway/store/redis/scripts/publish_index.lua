@@ -10,7 +10,7 @@
 -- ARGV[4]  the number from now on
 -- ARGV[5]  the encoded head
 -- ARGV[6]  milliseconds to keep it all
--- ARGV[7]  the bus, where all replicas hear of it
+-- ARGV[7]  the bus, on which all replicas learn of it
 -- ARGV[8]  the replica that changes it
 -- ARGV[9]  the stream
 -- ARGV[10...]  campaign and encoded row, again and again

@@ -8,7 +8,7 @@
 -- ARGV[3]  latest such moment; ARGV[3] - ARGV[2] is what the replica does not know of this clock
 -- ARGV[4]  milliseconds to keep it
 -- ARGV[5]  the entry
--- ARGV[6]  the bus, where all replicas hear of it
+-- ARGV[6]  the bus, on which all replicas learn of it
 -- ARGV[7]  the replica that stores
 -- ARGV[8]  the key as replicas name it
 -- ARGV[9]  milliseconds to remember a fence

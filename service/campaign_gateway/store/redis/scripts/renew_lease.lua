@@ -1,4 +1,4 @@
--- Keeps the lead in filling a key, if it has not been lost.
+-- Keeps the lease on filling a key, unless it has ended.
 --
 -- KEYS[1]  the lease's key
 -- ARGV[1]  the lease, as acquire_lease.lua wrote it
