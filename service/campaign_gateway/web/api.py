@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from aiohttp import hdrs, web
 
 from campaign_gateway.contract.operations import Subject, operation
-from campaign_gateway.policy.schedule import Quota
+from campaign_gateway.policy.outlook import Quota
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.policy.wishes import Wishes, read_wishes
 from campaign_gateway.problems import Problem

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from campaign_gateway.contract.answers import Response
 from campaign_gateway.policy.entry import Entry
+from campaign_gateway.policy.outlook import Quota
 from campaign_gateway.policy.plan import Fwd
-from campaign_gateway.policy.schedule import Quota
 from campaign_gateway.proxy.ask import Ask, Outcome, Reply, Stream
 from campaign_gateway.web.answers import Bounds
 from campaign_gateway.web.api import Api
