@@ -35,12 +35,13 @@ browser: $(READY) ## The page at /docs in a real browser
 image: ## Build the image and run the compose stack with it; root on Debian
 	tools/image
 
-lint: $(READY) ## Format, lint, types
+lint: $(READY) ## Format, lint, types, imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
-check: lint ## Format, lint, types and unit tests; run before each commit
+check: lint ## Lint and unit tests; run before each commit
 	$(BIN)/python -m pytest tests/unit -n 2 -q
 
 fix: $(READY) ## Format, and mend what the linter can
@@ -57,14 +58,14 @@ bench-freshness: $(READY) ## How soon changes are seen, for how many calls; some
 bench-accounts: $(READY) ## What many accounts cost, idle and asked, in memory and with a Redis; about six minutes
 	$(BIN)/python -m tests.bench.accounts
 
-lock: $(READY) ## Resolve the dependencies anew
+lock: $(READY) ## Lock what pyproject.toml asks for (UPGRADE=1: everything at its newest version)
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header \
-		--upgrade pyproject.toml -o requirements.lock
+		$(if $(UPGRADE),--upgrade) pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header \
-		--upgrade --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+		$(if $(UPGRADE),--upgrade) --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
 
 clean: ## Remove what was built here
-	rm -rf $(VENV) .venv-bench .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.json
+	rm -rf $(VENV) .venv-bench .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.json
 
 $(READY): requirements-dev.lock pyproject.toml tools/setup-venv
 	@PYTHON=$(PYTHON) tools/setup-venv $(VENV)

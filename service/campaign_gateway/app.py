@@ -42,11 +42,12 @@ from campaign_gateway.settings import (
     secret_from_environment,
     state_folder,
 )
-from campaign_gateway.store.alone import MemoryBoard, MemoryLedgers
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.ledger_file import FileLedgers
+from campaign_gateway.store.local.index import MemoryBoard
+from campaign_gateway.store.local.ledger_file import FileLedgers
+from campaign_gateway.store.local.ledgers import MemoryLedgers
+from campaign_gateway.store.local.snapshot import Snapshot
 from campaign_gateway.store.memory import MemoryStore
-from campaign_gateway.store.snapshot import Snapshot
 from campaign_gateway.telemetry.logs import HitLines
 from campaign_gateway.telemetry.metrics import Metrics
 from campaign_gateway.upstream.budget import CallBudget
@@ -277,7 +278,7 @@ async def _open_store(
         ledgers, part = await _open_files(settings, streams, memory, metrics, clock, ears.watchers, stack)
         return memory, MemoryBoard(memory.epoch, clock.now), ledgers, part
     # Only here, for redis-py is a sixth of a cold start, and a gateway on its own has no use for it.
-    from campaign_gateway.store.shared import Target, Tls, open_shared  # noqa: PLC0415
+    from campaign_gateway.store.open import Target, Tls, open_shared  # noqa: PLC0415
 
     cache = settings.cache
     tls = Tls(cache.tls.ca_file, cache.tls.cert_file, cache.tls.key_file) if cache.tls is not None else None

@@ -17,16 +17,16 @@ from campaign_gateway.policy.sweeping import Head, Known, ListFlaw, Poll, View
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.ports import USED_SECONDS, Board, Meter
 from campaign_gateway.proxy.tasks import Tasks
-from campaign_gateway.store import beat as beat_module
-from campaign_gateway.store import boards as boards_module
-from campaign_gateway.store.alone import MemoryBoard
-from campaign_gateway.store.beat import Beat
-from campaign_gateway.store.boards import RedisBoard
-from campaign_gateway.store.bus import Bus
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.connect import Target, open_link, parts_of
-from campaign_gateway.store.keys import Keys
-from campaign_gateway.store.link import RedisLink, StoreDownError
+from campaign_gateway.store.local.index import MemoryBoard
+from campaign_gateway.store.redis import beat as beat_module
+from campaign_gateway.store.redis import index as boards_module
+from campaign_gateway.store.redis.beat import Beat
+from campaign_gateway.store.redis.bus import Bus
+from campaign_gateway.store.redis.connect import Target, open_link, parts_of
+from campaign_gateway.store.redis.index import RedisBoard
+from campaign_gateway.store.redis.keys import Keys
+from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 from campaign_gateway.store.usage import HALF_LIFE_SECONDS
 from tests.support.doubles import begun, turns
 from tests.support.meters import CountingMeter
@@ -998,7 +998,7 @@ async def test_a_board_that_cannot_be_read_now_is_read_later(fleet: Fleet, monke
 
 
 async def test_a_post_wakes_who_waits_for_it(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("campaign_gateway.store.bus.POLL_SECONDS", 30.0)
+    monkeypatch.setattr("campaign_gateway.store.redis.bus.POLL_SECONDS", 30.0)
     heard: list[str] = []
     fleet.tasks.spawn(fleet.two.bus.listen(lambda key, _: heard.append(key), lambda: None, lambda: None), name="listen")
     async with asyncio.timeout(10):

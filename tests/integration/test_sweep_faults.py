@@ -29,7 +29,7 @@ from campaign_gateway.policy.sweeping import ListFlaw
 from campaign_gateway.policy.trust import STAND_DOWN_SECONDS
 from campaign_gateway.proxy.ask import Detail, Stream
 from campaign_gateway.proxy.ports import USED_SECONDS
-from campaign_gateway.store.keys import Keys
+from campaign_gateway.store.redis.keys import Keys
 from tests.support.doubles import SUPPORT
 from tests.support.redis_net import RedisNet
 from tests.support.swept import (

@@ -22,9 +22,9 @@ from campaign_gateway.proxy.ask import Ask, Detail, Stream
 from campaign_gateway.proxy.bounds import StatedBounds, stated_bounds
 from campaign_gateway.proxy.ports import UpstreamError
 from campaign_gateway.proxy.sweep import SweepConfig, Sweeper
-from campaign_gateway.store.beat import Beat
-from campaign_gateway.store.boards import RedisBoard
-from campaign_gateway.store.keys import Keys
+from campaign_gateway.store.redis.beat import Beat
+from campaign_gateway.store.redis.index import RedisBoard
+from campaign_gateway.store.redis.keys import Keys
 from tests.support.doubles import NOT_FOUND, SUPPORT, campaign_response, error_response, json_response
 from tests.support.fleet import Replica
 from tests.support.redis_net import RedisNet

@@ -32,8 +32,9 @@ from campaign_gateway.proxy.sweep import SweepConfig, Sweeper
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import Versions
 from campaign_gateway.sandbox.journal import most_in_window
-from campaign_gateway.store.alone import MemoryBoard, MemoryLedgers
 from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.local.index import MemoryBoard
+from campaign_gateway.store.local.ledgers import MemoryLedgers
 from campaign_gateway.upstream.budget import CallBudget
 from tests.bench.freshness.callers import Callers
 from tests.bench.freshness.scenarios import (

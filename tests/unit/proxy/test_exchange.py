@@ -20,8 +20,8 @@ from campaign_gateway.proxy.ask import Ask, Detail, Outcome, group_of
 from campaign_gateway.proxy.ports import Put, UpstreamError
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import writer_of
-from campaign_gateway.store.alone import MemoryLedgers
 from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.local.ledgers import MemoryLedgers
 from campaign_gateway.upstream.budget import CallBudget
 from tests.support.builders import stamp
 from tests.support.doubles import (

@@ -14,8 +14,8 @@ from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.ports import LedgerLostError, Ledgers, Refused
 from campaign_gateway.proxy.tasks import Tasks
-from campaign_gateway.store.alone import MemoryLedgers
 from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.local.ledgers import MemoryLedgers
 from campaign_gateway.upstream import budget
 from campaign_gateway.upstream.account import QUIET_SECONDS, SCHEDULE_SECONDS, Account
 from campaign_gateway.upstream.budget import CallBudget

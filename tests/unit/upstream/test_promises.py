@@ -12,8 +12,8 @@ from campaign_gateway.policy.ledger import Allowance, Lane, Promise
 from campaign_gateway.proxy.ports import Refused
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.sandbox.limit import SlidingWindow
-from campaign_gateway.store.alone import MemoryLedgers
 from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.local.ledgers import MemoryLedgers
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.upstream.promises import MOST_ROWS, Promises
 from tests.support.meters import CountingMeter

@@ -14,8 +14,8 @@ from campaign_gateway.policy.entry import Cause
 from campaign_gateway.policy.sweeping import Head, Known, Poll
 from campaign_gateway.proxy.ask import Reply, group_of
 from campaign_gateway.proxy.versions import writer_of
-from campaign_gateway.store.layers import LayeredStore
-from campaign_gateway.store.link import StoreDownError
+from campaign_gateway.store.layered import LayeredStore
+from campaign_gateway.store.redis.link import StoreDownError
 from campaign_gateway.web import hot, sheets
 from campaign_gateway.web.hot import HotConnection
 from tests.support.doubles import START, SUPPORT, ask

@@ -20,11 +20,11 @@ from campaign_gateway.policy.sweeping import Head, Known, View, apply
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.ports import USED_SECONDS
 from campaign_gateway.proxy.tasks import Tasks
-from campaign_gateway.store.alone import NOTHING
-from campaign_gateway.store.beat import LEASE_SECONDS, Beat, Note
-from campaign_gateway.store.bus import Bus
-from campaign_gateway.store.keys import Keys
-from campaign_gateway.store.link import RedisLink, StoreDownError
+from campaign_gateway.store.local.index import NOTHING
+from campaign_gateway.store.redis.beat import LEASE_SECONDS, Beat, Note
+from campaign_gateway.store.redis.bus import Bus
+from campaign_gateway.store.redis.keys import Keys
+from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 from campaign_gateway.store.usage import Usage
 from campaign_gateway.store.waits import News, Wakes
 
@@ -55,8 +55,8 @@ class RedisBoard:
         self._beat = beat
         self._keys = keys
         self._news, self._wakes = News(), Wakes()
-        self._post = link.script("post.lua")
-        self._catch_up = link.script("catch_up.lua")
+        self._post = link.script("publish_index.lua")
+        self._catch_up = link.script("pull_index.lua")
         self._views: dict[str, View] = {}
         self._epochs: dict[str, bytes] = {}
         self._usage = Usage(self._wakes.come)

@@ -17,10 +17,10 @@ from campaign_gateway.policy.plan import Forward, Fwd, Reuse, plan
 from campaign_gateway.policy.sweeping import Head, Known, Poll, attest
 from campaign_gateway.policy.wishes import NO_WISHES
 from campaign_gateway.store import clock as clock_module
-from campaign_gateway.store import records
 from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.local import records
+from campaign_gateway.store.local.snapshot import KIND, Snapshot
 from campaign_gateway.store.memory import MemoryStore
-from campaign_gateway.store.snapshot import KIND, Snapshot
 from tests.support.builders import absence
 from tests.support.builders import entry as built
 from tests.support.meters import CountingMeter

@@ -15,9 +15,9 @@ import msgspec
 
 from campaign_gateway.policy.ledger import Ledger
 from campaign_gateway.proxy.ports import LedgerLostError
-from campaign_gateway.store.alone import Step
-from campaign_gateway.store.keys import Keys
-from campaign_gateway.store.link import RedisLink, StoreDownError
+from campaign_gateway.store.local.ledgers import Step
+from campaign_gateway.store.redis.keys import Keys
+from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 
 _T = TypeVar("_T")
 

@@ -15,10 +15,10 @@ from typing_extensions import override
 from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Slot
 from campaign_gateway.proxy.ports import LedgerLostError
 from campaign_gateway.store import clock as clock_module
-from campaign_gateway.store import ledger_file as module
-from campaign_gateway.store import records
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.ledger_file import KIND, FileLedgers
+from campaign_gateway.store.local import ledger_file as module
+from campaign_gateway.store.local import records
+from campaign_gateway.store.local.ledger_file import KIND, FileLedgers
 
 ACCOUNT = "acc-1"
 PLATFORM = "https://platform.example"

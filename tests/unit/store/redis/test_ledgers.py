@@ -11,13 +11,13 @@ import pytest
 
 from campaign_gateway.policy.ledger import Lane, Ledger, Slot
 from campaign_gateway.proxy.ports import LedgerLostError
-from campaign_gateway.store import ledgers as ledgers_module
-from campaign_gateway.store.alone import MemoryLedgers
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.connect import Target, open_link
-from campaign_gateway.store.keys import Keys
-from campaign_gateway.store.ledgers import RedisLedgers
-from campaign_gateway.store.link import RedisLink
+from campaign_gateway.store.local.ledgers import MemoryLedgers
+from campaign_gateway.store.redis import ledgers as ledgers_module
+from campaign_gateway.store.redis.connect import Target, open_link
+from campaign_gateway.store.redis.keys import Keys
+from campaign_gateway.store.redis.ledgers import RedisLedgers
+from campaign_gateway.store.redis.link import RedisLink
 from tests.support.meters import CountingMeter
 from tests.support.redis_server import redis_server
 

@@ -33,9 +33,9 @@ from campaign_gateway.policy.backoff import Backoff
 from campaign_gateway.policy.ledger import Allowance, Ledger
 from campaign_gateway.policy.restart import all_spent, left_behind, taken_over
 from campaign_gateway.proxy.ports import LedgerLostError
-from campaign_gateway.store import records
-from campaign_gateway.store.alone import Step
 from campaign_gateway.store.clock import Stamp, StoreClock, shift_between, stamp
+from campaign_gateway.store.local import records
+from campaign_gateway.store.local.ledgers import Step
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
