@@ -39,7 +39,7 @@ COPY --from=build /opt/gateway /opt/gateway
 # official Python images ship without.
 RUN if python -c 'import pip' 2>/dev/null; then python -m pip uninstall --quiet --yes --root-user-action ignore pip; fi \
     && rm -rf "$(python -c 'import ensurepip; print(ensurepip.__path__[0])')" /usr/share/python-wheels \
-    && /opt/gateway/bin/python -c 'import campaign_gateway.cli, campaign_gateway.demo, campaign_gateway.store.shared, uvloop' \
+    && /opt/gateway/bin/python -c 'import campaign_gateway.cli, campaign_gateway.demo, campaign_gateway.store.open, uvloop' \
     # What a gateway without Redis writes down for its next start. A volume here outlives the container.
     && install --directory --owner 10001 --group 10001 --mode 0700 /var/lib/campaign-gateway
 ENV PATH=/opt/gateway/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 XDG_STATE_HOME=/var/lib \

@@ -18,8 +18,8 @@ from campaign_gateway.admin.probes import Part, admin_application
 from campaign_gateway.contract.operations import Tenant
 from campaign_gateway.policy.freshness import Freshness, StatusRule
 from campaign_gateway.policy.ledger import Allowance, Lane
-from campaign_gateway.policy.pacing import Supply
-from campaign_gateway.policy.sweeping import Flaw
+from campaign_gateway.policy.pacing import Capacity
+from campaign_gateway.policy.sweeping import ListFlaw
 from campaign_gateway.proxy.ask import Stream
 from campaign_gateway.proxy.bounds import StatedBounds, stated_bounds
 from campaign_gateway.proxy.collapse import Flights
@@ -31,7 +31,7 @@ from campaign_gateway.proxy.hints import Hints, Readers
 from campaign_gateway.proxy.invalidate import Invalidator
 from campaign_gateway.proxy.platform_clock import PlatformClock, describe
 from campaign_gateway.proxy.ports import Board, Ledgers, Store
-from campaign_gateway.proxy.sweep import Sweeper, Terms
+from campaign_gateway.proxy.sweep import SweepConfig, Sweeper
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import Versions
 from campaign_gateway.settings import (
@@ -42,11 +42,12 @@ from campaign_gateway.settings import (
     secret_from_environment,
     state_folder,
 )
-from campaign_gateway.store.alone import MemoryBoard, MemoryLedgers
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.ledger_file import FileLedgers
+from campaign_gateway.store.local.index import MemoryBoard
+from campaign_gateway.store.local.ledger_file import FileLedgers
+from campaign_gateway.store.local.ledgers import MemoryLedgers
+from campaign_gateway.store.local.snapshot import Snapshot
 from campaign_gateway.store.memory import MemoryStore
-from campaign_gateway.store.snapshot import Snapshot
 from campaign_gateway.telemetry.logs import HitLines
 from campaign_gateway.telemetry.metrics import Metrics
 from campaign_gateway.upstream.budget import CallBudget
@@ -277,7 +278,7 @@ async def _open_store(
         ledgers, part = await _open_files(settings, streams, memory, metrics, clock, ears.watchers, stack)
         return memory, MemoryBoard(memory.epoch, clock.now), ledgers, part
     # Only here, for redis-py is a sixth of a cold start, and a gateway on its own has no use for it.
-    from campaign_gateway.store.shared import Target, Tls, open_shared  # noqa: PLC0415
+    from campaign_gateway.store.open import Target, Tls, open_shared  # noqa: PLC0415
 
     cache = settings.cache
     tls = Tls(cache.tls.ca_file, cache.tls.cert_file, cache.tls.key_file) if cache.tls is not None else None
@@ -354,16 +355,16 @@ def _build_sweepers(
     lag = None if sweep.lag == "auto" else sweep.lag
     sweepers = []
     for stream in streams.values():
-        supply = partial(_supply, settings, streams, budget, stream.tenant.account)
-        terms = Terms(sweep.share, lag, supply, fetcher.clock.seconds_ahead)
-        sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, terms, watchers, metrics)
+        capacity = partial(_capacity, settings, streams, budget, stream.tenant.account)
+        config = SweepConfig(sweep.share, lag, capacity, fetcher.clock.seconds_ahead)
+        sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, config, watchers, metrics)
         sweepers.append((stream, sweeper))
     return sweepers
 
 
-def _supply(settings: Settings, streams: Mapping[str, Stream], budget: CallBudget, account: str) -> Supply:
+def _capacity(settings: Settings, streams: Mapping[str, Stream], budget: CallBudget, account: str) -> Capacity:
     row, known = settings.budget_of(account), budget.outlook(account)
-    return Supply(
+    return Capacity(
         calls=known.capacity,
         window=row.window,
         # While no caller needs calls, only what writes can count on is kept.
@@ -393,7 +394,7 @@ def _show_sweep(
     text = "Campaigns that the stream's lists have shown."
     gauge("sweep_campaigns", text, lambda: len(board.view(identity).known), stream=alias)
     text = "Why the stream's list proves nothing (1), if it is not trusted."
-    for flaw in Flaw:
+    for flaw in ListFlaw:
         gauge("sweep_distrusted", text, partial(_is_distrusted, board, identity, flaw), stream=alias, flaw=flaw.value)
 
 
@@ -422,7 +423,7 @@ def _clock_part(clock: PlatformClock) -> Part:
     )
 
 
-def _is_distrusted(board: Board, identity: str, flaw: Flaw) -> bool:
+def _is_distrusted(board: Board, identity: str, flaw: ListFlaw) -> bool:
     return flaw in board.view(identity).head.flaws.values()
 
 

@@ -215,7 +215,7 @@ def plan(
     from campaign_gateway.contract.listing import Channel  # noqa: PLC0415
     from campaign_gateway.policy.forecast import forecast  # noqa: PLC0415
     from campaign_gateway.policy.freshness import Freshness  # noqa: PLC0415
-    from campaign_gateway.policy.pacing import Demand, Supply  # noqa: PLC0415
+    from campaign_gateway.policy.pacing import Capacity, Workload  # noqa: PLC0415
 
     count = used if isinstance(used, int) else round(used * campaigns)
     kept = budget // 12 if reserve is None else reserve
@@ -226,8 +226,8 @@ def plan(
     parts = {Channel.VOICE: 1 - sms, Channel.SMS: sms}
     moves = change_rate * count / campaigns if campaigns else 0.0
     seen = forecast(
-        Supply(budget, window, kept, share, others=interactive * window / 60),
-        Demand(
+        Capacity(budget, window, kept, share, others=interactive * window / 60),
+        Workload(
             used={channel: round(part * count) for channel, part in parts.items()},
             listed={channel: round(part * campaigns) for channel, part in parts.items()},
             moves={channel: part * moves for channel, part in parts.items()},
@@ -237,15 +237,15 @@ def plan(
         Freshness().max,
     )
     rows = [("signal bound", _spell(seen.signal)), ("blind bound", _spell(seen.blind))]
-    rows += [(f"poll of {channel}", f"every {_spell(pace)}") for channel, pace in seen.pace.rounds.items()]
-    if seen.pace.rounds:
+    rows += [(f"poll of {channel}", f"every {_spell(pace)}") for channel, pace in seen.pace.poll_intervals.items()]
+    if seen.pace.poll_intervals:
         rows += [
             ("read by id", f"each campaign in use every {_spell(seen.pace.rotation)}"),
-            ("full scan", f"every {_spell(seen.pace.walk_after)}"),
+            ("full scan", f"every {_spell(seen.pace.full_scan_after)}"),
         ]
     else:
         rows.append(("polls", "none: reading each campaign shows as much, and lifetimes count"))
-    rows.append(("calls a minute", f"{seen.supply:.1f} and a reserve of {kept * 60 / window:.1f}"))
+    rows.append(("calls a minute", f"{seen.capacity:.1f} and a reserve of {kept * 60 / window:.1f}"))
     rows += [(f"  {purpose}", f"{calls:.1f}") for purpose, calls in seen.calls.items()]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:

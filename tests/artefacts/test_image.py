@@ -193,7 +193,7 @@ def test_the_wheel_holds_every_file_of_the_product_and_no_other(tmp_path):
     assert {name for name in inside if not name.startswith("campaign_gateway-")} == sources
     assert (
         len([name for name in inside if name.endswith(".lua")])
-        == len(list((ROOT / "service/campaign_gateway/store").glob("*.lua")))
+        == len(list((ROOT / "service/campaign_gateway/store/redis/scripts").glob("*.lua")))
         > 0
     )
     assert any(name.endswith("/licenses/LICENSE") for name in inside)

@@ -12,7 +12,7 @@ import pytest
 
 from campaign_gateway.sandbox.journal import most_in_window
 from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
-from campaign_gateway.store.keys import Keys
+from campaign_gateway.store.redis.keys import Keys
 from tests.support.estate import LASTING
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer, redis_cluster

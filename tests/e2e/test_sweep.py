@@ -1,4 +1,4 @@
-"""Two gateway processes with the default settings on one Redis: rounds of the list, seen from outside."""
+"""Two gateway processes with the default settings on one Redis: polls of the list, seen from outside."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ USED = 5
 
 @pytest.fixture
 async def gateways(sandbox: Sandbox, redis: RedisServer, tmp_path: Path) -> AsyncIterator[list[GatewayProcess]]:
-    """Two of them, whose callers have asked for a few campaigns, and whose rounds prove."""
+    """Two of them, whose callers have asked for a few campaigns, and whose polls prove."""
     settings = settings_for(sandbox, tmp_path, cache={"url": redis.url, "timeout": "1s"})
     async with AsyncExitStack() as stack:
         both = [await stack.enter_async_context(gateway_process(settings, tmp_path)) for _ in range(2)]
@@ -110,5 +110,5 @@ async def test_another_leads_when_the_leader_is_killed(gateways: list[GatewayPro
         return len(sandbox.log.of("list")) > before and await all_proving([other])
 
     await until(goes_on, 20)
-    # One round of each channel, and no burst.
+    # One poll of each channel, and no burst.
     assert len(sandbox.log.of("list")) - before <= 6

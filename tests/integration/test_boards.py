@@ -13,20 +13,20 @@ import fakeredis
 import pytest
 
 from campaign_gateway.contract.listing import Channel
-from campaign_gateway.policy.sweeping import Flaw, Head, Known, Round, View
+from campaign_gateway.policy.sweeping import Head, Known, ListFlaw, Poll, View
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.ports import USED_SECONDS, Board, Meter
 from campaign_gateway.proxy.tasks import Tasks
-from campaign_gateway.store import beat as beat_module
-from campaign_gateway.store import boards as boards_module
-from campaign_gateway.store.alone import MemoryBoard
-from campaign_gateway.store.beat import Beat
-from campaign_gateway.store.boards import RedisBoard
-from campaign_gateway.store.bus import Bus
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.connect import Target, open_link, parts_of
-from campaign_gateway.store.keys import Keys
-from campaign_gateway.store.link import RedisLink, StoreDownError
+from campaign_gateway.store.local.index import MemoryBoard
+from campaign_gateway.store.redis import beat as beat_module
+from campaign_gateway.store.redis import index as boards_module
+from campaign_gateway.store.redis.beat import Beat
+from campaign_gateway.store.redis.bus import Bus
+from campaign_gateway.store.redis.connect import Target, open_link, parts_of
+from campaign_gateway.store.redis.index import RedisBoard
+from campaign_gateway.store.redis.keys import Keys
+from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 from campaign_gateway.store.usage import HALF_LIFE_SECONDS
 from tests.support.doubles import begun, turns
 from tests.support.meters import CountingMeter
@@ -44,7 +44,7 @@ def known(mark: str = "a", **fields: Any) -> Known:
 
 
 def head(number: int, began: float = NOW, **fields: Any) -> Head:
-    return Head({VOICE: Round(began, 12.5, "a", 3)}, 90.0, number=number, **fields)
+    return Head({VOICE: Poll(began, 12.5, "a", 3)}, 90.0, number=number, **fields)
 
 
 @dataclass
@@ -304,7 +304,7 @@ async def test_another_replica_catches_up(fleet: Fleet) -> None:
         "c1": known(status="Ready", fields={"name": "X", "priority": "5"}, edges=(NOW, NOW + 1.5)),
         "c2": known("b"),
     }
-    posted = head(1, flaws={Channel.VOICE: Flaw.TOO_LATE})
+    posted = head(1, flaws={Channel.VOICE: ListFlaw.TOO_LATE})
     epoch = epoch_of(fleet.two.board)
     await fleet.one.board.post(STREAM, posted, rows)
     assert await fleet.two.follow() == fleet.one.board.view(STREAM) == View(posted, rows)
@@ -350,7 +350,7 @@ async def test_a_deposed_leader_changes_nothing(fleet: Fleet) -> None:
 
 
 async def test_a_deposed_leader_changes_nothing_though_it_has_caught_up_meanwhile(fleet: Fleet) -> None:
-    # 1. One begins a round.  2. Two takes over, and posts.  3. One hears of it.  4. One's round ends.
+    # 1. One begins a poll.  2. Two takes over, and posts.  3. One hears of it.  4. One's poll ends.
     await fleet.one.board.post(STREAM, head(1), {"c1": known()})
     await fleet.two.follow()
     for number in (2, 3):
@@ -408,7 +408,7 @@ async def test_one_that_missed_it_takes_nothing_over_from_before(fleet: Fleet) -
     assert await fleet.two.follow() == View(head(2), {"c1": known("b")})
 
 
-async def test_a_round_from_before_redis_came_back_empty_is_not_posted(fleet: Fleet) -> None:
+async def test_a_poll_from_before_redis_came_back_empty_is_not_posted(fleet: Fleet) -> None:
     await fleet.one.board.post(STREAM, head(1), {"c1": known()})
     await fleet.empty()
     assert not await fleet.one.board.post(STREAM, head(2), {"c2": known()})
@@ -998,7 +998,7 @@ async def test_a_board_that_cannot_be_read_now_is_read_later(fleet: Fleet, monke
 
 
 async def test_a_post_wakes_who_waits_for_it(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("campaign_gateway.store.bus.POLL_SECONDS", 30.0)
+    monkeypatch.setattr("campaign_gateway.store.redis.bus.POLL_SECONDS", 30.0)
     heard: list[str] = []
     fleet.tasks.spawn(fleet.two.bus.listen(lambda key, _: heard.append(key), lambda: None, lambda: None), name="listen")
     async with asyncio.timeout(10):

@@ -38,9 +38,9 @@ from campaign_gateway.policy.entry import Cause
 from campaign_gateway.policy.ledger import SILENCE_SECONDS, WITHHELD_WINDOWS
 from campaign_gateway.policy.wishes import NO_WISHES, Wishes
 from campaign_gateway.proxy.ask import Detail, group_of
-from campaign_gateway.store.bus import DEAF_SECONDS, PING_SECONDS, RETRY_SECONDS
-from campaign_gateway.store.link import WATCH_SECONDS
-from campaign_gateway.store.redis import LEASE_MILLISECONDS
+from campaign_gateway.store.redis.bus import DEAF_SECONDS, PING_SECONDS, RETRY_SECONDS
+from campaign_gateway.store.redis.link import WATCH_SECONDS
+from campaign_gateway.store.redis.store import LEASE_MILLISECONDS
 from tests.support.doubles import ask
 from tests.support.fleet import ALLOWANCE, FRESHNESS, TIMEOUT, UNWATCHED, Platform, PlatformCall, Read, Replica
 from tests.support.redis_net import SLOWEST_SECONDS, RedisNet

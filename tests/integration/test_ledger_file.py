@@ -7,7 +7,7 @@ from pathlib import Path
 
 from campaign_gateway.policy.ledger import Allowance, Ledger
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.ledger_file import FileLedgers
+from campaign_gateway.store.local.ledger_file import FileLedgers
 from tests.support.gateway import ROOT
 
 PROCESSES, CHANGES = 3, 300
@@ -18,7 +18,7 @@ PROGRAM = textwrap.dedent("""
     from pathlib import Path
     from campaign_gateway.policy.ledger import Allowance, Ledger
     from campaign_gateway.store.clock import StoreClock
-    from campaign_gateway.store.ledger_file import FileLedgers
+    from campaign_gateway.store.local.ledger_file import FileLedgers
 
     def count(ledger, now):
         return Ledger(learned=(ledger.learned if ledger else 0) + 1, learned_at=now), None

@@ -15,16 +15,16 @@ from campaign_gateway.policy.entry import Absence, Cause, Entry, Invalidation
 from campaign_gateway.proxy.ask import group_of
 from campaign_gateway.proxy.ports import Meter, Put, Store
 from campaign_gateway.proxy.tasks import Tasks
-from campaign_gateway.store import bus as bus_module
-from campaign_gateway.store import redis as redis_module
-from campaign_gateway.store.bus import Bus
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.connect import Target, open_link, parts_of
-from campaign_gateway.store.keys import Keys
-from campaign_gateway.store.layers import LayeredStore
-from campaign_gateway.store.link import RedisLink
+from campaign_gateway.store.layered import LayeredStore
 from campaign_gateway.store.memory import MemoryStore
-from campaign_gateway.store.redis import RedisStore
+from campaign_gateway.store.redis import bus as bus_module
+from campaign_gateway.store.redis import store as redis_module
+from campaign_gateway.store.redis.bus import Bus
+from campaign_gateway.store.redis.connect import Target, open_link, parts_of
+from campaign_gateway.store.redis.keys import Keys
+from campaign_gateway.store.redis.link import RedisLink
+from campaign_gateway.store.redis.store import RedisStore
 from tests.support.meters import CountingMeter
 from tests.support.redis_server import RedisCluster, redis_server
 

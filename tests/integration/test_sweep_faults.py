@@ -3,12 +3,12 @@
 Replicas are wired as in production from the exchange and the sweepers down to redis-py and the Lua scripts, in one event
 loop on virtual time. For every answer of every replica:
 
-1. Its age leads to a proof: a read by id that brought this content, or a list round of its channel. The content was
-   true when that proof began; what a round proves may have changed before it by so much as lists may lag.
+1. Its age leads to a proof: a read by id that brought this content, or a list poll of its channel. The content was
+   true when that proof began; what a poll proves may have changed before it by so much as lists may lag.
 2. Called fresh, it is within what its replica stated at that moment: the signal bound after a change that moves the
-   mark, the blind bound after any change; where rounds prove nothing, its own lifetime.
+   mark, the blind bound after any change; where polls prove nothing, its own lifetime.
 
-And for every run: no window sees more calls than the account has; rounds were made, and proved answers, where they
+And for every run: no window sees more calls than the account has; polls were made, and proved answers, where they
 should; and where a list is not to be trusted, that was noticed.
 
 Seen to fail: without the lag check, with answers proven that had not settled, with lives of proofs ten times as long,
@@ -25,11 +25,11 @@ from random import Random
 import pytest
 
 from campaign_gateway.contract.listing import Channel
-from campaign_gateway.policy.sweeping import Flaw
+from campaign_gateway.policy.sweeping import ListFlaw
 from campaign_gateway.policy.trust import STAND_DOWN_SECONDS
 from campaign_gateway.proxy.ask import Detail, Stream
 from campaign_gateway.proxy.ports import USED_SECONDS
-from campaign_gateway.store.keys import Keys
+from campaign_gateway.store.redis.keys import Keys
 from tests.support.doubles import SUPPORT
 from tests.support.redis_net import RedisNet
 from tests.support.swept import (
@@ -62,7 +62,7 @@ class Setup:
     edit_every: float = 6.0
     edits: Sequence[str] = ("moved", "moved", "moved", "Active", "Ready")
     allowed_lag: float = LAG
-    """What the content that a round proves may be older than the round."""
+    """What the content that a poll proves may be older than the poll."""
     counts: Mapping[Channel, int] = field(default_factory=lambda: COUNTS)
     lag: float | None = LAG
     """What the replicas allow a list to lag by; None: they measure it."""
@@ -84,7 +84,7 @@ class World:
         self.platform = ListedPlatform(seed, max_rows=setup.rows, skew=setup.skew)
         self.all: list[SweptReplica] = []
         self.live: list[SweptReplica] = []
-        self.flaws: Counter[Flaw] = Counter()
+        self.flaws: Counter[ListFlaw] = Counter()
         """How many of the looks, four a second, found each."""
         self.proving: list[tuple[float, bool]] = []
         self.leaders: list[tuple[float, frozenset[str]]] = []
@@ -152,7 +152,7 @@ class World:
         return sum(1 for answer in self.answers(since, until) if answer.detail is Detail.SWEEP)
 
     def part_proving(self, since: float, until: float) -> float:
-        """The part of the looks in this time that found rounds proving."""
+        """The part of the looks in this time that found polls proving."""
         looks = [is_proving for at, is_proving in self.proving if since <= at < until]
         return sum(looks) / len(looks)
 
@@ -203,7 +203,7 @@ class World:
         self._judge_budget(seen)
         for head, following in pairwise(self.heads):
             is_next = int(following[16:32]) == int(head[16:32]) + 1
-            assert is_next or following[:16] != head[:16], "a round was posted over another one's"
+            assert is_next or following[:16] != head[:16], "a poll was posted over another one's"
         calls: dict[tuple[str, str], list[SeenCall]] = defaultdict(list)
         for call in self.platform.calls:
             if call.is_answered and call.skip == 0:
@@ -245,12 +245,12 @@ class World:
             seen["ages from a read"] += 1
             return
         channel = self.platform.campaigns[answer.stream][answer.campaign].channel
-        rounds = [call for call in calls[answer.stream, channel] if abs(call.started - began) <= TOLERANCE]
-        assert rounds, f"nothing proved {answer.value} at {began:.2f}: {answer}"
-        seen["ages from a round"] += 1
+        polls = [call for call in calls[answer.stream, channel] if abs(call.started - began) <= TOLERANCE]
+        assert polls, f"nothing proved {answer.value} at {began:.2f}: {answer}"
+        seen["ages from a poll"] += 1
         _, signalled = self._changes(answer)
         assert signalled > began - self.setup.allowed_lag - TOLERANCE, (
-            f"changed at {signalled:.2f}, and proven by the round of {began:.2f}: {answer}"
+            f"changed at {signalled:.2f}, and proven by the poll of {began:.2f}: {answer}"
         )
 
     def _judge_bounds(self, answer: SweptAnswer, seen: Counter[str]) -> None:
@@ -272,7 +272,7 @@ class World:
             )
         else:
             seen["fresh, and changed within the lifetime"] += 1
-            # Rounds of its own channel may go on all the same.
+            # Polls of its own channel may go on all the same.
             by_list = answer.entry.swept.lasts + LAG if answer.entry.swept is not None else 0.0
             longest = max(FRESHNESS.lifetime(answer.entry), by_list)
             assert answer.at - ceased <= longest + self.platform.read_lag + TOLERANCE, answer
@@ -370,7 +370,7 @@ def test_answers_are_as_new_as_they_say(setup: Setup, fault: Script, seed: int) 
 
     world = played(setup, seed, script)
     seen = world.judge()
-    assert seen["ages from a round"] > 100
+    assert seen["ages from a poll"] > 100
     assert seen["ages from a read"] > 0
     assert seen["fresh, and changed within the bound"] > 0
     assert world.part_proving(60, 180) > 0.5
@@ -387,10 +387,10 @@ def test_rows_that_shift_between_pages_hide_nothing(seed: int) -> None:
 
     world = played(Setup(edit_every=0.4, used=12), seed, script)
     seen = world.judge()
-    # Pages beyond the first were asked for, and rounds came through all the same.
+    # Pages beyond the first were asked for, and polls came through all the same.
     assert sum(1 for call in world.lists() if call.skip > 0) > 5
-    assert seen["ages from a round"] > 0
-    assert set(world.flaws) <= {Flaw.SHIFTING}
+    assert seen["ages from a poll"] > 0
+    assert set(world.flaws) <= {ListFlaw.SHIFTING}
 
 
 @SEEDS
@@ -410,8 +410,8 @@ def test_a_list_out_of_order_is_not_believed_until_it_is_mended(
     world = played(Setup(edit_every=3.0), seed, script)
     # Rows may happen to be in order for a while: the first change further down shows that they are not.
     world.judge(is_bounded=lambda answer: not 60 < answer.at < 120 or sort_key == "id")
-    assert world.flaws[Flaw.UNSORTED] > 0
-    assert set(world.flaws) == {Flaw.UNSORTED}
+    assert world.flaws[ListFlaw.UNSORTED] > 0
+    assert set(world.flaws) == {ListFlaw.UNSORTED}
     assert world.part_proving(30, 60) > 0.6
     assert world.part_proving(130, 180) < 0.4
     assert world.part_proving(300, 330) > 0.6
@@ -428,8 +428,8 @@ def test_a_list_out_of_order_from_the_start_proves_nothing(seed: int) -> None:
 
     world = played(Setup(), seed, script)
     seen = world.judge()
-    assert world.flaws[Flaw.UNSORTED] > 0
-    assert seen["ages from a round"] == 0
+    assert world.flaws[ListFlaw.UNSORTED] > 0
+    assert seen["ages from a poll"] == 0
     assert world.part_proving(5, 150) == 0
     assert len(world.lists()) < 150 / STAND_DOWN_SECONDS * 2
 
@@ -444,7 +444,7 @@ def test_a_list_that_lags_beyond_what_is_allowed_is_not_believed(seed: int) -> N
     world = played(Setup(edit_every=3.0, allowed_lag=30.0), seed, script)
     # What the list shows late before that was noticed is as late as it is.
     world.judge(is_bounded=lambda answer: answer.at < 60)
-    assert world.flaws[Flaw.TOO_LATE] > 0
+    assert world.flaws[ListFlaw.TOO_LATE] > 0
     assert world.part_proving(100, 240) < 0.5
 
 
@@ -515,7 +515,7 @@ def test_another_leads_soon_after_the_leader_died(seed: int) -> None:
     assert all(len(names) <= 1 for _, names in world.leaders)
     for died in deaths:
         assert any(died < at < died + 6 and names for at, names in world.leaders)
-        # No burst: a takeover costs a round of each channel at most.
+        # No burst: a takeover costs a poll of each channel at most.
         assert len(world.lists(died, died + 10)) <= 6
         assert len(world.lists(died, died + 60)) > 0
     assert world.part_proving(10, 60) > 0.6
@@ -525,7 +525,7 @@ def test_another_leads_soon_after_the_leader_died(seed: int) -> None:
 def test_a_leader_that_was_cut_off_posts_nothing(seed: int) -> None:
     async def script(world: World) -> None:
         await asyncio.sleep(20)
-        # Long enough to lose the lead during a round, and to be back before its end.
+        # Long enough to lose the lead during a poll, and to be back before its end.
         world.platform.list_delay = 4.0
         for _ in range(3):
             began = world.now
@@ -617,7 +617,7 @@ def test_a_platform_whose_clock_is_off_is_believed_all_the_same(seed: int, skew:
 
     world = played(replace(AUTO, skew=skew), seed, script)
     seen = world.judge()
-    assert seen["ages from a round"] > 0
+    assert seen["ages from a poll"] > 0
     assert not world.flaws
     assert world.part_proving(90, 240) > 0.9
 
@@ -672,7 +672,7 @@ def test_a_list_that_lags_by_more_than_can_be_allowed_for_is_not_believed(seed: 
         await a_while(world)
 
     world = played(replace(AUTO, edit_every=1.0, allowed_lag=15.0), seed, script)
-    assert world.flaws[Flaw.TOO_LATE] > 0
+    assert world.flaws[ListFlaw.TOO_LATE] > 0
     world.judge(is_bounded=lambda answer: answer.at > 120)
 
 
@@ -692,7 +692,7 @@ def test_many_changes_at_once_with_one_mark_hide_nothing(seed: int, rows: int) -
 
     world = played(replace(AUTO, counts=BUSY, edit_every=6.0, rows=rows), seed, script)
     seen = world.judge()
-    assert seen["ages from a round"] > 0
+    assert seen["ages from a poll"] > 0
 
 
 @SEEDS

@@ -21,15 +21,15 @@ from campaign_gateway.proxy.fetch import Fetcher
 from campaign_gateway.proxy.ports import Board, UpstreamError
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import Versions
-from campaign_gateway.store.alone import MemoryBoard
-from campaign_gateway.store.bus import Bus
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.connect import Target, open_link
-from campaign_gateway.store.keys import Keys
-from campaign_gateway.store.layers import LayeredStore
-from campaign_gateway.store.ledgers import RedisLedgers
+from campaign_gateway.store.layered import LayeredStore
+from campaign_gateway.store.local.index import MemoryBoard
 from campaign_gateway.store.memory import MemoryStore
-from campaign_gateway.store.redis import RedisStore
+from campaign_gateway.store.redis.bus import Bus
+from campaign_gateway.store.redis.connect import Target, open_link
+from campaign_gateway.store.redis.keys import Keys
+from campaign_gateway.store.redis.ledgers import RedisLedgers
+from campaign_gateway.store.redis.store import RedisStore
 from campaign_gateway.upstream.budget import CallBudget
 from tests.support.doubles import NOT_FOUND, SUPPORT, ask, campaign_response, error_response
 from tests.support.meters import CountingMeter

@@ -26,7 +26,7 @@ from campaign_gateway.proxy.exchange import Exchange, Patience
 from campaign_gateway.proxy.ports import Found, Store
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import Versions
-from campaign_gateway.store.alone import MemoryBoard
+from campaign_gateway.store.local.index import MemoryBoard
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.telemetry.logs import HitLines, JsonFormatter
 from campaign_gateway.web.answers import Bounds

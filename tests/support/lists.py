@@ -6,7 +6,7 @@ from typing import Any
 
 from campaign_gateway.contract.listing import Channel, Page, Row
 from campaign_gateway.policy.entry import Entry
-from campaign_gateway.policy.list_scan import Result, Scan, begin, conclude, conclude_full, learn, step
+from campaign_gateway.policy.list_scan import Scan, ScanResult, begin, conclude, conclude_full, learn, step
 from campaign_gateway.policy.sweeping import View, apply
 from tests.support.builders import NOW, entry, stamp
 
@@ -47,12 +47,12 @@ def polled(
     return scan
 
 
-def seen(view: View, listed: Sequence[Row], now: float, **options: Any) -> tuple[View, Result]:
+def seen(view: View, listed: Sequence[Row], now: float, **options: Any) -> tuple[View, ScanResult]:
     """The view after such a poll, which took a second."""
     scan = polled(view, listed, now, **options)
     assert scan.flaw is None
     result = conclude(scan, view, now + 1, LASTS)
-    return apply(view, replace(result.head, blind=BLIND), result.changed), result
+    return apply(view, replace(result.head, blind=BLIND), result.updates), result
 
 
 def scanned(view: View, listed: Sequence[Row], now: float, channel: Channel = Channel.VOICE, **options: Any) -> View:
@@ -64,9 +64,9 @@ def scanned(view: View, listed: Sequence[Row], now: float, channel: Channel = Ch
         assert scan.flaw is None
         met |= scan.rows.keys()
         result = learn(view, channel, scan.rows.values(), now + 1)
-        view = apply(view, result.head, result.changed)
+        view = apply(view, result.head, result.updates)
     ended = conclude_full(scan, met, view, now + 1)
-    return view if ended is None else apply(view, ended.head, ended.changed)
+    return view if ended is None else apply(view, ended.head, ended.updates)
 
 
 def view_of(listed: Sequence[Row], now: float = NOW - 100, **options: Any) -> View:

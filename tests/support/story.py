@@ -12,7 +12,7 @@ from campaign_gateway.proxy.invalidate import Invalidator
 from campaign_gateway.proxy.ports import Budget, Store
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import Versions
-from campaign_gateway.store.alone import MemoryBoard
+from campaign_gateway.store.local.index import MemoryBoard
 from tests.support.doubles import (
     CountingMeter,
     GatedStore,

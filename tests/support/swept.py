@@ -16,15 +16,15 @@ from campaign_gateway.contract.operations import GET, Call, Tenant
 from campaign_gateway.policy.entry import Entry
 from campaign_gateway.policy.freshness import Freshness, StatusRule
 from campaign_gateway.policy.ledger import Allowance
-from campaign_gateway.policy.pacing import Supply
+from campaign_gateway.policy.pacing import Capacity
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.ask import Ask, Detail, Stream
 from campaign_gateway.proxy.bounds import StatedBounds, stated_bounds
 from campaign_gateway.proxy.ports import UpstreamError
-from campaign_gateway.proxy.sweep import Sweeper, Terms
-from campaign_gateway.store.beat import Beat
-from campaign_gateway.store.boards import RedisBoard
-from campaign_gateway.store.keys import Keys
+from campaign_gateway.proxy.sweep import SweepConfig, Sweeper
+from campaign_gateway.store.redis.beat import Beat
+from campaign_gateway.store.redis.index import RedisBoard
+from campaign_gateway.store.redis.keys import Keys
 from tests.support.doubles import NOT_FOUND, SUPPORT, campaign_response, error_response, json_response
 from tests.support.fleet import Replica
 from tests.support.redis_net import RedisNet
@@ -301,9 +301,9 @@ class SweptReplica(Replica):
         self._listed = platform
         limits, account = allowance(calls), SUPPORT.tenant.account
 
-        def supply() -> Supply:
+        def capacity() -> Capacity:
             known = self.budget.outlook(account)
-            return Supply(
+            return Capacity(
                 known.capacity,
                 limits.window,
                 limits.reserve,
@@ -322,7 +322,7 @@ class SweptReplica(Replica):
                 self.store,
                 self._fetcher,
                 self._exchange.read_again,
-                Terms(0.5, lag, supply, self._fetcher.clock.seconds_ahead),
+                SweepConfig(0.5, lag, capacity, self._fetcher.clock.seconds_ahead),
                 self._watchers,
                 self.meter,
             )

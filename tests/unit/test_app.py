@@ -110,5 +110,10 @@ def test_serving_with_plain_settings_imports_nothing_heavy(tree: dict[str, Any],
     """)
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     imported = set(done.stdout.split())
-    assert {"campaign_gateway.app", "campaign_gateway.web.server", "campaign_gateway.store.alone", "uvloop"} <= imported
+    assert {
+        "campaign_gateway.app",
+        "campaign_gateway.web.server",
+        "campaign_gateway.store.local.index",
+        "uvloop",
+    } <= imported
     assert HEAVY & imported == set()

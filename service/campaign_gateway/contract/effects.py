@@ -17,7 +17,7 @@ class Reach(StrEnum):
     """That of the id it is about."""
     ALL = "all"
     MAYBE = "maybe"
-    """Any of them, or none. To have all of them read again would cost more than it shows: lifetimes and rounds of the
+    """Any of them, or none. To have all of them read again would cost more than it shows: lifetimes and polls of the
     list count, but for whoever wrote."""
 
 

@@ -2,8 +2,8 @@
 
 Laws of this module, for several replicas:
 
-1. The places held, the allotments of all, and what is withheld for missing replicas are never more than there are
-   places, as long as the ledger is whole: whoever takes a place leaves the others' allotments alone
+1. The slots held, the allotments of all, and what is withheld for missing replicas are never more than there are
+   slots, as long as the ledger is whole: whoever takes a slot leaves the others' allotments alone
    (`policy.schedule`).
 2. A replica changes no allotment but its own, in the change that it makes to the ledger. Where it does not know whether
    that change was made, it believes the smaller one.
@@ -11,7 +11,7 @@ Laws of this module, for several replicas:
 4. A replica that loses the ledger has no more calls in any window than its allotment, until all calls have left the
    window that others may have begun with the whole budget, before they missed it (it *sits out*). After that it keeps
    to its share, which the others withhold by then.
-5. So no window sees more than the budget. Before the end of the first sit-out all arrivals are of places that were held
+5. So no window sees more than the budget. Before the end of the first sit-out all arrivals are of slots that were held
    when the ledger was lost, or of allotments, by law 1. After it what was held has left; whoever sits out yet has calls
    of its allotment, which is no more than its share, by law 3; and all shares are no more than the budget.
 6. While nobody misses calls, all that is free is allotted. When somebody does, the others give theirs back, all but the
@@ -44,7 +44,7 @@ def share_of(ledger: Ledger, allowance: Allowance, replica: str) -> int:
     return max(0, min(allowance.calls // (len(others) + 1), left))
 
 
-def kept_by_others(ledger: Ledger, allowance: Allowance, replica: str, now: float) -> int:
+def reserved_by_others(ledger: Ledger, allowance: Allowance, replica: str, now: float) -> int:
     """Those of them that are not given back when calls are missed."""
     least, gone = _least(ledger, allowance), missing(ledger, now)
     rows = ledger.allotments.items()
@@ -56,7 +56,7 @@ def allot(ledger: Ledger, allowance: Allowance, replica: str, now: float) -> Led
     if not is_whole(ledger, now):
         return ledger
     own = ledger.allotments.get(replica, 0)
-    held = sum(1 for place in ledger.places if place.free_at > now)
+    held = sum(1 for slot in ledger.slots if slot.free_at > now)
     room = capacity(ledger, allowance, now) - held - allotted_to_others(ledger, replica, now)
     part = learned(ledger, allowance, now) / allowance.calls
     # Of a lone one at most half, so that whoever joins finds something before they know of each other.

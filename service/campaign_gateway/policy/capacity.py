@@ -1,4 +1,4 @@
-"""How many places an account has: the budget, and what was learned of it when the platform refused calls within it.
+"""How many slots an account has: the budget, and what was learned of it when the platform refused calls within it.
 
 Laws of this module:
 
@@ -15,16 +15,17 @@ Laws of this module:
 
 from dataclasses import replace
 
+from campaign_gateway.policy.backoff import Backoff
 from campaign_gateway.policy.ledger import Allowance, Ledger, is_whole, withheld
 
-LONGEST_REST = 8
+LONGEST_TRIAL_WINDOWS = 8
 """Windows between two trials of more than was learned, at most; each may cost a pause."""
 SHORTEST_GUESS = 1 / 4
 """The part of a window that a pause of unknown length lasts at least."""
 
 
 def capacity(ledger: Ledger, allowance: Allowance, now: float) -> int:
-    """Places that there are in all: what was learned of the budget, less what is withheld; none before it is whole."""
+    """Slots that there are in all: what was learned of the budget, less what is withheld; none before it is whole."""
     if not is_whole(ledger, now):
         return 0
     return max(0, learned(ledger, allowance, now) - withheld(ledger, allowance, now))
@@ -35,7 +36,7 @@ def learned(ledger: Ledger, allowance: Allowance, now: float) -> int:
     calls = allowance.calls
     windows = max(0, int((now - ledger.learned_at) / allowance.window))
     if ledger.learned is not None:
-        trials = max(0, windows - ledger.rest + 1)
+        trials = max(0, windows - ledger.trial_after + 1)
         calls = min(calls, ledger.learned + 2 ** min(trials, 32) - 1)
     halvings = max(0, ledger.halvings - windows)
     return max(min(1, calls), calls >> halvings)
@@ -48,12 +49,12 @@ def pause(ledger: Ledger, allowance: Allowance, told: float | None, now: float) 
     left it, but no less than a quarter.
 
     Args:
-        ledger: as it was, the refused call's place in it.
+        ledger: as it was, the refused call's slot in it.
         allowance: the account's.
         told: the platform's `Retry-After` in seconds, or None.
         now: the time.
     """
-    held = [place.free_at for place in ledger.places if place.free_at > now]
+    held = [slot.free_at for slot in ledger.slots if slot.free_at > now]
     if told is None:
         oldest = min(held, default=now + allowance.window)
         told = min(max(oldest - now, allowance.window * SHORTEST_GUESS), allowance.window)
@@ -70,5 +71,5 @@ def pause(ledger: Ledger, allowance: Allowance, told: float | None, now: float) 
     if 2 * accepted < tried:
         windows = max(0, int((now - ledger.learned_at) / allowance.window))
         return replace(paused, halvings=max(0, ledger.halvings - windows) + 1)
-    rest = min(LONGEST_REST, 2 * ledger.rest) if accepted == ledger.learned else 1
-    return replace(paused, learned=max(1, min(accepted, allowance.calls)), halvings=0, rest=rest)
+    trials = Backoff(1, LONGEST_TRIAL_WINDOWS, current=ledger.trial_after if accepted == ledger.learned else 0).grown()
+    return replace(paused, learned=max(1, min(accepted, allowance.calls)), halvings=0, trial_after=int(trials.current))

@@ -24,13 +24,13 @@ class Swept:
     """What the list says of an entry; see `policy.sweeping`."""
 
     at: float
-    """When the round that proved it began, or ended that showed it to be out of date."""
+    """When the poll that proved it began, or ended that showed it to be out of date."""
     is_moved: bool = False
     """The campaign has changed since the entry was read."""
     lasts: float = 0.0
     """Seconds from `at` for which the proof is good."""
     blind: float = 0.0
-    """Seconds from the entry's read by id after which no round proves it any more."""
+    """Seconds from the entry's read by id after which no poll proves it any more."""
 
 
 class Cause(StrEnum):

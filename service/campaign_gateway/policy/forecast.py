@@ -4,14 +4,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from campaign_gateway.policy.pacing import Demand, Pace, Supply, plan_pace
+from campaign_gateway.policy.pacing import Capacity, Pace, Workload, plan_pace
 
 _MINUTE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is to be expected of a steady demand. Times are seconds, calls and changes are a minute's."""
+    """What is to be expected of a steady workload. Times are seconds, calls and changes are a minute's."""
 
     pace: Pace
     signal: float
@@ -20,7 +20,7 @@ class Forecast:
     """Within which any change of a campaign in use is seen."""
     calls: Mapping[str, float]
     """By what they are for."""
-    supply: float
+    capacity: float
     """Calls that there are, less the reserve."""
     changes: float
     """Of campaigns in use."""
@@ -28,38 +28,40 @@ class Forecast:
     """Changes that the calls suffice to read by id."""
 
 
-def forecast(supply: Supply, demand: Demand, lag: float, longest: float) -> Forecast:
+def forecast(capacity: Capacity, workload: Workload, lag: float, longest: float) -> Forecast:
     """What to expect.
 
     Args:
-        supply: the account's calls.
-        demand: what is in use, and how it changes.
+        capacity: the account's calls.
+        workload: what is in use, and how it changes.
         lag: seconds that the list may lag behind answers by id.
-        longest: the longest lifetime in seconds, which is all there is where no rounds are made.
+        longest: the longest lifetime in seconds, which is all there is where no polls are made.
     """
-    pace = plan_pace(supply, demand)
-    per_minute = _MINUTE / supply.window
-    changes = sum(demand.moves.values()) * _MINUTE
-    pages = sum(max(1, math.ceil(demand.listed.get(channel, 0) / demand.page_rows)) for channel in pace.rounds)
+    pace = plan_pace(capacity, workload)
+    per_minute = _MINUTE / capacity.window
+    changes = sum(workload.moves.values()) * _MINUTE
+    pages = sum(
+        max(1, math.ceil(workload.listed.get(channel, 0) / workload.page_rows)) for channel in pace.poll_intervals
+    )
     calls = {
-        "callers and writes": supply.others * per_minute,
+        "callers and writes": capacity.others * per_minute,
         "polls of the list": sum(
-            _MINUTE / seconds * (1 + demand.moves.get(channel, 0.0) * seconds / demand.page_rows)
-            for channel, seconds in pace.rounds.items()
+            _MINUTE / seconds * (1 + workload.moves.get(channel, 0.0) * seconds / workload.page_rows)
+            for channel, seconds in pace.poll_intervals.items()
         ),
-        "full scans": _MINUTE * pages / pace.walk_after,
-        "turns by id": _MINUTE * sum(demand.used.values()) / pace.rotation,
+        "full scans": _MINUTE * pages / pace.full_scan_after,
+        "turns by id": _MINUTE * sum(workload.used.values()) / pace.rotation,
     }
-    spendable = (supply.calls - supply.reserve) * per_minute
+    spendable = (capacity.calls - capacity.reserve) * per_minute
     readable = max(0.0, spendable - sum(calls.values()))
     calls["changed campaigns"] = min(changes, readable)
-    is_proving = bool(pace.rounds)
+    is_proving = bool(pace.poll_intervals)
     return Forecast(
         pace=pace,
-        signal=max(map(pace.lasts, pace.rounds)) + lag if is_proving else longest,
+        signal=max(map(pace.lasts, pace.poll_intervals)) + lag if is_proving else longest,
         blind=max(pace.blind, longest) if is_proving else longest,
         calls=calls,
-        supply=spendable,
+        capacity=spendable,
         changes=changes,
         readable=readable,
     )

@@ -54,7 +54,7 @@ class Freshness:
     def ttl(self, entry: Entry, now: float) -> float:
         """Seconds for which the entry goes on being fresh; negative once it is stale.
 
-        A list round's proof is good for as long as it says, within the clamp of the campaign's status; when it has run
+        A list poll's proof is good for as long as it says, within the clamp of the campaign's status; when it has run
         out, the read by id counts again. A campaign seen to have moved has been stale since then.
         """
         # No entry is younger than nothing, also when clocks disagree.
@@ -72,7 +72,7 @@ class Freshness:
         return by_list if by_list > 0 else by_id
 
     def why(self, entry: Entry, now: float) -> str:
-        """Which rule the entry's lifetime comes from: the name of a setting, or what a round of the list showed."""
+        """Which rule the entry's lifetime comes from: the name of a setting, or what a poll of the list showed."""
         if entry.absence is not None:
             return "missing"
         if entry.invalidation is not None:
@@ -97,7 +97,7 @@ class Freshness:
     def is_usable(self, entry: Entry, now: float) -> bool:
         """Whether the entry may be served at all: within the hard bound, and an absence only while fresh.
 
-        The bound counts from the read by id: rounds of a list cannot keep an answer alive for ever.
+        The bound counts from the read by id: polls of a list cannot keep an answer alive for ever.
         """
         unread = now - entry.proven_at
         if entry.absence is not None:

@@ -1,14 +1,14 @@
-"""The call budget of one account, as a value: who holds which place, and what each replica knows of it.
+"""The call budget of one account, as a value: who holds which slot, and what each replica knows of it.
 
 Laws of this module:
 
 1. A call arrives at the platform at some moment between its send and its end (answer, failure or time-out), and nobody
-   can know when. So it holds a *place* from its permit until one window after its end.
-2. While at most `calls` places are held at any time, no window of that length sees more arrivals. Proof: take the
-   last-sent of `calls + 1` arrivals within one window; at its send all the others still held their places.
-3. A place whose end nobody reports (its replica died) is held as if the call had used all of its time.
-4. A replica puts its own places back whenever it looks, and before it takes another. So a ledger that was lost is
-   whole again once every replica that was known has been seen; until then nobody takes a place.
+   can know when. So it holds a *slot* from its permit until one window after its end.
+2. While at most `calls` slots are held at any time, no window of that length sees more arrivals. Proof: take the
+   last-sent of `calls + 1` arrivals within one window; at its send all the others still held their slots.
+3. A slot whose end nobody reports (its replica died) is held as if the call had used all of its time.
+4. A replica puts its own slots back whenever it looks, and before it takes another. So a ledger that was lost is
+   whole again once every replica that was known has been seen; until then nobody takes a slot.
 5. A replica that has gone silent for longer than it said may be cut off. What it may send by itself, its allotment and
    then its share (`policy.allotments`), is withheld from the others, for `WITHHELD_WINDOWS`.
 
@@ -19,7 +19,7 @@ is left to tell of are not counted: a ledger emptied, and their replica gone, or
 all where a new one is counted in its stead.
 
 Neither a token bucket nor a fixed window has property 2: both let nearly twice the budget into some windows. All
-functions are pure; times are seconds of the clock that all replicas share. Who may take a place is decided in
+functions are pure; times are seconds of the clock that all replicas share. Who may take a slot is decided in
 `policy.schedule`, how many there are in `policy.capacity`.
 """
 
@@ -35,9 +35,9 @@ WITHHELD_WINDOWS = 2
 LONGEST_PAUSE_SECONDS = 300.0
 """A longer wait told by the platform is taken for a mistake, unless the settings say otherwise."""
 LONGEST_HOLD_SECONDS = 2.5
-"""How long a place is left to callers who were told to come back for it: `Retry-After` tells whole seconds."""
+"""How long a slot is left to callers who were told to come back for it: `Retry-After` tells whole seconds."""
 HOLD_PART = 1 / 32
-"""The part of a window that this may take at most: a place that nobody comes back for lies idle meanwhile."""
+"""The part of a window that this may take at most: a slot that nobody comes back for lies idle meanwhile."""
 
 
 class Lane(StrEnum):
@@ -82,17 +82,17 @@ class Allowance:
 
     @property
     def most(self) -> float:
-        """Seconds from a permit to the moment when the place of a call that nobody reported on falls free."""
+        """Seconds from a permit to the moment when the slot of a call that nobody reported on falls free."""
         return self.leave + self.timeout + self.window
 
     @property
     def hold(self) -> float:
-        """Seconds for which a place is left to whoever was told to come back for it."""
+        """Seconds for which a slot is left to whoever was told to come back for it."""
         return min(LONGEST_HOLD_SECONDS, HOLD_PART * self.window)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Slot:
     """One call's hold on the budget."""
 
     id: str
@@ -103,7 +103,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What refused callers were told: so many of a client may come back at a moment, and find a place."""
+    """What refused callers were told: so many of a client may come back at a moment, and find a slot."""
 
     replica: str
     """Who told them."""
@@ -116,7 +116,7 @@ class Promise:
 class Ledger:
     """The shared state of one account."""
 
-    places: tuple[Place, ...] = ()
+    slots: tuple[Slot, ...] = ()
     """In the order in which they fall free."""
     promises: tuple[Promise, ...] = ()
     refused: Mapping[str, float] = field(default_factory=dict)
@@ -132,12 +132,12 @@ class Ledger:
     paused_until: float = 0.0
     """Zero when not paused; past, until a probe has succeeded."""
     probe: str | None = None
-    """The place of the one call that finds out whether the pause is over."""
+    """The slot of the one call that finds out whether the pause is over."""
     learned: int | None = None
     """A lower budget, after the platform refused calls within ours: somebody else uses the account."""
     learned_at: float = 0.0
     """The end of the last pause: windows without a refusal count from here."""
-    rest: int = 1
+    trial_after: int = 1
     """How many of them pass before more than `learned` is tried."""
     halvings: int = 0
     """How often stray refusals halved what is tried, at `learned_at`."""
@@ -158,7 +158,7 @@ class Report:
     replica: str
     known: int
     """How many replicas there were when it last saw the ledger, itself included."""
-    places: Mapping[str, Place]
+    slots: Mapping[str, Slot]
     voided: frozenset[str] = frozenset()
     """Calls that never left."""
     succeeded: frozenset[str] = frozenset()
@@ -176,8 +176,8 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Want:
-    """A request for a place."""
+class SlotRequest:
+    """A request for a slot."""
 
     id: str
     lane: Lane
@@ -188,8 +188,8 @@ class Want:
     """Whether it was told to come back now."""
 
 
-class Why(StrEnum):
-    """Why a place is not to be had now."""
+class WaitReason(StrEnum):
+    """Why a slot is not to be had now."""
 
     SPENT = "spent"
     ALLOTTED = "allotted"
@@ -199,13 +199,13 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """No place now."""
+    """No slot now."""
 
     seconds: float
-    """After these a place is certain, as far as can be known."""
-    why: Why
+    """After these a slot is certain, as far as can be known."""
+    reason: WaitReason
     soonest: float = 0.0
-    """After these it may already be worth another look: somebody who was promised a place may not come for it."""
+    """After these it may already be worth another look: somebody who was promised a slot may not come for it."""
 
 
 def absorb(ledger: Ledger | None, report: Report, allowance: Allowance, now: float) -> Ledger:
@@ -217,7 +217,7 @@ def absorb(ledger: Ledger | None, report: Report, allowance: Allowance, now: flo
         # Written last by a replica that has no right to ask for the name.
         ledger = replace(ledger, server=report.server)
     elif report.server and ledger.server != report.server:
-        # Restarted from what was saved, or failed over to a copy: the latest places may be missing.
+        # Restarted from what was saved, or failed over to a copy: the latest slots may be missing.
         expected = max(report.known, len(ledger.replicas))
         whole_at = now + allowance.most if expected > 1 else 0.0
         ledger = replace(ledger, replicas={}, expected=expected, whole_at=whole_at, server=report.server)
@@ -242,7 +242,7 @@ def absorb(ledger: Ledger | None, report: Report, allowance: Allowance, now: flo
         probe = None
     return replace(
         ledger,
-        places=_places(ledger, report, now),
+        slots=_slots(ledger, report, now),
         promises=_promises(ledger, report, allowance, now),
         refused=_refused(ledger, report, allowance, now),
         replicas=seen,
@@ -257,10 +257,10 @@ def absorb(ledger: Ledger | None, report: Report, allowance: Allowance, now: flo
     )
 
 
-def _places(ledger: Ledger, report: Report, now: float) -> tuple[Place, ...]:
-    own, voided = report.places, report.voided
-    others = [place for place in ledger.places if place.id not in own and place.id not in voided]
-    held = [place for place in (*others, *own.values()) if place.free_at > now]
+def _slots(ledger: Ledger, report: Report, now: float) -> tuple[Slot, ...]:
+    own, voided = report.slots, report.voided
+    others = [slot for slot in ledger.slots if slot.id not in own and slot.id not in voided]
+    held = [slot for slot in (*others, *own.values()) if slot.free_at > now]
     held.sort(key=_FREE_AT)
     return tuple(held)
 
@@ -282,7 +282,7 @@ def _refused(ledger: Ledger, report: Report, allowance: Allowance, now: float) -
 
 
 def depart(ledger: Ledger, replica: str) -> Ledger:
-    """The ledger without a replica that has stopped in good order; its places stay until they fall free."""
+    """The ledger without a replica that has stopped in good order; its slots stay until they fall free."""
     stay = {name: at for name, at in ledger.replicas.items() if name != replica}
     return replace(
         ledger,

@@ -25,7 +25,7 @@ from itertools import pairwise
 
 from campaign_gateway.contract.listing import Channel, Page, Row
 from campaign_gateway.contract.marks import instant
-from campaign_gateway.policy.sweeping import Flaw, Head, Known, Round, View, has_moved
+from campaign_gateway.policy.sweeping import Head, Known, ListFlaw, Poll, View, has_moved
 
 PAGE_ROWS = 100
 """Rows asked for at once; the platform may grant fewer."""
@@ -86,7 +86,7 @@ class Scan:
     is_whole: bool = False
     """Whether one page has shown the whole list."""
     retries: int = 0
-    flaw: Flaw | None = None
+    flaw: ListFlaw | None = None
 
 
 def begin(channel: Channel, now: float, *, is_full: bool = False, offset: float | None = None) -> Scan:
@@ -132,20 +132,20 @@ def step(scan: Scan, page: Page | None, view: View) -> Scan:
     met = _follow_run(met, page, skip, is_end=onward is None)
     if scan.is_full:
         return _go_on(met, onward, MAX_PAGES)
-    if onward is not None and scan.channel in view.head.rounds and not _settles(page, met, view):
+    if onward is not None and scan.channel in view.head.polls and not _settles(page, met, view):
         return _go_on(met, onward, MAX_POLL_PAGES)
     if skip == 0:
         return replace(met, skip=None)
     return _go_on(replace(met, is_closing=True, last=frozenset()), 0, MAX_POLL_PAGES)
 
 
-def _flaw_of(page: Page | None, skip: int) -> Flaw | None:
+def _flaw_of(page: Page | None, skip: int) -> ListFlaw | None:
     if page is None:
-        return Flaw.NO_PAGE
+        return ListFlaw.NO_PAGE
     if not _is_sorted(page):
-        return Flaw.UNSORTED
+        return ListFlaw.UNSORTED
     # Where the total alone counts more, it counts what is not shown: rows without an id, or rows that went.
-    return Flaw.SHORT_PAGE if not page.rows and page.has_more and not _is_end(page, skip) else None
+    return ListFlaw.SHORT_PAGE if not page.rows and page.has_more and not _is_end(page, skip) else None
 
 
 def _is_end(page: Page, skip: int) -> bool:
@@ -153,7 +153,7 @@ def _is_end(page: Page, skip: int) -> bool:
 
 
 def _was_there(channel: Channel, view: View) -> bool:
-    return channel in view.head.rounds and view.head.rounds[channel].total != 0
+    return channel in view.head.polls and view.head.polls[channel].total != 0
 
 
 def _close(scan: Scan, onward: int | None) -> Scan:
@@ -200,13 +200,13 @@ def _follow_run(scan: Scan, page: Page, skip: int, *, is_end: bool) -> Scan:
 def _go_on(scan: Scan, skip: int | None, most: int) -> Scan:
     if skip is not None and scan.pages >= most:
         # What stands further down may have changed, or be there still.
-        return replace(scan, flaw=Flaw.TOO_LONG if scan.is_full else Flaw.SHIFTING, skip=None)
+        return replace(scan, flaw=ListFlaw.TOO_LONG if scan.is_full else ListFlaw.SHIFTING, skip=None)
     return replace(scan, skip=skip)
 
 
 def _retry(scan: Scan, skip: int) -> Scan:
     if scan.retries >= MAX_RETRIES + scan.pages // PAGES_A_RETRY:
-        return replace(scan, flaw=Flaw.SHIFTING, skip=None)
+        return replace(scan, flaw=ListFlaw.SHIFTING, skip=None)
     again = replace(scan, retries=scan.retries + 1, pages=scan.pages + 1, rows={} if scan.is_full else scan.rows)
     return _go_on(again, skip, MAX_PAGES if scan.is_full else MAX_POLL_PAGES)
 
@@ -220,7 +220,7 @@ def _settles(page: Page, scan: Scan, view: View) -> bool:
     """
     if any(_is_changed(row, view) for row in page.rows[-OVERLAP_ROWS:]):
         return False
-    last = view.head.rounds[scan.channel]
+    last = view.head.polls[scan.channel]
     end, top = instant(page.rows[-1].updated_at), instant(last.top)
     if top is None or end is None:
         return False
@@ -255,7 +255,7 @@ def lag_shown(scan: Scan, view: View) -> float | None:
     A row that names an instant before the last poll began, but was not shown by it, was late by the difference at
     least.
     """
-    last = view.head.rounds.get(scan.channel)
+    last = view.head.polls.get(scan.channel)
     if last is None:
         return None
     lags = []
@@ -268,11 +268,11 @@ def lag_shown(scan: Scan, view: View) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ScanResult:
     """What a poll, or a page of a full scan, found."""
 
     head: Head
-    changed: Mapping[str, Known]
+    updates: Mapping[str, Known]
     """Rows that are new, have moved, or are gone."""
     moved: frozenset[str]
     """The ids whose stored answers are out of date."""
@@ -283,10 +283,10 @@ class Result:
     @property
     def met(self) -> Iterable[str]:
         """The ids that are new: what is stored of them may be out of date."""
-        return (id_ for id_, known in self.changed.items() if known.is_listed and id_ not in self.moved)
+        return (id_ for id_, known in self.updates.items() if known.is_listed and id_ not in self.moved)
 
 
-def learn(view: View, channel: Channel, rows: Iterable[Row], ended: float) -> Result:
+def learn(view: View, channel: Channel, rows: Iterable[Row], ended: float) -> ScanResult:
     """What rows say, whether or not the poll or scan that met them comes to its end. The head's number rises.
 
     Args:
@@ -295,24 +295,24 @@ def learn(view: View, channel: Channel, rows: Iterable[Row], ended: float) -> Re
         rows: as they were met.
         ended: when the last of them came.
     """
-    last = view.head.rounds.get(channel)
+    last = view.head.polls.get(channel)
     told_until = math.inf if last is None else last.began - view.head.lag
-    changed, moved = {}, set()
+    updates, moved = {}, set()
     for row in rows:
         known = view.known.get(row.id)
         if instant(row.updated_at) is None:
             # A row without a mark cannot be seen to move; nor one whose mark has no place in the order.
             if known is not None and known.is_listed:
-                changed[row.id] = replace(known, is_listed=False)
+                updates[row.id] = replace(known, is_listed=False)
             continue
         is_moved = known is not None and has_moved(known, row)
         if known is not None and known.is_listed and not is_moved:
             continue
         if known is not None and not is_moved:
             # It had no mark for a while. What was out of date before is so still.
-            changed[row.id] = replace(known, is_listed=True)
+            updates[row.id] = replace(known, is_listed=True)
             continue
-        changed[row.id] = Known(
+        updates[row.id] = Known(
             channel=channel,
             mark=row.mark,
             updated_at=row.updated_at,
@@ -326,10 +326,10 @@ def learn(view: View, channel: Channel, rows: Iterable[Row], ended: float) -> Re
         )
         if is_moved:
             moved.add(row.id)
-    return Result(replace(view.head, number=view.head.number + 1), changed, frozenset(moved))
+    return ScanResult(replace(view.head, number=view.head.number + 1), updates, frozenset(moved))
 
 
-def conclude(scan: Scan, view: View, ended: float, lasts: float = 0.0) -> Result:
+def conclude(scan: Scan, view: View, ended: float, lasts: float = 0.0) -> ScanResult:
     """What to remember of a poll that went through.
 
     Args:
@@ -338,22 +338,22 @@ def conclude(scan: Scan, view: View, ended: float, lasts: float = 0.0) -> Result
         ended: when that was.
         lasts: seconds for which its proof is good.
     """
-    result, last = learn(view, scan.channel, scan.rows.values(), ended), view.head.rounds.get(scan.channel)
+    result, last = learn(view, scan.channel, scan.rows.values(), ended), view.head.polls.get(scan.channel)
     if scan.is_whole:
         result = _without_the_gone(result, view, scan.channel, scan.rows.keys(), ended)
-    listed = _count(view, result.changed, scan.channel)
+    listed = _count(view, result.updates, scan.channel)
     unlisted = last.unlisted if last is not None else 0
-    walked = last.walked if last is not None else 0.0
+    full_scan_at = last.full_scan_at if last is not None else 0.0
     if scan.is_whole:
-        unlisted, walked = scan.total - listed if scan.total is not None else unlisted, scan.began
-    done = Round(scan.began, lasts, scan.top, scan.total, unlisted, walked)
+        unlisted, full_scan_at = scan.total - listed if scan.total is not None else unlisted, scan.began
+    done = Poll(scan.began, lasts, scan.top, scan.total, unlisted, full_scan_at)
     flaws = {channel: flaw for channel, flaw in view.head.flaws.items() if channel is not scan.channel}
-    head = replace(result.head, rounds={**view.head.rounds, scan.channel: done}, flaws=flaws)
-    wants_full = walked > 0 and scan.total is not None and scan.total - listed != unlisted
+    head = replace(result.head, polls={**view.head.polls, scan.channel: done}, flaws=flaws)
+    wants_full = full_scan_at > 0 and scan.total is not None and scan.total - listed != unlisted
     return replace(result, head=head, wants_full=wants_full)
 
 
-def conclude_full(scan: Scan, seen: AbstractSet[str], view: View, ended: float) -> Result | None:
+def conclude_full(scan: Scan, seen: AbstractSet[str], view: View, ended: float) -> ScanResult | None:
     """What to remember of a full scan at its end, beside what its rows said; polls go on proving.
 
     Args:
@@ -365,43 +365,45 @@ def conclude_full(scan: Scan, seen: AbstractSet[str], view: View, ended: float) 
     Returns:
         None where rows were passed by unseen, which are not gone therefore.
     """
-    last = view.head.rounds.get(scan.channel)
+    last = view.head.polls.get(scan.channel)
     if last is None:
         return None
-    if last.walked and scan.total is not None and len(seen) < scan.total - max(0, last.unlisted):
+    if last.full_scan_at and scan.total is not None and len(seen) < scan.total - max(0, last.unlisted):
         return None
-    nothing = Result(replace(view.head, number=view.head.number + 1), {}, frozenset())
+    nothing = ScanResult(replace(view.head, number=view.head.number + 1), {}, frozenset())
     result = _without_the_gone(nothing, view, scan.channel, seen, ended)
-    unlisted = 0 if scan.total is None else scan.total - _count(view, result.changed, scan.channel)
-    done = replace(last, walked=scan.began, unlisted=unlisted, total=scan.total)
-    return replace(result, head=replace(result.head, rounds={**view.head.rounds, scan.channel: done}))
+    unlisted = 0 if scan.total is None else scan.total - _count(view, result.updates, scan.channel)
+    done = replace(last, full_scan_at=scan.began, unlisted=unlisted, total=scan.total)
+    return replace(result, head=replace(result.head, polls={**view.head.polls, scan.channel: done}))
 
 
-def forget(view: View, channel: Channel) -> Result:
+def forget(view: View, channel: Channel) -> ScanResult:
     """The list as one that has not been polled yet: more has changed than a poll can tell.
 
     Nothing covers its campaigns until a full scan meets them again.
     """
-    rounds = {other: last for other, last in view.head.rounds.items() if other is not channel}
-    changed = {
+    polls = {other: last for other, last in view.head.polls.items() if other is not channel}
+    updates = {
         id_: replace(known, is_listed=False)
         for id_, known in view.known.items()
         if known.channel is channel and known.is_listed
     }
-    return Result(replace(view.head, rounds=rounds, number=view.head.number + 1), changed, frozenset())
+    return ScanResult(replace(view.head, polls=polls, number=view.head.number + 1), updates, frozenset())
 
 
-def _without_the_gone(result: Result, view: View, channel: Channel, seen: AbstractSet[str], ended: float) -> Result:
+def _without_the_gone(
+    result: ScanResult, view: View, channel: Channel, seen: AbstractSet[str], ended: float
+) -> ScanResult:
     gone = {
         id_: replace(known, mark="", since=ended, has_moved=True, is_listed=False, moved_after=math.inf)
         for id_, known in view.known.items()
         if known.channel is channel and known.is_listed and id_ not in seen
     }
-    return replace(result, changed={**result.changed, **gone}, moved=result.moved | gone.keys())
+    return replace(result, updates={**result.updates, **gone}, moved=result.moved | gone.keys())
 
 
-def _count(view: View, changed: Mapping[str, Known], channel: Channel) -> int:
+def _count(view: View, updates: Mapping[str, Known], channel: Channel) -> int:
     old = sum(
-        1 for id_, known in view.known.items() if known.channel is channel and known.is_listed and id_ not in changed
+        1 for id_, known in view.known.items() if known.channel is channel and known.is_listed and id_ not in updates
     )
-    return old + sum(1 for known in changed.values() if known.is_listed)
+    return old + sum(1 for known in updates.values() if known.is_listed)

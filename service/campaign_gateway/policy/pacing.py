@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.list_scan import PAGE_ROWS
 
-SHORTEST_ROUND_SECONDS = 2.0
+SHORTEST_POLL_INTERVAL_SECONDS = 2.0
 """Below this a poll costs more than it shows."""
-LONGEST_ROUND_SECONDS = 15.0
+LONGEST_POLL_INTERVAL_SECONDS = 15.0
 """Polls come so often whoever else wants the calls; if the budget allows as much in four windows at all."""
 FLOOR_PART = 0.2
 """The part of the budget that polls take for that, at most, when callers want all of it."""
@@ -27,15 +27,15 @@ IDLE_ROTATION_CALLS = 10.0 / 60.0
 SHORTEST_ROTATION_SECONDS = 30.0
 QUIET_RATE = 1 / 86_400
 """Changes a second believed of a campaign of which nothing is known: one a day."""
-WALK_SECONDS = 600.0
+FULL_SCAN_SECONDS = 600.0
 """Shortest distance between two full scans."""
-WALK_PART = 0.025
+FULL_SCAN_PART = 0.025
 """The part of the calls that full scans may take."""
-FIRST_WALK_PART = 0.4
+FIRST_SCAN_PART = 0.4
 """The same while the first one is under way, of what callers leave."""
-CROWDED_WALK_PART = 0.1
+CROWDED_SCAN_PART = 0.1
 """The part of all calls that a full scan may take while callers wait."""
-STROLL_PART = 0.3
+SCAN_SPREAD_PART = 0.3
 """The part of the distance between two full scans over which the pages of one are spread."""
 KNOWING_PART = 0.4
 """The part of its calls that polls keep when changed campaigns want them all."""
@@ -58,7 +58,7 @@ SPREAD_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Supply:
+class Capacity:
     """The calls of one account, in one window."""
 
     calls: int
@@ -79,7 +79,7 @@ class Supply:
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class Workload:
     """What is in use, and how it changes."""
 
     used: Mapping[Channel, int]
@@ -88,8 +88,8 @@ class Demand:
     """Campaigns there are."""
     moves: Mapping[Channel, float] = field(default_factory=dict)
     """Changes a second, of campaigns in use, that move a mark."""
-    turns: float = math.inf
-    """Turns a second that the rotation makes of late, where it is not as many as planned."""
+    rotation_rate: float = math.inf
+    """Reads by id a second that the rotation makes of late, where it is not as many as planned."""
     page_rows: int = PAGE_ROWS
     """Rows that the platform grants for one call."""
     is_scanned: bool = True
@@ -100,11 +100,11 @@ class Demand:
 class Pace:
     """How often to do what."""
 
-    rounds: Mapping[Channel, float]
+    poll_intervals: Mapping[Channel, float]
     """Seconds between two polls of a channel, as planned; channels that are not here are left alone."""
     rotation: float = math.inf
     """Seconds between two reads by id of the same campaign."""
-    walk_after: float = WALK_SECONDS
+    full_scan_after: float = FULL_SCAN_SECONDS
     """Seconds between two full scans."""
     page_after: float = 0.0
     """Seconds between two pages of one."""
@@ -114,18 +114,18 @@ class Pace:
     @property
     def calls_a_second(self) -> float:
         """What polls need."""
-        return sum(1 / seconds for seconds in self.rounds.values())
+        return sum(1 / seconds for seconds in self.poll_intervals.values())
 
     def lasts(self, channel: Channel) -> float:
         """Seconds for which a poll's proof has to be good."""
-        return self.rounds.get(channel, 0.0) * SLACK + SPREAD_SECONDS
+        return self.poll_intervals.get(channel, 0.0) * SLACK + SPREAD_SECONDS
 
     @property
     def blind(self) -> float:
         """Seconds within which every campaign in use is read by id."""
         return self.rotation * SLACK
 
-    def distance(self, channel: Channel, supply: Supply, waiting: int) -> float:
+    def distance(self, channel: Channel, capacity: Capacity, waiting: int) -> float:
         """Seconds between the channel's last poll and the next one, as the calls of the next window leave room for.
 
         At each moment from `NEAR_SECONDS` on, what is free by then has to suffice for the reads that wait, those that
@@ -133,65 +133,65 @@ class Pace:
 
         Args:
             channel: whose poll.
-            supply: with what is free, and when the rest falls free.
+            capacity: with what is free, and when the rest falls free.
             waiting: reads by id that wait already.
         """
-        planned = self.rounds[channel]
-        reads = self.reads * supply.streams + supply.others / supply.window
-        ahead = (*supply.falls, supply.window) if supply.falls else (supply.window,)
+        planned = self.poll_intervals[channel]
+        reads = self.reads * capacity.streams + capacity.others / capacity.window
+        ahead = (*capacity.falls, capacity.window) if capacity.falls else (capacity.window,)
         room = min(
-            (supply.free - waiting + number - reads * seconds - CAUTION * math.sqrt(reads * seconds)) / seconds
+            (capacity.free - waiting + number - reads * seconds - CAUTION * math.sqrt(reads * seconds)) / seconds
             for number, seconds in enumerate(ahead)
-            if seconds >= min(NEAR_SECONDS, supply.window)
+            if seconds >= min(NEAR_SECONDS, capacity.window)
         )
-        rate = min(max(room, 0.0), supply.share * supply.calls / supply.window) / supply.streams
+        rate = min(max(room, 0.0), capacity.share * capacity.calls / capacity.window) / capacity.streams
         wanted = self.calls_a_second / rate if rate > 0 else math.inf
         return planned * min(max(wanted, EARLY), STRETCH)
 
-    def spare(self, supply: Supply) -> int:
+    def spare(self, capacity: Capacity) -> int:
         """Calls that reads by id may make now, so that those of the polls to come are there when they are due."""
-        rate = self.calls_a_second / STRETCH * supply.streams
-        ahead = enumerate((*supply.falls, supply.window))
-        return math.floor(min(supply.free + number - rate * seconds for number, seconds in ahead))
+        rate = self.calls_a_second / STRETCH * capacity.streams
+        ahead = enumerate((*capacity.falls, capacity.window))
+        return math.floor(min(capacity.free + number - rate * seconds for number, seconds in ahead))
 
 
-def plan_pace(supply: Supply, demand: Demand) -> Pace:
+def plan_pace(capacity: Capacity, workload: Workload) -> Pace:
     """The best split there is. An empty one where reading each campaign would show as much as the list does."""
-    used = {channel: count for channel, count in demand.used.items() if count}
+    used = {channel: count for channel, count in workload.used.items() if count}
     total = sum(used.values())
-    if total < WORTHWHILE or supply.share <= 0:
+    if total < WORTHWHILE or capacity.share <= 0:
         return Pace({})
-    moves = {channel: demand.moves.get(channel, 0.0) + count * QUIET_RATE for channel, count in used.items()}
+    moves = {channel: workload.moves.get(channel, 0.0) + count * QUIET_RATE for channel, count in used.items()}
     # Every change of a campaign in use costs a read by id, whoever pays for it.
-    reads = sum(demand.moves.get(channel, 0.0) for channel in used)
-    a_second = supply.calls / supply.window / supply.streams
-    pages = sum(max(1, math.ceil(demand.listed.get(channel, 0) / demand.page_rows)) for channel in used)
-    walk_after = max(WALK_SECONDS, pages / (WALK_PART * a_second))
+    reads = sum(workload.moves.get(channel, 0.0) for channel in used)
+    a_second = capacity.calls / capacity.window / capacity.streams
+    pages = sum(max(1, math.ceil(workload.listed.get(channel, 0) / workload.page_rows)) for channel in used)
+    full_scan_after = max(FULL_SCAN_SECONDS, pages / (FULL_SCAN_PART * a_second))
 
-    left = (supply.calls - supply.reserve - supply.others) / supply.window / supply.streams - reads
-    fixed = min(ROTATION_CALLS * a_second, demand.turns) + pages / walk_after
-    most = supply.share * a_second
+    left = (capacity.calls - capacity.reserve - capacity.others) / capacity.window / capacity.streams - reads
+    fixed = min(ROTATION_CALLS * a_second, workload.rotation_rate) + pages / full_scan_after
+    most = capacity.share * a_second
     # More changes than can be read: knowing which they are goes before reading them. Fewer calls than callers want:
     # polls are stretched rather than given up.
     wanted = min(most, left) - fixed
-    floor = min(FLOOR_PART * a_second, len(used) / LONGEST_ROUND_SECONDS)
+    floor = min(FLOOR_PART * a_second, len(used) / LONGEST_POLL_INTERVAL_SECONDS)
     rate = max(wanted, KNOWING_PART * (min(most, left + reads) - fixed), floor)
 
-    pages_of = {channel: 1 + moves[channel] * SHORTEST_ROUND_SECONDS / demand.page_rows for channel in used}
+    pages_of = {channel: 1 + moves[channel] * SHORTEST_POLL_INTERVAL_SECONDS / workload.page_rows for channel in used}
     passes = {channel: math.sqrt(moves[channel] * pages_of[channel]) for channel in used}
     busiest = max(part / pages_of[channel] for channel, part in passes.items())
     passes = {channel: max(part, busiest * pages_of[channel] / APART) for channel, part in passes.items()}
     whole = sum(passes.values())
-    rounds = {
-        channel: max(SHORTEST_ROUND_SECONDS, pages_of[channel] * whole / (rate * part))
+    poll_intervals = {
+        channel: max(SHORTEST_POLL_INTERVAL_SECONDS, pages_of[channel] * whole / (rate * part))
         for channel, part in passes.items()
     }
-    spent = sum(pages_of[channel] / seconds for channel, seconds in rounds.items())
-    turns = min(max(left - spent - pages / walk_after, ROTATION_CALLS * a_second), IDLE_ROTATION_CALLS * a_second)
-    if supply.is_wanted:
-        page_after = 1 / (CROWDED_WALK_PART * a_second)
-    elif demand.is_scanned:
-        page_after = STROLL_PART * walk_after / pages
+    spent = sum(pages_of[channel] / seconds for channel, seconds in poll_intervals.items())
+    turns = min(max(left - spent - pages / full_scan_after, ROTATION_CALLS * a_second), IDLE_ROTATION_CALLS * a_second)
+    if capacity.is_wanted:
+        page_after = 1 / (CROWDED_SCAN_PART * a_second)
+    elif workload.is_scanned:
+        page_after = SCAN_SPREAD_PART * full_scan_after / pages
     else:
-        page_after = 1 / max(FIRST_WALK_PART * max(left, 0.0), CROWDED_WALK_PART * a_second)
-    return Pace(rounds, max(SHORTEST_ROTATION_SECONDS, total / turns), walk_after, page_after, reads)
+        page_after = 1 / max(FIRST_SCAN_PART * max(left, 0.0), CROWDED_SCAN_PART * a_second)
+    return Pace(poll_intervals, max(SHORTEST_ROTATION_SECONDS, total / turns), full_scan_after, page_after, reads)

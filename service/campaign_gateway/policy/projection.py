@@ -45,9 +45,9 @@ def is_in_rows(fields: frozenset[str]) -> bool:
 
 def row_entry(known: Known | None, head: Head, fields: frozenset[str], now: float) -> tuple[Entry, float] | None:
     """An entry made of a campaign's row, and the seconds for which it is fresh; None when no poll vouches for one."""
-    if known is None or not known.is_listed or known.channel in head.flaws or known.channel not in head.rounds:
+    if known is None or not known.is_listed or known.channel in head.flaws or known.channel not in head.polls:
         return None
-    last = head.rounds[known.channel]
+    last = head.polls[known.channel]
     began, left = last.began, last.began + last.lasts - now
     if left <= 0:
         return None

@@ -35,7 +35,7 @@ SETTLE_SECONDS = 20.0
 """How long answers by id may lag behind the list where their marks cannot tell."""
 
 
-class Flaw(StrEnum):
+class ListFlaw(StrEnum):
     """Why a channel's list proves nothing. Metric label and reason at the same time: a closed set."""
 
     UNSORTED = "unsorted"
@@ -77,7 +77,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class Poll:
     """The last good poll of one channel."""
 
     began: float
@@ -89,7 +89,7 @@ class Round:
     """How many campaigns the platform said there are ..."""
     unlisted: int = 0
     """... and how many more than it showed in a full scan."""
-    walked: float = 0.0
+    full_scan_at: float = 0.0
     """When the last full scan began that came to its end; 0 for none."""
 
 
@@ -97,12 +97,12 @@ class Round:
 class Head:
     """What is known of one stream's list as a whole."""
 
-    rounds: Mapping[Channel, Round] = field(default_factory=dict)
+    polls: Mapping[Channel, Poll] = field(default_factory=dict)
     blind: float = 0.0
     """Seconds after a read by id for which polls may prove its answer: until the next such read has to be there."""
     paced: tuple[Channel, ...] = ()
     """Channels that are polled; the others have no campaign in use."""
-    flaws: Mapping[Channel, Flaw] = field(default_factory=dict)
+    flaws: Mapping[Channel, ListFlaw] = field(default_factory=dict)
     """Why a channel's list proves nothing at present."""
     lag: float = 0.0
     """Seconds that the lists are taken to lag behind answers by id; part of the stated bound."""
@@ -127,7 +127,7 @@ def attest(entry: Entry, known: Known | None, head: Head) -> Entry:
         return entry
     if is_outdated(entry, known):
         return entry if entry.swept is not None else replace(entry, swept=Swept(known.since, is_moved=True))
-    if known.channel in head.flaws or known.channel not in head.rounds:
+    if known.channel in head.flaws or known.channel not in head.polls:
         return entry
     if not is_covered(entry, known):
         settled = known.since + SETTLE_SECONDS
@@ -135,7 +135,7 @@ def attest(entry: Entry, known: Known | None, head: Head) -> Entry:
             # Read just after a change, with another mark than the row's: good until it can have settled, and no longer.
             return replace(entry, swept=Swept(settled, is_moved=True))
         return entry
-    last = head.rounds[known.channel]
+    last = head.polls[known.channel]
     if entry.swept is not None and last.began <= entry.swept.at + SETTLE_SECONDS:
         return entry
     if entry.swept is None and entry.proven_at > last.began + last.lasts:
@@ -172,6 +172,6 @@ def has_moved(known: Known, row: Row) -> bool:
     return known.mark != row.mark or known.fields != row.fields
 
 
-def apply(view: View, head: Head, changed: Mapping[str, Known]) -> View:
+def apply(view: View, head: Head, updates: Mapping[str, Known]) -> View:
     """The view with a poll's result."""
-    return View(head, {**view.known, **changed})
+    return View(head, {**view.known, **updates})

@@ -5,9 +5,12 @@ Pure values; times are seconds of the clock that all replicas share.
 
 from dataclasses import dataclass, replace
 
+from campaign_gateway.policy.backoff import Backoff
+
 STAND_DOWN_SECONDS = 30.0
-"""How long a list that proved untrustworthy is left alone; doubles with each further time."""
+"""How long a list that proved untrustworthy is left alone at first."""
 LONGEST_STAND_DOWN_SECONDS = 600.0
+_STAND_DOWN = Backoff(STAND_DOWN_SECONDS, LONGEST_STAND_DOWN_SECONDS)
 
 MOST_LAG_SECONDS = 10.0
 """The lag that is allowed for before any has been measured, and at the most."""
@@ -26,13 +29,14 @@ class Trust:
 
     quiet_until: float = 0.0
     """Until then it is left alone."""
-    stand_down: float = STAND_DOWN_SECONDS
-    """How long it is left alone the next time."""
+    stand_down: Backoff = _STAND_DOWN
+    """How long it is left alone, by the times that the trust was lost."""
     lost_at: float = float("-inf")
 
     def lost(self, now: float) -> "Trust":
         """After a flaw was found."""
-        return Trust(now + self.stand_down, min(LONGEST_STAND_DOWN_SECONDS, self.stand_down * 2), now)
+        stand_down = self.stand_down.grown()
+        return Trust(now + stand_down.current, stand_down, now)
 
     def held(self, now: float) -> "Trust":
         """After a good poll: what is long ago is forgotten."""

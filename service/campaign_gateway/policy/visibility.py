@@ -66,9 +66,9 @@ def channel_visibility(head: Head, channel: Channel, now: float) -> Visibility |
     A poll that is late makes the bound wider, second by second, and no more than that: what it will show had changed
     since the last one began.
     """
-    if channel in head.flaws or channel not in head.rounds:
+    if channel in head.flaws or channel not in head.polls:
         return None
-    last = head.rounds[channel]
+    last = head.polls[channel]
     since = now - last.began
     if since < last.lasts:
         return Visibility(last.lasts + head.lag, last.began + last.lasts)

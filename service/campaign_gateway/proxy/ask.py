@@ -80,7 +80,7 @@ class Detail(StrEnum):
     MISSING = "missing"
     UNCHANGED = "unchanged"
     SWEEP = "sweep"
-    """Its newest proof is a round of the list."""
+    """Its newest proof is a poll of the list."""
     ROW = "row"
     """It is made of the campaign's row in the list."""
     BEFORE_WRITE = "before-write"
@@ -154,7 +154,7 @@ class Hit:
     """Any client's."""
     key: str
     entry: Entry
-    """With what rounds of the list say of it."""
+    """With what polls of the list say of it."""
     proven_at: float
     """Age counts from here, in seconds of the store's clock."""
     lifetime: float

@@ -30,7 +30,7 @@ def stated_bounds(board: Board, store: Store, longest: float, stream: str) -> St
     head, now = board.view(stream).head, store.now()
     each = [channel_visibility(head, channel, now) for channel in head.paced]
     # Until a full scan has come to its end, some campaigns are not known yet, and nothing is said of them.
-    are_known = all(channel in head.rounds and head.rounds[channel].walked for channel in head.paced)
+    are_known = all(channel in head.polls and head.polls[channel].full_scan_at for channel in head.paced)
     signals = [seen.bound for seen in each if seen is not None]
     if not signals or not are_known or len(signals) < len(each):
         return StatedBounds(longest, longest, is_proving=False)

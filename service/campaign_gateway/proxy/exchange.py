@@ -33,7 +33,7 @@ MAX_FLIGHTS = 2_000
 COMPANY_SECONDS = 0.05
 """How long such a caller waits for others like it."""
 ROUND_WAIT_SECONDS = 3.0
-"""How long a caller who asks for a few fields waits for the first round of the list, before a read by id is made."""
+"""How long a caller who asks for a few fields waits for the first poll of the list, before a read by id is made."""
 
 NOTE_SECONDS = 30.0
 """How long a kept hit is good at most, so that the campaign counts as in use."""
@@ -89,7 +89,7 @@ class Exchange:
 
         Args:
             store: where entries are.
-            board: what rounds of lists have shown.
+            board: what polls of lists have shown.
             fetcher: asks the platform.
             flights: the fills under way.
             freshness: the rules.
@@ -136,12 +136,12 @@ class Exchange:
         return replace(ask, wishes=replace(ask.wishes, newer_than=newer_than))
 
     async def _read_row(self, ask: Ask, fields: frozenset[str]) -> Reply | None:
-        """An answer out of the list, where no stored one is fresh; None where no round vouches for one."""
+        """An answer out of the list, where no stored one is fresh; None where no poll vouches for one."""
         stream, wishes = ask.stream.identity, ask.wishes
         near = self._attest(ask, self._store.peek(ask.key))
         if wishes != NO_WISHES or (near is not None and self._freshness.ttl(near, self._now()) > 0):
             return None
-        if self._has_rounds and not self._board.view(stream).head.rounds:
+        if self._has_rounds and not self._board.view(stream).head.polls:
             await self._wait_for_a_round(stream, ask.id)
         view, now = self._board.view(stream), self._now()
         found = row_entry(view.known.get(ask.id), view.head, fields, now)
@@ -158,7 +158,7 @@ class Exchange:
         return Reply(outcome, entry, None, now_age, now_age + left, visibility=seen)
 
     async def _wait_for_a_round(self, stream: str, id_: str) -> None:
-        """Brings about the first round of the list, where enough ask for a few fields at once to be worth one."""
+        """Brings about the first poll of the list, where enough ask for a few fields at once to be worth one."""
         together = self._together.setdefault(stream, Counter())
         together[id_] += 1
         try:
@@ -310,7 +310,7 @@ class Exchange:
     async def _forward(self, ask: Ask, found: Found, reason: Fwd, fallback: Entry | None) -> Reply:
         if fallback is not None and (resting := self._resting(ask, fallback)) is not None:
             return self._fall_back(ask, fallback, resting, Outcome())
-        # With a stored answer nobody waits for a permit. Rounds of the list, which prove many answers, go before a read
+        # With a stored answer nobody waits for a permit. Polls of the list, which prove many answers, go before a read
         # that proves one, unless the caller wished for it.
         with_fallback = Lane.PROOF if reason is Fwd.REQUEST else Lane.BACKGROUND
         # What was written a moment ago is worth as much as what nobody has: the stored answer is known to be wrong.

@@ -16,7 +16,7 @@ from campaign_gateway.proxy.ports import Board, Store
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What rounds of the list have shown of the campaign. Times are seconds before now."""
+    """What polls of the list have shown of the campaign. Times are seconds before now."""
 
     channel: str
     is_listed: bool
@@ -37,7 +37,7 @@ class Explanation:
     """What is stored is that there is no such campaign."""
     age: float | None
     proof: str | None
-    """`read` (by id), `sweep` (a round of the list), or `moved` (seen to have changed since it was read)."""
+    """`read` (by id), `sweep` (a poll of the list), or `moved` (seen to have changed since it was read)."""
     read_ago: float | None
     lifetime: float | None
     why: str | None

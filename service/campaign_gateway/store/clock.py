@@ -18,7 +18,7 @@ class StoreClock:
 
     def __init__(self) -> None:
         self._offset = time.time() - time.monotonic()
-        self.error = 0.0
+        self.uncertainty = 0.0
         """How far `now` may be off the server's clock, in seconds: half the trip of the last setting."""
         self.on_step: Callable[[], None] = lambda: None
         """Called when the clock has stepped."""
@@ -38,7 +38,7 @@ class StoreClock:
         offset = server_time - (asked + answered) / 2
         has_stepped = abs(offset - self._offset) > STEP_SECONDS
         self._offset = offset
-        self.error = (answered - asked) / 2
+        self.uncertainty = (answered - asked) / 2
         if has_stepped:
             self.on_step()
 

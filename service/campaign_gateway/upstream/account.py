@@ -19,11 +19,22 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from campaign_gateway.policy import ledger as books
 from campaign_gateway.policy import schedule
 from campaign_gateway.policy.allotments import allot, share_of
 from campaign_gateway.policy.capacity import learned
-from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Place, Report, Wait, Want
+from campaign_gateway.policy.ledger import (
+    SILENCE_SECONDS,
+    WITHHELD_WINDOWS,
+    Allowance,
+    Lane,
+    Ledger,
+    Report,
+    Slot,
+    SlotRequest,
+    Wait,
+    absorb,
+    is_whole,
+)
 from campaign_gateway.policy.schedule import Schedule, own_part
 from campaign_gateway.proxy.ports import LedgerLostError, Ledgers
 from campaign_gateway.upstream.promises import Promises
@@ -36,7 +47,7 @@ REPORT_SECONDS = 1.0
 """How often a replica that has something to say shows itself in a shared ledger ..."""
 QUIET_SECONDS = 30.0
 """... and one that has nothing to say."""
-BLIP_SECONDS = 1.5
+BRIEF_LOSS_SECONDS = 1.5
 """A loss of the ledger that may be over at the next look: callers who can wait are kept this long, not refused."""
 SCHEDULE_SECONDS = 0.25
 """How long refusals are answered out of the same look at the ledger."""
@@ -49,13 +60,13 @@ NEVER = float("-inf")
 class _Own:
     """One of this replica's own calls; the time is monotonic, so it is true whatever the shared clock does."""
 
-    place: Place
+    slot: Slot
     """As the ledger is told."""
     free_at: float
-    is_alone: bool
+    is_unreported: bool
     """Whether it was begun without the ledger, which has not heard of it yet."""
     shift: float = math.nan
-    """The distance between the clocks that `place` was made for."""
+    """The distance between the clocks that `slot` was made for."""
 
 
 class Account:
@@ -94,17 +105,17 @@ class Account:
         self._seen_at = NEVER
         self._quiet_until = NEVER
         """Until when the others take it for quiet, whatever became of the last change."""
-        self._pause_owed = 0.0
+        self._unreported_pause = 0.0
         """Until when the platform asked for a pause while the shared ledger was lost."""
         self._unsure = (0, 0)
         """The allotment before a change of which nobody knows whether it was made, and after it ..."""
-        self._unheard: list[Place | Wait] = []
+        self._unconfirmed: list[Slot | Wait] = []
         """... and what it granted."""
         self._has_spare = False
-        """Whether there is a place for anybody who is waited for, and for polls, without looking closer."""
+        """Whether there is a slot for anybody who is waited for, and for polls, without looking closer."""
         self._may_grow = True
-        """Whether its allotment may be more when places have fallen free."""
-        self._turn = asyncio.Lock()
+        """Whether its allotment may be more when slots have fallen free."""
+        self._lock = asyncio.Lock()
         """One change at a time, so that it is known which allotment is the latest."""
         self._view: Ledger | None = None
         """The ledger with what this replica has known since; None when it has to be worked out anew ..."""
@@ -126,7 +137,7 @@ class Account:
     def claims(self) -> Schedule | None:
         """The table of claims as this replica knows it; None where it does not know enough to refuse anybody."""
         now = self._ledgers.now()
-        if self.ledger is None or self.is_blip or not (self.is_cut_off or books.is_whole(self.ledger, now)):
+        if self.ledger is None or self.is_brief_loss or not (self.is_cut_off or is_whole(self.ledger, now)):
             return None
         if self._claims is None or not 0 <= now - self._claims.now < SCHEDULE_SECONDS:
             if self._lacks_promises:
@@ -135,7 +146,7 @@ class Account:
         return self._claims
 
     def has_spare(self, lane: Lane) -> bool:
-        """Whether the lane is certain to have a place now; False where that is not plain to see."""
+        """Whether the lane is certain to have a slot now; False where that is not plain to see."""
         return self._has_spare and lane is not Lane.BACKGROUND
 
     def promise(self, client: str, key: str, at: float) -> None:
@@ -163,9 +174,9 @@ class Account:
         return self.lost_at is not None
 
     @property
-    def is_blip(self) -> bool:
+    def is_brief_loss(self) -> bool:
         """Whether the loss may be over at the next look."""
-        return self.lost_at is not None and self._clock() - self.lost_at < BLIP_SECONDS
+        return self.lost_at is not None and self._clock() - self.lost_at < BRIEF_LOSS_SECONDS
 
     def alone(self) -> Allowance:
         """What this replica may do now: everything, or what it may by itself while the ledger is lost."""
@@ -174,8 +185,8 @@ class Account:
         if self.sit_out_left <= 0:
             return own_part(self.allowance, self._share)
         # The others leave it alone no longer than this; see `WITHHELD_WINDOWS`.
-        kept = min(self.allowance.most, books.WITHHELD_WINDOWS * self.allowance.window)
-        is_kept = self._clock() < max(self._seen_at, self._quiet_until) + books.SILENCE_SECONDS + kept
+        kept = min(self.allowance.most, WITHHELD_WINDOWS * self.allowance.window)
+        is_kept = self._clock() < max(self._seen_at, self._quiet_until) + SILENCE_SECONDS + kept
         return own_part(self.allowance, self._allotment if is_kept else 0)
 
     @property
@@ -183,7 +194,7 @@ class Account:
         """Seconds until this replica may count on its share; none, or less, when it may."""
         # The others may go on with the whole budget until they miss this replica, and their last calls may take all of
         # their time to arrive.
-        missed_at = max(self.lost_at or NEVER, self._quiet_until) + books.SILENCE_SECONDS
+        missed_at = max(self.lost_at or NEVER, self._quiet_until) + SILENCE_SECONDS
         return missed_at + self.allowance.most - self._clock()
 
     def in_time(self, wait: Wait) -> Wait:
@@ -196,8 +207,8 @@ class Account:
 
     # Its own calls.
 
-    def _begin(self, place: Place, asked: float) -> None:
-        self._own[place.id] = _Own(place, asked + self.allowance.most, self.is_cut_off)
+    def _begin(self, slot: Slot, asked: float) -> None:
+        self._own[slot.id] = _Own(slot, asked + self.allowance.most, self.is_cut_off)
         self.forget_view()
 
     def end(self, id_: str, *, is_void: bool) -> None:
@@ -212,9 +223,9 @@ class Account:
             self._succeeded.add(id_)
         self.forget_view()
 
-    def owe_pause(self, ledger: Ledger) -> None:
+    def keep_pause(self, ledger: Ledger) -> None:
         """Goes on by itself with a pause that the shared ledger has to be told of."""
-        self.ledger, self._pause_owed = ledger, ledger.paused_until
+        self.ledger, self._unreported_pause = ledger, ledger.paused_until
         self.forget_view()
 
     def forget_view(self) -> None:
@@ -228,15 +239,15 @@ class Account:
         ledger, now = self.ledger, self._ledgers.now()
         if ledger is None or self.is_cut_off or self._own or self._voided or self._succeeded or self.promises.is_news:
             return True
-        if self._clock() >= self._quiet_until - REPORT_SECONDS or not books.is_whole(ledger, now):
+        if self._clock() >= self._quiet_until - REPORT_SECONDS or not is_whole(ledger, now):
             return True
         server = self._ledgers.server(self.name)
         if server and server != ledger.server:
             return True
         return self._may_grow and allot(ledger, self.allowance, self._replica, now) != ledger
 
-    async def grant(self, wants: Sequence[Want]) -> list[Place | Wait]:
-        """Places for those wants that can have one, of the shared ledger or of what may be done without it.
+    async def grant(self, requests: Sequence[SlotRequest]) -> list[Slot | Wait]:
+        """Slots for those requests that can have one, of the shared ledger or of what may be done without it.
 
         They are held from now on, until `end`.
         """
@@ -244,46 +255,46 @@ class Account:
         if self.is_cut_off:
             with suppress(LedgerLostError):
                 await self.report(has_waiters=True)
-        answers: dict[str, Place | Wait] = {}
+        answers: dict[str, Slot | Wait] = {}
         if not self.is_cut_off:
             try:
-                for want, answer in zip(wants, await self._grant(wants), strict=True):
-                    answers[want.id] = answer
-                    if isinstance(answer, Place):
+                for request, answer in zip(requests, await self._grant(requests), strict=True):
+                    answers[request.id] = answer
+                    if isinstance(answer, Slot):
                         self._begin(answer, asked)
             except LedgerLostError:
-                answers = self._grant_unheard(wants, asked)
-        left = [want for want in wants if want.id not in answers]
+                answers = self._take_unconfirmed(requests, asked)
+        left = [request for request in requests if request.id not in answers]
         if left:
-            now, renamed = self._ledgers.now(), [replace(want, id=f"{want.id}.alone") for want in left]
+            now, renamed = self._ledgers.now(), [replace(request, id=f"{request.id}.alone") for request in left]
             self.ledger, alone = schedule.grant(self.absorbed(now), self.alone(), renamed, now)
-            for want, answer in zip(left, alone, strict=True):
-                answers[want.id] = answer if isinstance(answer, Place) else self.in_time(answer)
-                if isinstance(answer, Place):
+            for request, answer in zip(left, alone, strict=True):
+                answers[request.id] = answer if isinstance(answer, Slot) else self.in_time(answer)
+                if isinstance(answer, Slot):
                     self._begin(answer, asked)
-        return [answers[want.id] for want in wants]
+        return [answers[request.id] for request in requests]
 
-    async def _grant(self, wants: Sequence[Want]) -> list[Place | Wait]:
-        def step(ledger: Ledger, allowance: Allowance, now: float) -> tuple[Ledger, list[Place | Wait]]:
-            ledger, self._unheard = schedule.grant(ledger, allowance, wants, now, self._replica)
-            return ledger, self._unheard
+    async def _grant(self, requests: Sequence[SlotRequest]) -> list[Slot | Wait]:
+        def step(ledger: Ledger, allowance: Allowance, now: float) -> tuple[Ledger, list[Slot | Wait]]:
+            ledger, self._unconfirmed = schedule.grant(ledger, allowance, requests, now, self._replica)
+            return ledger, self._unconfirmed
 
-        self._unheard = []
+        self._unconfirmed = []
         return await self.change(step, has_waiters=True)
 
-    def _grant_unheard(self, wants: Sequence[Want], asked: float) -> dict[str, Place | Wait]:
-        """Those places of a change whose answer was lost that may be taken whether it was made or not.
+    def _take_unconfirmed(self, requests: Sequence[SlotRequest], asked: float) -> dict[str, Slot | Wait]:
+        """Those slots of a change whose answer was lost that may be taken whether it was made or not.
 
         If it was, they are held in the ledger. If it was not, they are begun of the allotment, as long as that lasts.
         """
         before, after = self._unsure
-        granted = [answer for answer in self._unheard if isinstance(answer, Place)][: self._left_of(before)]
+        granted = [answer for answer in self._unconfirmed if isinstance(answer, Slot)][: self._left_of(before)]
         self._allotment = min(before, after + len(granted))
-        for place in granted:
-            self._begin(place, asked)
-        answers: dict[str, Place | Wait] = {place.id: place for place in granted}
-        # Places nobody knows of are given back when it can be said.
-        self._voided.update(want.id for want in wants if want.id not in answers)
+        for slot in granted:
+            self._begin(slot, asked)
+        answers: dict[str, Slot | Wait] = {slot.id: slot for slot in granted}
+        # Slots nobody knows of are given back when it can be said.
+        self._voided.update(request.id for request in requests if request.id not in answers)
         return answers
 
     async def report(self, *, has_waiters: bool = False) -> None:
@@ -304,12 +315,12 @@ class Account:
         Raises:
             LedgerLostError: it may have been made or not.
         """
-        async with self._turn:
+        async with self._lock:
             return await self._change(step, has_waiters=has_waiters)
 
     async def _change(self, step: Step[_T], *, has_waiters: bool) -> _T:
         voided, succeeded = frozenset(self._voided), frozenset(self._succeeded)
-        told = {id_ for id_, own in self._own.items() if own.is_alone}
+        told = {id_ for id_, own in self._own.items() if own.is_unreported}
         was_cut_off, asked, left = self.is_cut_off, self._clock(), self._left()
         quiet = QUIET_SECONDS if self._ledgers.is_shared and not self._own and not has_waiters else 0.0
         quiet_until, least = NEVER, left
@@ -318,11 +329,11 @@ class Account:
         def whole(ledger: Ledger | None, now: float) -> tuple[Ledger, tuple[Ledger, _T]]:
             nonlocal least, quiet_until
             # Early for what has to fall free, late for what has to be held: the shared clock is known only so well.
-            early = now - self._ledgers.error
+            early = now - self._ledgers.uncertainty
             report = self._report(now, early + quiet if quiet else 0.0, voided, succeeded)
-            ledger = books.absorb(ledger, report, self.allowance, early)
-            if self._pause_owed > max(early, ledger.paused_until):
-                ledger = replace(ledger, paused_until=self._pause_owed)
+            ledger = absorb(ledger, report, self.allowance, early)
+            if self._unreported_pause > max(early, ledger.paused_until):
+                ledger = replace(ledger, paused_until=self._unreported_pause)
             ledger, result = step(ledger, self.allowance, early)
             if self._ledgers.is_shared and not was_cut_off and self._replica in ledger.replicas:
                 ledger = allot(ledger, self.allowance, self._replica, early)
@@ -351,7 +362,7 @@ class Account:
         self._voided -= voided
         self._succeeded -= succeeded
         for id_ in told & self._own.keys():
-            self._own[id_].is_alone = False
+            self._own[id_].is_unreported = False
         self._forget_ended(lambda _own: True)
         return result
 
@@ -363,10 +374,10 @@ class Account:
 
     def _learn(self, ledger: Ledger, asked: float) -> None:
         now = self._ledgers.now()
-        self.ledger, self.lost_at, self._pause_owed, self._seen_at = ledger, None, 0.0, asked
+        self.ledger, self.lost_at, self._unreported_pause, self._seen_at = ledger, None, 0.0, asked
         self._allotment = ledger.allotments.get(self._replica, 0)
         self.known = max(len(ledger.replicas), ledger.expected if now < ledger.whole_at else 1)
-        if books.is_whole(ledger, now):
+        if is_whole(ledger, now):
             part = learned(ledger, self.allowance, now) / max(1, self.allowance.calls)
             self._share = int(share_of(ledger, self.allowance, self._replica) * part)
         self._may_grow = self.known > 1 and self._allotment < self._share
@@ -376,7 +387,7 @@ class Account:
             is_plain
             and ledger.learned is None
             and len(ledger.replicas) == 1
-            and len(ledger.places) + kept < self.allowance.calls
+            and len(ledger.slots) + kept < self.allowance.calls
         )
         self.forget_view()
 
@@ -386,7 +397,7 @@ class Account:
 
     def _left_of(self, allotment: int) -> int:
         now = self._clock()
-        return max(0, allotment - sum(1 for own in self._own.values() if own.is_alone and own.free_at > now))
+        return max(0, allotment - sum(1 for own in self._own.values() if own.is_unreported and own.free_at > now))
 
     def absorbed(self, now: float) -> Ledger:
         """The ledger as this replica alone knows it."""
@@ -395,29 +406,29 @@ class Account:
             # Not all of what it knows: a report takes back nothing of what others have written.
             report = self._report(now, 0.0, frozenset(self._voided), frozenset(self._succeeded))
             allotments = ledger.allotments if ledger is not None else {}
-            absorbed = books.absorb(ledger, replace(report, known=1), self.allowance, now)
+            absorbed = absorb(ledger, replace(report, known=1), self.allowance, now)
             return replace(absorbed, allotments=allotments)
         # Of its own calls it knows better than the ledger.
         mine = f"{self._replica}."
-        others = () if self.known > 1 else tuple(place for place in ledger.places if not place.id.startswith(mine))
-        ledger = replace(ledger, replicas={}, quiet={}, allotments={}, expected=0, whole_at=0.0, places=others)
+        others = () if self.known > 1 else tuple(slot for slot in ledger.slots if not slot.id.startswith(mine))
+        ledger = replace(ledger, replicas={}, quiet={}, allotments={}, expected=0, whole_at=0.0, slots=others)
         report = self._report(now, 0.0, frozenset(self._voided), frozenset(self._succeeded))
         if self.known > 1 and self.sit_out_left > 0:
             # The others know of what was begun before, and leave room for the allotment beside it.
-            own = {id_: place for id_, place in report.places.items() if self._own[id_].is_alone}
-            report = replace(report, places=own)
-        return replace(books.absorb(ledger, replace(report, known=1), self.alone(), now), allotments={})
+            own = {id_: slot for id_, slot in report.slots.items() if self._own[id_].is_unreported}
+            report = replace(report, slots=own)
+        return replace(absorb(ledger, replace(report, known=1), self.alone(), now), allotments={})
 
     def _report(self, now: float, quiet_until: float, voided: frozenset[str], succeeded: frozenset[str]) -> Report:
-        self._forget_ended(lambda own: own.is_alone)
-        shift = math.ceil((now + self._ledgers.error - self._clock()) * SHIFTS) / SHIFTS
+        self._forget_ended(lambda own: own.is_unreported)
+        shift = math.ceil((now + self._ledgers.uncertainty - self._clock()) * SHIFTS) / SHIFTS
         for own in self._own.values():
             if own.shift != shift:
-                own.place, own.shift = replace(own.place, free_at=own.free_at + shift), shift
+                own.slot, own.shift = replace(own.slot, free_at=own.free_at + shift), shift
         return Report(
             self._replica,
             self.known,
-            {id_: own.place for id_, own in self._own.items()},
+            {id_: own.slot for id_, own in self._own.items()},
             voided,
             succeeded,
             self._ledgers.server(self.name),

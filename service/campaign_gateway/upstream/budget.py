@@ -16,9 +16,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from campaign_gateway.policy import capacity as learning
-from campaign_gateway.policy import ledger as books
 from campaign_gateway.policy import schedule
-from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Place, Wait, Want, Why
+from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Slot, SlotRequest, Wait, WaitReason, depart
 from campaign_gateway.policy.schedule import Outlook, Quota
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
@@ -46,11 +45,11 @@ class CallPermit:
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    want: Want
+    request: SlotRequest
     key: str
     can_wait: bool
     give_up_at: float
-    turn: asyncio.Future[CallPermit]
+    permit: asyncio.Future[CallPermit]
 
 
 class _Queue(Account):
@@ -62,7 +61,7 @@ class _Queue(Account):
         self.callers: Counter[str] = Counter()
         """How many of them are callers, by client."""
         self.is_served = False
-        self.owes_ends = False
+        self.has_ends_to_report = False
         """Whether calls have ended that are about to be reported."""
         self.looked_at = NEVER
         """When the ledger was last looked at for others."""
@@ -73,8 +72,8 @@ class _Queue(Account):
     def join(self, waiter: _Waiter) -> None:
         """One more waits."""
         self.waiters.append(waiter)
-        if waiter.want.lane.is_waited_for:
-            self.callers[waiter.want.client] += 1
+        if waiter.request.lane.is_waited_for:
+            self.callers[waiter.request.client] += 1
         self.call.set()
 
     def leave(self, waiter: _Waiter) -> None:
@@ -82,8 +81,8 @@ class _Queue(Account):
         if waiter not in self.waiters:
             return
         self.waiters.remove(waiter)
-        client = waiter.want.client
-        if waiter.want.lane.is_waited_for:
+        client = waiter.request.client
+        if waiter.request.lane.is_waited_for:
             self.callers[client] -= 1
             if not self.callers[client]:
                 del self.callers[client]
@@ -96,15 +95,15 @@ class _Queue(Account):
         return own + sum(min(count, own + 1) for other, count in self.callers.items() if other != client)
 
     def in_order(self, now: float) -> list[_Waiter]:
-        """Those who wait, in the order in which they are served; as many as there can be places."""
-        by_id = {waiter.want.id: waiter for waiter in self.waiters}
-        wants = schedule.line_up(
-            self.ledger, self.allowance, [waiter.want for waiter in self.waiters], self._ledgers.now()
+        """Those who wait, in the order in which they are served; as many as there can be slots."""
+        by_id = {waiter.request.id: waiter for waiter in self.waiters}
+        requests = schedule.line_up(
+            self.ledger, self.allowance, [waiter.request for waiter in self.waiters], self._ledgers.now()
         )
         last = max(1, self.allowance.calls)
         # Who is too far back to be weighed, and has to be told because its time is up.
-        late = [want for want in wants[last:] if by_id[want.id].give_up_at <= now]
-        return [by_id[want.id] for want in (*wants[:last], *late)]
+        late = [request for request in requests[last:] if by_id[request.id].give_up_at <= now]
+        return [by_id[request.id] for request in (*requests[:last], *late)]
 
 
 class CallBudget:
@@ -154,7 +153,7 @@ class CallBudget:
         """Takes this replica out of the shared ledgers, so that nobody waits for it or withholds its share."""
         for state in self._accounts.values():
             try:
-                await state.change(lambda ledger, _allowance, _now: (books.depart(ledger, self._replica), None))
+                await state.change(lambda ledger, _allowance, _now: (depart(ledger, self._replica), None))
             except LedgerLostError:
                 continue
 
@@ -179,7 +178,7 @@ class CallBudget:
     def window_calls(self, account: str) -> Mapping[Lane, int]:
         """Calls that each lane holds at present."""
         ledger, _, now = self._state(account).seen()
-        return Counter(place.lane for place in ledger.places if place.free_at > now)
+        return Counter(slot.lane for slot in ledger.slots if slot.free_at > now)
 
     def quota(self, account: str, client: str) -> Quota:
         """The client's own share of the account's calls."""
@@ -218,12 +217,12 @@ class CallBudget:
             if at <= now + wait:
                 return None
             self._meter.budget_wait(lane.value, 0.0)
-            return _failure(Wait(at - now, Why.SPENT))
-        told = claims.forecast(Want("", lane, client), state.ahead_of(lane, client))
-        if told is None or told.why is Why.ALLOTTED:
+            return _failure(Wait(at - now, WaitReason.SPENT))
+        told = claims.forecast(SlotRequest("", lane, client), state.ahead_of(lane, client))
+        if told is None or told.reason is WaitReason.ALLOTTED:
             return None
         since = claims.now - now
-        told = state.in_time(Wait(max(0.0, told.seconds + since), told.why, told.soonest + since))
+        told = state.in_time(Wait(max(0.0, told.seconds + since), told.reason, told.soonest + since))
         if told.soonest <= wait:
             return None
         self._meter.budget_wait(lane.value, 0.0)
@@ -242,9 +241,9 @@ class CallBudget:
             raise Refused(refused)
         state = self._state(account)
         began, number = self._clock(), next(self._numbers)
-        want = Want(f"{self._replica}.{number}", lane, client, number, state.take_promise(client, key))
+        request = SlotRequest(f"{self._replica}.{number}", lane, client, number, state.take_promise(client, key))
         try:
-            permit = await self._queue_up(state, _Waiter(want, key, wait > 0, began + wait, _future()))
+            permit = await self._queue_up(state, _Waiter(request, key, wait > 0, began + wait, _future()))
         finally:
             self._meter.budget_wait(lane.value, self._clock() - began)
         try:
@@ -265,7 +264,7 @@ class CallBudget:
         except LedgerLostError:
             now = self._ledgers.now()
             ledger, left = step(state.absorbed(now), state.allowance, now)
-            state.owe_pause(ledger)
+            state.keep_pause(ledger)
             return left
 
     async def _queue_up(self, state: _Queue, waiter: _Waiter) -> CallPermit:
@@ -276,30 +275,30 @@ class CallBudget:
             state.is_served = True
             self._tasks.spawn(self._serve(state), name="serve calls")
         try:
-            return await waiter.turn
+            return await waiter.permit
         except asyncio.CancelledError:
             if waiter in state.waiters:
                 state.leave(waiter)
-            elif waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
-                waiter.turn.result().void()
-                self._end(state, waiter.turn.result())
+            elif waiter.permit.done() and not waiter.permit.cancelled() and waiter.permit.exception() is None:
+                waiter.permit.result().void()
+                self._end(state, waiter.permit.result())
             raise
 
     def _end(self, state: _Queue, permit: CallPermit) -> None:
         state.end(permit.id, is_void=permit.is_void)
         state.call.set()
-        if self._ledgers.wants_ends and not state.owes_ends:
-            state.owes_ends = True
+        if self._ledgers.wants_ends and not state.has_ends_to_report:
+            state.has_ends_to_report = True
             self._tasks.spawn(self._report_ends(state), name="report ends of calls")
 
     async def _serve(self, state: _Queue) -> None:
-        """Gives places to waiting calls, and refuses those whose wait cannot succeed."""
+        """Gives slots to waiting calls, and refuses those whose wait cannot succeed."""
         try:
             while state.waiters:
                 state.call.clear()
                 asked = self._clock()
                 waiters = state.in_order(asked)
-                answers = await state.grant([waiter.want for waiter in waiters])
+                answers = await state.grant([waiter.request for waiter in waiters])
                 pauses = [self._tell(state, *pair, asked) for pair in zip(waiters, answers, strict=True)]
                 await self._call_in(state, answers)
                 if state.waiters:
@@ -307,25 +306,25 @@ class CallBudget:
         finally:
             state.is_served = False
 
-    def _tell(self, state: _Queue, waiter: _Waiter, answer: Place | Wait, asked: float) -> float | None:
+    def _tell(self, state: _Queue, waiter: _Waiter, answer: Slot | Wait, asked: float) -> float | None:
         """Passes the answer on. Returns the seconds after which to ask again for a call that goes on waiting."""
-        if isinstance(answer, Place):
+        if isinstance(answer, Slot):
             permit = CallPermit(answer.id, asked + state.allowance.leave)
-            if waiter.turn.done():
+            if waiter.permit.done():
                 permit.void()
                 self._end(state, permit)
             else:
-                waiter.turn.set_result(permit)
-        elif not waiter.turn.done():
+                waiter.permit.set_result(permit)
+        elif not waiter.permit.done():
             left = waiter.give_up_at - self._clock()
             if answer.soonest <= left:
                 return max(answer.soonest, 0.001)
-            if state.is_blip and left >= schedule.GATHER_SECONDS:
+            if state.is_brief_loss and left >= schedule.GATHER_SECONDS:
                 return schedule.GATHER_SECONDS
-            want = waiter.want
-            if waiter.can_wait and want.lane.is_waited_for:
-                state.promise(want.client, waiter.key, self._ledgers.now() + answer.seconds)
-            waiter.turn.set_exception(Refused(_failure(answer)))
+            request = waiter.request
+            if waiter.can_wait and request.lane.is_waited_for:
+                state.promise(request.client, waiter.key, self._ledgers.now() + answer.seconds)
+            waiter.permit.set_exception(Refused(_failure(answer)))
         state.leave(waiter)
         return None
 
@@ -338,9 +337,9 @@ class CallBudget:
 
     # The ledger.
 
-    async def _call_in(self, state: _Queue, answers: Sequence[Place | Wait]) -> None:
+    async def _call_in(self, state: _Queue, answers: Sequence[Slot | Wait]) -> None:
         """Asks the other replicas to look at the ledger, if that is what somebody waits for."""
-        is_missed = any(isinstance(answer, Wait) and answer.why is Why.ALLOTTED for answer in answers)
+        is_missed = any(isinstance(answer, Wait) and answer.reason is WaitReason.ALLOTTED for answer in answers)
         if is_missed and not state.is_notified:
             await self._notify([state.name])
         state.is_notified = is_missed
@@ -360,7 +359,7 @@ class CallBudget:
         state.call.set()
 
     async def _report_ends(self, state: _Queue) -> None:
-        state.owes_ends = False
+        state.has_ends_to_report = False
         await self._report(state)
 
     async def _keep_reporting(self) -> None:
@@ -399,6 +398,6 @@ def _future() -> asyncio.Future[CallPermit]:
 
 
 def _failure(wait: Wait) -> Failure:
-    if wait.why is Why.PAUSED:
+    if wait.reason is WaitReason.PAUSED:
         return Failure(Problem.UPSTREAM_PAUSED, "the platform asked for a pause", retry_after=wait.seconds)
     return Failure(Problem.BUDGET_EXHAUSTED, "the account's calls for now are spent", retry_after=wait.seconds)

@@ -13,7 +13,7 @@ MOST_TOLD = 10_000
 MOST_ROWS = 200
 """Moments and clients told apart in a ledger that is written for each call."""
 MOST_WINDOWS = 5
-"""Windows in which places are promised. Beyond them callers are told what is true as long as nobody is before them."""
+"""Windows in which slots are promised. Beyond them callers are told what is true as long as nobody is before them."""
 
 
 class Promises:
@@ -48,7 +48,7 @@ class Promises:
         return now < at + self._allowance.window
 
     def give(self, client: str, key: str, at: float, now: float) -> bool:
-        """Remembers that the caller was told to come back at that moment; whether a place is to be left to it.
+        """Remembers that the caller was told to come back at that moment; whether a slot is to be left to it.
 
         Without a key it cannot be known when it is back.
         """

@@ -22,18 +22,19 @@ from typing_extensions import override
 
 from campaign_gateway.contract.operations import GET
 from campaign_gateway.policy.ledger import Allowance, Lane
-from campaign_gateway.policy.pacing import Supply
+from campaign_gateway.policy.pacing import Capacity
 from campaign_gateway.proxy.ask import Ask
 from campaign_gateway.proxy.bounds import StatedBounds, stated_bounds
 from campaign_gateway.proxy.collapse import Flights
 from campaign_gateway.proxy.exchange import Exchange, Patience
 from campaign_gateway.proxy.ports import Board, Budget
-from campaign_gateway.proxy.sweep import Sweeper, Terms
+from campaign_gateway.proxy.sweep import SweepConfig, Sweeper
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import Versions
 from campaign_gateway.sandbox.journal import most_in_window
-from campaign_gateway.store.alone import MemoryBoard, MemoryLedgers
 from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.local.index import MemoryBoard
+from campaign_gateway.store.local.ledgers import MemoryLedgers
 from campaign_gateway.upstream.budget import CallBudget
 from tests.bench.freshness.callers import Callers
 from tests.bench.freshness.scenarios import (
@@ -98,10 +99,10 @@ def put_together(scenario: Scenario, upstream: Platform, truth: Truth, tasks: Ta
         has_rounds=policy.share > 0,
     )
 
-    def supply() -> Supply:
+    def capacity() -> Capacity:
         known = limited.outlook(account)
         reserve = RESERVE if known.callers or known.is_wanted else OWN_WRITES
-        return Supply(
+        return Capacity(
             known.capacity,
             WINDOW,
             reserve,
@@ -112,8 +113,8 @@ def put_together(scenario: Scenario, upstream: Platform, truth: Truth, tasks: Ta
             is_wanted=known.is_wanted,
         )
 
-    terms = Terms(policy.share, None, supply)
-    sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, terms, tasks, meter)
+    config = SweepConfig(policy.share, None, capacity)
+    sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, config, tasks, meter)
 
     def stated() -> StatedBounds:
         return stated_bounds(board, store, LIFETIMES.max, stream.identity)

@@ -3,11 +3,11 @@ from typing import Any
 
 import pytest
 
-from campaign_gateway.policy.allotments import WANTED_SECONDS, allot, allotted_to_others, kept_by_others, share_of
+from campaign_gateway.policy.allotments import WANTED_SECONDS, allot, allotted_to_others, reserved_by_others, share_of
 from campaign_gateway.policy.capacity import capacity
-from campaign_gateway.policy.ledger import Ledger, Place, absorb, depart
+from campaign_gateway.policy.ledger import Ledger, Slot, absorb, depart
 from campaign_gateway.policy.schedule import grant
-from tests.support.budgets import INTERACTIVE, NOW, WINDOW, WRITES, allow, held, report, told, wants
+from tests.support.budgets import INTERACTIVE, NOW, WINDOW, WRITES, allow, held, report, requests, told
 
 SEEN = NOW - 1
 
@@ -22,10 +22,10 @@ def known(*names: str, at: float = SEEN, **fields: Any) -> Ledger:
         pytest.param(known("a", "b"), 12, 6, id="its-share"),
         pytest.param(known("a", "b", "c"), 11, 3, id="rounded-down"),
         pytest.param(known("a"), 12, 6, id="of-a-lone-one-half-for-whoever-joins"),
-        pytest.param(known("a", "b", places=held(*[5] * 9)), 12, 3, id="what-is-free"),
-        pytest.param(known("a", "b", allotments={"b": 6}, places=held(5, 7)), 12, 4, id="beside-the-others"),
-        pytest.param(known("a", "b", places=held(*[5] * 12)), 12, 0, id="nothing-is-free"),
-        pytest.param(known("a", "b", allotments={"a": 6}, places=held(*[5] * 12)), 12, 0, id="taken-back-if-need-be"),
+        pytest.param(known("a", "b", slots=held(*[5] * 9)), 12, 3, id="what-is-free"),
+        pytest.param(known("a", "b", allotments={"b": 6}, slots=held(5, 7)), 12, 4, id="beside-the-others"),
+        pytest.param(known("a", "b", slots=held(*[5] * 12)), 12, 0, id="nothing-is-free"),
+        pytest.param(known("a", "b", allotments={"a": 6}, slots=held(*[5] * 12)), 12, 0, id="taken-back-if-need-be"),
         pytest.param(known("a", "b", allotments={"a": 6}, wanted_at=SEEN), 12, 0, id="given-back-when-missed"),
         pytest.param(known("a", "b", allotments={"a": 6}, wanted_at=NOW - WANTED_SECONDS), 12, 6, id="not-for-ever"),
         pytest.param(known("a", "b", allotments={"a": 6}, wanted_at=SEEN), 24, 1, id="but-one-of-many"),
@@ -42,21 +42,21 @@ def test_what_is_allotted_to_a_replica(ledger: Ledger, calls: int, count: int) -
 def test_each_keeps_its_part_of_what_only_writes_may_take() -> None:
     ledger = known("a", "b", allotments={"a": 6, "b": 6}, wanted_at=SEEN)
     assert allot(ledger, allow(12, lanes={WRITES: 4}), "a", NOW).allotments == {"a": 2, "b": 6}
-    assert kept_by_others(ledger, allow(12, lanes={WRITES: 4}), "a", NOW) == 2
+    assert reserved_by_others(ledger, allow(12, lanes={WRITES: 4}), "a", NOW) == 2
 
 
-def test_places_that_others_may_begin_are_not_granted_and_missed_at_once() -> None:
+def test_slots_that_others_may_begin_are_not_granted_and_missed_at_once() -> None:
     ledger = known("a", "b", allotments={"a": 2, "b": 2})
-    ledger, answers = grant(ledger, allow(4), wants(*[INTERACTIVE] * 3), NOW, "a")
-    assert [isinstance(answer, Place) for answer in answers] == [True, True, False]
+    ledger, answers = grant(ledger, allow(4), requests(*[INTERACTIVE] * 3), NOW, "a")
+    assert [isinstance(answer, Slot) for answer in answers] == [True, True, False]
     assert ledger.wanted_at == NOW
-    assert told(known("a", "b", allotments={"b": 4}), allow(4), wants(INTERACTIVE)) == [(0.25, "allotted")]
+    assert told(known("a", "b", allotments={"b": 4}), allow(4), requests(INTERACTIVE)) == [(0.25, "allotted")]
 
 
-def test_what_others_keep_in_any_case_is_waited_for_like_a_place_that_is_held() -> None:
-    ledger = known("a", "b", allotments={"b": 1}, places=held(*range(5, 28)))
-    [(seconds, why)] = told(ledger, allow(24), wants(INTERACTIVE))
-    assert (seconds, why) == (5, "spent")
+def test_what_others_keep_in_any_case_is_waited_for_like_a_slot_that_is_held() -> None:
+    ledger = known("a", "b", allotments={"b": 1}, slots=held(*range(5, 28)))
+    [(seconds, reason)] = told(ledger, allow(24), requests(INTERACTIVE))
+    assert (seconds, reason) == (5, "spent")
 
 
 @pytest.mark.parametrize(
@@ -95,4 +95,4 @@ def test_a_replica_says_itself_what_is_left_of_its_allotment() -> None:
     said = report("b", *held(19, 20))
     ledger = absorb(ledger, said, allow(12), NOW)
     assert ledger.allotments["b"] == 0
-    assert len(ledger.places) == 2
+    assert len(ledger.slots) == 2

@@ -1,7 +1,7 @@
 import pytest
 
 from campaign_gateway.policy.capacity import capacity, pause
-from campaign_gateway.policy.ledger import LONGEST_PAUSE_SECONDS, Lane, Ledger, Place, Why, absorb
+from campaign_gateway.policy.ledger import LONGEST_PAUSE_SECONDS, Lane, Ledger, Slot, WaitReason, absorb
 from campaign_gateway.policy.schedule import PROBE_SECONDS, grant
 from tests.support.budgets import (
     INTERACTIVE,
@@ -13,15 +13,15 @@ from tests.support.budgets import (
     allow,
     held,
     report,
+    requests,
     told,
-    wants,
 )
 
 # Pauses.
 
 
 @pytest.mark.parametrize(
-    ("places", "seconds", "length"),
+    ("slots", "seconds", "length"),
     [
         pytest.param((), 30.0, 30.0, id="told"),
         pytest.param((), 0.0, 0.0, id="told-nothing-to-wait"),
@@ -32,11 +32,11 @@ from tests.support.budgets import (
         pytest.param(held(20), None, WINDOW, id="guessed-no-more-than-a-window"),
     ],
 )
-def test_how_long_a_pause_lasts(places: tuple[Place, ...], seconds: float | None, length: float):
-    paused = pause(Ledger(places=places), allow(), seconds, NOW)
+def test_how_long_a_pause_lasts(slots: tuple[Slot, ...], seconds: float | None, length: float):
+    paused = pause(Ledger(slots=slots), allow(), seconds, NOW)
     assert paused.paused_until == NOW + length
     if length:
-        assert told(paused, allow(30), wants(WRITES)) == [(length, Why.PAUSED.value)]
+        assert told(paused, allow(30), requests(WRITES)) == [(length, WaitReason.PAUSED.value)]
 
 
 @pytest.mark.parametrize(
@@ -54,11 +54,11 @@ def test_a_pause_only_moves_forward(second: float | None, until: float):
 
 def test_a_pause_refuses_all_lanes_whatever_is_free():
     paused = pause(Ledger(), allow(8), 30.0, NOW)
-    assert told(paused, allow(8), wants(*Lane), NOW + 10) == [(20.0, "paused")] * 4
+    assert told(paused, allow(8), requests(*Lane), NOW + 10) == [(20.0, "paused")] * 4
 
 
 @pytest.mark.parametrize(
-    ("places", "learned"),
+    ("slots", "learned"),
     [
         pytest.param(held(5, 7, 9), 2, id="what-was-accepted-of-ours"),
         pytest.param(held(0, 7, 9), 1, id="without-what-has-left-the-window"),
@@ -67,8 +67,8 @@ def test_a_pause_refuses_all_lanes_whatever_is_free():
         pytest.param(held(*range(1, 8)), 3, id="never-more-than-the-budget"),
     ],
 )
-def test_a_lower_budget_is_learned(places: tuple[Place, ...], learned: int):
-    paused = pause(Ledger(places=places), allow(), 30.0, NOW)
+def test_a_lower_budget_is_learned(slots: tuple[Slot, ...], learned: int):
+    paused = pause(Ledger(slots=slots), allow(), 30.0, NOW)
     assert capacity(paused, allow(), NOW + 30) == learned
 
 
@@ -88,53 +88,54 @@ def test_a_learned_budget_grows_back(calls: int, windows: float, most: int):
     assert capacity(ledger, allow(calls), NOW + windows * WINDOW) == most
 
 
-def half_open() -> tuple[Ledger, Place]:
+def half_open() -> tuple[Ledger, Slot]:
     """A ledger whose pause has run out, and the probe."""
     paused = pause(Ledger(), allow(), 30.0, NOW)
-    ledger, [place] = grant(paused, allow(), wants(INTERACTIVE), NOW + 30)
-    assert isinstance(place, Place)
-    return ledger, place
+    ledger, [slot] = grant(paused, allow(), requests(INTERACTIVE), NOW + 30)
+    assert isinstance(slot, Slot)
+    return ledger, slot
 
 
 def test_after_a_pause_one_call_finds_out_and_the_others_look_again():
-    paused = pause(Ledger(places=held(5, 6, 7)), allow(), 30.0, NOW)
+    paused = pause(Ledger(slots=held(5, 6, 7)), allow(), 30.0, NOW)
     assert (
-        told(paused, allow(), wants(WRITES, INTERACTIVE, PROOF), NOW + 30) == [True] + [(PROBE_SECONDS, "paused")] * 2
+        told(paused, allow(), requests(WRITES, INTERACTIVE, PROOF), NOW + 30)
+        == [True] + [(PROBE_SECONDS, "paused")] * 2
     )
 
 
 def test_while_it_is_under_way_nobody_else_goes():
     ledger, _ = half_open()
-    assert told(ledger, allow(), wants(*Lane), NOW + 32) == [(PROBE_SECONDS, "paused")] * 4
+    assert told(ledger, allow(), requests(*Lane), NOW + 32) == [(PROBE_SECONDS, "paused")] * 4
 
 
 def test_a_probe_that_succeeds_ends_the_pause():
     ledger, probe = half_open()
     ledger = absorb(ledger, report("a", probe, succeeded=frozenset({probe.id})), allow(6), NOW + 31)
     assert ledger.paused_until == 0.0
-    assert told(ledger, allow(6), wants(WRITES, WRITES), NOW + 31) == [True, True]
+    assert told(ledger, allow(6), requests(WRITES, WRITES), NOW + 31) == [True, True]
 
 
 def test_another_call_that_succeeds_does_not():
     ledger, _ = half_open()
     ledger = absorb(ledger, report("a", succeeded=frozenset({"before"})), allow(), NOW + 31)
-    assert told(ledger, allow(), wants(WRITES), NOW + 31) == [(PROBE_SECONDS, "paused")]
+    assert told(ledger, allow(), requests(WRITES), NOW + 31) == [(PROBE_SECONDS, "paused")]
 
 
 def test_a_probe_that_never_left_passes_the_task_on():
     ledger, probe = half_open()
     ledger = absorb(ledger, report("a", voided=frozenset({probe.id})), allow(), NOW + 31)
-    assert told(ledger, allow(), wants(WRITES, WRITES), NOW + 31) == [True, (PROBE_SECONDS, "paused")]
+    assert told(ledger, allow(), requests(WRITES, WRITES), NOW + 31) == [True, (PROBE_SECONDS, "paused")]
 
 
-def test_a_probe_that_nobody_reports_on_passes_the_task_on_when_its_place_falls_free():
+def test_a_probe_that_nobody_reports_on_passes_the_task_on_when_its_slot_falls_free():
     ledger, _ = half_open()
-    assert told(ledger, allow(), wants(WRITES), NOW + 30 + MOST - 0.25) == [(PROBE_SECONDS, "paused")]
-    assert told(ledger, allow(), wants(WRITES, WRITES), NOW + 30 + MOST) == [True, (PROBE_SECONDS, "paused")]
+    assert told(ledger, allow(), requests(WRITES), NOW + 30 + MOST - 0.25) == [(PROBE_SECONDS, "paused")]
+    assert told(ledger, allow(), requests(WRITES, WRITES), NOW + 30 + MOST) == [True, (PROBE_SECONDS, "paused")]
 
 
 def test_a_probe_that_is_refused_pauses_again():
     ledger, probe = half_open()
     ledger = pause(ledger, allow(), 20.0, NOW + 31)
     ledger = absorb(ledger, report("a", probe, succeeded=frozenset({probe.id})), allow(), NOW + 32)
-    assert told(ledger, allow(), wants(WRITES), NOW + 32) == [(19.0, "paused")]
+    assert told(ledger, allow(), requests(WRITES), NOW + 32) == [(19.0, "paused")]

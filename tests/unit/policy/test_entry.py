@@ -176,10 +176,10 @@ def test_no_readable_mark_is_no_time_of_change(mark: str | None):
 @pytest.mark.parametrize(
     ("swept", "attested_at"),
     [
-        pytest.param(None, NOW - 100, id="no-round"),
-        pytest.param(Swept(NOW - 10), NOW - 10, id="a-later-round"),
-        pytest.param(Swept(NOW - 200), NOW - 100, id="an-earlier-round"),
-        pytest.param(Swept(NOW - 10, is_moved=True), NOW - 100, id="a-round-that-saw-it-move"),
+        pytest.param(None, NOW - 100, id="no-poll"),
+        pytest.param(Swept(NOW - 10), NOW - 10, id="a-later-poll"),
+        pytest.param(Swept(NOW - 200), NOW - 100, id="an-earlier-poll"),
+        pytest.param(Swept(NOW - 10, is_moved=True), NOW - 100, id="a-poll-that-saw-it-move"),
     ],
 )
 def test_its_newest_proof(swept: Swept | None, attested_at: float):

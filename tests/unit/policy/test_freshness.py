@@ -178,7 +178,7 @@ def test_age(of: Entry, seconds: float):
 
 
 def swept(of: Entry, ago: float, **fields: Any) -> Entry:
-    """The entry with a list round's word, that long before the present."""
+    """The entry with a list poll's word, that long before the present."""
     return replace(of, swept=Swept(NOW - ago, **fields))
 
 
@@ -189,10 +189,10 @@ READ = entry(50, mark=stamp(NOW - 1050))
 @pytest.mark.parametrize(
     ("of", "ttl"),
     [
-        pytest.param(entry(50, mark=stamp(NOW - 1050)), 50.0, id="no-round"),
-        pytest.param(entry(150, mark=stamp(NOW - 1150)), -50.0, id="no-round-stale"),
+        pytest.param(entry(50, mark=stamp(NOW - 1050)), 50.0, id="no-poll"),
+        pytest.param(entry(150, mark=stamp(NOW - 1150)), -50.0, id="no-poll-stale"),
         pytest.param(entry(-50, mark=stamp(NOW - 950)), 100.0, id="proven-by-a-clock-ahead"),
-        pytest.param(swept(READ, 4, lasts=10, blind=1000), 6.0, id="proven-by-a-round"),
+        pytest.param(swept(READ, 4, lasts=10, blind=1000), 6.0, id="proven-by-a-poll"),
         pytest.param(swept(READ, 4, lasts=100, blind=1000), 96.0, id="longer-than-by-the-read"),
         pytest.param(
             swept(entry(5000, mark=stamp(NOW - 5001)), 4, lasts=10, blind=9000), 6.0, id="its-read-stale-long-ago"
@@ -220,9 +220,9 @@ def test_ttl(of: Entry, ttl: float):
 @pytest.mark.parametrize(
     ("of", "seconds"),
     [
-        pytest.param(swept(READ, 4, lasts=10, blind=1000), 4.0, id="since-the-round-began"),
+        pytest.param(swept(READ, 4, lasts=10, blind=1000), 4.0, id="since-the-poll-began"),
         pytest.param(swept(READ, 60, lasts=10, blind=1000), 50.0, id="since-the-read-if-that-is-newer"),
-        pytest.param(swept(READ, 4, is_moved=True), 50.0, id="a-round-that-saw-it-move-proves-nothing"),
+        pytest.param(swept(READ, 4, is_moved=True), 50.0, id="a-poll-that-saw-it-move-proves-nothing"),
     ],
 )
 def test_age_counts_from_the_newest_proof(of: Entry, seconds: float):
@@ -266,7 +266,7 @@ WRITE, PURGE = Cause.WRITE, Cause.PURGE
         pytest.param(READ, 0, 0.0, id="at-this-moment"),
         pytest.param(READ, -0.2, 0.0, id="by-a-clock-ahead"),
         pytest.param(entry(150, mark=stamp(NOW - 1150)), 4, -50.0, id="stale-before"),
-        pytest.param(swept(READ, 1, lasts=10, blind=1000), 4, -4.0, id="no-round-makes-it-fresh"),
+        pytest.param(swept(READ, 1, lasts=10, blind=1000), 4, -4.0, id="no-poll-makes-it-fresh"),
         pytest.param(absence(5), 4, -4.0, id="an-absence"),
     ],
 )

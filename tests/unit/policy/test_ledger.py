@@ -8,8 +8,8 @@ from campaign_gateway.policy.ledger import (
     SILENCE_SECONDS,
     WITHHELD_WINDOWS,
     Ledger,
-    Place,
     Report,
+    Slot,
     absorb,
     depart,
 )
@@ -22,8 +22,8 @@ from tests.support.budgets import (
     allow,
     held,
     report,
+    requests,
     told,
-    wants,
 )
 
 # Reports.
@@ -33,8 +33,8 @@ from tests.support.budgets import (
     ("stood", "said", "stands"),
     [
         pytest.param(held(5), report("a"), {"interactive-c-1": 5}, id="what-is-not-spoken-of-stays"),
-        pytest.param((), report("a", *held(5)), {"interactive-c-1": 5}, id="an-own-place-is-put-back"),
-        pytest.param(held(20), report("a", *held(5)), {"interactive-c-1": 5}, id="an-own-place-overrides"),
+        pytest.param((), report("a", *held(5)), {"interactive-c-1": 5}, id="an-own-slot-is-put-back"),
+        pytest.param(held(20), report("a", *held(5)), {"interactive-c-1": 5}, id="an-own-slot-overrides"),
         pytest.param(held(5), report("a", *held(20)), {"interactive-c-1": 20}, id="in-either-direction"),
         pytest.param(
             held(5, 7), report("a", voided=frozenset({"interactive-c-1"})), {"interactive-c-2": 7}, id="voided"
@@ -44,9 +44,9 @@ from tests.support.budgets import (
         pytest.param((), report("a", *held(0, 7)), {"interactive-c-2": 7}, id="own-too"),
     ],
 )
-def test_places_after_a_report(stood: tuple[Place, ...], said: Report, stands: dict[str, float]):
-    ledger = absorb(Ledger(places=stood), said, allow(), NOW)
-    assert {place.id: place.free_at - NOW for place in ledger.places} == stands
+def test_slots_after_a_report(stood: tuple[Slot, ...], said: Report, stands: dict[str, float]):
+    ledger = absorb(Ledger(slots=stood), said, allow(), NOW)
+    assert {slot.id: slot.free_at - NOW for slot in ledger.slots} == stands
 
 
 def gather(*rows: tuple[str, int, float]) -> Ledger:
@@ -73,12 +73,12 @@ def gather(*rows: tuple[str, int, float]) -> Ledger:
 )
 def test_an_empty_ledger_gathers_all_known_replicas_first(ledger: Ledger, at: float, most: int):
     assert capacity(ledger, allow(), NOW + at) == most
-    answer = told(ledger, allow(), wants(INTERACTIVE), NOW + at)
+    answer = told(ledger, allow(), requests(INTERACTIVE), NOW + at)
     assert answer == [True if most else (GATHER_SECONDS, "allotted")]
 
 
 def test_a_ledger_that_was_whole_stays_whole():
-    """All that were known have put their places back; who leaves after that takes nothing out of it."""
+    """All that were known have put their slots back; who leaves after that takes nothing out of it."""
     ledger = gather(("a", 2, 0), ("b", 2, 0))
     assert capacity(depart(ledger, "b"), allow(12), NOW + 1) == 12, "departed in good order"
     later = absorb(ledger, report("a"), allow(), NOW + SILENCE_SECONDS + 1)
@@ -94,7 +94,7 @@ def test_a_ledger_that_was_whole_stays_whole():
     ],
 )
 def test_a_ledger_from_another_run_of_the_server_gathers_as_well(known: int, replicas: Mapping[str, float], most: int):
-    """What was saved last, or copied last, may lack the latest places."""
+    """What was saved last, or copied last, may lack the latest slots."""
     kept = Ledger(replicas=replicas, server="run-1")
     back = replace(report("a", known=known), server="run-2")
     ledger = absorb(kept, back, allow(), NOW)
@@ -106,7 +106,7 @@ def test_a_ledger_from_another_run_of_the_server_gathers_as_well(known: int, rep
 def test_a_later_report_of_more_replicas_is_gathered_as_well():
     """1. `c` joins, which `a` has not seen yet; 2. the ledger is lost; 3. `a` and `b`, which has seen it, are back."""
     ledger = gather(("a", 2, 0), ("b", 3, 0.5))
-    assert capacity(ledger, allow(), NOW + 0.5) == 0, "the places of `c` are not back"
+    assert capacity(ledger, allow(), NOW + 0.5) == 0, "the slots of `c` are not back"
     ledger = absorb(ledger, report("c", known=3), allow(), NOW + 1)
     assert capacity(ledger, allow(), NOW + 1) == 3
 
@@ -168,10 +168,10 @@ def test_what_was_learned_survives_a_report():
 # Departures.
 
 
-def test_one_that_departs_leaves_its_places_and_nobody_withholds_its_share():
-    ledger = Ledger(places=held(5), replicas={"a": SEEN, "b": SEEN})
+def test_one_that_departs_leaves_its_slots_and_nobody_withholds_its_share():
+    ledger = Ledger(slots=held(5), replicas={"a": SEEN, "b": SEEN})
     left = depart(ledger, "b")
-    assert (left.places, dict(left.replicas)) == (held(5), {"a": SEEN})
+    assert (left.slots, dict(left.replicas)) == (held(5), {"a": SEEN})
     assert capacity(left, allow(12), NOW + SILENCE_SECONDS - 1) == 12
 
 

@@ -25,7 +25,7 @@ from campaign_gateway.policy.list_scan import (
     learn,
     step,
 )
-from campaign_gateway.policy.sweeping import SETTLE_SECONDS, Flaw, Head, Round, View, apply, attest
+from campaign_gateway.policy.sweeping import SETTLE_SECONDS, Head, ListFlaw, Poll, View, apply, attest
 from tests.support.builders import NOW, stamp
 from tests.support.lists import LASTS, LONG_AGO, paged, polled, read, row, rows, scanned, seen, view_of
 
@@ -65,7 +65,7 @@ def test_a_mark_that_was_gone_for_a_while_takes_nothing_back():
     assert not seen(view, [after], NOW + 20)[1].wants_full
 
 
-def test_a_full_round_sees_what_is_gone():
+def test_a_full_poll_sees_what_is_gone():
     listed = rows(3)
     view = view_of(listed, NOW - 2 * 600.0)
     kept = read(listed[1], NOW - 600.0)
@@ -87,11 +87,11 @@ def test_what_was_gone_and_is_back_has_moved():
     assert view.known["c1"].is_listed
 
 
-def test_a_partial_round_declares_nothing_gone():
+def test_a_partial_poll_declares_nothing_gone():
     listed = rows(300)
     view = view_of(listed)
     _, result = seen(view, listed, NOW)
-    assert (result.changed, result.moved) == ({}, frozenset())
+    assert (result.updates, result.moved) == ({}, frozenset())
 
 
 @pytest.mark.parametrize(
@@ -116,11 +116,11 @@ def test_a_total_that_disagrees_wants_a_full_round(listed: list[Row], wants_full
 
 def test_without_a_total_nothing_is_counted():
     view = view_of(rows(250), total=None)
-    assert view.head.rounds[VOICE].total is None
+    assert view.head.polls[VOICE].total is None
     assert not seen(view, rows(249), NOW, total=None)[1].wants_full
 
 
-# When rounds are full, and where they stop.
+# When polls are full, and where they stop.
 
 
 def test_the_first_poll_is_a_page_to_begin_from():
@@ -128,7 +128,7 @@ def test_the_first_poll_is_a_page_to_begin_from():
     view, result = seen(View(), listed, NOW - 100, size=50)
     assert set(view.known) == {each.id for each in listed[:50]}
     assert not result.wants_full, "the list is not known to its end yet"
-    assert view.head.rounds[VOICE] == Round(NOW - 100, 30.0, listed[0].updated_at, 250, 0, 0.0)
+    assert view.head.polls[VOICE] == Poll(NOW - 100, 30.0, listed[0].updated_at, 250, 0, 0.0)
 
 
 def test_a_full_scan_covers_rows_as_it_meets_them_and_polls_prove_them():
@@ -138,7 +138,7 @@ def test_a_full_scan_covers_rows_as_it_meets_them_and_polls_prove_them():
     for page in range(1, 5):
         scan = step(scan, paged(listed, scan, 50), view)
         result = learn(view, VOICE, scan.rows.values(), NOW - 90 + page)
-        view = apply(view, result.head, result.changed)
+        view = apply(view, result.head, result.updates)
         view, _ = seen(view, listed, NOW - 80 + page, size=50)
         attested = attest(kept, view.known.get("c120"), view.head)
         assert (attested.attested_at == NOW - 80 + page) is (page >= 3), page
@@ -147,7 +147,7 @@ def test_a_full_scan_covers_rows_as_it_meets_them_and_polls_prove_them():
 def test_a_poll_does_not_put_off_the_full_scan():
     view = view_of(rows(200), NOW - 100)
     view, _ = seen(view, rows(200), NOW)
-    assert view.head.rounds[VOICE].walked == NOW - 100
+    assert view.head.polls[VOICE].full_scan_at == NOW - 100
 
 
 def test_it_stops_where_a_page_ends_with_old_rows_that_have_not_changed():
@@ -158,70 +158,70 @@ def test_it_stops_where_a_page_ends_with_old_rows_that_have_not_changed():
     assert polled(view, listed, NOW).pages == 1
     moved = [row(f"c{number}", NOW - number / 1000) for number in range(60, 220)]
     others = [each for each in listed if each.id not in {one.id for one in moved}]
-    walk = polled(view, [*moved, *others], NOW)
-    assert walk.pages == 3, "two, and the first once more"
-    assert conclude(walk, view, NOW).moved == {one.id for one in moved}
+    scan = polled(view, [*moved, *others], NOW)
+    assert scan.pages == 3, "two, and the first once more"
+    assert conclude(scan, view, NOW).moved == {one.id for one in moved}
 
 
 def test_it_goes_on_while_rows_are_young_enough_to_stand_above_one_that_the_list_shows_late():
-    """The list lags: a change from before the last round may come to light below changes that were seen at once."""
+    """The list lags: a change from before the last poll may come to light below changes that were seen at once."""
     before = [*(row(f"c{number}", NOW - 8 - number / 1000) for number in range(150)), row("late", NOW - 60)]
     view = view_of(before, NOW - 5, size=200)
     late = row("late", NOW - 9)
     now = [*before[:150], late]
     for lag, pages in ((0.0, 1), (10.0, 3)):
         view = replace(view, head=replace(view.head, lag=lag))
-        walk = polled(view, now, NOW)
-        assert walk.pages == pages
-        assert conclude(walk, view, NOW).moved == ({"late"} if pages > 1 else set())
+        scan = polled(view, now, NOW)
+        assert scan.pages == pages
+        assert conclude(scan, view, NOW).moved == ({"late"} if pages > 1 else set())
 
 
 @pytest.mark.parametrize(
     "above", [[], [row("odd", mark=None)], [row("odd", mark="yesterday")]], ids=["nothing", "no-mark", "no-instant"]
 )
-def test_equal_marks_are_walked_through(above: list[Row]):
+def test_equal_marks_are_read_through(above: list[Row]):
     # contract-9: order among equal keys is unknown, so one that changed may stand below those that did not.
     before = [*rows(150, NOW - 10), row("deep", LONG_AGO)]
     same = [replace(each, mark=f"{stamp(NOW - 10)}||Ready", updated_at=stamp(NOW - 10)) for each in before[:150]]
     view = view_of([*above, *same, before[150]], NOW - 5, size=200)
     late = row("deep", NOW - 10)
-    walk = polled(view, [*above, *same, late], NOW)
-    assert conclude(walk, view, NOW).moved == {"deep"}
+    scan = polled(view, [*above, *same, late], NOW)
+    assert conclude(scan, view, NOW).moved == {"deep"}
 
 
-def test_after_a_round_that_met_no_mark_the_list_is_walked_to_its_end():
+def test_after_a_poll_that_met_no_mark_the_list_is_read_to_its_end():
     same = [row(f"c{number}", NOW - 10) for number in range(150)]
     view = view_of([*same, row("deep")], NOW - 9, size=200)
     view, _ = seen(view, [], NOW - 5)
-    walk = polled(view, [*same, row("deep", NOW - 10)], NOW)
-    assert conclude(walk, view, NOW).moved == {"deep"}
+    scan = polled(view, [*same, row("deep", NOW - 10)], NOW)
+    assert conclude(scan, view, NOW).moved == {"deep"}
 
 
-def test_equal_marks_are_walked_through_after_a_full_round_of_several_pages_too():
+def test_equal_marks_are_read_through_after_a_full_poll_of_several_pages_too():
     # The newest mark is that of the first page's first row, however many pages came after it.
     same, others = [row(f"s{number}", NOW - 10) for number in range(110)], rows(140)
     view = view_of([*same, *others], NOW - 5)
-    assert view.head.rounds[VOICE].top == stamp(NOW - 10)
-    walk = polled(view, [*same, row("c70", NOW - 10), *others[:70], *others[71:]], NOW)
-    assert conclude(walk, view, NOW).moved == {"c70"}
+    assert view.head.polls[VOICE].top == stamp(NOW - 10)
+    scan = polled(view, [*same, row("c70", NOW - 10), *others[:70], *others[71:]], NOW)
+    assert conclude(scan, view, NOW).moved == {"c70"}
 
 
-def test_a_page_of_marks_that_came_up_during_the_last_round_is_walked_through():
+def test_a_page_of_marks_that_came_up_during_the_last_poll_is_read_through():
     # Its later pages showed some of what had changed under way, and not all of it.
     listed = rows(250)
     late = [row(f"c{number}", NOW - 4) for number in range(100, 249)]
     rest = [each for each in listed if each.id not in {one.id for one in late}]
-    walk = begin(VOICE, NOW - 5, is_full=True)
-    walk = step(walk, paged(listed, walk), View())
-    walk = replace(walk, rows={**walk.rows, **{one.id: one for one in late}, "c249": listed[249]}, skip=None)
-    result = conclude(walk, View(), NOW - 3)
-    view = apply(View(), result.head, result.changed)
+    scan = begin(VOICE, NOW - 5, is_full=True)
+    scan = step(scan, paged(listed, scan), View())
+    scan = replace(scan, rows={**scan.rows, **{one.id: one for one in late}, "c249": listed[249]}, skip=None)
+    result = conclude(scan, View(), NOW - 3)
+    view = apply(View(), result.head, result.updates)
     moved = polled(view, [*late, row("c249", NOW - 4.5), *rest[:-1]], NOW)
     assert conclude(moved, view, NOW + 1).moved == {"c249"}
 
 
 @pytest.mark.parametrize("size", [1000, 200, 100, 50, 10, 4, 3, 2])
-def test_whatever_page_size_is_granted_a_full_round_sees_all(size: int):
+def test_whatever_page_size_is_granted_a_full_poll_sees_all(size: int):
     listed = rows(60)
     view = view_of(listed, NOW, size=size)
     assert sorted(view.known) == sorted(each.id for each in listed)
@@ -233,26 +233,26 @@ def test_without_a_total_the_platform_s_word_of_more_counts():
 
 def test_an_empty_list_is_a_good_round():
     view, result = seen(View(), [], NOW)
-    assert (result.changed, result.wants_full) == ({}, False)
-    assert view.head.rounds[VOICE] == Round(NOW, 30.0, None, 0, 0, NOW)
+    assert (result.updates, result.wants_full) == ({}, False)
+    assert view.head.polls[VOICE] == Poll(NOW, 30.0, None, 0, 0, NOW)
 
 
 # Flaws.
 
 
 def test_no_page_is_a_flaw():
-    walk = step(begin(VOICE, NOW, is_full=True), None, View())
-    assert (walk.flaw, walk.skip) == (Flaw.NO_PAGE, None)
+    scan = step(begin(VOICE, NOW, is_full=True), None, View())
+    assert (scan.flaw, scan.skip) == (ListFlaw.NO_PAGE, None)
 
 
 @pytest.mark.parametrize(
     ("listed", "flaw"),
     [
-        pytest.param([row("a", NOW - 2), row("b", NOW - 1)], Flaw.UNSORTED, id="oldest-first"),
+        pytest.param([row("a", NOW - 2), row("b", NOW - 1)], ListFlaw.UNSORTED, id="oldest-first"),
         pytest.param([row("a", NOW - 1), row("b", NOW - 1)], None, id="equal"),
         pytest.param([row("a", NOW - 1), row("b", mark=None), row("c", NOW - 2)], None, id="none-between"),
         pytest.param(
-            [row("a", NOW - 2), row("b", mark=None), row("c", NOW - 1)], Flaw.UNSORTED, id="none-hides-nothing"
+            [row("a", NOW - 2), row("b", mark=None), row("c", NOW - 1)], ListFlaw.UNSORTED, id="none-hides-nothing"
         ),
         pytest.param(
             [row("a", mark="2026-02-02T02:00:00+00:00"), row("b", mark="2026-02-02T02:30:00+01:00")],
@@ -261,44 +261,44 @@ def test_no_page_is_a_flaw():
         ),
     ],
 )
-def test_the_order_is_judged(listed: list[Row], flaw: Flaw | None):
-    walk = begin(VOICE, NOW, is_full=True)
-    assert step(walk, Page(tuple(listed), len(listed), has_more=False), View()).flaw is flaw
+def test_the_order_is_judged(listed: list[Row], flaw: ListFlaw | None):
+    scan = begin(VOICE, NOW, is_full=True)
+    assert step(scan, Page(tuple(listed), len(listed), has_more=False), View()).flaw is flaw
 
 
 def test_an_empty_page_though_there_is_more_is_a_flaw():
-    walk = begin(VOICE, NOW, is_full=True)
-    assert step(walk, Page((), 5, has_more=True), View()).flaw is Flaw.SHORT_PAGE
-    walk = step(walk, Page(tuple(rows(2)), 5, has_more=True), View())
-    assert step(walk, Page((), 5, has_more=True), View()).flaw is Flaw.SHORT_PAGE
+    scan = begin(VOICE, NOW, is_full=True)
+    assert step(scan, Page((), 5, has_more=True), View()).flaw is ListFlaw.SHORT_PAGE
+    scan = step(scan, Page(tuple(rows(2)), 5, has_more=True), View())
+    assert step(scan, Page((), 5, has_more=True), View()).flaw is ListFlaw.SHORT_PAGE
 
 
-def endless(walk: Scan, view: View, newest: float, size: int = 10) -> Scan:
-    """The round over a list of which each page is like the last one, but for its campaigns and their marks."""
+def endless(scan: Scan, view: View, newest: float, size: int = 10) -> Scan:
+    """The poll over a list of which each page is like the last one, but for its campaigns and their marks."""
     asked = 0
-    while walk.skip is not None:
+    while scan.skip is not None:
         asked += 1
         assert asked <= MAX_PAGES
-        listed = tuple(row(f"c{n}", newest - n / 1000) for n in range(walk.skip, walk.skip + size))
-        walk = step(walk, Page(listed, None, has_more=True), view)
-    return walk
+        listed = tuple(row(f"c{n}", newest - n / 1000) for n in range(scan.skip, scan.skip + size))
+        scan = step(scan, Page(listed, None, has_more=True), view)
+    return scan
 
 
 @pytest.mark.parametrize("is_full", [True, False])
-def test_a_list_longer_than_a_round_may_be_proves_nothing_and_declares_nothing_gone(is_full: bool):
-    view = View(Head({VOICE: Round(NOW - 10, top=stamp(NOW - 20), walked=NOW - 10)}))
-    walk = endless(begin(VOICE, NOW, is_full=is_full), view, LONG_AGO if is_full else NOW)
-    assert walk.flaw is (Flaw.TOO_LONG if is_full else Flaw.SHIFTING)
-    assert walk.pages == (MAX_PAGES if is_full else MAX_POLL_PAGES)
+def test_a_list_longer_than_a_poll_may_be_proves_nothing_and_declares_nothing_gone(is_full: bool):
+    view = View(Head({VOICE: Poll(NOW - 10, top=stamp(NOW - 20), full_scan_at=NOW - 10)}))
+    scan = endless(begin(VOICE, NOW, is_full=is_full), view, LONG_AGO if is_full else NOW)
+    assert scan.flaw is (ListFlaw.TOO_LONG if is_full else ListFlaw.SHIFTING)
+    assert scan.pages == (MAX_PAGES if is_full else MAX_POLL_PAGES)
 
 
 def test_a_list_that_ends_with_the_last_page_that_may_be_asked_for_is_good():
     size = 100
     listed = rows(size + (MAX_PAGES - 1) * (size - OVERLAP_ROWS))
-    walk = begin(VOICE, NOW, is_full=True)
-    while walk.skip is not None:
-        walk = step(walk, paged(listed, walk, size), View())
-    assert (walk.flaw, walk.pages, listed[-1].id in walk.rows) == (None, MAX_PAGES, True)
+    scan = begin(VOICE, NOW, is_full=True)
+    while scan.skip is not None:
+        scan = step(scan, paged(listed, scan, size), View())
+    assert (scan.flaw, scan.pages, listed[-1].id in scan.rows) == (None, MAX_PAGES, True)
 
 
 def test_a_total_that_counts_more_than_is_shown_is_no_flaw():
@@ -314,34 +314,34 @@ def test_a_total_that_counts_more_than_is_shown_is_no_flaw():
 
 def shifted(before: Sequence[Row], after: Sequence[Row], view: View, *, is_full: bool = True) -> tuple[Scan, set[str]]:
     """A scan whose first page comes from one list, and the others from another; and the ids that it met."""
-    walk, met = begin(VOICE, NOW, is_full=is_full), set[str]()
+    scan, met = begin(VOICE, NOW, is_full=is_full), set[str]()
     listed = before
-    while walk.skip is not None:
-        walk = step(walk, paged(listed, walk), view)
-        met |= walk.rows.keys()
+    while scan.skip is not None:
+        scan = step(scan, paged(listed, scan), view)
+        met |= scan.rows.keys()
         listed = after
-    return walk, met
+    return scan, met
 
 
 @pytest.mark.parametrize("gone", [1, OVERLAP_ROWS - 1])
 def test_rows_that_move_up_within_the_overlap_are_not_missed(gone: int):
     listed = rows(150)
-    walk, met = shifted(listed, listed[gone:], View())
-    assert walk.flaw is None
+    scan, met = shifted(listed, listed[gone:], View())
+    assert scan.flaw is None
     assert met == {each.id for each in listed}
 
 
 def test_rows_that_move_up_by_more_are_looked_for_further_up():
     listed = rows(150)
-    walk, met = shifted(listed, listed[20:], View())
-    assert walk.flaw is None
+    scan, met = shifted(listed, listed[20:], View())
+    assert scan.flaw is None
     assert met == {each.id for each in listed}
 
 
 def test_rows_that_move_down_are_seen_twice_and_count_once():
     listed = rows(150)
-    walk, met = shifted(listed, [row("new", NOW), *listed], View())
-    assert walk.flaw is None
+    scan, met = shifted(listed, [row("new", NOW), *listed], View())
+    assert scan.flaw is None
     assert met == {each.id for each in listed}, "polls show what moved to the front"
 
 
@@ -351,9 +351,9 @@ def test_what_moves_to_the_front_behind_a_poll_is_met_there():
     view = view_of(listed)
     busy, rest = [row(f"c{n}", NOW - 1 - n / 1000) for n in range(100, 200)], [*listed[:100], *listed[201:]]
     before = [*busy, row("c200", NOW - 2), *rest]
-    walk, _ = shifted(before, [row("c200", NOW + 1), *busy, *rest], view, is_full=False)
-    assert walk.flaw is None
-    assert "c200" in conclude(walk, view, NOW + 3).moved
+    scan, _ = shifted(before, [row("c200", NOW + 1), *busy, *rest], view, is_full=False)
+    assert scan.flaw is None
+    assert "c200" in conclude(scan, view, NOW + 3).moved
 
 
 def test_the_front_is_read_down_to_what_was_met_before():
@@ -366,14 +366,14 @@ def test_the_front_is_read_down_to_what_was_met_before():
     ahead = [row(f"c{number}", NOW + 2) for number in range(250, 390)]
     gone = {each.id for each in ahead}
     after = [*ahead, *(each for each in between if each.id not in gone)]
-    walk = begin(VOICE, NOW)
+    scan = begin(VOICE, NOW)
     for shown in (before, between):
-        walk = step(walk, paged(shown, walk), view)
-    assert "c200" not in walk.rows
-    while walk.skip is not None:
-        walk = step(walk, paged(after, walk), view)
-    assert walk.flaw is None
-    assert "c200" in conclude(walk, view, NOW + 3).moved
+        scan = step(scan, paged(shown, scan), view)
+    assert "c200" not in scan.rows
+    while scan.skip is not None:
+        scan = step(scan, paged(after, scan), view)
+    assert scan.flaw is None
+    assert "c200" in conclude(scan, view, NOW + 3).moved
 
 
 def test_a_row_that_moved_to_the_front_under_way_is_not_taken_for_gone():
@@ -381,13 +381,13 @@ def test_a_row_that_moved_to_the_front_under_way_is_not_taken_for_gone():
     listed = rows(150)
     view = view_of(listed, NOW - 700)
     after = [row("c120", NOW), *[each for each in listed if each.id != "c120"]]
-    walk, met = shifted(listed, after, view)
-    assert walk.flaw is None
+    scan, met = shifted(listed, after, view)
+    assert scan.flaw is None
     assert "c120" not in met
-    assert conclude_full(walk, met, view, NOW + 1) is None, "not as many as there are"
-    result = conclude_full(walk, met | {"c120"}, view, NOW + 1)
+    assert conclude_full(scan, met, view, NOW + 1) is None, "not as many as there are"
+    result = conclude_full(scan, met | {"c120"}, view, NOW + 1)
     assert result is not None
-    assert (result.moved, result.head.rounds[VOICE].walked) == (frozenset(), NOW)
+    assert (result.moved, result.head.polls[VOICE].full_scan_at) == (frozenset(), NOW)
 
 
 # Equal marks.
@@ -401,15 +401,15 @@ class Shuffled:
         self.bulk = [row(f"b{number}", NOW - 8) for number in range(count)]
         self.rest = rows(200)
 
-    def page(self, walk: Scan, size: int) -> Page:
+    def page(self, scan: Scan, size: int) -> Page:
         self.random.shuffle(self.bulk)
-        return paged([*self.bulk, *self.rest], walk, size)
+        return paged([*self.bulk, *self.rest], scan, size)
 
     def poll(self, view: View, now: float, size: int, offset: float | None = None) -> Scan:
-        walk = begin(VOICE, now, offset=offset)
-        while walk.skip is not None:
-            walk = step(walk, self.page(walk, size), view)
-        return walk
+        scan = begin(VOICE, now, offset=offset)
+        while scan.skip is not None:
+            scan = step(scan, self.page(scan, size), view)
+        return scan
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -420,14 +420,14 @@ def test_no_row_hides_among_equal_marks(seed: int, size: int):
     before = [*(row(each.id, LONG_AGO - 9000 - number) for number, each in enumerate(listed.bulk)), *listed.rest]
     before.sort(key=lambda each: str(each.updated_at), reverse=True)
     view = view_of(before, NOW - 20, size=size)
-    walk = listed.poll(view, NOW, size)
-    if walk.flaw is None:
-        assert conclude(walk, view, NOW + 1).moved == {each.id for each in listed.bulk}
+    scan = listed.poll(view, NOW, size)
+    if scan.flaw is None:
+        assert conclude(scan, view, NOW + 1).moved == {each.id for each in listed.bulk}
     else:
-        assert walk.flaw is Flaw.SHIFTING
-        assert walk.pages <= MAX_POLL_PAGES
+        assert scan.flaw is ListFlaw.SHIFTING
+        assert scan.pages <= MAX_POLL_PAGES
         # What it has met is true all the same.
-        assert len(learn(view, VOICE, walk.rows.values(), NOW + 1).moved) > size
+        assert len(learn(view, VOICE, scan.rows.values(), NOW + 1).moved) > size
 
 
 def test_a_poll_looks_again_until_it_has_met_all():
@@ -439,18 +439,18 @@ def test_a_poll_looks_again_until_it_has_met_all():
     passes = set()
     for seed in range(12):
         listed = Shuffled(seed, count=8)
-        walk = begin(VOICE, NOW)
-        while walk.skip is not None:
+        scan = begin(VOICE, NOW)
+        while scan.skip is not None:
             listed.random.shuffle(listed.bulk)
-            walk = step(walk, paged([*ahead, *listed.bulk, *rows(200, LONG_AGO)], walk), view)
-        assert walk.flaw is None
-        assert conclude(walk, view, NOW + 1).moved >= {each.id for each in listed.bulk}
-        passes.add((walk.pages + 2) // 3)
+            scan = step(scan, paged([*ahead, *listed.bulk, *rows(200, LONG_AGO)], scan), view)
+        assert scan.flaw is None
+        assert conclude(scan, view, NOW + 1).moved >= {each.id for each in listed.bulk}
+        passes.add((scan.pages + 2) // 3)
     assert min(passes) == 1
     assert max(passes) > 1
 
 
-def test_equal_marks_that_can_be_nobody_s_any_more_are_not_walked_through():
+def test_equal_marks_that_can_be_nobody_s_any_more_are_not_read_through():
     listed = Shuffled(1)
     view = view_of([*listed.bulk, *listed.rest], NOW - 6, size=1000)
     assert listed.poll(view, NOW, 50).pages > 10, "nobody knows the platform's clock"
@@ -461,38 +461,38 @@ def test_equal_marks_that_can_be_nobody_s_any_more_are_not_walked_through():
 
 
 def test_a_list_that_is_another_one_at_each_question_is_given_up():
-    walk = begin(VOICE, NOW, is_full=True)
+    scan = begin(VOICE, NOW, is_full=True)
     asked = 0
-    while walk.skip is not None:
+    while scan.skip is not None:
         asked += 1
         listed = tuple(row(f"{asked}-{n}", LONG_AGO - 100 * asked - n) for n in range(100))
-        walk = step(walk, Page(listed, 10_000, has_more=True), View())
-    assert walk.flaw is Flaw.SHIFTING
+        scan = step(scan, Page(listed, 10_000, has_more=True), View())
+    assert scan.flaw is ListFlaw.SHIFTING
     assert asked <= 2 + MAX_RETRIES
 
 
 @pytest.mark.parametrize("size", [100, 10])
 def test_a_platform_that_only_skips_whole_pages_is_given_up_soon(size: int):
-    # A round is paid from the budget: it may not go back and forth for hundreds of calls.
+    # A poll is paid from the budget: it may not go back and forth for hundreds of calls.
     listed = rows(1000)
-    walk = begin(VOICE, NOW, is_full=True)
+    scan = begin(VOICE, NOW, is_full=True)
     asked = 0
-    while walk.skip is not None:
+    while scan.skip is not None:
         asked += 1
-        start = walk.skip // size * size
-        walk = step(walk, Page(tuple(listed[start : start + size]), 1000, has_more=True), View())
-    assert walk.flaw is Flaw.SHIFTING
+        start = scan.skip // size * size
+        scan = step(scan, Page(tuple(listed[start : start + size]), 1000, has_more=True), View())
+    assert scan.flaw is ListFlaw.SHIFTING
     assert asked <= 3 * (MAX_RETRIES + 1)
 
 
 def test_a_platform_that_grants_one_row_at_a_time_is_given_up_soon():
     listed = rows(5)
-    walk = begin(VOICE, NOW, is_full=True)
+    scan = begin(VOICE, NOW, is_full=True)
     asked = 0
-    while walk.skip is not None:
+    while scan.skip is not None:
         asked += 1
-        walk = step(walk, paged(listed, walk, 1), View())
-    assert walk.flaw is Flaw.SHIFTING
+        scan = step(scan, paged(listed, scan, 1), View())
+    assert scan.flaw is ListFlaw.SHIFTING
     assert asked <= 2 + 2 * MAX_RETRIES
 
 
@@ -502,8 +502,8 @@ def test_a_platform_that_grants_one_row_at_a_time_is_given_up_soon():
 @pytest.mark.parametrize(
     ("moved_at", "lag"),
     [
-        pytest.param(NOW + 1, 0.0, id="after-the-last-round"),
-        pytest.param(NOW, 0.0, id="as-the-last-round-began"),
+        pytest.param(NOW + 1, 0.0, id="after-the-last-poll"),
+        pytest.param(NOW, 0.0, id="as-the-last-poll-began"),
         pytest.param(NOW - 5, 5.0, id="before-it"),
         pytest.param(NOW - LONGEST_LAG_SECONDS, LONGEST_LAG_SECONDS, id="at-most"),
         pytest.param(NOW - LONGEST_LAG_SECONDS - 1, None, id="stepped-back"),
@@ -637,20 +637,20 @@ class Truth:
         poll, self.poll = self.poll, None
         self.met |= poll.rows.keys()
         if poll.flaw is not None:
-            assert poll.flaw is Flaw.SHIFTING
+            assert poll.flaw is ListFlaw.SHIFTING
             result = learn(self.view, VOICE, poll.rows.values(), self.now)
-            self.view = apply(self.view, result.head, result.changed)
+            self.view = apply(self.view, result.head, result.updates)
             if poll.pages >= MAX_POLL_PAGES:
                 result = forget(self.view, VOICE)
-                self.view = apply(self.view, result.head, result.changed)
+                self.view = apply(self.view, result.head, result.updates)
             return
         self.now += self.random.choice([0.0, 0.25])
         result = conclude(poll, self.view, self.now, LASTS)
-        self.view, self.wants_full = apply(self.view, result.head, result.changed), result.wants_full
+        self.view, self.wants_full = apply(self.view, result.head, result.updates), result.wants_full
         self.check()
 
     def go_on_scanning(self) -> None:
-        if self.poll is not None or VOICE not in self.view.head.rounds:
+        if self.poll is not None or VOICE not in self.view.head.polls:
             return
         if self.scan is None:
             self.scan, self.met = begin(VOICE, self.now, is_full=True), set()
@@ -658,13 +658,13 @@ class Truth:
         rows = self.scan.rows.values() if self.scan.flaw is None else ()
         self.met |= self.scan.rows.keys()
         result = learn(self.view, VOICE, rows, self.now)
-        self.view = apply(self.view, result.head, result.changed)
+        self.view = apply(self.view, result.head, result.updates)
         if self.scan.skip is not None:
             return
         ended = conclude_full(self.scan, self.met, self.view, self.now) if self.scan.flaw is None else None
         self.scan = None
         if ended is not None:
-            self.view = apply(self.view, ended.head, ended.changed)
+            self.view = apply(self.view, ended.head, ended.updates)
 
     def check(self) -> None:
         for answer in self.answers:
@@ -685,11 +685,11 @@ class Truth:
 
 @given(st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None)
-def test_nothing_is_proven_that_had_changed_when_the_round_began(random: Random):
+def test_nothing_is_proven_that_had_changed_when_the_poll_began(random: Random):
     Truth(random).run(120)
 
 
-def test_the_simulated_rounds_do_prove_and_do_see_moves():
+def test_the_simulated_polls_do_prove_and_do_see_moves():
     truths = [Truth(Random(seed)) for seed in range(20)]
     for truth in truths:
         truth.run(300)
@@ -705,13 +705,13 @@ PAGES = st.none() | st.builds(
 
 @given(st.lists(PAGES, min_size=1, max_size=5), st.booleans())
 @settings(max_examples=200, deadline=None)
-def test_no_round_goes_on_for_ever(pages: list[Page | None], is_full: bool):
+def test_no_poll_goes_on_for_ever(pages: list[Page | None], is_full: bool):
     view = view_of([row("c0")], NOW - 100)
-    walk = begin(VOICE, NOW, is_full=is_full)
+    scan = begin(VOICE, NOW, is_full=is_full)
     asked = 0
-    while walk.skip is not None:
-        walk = step(walk, pages[asked % len(pages)], view)
+    while scan.skip is not None:
+        scan = step(scan, pages[asked % len(pages)], view)
         asked += 1
         assert asked <= (MAX_PAGES if is_full else MAX_POLL_PAGES)
-    if walk.flaw is None:
-        conclude(walk, view, NOW + 1)
+    if scan.flaw is None:
+        conclude(scan, view, NOW + 1)

@@ -9,36 +9,36 @@ from hypothesis import strategies as st
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.pacing import (
     APART,
-    CROWDED_WALK_PART,
+    CROWDED_SCAN_PART,
     EARLY,
-    FIRST_WALK_PART,
+    FIRST_SCAN_PART,
+    FULL_SCAN_PART,
+    FULL_SCAN_SECONDS,
     IDLE_ROTATION_CALLS,
-    LONGEST_ROUND_SECONDS,
+    LONGEST_POLL_INTERVAL_SECONDS,
     NEAR_SECONDS,
     ROTATION_CALLS,
+    SCAN_SPREAD_PART,
+    SHORTEST_POLL_INTERVAL_SECONDS,
     SHORTEST_ROTATION_SECONDS,
-    SHORTEST_ROUND_SECONDS,
     SLACK,
     SPREAD_SECONDS,
     STRETCH,
-    STROLL_PART,
-    WALK_PART,
-    WALK_SECONDS,
     WORTHWHILE,
-    Demand,
+    Capacity,
     Pace,
-    Supply,
+    Workload,
     plan_pace,
 )
 
 VOICE, SMS = Channel
-SUPPLY = Supply(calls=60, window=60.0, reserve=5, share=0.5)
+CAPACITY = Capacity(calls=60, window=60.0, reserve=5, share=0.5)
 EVEN = tuple(float(second) for second in range(1, 56))
 """Places that fall free one a second."""
 
 COUNTS = st.fixed_dictionaries({}, optional={VOICE: st.integers(0, 5000), SMS: st.integers(0, 5000)})
 SUPPLIES = st.builds(
-    Supply,
+    Capacity,
     calls=st.integers(1, 1000),
     window=st.floats(1, 3600),
     reserve=st.integers(0, 50),
@@ -51,182 +51,186 @@ SUPPLIES = st.builds(
 )
 RATES = st.fixed_dictionaries({}, optional={VOICE: st.floats(0, 5), SMS: st.floats(0, 5)})
 DEMANDS = st.builds(
-    Demand,
+    Workload,
     used=COUNTS,
     listed=COUNTS,
     moves=RATES,
-    turns=st.floats(0, 2) | st.just(math.inf),
+    rotation_rate=st.floats(0, 2) | st.just(math.inf),
     page_rows=st.integers(1, 100),
     is_scanned=st.booleans(),
 )
 MANY = settings(max_examples=150, deadline=None)
 
 
-def demand(voice: int = 40, sms: int = 0, **fields: Any) -> Demand:
-    return Demand({VOICE: voice, SMS: sms}, **fields)
+def workload(voice: int = 40, sms: int = 0, **fields: Any) -> Workload:
+    return Workload({VOICE: voice, SMS: sms}, **fields)
 
 
 @pytest.mark.parametrize("used", [{}, {VOICE: 0, SMS: 0}, {VOICE: WORTHWHILE - 1}, {VOICE: 1, SMS: WORTHWHILE - 2}])
 def test_next_to_nothing_in_use_costs_nothing(used: dict[Channel, int]):
-    pace = plan_pace(SUPPLY, Demand(used, listed={VOICE: 5000, SMS: 5000}, moves={VOICE: 1.0}))
+    pace = plan_pace(CAPACITY, Workload(used, listed={VOICE: 5000, SMS: 5000}, moves={VOICE: 1.0}))
     assert pace == Pace({})
     assert (pace.rotation, pace.reads) == (math.inf, 0.0)
 
 
 def test_from_a_few_campaigns_on_the_list_is_worth_its_calls():
-    assert set(plan_pace(SUPPLY, demand(WORTHWHILE)).rounds) == {VOICE}
-    assert set(plan_pace(SUPPLY, demand(WORTHWHILE - 1, 1)).rounds) == {VOICE, SMS}
+    assert set(plan_pace(CAPACITY, workload(WORTHWHILE)).poll_intervals) == {VOICE}
+    assert set(plan_pace(CAPACITY, workload(WORTHWHILE - 1, 1)).poll_intervals) == {VOICE, SMS}
 
 
 def test_a_channel_that_nobody_uses_is_left_alone():
-    assert set(plan_pace(SUPPLY, demand(0, 40, listed={VOICE: 1000, SMS: 40})).rounds) == {SMS}
+    assert set(plan_pace(CAPACITY, workload(0, 40, listed={VOICE: 1000, SMS: 40})).poll_intervals) == {SMS}
 
 
 @pytest.mark.parametrize("share", [0.0, -1.0])
 def test_no_share_no_sweep(share: float):
-    assert plan_pace(replace(SUPPLY, share=share), demand()) == Pace({})
+    assert plan_pace(replace(CAPACITY, share=share), workload()) == Pace({})
 
 
 @given(SUPPLIES, DEMANDS)
 @MANY
-def test_all_times_are_positive_and_none_is_too_short(supply: Supply, of: Demand):
-    pace = plan_pace(supply, of)
-    assert all(SHORTEST_ROUND_SECONDS <= seconds < math.inf for seconds in pace.rounds.values())
+def test_all_times_are_positive_and_none_is_too_short(capacity: Capacity, of: Workload):
+    pace = plan_pace(capacity, of)
+    assert all(SHORTEST_POLL_INTERVAL_SECONDS <= seconds < math.inf for seconds in pace.poll_intervals.values())
     assert pace.rotation >= SHORTEST_ROTATION_SECONDS
-    assert pace.walk_after >= WALK_SECONDS
+    assert pace.full_scan_after >= FULL_SCAN_SECONDS
     assert 0 <= pace.page_after < math.inf
     assert 0 <= pace.reads < math.inf
-    assert all(pace.lasts(channel) > seconds * STRETCH for channel, seconds in pace.rounds.items())
+    assert all(pace.lasts(channel) > seconds * STRETCH for channel, seconds in pace.poll_intervals.items())
     assert pace.blind >= pace.rotation
 
 
 @given(SUPPLIES, DEMANDS)
 @MANY
-def test_no_channel_is_left_alone_for_long(supply: Supply, of: Demand):
+def test_no_channel_is_left_alone_for_long(capacity: Capacity, of: Workload):
     """The bounds that are stated are those of the slowest: three quiet campaigns do not wait for minutes."""
-    rounds = plan_pace(supply, of).rounds
-    assert not rounds or max(rounds.values()) <= APART * min(rounds.values()) * (1 + 1e-9) + SHORTEST_ROUND_SECONDS
+    poll_intervals = plan_pace(capacity, of).poll_intervals
+    assert (
+        not poll_intervals
+        or max(poll_intervals.values())
+        <= APART * min(poll_intervals.values()) * (1 + 1e-9) + SHORTEST_POLL_INTERVAL_SECONDS
+    )
 
 
 def test_a_few_quiet_campaigns_beside_many_busy_ones():
-    rounds = plan_pace(SUPPLY, demand(900, 3, moves={VOICE: 0.4})).rounds
-    assert rounds[SMS] <= APART * rounds[VOICE] + 0.01
-    assert rounds[SMS] < LONGEST_ROUND_SECONDS
+    poll_intervals = plan_pace(CAPACITY, workload(900, 3, moves={VOICE: 0.4})).poll_intervals
+    assert poll_intervals[SMS] <= APART * poll_intervals[VOICE] + 0.01
+    assert poll_intervals[SMS] < LONGEST_POLL_INTERVAL_SECONDS
 
 
 @given(SUPPLIES, DEMANDS, st.floats(0, 500))
 @MANY
-def test_polls_stretch_when_others_spend(supply: Supply, of: Demand, more: float):
-    before, after = plan_pace(supply, of), plan_pace(replace(supply, others=supply.others + more), of)
-    assert set(before.rounds) == set(after.rounds)
-    for channel, seconds in before.rounds.items():
-        assert after.rounds[channel] >= seconds * (1 - 1e-9)
+def test_polls_stretch_when_others_spend(capacity: Capacity, of: Workload, more: float):
+    before, after = plan_pace(capacity, of), plan_pace(replace(capacity, others=capacity.others + more), of)
+    assert set(before.poll_intervals) == set(after.poll_intervals)
+    for channel, seconds in before.poll_intervals.items():
+        assert after.poll_intervals[channel] >= seconds * (1 - 1e-9)
 
 
 @pytest.mark.parametrize("others", [0.0, 30.0, 55.0, 10_000.0])
 @pytest.mark.parametrize("moves", [0.0, 1.0, 5.0])
 def test_there_is_a_poll_in_so_many_seconds_whatever_else_wants_calls(others: float, moves: float):
-    pace = plan_pace(replace(SUPPLY, others=others), demand(400, 100, moves={VOICE: moves}))
-    assert all(seconds <= LONGEST_ROUND_SECONDS * APART for seconds in pace.rounds.values())
+    pace = plan_pace(replace(CAPACITY, others=others), workload(400, 100, moves={VOICE: moves}))
+    assert all(seconds <= LONGEST_POLL_INTERVAL_SECONDS * APART for seconds in pace.poll_intervals.values())
     assert pace.calls_a_second <= 0.5 + 1e-9
 
 
 def test_a_small_budget_is_not_spent_on_that():
-    pace = plan_pace(Supply(calls=4, window=60.0, reserve=0, share=0.5, others=4.0), demand(400, 100))
+    pace = plan_pace(Capacity(calls=4, window=60.0, reserve=0, share=0.5, others=4.0), workload(400, 100))
     assert pace.calls_a_second <= 0.25 * 4 / 60
 
 
 def test_streams_share_an_account():
-    alone, shared = plan_pace(SUPPLY, demand(400)), plan_pace(replace(SUPPLY, streams=4), demand(400))
+    alone, shared = plan_pace(CAPACITY, workload(400)), plan_pace(replace(CAPACITY, streams=4), workload(400))
     assert shared.calls_a_second < alone.calls_a_second / 2
     assert shared.rotation > 3 * alone.rotation
 
 
 def test_calls_go_where_changes_are():
     # Twice the changes: more polls, by the root of it (the square-root rule).
-    supply = replace(SUPPLY, share=0.1)
-    even = plan_pace(supply, demand(40, 40, moves={VOICE: 0.01, SMS: 0.01}))
-    assert even.rounds[VOICE] == pytest.approx(even.rounds[SMS])
-    uneven = plan_pace(supply, demand(40, 40, moves={VOICE: 0.02, SMS: 0.01}))
-    assert uneven.rounds[SMS] / uneven.rounds[VOICE] == pytest.approx(math.sqrt(2), rel=0.05)
+    capacity = replace(CAPACITY, share=0.1)
+    even = plan_pace(capacity, workload(40, 40, moves={VOICE: 0.01, SMS: 0.01}))
+    assert even.poll_intervals[VOICE] == pytest.approx(even.poll_intervals[SMS])
+    uneven = plan_pace(capacity, workload(40, 40, moves={VOICE: 0.02, SMS: 0.01}))
+    assert uneven.poll_intervals[SMS] / uneven.poll_intervals[VOICE] == pytest.approx(math.sqrt(2), rel=0.05)
 
 
 def test_changes_in_use_want_reads():
-    assert plan_pace(SUPPLY, demand(40, moves={VOICE: 0.02, SMS: 9.0})).reads == 0.02
+    assert plan_pace(CAPACITY, workload(40, moves={VOICE: 0.02, SMS: 9.0})).reads == 0.02
 
 
 # The next poll.
 
 
-def plan(moves: float = 0.5, **fields: Any) -> tuple[Pace, Supply]:
-    supply = replace(SUPPLY, **{"free": 0, "falls": EVEN, **fields})
-    return plan_pace(supply, demand(300, 200, moves={VOICE: moves})), supply
+def plan(moves: float = 0.5, **fields: Any) -> tuple[Pace, Capacity]:
+    capacity = replace(CAPACITY, **{"free": 0, "falls": EVEN, **fields})
+    return plan_pace(capacity, workload(300, 200, moves={VOICE: moves})), capacity
 
 
 def test_a_poll_comes_as_planned_where_calls_fall_free_evenly():
-    pace, supply = plan(moves=0.3, free=12)
-    assert pace.distance(VOICE, supply, waiting=0) == pytest.approx(pace.rounds[VOICE], rel=0.15)
+    pace, capacity = plan(moves=0.3, free=12)
+    assert pace.distance(VOICE, capacity, waiting=0) == pytest.approx(pace.poll_intervals[VOICE], rel=0.15)
 
 
 @pytest.mark.parametrize("waiting", [5, 50])
 def test_reads_that_wait_put_a_poll_off(waiting: int):
-    pace, supply = plan()
-    assert pace.distance(VOICE, supply, waiting) > pace.distance(VOICE, supply, 0) * 0.99
-    assert pace.distance(VOICE, supply, waiting) <= STRETCH * pace.rounds[VOICE]
+    pace, capacity = plan()
+    assert pace.distance(VOICE, capacity, waiting) > pace.distance(VOICE, capacity, 0) * 0.99
+    assert pace.distance(VOICE, capacity, waiting) <= STRETCH * pace.poll_intervals[VOICE]
 
 
 def test_a_burst_that_is_to_come_back_puts_a_poll_off():
     # As many calls are free in a window; but none of them for half a minute.
     late = tuple(sorted(30.0 + second / 2 for second in range(55)))
-    pace, supply = plan(moves=0.3, free=3)
-    assert pace.distance(VOICE, replace(supply, falls=late), 0) > 1.2 * pace.distance(
-        VOICE, replace(supply, free=12), 0
+    pace, capacity = plan(moves=0.3, free=3)
+    assert pace.distance(VOICE, replace(capacity, falls=late), 0) > 1.2 * pace.distance(
+        VOICE, replace(capacity, free=12), 0
     )
 
 
 def test_calls_left_over_bring_a_poll_sooner():
-    pace, supply = plan(moves=0.1, free=55, falls=())
-    assert pace.distance(VOICE, supply, 0) < pace.rounds[VOICE] * 1.01
+    pace, capacity = plan(moves=0.1, free=55, falls=())
+    assert pace.distance(VOICE, capacity, 0) < pace.poll_intervals[VOICE] * 1.01
 
 
 @given(SUPPLIES, DEMANDS, st.integers(0, 100))
 @MANY
-def test_the_distance_keeps_within_what_proofs_allow_for(supply: Supply, of: Demand, waiting: int):
-    pace = plan_pace(supply, of)
-    for channel, planned in pace.rounds.items():
-        assert EARLY * planned <= pace.distance(channel, supply, waiting) <= STRETCH * planned
-        assert pace.spare(supply) <= max(0, supply.free) + len(supply.falls)
+def test_the_distance_keeps_within_what_proofs_allow_for(capacity: Capacity, of: Workload, waiting: int):
+    pace = plan_pace(capacity, of)
+    for channel, planned in pace.poll_intervals.items():
+        assert EARLY * planned <= pace.distance(channel, capacity, waiting) <= STRETCH * planned
+        assert pace.spare(capacity) <= max(0, capacity.free) + len(capacity.falls)
 
 
 # Full scans and turns.
 
 
-@pytest.mark.parametrize(("campaigns", "after"), [(0, 600.0), (1_000, 600.0), (10_000, 100 / (WALK_PART * 1.0))])
+@pytest.mark.parametrize(("campaigns", "after"), [(0, 600.0), (1_000, 600.0), (10_000, 100 / (FULL_SCAN_PART * 1.0))])
 def test_full_scans_are_as_often_as_their_part_pays_for(campaigns: int, after: float):
-    assert plan_pace(SUPPLY, demand(40, listed={VOICE: campaigns})).walk_after == pytest.approx(after)
+    assert plan_pace(CAPACITY, workload(40, listed={VOICE: campaigns})).full_scan_after == pytest.approx(after)
 
 
 def test_smaller_pages_make_full_scans_dearer():
-    of = demand(40, listed={VOICE: 10_000})
-    assert plan_pace(SUPPLY, replace(of, page_rows=10)).walk_after > plan_pace(SUPPLY, of).walk_after
+    of = workload(40, listed={VOICE: 10_000})
+    assert plan_pace(CAPACITY, replace(of, page_rows=10)).full_scan_after > plan_pace(CAPACITY, of).full_scan_after
 
 
 @pytest.mark.parametrize("campaigns", [1_000, 4_500, 10_000])
 def test_a_full_scan_is_strolled(campaigns: int):
-    of = demand(400, 100, listed={VOICE: campaigns}, page_rows=50)
+    of = workload(400, 100, listed={VOICE: campaigns}, page_rows=50)
     pages = math.ceil(campaigns / 50) + 1
-    pace = plan_pace(SUPPLY, of)
-    assert pace.page_after * pages == pytest.approx(STROLL_PART * pace.walk_after)
-    first = plan_pace(SUPPLY, replace(of, is_scanned=False))
-    assert 1 / first.page_after == pytest.approx(FIRST_WALK_PART * 55 / 60)
+    pace = plan_pace(CAPACITY, of)
+    assert pace.page_after * pages == pytest.approx(SCAN_SPREAD_PART * pace.full_scan_after)
+    first = plan_pace(CAPACITY, replace(of, is_scanned=False))
+    assert 1 / first.page_after == pytest.approx(FIRST_SCAN_PART * 55 / 60)
     for each in (of, replace(of, is_scanned=False)):
-        crowded = plan_pace(replace(SUPPLY, is_wanted=True), each)
-        assert 1 / crowded.page_after == pytest.approx(CROWDED_WALK_PART)
+        crowded = plan_pace(replace(CAPACITY, is_wanted=True), each)
+        assert 1 / crowded.page_after == pytest.approx(CROWDED_SCAN_PART)
 
 
 @pytest.mark.parametrize("moves", [0.0, 0.3, 2.0])
 def test_the_rotation_has_a_floor_and_uses_what_is_left(moves: float):
-    pace = plan_pace(SUPPLY, demand(1000, moves={VOICE: moves}))
+    pace = plan_pace(CAPACITY, workload(1000, moves={VOICE: moves}))
     turns = 1000 / pace.rotation
     assert ROTATION_CALLS * 0.999 <= turns <= IDLE_ROTATION_CALLS * 1.001
     if moves == 0:
@@ -236,8 +240,11 @@ def test_the_rotation_has_a_floor_and_uses_what_is_left(moves: float):
 
 
 def test_turns_that_reads_of_changes_make_needless_are_left_to_polls():
-    of = demand(400, moves={VOICE: 0.5})
-    assert plan_pace(SUPPLY, replace(of, turns=0.0)).rounds[VOICE] < plan_pace(SUPPLY, of).rounds[VOICE]
+    of = workload(400, moves={VOICE: 0.5})
+    assert (
+        plan_pace(CAPACITY, replace(of, rotation_rate=0.0)).poll_intervals[VOICE]
+        < plan_pace(CAPACITY, of).poll_intervals[VOICE]
+    )
 
 
 def test_how_long_a_proof_has_to_be_good():
@@ -245,4 +252,4 @@ def test_how_long_a_proof_has_to_be_good():
     assert (pace.lasts(VOICE), pace.lasts(SMS)) == (4.0 * SLACK + SPREAD_SECONDS, 10.0 * SLACK + SPREAD_SECONDS)
     assert pace.blind == 100.0 * SLACK
     assert Pace({}).blind == math.inf
-    assert NEAR_SECONDS > SHORTEST_ROUND_SECONDS
+    assert NEAR_SECONDS > SHORTEST_POLL_INTERVAL_SECONDS

@@ -125,10 +125,10 @@ def test_plan_of_what_was_invalidated(stored: Entry, wishes: str, outcome: str):
             replace(entry(age=40), swept=Swept(NOW - 10, lasts=30, blind=300)),
             11,
             HIT,
-            id="a-round-that-began-after-it",
+            id="a-poll-that-began-after-it",
         ),
         pytest.param(
-            replace(entry(age=40), swept=Swept(NOW - 10, lasts=30, blind=300)), 9, ASKED_OR, id="a-round-before-it"
+            replace(entry(age=40), swept=Swept(NOW - 10, lasts=30, blind=300)), 9, ASKED_OR, id="a-poll-before-it"
         ),
         pytest.param(WRITTEN, 41, STALE_OR, id="read-after-it-and-overwritten-since"),
         pytest.param(None, 1, MISS, id="nothing"),

@@ -6,7 +6,7 @@ import pytest
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.entry import make_etag
 from campaign_gateway.policy.projection import cut, is_in_rows, row_entry
-from campaign_gateway.policy.sweeping import Flaw, Head, Known, Round
+from campaign_gateway.policy.sweeping import Head, Known, ListFlaw, Poll
 from tests.support.builders import NOW, absence, entry
 
 KNOWN = Known(
@@ -18,7 +18,7 @@ KNOWN = Known(
     status="Ready",
     fields={"name": "Tide", "status": "Ready", "priority": "3"},
 )
-HEAD = Head(rounds={Channel.VOICE: Round(NOW - 5, lasts=20.0)})
+HEAD = Head(polls={Channel.VOICE: Poll(NOW - 5, lasts=20.0)})
 
 
 def test_a_cut_answer_keeps_its_envelope_and_has_a_tag_of_its_own():
@@ -45,7 +45,7 @@ def test_which_fields_rows_carry(fields: set[str], carried: bool):
     assert is_in_rows(frozenset(fields)) is carried
 
 
-def test_a_row_answers_with_what_it_carries_for_as_long_as_its_round_is_good():
+def test_a_row_answers_with_what_it_carries_for_as_long_as_its_poll_is_good():
     found = row_entry(KNOWN, HEAD, frozenset({"name", "updatedAt"}), NOW)
     assert found is not None
     made, left = found
@@ -57,13 +57,13 @@ def test_a_row_answers_with_what_it_carries_for_as_long_as_its_round_is_good():
     ("known", "head"),
     [
         pytest.param(None, HEAD, id="in-no-list"),
-        pytest.param(KNOWN, Head(), id="no-round-yet"),
-        pytest.param(KNOWN, Head({Channel.VOICE: Round(NOW - 5, lasts=5.0)}), id="its-poll-has-run-out"),
-        pytest.param(KNOWN, Head(HEAD.rounds, flaws={Channel.VOICE: Flaw.UNSORTED}), id="not-trusted"),
+        pytest.param(KNOWN, Head(), id="no-poll-yet"),
+        pytest.param(KNOWN, Head({Channel.VOICE: Poll(NOW - 5, lasts=5.0)}), id="its-poll-has-run-out"),
+        pytest.param(KNOWN, Head(HEAD.polls, flaws={Channel.VOICE: ListFlaw.UNSORTED}), id="not-trusted"),
         pytest.param(
             Known(Channel.VOICE, "", None, NOW - 9, has_moved=True, is_listed=False), HEAD, id="no-longer-listed"
         ),
     ],
 )
-def test_no_round_vouches_for_it(known: Known | None, head: Head):
+def test_no_poll_vouches_for_it(known: Known | None, head: Head):
     assert row_entry(known, head, frozenset({"name"}), NOW) is None

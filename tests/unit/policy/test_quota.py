@@ -2,15 +2,15 @@
 
 import pytest
 
-from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Place
+from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Slot
 from campaign_gateway.policy.schedule import Quota, quota
 
 ALLOWANCE = Allowance(calls=60, window=60.0, leave=3.0, timeout=10.0, clients=3)
 
 
 def held(*clients: str, free_at: float = 30.0) -> Ledger:
-    places = (Place(f"p{number}", Lane.INTERACTIVE, client, free_at) for number, client in enumerate(clients))
-    return Ledger(places=tuple(places))
+    slots = (Slot(f"p{number}", Lane.INTERACTIVE, client, free_at) for number, client in enumerate(clients))
+    return Ledger(slots=tuple(slots))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from campaign_gateway.policy.capacity import capacity
-from campaign_gateway.policy.ledger import LONGEST_PAUSE_SECONDS, Allowance, Lane, Ledger, Place, Report, absorb
+from campaign_gateway.policy.ledger import LONGEST_PAUSE_SECONDS, Allowance, Lane, Ledger, Report, Slot, absorb
 from campaign_gateway.policy.restart import all_spent, left_behind, taken_over
 
 NOW = 1000.0
@@ -12,7 +12,7 @@ NEW_PLACE = NOW + ALLOWANCE.most
 
 
 def held(free_at: float) -> Ledger:
-    return Ledger((Place("r1.1", Lane.WRITES, "desk", free_at),))
+    return Ledger((Slot("r1.1", Lane.WRITES, "desk", free_at),))
 
 
 def after(ledger: Ledger, shift: float = 0.0) -> Ledger:
@@ -30,8 +30,8 @@ def after(ledger: Ledger, shift: float = 0.0) -> Ledger:
         pytest.param(NOW + 5, 86_400.0, [NEW_PLACE], id="to-the-future"),
     ],
 )
-def test_a_place_is_held_as_long_as_it_was_and_never_longer_than_a_new_one(free_at, shift, then):
-    assert [place.free_at for place in after(held(free_at), shift).places] == then
+def test_a_slot_is_held_as_long_as_it_was_and_never_longer_than_a_new_one(free_at, shift, then):
+    assert [slot.free_at for slot in after(held(free_at), shift).slots] == then
 
 
 def test_who_was_there_is_not_missed():
@@ -61,7 +61,7 @@ def test_what_was_learned_goes_on_growing():
     assert after(replace(before, learned_at=0.0)).learned_at == 0.0
 
 
-def test_calls_that_nobody_knows_of_hold_all_places_for_as_long_as_a_call_can():
+def test_calls_that_nobody_knows_of_hold_all_slots_for_as_long_as_a_call_can():
     ledger = all_spent(ALLOWANCE, NOW)
-    assert [place.free_at for place in ledger.places] == [NEW_PLACE] * ALLOWANCE.calls
-    assert len({place.id for place in ledger.places}) == ALLOWANCE.calls
+    assert [slot.free_at for slot in ledger.slots] == [NEW_PLACE] * ALLOWANCE.calls
+    assert len({slot.id for slot in ledger.slots}) == ALLOWANCE.calls

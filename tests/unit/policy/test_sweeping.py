@@ -8,9 +8,9 @@ from campaign_gateway.policy.entry import Cause, Swept
 from campaign_gateway.policy.list_scan import conclude
 from campaign_gateway.policy.sweeping import (
     SETTLE_SECONDS,
-    Flaw,
     Known,
-    Round,
+    ListFlaw,
+    Poll,
     View,
     attest,
     is_covered,
@@ -21,10 +21,10 @@ from tests.support.lists import LONG_AGO, polled, read, row, rows, seen, view_of
 VOICE, SMS = Channel
 
 
-# What a round proves.
+# What a poll proves.
 
 
-def test_a_round_proves_what_was_read_after_its_row_was_first_seen():
+def test_a_poll_proves_what_was_read_after_its_row_was_first_seen():
     listed = rows(3)
     view = view_of(listed, NOW - 100)
     kept = read(listed[1], NOW - 90)
@@ -32,7 +32,7 @@ def test_a_round_proves_what_was_read_after_its_row_was_first_seen():
     view, _ = seen(view, listed, NOW)
     proven = attest(kept, view.known["c1"], view.head)
     assert proven == replace(kept, swept=Swept(NOW, lasts=30.0, blind=300.0))
-    assert proven.attested_at == NOW, "its age counts from where the round began, not from where it ended"
+    assert proven.attested_at == NOW, "its age counts from where the poll began, not from where it ended"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_an_answer_from_before_a_row_was_first_seen_is_proven_if_nothing_tells_t
 
 @pytest.mark.parametrize("by", list(Cause))
 @pytest.mark.parametrize("was_moved", [True, False])
-def test_no_round_says_anything_of_an_invalidated_entry(by: Cause, was_moved: bool):
+def test_no_poll_says_anything_of_an_invalidated_entry(by: Cause, was_moved: bool):
     shown = row("c0")
     view = view_of([shown], NOW - 100)
     kept = read(shown, NOW - 50)
@@ -109,7 +109,7 @@ def test_no_round_says_anything_of_an_invalidated_entry(by: Cause, was_moved: bo
     assert attest(marked, view.known["c0"], view.head) is marked
 
 
-def test_a_round_proves_what_was_read_soon_after_a_write_like_anything_else():
+def test_a_poll_proves_what_was_read_soon_after_a_write_like_anything_else():
     shown = row("c0")
     view, _ = seen(view_of([shown], NOW - 100), [shown], NOW)
     settling = invalid(read(shown, NOW - 50), Cause.WRITE, ago=51, is_open=False)
@@ -119,13 +119,13 @@ def test_a_round_proves_what_was_read_soon_after_a_write_like_anything_else():
 @pytest.mark.parametrize(
     ("since", "is_proven"),
     [
-        pytest.param(NOW - SETTLE_SECONDS - 1, True, id="a-round-well-after"),
-        pytest.param(NOW - SETTLE_SECONDS + 1, False, id="a-round-that-may-lag"),
-        pytest.param(NOW + 20, False, id="no-round-since"),
+        pytest.param(NOW - SETTLE_SECONDS - 1, True, id="a-poll-well-after"),
+        pytest.param(NOW - SETTLE_SECONDS + 1, False, id="a-poll-that-may-lag"),
+        pytest.param(NOW + 20, False, id="no-poll-since"),
     ],
 )
-def test_a_copy_in_doubt_stays_in_doubt_until_a_round_well_after(since: float, is_proven: bool):
-    # What may have been missed is a write that invalidated it: a round that may lag behind cannot make up for that.
+def test_a_copy_in_doubt_stays_in_doubt_until_a_poll_well_after(since: float, is_proven: bool):
+    # What may have been missed is a write that invalidated it: a poll that may lag behind cannot make up for that.
     listed = rows(1)
     view, _ = seen(view_of(listed), listed, NOW)
     kept = replace(read(listed[0], NOW - 50), swept=Swept(since, is_moved=True))
@@ -175,10 +175,10 @@ def test_a_move_makes_what_was_read_before_out_of_date_and_proves_the_rest():
     moved = row("c2", NOW - 1)
     view, result = seen(view, [moved, *before[:2]], NOW)
     assert result.moved == {"c2"}
-    assert set(result.changed) == {"c2"}
+    assert set(result.updates) == {"c2"}
     assert attest(read(before[2], NOW - 50), view.known["c2"], view.head).swept == Swept(NOW + 1, is_moved=True)
     assert attest(read(before[1], NOW - 50), view.known["c1"], view.head).attested_at == NOW
-    # Read again after the round, and proven by the next one.
+    # Read again after the poll, and proven by the next one.
     again = read(moved, NOW + 1)
     assert attest(again, view.known["c2"], view.head).attested_at == again.proven_at
     view, _ = seen(view, [moved, *before[:2]], NOW + 10)
@@ -215,7 +215,7 @@ def test_a_mark_that_differs_in_any_way_has_moved(changes: dict[str, Any]):
 def test_a_new_row_is_known_from_then_on_and_nothing_is_out_of_date():
     before = rows(2)
     view, result = seen(view_of(before), [row("new", NOW - 1), *before], NOW)
-    assert (set(result.changed), result.moved) == ({"new"}, frozenset())
+    assert (set(result.updates), result.moved) == ({"new"}, frozenset())
     early = read(row("new", NOW - 2), NOW - 0.5)
     assert attest(early, view.known["new"], view.head).swept == Swept(NOW + 1, is_moved=True), "another mark"
     same = read(row("new", NOW - 1), NOW - 0.5)
@@ -225,7 +225,7 @@ def test_a_new_row_is_known_from_then_on_and_nothing_is_out_of_date():
 def test_a_flaw_proves_nothing_but_what_has_moved_stays_out_of_date():
     before = rows(2)
     view, _ = seen(view_of(before), [row("c1", NOW - 1), before[0]], NOW)
-    flawed = replace(view.head, flaws={VOICE: Flaw.DISAGREES})
+    flawed = replace(view.head, flaws={VOICE: ListFlaw.DISAGREES})
     kept = read(before[0], NOW - 50)
     assert attest(kept, view.known["c0"], view.head).swept is not None
     assert attest(kept, view.known["c0"], flawed) == kept
@@ -234,21 +234,21 @@ def test_a_flaw_proves_nothing_but_what_has_moved_stays_out_of_date():
     assert moved.is_moved
 
 
-def test_a_good_round_ends_a_flaw():
+def test_a_good_poll_ends_a_flaw():
     view = view_of(rows(1))
-    flawed = View(replace(view.head, flaws={VOICE: Flaw.UNSORTED, SMS: Flaw.NO_PAGE}), view.known)
+    flawed = View(replace(view.head, flaws={VOICE: ListFlaw.UNSORTED, SMS: ListFlaw.NO_PAGE}), view.known)
     ended = conclude(polled(flawed, rows(1), NOW), flawed, NOW).head.flaws
-    assert ended == {SMS: Flaw.NO_PAGE}, "the other list is another matter"
+    assert ended == {SMS: ListFlaw.NO_PAGE}, "the other list is another matter"
 
 
-def test_each_channel_s_rounds_prove_its_own_campaigns():
+def test_each_channel_s_polls_prove_its_own_campaigns():
     voice, sms = row("v"), row("s")
     view, _ = seen(view_of([voice]), [sms], NOW - 90, channel=SMS)
     view, result = seen(view, [voice], NOW)
     assert result.moved == frozenset(), "the other list's campaigns are not gone"
     assert attest(read(voice, NOW - 50), view.known["v"], view.head).attested_at == NOW
     assert attest(read(sms, NOW - 50), view.known["s"], view.head).swept is None
-    assert attest(read(sms, NOW - 50), view.known["s"], replace(view.head, rounds={VOICE: Round(NOW)})).swept is None
+    assert attest(read(sms, NOW - 50), view.known["s"], replace(view.head, polls={VOICE: Poll(NOW)})).swept is None
 
 
 def test_the_number_rises_with_each_round():

@@ -5,13 +5,13 @@ import pytest
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.entry import Cause, Entry, Swept
 from campaign_gateway.policy.freshness import Freshness
-from campaign_gateway.policy.sweeping import SETTLE_SECONDS, Flaw, Head, Known, Round, attest
+from campaign_gateway.policy.sweeping import SETTLE_SECONDS, Head, Known, ListFlaw, Poll, attest
 from campaign_gateway.policy.visibility import LATE_FACTOR, LATE_STEP, LONGEST_MARK, Visibility, visibility
 from tests.support.builders import NOW, absence, entry, invalid, stamp
 
 RULES = Freshness(max=600.0, missing=10.0, stale_while_revalidate=60.0, stale_if_error=86_400.0)
 LAG = 5.0
-HEAD = Head({Channel.VOICE: Round(NOW - 2, lasts=7.5)}, blind=300.0, lag=LAG)
+HEAD = Head({Channel.VOICE: Poll(NOW - 2, lasts=7.5)}, blind=300.0, lag=LAG)
 BY_LIST = Visibility(12.5, NOW + 5.5)
 BY_LIFETIME = Visibility(160.0)
 """A tenth of the time since the change, and the time for which it is served while it is read again."""
@@ -40,23 +40,27 @@ JUST_READ = entry(1)
         pytest.param(READ, row(READ, is_listed=False), HEAD, BY_LIFETIME, id="not-listed-any-more"),
         pytest.param(READ, row(READ), Head(), BY_LIFETIME, id="no-list-was-read"),
         pytest.param(
-            READ, row(READ), replace(HEAD, flaws={Channel.VOICE: Flaw.UNSORTED}), BY_LIFETIME, id="a-list-with-a-flaw"
+            READ,
+            row(READ),
+            replace(HEAD, flaws={Channel.VOICE: ListFlaw.UNSORTED}),
+            BY_LIFETIME,
+            id="a-list-with-a-flaw",
         ),
         pytest.param(
-            READ, row(READ), replace(HEAD, flaws={Channel.SMS: Flaw.UNSORTED}), BY_LIST, id="another-channel-s-flaw"
+            READ, row(READ), replace(HEAD, flaws={Channel.SMS: ListFlaw.UNSORTED}), BY_LIST, id="another-channel-s-flaw"
         ),
         pytest.param(READ, row(READ, channel=Channel.SMS), HEAD, BY_LIFETIME, id="a-channel-without-a-list"),
         pytest.param(
             READ,
             row(READ),
-            replace(HEAD, rounds={Channel.VOICE: Round(NOW - 9.5, lasts=7.5)}),
+            replace(HEAD, polls={Channel.VOICE: Poll(NOW - 9.5, lasts=7.5)}),
             Visibility(9.5 + LATE_STEP + LAG, NOW + LATE_STEP),
             id="a-late-poll-widens-it-and-no-more",
         ),
         pytest.param(
             READ,
             row(READ),
-            replace(HEAD, rounds={Channel.VOICE: Round(NOW - 7.5 * LATE_FACTOR, lasts=7.5)}),
+            replace(HEAD, polls={Channel.VOICE: Poll(NOW - 7.5 * LATE_FACTOR, lasts=7.5)}),
             BY_LIFETIME,
             id="polls-have-ceased",
         ),
@@ -117,7 +121,7 @@ def test_what_is_out_of_date_says_what_is_newer_if_that_can_be_said(mark: str | 
 
 def test_what_is_newer_is_known_also_where_the_list_is_late() -> None:
     known = row(MOVED, since=NOW - 100, has_moved=True, updated_at=stamp(NOW - 104))
-    late = replace(HEAD, rounds={Channel.VOICE: Round(NOW - 100, lasts=7.5)})
+    late = replace(HEAD, polls={Channel.VOICE: Poll(NOW - 100, lasts=7.5)})
     assert seen(entry(200), known, late).newer == stamp(NOW - 104)
 
 

@@ -11,7 +11,7 @@ from campaign_gateway.policy.entry import SETTLE_SECONDS, Cause, Entry
 from campaign_gateway.policy.ledger import Allowance, Lane
 from campaign_gateway.policy.plan import Fwd
 from campaign_gateway.policy.settle import Failure, Fill, settle
-from campaign_gateway.policy.sweeping import Head, Known, Round
+from campaign_gateway.policy.sweeping import Head, Known, Poll
 from campaign_gateway.policy.visibility import Visibility
 from campaign_gateway.policy.wishes import NO_WISHES, Wishes
 from campaign_gateway.problems import Problem
@@ -20,8 +20,8 @@ from campaign_gateway.proxy.ask import Ask, Detail, Outcome, group_of
 from campaign_gateway.proxy.ports import Put, UpstreamError
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import writer_of
-from campaign_gateway.store.alone import MemoryLedgers
 from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.local.ledgers import MemoryLedgers
 from campaign_gateway.upstream.budget import CallBudget
 from tests.support.builders import stamp
 from tests.support.doubles import (
@@ -1368,7 +1368,7 @@ async def row_reply(story, wishes=NO_WISHES):
 async def round_began(story, number: int, name: str, lag: float = 0.0) -> None:
     now = story.clock.now()
     row = Known(Channel.VOICE, "mark", None, now, has_moved=False, fields={"name": name})
-    head = Head(rounds={Channel.VOICE: Round(now, lasts=30.0)}, blind=300.0, lag=lag, number=number)
+    head = Head(polls={Channel.VOICE: Poll(now, lasts=30.0)}, blind=300.0, lag=lag, number=number)
     assert await story.board.post(SUPPORT.identity, head, {"c-1": row})
 
 
@@ -1390,7 +1390,7 @@ async def test_a_row_from_before_an_invalidation_answers_nobody(tell, how):
     story.memory.outdate(ask().key)
     story.clock.advance(1)
     await round_began(story, 2, "newer")
-    assert b"newer" in body_of(await row_reply(story)), "a round that began after it answers again"
+    assert b"newer" in body_of(await row_reply(story)), "a poll that began after it answers again"
 
 
 async def test_a_row_answers_nobody_who_knows_of_a_write(tell):
@@ -1412,7 +1412,7 @@ async def test_a_list_that_may_lag_proves_nothing_right_after_an_invalidation(te
 
 
 async def list_seen(story, number: int, known: Known) -> None:
-    head = Head(rounds={Channel.VOICE: Round(story.clock.now(), 8.0)}, blind=300.0, lag=5.0, number=number)
+    head = Head(polls={Channel.VOICE: Poll(story.clock.now(), 8.0)}, blind=300.0, lag=5.0, number=number)
     assert await story.board.post(SUPPORT.identity, head, {"c-1": known})
 
 

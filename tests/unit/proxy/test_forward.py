@@ -89,7 +89,7 @@ async def read_all(story: Story, *campaigns: str) -> None:
 
 
 async def known_by_name(story: Story, **names: str) -> None:
-    """What a round of the list has shown."""
+    """What a poll of the list has shown."""
     rows = {
         id_.replace("_", "-"): Known(Channel.VOICE, "mark", None, START, has_moved=False, fields={"name": name})
         for id_, name in names.items()

@@ -8,7 +8,7 @@ import pytest
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure
-from campaign_gateway.policy.sweeping import Flaw, Head, Known, Round
+from campaign_gateway.policy.sweeping import Head, Known, ListFlaw, Poll
 from campaign_gateway.policy.visibility import LATE_FACTOR
 from campaign_gateway.policy.wishes import Wishes
 from campaign_gateway.problems import Problem
@@ -58,10 +58,10 @@ class Place:
         self.sweeper.is_leading = leads
         self.readers.register(SUPPORT.identity, self.sweeper.read_first, lambda: self.sweeper.is_leading)
 
-    async def lists(self, *campaigns: str, flaw: Flaw | None = None) -> None:
+    async def lists(self, *campaigns: str, flaw: ListFlaw | None = None) -> None:
         """A list that can be relied on, unless it has a flaw, has shown these."""
         now = self.story.clock.now()
-        head = Head({Channel.VOICE: Round(now, 30.0)}, number=1, flaws={} if flaw is None else {Channel.VOICE: flaw})
+        head = Head({Channel.VOICE: Poll(now, 30.0)}, number=1, flaws={} if flaw is None else {Channel.VOICE: flaw})
         known = {id_: Known(Channel.VOICE, "m", None, now, has_moved=False) for id_ in campaigns}
         assert await self.story.board.post(SUPPORT.identity, head, known)
 
@@ -125,7 +125,7 @@ async def test_where_nobody_can_be_told_it_is_read_here(place: Place) -> None:
 async def test_a_list_that_cannot_be_relied_on_is_nobodys_to_read(place: Place, why: str) -> None:
     place.sweeps(leads=False)
     if why != "unread":
-        await place.lists("c-1", flaw=Flaw.UNSORTED if why == "flawed" else None)
+        await place.lists("c-1", flaw=ListFlaw.UNSORTED if why == "flawed" else None)
     place.story.clock.advance(30.0 * LATE_FACTOR if why == "late" else 0.0)
     await place.hint("c-1")
     assert (place.told, await place.read_here()) == ([], ["c-1"])
@@ -211,7 +211,7 @@ async def test_no_list_makes_it_fresh_again(place: Place) -> None:
     await place.hint("c-1")
     view = place.story.board.view(SUPPORT.identity)
     place.story.clock.advance(5)
-    later = Head({Channel.VOICE: Round(place.story.clock.now(), 30.0)}, blind=600.0, number=2)
+    later = Head({Channel.VOICE: Poll(place.story.clock.now(), 30.0)}, blind=600.0, number=2)
     assert await place.story.board.post(SUPPORT.identity, later, view.known)
     place.story.upstream.hold()
     assert (await read(place)).outcome.detail is Detail.STALE_WHILE_REVALIDATE

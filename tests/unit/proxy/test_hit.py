@@ -5,7 +5,7 @@ import pytest
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.entry import Cause
 from campaign_gateway.policy.ledger import Lane
-from campaign_gateway.policy.sweeping import Head, Known, Round
+from campaign_gateway.policy.sweeping import Head, Known, Poll
 from campaign_gateway.policy.visibility import LATE_STEP, Visibility
 from campaign_gateway.policy.wishes import Wishes
 from campaign_gateway.proxy.ask import Detail, Hit
@@ -112,16 +112,16 @@ async def test_looking_whether_a_hit_still_holds_costs_no_look_up_while_the_stor
     assert story.meter.of("store", "memory", "get") == looked + 1
 
 
-async def test_a_hit_ends_when_a_round_shows_something_else(story):
+async def test_a_hit_ends_when_a_poll_shows_something_else(story):
     hit = story.exchange.hit(ask())
     now = story.clock.now()
     known = Known(Channel.VOICE, "m", None, now, has_moved=True)
-    await story.board.post(SUPPORT.identity, Head({Channel.VOICE: Round(now)}, number=1), {"c-1": known})
+    await story.board.post(SUPPORT.identity, Head({Channel.VOICE: Poll(now)}, number=1), {"c-1": known})
     assert story.exchange.current_age(hit, "tests") is None
     assert story.exchange.hit(ask()) is None
 
 
-async def test_a_round_that_proves_it_makes_a_younger_hit():
+async def test_a_poll_that_proves_it_makes_a_younger_hit():
     story = Story(campaign_response())
     await story.read()
     entry = await story.stored()
@@ -130,7 +130,7 @@ async def test_a_round_that_proves_it_makes_a_younger_hit():
     known = Known(Channel.VOICE, "m", entry.mark, now - 50, has_moved=False, status="Ready")
     story.clock.advance(20)
     await story.board.post(
-        SUPPORT.identity, Head({Channel.VOICE: Round(now + 15, lasts=30.0)}, blind=600.0, number=1), {"c-1": known}
+        SUPPORT.identity, Head({Channel.VOICE: Poll(now + 15, lasts=30.0)}, blind=600.0, number=1), {"c-1": known}
     )
     hit = story.exchange.hit(ask())
     assert hit is not None
@@ -166,7 +166,7 @@ async def listed(lasts: float = 30.0) -> Story:
     now = story.clock.now()
     known = Known(Channel.VOICE, "m", entry.mark, now - 50, has_moved=False, status="Ready")
     story.clock.advance(1)
-    head = Head({Channel.VOICE: Round(now + 1, lasts)}, blind=600.0, number=1)
+    head = Head({Channel.VOICE: Poll(now + 1, lasts)}, blind=600.0, number=1)
     await story.board.post(SUPPORT.identity, head, {"c-1": known})
     return story
 

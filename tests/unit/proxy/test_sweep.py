@@ -12,16 +12,16 @@ from campaign_gateway.contract.listing import Channel
 from campaign_gateway.contract.operations import Call
 from campaign_gateway.policy import list_scan
 from campaign_gateway.policy.ledger import Lane
-from campaign_gateway.policy.pacing import Supply
+from campaign_gateway.policy.pacing import Capacity
 from campaign_gateway.policy.settle import Failure
-from campaign_gateway.policy.sweeping import SETTLE_SECONDS, Flaw, View
+from campaign_gateway.policy.sweeping import SETTLE_SECONDS, ListFlaw, View
 from campaign_gateway.policy.trust import STAND_DOWN_SECONDS
 from campaign_gateway.policy.visibility import LATE_STEP
 from campaign_gateway.policy.wishes import Wishes
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.ask import Detail, Stream
 from campaign_gateway.proxy.bounds import stated_bounds
-from campaign_gateway.proxy.sweep import Sweeper, Terms
+from campaign_gateway.proxy.sweep import SweepConfig, Sweeper
 from campaign_gateway.proxy.sweep.leader import SHORTEST_SLEEP_SECONDS
 from campaign_gateway.proxy.sweep.poll import STARVED_SECONDS
 from tests.support.builders import stamp
@@ -46,8 +46,8 @@ class World:
         self.list_fails: Response | None = None
         self.is_ascending = False
         self.asked: list[str] = []
-        self.supply = Supply(60, 60.0, 5, 0.5)
-        self.supplying: Callable[[], Supply] = lambda: self.supply
+        self.capacity = Capacity(60, 60.0, 5, 0.5)
+        self.capacity_source: Callable[[], Capacity] = lambda: self.capacity
         story = self.story
         self.fetcher = story.exchange._fetcher
         self.sweeper = Sweeper(
@@ -56,14 +56,14 @@ class World:
             story.store,
             self.fetcher,
             story.exchange.read_again,
-            Terms(0.5, LAG, self._supply),
+            SweepConfig(0.5, LAG, self._capacity),
             story.tasks,
             story.meter,
         )
         self.sweeper.take_over()
 
-    def _supply(self) -> Supply:
-        return self.supplying()
+    def _capacity(self) -> Capacity:
+        return self.capacity_source()
 
     def answer(self, _stream: Stream, call: Call) -> Response:
         if call.body is None:
@@ -170,7 +170,7 @@ async def test_callers_are_answered_by_proof_of_the_list(world: World):
 async def test_what_moved_is_read_again_and_callers_get_the_new_state(world: World):
     await world.looks(40)
     world.change("c-2", name="new")
-    asked = await world.looks(world.view.head.rounds[Channel.VOICE].lasts)
+    asked = await world.looks(world.view.head.polls[Channel.VOICE].lasts)
     assert "c-2" in asked
     reply = await world.story.read("c-2", Wishes(only_if_cached=True))
     assert reply.entry is not None
@@ -220,7 +220,7 @@ async def test_a_list_that_is_not_sorted_proves_nothing_and_is_left_alone_for_a_
     world.is_ascending = True
     while not world.view.head.flaws:
         await world.look(1.0)
-    assert Flaw.UNSORTED in world.view.head.flaws.values()
+    assert ListFlaw.UNSORTED in world.view.head.flaws.values()
     bounds = stated_bounds(world.story.board, world.story.store, 60.0, ID)
     assert (bounds.is_proving, bounds.signal, bounds.blind) == (False, 60.0, 60.0)
     reply = await world.story.read("c-0")
@@ -233,27 +233,27 @@ async def test_a_list_that_is_not_sorted_proves_nothing_and_is_left_alone_for_a_
 
 async def test_a_list_that_fails_proves_nothing_and_is_no_reason_for_distrust(world: World):
     await world.looks(40)
-    began = {channel: done.began for channel, done in world.view.head.rounds.items()}
+    began = {channel: done.began for channel, done in world.view.head.polls.items()}
     world.list_fails = error_response(500, "broken")
     await world.looks(5)
     assert not world.view.head.flaws
-    assert {channel: done.began for channel, done in world.view.head.rounds.items()} == began
+    assert {channel: done.began for channel, done in world.view.head.polls.items()} == began
     assert world.story.meter.of("proof", "sweep", "failed") >= 1
     world.list_fails = None
     await world.looks(60)
-    assert world.view.head.rounds[Channel.VOICE].began > began[Channel.VOICE]
+    assert world.view.head.polls[Channel.VOICE].began > began[Channel.VOICE]
 
 
 async def test_a_lagging_list_is_not_believed(world: World):
     await world.looks(40)
     world.change("c-3", updatedAt=stamp(world.clock.now() - LAG - 40))
     await world.looks(20)
-    assert Flaw.TOO_LATE in world.view.head.flaws.values()
+    assert ListFlaw.TOO_LATE in world.view.head.flaws.values()
 
 
 async def test_stated_bounds_hold_as_long_as_polls_go_on(world: World):
     await world.looks(3)
-    last = world.view.head.rounds[Channel.VOICE]
+    last = world.view.head.polls[Channel.VOICE]
     bounds = stated_bounds(world.story.board, world.story.store, 600.0, ID)
     assert bounds.is_proving
     assert bounds.signal == last.lasts + LAG
@@ -264,7 +264,7 @@ async def test_stated_bounds_hold_as_long_as_polls_go_on(world: World):
 async def test_a_late_poll_widens_the_bound_and_no_more_than_that(world: World, late: float, signal: float | None):
     """It does not jump to the longest lifetime, and is true all the same: what a poll will show came after the last."""
     await world.looks(3)
-    last = world.view.head.rounds[Channel.VOICE]
+    last = world.view.head.polls[Channel.VOICE]
     world.clock.advance(last.began + late * last.lasts - world.clock.now())
     bounds = stated_bounds(world.story.board, world.story.store, 600.0, ID)
     assert bounds.is_proving is (signal is not None)
@@ -275,8 +275,8 @@ async def test_a_late_poll_widens_the_bound_and_no_more_than_that(world: World, 
 async def test_the_stated_bound_is_that_of_the_slowest_channel(world: World):
     await world.looks(3)
     head = world.view.head
-    sms = replace(head.rounds[Channel.VOICE], lasts=100.0)
-    head = replace(head, rounds={**head.rounds, Channel.SMS: sms}, paced=tuple(Channel), number=head.number + 1)
+    sms = replace(head.polls[Channel.VOICE], lasts=100.0)
+    head = replace(head, polls={**head.polls, Channel.SMS: sms}, paced=tuple(Channel), number=head.number + 1)
     await world.story.board.post(ID, head, {})
     assert stated_bounds(world.story.board, world.story.store, 600.0, ID).signal == 100.0 + LAG
 
@@ -284,12 +284,12 @@ async def test_the_stated_bound_is_that_of_the_slowest_channel(world: World):
 async def test_nothing_is_stated_of_all_campaigns_before_a_full_scan_has_come_to_its_end(world: World):
     await world.looks(3)
     head = world.view.head
-    rounds = {Channel.VOICE: replace(head.rounds[Channel.VOICE], walked=0.0)}
-    await world.story.board.post(ID, replace(head, rounds=rounds, number=head.number + 1), {})
+    polls = {Channel.VOICE: replace(head.polls[Channel.VOICE], full_scan_at=0.0)}
+    await world.story.board.post(ID, replace(head, polls=polls, number=head.number + 1), {})
     assert not stated_bounds(world.story.board, world.story.store, 600.0, ID).is_proving
 
 
-async def test_rounds_keep_no_answer_past_the_hard_bound(world: World):
+async def test_polls_keep_no_answer_past_the_hard_bound(world: World):
     # Reads by id fail, lists go on.
     await world.looks(40)
     answer = world.answer
@@ -306,7 +306,7 @@ async def test_no_share_no_sweep():
     world = World()
     await world.use()
     world.asked.clear()
-    world.sweeper._terms = Terms(0.0, LAG, lambda: world.supply)
+    world.sweeper._config = SweepConfig(0.0, LAG, lambda: world.capacity)
     async with asyncio.timeout(5):
         await world.sweeper.run()
     assert world.asked == []
@@ -334,7 +334,7 @@ async def test_changes_that_the_list_never_shows_end_the_trust_in_it(world: Worl
         await world.look(1.0)
         if world.view.head.flaws:
             break
-    assert Flaw.DISAGREES in world.view.head.flaws.values()
+    assert ListFlaw.DISAGREES in world.view.head.flaws.values()
 
 
 async def test_one_change_that_the_list_does_not_show_is_no_reason_yet(world: World):
@@ -348,9 +348,9 @@ async def test_one_change_that_the_list_does_not_show_is_no_reason_yet(world: Wo
 
 
 async def test_a_list_that_fails_is_asked_again_at_the_next_round(world: World):
-    world.supply = Supply(60, 60.0, 5, 0.1)
+    world.capacity = Capacity(60, 60.0, 5, 0.1)
     await world.looks(40)
-    pace = world.sweeper.pace.rounds
+    pace = world.sweeper.pace.poll_intervals
     seconds = next(iter(pace.values()))
     world.list_fails = error_response(500, "broken")
     assert world.lists(await world.looks(4 * seconds, step=0.25)) <= 5
@@ -375,10 +375,10 @@ async def test_a_poll_of_several_pages_that_gets_no_call_goes_on_where_it_was():
         return answer(stream, call)
 
     world.story.upstream.script = [noting]
-    before = world.view.head.rounds[Channel.VOICE].began
+    before = world.view.head.polls[Channel.VOICE].began
     for _ in range(60):
         await world.look(1.0)
-        if world.view.head.rounds[Channel.VOICE].began > before:
+        if world.view.head.polls[Channel.VOICE].began > before:
             break
     assert skips[:3] == [0, 97, 0], "the first page, the second one when there was a call, and the front once more"
     assert sum(known.has_moved for known in world.view.known.values()) == 150
@@ -403,7 +403,7 @@ async def test_polls_that_get_no_call_for_long_are_said_to_prove_nothing(world: 
     await world.looks(40)
     world.story.budget.refuse_all = Failure(Problem.BUDGET_EXHAUSTED, "spent", retry_after=1.0)
     await world.looks(STARVED_SECONDS + 30)
-    assert world.view.head.flaws == {Channel.VOICE: Flaw.STARVED}
+    assert world.view.head.flaws == {Channel.VOICE: ListFlaw.STARVED}
     assert [record.message for record in caplog.records if "starved" in record.message], "once, in the log"
     world.story.budget.refuse_all = None
     await world.looks(20)
@@ -447,23 +447,23 @@ async def test_an_unexpected_error_ends_one_look_and_not_the_looking(world: Worl
     """A leader whose work has ended would keep the lead, and nobody else would do it."""
     monkeypatch.setattr("campaign_gateway.proxy.sweep.leader.AGAIN_SECONDS", 0.001)
 
-    def break_down() -> Supply:
+    def break_down() -> Capacity:
         raise LookupError("unexpected")
 
-    supply, world.supplying = world.supplying, break_down
+    capacity, world.capacity_source = world.capacity_source, break_down
     world.story.tasks.spawn(world.sweeper.run(), name="sweep")
     async with asyncio.timeout(5):
         while len(caplog.records) < 2:
             await asyncio.sleep(0.001)
-        world.supplying = supply
-        while not world.view.head.rounds:
+        world.capacity_source = capacity
+        while not world.view.head.polls:
             await asyncio.sleep(0.001)
     await world.story.tasks.close()
 
 
 async def test_a_place_that_falls_free_sooner_than_the_clock_can_show_is_not_looked_for_without_end(world: World):
     await world.look()
-    world.supply = Supply(60, 60.0, 5, 0.5, free=0, falls=(1e-9,))
+    world.capacity = Capacity(60, 60.0, 5, 0.5, free=0, falls=(1e-9,))
     world.sweeper.hint(["c-1"])
     for _ in range(3):
         assert world.sweeper.look() >= SHORTEST_SLEEP_SECONDS

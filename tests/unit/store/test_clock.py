@@ -34,7 +34,7 @@ def clock(machine: Machine) -> StoreClock:
 
 
 def test_it_tells_the_machine_s_time_until_it_is_set(machine: Machine, clock: StoreClock) -> None:
-    assert (clock.now(), clock.error) == (WALL, 0.0)
+    assert (clock.now(), clock.uncertainty) == (WALL, 0.0)
     machine.advance(12.5)
     assert clock.now() == WALL + 12.5
 
@@ -58,7 +58,7 @@ def test_the_server_answered_in_the_middle_of_the_trip(machine: Machine, clock: 
     machine.advance(2)
     clock.set(WALL + 100, MONOTONIC, MONOTONIC + 2)
     assert clock.now() == WALL + 101
-    assert clock.error == 1.0
+    assert clock.uncertainty == 1.0
 
 
 @pytest.mark.parametrize("part", [0.0, 0.25, 0.5, 1.0])
@@ -69,13 +69,13 @@ def test_the_true_time_is_within_the_error(machine: Machine, clock: StoreClock, 
     told = machine.wall + part * trip + server_ahead
     machine.advance(trip)
     clock.set(told, asked, machine.monotonic)
-    assert abs(clock.now() - (machine.wall + server_ahead)) <= clock.error
+    assert abs(clock.now() - (machine.wall + server_ahead)) <= clock.uncertainty
 
 
 def test_the_error_is_that_of_the_last_setting(machine: Machine, clock: StoreClock) -> None:
     clock.set(WALL, MONOTONIC - 4, MONOTONIC)
     clock.set(WALL, MONOTONIC - 0.5, MONOTONIC)
-    assert clock.error == 0.25
+    assert clock.uncertainty == 0.25
 
 
 @pytest.mark.parametrize(

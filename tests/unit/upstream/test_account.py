@@ -16,10 +16,10 @@ from campaign_gateway.policy.ledger import (
     Allowance,
     Lane,
     Ledger,
-    Place,
+    Slot,
+    SlotRequest,
     Wait,
-    Want,
-    Why,
+    WaitReason,
     is_whole,
 )
 from campaign_gateway.policy.schedule import remaining
@@ -59,7 +59,7 @@ class Simulated:
 
     is_shared = True
     wants_ends = False
-    error = 0.0
+    uncertainty = 0.0
 
     def __init__(self, name: str, fleet: "Fleet") -> None:
         self.name = name
@@ -166,16 +166,16 @@ class Fleet:
         if not self.replicas:
             return 0
         replica = self.pick(which)
-        asked = [Want(f"{replica.name}.{self.number()}", lane, "c") for _ in range(count)]
+        asked = [SlotRequest(f"{replica.name}.{self.number()}", lane, "c") for _ in range(count)]
         replica.is_answer_lost = is_answer_lost
-        answers: list[Place | Wait] = done(replica.account.grant(asked))
+        answers: list[Slot | Wait] = done(replica.account.grant(asked))
         replica.is_answer_lost = False
         for answer in answers:
-            if isinstance(answer, Place):
+            if isinstance(answer, Slot):
                 replica.flying.append(Sent(answer.id, self.now, part))
-            elif answer.why is Why.ALLOTTED:
+            elif answer.reason is WaitReason.ALLOTTED:
                 self.is_noticed = True
-        return sum(isinstance(answer, Place) for answer in answers)
+        return sum(isinstance(answer, Slot) for answer in answers)
 
     def end(self, which: int, index: int, part: int | None, *, is_void: bool = False) -> None:
         replica = self.pick(which) if self.replicas else None
@@ -262,7 +262,7 @@ class Fleet:
         """Law 1 of `policy.allotments`, where nobody is missing."""
         ledger = self.ledger
         if ledger is not None and is_whole(ledger, self.now) and not ledger.learned:
-            held = sum(place.free_at > self.now for place in ledger.places)
+            held = sum(slot.free_at > self.now for slot in ledger.slots)
             most = capacity(ledger, self.allowance, self.now)
             if most == self.allowance.calls:
                 assert held + allotted_to_others(ledger, "", self.now) <= max(most, held)
@@ -351,7 +351,7 @@ def test_nor_of_more_calls_with_some_for_writes(calls: int, size: int, steps: li
 
 @given(st.integers(1, 7), st.integers(1, 3), st.lists(STEPS, max_size=30))
 @settings(max_examples=60, deadline=None)
-def test_places_are_not_lost_for_good_whatever_happened(calls: int, size: int, steps: list[tuple[Any, ...]]):
+def test_slots_are_not_lost_for_good_whatever_happened(calls: int, size: int, steps: list[tuple[Any, ...]]):
     fleet = run(calls, size, steps)
     fleet.go_on()
     fleet.link()

@@ -14,8 +14,8 @@ from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.ports import LedgerLostError, Ledgers, Refused
 from campaign_gateway.proxy.tasks import Tasks
-from campaign_gateway.store.alone import MemoryLedgers
 from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.local.ledgers import MemoryLedgers
 from campaign_gateway.upstream.account import QUIET_SECONDS, SCHEDULE_SECONDS, Account
 from campaign_gateway.upstream.budget import LONGEST_QUEUE, CallBudget, CallPermit
 from tests.support.meters import CountingMeter
@@ -60,7 +60,7 @@ class ScriptedLedgers:
 
     is_shared = True
     wants_ends = False
-    error = 0.0
+    uncertainty = 0.0
 
     def __init__(self, kept: Server) -> None:
         self.kept = kept
@@ -213,7 +213,7 @@ async def shop() -> AsyncIterator[Shop]:
     await opened.close()
 
 
-# Places.
+# Slots.
 
 
 async def test_as_many_calls_as_allowed_go_at_once_and_not_one_more(shop: Shop):
@@ -225,7 +225,7 @@ async def test_as_many_calls_as_allowed_go_at_once_and_not_one_more(shop: Shop):
     assert (failure.problem, failure.retry_after) == (Problem.BUDGET_EXHAUSTED, WINDOW)
 
 
-async def test_a_place_is_held_until_a_window_after_the_end_of_its_call_not_after_its_start(shop: Shop):
+async def test_a_slot_is_held_until_a_window_after_the_end_of_its_call_not_after_its_start(shop: Shop):
     """A slow call may have arrived at its very end."""
     counter = shop.alone(1)
     async with counter.permit():
@@ -250,7 +250,7 @@ async def test_a_call_that_failed_keeps_its_place(shop: Shop):
     assert counter.budget.remaining(ACCOUNT) == 0
 
 
-async def test_void_gives_the_place_back_at_once(shop: Shop):
+async def test_void_gives_the_slot_back_at_once(shop: Shop):
     counter = shop.alone(1)
     async with counter.permit() as permit:
         permit.void()
@@ -322,7 +322,7 @@ async def test_the_queue_in_front_counts_into_the_wait(shop: Shop):
     _ = counter.caller("first", wait=55)
     await turns()
     failure = await counter.refusal(wait=55, client="c")
-    assert failure.retry_after == WINDOW, "the place that falls free sooner is spoken for"
+    assert failure.retry_after == WINDOW, "the slot that falls free sooner is spoken for"
 
 
 async def test_a_refusal_asks_no_ledger_and_waits_for_nothing(shop: Shop):
@@ -363,11 +363,11 @@ async def test_many_refusals_come_of_one_look_at_the_calls_and_forget_none_of_ea
 
     looks = 0
     waits = [refuse(number) for number in range(10)]
-    assert waits == [WINDOW - 10 + number for number in range(10)], "each is told of the next place"
+    assert waits == [WINDOW - 10 + number for number in range(10)], "each is told of the next slot"
     assert looks <= 2
     assert counter.budget.outlook(ACCOUNT).is_wanted
     shop.clock.advance(SCHEDULE_SECONDS)
-    assert refuse(11) > waits[-1], "in the next window: all places of this one are spoken for"
+    assert refuse(11) > waits[-1], "in the next window: all slots of this one are spoken for"
 
 
 async def test_a_queue_holds_nobody_whose_turn_does_not_come_in_time(shop: Shop):
@@ -399,7 +399,7 @@ async def test_a_wait_ends_when_the_window_does(shop: Shop):
 
 
 async def test_a_wait_is_bounded_and_leaves_nothing_behind(shop: Shop):
-    """The place that was promised is not given up: its call takes longer than it was thought."""
+    """The slot that was promised is not given up: its call takes longer than it was thought."""
     counter = shop.alone(1, window=0.05, real_time=True)
     async with counter.permit() as permit:
         began = time.monotonic()
@@ -463,7 +463,7 @@ async def test_clients_take_turns_whoever_came_in_numbers(shop: Shop):
     assert counter.order.index("b1") < counter.order.index("a3"), "not one client after the other"
 
 
-async def test_of_places_that_fall_free_together_each_client_gets_its_part(shop: Shop):
+async def test_of_slots_that_fall_free_together_each_client_gets_its_part(shop: Shop):
     counter = shop.alone(4)
     for _ in range(4):
         await counter.call(PROOF)
@@ -486,7 +486,7 @@ async def test_lanes_are_served_in_their_order_whoever_came_first(shop: Shop):
 
 
 @pytest.mark.parametrize("greedy", [INTERACTIVE, WRITES, PROOF])
-async def test_a_client_beyond_its_fair_part_yields_each_place_that_falls_free(shop: Shop, greedy: Lane):
+async def test_a_client_beyond_its_fair_part_yields_each_slot_that_falls_free(shop: Shop, greedy: Lane):
     counter = shop.alone(4)
     for _ in range(4):
         await counter.call(greedy, client="greedy")
@@ -562,14 +562,14 @@ async def test_a_waiter_that_is_cancelled_leaves_the_queue(shop: Shop):
 async def given(counter: Counter, waiting: asyncio.Task[None]) -> None:
     """Returns in the moment in which a queued waiter has its turn and has not run yet."""
     state = counter.budget._state(ACCOUNT)
-    waiter = min(state.waiters, key=lambda each: each.want.arrival)
-    while not waiter.turn.done():
+    waiter = min(state.waiters, key=lambda each: each.request.arrival)
+    while not waiter.permit.done():
         await asyncio.sleep(0)
     assert not waiting.done()
 
 
 async def test_a_turn_given_in_the_moment_of_a_cancellation_is_passed_on(shop: Shop):
-    """1. the place falls free and is given to the first; 2. before that one runs, it is cancelled."""
+    """1. the slot falls free and is given to the first; 2. before that one runs, it is cancelled."""
     counter = shop.alone(1)
     async with counter.permit() as permit:
         gone = counter.caller("gone")
@@ -584,11 +584,11 @@ async def test_a_turn_given_in_the_moment_of_a_cancellation_is_passed_on(shop: S
 
 
 async def test_a_turn_given_after_a_cancellation_is_not_lost(shop: Shop):
-    """1. the ledger is asked; 2. the waiter is cancelled; 3. the ledger has given it a place."""
+    """1. the ledger is asked; 2. the waiter is cancelled; 3. the ledger has given it a slot."""
     [(counter, _), _] = await shop.several(1)
     gone = counter.caller("gone")
     await asyncio.sleep(0)
-    while not shop.server.by_account[ACCOUNT].places:
+    while not shop.server.by_account[ACCOUNT].slots:
         await asyncio.sleep(0)
     gone.cancel()
     await turns()
@@ -710,7 +710,7 @@ async def test_departing_without_a_ledger_is_quiet(shop: Shop):
     await one.budget.depart()
 
 
-async def test_an_end_that_is_reported_frees_the_place_for_the_others_a_window_later(shop: Shop):
+async def test_an_end_that_is_reported_frees_the_slot_for_the_others_a_window_later(shop: Shop):
     [(one, _), (two, _)] = await shop.several(1)
     await one.call()
     await one.look()
@@ -812,7 +812,7 @@ async def test_what_was_begun_without_the_ledger_is_in_it_when_it_is_back(shop: 
     assert await two.calls(6) == 3
     ledgers.is_lost = False
     await one.look()
-    assert len(shop.server.by_account[ACCOUNT].places) == 5
+    assert len(shop.server.by_account[ACCOUNT].slots) == 5
     await one.look()
     assert await one.calls(6) == 1
     assert await two.calls(6) == 0
@@ -835,7 +835,7 @@ async def test_before_the_ledger_is_whole_again_what_was_allotted_may_be_begun(s
     assert await one.calls(6) == 3
     assert await two.calls(6) == 3
     await one.look()
-    assert len(shop.server.by_account[ACCOUNT].places) == 6
+    assert len(shop.server.by_account[ACCOUNT].slots) == 6
 
 
 async def test_an_account_that_nobody_uses_is_reported_only_now_and_then(shop: Shop):
@@ -918,7 +918,7 @@ async def test_when_the_ledger_is_back_own_calls_are_put_back_first(shop: Shop, 
         shop.server.by_account.clear()
     assert await one.calls(4) == 1
     assert not one.budget.is_cut_off(ACCOUNT)
-    assert len(shop.server.by_account[ACCOUNT].places) == 4
+    assert len(shop.server.by_account[ACCOUNT].slots) == 4
 
 
 async def test_when_the_ledger_is_back_empty_nobody_goes_before_all_have_put_their_calls_back(shop: Shop):
@@ -962,7 +962,7 @@ async def test_a_change_whose_answer_was_lost_costs_no_place(shop: Shop):
     ledgers.is_answer_lost = True
     await one.call()
     ledgers.is_answer_lost = False
-    assert len(shop.server.by_account[ACCOUNT].places) == 1, "made, though nobody was told"
+    assert len(shop.server.by_account[ACCOUNT].slots) == 1, "made, though nobody was told"
     shop.clock.advance(WINDOW)
     await one.call()
 
@@ -976,7 +976,7 @@ async def test_a_void_while_the_ledger_is_lost_is_told_when_it_is_back(shop: Sho
     assert one.budget.remaining(ACCOUNT) == 1
     ledgers.is_lost = False
     await one.look()
-    assert shop.server.by_account[ACCOUNT].places == ()
+    assert shop.server.by_account[ACCOUNT].slots == ()
 
 
 async def test_a_waiter_survives_the_loss_and_the_return_of_the_ledger(shop: Shop):
@@ -1056,14 +1056,14 @@ class LastingLedgers(MemoryLedgers):
 
 @pytest.mark.parametrize("is_void", [False, True])
 async def test_a_ledger_that_outlives_the_process_is_told_the_end_of_a_call_at_once(shop: Shop, *, is_void: bool):
-    """Else the next process holds the place for as long as a call can take."""
+    """Else the next process holds the slot for as long as a call can take."""
     ledgers = LastingLedgers(shop.clock)
     counter = shop._open(ledgers, Allowance(2, WINDOW, LEAVE, TIMEOUT), 1, shop.clock.monotonic)
     async with counter.permit() as permit:
-        assert [place.free_at for place in ledgers._by_account[ACCOUNT].places] == [shop.clock.now() + MOST]
+        assert [slot.free_at for slot in ledgers._by_account[ACCOUNT].slots] == [shop.clock.now() + MOST]
         shop.clock.advance(1)
         if is_void:
             permit.void()
     await turns()
-    free_at = [place.free_at for place in ledgers._by_account[ACCOUNT].places]
+    free_at = [slot.free_at for slot in ledgers._by_account[ACCOUNT].slots]
     assert free_at == ([] if is_void else [shop.clock.now() + WINDOW])

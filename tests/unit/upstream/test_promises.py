@@ -12,8 +12,8 @@ from campaign_gateway.policy.ledger import Allowance, Lane, Promise
 from campaign_gateway.proxy.ports import Refused
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.sandbox.limit import SlidingWindow
-from campaign_gateway.store.alone import MemoryLedgers
 from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.local.ledgers import MemoryLedgers
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.upstream.promises import MOST_ROWS, Promises
 from tests.support.meters import CountingMeter
@@ -120,7 +120,7 @@ def test_cold_readers_take_at_once_all_that_polls_had_planned() -> None:
 
     counter = run(scenario)
     assert sum(at < 42 for at in counter.answered) >= CALLS - 3 - 21, "what is held by polls, and no more, is missing"
-    assert max(counter.told) <= 25, "and the next place is not a window away"
+    assert max(counter.told) <= 25, "and the next slot is not a window away"
     assert counter.part_kept() == 1.0
 
 
@@ -171,7 +171,7 @@ def test_promises_of_one_moment_are_one_row_and_are_taken_one_by_one() -> None:
 
 def test_what_is_promised_is_bounded() -> None:
     promises = Promises(ALLOWANCE)
-    assert not promises.give("c", "far", 1000.0, 0.0), "told, and no place is left to it"
+    assert not promises.give("c", "far", 1000.0, 0.0), "told, and no slot is left to it"
     assert not promises.give("c", "", 60.0, 0.0), "nobody can know when it is back"
     given = [promises.give(f"c{number}", "key", 60.0, 0.0) for number in range(MOST_ROWS + 10)]
     assert sum(given) == MOST_ROWS == len(promises.rows("r1", 0.0))

@@ -11,8 +11,8 @@ from campaign_gateway.policy.ledger import Allowance, Lane
 from campaign_gateway.proxy.ports import Refused
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.sandbox.limit import SlidingWindow
-from campaign_gateway.store.alone import MemoryLedgers
 from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.local.ledgers import MemoryLedgers
 from campaign_gateway.upstream.budget import CallBudget
 from tests.support.meters import CountingMeter
 from tests.support.virtual_time import virtual_time

@@ -11,11 +11,11 @@ import pytest
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.contract.operations import GET, LITERALS
 from campaign_gateway.policy.entry import Cause
-from campaign_gateway.policy.sweeping import Head, Known, Round
+from campaign_gateway.policy.sweeping import Head, Known, Poll
 from campaign_gateway.proxy.ask import Reply, group_of
 from campaign_gateway.proxy.versions import writer_of
-from campaign_gateway.store.layers import LayeredStore
-from campaign_gateway.store.link import StoreDownError
+from campaign_gateway.store.layered import LayeredStore
+from campaign_gateway.store.redis.link import StoreDownError
 from campaign_gateway.web import hot, sheets
 from campaign_gateway.web.hot import HotConnection
 from tests.support.doubles import START, SUPPORT, ask
@@ -24,7 +24,7 @@ from tests.support.hot import FRESHNESS, Caller, FarStore, Gateway, calling, com
 LINES = b"Host: gateway\r\nAuthorization: Bearer cgk_reporting\r\nX-Request-ID: r-1\r\n"
 GOOD = b"GET /v1/campaigns/c-1 HTTP/1.1\r\n" + LINES + b"\r\n"
 KNOWN = Known(Channel.VOICE, "m-1", None, START + 1, has_moved=True)
-MOVED = Head({Channel.VOICE: Round(START + 1)}, number=1)
+MOVED = Head({Channel.VOICE: Poll(START + 1)}, number=1)
 
 
 class SilentBus:
@@ -257,7 +257,7 @@ async def test_age_and_ttl_move_as_on_the_slow_path(proven_at):
         assert hot.hot.taken == 11
 
 
-async def test_use_is_noted_so_that_rounds_go_on():
+async def test_use_is_noted_so_that_polls_go_on():
     gateway = Gateway()
     async with running(gateway), calling(gateway) as caller:
         for _ in range(20):

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.entry import make_etag
 from campaign_gateway.policy.settle import Failure
-from campaign_gateway.policy.sweeping import Head, Known, Round
+from campaign_gateway.policy.sweeping import Head, Known, Poll
 from campaign_gateway.problems import Problem
 from campaign_gateway.web.hot import MAX_HEAD_BYTES
 from campaign_gateway.web.server import MAX_FIELD_BYTES
@@ -49,7 +49,7 @@ def head(
 
 
 GOOD = head()
-HEAD = Head({Channel.VOICE: Round(START, 12.5)}, blind=600.0, number=1)
+HEAD = Head({Channel.VOICE: Poll(START, 12.5)}, blind=600.0, number=1)
 LISTED = Known(Channel.VOICE, "m", LONG_AGO, START - 50, has_moved=False, status="Ready")
 NEXT = [head(b"/v1/campaigns/c-2", id_=b"next-1"), head(b"/v1/campaigns/c-2", id_=b"next-2")]
 

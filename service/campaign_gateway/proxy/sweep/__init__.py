@@ -1,5 +1,5 @@
 """Looks after stored answers: polls of the lists, full scans, and reads by id of what has moved."""
 
-from campaign_gateway.proxy.sweep.leader import CLIENT, USED_SECONDS, Sweeper, Terms
+from campaign_gateway.proxy.sweep.leader import CLIENT, USED_SECONDS, SweepConfig, Sweeper
 
-__all__ = ["CLIENT", "USED_SECONDS", "Sweeper", "Terms"]
+__all__ = ["CLIENT", "USED_SECONDS", "SweepConfig", "Sweeper"]

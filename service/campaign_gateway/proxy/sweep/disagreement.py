@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from campaign_gateway.policy.entry import Entry
 from campaign_gateway.policy.list_scan import Scan
 from campaign_gateway.policy.settle import Fill
-from campaign_gateway.policy.sweeping import Flaw, Known, View, has_moved, is_covered
+from campaign_gateway.policy.sweeping import Known, ListFlaw, View, has_moved, is_covered
 
 STRIKES = 2
 """Changes that answers by id show and rows do not, before the list is not believed any more."""
@@ -37,7 +37,7 @@ class Disagreement:
             return
         self._seen[id_] = _Seen(fill.entry.proven_at, shows_mark=fill.entry.mark != before.mark)
 
-    def found(self, scan: Scan, view: View, lag: float) -> Flaw | None:
+    def found(self, scan: Scan, view: View, lag: float) -> ListFlaw | None:
         """The flaw of a poll that does not show what was read by id `lag` seconds before it, or earlier."""
         for id_, seen in list(self._seen.items()):
             known, row = view.known.get(id_), scan.rows.get(id_)
@@ -48,4 +48,4 @@ class Disagreement:
                 self._strikes = 0
                 continue
             self._strikes += seen.shows_mark
-        return Flaw.DISAGREES if self._strikes >= STRIKES else None
+        return ListFlaw.DISAGREES if self._strikes >= STRIKES else None

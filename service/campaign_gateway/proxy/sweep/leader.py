@@ -17,20 +17,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.ledger import Lane
-from campaign_gateway.policy.list_scan import Result
-from campaign_gateway.policy.pacing import Demand, Pace, plan_pace
+from campaign_gateway.policy.list_scan import ScanResult
+from campaign_gateway.policy.pacing import Pace, Workload, plan_pace
 from campaign_gateway.policy.sweeping import View
 from campaign_gateway.proxy.ask import Ask, Stream
 from campaign_gateway.proxy.collapse import Landed
 from campaign_gateway.proxy.fetch import Fetcher
 from campaign_gateway.proxy.ports import USED_SECONDS, Board, Meter, Store
+from campaign_gateway.proxy.sweep.config import CLIENT, SweepConfig
 from campaign_gateway.proxy.sweep.disagreement import Disagreement
 from campaign_gateway.proxy.sweep.poll import Poller
 from campaign_gateway.proxy.sweep.rotation import Rotation
-from campaign_gateway.proxy.sweep.terms import CLIENT, Terms
 from campaign_gateway.proxy.tasks import Tasks
 
-__all__ = ["CLIENT", "USED_SECONDS", "Sweeper", "Terms"]
+__all__ = ["CLIENT", "USED_SECONDS", "SweepConfig", "Sweeper"]
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Sweeper:
         store: Store,
         fetcher: Fetcher,
         refresh: Callable[[Ask, Lane, str], Awaitable[Landed]],
-        terms: Terms,
+        config: SweepConfig,
         tasks: Tasks,
         meter: Meter,
     ) -> None:
@@ -65,18 +65,18 @@ class Sweeper:
             store: where entries and the clock are.
             fetcher: asks the platform.
             refresh: reads one campaign by id, into the store.
-            terms: what may be spent and believed.
+            config: what may be spent and believed.
             tasks: where polls and reads run.
             meter: where polls are counted.
         """
         self._stream = stream
         self._board = board
         self._store = store
-        self._terms = terms
+        self._config = config
         self._tasks = tasks
         self._woken = asyncio.Event()
         disagreement = Disagreement()
-        self._poller = Poller(stream, board, store, fetcher, terms, disagreement, meter)
+        self._poller = Poller(stream, board, store, fetcher, config, disagreement, meter)
         self._rotation = Rotation(stream, board, store, refresh, disagreement, tasks, self._woken.set)
         self._is_polling = False
         self.pace = Pace({})
@@ -84,7 +84,7 @@ class Sweeper:
 
     async def run(self) -> None:
         """Leads or follows, for as long as it runs."""
-        if self._terms.share <= 0:
+        if self._config.share <= 0:
             return
         while True:
             try:
@@ -125,7 +125,7 @@ class Sweeper:
     def hint(self, ids: Sequence[str]) -> None:
         """Has these campaigns read first: callers' own systems say that they have changed."""
         if self.is_leading:
-            self._rotation.want(ids, self._store.now(), "hint")
+            self._rotation.enqueue(ids, self._store.now(), "hint")
             self._woken.set()
 
     def look(self) -> float:
@@ -133,15 +133,15 @@ class Sweeper:
         now = self._store.now()
         view = self._board.view(self._stream.identity)
         used = self._board.used(self._stream.identity)
-        supply = self._terms.supply()
-        self.pace = plan_pace(supply, self._demand(view, used))
-        if not self.pace.rounds:
+        capacity = self._config.capacity()
+        self.pace = plan_pace(capacity, self._workload(view, used))
+        if not self.pace.poll_intervals:
             # Too few are in use for the list to be worth its calls. What has been hinted at is read all the same.
-            at = self._rotation.start(self.pace, supply, used, view, now)
+            at = self._rotation.start(self.pace, capacity, used, view, now)
             return min(max(SHORTEST_SLEEP_SECONDS, at - now), LONGEST_SLEEP_SECONDS if used else math.inf)
         at = min(
-            self._start_poll(view, used, now, is_crowded=supply.is_wanted),
-            self._rotation.start(self.pace, supply, used, view, now),
+            self._start_poll(view, used, now, is_crowded=capacity.is_wanted),
+            self._rotation.start(self.pace, capacity, used, view, now),
         )
         return min(max(SHORTEST_SLEEP_SECONDS, at - now), LONGEST_SLEEP_SECONDS)
 
@@ -159,11 +159,11 @@ class Sweeper:
             return math.inf
         return min(due, page_at)
 
-    def _spawn(self, work: Awaitable[Result | None], used: Mapping[str, float]) -> None:
+    def _spawn(self, work: Awaitable[ScanResult | None], used: Mapping[str, float]) -> None:
         async def polling() -> None:
             found = await work
             if found is not None:
-                self._rotation.want(found.moved, self._store.now())
+                self._rotation.enqueue(found.moved, self._store.now())
                 await self._rotation.compare(id_ for id_ in found.met if id_ in used)
 
         self._is_polling = True
@@ -173,7 +173,7 @@ class Sweeper:
         self._is_polling = False
         self._woken.set()
 
-    def _demand(self, view: View, used: Mapping[str, float]) -> Demand:
+    def _workload(self, view: View, used: Mapping[str, float]) -> Workload:
         listed = dict.fromkeys(Channel, 0)
         for known in view.known.values():
             listed[known.channel] += 1
@@ -186,11 +186,11 @@ class Sweeper:
                 unlisted += 1
         is_scanned = True
         for channel in Channel:
-            last = view.head.rounds.get(channel)
-            if last is None or not last.walked:
+            last = view.head.polls.get(channel)
+            if last is None or not last.full_scan_at:
                 # Not all of this list is known yet: what is in use may be in it.
                 counts[channel] += unlisted
             if last is not None and last.total is not None:
                 listed[channel] = max(listed[channel], last.total)
-            is_scanned = is_scanned and ((last is not None and last.walked > 0) or not counts[channel])
-        return Demand(counts, listed, self._poller.rates, self._rotation.turns, self._poller.page_rows, is_scanned)
+            is_scanned = is_scanned and ((last is not None and last.full_scan_at > 0) or not counts[channel])
+        return Workload(counts, listed, self._poller.rates, self._rotation.rate, self._poller.page_rows, is_scanned)

@@ -14,16 +14,16 @@ from campaign_gateway.contract.listing import Channel, list_body, read_page
 from campaign_gateway.contract.operations import LIST
 from campaign_gateway.policy import list_scan
 from campaign_gateway.policy.ledger import Lane
-from campaign_gateway.policy.list_scan import MAX_POLL_PAGES, PAGE_ROWS, Result, Scan
-from campaign_gateway.policy.pacing import LONGEST_ROUND_SECONDS, Pace
+from campaign_gateway.policy.list_scan import MAX_POLL_PAGES, PAGE_ROWS, Scan, ScanResult
+from campaign_gateway.policy.pacing import LONGEST_POLL_INTERVAL_SECONDS, Pace
 from campaign_gateway.policy.settle import Failure
-from campaign_gateway.policy.sweeping import Flaw, View
+from campaign_gateway.policy.sweeping import ListFlaw, View
 from campaign_gateway.policy.trust import MOST_LAG_SECONDS, Lag, Trust
 from campaign_gateway.proxy.ask import Ask, Stream
 from campaign_gateway.proxy.fetch import Fetcher
 from campaign_gateway.proxy.ports import Board, Meter, Store
+from campaign_gateway.proxy.sweep.config import CLIENT, PERMIT_SECONDS, SweepConfig, lane
 from campaign_gateway.proxy.sweep.disagreement import Disagreement
-from campaign_gateway.proxy.sweep.terms import CLIENT, PERMIT_SECONDS, Terms, lane
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ STARVED_SECONDS = 120.0
 """Polls that are due for so long, and have not gone through, are said to prove nothing."""
 STALE_SCAN_SECONDS = 300.0
 """A poll that has waited for so long begins anew."""
-EARLY_WALK_PART = 0.2
+EARLY_SCAN_PART = 0.2
 """The part of the distance between full scans after which numbers that disagree may cost one."""
 RATE_SECONDS = 120.0
 """Over which the rate of changes is averaged."""
@@ -48,7 +48,7 @@ class Poller:
         board: Board,
         store: Store,
         fetcher: Fetcher,
-        terms: Terms,
+        config: SweepConfig,
         disagreement: Disagreement,
         meter: Meter,
     ) -> None:
@@ -59,7 +59,7 @@ class Poller:
             board: where they are known.
             store: whose clock counts.
             fetcher: asks the platform.
-            terms: what may be spent and believed.
+            config: what may be spent and believed.
             disagreement: compares rows with reads by id.
             meter: where polls are counted.
         """
@@ -67,7 +67,7 @@ class Poller:
         self._board = board
         self._store = store
         self._fetcher = fetcher
-        self._terms = terms
+        self._config = config
         self._disagreement = disagreement
         self._meter = meter
         self.page_rows = PAGE_ROWS
@@ -76,7 +76,7 @@ class Poller:
         """Changes a second of campaigns in use."""
         self._lag = Lag()
         self._trust: dict[Channel, Trust] = {}
-        self._unsound: dict[Channel, Flaw] = {}
+        self._unsound: dict[Channel, ListFlaw] = {}
         """Lists in which a full scan has found a flaw: no poll ends it."""
         self._polls: dict[Channel, Scan] = {}
         """Polls that wait for a call."""
@@ -103,7 +103,7 @@ class Poller:
     @property
     def lag(self) -> float:
         """Seconds that the lists are taken to lag."""
-        return self._terms.lag if self._terms.lag is not None else self._lag.allowed(self._store.now())
+        return self._config.lag if self._config.lag is not None else self._lag.allowed(self._store.now())
 
     # What is due.
 
@@ -116,11 +116,11 @@ class Poller:
             waiting: reads by id that wait for a call.
             now: the time.
         """
-        supply = self._terms.supply()
+        capacity = self._config.capacity()
         due: dict[Channel, float] = {}
-        for channel in pace.rounds:
-            last = view.head.rounds.get(channel)
-            begin_at = 0.0 if last is None else last.began + pace.distance(channel, supply, waiting)
+        for channel in pace.poll_intervals:
+            last = view.head.polls.get(channel)
+            begin_at = 0.0 if last is None else last.began + pace.distance(channel, capacity, waiting)
             if channel in self._polls:
                 begin_at = 0.0
             quiet_until = self._trust.get(channel, Trust()).quiet_until
@@ -145,29 +145,33 @@ class Poller:
         return self._page_at
 
     def _whose_scan(self, pace: Pace, view: View, now: float) -> Channel | None:
-        for channel in pace.rounds:
-            last = view.head.rounds.get(channel)
+        for channel in pace.poll_intervals:
+            last = view.head.polls.get(channel)
             if last is None or now < self._trust.get(channel, Trust()).quiet_until:
                 continue
-            is_early = now - last.walked > pace.walk_after * EARLY_WALK_PART
-            if not last.walked or now - last.walked >= pace.walk_after or (channel in self._wants_scan and is_early):
+            is_early = now - last.full_scan_at > pace.full_scan_after * EARLY_SCAN_PART
+            if (
+                not last.full_scan_at
+                or now - last.full_scan_at >= pace.full_scan_after
+                or (channel in self._wants_scan and is_early)
+            ):
                 return channel
         return None
 
     # Polls.
 
-    async def poll(self, channel: Channel, pace: Pace, used: Mapping[str, float]) -> Result | None:
+    async def poll(self, channel: Channel, pace: Pace, used: Mapping[str, float]) -> ScanResult | None:
         """Goes on with the channel's poll to its end, or until it gets no call; what it has found."""
         now = self._store.now()
         self._due_since.setdefault(channel, now)
         scan = self._polls.pop(channel, None)
         if scan is None or now - scan.began > STALE_SCAN_SECONDS:
-            scan = list_scan.begin(channel, now, offset=self._terms.platform_offset())
+            scan = list_scan.begin(channel, now, offset=self._config.platform_offset())
         view = self._view
-        last = view.head.rounds.get(channel)
-        is_overdue = last is None or now - last.began > LONGEST_ROUND_SECONDS
-        supply = self._terms.supply()
-        paid_by = lane(is_overdue=is_overdue and supply.is_wanted and supply.free <= 0)
+        last = view.head.polls.get(channel)
+        is_overdue = last is None or now - last.began > LONGEST_POLL_INTERVAL_SECONDS
+        capacity = self._config.capacity()
+        paid_by = lane(is_overdue=is_overdue and capacity.is_wanted and capacity.free <= 0)
         while scan.skip is not None:
             body, started, retry_at = await self._page(scan, paid_by, pace)
             if body is None:
@@ -200,30 +204,30 @@ class Poller:
             return None, now, now + AGAIN_SECONDS
         # The wire, the limit or the credential, not the list: again in its turn.
         self._due_since[scan.channel] = now
-        return None, now, now + pace.rounds.get(scan.channel, LONGEST_ROUND_SECONDS)
+        return None, now, now + pace.poll_intervals.get(scan.channel, LONGEST_POLL_INTERVAL_SECONDS)
 
     async def _note_starved(self, channel: Channel) -> None:
         """Says that polls prove nothing, where they have got no call, or come to no end, for too long."""
         late = self._store.now() - self._due_since[channel]
         if late > STARVED_SECONDS and channel not in self._view.head.flaws:
-            await self._publish_flaw(Flaw.STARVED, channel)
+            await self._publish_flaw(ListFlaw.STARVED, channel)
 
-    async def _conclude(self, scan: Scan, pace: Pace, used: Mapping[str, float]) -> Result | None:
+    async def _conclude(self, scan: Scan, pace: Pace, used: Mapping[str, float]) -> ScanResult | None:
         ended, channel = self._store.now(), scan.channel
         # Pages of full scans have been published meanwhile by nobody: polls and pages take turns.
         view = self._view
         lag = list_scan.lag_shown(scan, view) if scan.flaw is None else None
         if lag is not None:
             self._lag = self._lag.seen(lag, ended)
-        most = self._terms.lag if self._terms.lag is not None else MOST_LAG_SECONDS
-        flaw = scan.flaw or (Flaw.TOO_LATE if lag is not None and lag > most else None)
+        most = self._config.lag if self._config.lag is not None else MOST_LAG_SECONDS
+        flaw = scan.flaw or (ListFlaw.TOO_LATE if lag is not None and lag > most else None)
         flaw = flaw or self._disagreement.found(scan, view, self.lag)
         if self._scan is not None and self._scan.channel is channel:
             self._met.update(scan.rows)
-        if flaw is Flaw.SHIFTING:
+        if flaw is ListFlaw.SHIFTING:
             # So busy a list says nothing this time; it is no reason to distrust it. What was met is true all the same.
             self._meter.proof("sweep", "failed")
-            self._retry_at[channel] = ended + pace.rounds.get(channel, LONGEST_ROUND_SECONDS)
+            self._retry_at[channel] = ended + pace.poll_intervals.get(channel, LONGEST_POLL_INTERVAL_SECONDS)
             await self._note_starved(channel)
             found = await self._publish(list_scan.learn(self._view, channel, scan.rows.values(), ended))
             if scan.pages >= MAX_POLL_PAGES:
@@ -237,7 +241,7 @@ class Poller:
         flaws = dict(result.head.flaws)
         if channel in self._unsound:
             flaws[channel] = self._unsound[channel]
-        head = replace(result.head, blind=pace.blind, paced=tuple(pace.rounds), lag=self.lag, flaws=flaws)
+        head = replace(result.head, blind=pace.blind, paced=tuple(pace.poll_intervals), lag=self.lag, flaws=flaws)
         if result.wants_full:
             self._wants_scan.add(channel)
         found = await self._publish(replace(result, head=head))
@@ -251,7 +255,7 @@ class Poller:
         return found
 
     def _note_rate(self, scan: Scan, view: View, moved: int) -> None:
-        last = view.head.rounds.get(scan.channel)
+        last = view.head.polls.get(scan.channel)
         seconds = scan.began - last.began if last is not None else 0.0
         if seconds <= 0:
             return
@@ -261,7 +265,7 @@ class Poller:
 
     # Full scans.
 
-    async def page(self, pace: Pace, *, is_crowded: bool) -> Result | None:
+    async def page(self, pace: Pace, *, is_crowded: bool) -> ScanResult | None:
         """Reads the full scan's next page; what it has found.
 
         Args:
@@ -279,11 +283,11 @@ class Poller:
             return None
         view, page = self._view, read_page(body)
         self._scan = scan = list_scan.step(scan, page, view)
-        rows = page.rows if page is not None and scan.flaw in {None, Flaw.SHIFTING} else ()
+        rows = page.rows if page is not None and scan.flaw in {None, ListFlaw.SHIFTING} else ()
         self._met.update(row.id for row in rows)
         # Rows that are known already cost nothing to publish, and none of them is published.
         result = list_scan.learn(view, scan.channel, rows, now)
-        found = await self._publish(result) if result.changed else None
+        found = await self._publish(result) if result.updates else None
         if scan.skip is None:
             self._scan = None
             await self._end_scan(scan, now)
@@ -291,7 +295,7 @@ class Poller:
 
     async def _end_scan(self, scan: Scan, now: float) -> None:
         channel = scan.channel
-        if scan.flaw is not None and scan.flaw is not Flaw.SHIFTING:
+        if scan.flaw is not None and scan.flaw is not ListFlaw.SHIFTING:
             self._unsound[channel] = scan.flaw
             await self._distrust(scan.flaw, channel)
             return
@@ -299,7 +303,7 @@ class Poller:
         result = list_scan.conclude_full(scan, self._met, view, now) if scan.flaw is None else None
         if result is None:
             # Rows were passed by. Again, when others have had their turn.
-            self._page_at = now + LONGEST_ROUND_SECONDS
+            self._page_at = now + LONGEST_POLL_INTERVAL_SECONDS
             return
         is_sound_again = self._unsound.pop(channel, None) is not None
         if is_sound_again:
@@ -309,19 +313,19 @@ class Poller:
 
     # What all replicas are to know.
 
-    async def _publish(self, result: Result) -> Result | None:
+    async def _publish(self, result: ScanResult) -> ScanResult | None:
         """The same, once all replicas can know of it; None where this replica was deposed meanwhile."""
-        is_posted = await self._board.post(self._stream.identity, result.head, result.changed)
+        is_posted = await self._board.post(self._stream.identity, result.head, result.updates)
         return result if is_posted else None
 
-    async def _distrust(self, flaw: Flaw, channel: Channel) -> None:
+    async def _distrust(self, flaw: ListFlaw, channel: Channel) -> None:
         self._meter.proof("sweep", "failed")
         self._disagreement.clear()
         self._trust[channel] = self._trust.get(channel, Trust()).lost(self._store.now())
         self._scan = None if self._scan is not None and self._scan.channel is channel else self._scan
         await self._publish_flaw(flaw, channel)
 
-    async def _publish_flaw(self, flaw: Flaw, channel: Channel) -> None:
+    async def _publish_flaw(self, flaw: ListFlaw, channel: Channel) -> None:
         head = self._view.head
         if head.flaws.get(channel) is not flaw:
             text = "the %s list of stream %s proves nothing (%s): lifetimes count until it does"

@@ -8,14 +8,14 @@ from functools import partial
 from campaign_gateway.contract.operations import GET
 from campaign_gateway.policy import sweeping
 from campaign_gateway.policy.ledger import Lane
-from campaign_gateway.policy.pacing import Pace, Supply
+from campaign_gateway.policy.pacing import Capacity, Pace
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.policy.sweeping import Known, View
 from campaign_gateway.proxy.ask import Ask, Stream
 from campaign_gateway.proxy.collapse import Landed
 from campaign_gateway.proxy.ports import Board, Store
+from campaign_gateway.proxy.sweep.config import CLIENT, lane
 from campaign_gateway.proxy.sweep.disagreement import Disagreement
-from campaign_gateway.proxy.sweep.terms import CLIENT, lane
 from campaign_gateway.proxy.tasks import Tasks
 
 AGAIN_SECONDS = 1.0
@@ -89,7 +89,7 @@ class Rotation:
         self._read: dict[str, float] = {}
         """When each campaign in use is known to have been read by id."""
         self._is_turning = False
-        self.turns = 0.0
+        self.rate = 0.0
         """Turns a second of late; reads of what has moved make some of them needless."""
         self._noted_at = 0.0
         self._turn_due = 0.0
@@ -104,7 +104,7 @@ class Rotation:
         self._due.clear()
         self._read.clear()
 
-    def want(self, ids: Iterable[str], now: float, reason: str = "moved") -> None:
+    def enqueue(self, ids: Iterable[str], now: float, reason: str = "moved") -> None:
         """Has these campaigns read as soon as there is a call.
 
         Args:
@@ -121,22 +121,22 @@ class Rotation:
         for id_ in ids:
             entry, known = (await self._store.get(self._ask(id_).key)).entry, self._known(id_)
             if entry is not None and known is not None and sweeping.is_outdated(entry, known):
-                self.want([id_], self._store.now())
+                self.enqueue([id_], self._store.now())
 
     def waiting(self, now: float) -> int:
         """Reads that wait for a call."""
         return sum(1 for due in self._due.values() if due.at <= now)
 
-    def start(self, pace: Pace, supply: Supply, used: Mapping[str, float], view: View, now: float) -> float:
+    def start(self, pace: Pace, capacity: Capacity, used: Mapping[str, float], view: View, now: float) -> float:
         """Starts the reads that there are calls for; when to look again."""
         for id_ in self._due.keys() - used.keys():
             del self._due[id_]
         ready = [id_ for id_, due in self._due.items() if due.at <= now and id_ not in self._reading]
         is_backlog = len(ready) > BACKLOG
-        free = pace.spare(supply) if is_backlog else supply.free
+        free = pace.spare(capacity) if is_backlog else capacity.free
         for id_ in self._in_order(ready, is_backlog=is_backlog):
             is_late = now - self._due[id_].since > LATE_SECONDS
-            most = MAX_READS if free > 0 else MAX_LATE_READS if is_late and supply.is_wanted else 0
+            most = MAX_READS if free > 0 else MAX_LATE_READS if is_late and capacity.is_wanted else 0
             if len(self._reading) >= most or now < self._next_read:
                 break
             paid_by = lane(is_overdue=free <= 0)
@@ -144,16 +144,16 @@ class Rotation:
             free -= 1
             self._taken += 1
             if is_backlog:
-                self._next_read = max(now - 1.0, self._next_read) + EVEN * supply.window / max(1, supply.calls)
+                self._next_read = max(now - 1.0, self._next_read) + EVEN * capacity.window / max(1, capacity.calls)
             self._reading.add(id_)
             work = self._look_again(id_, paid_by, due.reason, due.since)
             self._tasks.spawn(work, name="read by id", on_end=partial(self._ended, id_))
-        self._start_turn(pace, supply, used, view, now)
-        return self._look_at(pace, supply, now)
+        self._start_turn(pace, capacity, used, view, now)
+        return self._look_at(pace, capacity, now)
 
-    def _look_at(self, pace: Pace, supply: Supply, now: float) -> float:
+    def _look_at(self, pace: Pace, capacity: Capacity, now: float) -> float:
         """When there may be something to start, if nobody wakes the sweeper before."""
-        next_place = max(self._next_read, now + (supply.falls or (AGAIN_SECONDS,))[0])
+        next_place = max(self._next_read, now + (capacity.falls or (AGAIN_SECONDS,))[0])
         # One that waits for a call is looked at when the next place falls free.
         moments = [due.at if due.at > now else next_place for due in self._due.values()]
         if pace.rotation < math.inf and not self._is_turning:
@@ -173,11 +173,11 @@ class Rotation:
 
     # Turns.
 
-    def _start_turn(self, pace: Pace, supply: Supply, used: Mapping[str, float], view: View, now: float) -> None:
+    def _start_turn(self, pace: Pace, capacity: Capacity, used: Mapping[str, float], view: View, now: float) -> None:
         if self._is_turning or now < self._turn_at or len(self._reading) >= MAX_READS or pace.rotation == math.inf:
             return
         between = pace.rotation / max(1, len(used))
-        is_overdue = supply.is_wanted and self._turn_due > 0 and now - self._turn_due > OVERDUE_TURNS * between
+        is_overdue = capacity.is_wanted and self._turn_due > 0 and now - self._turn_due > OVERDUE_TURNS * between
         self._is_turning = True
         work = self._take_turn(pace, used, view, between, lane(is_overdue=is_overdue))
         self._tasks.spawn(work, name="turn", on_end=self._turned)
@@ -207,7 +207,7 @@ class Rotation:
 
     def _note_turn(self, now: float, between: float) -> None:
         part = min(1.0, (now - self._noted_at) / RATE_SECONDS)
-        self.turns += part * (1 / between - self.turns)
+        self.rate += part * (1 / between - self.rate)
         self._noted_at = now
 
     async def _whose_turn(self, pace: Pace, used: Mapping[str, float], view: View, now: float) -> str | None:

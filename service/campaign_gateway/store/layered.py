@@ -9,10 +9,10 @@ from campaign_gateway.proxy.ask import group_of
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.ports import Found, Lead, Put
 from campaign_gateway.proxy.tasks import Tasks
-from campaign_gateway.store.bus import Bus
-from campaign_gateway.store.link import StoreDownError
 from campaign_gateway.store.memory import MemoryStore, doubted
-from campaign_gateway.store.redis import Raw, RedisStore, SharedFence, is_fenced
+from campaign_gateway.store.redis.bus import Bus
+from campaign_gateway.store.redis.link import StoreDownError
+from campaign_gateway.store.redis.store import Raw, RedisStore, SharedFence, is_fenced
 
 COPY_SECONDS = 86_400.0
 """How long a copy of a shared entry may stay; what it may be used for, its age decides."""

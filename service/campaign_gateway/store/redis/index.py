@@ -20,11 +20,11 @@ from campaign_gateway.policy.sweeping import Head, Known, View, apply
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.ports import USED_SECONDS
 from campaign_gateway.proxy.tasks import Tasks
-from campaign_gateway.store.alone import NOTHING
-from campaign_gateway.store.beat import LEASE_SECONDS, Beat, Note
-from campaign_gateway.store.bus import Bus
-from campaign_gateway.store.keys import Keys
-from campaign_gateway.store.link import RedisLink, StoreDownError
+from campaign_gateway.store.local.index import NOTHING
+from campaign_gateway.store.redis.beat import LEASE_SECONDS, Beat, Note
+from campaign_gateway.store.redis.bus import Bus
+from campaign_gateway.store.redis.keys import Keys
+from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 from campaign_gateway.store.usage import Usage
 from campaign_gateway.store.waits import News, Wakes
 
@@ -55,8 +55,8 @@ class RedisBoard:
         self._beat = beat
         self._keys = keys
         self._news, self._wakes = News(), Wakes()
-        self._post = link.script("post.lua")
-        self._catch_up = link.script("catch_up.lua")
+        self._post = link.script("publish_index.lua")
+        self._catch_up = link.script("pull_index.lua")
         self._views: dict[str, View] = {}
         self._epochs: dict[str, bytes] = {}
         self._usage = Usage(self._wakes.come)
@@ -124,11 +124,11 @@ class RedisBoard:
         """See `Board`."""
         await self._wakes.wait(stream, seconds)
 
-    async def post(self, stream: str, head: Head, changed: Mapping[str, Known]) -> bool:
+    async def post(self, stream: str, head: Head, updates: Mapping[str, Known]) -> bool:
         """See `Board`. One trip."""
         epoch = self._epochs.get(stream, b"")
         epoch_now = epoch or uuid.uuid4().hex[:_EPOCH_BYTES].encode()
-        rows = [part for id_, known in changed.items() for part in (id_.encode(), _encode(known))]
+        rows = [part for id_, known in updates.items() for part in (id_.encode(), _encode(known))]
         arguments = (
             epoch,
             # Not that of the view as it stands: it may have caught up with another leader's change meanwhile.
@@ -153,7 +153,7 @@ class RedisBoard:
             return False
         self._epochs[stream] = epoch_now
         self._posted.add(stream)
-        self._show(stream, apply(self.view(stream), head, changed))
+        self._show(stream, apply(self.view(stream), head, updates))
         return True
 
     async def leave(self) -> None:
@@ -250,9 +250,9 @@ class RedisBoard:
 
     def _lead(self, streams: frozenset[str]) -> None:
         """From now on, these are led, and those who look after others that were or were not are woken."""
-        changed = self._led ^ streams
+        updates = self._led ^ streams
         self._led = streams
-        for stream in changed:
+        for stream in updates:
             self._wakes.come(stream)
 
     def _fall_behind(self, *streams: str) -> None:

@@ -1,7 +1,7 @@
 -- Keeps the lead in filling a key, if it has not been lost.
 --
 -- KEYS[1]  the lease's key
--- ARGV[1]  the lease, as lead.lua wrote it
+-- ARGV[1]  the lease, as acquire_lease.lua wrote it
 -- ARGV[2]  milliseconds that the lease lasts from now
 if redis.call('GET', KEYS[1]) == ARGV[1] then
   return redis.call('PEXPIRE', KEYS[1], ARGV[2])

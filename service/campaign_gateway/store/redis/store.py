@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from campaign_gateway.policy.entry import Cause, Entry, Invalidation, settling
 from campaign_gateway.proxy.ask import EVERY
 from campaign_gateway.proxy.ports import Put
-from campaign_gateway.store.bus import Bus
 from campaign_gateway.store.codec import decode, encode
 from campaign_gateway.store.fences import GroupFence, invalidated
-from campaign_gateway.store.keys import Keys
-from campaign_gateway.store.link import RedisLink, StoreDownError
-from campaign_gateway.store.lookups import Lookups
+from campaign_gateway.store.redis.batch_loader import Lookups
+from campaign_gateway.store.redis.bus import Bus
+from campaign_gateway.store.redis.keys import Keys
+from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 
 LEASE_MILLISECONDS = 2_000
 """How long a dead leader keeps the lead."""
@@ -63,10 +63,10 @@ class RedisStore:
         self._put = link.script("put.lua")
         self._invalidate = link.script("invalidate.lua")
         self._invalidate_all = link.script("invalidate_all.lua")
-        self._tell = link.script("tell.lua")
-        self._lead = link.script("lead.lua")
-        self._leave = link.script("leave.lua")
-        self._renew = link.script("renew.lua")
+        self._tell = link.script("publish.lua")
+        self._lead = link.script("acquire_lease.lua")
+        self._leave = link.script("release_lease.lua")
+        self._renew = link.script("renew_lease.lua")
 
     async def get(self, key: str, last: object = None) -> tuple[Raw, SharedFence]:
         """The entry and the fence, in one trip, or one more where it joins others.
@@ -90,8 +90,8 @@ class RedisStore:
     async def put(self, key: str, entry: Entry, fence: SharedFence, keep: float) -> Put:
         """Stores under the fence, in one trip."""
         generation, number, group = fence
-        earliest = (entry.proven_at - self._link.clock.error) * 1e6
-        latest = (entry.proven_at + self._link.clock.error) * 1e6
+        earliest = (entry.proven_at - self._link.clock.uncertainty) * 1e6
+        latest = (entry.proven_at + self._link.clock.uncertainty) * 1e6
         times = (f"{earliest:.0f}", f"{latest:016.0f}", int(keep * 1000) + 1)
         told = (self._keys.channel, self._bus.sender, key)
         arguments = (number, *times, encode(entry), *told, FENCE_MILLISECONDS, group.number)
@@ -162,7 +162,7 @@ class RedisStore:
                     break
 
     def _lease(self, fence: SharedFence) -> str:
-        """What lead.lua writes."""
+        """What acquire_lease.lua writes."""
         _, number, group = fence
         return f"{self._bus.sender}:{number}:{group.number}"
 

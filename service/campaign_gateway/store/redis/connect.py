@@ -17,8 +17,8 @@ from typing_extensions import override
 
 from campaign_gateway.proxy.ports import Meter
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.keys import CLUSTER_PARTS
-from campaign_gateway.store.link import RedisLink
+from campaign_gateway.store.redis.keys import CLUSTER_PARTS
+from campaign_gateway.store.redis.link import RedisLink
 
 POOL_SIZE = 64
 NODE_POOL_SIZE = 1_000

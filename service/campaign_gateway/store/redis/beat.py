@@ -13,8 +13,8 @@ import msgspec
 
 from campaign_gateway.contract.ids import is_id
 from campaign_gateway.proxy.ports import USED_SECONDS
-from campaign_gateway.store.keys import Keys
-from campaign_gateway.store.link import RedisLink, StoreDownError
+from campaign_gateway.store.redis.keys import Keys
+from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 
 LEASE_SECONDS = 3.0
 """How long a lead lasts after the beat that took or kept it: two beats may come late."""

@@ -14,13 +14,13 @@ from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.entry import Cause, Entry
 from campaign_gateway.policy.freshness import Freshness
 from campaign_gateway.policy.plan import Forward, Fwd, Reuse, plan
-from campaign_gateway.policy.sweeping import Head, Known, Round, attest
+from campaign_gateway.policy.sweeping import Head, Known, Poll, attest
 from campaign_gateway.policy.wishes import NO_WISHES
 from campaign_gateway.store import clock as clock_module
-from campaign_gateway.store import records
 from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.local import records
+from campaign_gateway.store.local.snapshot import KIND, Snapshot
 from campaign_gateway.store.memory import MemoryStore
-from campaign_gateway.store.snapshot import KIND, Snapshot
 from tests.support.builders import absence
 from tests.support.builders import entry as built
 from tests.support.meters import CountingMeter
@@ -164,7 +164,7 @@ async def test_the_first_poll_validates_what_the_list_still_shows(start, machine
     second = await start()
     after, now = await second.entry(key("one")), second.store.now()
     assert after is not None
-    head = Head({Channel.VOICE: Round(began=now, lasts=10.0)}, blind=600.0)
+    head = Head({Channel.VOICE: Poll(began=now, lasts=10.0)}, blind=600.0)
     row = Known(Channel.VOICE, "a mark", before.mark, since=now + 0.5, has_moved=False, status=before.campaign_status)
     shown = attest(after, row, head)
     assert FRESHNESS.ttl(shown, now + 0.5) > 0

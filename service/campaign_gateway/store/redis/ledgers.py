@@ -15,9 +15,9 @@ import msgspec
 
 from campaign_gateway.policy.ledger import Ledger
 from campaign_gateway.proxy.ports import LedgerLostError
-from campaign_gateway.store.alone import Step
-from campaign_gateway.store.keys import Keys
-from campaign_gateway.store.link import RedisLink, StoreDownError
+from campaign_gateway.store.local.ledgers import Step
+from campaign_gateway.store.redis.keys import Keys
+from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 
 _T = TypeVar("_T")
 
@@ -50,9 +50,9 @@ class RedisLedgers:
         return self._link.clock.now()
 
     @property
-    def error(self) -> float:
+    def uncertainty(self) -> float:
         """See `Ledgers`."""
-        return self._link.clock.error
+        return self._link.clock.uncertainty
 
     def server(self, account: str) -> str:
         """See `Ledgers`."""
@@ -96,5 +96,5 @@ def _decode(value: bytes) -> Ledger | None:
     try:
         return _decoder.decode(value[_VERSION_BYTES:]) if value else None
     except (ValueError, RecursionError):
-        # Somebody else's bytes. The swap replaces them; every replica then puts its places back.
+        # Somebody else's bytes. The swap replaces them; every replica then puts its slots back.
         return None

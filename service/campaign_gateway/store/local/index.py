@@ -1,20 +1,11 @@
-"""What a process keeps for itself where others share it through Redis: the board and the ledgers.
+"""The board of a process that shares it with nobody."""
 
-Apart from `boards` and `ledgers`, so that a gateway without Redis does without redis-py, a sixth of its start.
-"""
+from collections.abc import Callable, Mapping
 
-from collections.abc import Callable, Collection, Mapping
-from typing import TypeVar
-
-from campaign_gateway.policy.ledger import Ledger
 from campaign_gateway.policy.sweeping import Head, Known, View, apply
 from campaign_gateway.proxy.epoch import Epoch
-from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.usage import Usage
 from campaign_gateway.store.waits import News, Wakes
-
-_T = TypeVar("_T")
-Step = Callable[[Ledger | None, float], tuple[Ledger, _T]]
 
 NOTHING = View()
 
@@ -63,45 +54,12 @@ class MemoryBoard:
         """See `Board`."""
         await self._wakes.wait(stream, seconds)
 
-    async def post(self, stream: str, head: Head, changed: Mapping[str, Known]) -> bool:
+    async def post(self, stream: str, head: Head, updates: Mapping[str, Known]) -> bool:
         """See `Board`."""
         if head.number != self.view(stream).head.number + 1:
             return False
-        self._views[stream] = apply(self.view(stream), head, changed)
+        self._views[stream] = apply(self.view(stream), head, updates)
         self._epoch.end()
         self._news.come(stream)
         self._wakes.come(stream)
         return True
-
-
-class MemoryLedgers:
-    """Implements `Ledgers` for one process, and for as long as it runs."""
-
-    is_shared = False
-    wants_ends = False
-
-    def __init__(self, clock: StoreClock) -> None:
-        self._clock = clock
-        self._by_account: dict[str, Ledger] = {}
-
-    def now(self) -> float:
-        """See `Ledgers`."""
-        return self._clock.now()
-
-    @property
-    def error(self) -> float:
-        """See `Ledgers`."""
-        return 0.0
-
-    def server(self, _account: str) -> str:
-        """See `Ledgers`."""
-        return ""
-
-    async def change(self, account: str, step: Step[_T]) -> _T:
-        """See `Ledgers`."""
-        self._by_account[account], result = step(self._by_account.get(account), self.now())
-        return result
-
-    async def notify(self, _accounts: Collection[str]) -> frozenset[str]:
-        """See `Ledgers`. There is nobody else."""
-        return frozenset()

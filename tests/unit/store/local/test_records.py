@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from campaign_gateway.store import records
-from campaign_gateway.store.records import DamagedError, frame, unframe
+from campaign_gateway.store.local import records
+from campaign_gateway.store.local.records import DamagedError, frame, unframe
 
 KIND = b"kind 1\n"
 RECORDS = [b"", b"one", b"two" * 100]

@@ -12,13 +12,13 @@ from types import SimpleNamespace
 import pytest
 from typing_extensions import override
 
-from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Place
+from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Slot
 from campaign_gateway.proxy.ports import LedgerLostError
 from campaign_gateway.store import clock as clock_module
-from campaign_gateway.store import ledger_file as module
-from campaign_gateway.store import records
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.ledger_file import KIND, FileLedgers
+from campaign_gateway.store.local import ledger_file as module
+from campaign_gateway.store.local import records
+from campaign_gateway.store.local.ledger_file import KIND, FileLedgers
 
 ACCOUNT = "acc-1"
 PLATFORM = "https://platform.example"
@@ -71,12 +71,12 @@ Start = Callable[..., FileLedgers]
 
 
 async def take(ledgers: FileLedgers, id_: str, seconds: float = 60.0, account: str = ACCOUNT) -> None:
-    """A place that falls free after so many seconds."""
+    """A slot that falls free after so many seconds."""
 
     def step(ledger: Ledger | None, now: float) -> tuple[Ledger, None]:
-        places = () if ledger is None else ledger.places
-        place = Place(id_, Lane.INTERACTIVE, "desk", now + seconds)
-        return replace(ledger or Ledger(), places=(*places, place), replicas={"r1": now}), None
+        slots = () if ledger is None else ledger.slots
+        slot = Slot(id_, Lane.INTERACTIVE, "desk", now + seconds)
+        return replace(ledger or Ledger(), slots=(*slots, slot), replicas={"r1": now}), None
 
     await ledgers.change(account, step)
 
@@ -90,10 +90,10 @@ async def seen(ledgers: FileLedgers, account: str = ACCOUNT) -> Ledger | None:
 
 
 async def left(ledgers: FileLedgers, account: str = ACCOUNT) -> dict[str, float]:
-    """The places that are held, and for how many seconds more."""
+    """The slots that are held, and for how many seconds more."""
     ledger = await seen(ledgers, account)
     assert ledger is not None
-    return {place.id: round(place.free_at - ledgers.now(), 3) for place in ledger.places}
+    return {slot.id: round(slot.free_at - ledgers.now(), 3) for slot in ledger.slots}
 
 
 def is_faulty(ledgers: FileLedgers) -> bool:
@@ -117,12 +117,12 @@ async def test_the_next_process_knows_of_the_calls_of_one_that_was_killed(start:
 
 
 async def test_a_change_is_written_before_it_is_answered(start: Start, tmp_path: Path):
-    """Law 1: at no moment does somebody hold a place that a successor would not find."""
+    """Law 1: at no moment does somebody hold a slot that a successor would not find."""
     ledgers = start()
     for number in range(5):
         await take(ledgers, str(number))
         successor = module._decode(records.unframe(the_file(tmp_path).read_bytes(), KIND)[0][-1])
-        assert [place.id for place in successor.ledger.places] == [str(n) for n in range(number + 1)]
+        assert [slot.id for slot in successor.ledger.slots] == [str(n) for n in range(number + 1)]
 
 
 async def test_what_a_process_knows_beside_its_calls_ends_with_it(start: Start):
@@ -153,7 +153,7 @@ async def test_after_a_restart_of_the_machine_the_wall_clock_counts_but_never_ba
     assert await left(start()) == then
 
 
-async def test_a_place_from_the_future_is_held_as_long_as_a_new_one(start: Start):
+async def test_a_slot_from_the_future_is_held_as_long_as_a_new_one(start: Start):
     await take(start(), "one", seconds=1e6)
     assert await left(start()) == {"one": ALLOWANCE.most}
 

@@ -3,17 +3,17 @@
 from dataclasses import dataclass
 
 from campaign_gateway.proxy.ports import Meter
-from campaign_gateway.store.beat import Beat
-from campaign_gateway.store.boards import RedisBoard
-from campaign_gateway.store.bus import Bus
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.connect import Target, Tls, open_link, parts_of
-from campaign_gateway.store.keys import Keys
-from campaign_gateway.store.layers import LayeredStore
-from campaign_gateway.store.ledgers import RedisLedgers
-from campaign_gateway.store.link import RedisLink
+from campaign_gateway.store.layered import LayeredStore
 from campaign_gateway.store.memory import MemoryStore
-from campaign_gateway.store.redis import RedisStore
+from campaign_gateway.store.redis.beat import Beat
+from campaign_gateway.store.redis.bus import Bus
+from campaign_gateway.store.redis.connect import Target, Tls, open_link, parts_of
+from campaign_gateway.store.redis.index import RedisBoard
+from campaign_gateway.store.redis.keys import Keys
+from campaign_gateway.store.redis.ledgers import RedisLedgers
+from campaign_gateway.store.redis.link import RedisLink
+from campaign_gateway.store.redis.store import RedisStore
 
 __all__ = ["Shared", "Target", "Tls", "open_shared"]
 

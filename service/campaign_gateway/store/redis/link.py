@@ -36,6 +36,7 @@ from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.clock import StoreClock
 
 _log = logging.getLogger(__name__)
+_SCRIPTS = resources.files(__package__ or "") / "scripts"
 _T = TypeVar("_T")
 
 CLOCK_NAME = "clock"
@@ -108,7 +109,7 @@ class RedisLink:
 
     def script(self, name: str) -> Any:
         """A Lua script of this room, to be called with `keys` and `args`; loaded again where the server forgot it."""
-        return self.client.register_script(resources.files("campaign_gateway.store").joinpath(name).read_text("utf-8"))
+        return self.client.register_script(_SCRIPTS.joinpath(name).read_text("utf-8"))
 
     async def ask(self, operation: str, command: Callable[[], Awaitable[_T]]) -> _T:
         """The command's answer.

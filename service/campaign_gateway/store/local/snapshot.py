@@ -29,9 +29,9 @@ import msgspec
 
 from campaign_gateway.policy.entry import Cause
 from campaign_gateway.policy.sweeping import SETTLE_SECONDS
-from campaign_gateway.store import records
 from campaign_gateway.store.clock import Stamp, shift_between, stamp
 from campaign_gateway.store.codec import decode, encode
+from campaign_gateway.store.local import records
 from campaign_gateway.store.memory import Invalidated, Kept, MemoryStore
 
 _log = logging.getLogger(__name__)

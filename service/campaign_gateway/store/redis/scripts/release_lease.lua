@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the lease's key
 -- KEYS[2]  the number of the bus's last message
--- ARGV[1]  the lease, as lead.lua wrote it
+-- ARGV[1]  the lease, as acquire_lease.lua wrote it
 -- ARGV[2]  the bus
 -- ARGV[3]  the key as replicas name it
 -- ARGV[4]  the replica that led

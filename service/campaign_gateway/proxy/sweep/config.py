@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from campaign_gateway.policy.ledger import Lane
-from campaign_gateway.policy.pacing import Supply
+from campaign_gateway.policy.pacing import Capacity
 
 CLIENT = "sweep"
 """Who spends these calls, in the ledger."""
@@ -13,14 +13,14 @@ PERMIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class SweepConfig:
     """What may be spent and believed."""
 
     share: float
     """The part of the budget for looking after stored answers; 0 switches it off."""
     lag: float | None
     """Seconds that the lists may lag behind answers by id; None to measure it."""
-    supply: Callable[[], Supply]
+    capacity: Callable[[], Capacity]
     """The account's calls, as they stand."""
     platform_offset: Callable[[], float | None] = lambda: None
     """Seconds that the platform's clock is ahead of the store's; None where that is not known."""

@@ -9,15 +9,15 @@ from typing import Any
 import fakeredis
 import pytest
 
-from campaign_gateway.policy.ledger import Lane, Ledger, Place
+from campaign_gateway.policy.ledger import Lane, Ledger, Slot
 from campaign_gateway.proxy.ports import LedgerLostError
-from campaign_gateway.store import ledgers as ledgers_module
-from campaign_gateway.store.alone import MemoryLedgers
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.connect import Target, open_link
-from campaign_gateway.store.keys import Keys
-from campaign_gateway.store.ledgers import RedisLedgers
-from campaign_gateway.store.link import RedisLink
+from campaign_gateway.store.local.ledgers import MemoryLedgers
+from campaign_gateway.store.redis import ledgers as ledgers_module
+from campaign_gateway.store.redis.connect import Target, open_link
+from campaign_gateway.store.redis.keys import Keys
+from campaign_gateway.store.redis.ledgers import RedisLedgers
+from campaign_gateway.store.redis.link import RedisLink
 from tests.support.meters import CountingMeter
 from tests.support.redis_server import redis_server
 
@@ -26,7 +26,7 @@ NAME = f"cg:b1:{ACCOUNT}"
 CHANGERS, TIMES = 8, 50
 
 FULL = Ledger(
-    places=(Place("r1.1", Lane.WRITES, "desk", 1_770_000_000.25), Place("r2.1", Lane.PROOF, "ümlaut", 1.5)),
+    slots=(Slot("r1.1", Lane.WRITES, "desk", 1_770_000_000.25), Slot("r2.1", Lane.PROOF, "ümlaut", 1.5)),
     replicas={"r1": 1_770_000_000.5},
     expected=2,
     whole_at=3.25,
@@ -223,7 +223,7 @@ async def test_a_server_that_hangs_is_a_lost_ledger(tmp_path: Path):
         pytest.param(b"v" * 16 + b"\xc1", id="not-messagepack"),
         pytest.param(b"v" * 16 + b"\x93\x01\x02", id="cut-off"),
         pytest.param(b"v" * 16 + b"\x01", id="another-form"),
-        pytest.param(b"v" * 16 + b"\x81\xa6places\x01", id="a-field-of-another-form"),
+        pytest.param(b"v" * 16 + b"\x81\xa5slots\x01", id="a-field-of-another-form"),
         pytest.param(b"v" * 16 + b"\x81\xa5probe\xa2\xff\xfe", id="text-that-is-none"),
         pytest.param(b"v" * 16 + b"\x91" * 5000, id="nested-deeper-than-a-stack"),
         pytest.param(b"\xff" * 100, id="noise"),
@@ -241,7 +241,7 @@ async def test_one_process_keeps_its_ledgers_itself():
     ledgers = MemoryLedgers(StoreClock())
     assert (await ledgers.change("one", count), await ledgers.change("two", count)) == (1, 1)
     assert await ledgers.change("one", count) == 2
-    assert (ledgers.is_shared, ledgers.error) == (False, 0.0)
+    assert (ledgers.is_shared, ledgers.uncertainty) == (False, 0.0)
 
 
 async def test_what_one_replica_asks_to_look_at_all_are_told_for_a_moment(shared: Shared, monkeypatch):
@@ -253,7 +253,7 @@ async def test_what_one_replica_asks_to_look_at_all_are_told_for_a_moment(shared
     assert await two.notify([]) == frozenset()
 
 
-async def test_somebody_elses_value_in_the_place_of_what_is_to_be_looked_at_is_a_lost_ledger(shared: Shared):
+async def test_somebody_elses_value_in_the_slot_of_what_is_to_be_looked_at_is_a_lost_ledger(shared: Shared):
     await shared.raw.set(Keys("cg").noticed, b"of somebody else")
     with pytest.raises(LedgerLostError):
         await shared.replicas[0].notify(["acc-1"])

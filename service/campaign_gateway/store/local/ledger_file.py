@@ -29,17 +29,18 @@ from typing import TypeVar
 
 import msgspec
 
+from campaign_gateway.policy.backoff import Backoff
 from campaign_gateway.policy.ledger import Allowance, Ledger
 from campaign_gateway.policy.restart import all_spent, left_behind, taken_over
 from campaign_gateway.proxy.ports import LedgerLostError
-from campaign_gateway.store import records
-from campaign_gateway.store.alone import Step
 from campaign_gateway.store.clock import Stamp, StoreClock, shift_between, stamp
+from campaign_gateway.store.local import records
+from campaign_gateway.store.local.ledgers import Step
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-KIND = b"campaign-gateway ledger 1\n"
+KIND = b"campaign-gateway ledger 2\n"
 LARGEST_FILE_BYTES = 2**18
 """A file that has grown beyond this is made anew of its last record."""
 LOCK_SECONDS = 0.25
@@ -106,7 +107,7 @@ class FileLedgers:
         return self._clock.now()
 
     @property
-    def error(self) -> float:
+    def uncertainty(self) -> float:
         """See `Ledgers`."""
         return 0.0
 
@@ -232,7 +233,7 @@ class FileLedgers:
 
 async def _take(lock: int) -> None:
     """The lock, had within `LOCK_SECONDS`."""
-    pause, waited = FIRST_LOOK_SECONDS, 0.0
+    pause, waited = Backoff(FIRST_LOOK_SECONDS, LOCK_SECONDS).grown(), 0.0
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -244,6 +245,6 @@ async def _take(lock: int) -> None:
             return
         if waited >= LOCK_SECONDS:
             raise LedgerLostError("another process holds its file")
-        await asyncio.sleep(pause)
-        waited += pause
-        pause *= 2
+        await asyncio.sleep(pause.current)
+        waited += pause.current
+        pause = pause.grown()

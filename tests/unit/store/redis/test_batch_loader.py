@@ -3,8 +3,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from campaign_gateway.store import lookups as module
-from campaign_gateway.store.lookups import Lookups
+from campaign_gateway.store.redis import batch_loader as module
+from campaign_gateway.store.redis.batch_loader import Lookups
 from tests.support.doubles import turns
 
 

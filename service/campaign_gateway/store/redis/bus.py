@@ -18,8 +18,8 @@ import time
 import uuid
 from collections.abc import Callable
 
-from campaign_gateway.store.keys import Keys
-from campaign_gateway.store.link import FAILURES, RedisLink
+from campaign_gateway.store.redis.keys import Keys
+from campaign_gateway.store.redis.link import FAILURES, RedisLink
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,31 @@
+"""What the story needs of the adapters: each inherits the port that it implements, and imports nothing else of another.
+
+The expected is a value (`Reply`, `Failure`); exceptions carry only what interrupts a call: `Refused` by the budget,
+`UpstreamError` on the wire.
+"""
+
+from campaign_gateway.proxy.ports.budget import Budget, LedgerLostError, Ledgers, Permit, Refused
+from campaign_gateway.proxy.ports.index import USED_SECONDS, Board
+from campaign_gateway.proxy.ports.meter import HitLog, HitMeter, Meter, RequestMeter
+from campaign_gateway.proxy.ports.store import Found, Lead, Put, Store
+from campaign_gateway.proxy.ports.upstream import Upstream, UpstreamError
+
+__all__ = [
+    "USED_SECONDS",
+    "Board",
+    "Budget",
+    "Found",
+    "HitLog",
+    "HitMeter",
+    "Lead",
+    "LedgerLostError",
+    "Ledgers",
+    "Meter",
+    "Permit",
+    "Put",
+    "Refused",
+    "RequestMeter",
+    "Store",
+    "Upstream",
+    "UpstreamError",
+]

@@ -1,0 +1,87 @@
+"""Where numbers and log lines go."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class Meter(Protocol):
+    """Where the story's numbers go. All arguments are from closed sets."""
+
+    def upstream_call(self, stream: str, operation: str, reason: str, outcome: str, seconds: float) -> None:
+        """One call ended."""
+        ...
+
+    def budget_wait(self, lane: str, seconds: float) -> None:
+        """A permit was given or refused after this wait."""
+        ...
+
+    def collapsed(self, scope: str) -> None:
+        """A request joined another one's fill."""
+        ...
+
+    def store_operation(self, store: str, operation: str, outcome: str) -> None:
+        """A store was asked."""
+        ...
+
+    def proof(self, kind: str, outcome: str) -> None:
+        """A read renewed or replaced an entry, or failed to."""
+        ...
+
+    def invalidation(self, cause: str) -> None:
+        """A write, a purge or a hint invalidated stored answers."""
+        ...
+
+    def change_visible(self, stream: str, seconds: float) -> None:
+        """A change of a campaign was stored, so many seconds after it was made."""
+        ...
+
+
+class HitMeter(Protocol):
+    """Where hits of one kind go."""
+
+    def hit(self, seconds: float, age: float) -> None:
+        """One request was answered, after so long, from an entry so old."""
+        ...
+
+
+class RequestMeter(Protocol):
+    """Where the API's numbers go. All arguments are from closed sets but the numbers."""
+
+    def request(self, operation: str, client: str, status: int, cache: str, seconds: float) -> None:
+        """One request was answered."""
+        ...
+
+    def served(self, operation: str, age: float) -> None:
+        """An answer was made from an entry of this age in seconds."""
+        ...
+
+    def hits(self, operation: str, client: str, status: int) -> HitMeter:
+        """Where hits of one kind are counted: each is a `request` and a `served`."""
+        ...
+
+
+class HitLog(Protocol):
+    """Where the log lines of hits go, which are too many to be made one by one."""
+
+    def caller(self, fields: Mapping[str, object]) -> bytes:
+        """The first members of a line, after the request's id, which all hits of a caller have in common."""
+        ...
+
+    def answer(self, fields: Mapping[str, object]) -> bytes:
+        """Those after them, which all hits of one kind have in common: a pattern for `%` with the age in seconds."""
+        ...
+
+    def ageless(self, fields: Mapping[str, object]) -> bytes:
+        """As `answer` with the age filled in, of an answer that has none."""
+        ...
+
+    def hit(self, request_id: bytes, caller: bytes, answer: bytes, seconds: float) -> None:
+        """One line, soon.
+
+        Args:
+            request_id: plain: nothing that JSON would have to escape.
+            caller: made by `caller`.
+            answer: made by `answer`, with the age filled in, or by `ageless`.
+            seconds: how long it took.
+        """
+        ...

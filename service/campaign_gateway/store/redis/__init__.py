@@ -1,0 +1,1 @@
+"""What replicas share through Redis, and the scripts that make each change in one step."""
