@@ -9,7 +9,7 @@ from campaign_gateway.contract.operations import Tenant
 from campaign_gateway.policy.freshness import Freshness, StatusRule
 from campaign_gateway.policy.ledger import Allowance, Lane
 from campaign_gateway.policy.pacing import Capacity
-from campaign_gateway.proxy.ask import Stream
+from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import SweepConfig
 from campaign_gateway.settings import Credential, FreshnessSettings, Settings, secret_from_environment
 from campaign_gateway.upstream.budget import CallBudget
@@ -19,7 +19,7 @@ from campaign_gateway.web.clients import Client, Clients
 
 ANONYMOUS = "anonymous"
 LEAVE_SECONDS = 1.0
-"""Beyond the time for connecting: how long a permit may go unused before its request may not leave any more."""
+"""Beyond the time for connecting: how long a permit may go unused before its request may not leave any longer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from campaign_gateway.admin.probes import admin_application
 from campaign_gateway.app import build, status
 from campaign_gateway.app.listen import WorkerSlot, listen, listen_for_operators
 from campaign_gateway.app.stores import Opener
-from campaign_gateway.proxy.ask import Stream
 from campaign_gateway.proxy.bounds import stated_bounds
 from campaign_gateway.proxy.collapse import Flights
 from campaign_gateway.proxy.exchange import Exchange, Patience
@@ -25,6 +24,7 @@ from campaign_gateway.proxy.forward import Forwarder
 from campaign_gateway.proxy.hints import Hints, Readers
 from campaign_gateway.proxy.invalidate import Invalidator
 from campaign_gateway.proxy.ports import Handlers, Ledgers
+from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import Sweeper
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import Versions
@@ -90,33 +90,33 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         flights, readers, versions = Flights(fills), Readers(), Versions(clock.now, settings.freshness.read_your_writes)
         opener = Opener(plan, metrics, clock, watchers, stack)
         stores = await opener.open(Handlers(flights.forget, versions.note, readers.hand))
-        store, board = stores.entries, stores.board
+        store, index = stores.entries, stores.index
         budget = await _open_budget(plan, stores.ledgers, metrics, watchers, stack)
         stack.push_async_callback(watchers.close)
         stack.push_async_callback(fills.close, FILLS_GRACE_SECONDS)
         fetcher = Fetcher(platform, budget, store, metrics)
         patience, has_rounds = Patience(settings.platform.timeout), settings.sweep.share > 0
         exchange = Exchange(
-            store, board, fetcher, flights, plan.freshness, metrics, patience, versions, has_rounds=has_rounds
+            store, index, fetcher, flights, plan.freshness, metrics, patience, versions, has_rounds=has_rounds
         )
         invalidator = Invalidator(store, flights, exchange, metrics)
-        forwarder = Forwarder(exchange, fetcher, invalidator, board, store, versions, patience, fills)
-        hints = Hints(readers, invalidator, exchange, board, store, fills)
+        forwarder = Forwarder(exchange, fetcher, invalidator, index, store, versions, patience, fills)
+        hints = Hints(readers, invalidator, exchange, index, store, fills)
         performer = Performer(exchange, forwarder, invalidator, settings.platform.max_request, hints)
-        stated = partial(stated_bounds, board, store, settings.freshness.max)
+        stated = partial(stated_bounds, index, store, settings.freshness.max)
         for stream in plan.streams.values():
             config = build.build_sweep_config(plan, stream, budget, fetcher.clock.seconds_ahead)
-            sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, config, watchers, metrics)
-            readers.register(stream.identity, sweeper.hint, partial(board.is_leading, stream.identity))
-            status.show_sweep(metrics.gauges, stream, sweeper, board, stated)
+            sweeper = Sweeper(stream, index, store, fetcher, exchange.read_again, config, watchers, metrics)
+            readers.register(stream.identity, sweeper.hint, partial(index.is_leading, stream.identity))
+            status.show_sweep(metrics.gauges, stream, sweeper, index, stated)
             watchers.spawn(sweeper.run(), name="sweep")
-        explainer = Explainer(store, board, plan.freshness, stated, budget.remaining)
+        explainer = Explainer(store, index, plan.freshness, stated, budget.remaining)
         bounds = Bounds(plan.freshness.stale_while_revalidate, plan.freshness.stale_if_error)
         clients = build.build_clients(settings)
         standings = Standings(exchange, bounds, metrics, _open_lines(slot, stack), clients.epoch, budget.quota)
         api = Api(performer, plan.streams, settings.default_stream, clients, bounds, metrics, budget.quota, standings)
         status.show_platform(metrics.gauges, fetcher.refusals, fetcher.clock)
-        readiness = partial(status.readiness, plan, api, stores.part, budget, board, fetcher.clock)
+        readiness = partial(status.readiness, plan, api, stores.part, budget, index, fetcher.clock)
         operators = admin_application(readiness, metrics.registry, partial(_explain, explainer, plan.streams))
         admin = web.AppRunner(operators, access_log=None, shutdown_timeout=1.0)
         admin_listen = await listen_for_operators(admin, settings.admin_listen, slot, stack)

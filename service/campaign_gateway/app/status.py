@@ -8,11 +8,11 @@ from campaign_gateway.admin.probes import Part
 from campaign_gateway.app.build import Plan
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.sweeping import ListFlaw
-from campaign_gateway.proxy.ask import Stream
 from campaign_gateway.proxy.bounds import StatedBounds
 from campaign_gateway.proxy.platform_clock import PlatformClock, describe
-from campaign_gateway.proxy.ports import Board
+from campaign_gateway.proxy.ports import CampaignIndex
 from campaign_gateway.proxy.refusals import Refusals
+from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import Sweeper
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.telemetry.metrics import Gauges
@@ -24,14 +24,14 @@ NOT_WRITTEN_DOWN = Part("ok", "calls are not written down (no directory)")
 
 
 def readiness(
-    plan: Plan, api: Api, store_part: Callable[[], Part], budget: CallBudget, board: Board, clock: PlatformClock
+    plan: Plan, api: Api, store_part: Callable[[], Part], budget: CallBudget, index: CampaignIndex, clock: PlatformClock
 ) -> dict[str, Part]:
     """How ready each part is."""
     return {
         "listener": Part("down", "stopping") if api.is_draining else OK,
         "store": store_part(),
         "budget": budget_part(budget, plan.accounts),
-        "sweep": sweep_part(board, plan.identities),
+        "sweep": sweep_part(index, plan.identities),
         "platform_clock": clock_part(clock),
     }
 
@@ -56,12 +56,12 @@ def budget_part(budget: CallBudget, accounts: Sequence[str]) -> Part:
     return OK
 
 
-def sweep_part(board: Board, identities: Mapping[str, str]) -> Part:
+def sweep_part(index: CampaignIndex, identities: Mapping[str, str]) -> Part:
     """Degraded while a list is not trusted. `identities` are those of the streams, by alias."""
     distrusted = [
         f"the {channel} list of {alias} is not trusted ({flaw}): lifetimes count"
         for alias, identity in identities.items()
-        for channel, flaw in board.view(identity).head.flaws.items()
+        for channel, flaw in index.snapshot(identity).state.flaws.items()
     ]
     return Part("degraded", "; ".join(distrusted)) if distrusted else OK
 
@@ -128,7 +128,7 @@ def _held(budget: CallBudget, account: str, lane: Lane) -> int:
 
 
 def show_sweep(
-    gauges: Gauges, stream: Stream, sweeper: Sweeper, board: Board, stated: Callable[[str], StatedBounds]
+    gauges: Gauges, stream: Stream, sweeper: Sweeper, index: CampaignIndex, stated: Callable[[str], StatedBounds]
 ) -> None:
     """Publishes a stream's bounds, and whether polls of its list give them."""
     add, identity = partial(gauges.add, stream=stream.alias), stream.identity
@@ -140,14 +140,14 @@ def show_sweep(
     add("sweep_up", text, lambda: stated(identity).is_proving)
     add("sweep_leading", "Whether this replica looks after the stream's list.", lambda: sweeper.is_leading)
     text = "Campaigns that the stream's lists have shown."
-    add("sweep_campaigns", text, lambda: len(board.view(identity).known))
+    add("sweep_campaigns", text, lambda: len(index.snapshot(identity).campaigns))
     text = "Why the stream's list proves nothing (1), if it is not trusted."
     for flaw in ListFlaw:
-        add("sweep_distrusted", text, partial(_is_distrusted, board, identity, flaw), flaw=flaw.value)
+        add("sweep_distrusted", text, partial(_is_distrusted, index, identity, flaw), flaw=flaw.value)
 
 
-def _is_distrusted(board: Board, identity: str, flaw: ListFlaw) -> bool:
-    return flaw in board.view(identity).head.flaws.values()
+def _is_distrusted(index: CampaignIndex, identity: str, flaw: ListFlaw) -> bool:
+    return flaw in index.snapshot(identity).state.flaws.values()
 
 
 def show_platform(gauges: Gauges, refusals: Refusals, clock: PlatformClock) -> None:

@@ -9,11 +9,11 @@ from functools import partial
 from campaign_gateway.admin.probes import Part
 from campaign_gateway.app import status
 from campaign_gateway.app.build import Plan
-from campaign_gateway.proxy.ports import Board, Handlers, Ledgers, Store
+from campaign_gateway.proxy.ports import CampaignIndex, Handlers, Ledgers, Store
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.settings import state_folder
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.local.index import MemoryBoard
+from campaign_gateway.store.local.index import LocalIndex
 from campaign_gateway.store.local.ledger_file import FileLedgers
 from campaign_gateway.store.local.ledgers import MemoryLedgers
 from campaign_gateway.store.local.snapshot import Snapshot
@@ -28,7 +28,7 @@ class Stores:
     """What is kept of the platform, and where its calls are written down."""
 
     entries: Store
-    board: Board
+    index: CampaignIndex
     ledgers: Ledgers
     part: Callable[[], Part]
     """How ready they are."""
@@ -51,7 +51,7 @@ class Opener:
         status.show_memory(self.metrics.gauges, memory)
         if self.plan.settings.cache.url == "memory://":
             ledgers, part = await self._open_files(memory)
-            return Stores(memory, MemoryBoard(memory.epoch, self.clock.now), ledgers, part)
+            return Stores(memory, LocalIndex(memory.epoch, self.clock.now), ledgers, part)
         return await self._open_redis(memory, handlers)
 
     async def _open_redis(self, memory: MemoryStore, handlers: Handlers) -> Stores:
@@ -64,16 +64,16 @@ class Opener:
         password = None if file is None else lambda: file.read_text("utf-8", "replace").strip()
         target = Target(cache.url, cache.timeout, cache.username, password, tls)
         shared = open_shared(target, cache.prefix, cache.local_unwatched, memory, self.clock, self.metrics)
-        link, store, board = shared.link, shared.store, shared.board
+        link, store, index = shared.link, shared.store, shared.index
         self.stack.push_async_callback(link.close)
         await link.start(self.watchers)
         self.stack.push_async_callback(store.close)
         status.show_redis(self.metrics.gauges, lambda: link.is_up)
         store.start(self.watchers, handlers)
         self.clock.on_step = memory.clear
-        board.start(self.watchers, self.plan.identities.values(), may_lead=self.plan.settings.sweep.share > 0)
-        self.stack.push_async_callback(board.leave)
-        return Stores(store, board, shared.ledgers, lambda: status.redis_part(is_up=link.is_up, state=link.state))
+        index.start(self.watchers, self.plan.identities.values(), may_lead=self.plan.settings.sweep.share > 0)
+        self.stack.push_async_callback(index.leave)
+        return Stores(store, index, shared.ledgers, lambda: status.redis_part(is_up=link.is_up, state=link.state))
 
     async def _open_files(self, memory: MemoryStore) -> tuple[Ledgers, Callable[[], Part]]:
         """The ledgers of a gateway without Redis; into `memory` goes what is left of an earlier run."""

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from campaign_gateway.policy.entry import Cause
-from campaign_gateway.proxy.ask import group_of
+from campaign_gateway.proxy.request import group_of
 from campaign_gateway.store.redis.link import StoreDownError
 
 FLUSH_SECONDS = 0.25

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from random import Random
 
 from campaign_gateway.contract.operations import GET
-from campaign_gateway.proxy.ask import Ask, Hit, Reply, Stream
 from campaign_gateway.proxy.exchange import Exchange
+from campaign_gateway.proxy.reply import Hit, Reply
+from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.tasks import Tasks
 from tests.bench.freshness.world import Truth
 
@@ -23,7 +24,7 @@ TICK_SECONDS = 0.05
 class _Reader:
     """The callers of one campaign."""
 
-    ask: Ask
+    ask: Request
     distance: float
     """Seconds between two reads."""
     edited: list[float]
@@ -59,7 +60,7 @@ class Callers:
         self._tasks = tasks
         self._readers = [
             _Reader(
-                Ask(stream, GET, campaign, CLIENT),
+                Request(stream, GET, campaign, CLIENT),
                 distance,
                 truth.edited.setdefault(campaign, []),
                 truth.seen.setdefault(campaign, []),
@@ -75,7 +76,7 @@ class Callers:
         """Their reads so far, by what the cache did."""
         self.answers = 0
         """How many of them were answered so far ..."""
-        self.outdated = 0
+        self.superseded = 0
         """... and how many of those showed an older version than the platform had then."""
 
     async def run(self) -> None:
@@ -117,7 +118,7 @@ class Callers:
 
     def _count(self, reader: _Reader, number: int) -> None:
         self.answers += 1
-        self.outdated += number < len(reader.edited)
+        self.superseded += number < len(reader.edited)
 
     def _look(self, reader: _Reader, body: bytes) -> int:
         self._unanswered.discard(reader.ask.id)

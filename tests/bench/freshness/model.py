@@ -34,7 +34,7 @@ class Best:
 
     delays: list[float] = field(default_factory=list)
     unseen: list[float] = field(default_factory=list)
-    outdated: float = 0.0
+    superseded: float = 0.0
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class _Model:
         """When each held place falls free; a heap."""
         self._moved: list[set[int]] = [set(), set()]
         """Per channel the campaigns that a poll would show."""
-        self._known: set[int] = set()
+        self._indexed: set[int] = set()
         """The campaigns that polls have shown and no read has."""
         self._reading: set[int] = set()
         self._polled = [0.0, 0.0]
@@ -84,7 +84,7 @@ class _Model:
             self._send_reads()
         for campaign in self._campaigns:
             self._note(campaign, campaign.unseen, self._best.unseen)
-        self._best.outdated = self._wrong / self._scenario.measured
+        self._best.superseded = self._wrong / self._scenario.measured
         return self._best
 
     def _go(self, at: float, steps: Iterator[float]) -> None:
@@ -118,9 +118,9 @@ class _Model:
                 self._call()
 
     def _send_reads(self) -> None:
-        while (waiting := self._known - self._reading) and self._free() > 0:
+        while (waiting := self._indexed - self._reading) and self._free() > 0:
             number = min(waiting, key=self._urgency)
-            self._known.discard(number)
+            self._indexed.discard(number)
             self._reading.add(number)
             half = self._call()
             self._go(self._now + half, self._read(number, half))
@@ -149,7 +149,7 @@ class _Model:
             distance = self._poll_distance()
             # Two channels take turns, half a distance apart.
             is_due = self._now >= max(self._polled) + distance / 2 and self._now >= self._polled[channel] + distance
-            if is_due and self._free() > 0 and not self._known:
+            if is_due and self._free() > 0 and not self._indexed:
                 self._polled[channel] = self._now
                 half = self._call()
                 self._go(self._now + half, self._poll(channel, half))
@@ -170,13 +170,13 @@ class _Model:
         shown, self._moved[channel] = self._moved[channel], set()
         yield half
         # What was read since it moved needs no second read.
-        self._known |= {number for number in shown if self._campaigns[number].unseen}
+        self._indexed |= {number for number in shown if self._campaigns[number].unseen}
 
 
 def best(scenario: Scenario) -> Best:
     """What the best gateway would show of the scenario's edits in the steady state."""
     runs = [_Model(scenario, caution).run() for caution in CAUTIONS]
-    return min(runs, key=lambda run: run.outdated if scenario.zipf else _slow(run))
+    return min(runs, key=lambda run: run.superseded if scenario.zipf else _slow(run))
 
 
 def _slow(run: Best) -> float:

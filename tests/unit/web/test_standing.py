@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from campaign_gateway.proxy.ask import Ask, Reply
+from campaign_gateway.proxy.reply import Reply
+from campaign_gateway.proxy.request import Request
 from campaign_gateway.web import standing
 from tests.support.hot import Gateway, calling, running
 
@@ -23,14 +24,14 @@ class Watched(Gateway):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(has_hot_path=False, **options)
-        self.whole: list[Ask] = []
+        self.whole: list[Request] = []
         self.meanwhile = lambda: None
         read = self.exchange.read
 
-        async def watched(ask: Ask) -> Reply:
-            self.whole.append(ask)
+        async def watched(request: Request) -> Reply:
+            self.whole.append(request)
             self.meanwhile()
-            return await read(ask)
+            return await read(request)
 
         self.exchange.read = watched  # type: ignore[method-assign]
 

@@ -1,23 +1,23 @@
-"""The board of a process that shares it with nobody."""
+"""The index of a process that shares it with nobody."""
 
 from collections.abc import Callable, Mapping
 
 from typing_extensions import override
 
-from campaign_gateway.policy.sweeping import Head, Known, View, apply
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot, IndexState, apply
 from campaign_gateway.proxy.epoch import Epoch
-from campaign_gateway.proxy.ports import Board
+from campaign_gateway.proxy.ports import CampaignIndex
 from campaign_gateway.store.usage import Usage
 from campaign_gateway.store.waits import News, Wakes
 
-NOTHING = View()
+NOTHING = IndexSnapshot()
 
 
-class MemoryBoard(Board):
+class LocalIndex(CampaignIndex):
     """What lists have shown to one process, which looks after all of them."""
 
     def __init__(self, epoch: Epoch, now: Callable[[], float]) -> None:
-        """A board.
+        """An index.
 
         Args:
             epoch: ended whenever `view` says something else.
@@ -27,14 +27,14 @@ class MemoryBoard(Board):
         self._now = now
         self._news, self._wakes = News(), Wakes()
         self._usage = Usage(self._wakes.come)
-        self._views: dict[str, View] = {}
+        self._views: dict[str, IndexSnapshot] = {}
 
     @override
-    def view(self, stream: str) -> View:
+    def snapshot(self, stream: str) -> IndexSnapshot:
         return self._views.get(stream) or NOTHING
 
     @override
-    def ask(self, stream: str, id_: str, now: float) -> None:
+    def record_use(self, stream: str, id_: str, now: float) -> None:
         self._usage.note(stream, id_, now)
 
     @override
@@ -50,7 +50,7 @@ class MemoryBoard(Board):
         return True
 
     @override
-    async def news(self, stream: str, seconds: float) -> None:
+    async def wait_for_change(self, stream: str, seconds: float) -> None:
         await self._news.wait(stream, seconds)
 
     @override
@@ -58,10 +58,10 @@ class MemoryBoard(Board):
         await self._wakes.wait(stream, seconds)
 
     @override
-    async def post(self, stream: str, head: Head, updates: Mapping[str, Known]) -> bool:
-        if head.number != self.view(stream).head.number + 1:
+    async def publish(self, stream: str, state: IndexState, updates: Mapping[str, IndexedCampaign]) -> bool:
+        if state.number != self.snapshot(stream).state.number + 1:
             return False
-        self._views[stream] = apply(self.view(stream), head, updates)
+        self._views[stream] = apply(self.snapshot(stream), state, updates)
         self._epoch.end()
         self._news.come(stream)
         self._wakes.come(stream)

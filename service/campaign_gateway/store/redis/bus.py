@@ -45,8 +45,8 @@ class Bus:
         self._received_at = float("-inf")
         self._is_subscribed = False
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
-        self.on_posted: Callable[[str], None] = lambda _: None
-        """Called with each stream whose board another replica has changed."""
+        self.on_published: Callable[[str], None] = lambda _: None
+        """Called with each stream whose index another replica has changed."""
 
     def silent_for(self) -> float:
         """Seconds for which messages may have been missed; 0 while the subscription is good."""
@@ -120,5 +120,5 @@ class Bus:
         if replica_id == self.replica_id:
             return
         if kind == "swept":
-            self.on_posted(key)
+            self.on_published(key)
         on_message(kind, key)

@@ -7,7 +7,7 @@ braces. So the keys of entries are partitioned, and each partition has a counter
 import zlib
 from dataclasses import dataclass
 
-from campaign_gateway.proxy.ask import group_of
+from campaign_gateway.proxy.request import group_of
 
 CLUSTER_PARTITIONS = 64
 """Enough to spread over any number of nodes that one gateway needs."""
@@ -54,7 +54,7 @@ class Keys:
         """Which replica fills it."""
         return f"{self.prefix}:lease:{{{self.partition(key)}}}:{key}"
 
-    def board(self, stream: str, what: str) -> str:
+    def index(self, stream: str, what: str) -> str:
         """A part of what is known of the stream's list."""
         return f"{self.prefix}:index:{{{self.partition(stream)}}}:{stream}:{what}"
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from campaign_gateway.policy.entry import Cause, Entry, Invalidation, settling
-from campaign_gateway.proxy.ask import EVERY
 from campaign_gateway.proxy.ports import Put
+from campaign_gateway.proxy.request import EVERY
 from campaign_gateway.store.codec import decode, encode
 from campaign_gateway.store.fences import GroupFence, invalidated
 from campaign_gateway.store.redis.batch_loader import BatchLoader
@@ -89,13 +89,13 @@ class RedisStore:
 
     async def _fetch(self, names: list[str]) -> Sequence[object]:
         # Not by redis-py's own `mget`, whose wrappers cost a tenth of a trip.
-        return await self._link.ask("get", lambda: self._link.client.execute_command("MGET", *names))
+        return await self._link.execute("get", lambda: self._link.client.execute_command("MGET", *names))
 
     async def put(self, key: str, entry: Entry, fence: RedisFence, keep: float) -> Put:
         """Stores under the fence, in one trip."""
         generation, number, group = fence
-        earliest = (entry.proven_at - self._link.clock.uncertainty) * 1e6
-        latest = (entry.proven_at + self._link.clock.uncertainty) * 1e6
+        earliest = (entry.validated_at - self._link.clock.uncertainty) * 1e6
+        latest = (entry.validated_at + self._link.clock.uncertainty) * 1e6
         times = (f"{earliest:.0f}", f"{latest:016.0f}", int(keep * 1000) + 1)
         message = (self._keys.channel, self._bus.replica_id, key)
         arguments = (number, *times, encode(entry), *message, FENCE_MILLISECONDS, group.number)
@@ -104,7 +104,7 @@ class RedisStore:
             outcome = Put.FENCED
         else:
             names = [self._keys.entry(key), self._keys.sequence(key), self._keys.group_fence(key)]
-            answer = await self._link.ask("put", lambda: self._put(keys=names, args=arguments))
+            answer = await self._link.execute("put", lambda: self._put(keys=names, args=arguments))
             outcome = Put(answer.decode() if isinstance(answer, bytes) else answer)
         self._link.meter.store_operation("redis", "put", outcome.value)
         return outcome
@@ -116,7 +116,7 @@ class RedisStore:
         else:
             names = [self._keys.entry(key), self._keys.sequence(key)]
             arguments = (FENCE_MILLISECONDS, self._keys.channel, self._bus.replica_id, key, by.value)
-            await self._link.ask("invalidate", lambda: self._invalidate(keys=names, args=arguments))
+            await self._link.execute("invalidate", lambda: self._invalidate(keys=names, args=arguments))
         self._link.meter.store_operation("redis", "invalidate", "stored")
 
     async def _raise_group(self, group: str, by: Cause) -> None:
@@ -126,19 +126,21 @@ class RedisStore:
             names = [self._keys.group_fence_in(partition, group), self._keys.sequence_in(partition)]
             channel = self._keys.channel if partition == last else ""
             arguments = (channel, self._bus.replica_id, group, by.value)
-            await self._link.ask("invalidate", lambda: self._invalidate_all(keys=names, args=arguments))  # noqa: B023
+            await self._link.execute("invalidate", lambda: self._invalidate_all(keys=names, args=arguments))  # noqa: B023
 
     async def publish(self, kind: str, key: str) -> None:
         """Publishes a message about a key to all replicas (see `store.redis.bus`), in one trip."""
         names, arguments = [self._keys.sequence(key)], (self._keys.channel, kind, self._bus.replica_id, key)
-        await self._link.ask("publish", lambda: self._publish(keys=names, args=arguments))
+        await self._link.execute("publish", lambda: self._publish(keys=names, args=arguments))
 
     async def acquire_lease(self, key: str) -> tuple[bool, Entry | None, RedisFence]:
         """Whether this replica holds the lease now, the entry and its fence, in one trip."""
         generation = self._link.generation
         names = [self._keys.entry(key), self._keys.lease(key), self._keys.group_fence(key)]
         arguments = (self._bus.replica_id, LEASE_MILLISECONDS)
-        is_mine, value, group = await self._link.ask("acquire_lease", lambda: self._acquire(keys=names, args=arguments))
+        is_mine, value, group = await self._link.execute(
+            "acquire_lease", lambda: self._acquire(keys=names, args=arguments)
+        )
         raw = _read(value, group)
         fence = (generation, raw.number, raw.fence)
         if is_mine:
@@ -152,7 +154,7 @@ class RedisStore:
         self._leases.discard((key, lease))
         names = [self._keys.lease(key), self._keys.sequence(key)]
         arguments = (lease, self._keys.channel, key, self._bus.replica_id)
-        await self._link.ask("release_lease", lambda: self._release(keys=names, args=arguments))
+        await self._link.execute("release_lease", lambda: self._release(keys=names, args=arguments))
 
     async def keep_leases(self) -> None:
         """Renews all leases that are held, for as long as it runs: a lease that is not renewed is a dead replica's."""
@@ -161,7 +163,7 @@ class RedisStore:
             for key, lease in list(self._leases):
                 names, arguments = [self._keys.lease(key)], (lease, LEASE_MILLISECONDS)
                 try:
-                    await self._link.ask("renew_lease", lambda: self._renew(keys=names, args=arguments))  # noqa: B023
+                    await self._link.execute("renew_lease", lambda: self._renew(keys=names, args=arguments))  # noqa: B023
                 except StoreDownError:
                     break
 
@@ -179,7 +181,7 @@ def is_fenced(fence: RedisFence, copy: Entry) -> bool:
     """Whether Redis knows of an invalidation that may be later than the copy of an entry that it has no more."""
     _, number, group = fence
     # A key's own number says nothing of when. What was purged, or lost its fence, is not worse than what Redis lost.
-    return number > 0 or group.written_at >= copy.proven_at
+    return number > 0 or group.written_at >= copy.validated_at
 
 
 def _read(value: object, group: object) -> Raw:
