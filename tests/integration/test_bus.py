@@ -290,11 +290,11 @@ async def test_after_a_restart_an_invalidation_is_heard_again(fleet: Fleet) -> N
 async def test_connections_that_a_restart_closed_while_they_were_idle_are_not_used(fleet: Fleet) -> None:
     link = fleet.one.link
     burst = [partial(link.execute, "get", partial(link.client.get, KEY)) for _ in range(8)]
-    await asyncio.gather(*(ask() for request in burst))
+    await asyncio.gather(*(ask() for ask in burst))
     fleet.server.kill()
     await fleet.server.start()
     await until(lambda: link.generation > 1 and link.is_up)
-    await asyncio.gather(*(ask() for request in burst))
+    await asyncio.gather(*(ask() for ask in burst))
     assert link.is_up
 
 
