@@ -140,7 +140,7 @@ class Front:
     async def talk(self, *pieces: bytes, count: int = 1, to_head: bool = False) -> list[Answered]:
         return await talk(self.port, *pieces, count=count, to_head=to_head)
 
-    async def make_request(
+    async def ask(
         self,
         target: str | bytes = "/v1/campaigns/c-1",
         *fields: str | bytes,
