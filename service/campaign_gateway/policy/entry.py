@@ -117,13 +117,13 @@ def json_type(content_type: str) -> str:
     return content_type if "json" in content_type.lower() else "application/json"
 
 
-SETTLE_SECONDS = 10.0
+WRITE_SETTLE_SECONDS = 10.0
 """How long after a write a read may still show the state before it."""
 
 
 def settling(entry: Entry, written_at: float) -> Entry:
     """The entry, marked where it was read so soon after a write that it may show the state before it."""
-    if entry.invalidation is not None or entry.validated_at - written_at > SETTLE_SECONDS:
+    if entry.invalidation is not None or entry.validated_at - written_at > WRITE_SETTLE_SECONDS:
         return entry
     return replace(entry, invalidation=Invalidation(written_at, Cause.WRITE, is_open=False))
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 
 from campaign_gateway.policy.entry import Cause, Entry, Invalidation, settling
 
+FENCE_SECONDS = 900.0
+"""How long an invalidation is remembered: longer than any fill can be under way."""
+
 
 @dataclass(frozen=True, slots=True)
 class GroupFence:

@@ -12,15 +12,12 @@ from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.ports import Found, Lease, Meter, Put, Store
 from campaign_gateway.proxy.request import EVERY, group_of
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.fences import GroupFence, invalidated
+from campaign_gateway.store.fences import FENCE_SECONDS, GroupFence, invalidated
 
 ENTRY_OVERHEAD_BYTES = 622
 """What an entry takes beside its body: objects, key, table slots (`tests.bench.memory`, CPython 3.11)."""
 ABSENCE_OVERHEAD_BYTES = 838
 """What the knowledge that there is no such thing takes beside its message."""
-
-FENCE_SECONDS = 900.0
-"""How long an invalidation is remembered: longer than any fill can be under way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from campaign_gateway.contract.answers import classify
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.contract.operations import GET, operation
 from campaign_gateway.policy.directives import NO_DIRECTIVES, RequestDirectives
-from campaign_gateway.policy.entry import SETTLE_SECONDS, Cause, Entry
+from campaign_gateway.policy.entry import WRITE_SETTLE_SECONDS, Cause, Entry
 from campaign_gateway.policy.ledger import Allowance, Lane
 from campaign_gateway.policy.plan import Fwd
 from campaign_gateway.policy.settle import Failure, Fill, settle
@@ -1324,7 +1324,7 @@ async def test_an_overwritten_answer_is_fallen_back_on_and_said_to_be_stale(tell
 
 
 @pytest.mark.parametrize("reach", ["one", "all"])
-@pytest.mark.parametrize(("after", "lifetime"), [(1, FRESHNESS.min), (SETTLE_SECONDS + 1, LIFETIME)])
+@pytest.mark.parametrize(("after", "lifetime"), [(1, FRESHNESS.min), (WRITE_SETTLE_SECONDS + 1, LIFETIME)])
 async def test_a_caller_may_keep_what_was_read_soon_after_a_write_for_the_shortest_time_only(
     tell, reach, after, lifetime
 ):

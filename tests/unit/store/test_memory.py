@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from campaign_gateway.policy.entry import SETTLE_SECONDS, Cause, Entry, Invalidation
+from campaign_gateway.policy.entry import WRITE_SETTLE_SECONDS, Cause, Entry, Invalidation
 from campaign_gateway.policy.freshness import Freshness
 from campaign_gateway.proxy.ports import Put
 from campaign_gateway.proxy.request import group_of
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.memory import ENTRY_OVERHEAD_BYTES, FENCE_SECONDS, MemoryStore, doubted
+from campaign_gateway.store.fences import FENCE_SECONDS
+from campaign_gateway.store.memory import ENTRY_OVERHEAD_BYTES, MemoryStore, doubted
 from tests.support.builders import NOW, absence
 from tests.support.builders import entry as built
 from tests.support.meters import CountingMeter
@@ -490,7 +491,9 @@ async def test_a_purge_between_two_writes_to_all_hides_neither() -> None:
 
 
 @pytest.mark.parametrize("reach", [A, ALL], ids=["one", "all"])
-@pytest.mark.parametrize(("after", "is_settling"), [(0.0, True), (SETTLE_SECONDS, True), (SETTLE_SECONDS + 1, False)])
+@pytest.mark.parametrize(
+    ("after", "is_settling"), [(0.0, True), (WRITE_SETTLE_SECONDS, True), (WRITE_SETTLE_SECONDS + 1, False)]
+)
 async def test_what_is_read_soon_after_a_write_may_be_from_before_it(
     reach: str, after: float, is_settling: bool
 ) -> None:

@@ -13,7 +13,7 @@ from campaign_gateway.policy.entry import Cause, Entry, Invalidation, settling
 from campaign_gateway.proxy.ports import Put
 from campaign_gateway.proxy.request import EVERY
 from campaign_gateway.store.codec import decode, encode
-from campaign_gateway.store.fences import GroupFence, invalidated
+from campaign_gateway.store.fences import FENCE_SECONDS, GroupFence, invalidated
 from campaign_gateway.store.redis.batch_loader import BatchLoader
 from campaign_gateway.store.redis.bus import Bus
 from campaign_gateway.store.redis.keys import Keys
@@ -22,8 +22,7 @@ from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 LEASE_MILLISECONDS = 2_000
 """How long a dead replica's lease lasts."""
 RENEW_SECONDS = 0.5
-FENCE_MILLISECONDS = 900_000
-"""How long an invalidation is remembered: longer than any fill can be under way."""
+FENCE_MILLISECONDS = int(1000 * FENCE_SECONDS)
 
 _HEAD_BYTES = 65
 _NUMBER_BYTES = 16
