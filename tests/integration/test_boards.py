@@ -992,7 +992,7 @@ async def test_a_board_that_cannot_be_read_now_is_read_later(fleet: Fleet, monke
             raise failures.pop()
         await pull(stream)
 
-    monkeypatch.setattr(fleet.two.index, "catch_up", failing)
+    monkeypatch.setattr(fleet.two.index, "pull", failing)
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     await fleet.one.index.beat()
     fleet.two.index.start(fleet.tasks, [STREAM])
