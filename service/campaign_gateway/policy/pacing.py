@@ -8,11 +8,13 @@ the ledger's next window leaves room for. Pure arithmetic; times are seconds, ra
 """
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.list_scan import PAGE_ROWS
+from campaign_gateway.policy.sweeping import IndexSnapshot
 
 SHORTEST_POLL_INTERVAL_SECONDS = 2.0
 """Below this a poll costs more than it shows."""
@@ -94,6 +96,37 @@ class Workload:
     """Rows that the platform grants for one call."""
     is_scanned: bool = True
     """Whether each list has been seen to its end once."""
+
+
+def workload_of(
+    snapshot: IndexSnapshot,
+    used: Iterable[str],
+    rates: Mapping[Channel, float],
+    rotation_rate: float,
+    page_rows: int,
+) -> Workload:
+    """What is in use of a stream's lists.
+
+    Args:
+        snapshot: what is known of them.
+        used: the ids that callers ask for.
+        rates: changes a second, of campaigns in use.
+        rotation_rate: reads by id a second that the rotation makes of late.
+        page_rows: rows that the platform grants for one call.
+    """
+    listed = Counter(indexed.channel for indexed in snapshot.campaigns.values())
+    channels = Counter(snapshot.campaigns[id_].channel if id_ in snapshot.campaigns else None for id_ in used)
+    counts = {channel: channels[channel] for channel in Channel}
+    is_scanned = True
+    for channel in Channel:
+        last = snapshot.state.polls.get(channel)
+        if last is None or not last.full_scan_at:
+            # Not all of this list is known yet: what is in use may be in it.
+            counts[channel] += channels[None]
+            is_scanned = is_scanned and not counts[channel]
+        if last is not None and last.total is not None:
+            listed[channel] = max(listed[channel], last.total)
+    return Workload(counts, listed, rates, rotation_rate, page_rows, is_scanned)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,21 +10,8 @@ from hypothesis import strategies as st
 
 from campaign_gateway.contract.listing import Channel, Page, Row
 from campaign_gateway.policy.entry import Entry, Swept
-from campaign_gateway.policy.list_scan import (
-    LONGEST_LAG_SECONDS,
-    MAX_PAGES,
-    MAX_POLL_PAGES,
-    MAX_RETRIES,
-    OVERLAP_ROWS,
-    Scan,
-    begin,
-    conclude,
-    conclude_full,
-    forget,
-    lag_shown,
-    learn,
-    step,
-)
+from campaign_gateway.policy.list_findings import LONGEST_LAG_SECONDS, conclude, conclude_full, forget, lag_shown, learn
+from campaign_gateway.policy.list_scan import MAX_PAGES, MAX_POLL_PAGES, MAX_RETRIES, OVERLAP_ROWS, Scan, begin, step
 from campaign_gateway.policy.sweeping import (
     SETTLE_SECONDS,
     IndexSnapshot,
@@ -223,7 +210,7 @@ def test_a_page_of_marks_that_came_up_during_the_last_poll_is_read_through():
     rest = [each for each in listed if each.id not in {one.id for one in late}]
     scan = begin(VOICE, NOW - 5, is_full=True)
     scan = step(scan, paged(listed, scan), IndexSnapshot())
-    scan = replace(scan, rows={**scan.rows, **{one.id: one for one in late}, "c249": listed[249]}, skip=None)
+    scan = replace(scan, rows={**scan.rows, **{one.id: one for one in late}, "c249": listed[249]})
     result = conclude(scan, IndexSnapshot(), NOW - 3)
     snapshot = apply(IndexSnapshot(), result.state, result.updates)
     moved = polled(snapshot, [*late, row("c249", NOW - 4.5), *rest[:-1]], NOW)
@@ -252,7 +239,7 @@ def test_an_empty_list_is_a_good_round():
 
 def test_no_page_is_a_flaw():
     scan = step(begin(VOICE, NOW, is_full=True), None, IndexSnapshot())
-    assert (scan.flaw, scan.skip) == (ListFlaw.NO_PAGE, None)
+    assert (scan.flaw, scan.has_ended) == (ListFlaw.NO_PAGE, True)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +273,7 @@ def test_an_empty_page_though_there_is_more_is_a_flaw():
 def endless(scan: Scan, snapshot: IndexSnapshot, newest: float, size: int = 10) -> Scan:
     """The poll over a list of which each page is like the last one, but for its campaigns and their revisions."""
     asked = 0
-    while scan.skip is not None:
+    while not scan.has_ended:
         asked += 1
         assert asked <= MAX_PAGES
         listed = tuple(row(f"c{n}", newest - n / 1000) for n in range(scan.skip, scan.skip + size))
@@ -306,7 +293,7 @@ def test_a_list_that_ends_with_the_last_page_that_may_be_asked_for_is_good():
     size = 100
     listed = rows(size + (MAX_PAGES - 1) * (size - OVERLAP_ROWS))
     scan = begin(VOICE, NOW, is_full=True)
-    while scan.skip is not None:
+    while not scan.has_ended:
         scan = step(scan, paged(listed, scan, size), IndexSnapshot())
     assert (scan.flaw, scan.pages, listed[-1].id in scan.rows) == (None, MAX_PAGES, True)
 
@@ -328,7 +315,7 @@ def shifted(
     """A scan whose first page comes from one list, and the others from another; and the ids that it met."""
     scan, met = begin(VOICE, NOW, is_full=is_full), set[str]()
     listed = before
-    while scan.skip is not None:
+    while not scan.has_ended:
         scan = step(scan, paged(listed, scan), snapshot)
         met |= scan.rows.keys()
         listed = after
@@ -382,7 +369,7 @@ def test_the_front_is_read_down_to_what_was_met_before():
     for shown in (before, between):
         scan = step(scan, paged(shown, scan), snapshot)
     assert "c200" not in scan.rows
-    while scan.skip is not None:
+    while not scan.has_ended:
         scan = step(scan, paged(after, scan), snapshot)
     assert scan.flaw is None
     assert "c200" in conclude(scan, snapshot, NOW + 3).moved
@@ -419,7 +406,7 @@ class Shuffled:
 
     def poll(self, snapshot: IndexSnapshot, now: float, size: int, offset: float | None = None) -> Scan:
         scan = begin(VOICE, now, offset=offset)
-        while scan.skip is not None:
+        while not scan.has_ended:
             scan = step(scan, self.page(scan, size), snapshot)
         return scan
 
@@ -452,7 +439,7 @@ def test_a_poll_looks_again_until_it_has_met_all():
     for seed in range(12):
         listed = Shuffled(seed, count=8)
         scan = begin(VOICE, NOW)
-        while scan.skip is not None:
+        while not scan.has_ended:
             listed.random.shuffle(listed.bulk)
             scan = step(scan, paged([*ahead, *listed.bulk, *rows(200, LONG_AGO)], scan), snapshot)
         assert scan.flaw is None
@@ -475,7 +462,7 @@ def test_equal_marks_that_can_be_nobody_s_any_more_are_not_read_through():
 def test_a_list_that_is_another_one_at_each_question_is_given_up():
     scan = begin(VOICE, NOW, is_full=True)
     asked = 0
-    while scan.skip is not None:
+    while not scan.has_ended:
         asked += 1
         listed = tuple(row(f"{asked}-{n}", LONG_AGO - 100 * asked - n) for n in range(100))
         scan = step(scan, Page(listed, 10_000, has_more=True), IndexSnapshot())
@@ -489,7 +476,7 @@ def test_a_platform_that_only_skips_whole_pages_is_given_up_soon(size: int):
     listed = rows(1000)
     scan = begin(VOICE, NOW, is_full=True)
     asked = 0
-    while scan.skip is not None:
+    while not scan.has_ended:
         asked += 1
         start = scan.skip // size * size
         scan = step(scan, Page(tuple(listed[start : start + size]), 1000, has_more=True), IndexSnapshot())
@@ -501,7 +488,7 @@ def test_a_platform_that_grants_one_row_at_a_time_is_given_up_soon():
     listed = rows(5)
     scan = begin(VOICE, NOW, is_full=True)
     asked = 0
-    while scan.skip is not None:
+    while not scan.has_ended:
         asked += 1
         scan = step(scan, paged(listed, scan, 1), IndexSnapshot())
     assert scan.flaw is ListFlaw.SHIFTING
@@ -646,7 +633,7 @@ class Truth:
             self.poll = begin(VOICE, self.now, offset=-float(self.behind) if self.is_clock_known else None)
         self.poll = step(self.poll, self.page(self.poll), self.snapshot)
         assert self.poll.pages <= MAX_POLL_PAGES
-        if self.poll.skip is not None:
+        if not self.poll.has_ended:
             return
         poll, self.poll = self.poll, None
         self.met |= poll.rows.keys()
@@ -673,7 +660,7 @@ class Truth:
         self.met |= self.scan.rows.keys()
         result = learn(self.snapshot, VOICE, rows, self.now)
         self.snapshot = apply(self.snapshot, result.state, result.updates)
-        if self.scan.skip is not None:
+        if not self.scan.has_ended:
             return
         ended = conclude_full(self.scan, self.met, self.snapshot, self.now) if self.scan.flaw is None else None
         self.scan = None
@@ -725,7 +712,7 @@ def test_no_poll_goes_on_for_ever(pages: list[Page | None], is_full: bool):
     snapshot = snapshot_of([row("c0")], NOW - 100)
     scan = begin(VOICE, NOW, is_full=is_full)
     asked = 0
-    while scan.skip is not None:
+    while not scan.has_ended:
         scan = step(scan, pages[asked % len(pages)], snapshot)
         asked += 1
         assert asked <= (MAX_PAGES if is_full else MAX_POLL_PAGES)

@@ -5,7 +5,7 @@ import pytest
 
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.entry import Cause, Swept
-from campaign_gateway.policy.list_scan import conclude
+from campaign_gateway.policy.list_findings import conclude
 from campaign_gateway.policy.sweeping import (
     SETTLE_SECONDS,
     IndexedCampaign,
