@@ -135,7 +135,7 @@ async def break_things(sandbox: Sandbox, redis: RedisServer) -> None:
 
 async def draw(url: str) -> None:
     """The picture of the run."""
-    words = ["deploy/picture", "--prometheus", url, "--minutes", str(SECONDS / 60), "--rate", "20s"]
+    words = ["-m", "deploy.picture", "--prometheus", url, "--minutes", str(SECONDS / 60), "--rate", "20s"]
     words += ["--subtitle", SUBTITLE]
     for begin, end, text in SPANS:
         words += ["--span", str(begin / 60), str(end / 60), text]

@@ -13,7 +13,7 @@ Laws of this module:
    promised to callers who were told to come back.
 2. Whoever waits is served in the order of `policy.serving_order`: so a client that holds more than its fair part yields
    each slot that falls free.
-3. While callers of one client are refused, another one that directives for more than its fair part takes calls at an
+3. While callers of one client are refused, another one that asks for more than its fair part takes calls at an
    even pace, and so do lanes that nobody waits for: slots fall free in the pattern in which they were taken, and a
    burst would come back with every window and leave nothing in between.
 4. A refusal is a *promise*: the k-th caller refused is told when the k-th slot falls free, after those that callers

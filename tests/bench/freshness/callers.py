@@ -76,7 +76,7 @@ class Callers:
         """Their reads so far, by what the cache did."""
         self.answers = 0
         """How many of them were answered so far ..."""
-        self.superseded = 0
+        self.outdated = 0
         """... and how many of those showed an older version than the platform had then."""
 
     async def run(self) -> None:
@@ -118,7 +118,7 @@ class Callers:
 
     def _count(self, reader: _Reader, number: int) -> None:
         self.answers += 1
-        self.superseded += number < len(reader.edited)
+        self.outdated += number < len(reader.edited)
 
     def _look(self, reader: _Reader, body: bytes) -> int:
         self._unanswered.discard(reader.ask.id)

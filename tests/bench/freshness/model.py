@@ -34,7 +34,7 @@ class Best:
 
     delays: list[float] = field(default_factory=list)
     unseen: list[float] = field(default_factory=list)
-    superseded: float = 0.0
+    outdated: float = 0.0
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ class _Model:
             self._send_reads()
         for campaign in self._campaigns:
             self._note(campaign, campaign.unseen, self._best.unseen)
-        self._best.superseded = self._wrong / self._scenario.measured
+        self._best.outdated = self._wrong / self._scenario.measured
         return self._best
 
     def _go(self, at: float, steps: Iterator[float]) -> None:
@@ -176,7 +176,7 @@ class _Model:
 def best(scenario: Scenario) -> Best:
     """What the best gateway would show of the scenario's edits in the steady state."""
     runs = [_Model(scenario, caution).run() for caution in CAUTIONS]
-    return min(runs, key=lambda run: run.superseded if scenario.zipf else _slow(run))
+    return min(runs, key=lambda run: run.outdated if scenario.zipf else _slow(run))
 
 
 def _slow(run: Best) -> float:

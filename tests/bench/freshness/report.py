@@ -14,7 +14,7 @@ from tests.bench.freshness.scenarios import BY_ID, CALLS, FIXED, READ_SECONDS, S
 
 COLD, STEADY = "cold", "steady"
 POLICIES = {SWEEP.name: "sweep", BY_ID.name: "lifetimes, same budget", FIXED.name: "fixed 60 s, no budget"}
-P50, P99, BOUND, IN_VAIN, SUPERSEDED = 4.0, 10.0, 15.0, 1.0, 0.06
+P50, P99, BOUND, IN_VAIN, OUTDATED = 4.0, 10.0, 15.0, 1.0, 0.06
 """What is aimed at, as maxima that are not reached: seconds, seconds, seconds, calls a minute, part of answers."""
 
 
@@ -119,7 +119,7 @@ class Row:
             "delays": {f"p{part * 100:g}": self.delay(part).seconds for part in (0.5, 0.9, 0.99, 1.0)},
             "spread": {f"p{part * 100:g}": self.spread(part) for part in (0.5, 0.99)},
             "best": {f"p{part * 100:g}": self.best(part) for part in (0.5, 0.99)},
-            "best_outdated": sum(best.superseded for best in self.bests) / max(1, len(self.bests)),
+            "best_outdated": sum(best.outdated for best in self.bests) / max(1, len(self.bests)),
             "bound": self.bound,
             "proven_after": self.proven,
             "warm_up": max(result.warm_up for result in self.results),
@@ -145,7 +145,7 @@ COLUMNS: Sequence[tuple[str, str, int]] = (
     ("proving", "", 9),
     ("in vain", f"<{IN_VAIN:g}", 9),
     ("most", f"{CALLS}", 6),
-    ("old", f"<{SUPERSEDED:.0%}", 8),
+    ("old", f"<{OUTDATED:.0%}", 8),
     ("proven", "", 9),
     ("pages", "", 7),
     ("best", "p50, p99", 15),
@@ -170,7 +170,7 @@ def table(rows: Sequence[Row]) -> str:
 def _cells(row: Row) -> list[str]:
     scenario = row.scenario
     p50, p99 = row.delay(0.5), row.delay(0.99)
-    in_vain, superseded = row.mean("in_vain"), row.mean("outdated")
+    in_vain, outdated = row.mean("in_vain"), row.mean("outdated")
     best50, best99 = row.best(0.5), row.best(0.99)
     return [
         f"{scenario.campaigns:,}",
@@ -186,7 +186,7 @@ def _cells(row: Row) -> list[str]:
         f"{row.mean('proving'):.1%}",
         _starred(f"{in_vain:.1f}", misses=in_vain >= IN_VAIN),
         _starred(f"{row.most}", misses=row.most > CALLS),
-        _starred(f"{superseded:.1%}", misses=superseded >= SUPERSEDED),
+        _starred(f"{outdated:.1%}", misses=outdated >= OUTDATED),
         "never" if row.proven is None else spell(row.proven),
         f"{max(result.most_pages for result in row.results)}",
         f"{best50:.1f}, {best99:.1f} s" if row.bests else "",
@@ -203,7 +203,7 @@ def describe(row: Row) -> str:
         words.append(POLICIES[scenario.policy.name])
     if scenario.zipf:
         words.append(
-            f"Zipf {scenario.zipf:g}, best old {sum(best.superseded for best in row.bests) / len(row.bests):.1%}"
+            f"Zipf {scenario.zipf:g}, best old {sum(best.outdated for best in row.bests) / len(row.bests):.1%}"
         )
     if scenario.edits != 1.0:
         words.append(f"{scenario.edits:g} edits/s")

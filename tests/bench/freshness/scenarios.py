@@ -76,7 +76,7 @@ class Phase:
     """Reads by id a minute that brought what was stored already; the rotation's, which are for that, left out."""
     reads: Mapping[str, int] = field(default_factory=dict)
     """Callers' reads, by what the cache did."""
-    superseded: float = 0.0
+    outdated: float = 0.0
     """The part of their answers that showed an older version than the platform had at that moment."""
 
 

@@ -215,7 +215,7 @@ class Simulation:
     async def _measure(self, phase: Phase) -> None:
         """Watches for as long as edits are measured: the bounds, each second, and callers' answers."""
         callers = self._callers
-        reads, answers, superseded = Counter(callers.reads), callers.answers, callers.superseded
+        reads, answers, outdated = Counter(callers.reads), callers.answers, callers.outdated
         end, proving, looks = time.monotonic() + self._scenario.measured, 0, 0
         while time.monotonic() < end:
             bounds = self.inside.stated()
@@ -225,7 +225,7 @@ class Simulation:
             await asyncio.sleep(1.0)
         phase.proving = proving / looks
         phase.reads = dict(callers.reads - reads)
-        phase.superseded = (callers.superseded - superseded) / max(1, callers.answers - answers)
+        phase.outdated = (callers.outdated - outdated) / max(1, callers.answers - answers)
 
     def _all_seen(self, began: float, ended: float) -> bool:
         return all(seen is not None for _, seen in self._measured(began, ended))

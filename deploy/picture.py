@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
 """Draws the dashboard's panels as one SVG, with what a Prometheus has for them.
 
 For documentation, and for a look where there is no Grafana: it reads the same JSON, asks the same expressions, and
-says at the bottom that it is no screenshot. Run it with the development environment: .venv/bin/python deploy/picture
+says at the bottom that it is no screenshot. Run it with the development environment: .venv/bin/python -m deploy.picture
 """
 
 import itertools
@@ -14,10 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape, quoteattr
 
 import click
 import msgspec
+
+from tools.svg import PALE, RULE, Drawing
 
 HERE = Path(__file__).parent / "grafana"
 COLUMN, ROW, GAP = 60, 30, 8
@@ -25,7 +25,6 @@ COLUMN, ROW, GAP = 60, 30, 8
 POINTS = 120
 COLOURS = ("#2f7ed8", "#3f9b4f", "#e0912b", "#c4483e", "#8b5fbf", "#1aa5a5", "#a0764a", "#d4679f", "#7c8794", "#9aa722")
 THRESHOLD = {"green": "#2d8a3e", "#EAB839": "#c98a00", "red": "#cc3333"}
-INK, PALE, LINE = "#24292f", "#6a737d", "#e1e4e8"
 
 
 @dataclass
@@ -70,7 +69,8 @@ class Source:
 
     def ask(self, path: str, asked: Mapping[str, Any]) -> Any:
         """The `data` of an API answer."""
-        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(asked)}", timeout=30) as answer:
+        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(asked)}"
+        with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310, the operator names it
             return msgspec.json.decode(answer.read())["data"]
 
     def _filled(self, expression: str) -> str:
@@ -104,29 +104,6 @@ def ceiling(value: float, unit: str) -> float:
         base = 1024.0 ** int(math.log(value, 1024))
     power = base * 10.0 ** math.floor(math.log10(value / base))
     return next(power * step for step in (1, 1.2, 2, 4, 6, 8, 10) if power * step >= value * 0.999)
-
-
-class Drawing:
-    """The SVG, piece by piece."""
-
-    def __init__(self) -> None:
-        self.pieces: list[str] = []
-
-    def text(self, x: float, y: float, text: str, size: float = 11, **attributes: str) -> None:
-        """A line of text."""
-        given = {"fill": INK, **attributes}
-        words = " ".join(f"{name.replace('_', '-')}={quoteattr(value)}" for name, value in given.items())
-        self.pieces.append(f'<text x="{x:g}" y="{y:g}" font-size="{size:g}" {words}>{escape(text)}</text>')
-
-    def box(self, x: float, y: float, width: float, height: float, **attributes: str) -> None:
-        """A rectangle."""
-        words = " ".join(f"{name.replace('_', '-')}={quoteattr(value)}" for name, value in attributes.items())
-        self.pieces.append(f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" {words}/>')
-
-    def path(self, steps: Sequence[str], **attributes: str) -> None:
-        """A path."""
-        words = " ".join(f"{name.replace('_', '-')}={quoteattr(value)}" for name, value in attributes.items())
-        self.pieces.append(f'<path d="{"".join(steps)}" {words}/>')
 
 
 def stacked(series: Sequence[Series]) -> list[Series]:
@@ -193,7 +170,7 @@ def draw_graph(
     wide, high = width - 76, height - 34 - 22 - 15 * len(rows)
     for tick in range(5):
         at = below + high - high * tick / 4
-        out.path([f"M{left:g} {at:.1f}h{wide:g}"], stroke=LINE)
+        out.line(left, at, left + wide, at)
         out.text(left - 6, at + 3.5, shown(top * tick / 4, unit, top), 10, fill=PALE, text_anchor="end")
     apart = next(step for step in (1, 2, 5, 10, 15, 30, 60, 120, 360, 720, 1440, math.inf) if minutes / step <= 8)
     for minute in itertools.takewhile(lambda minute: minute <= minutes, itertools.count(0, int(min(apart, 1e6)))):
@@ -201,7 +178,7 @@ def draw_graph(
     for step in limits:
         if step["value"] <= top:
             at = below + high - high * step["value"] / top
-            out.path([f"M{left:g} {at:.1f}h{wide:g}"], stroke=THRESHOLD[step["color"]], stroke_dasharray="5 3")
+            out.line(left, at, left + wide, at, THRESHOLD[step["color"]], stroke_dasharray="5 3")
     drawn = list(zip(itertools.cycle(COLOURS), lines))
     for number, (colour, one) in reversed(list(enumerate(drawn))):
         course = line(one.values, left, below, wide, high, top)
@@ -266,7 +243,7 @@ def picture(dashboard: Mapping[str, Any], source: Source, rows: int, spans: Sequ
         if panel["type"] == "row":
             out.text(x + 2, y + 17, panel["title"], 15, font_weight="600")
             continue
-        out.box(x, y, width, height, fill="#ffffff", stroke=LINE, rx="3")
+        out.box(x, y, width, height, fill="#ffffff", stroke=RULE, rx="3")
         out.text(x + 10, y + 19, panel["title"], 12.5, font_weight="600")
         series = [one for target in panel["targets"] for one in source.series(target)]
         if panel["type"] == "stat":
@@ -281,11 +258,7 @@ def picture(dashboard: Mapping[str, Any], source: Source, rows: int, spans: Sequ
         f"Drawn from Prometheus by deploy/picture, not a Grafana screenshot. Minutes from the start; until {moment}."
     )
     out.text(GAP, high - 10, label, 12, fill=PALE)
-    size = f'viewBox="0 0 {24 * COLUMN} {high:g}" width="{24 * COLUMN}" height="{high:g}"'
-    family = 'font-family="Inter, Helvetica, Arial, DejaVu Sans, sans-serif"'
-    body = "\n".join(out.pieces)
-    ground = '<rect width="100%" height="100%" fill="#f6f8fa"/>'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {family}>\n{ground}\n{body}\n</svg>\n'
+    return out.svg(24 * COLUMN, high, dashboard["title"], ground="#f6f8fa")
 
 
 @click.command(help=__doc__)
