@@ -44,7 +44,7 @@ class ScanResult:
     state: IndexState
     updates: Mapping[str, IndexedCampaign]
     """What the index is to hold of campaigns that are new, have changed, or are gone."""
-    moved: frozenset[str]
+    changed: frozenset[str]
     """The ids whose stored answers are out of date."""
     wants_full: bool = False
     """Whether numbers say that rows came or went unseen."""
@@ -52,7 +52,7 @@ class ScanResult:
     @property
     def met(self) -> Iterable[str]:
         """The ids that are new: what is stored of them may be out of date."""
-        return (id_ for id_, indexed in self.updates.items() if indexed.is_listed and id_ not in self.moved)
+        return (id_ for id_, indexed in self.updates.items() if indexed.is_listed and id_ not in self.changed)
 
 
 def compare(row: Row, indexed: IndexedCampaign | None) -> Finding:
@@ -77,7 +77,7 @@ def learn(snapshot: IndexSnapshot, channel: Channel, rows: Iterable[Row], ended:
     """
     last = snapshot.state.polls.get(channel)
     told_until = math.inf if last is None else last.began - snapshot.state.lag
-    updates, moved = {}, set()
+    updates, changed = {}, set()
     for row in rows:
         indexed = snapshot.campaigns.get(row.id)
         match compare(row, indexed):
@@ -87,14 +87,14 @@ def learn(snapshot: IndexSnapshot, channel: Channel, rows: Iterable[Row], ended:
                 # The same text under another revision: an answer that carries it may be from before.
                 after = told_until if indexed.updated_at != row.updated_at else math.inf
                 updates[row.id] = replace(_listed(channel, row, ended), has_changed=True, changed_after=after)
-                moved.add(row.id)
+                changed.add(row.id)
             case Finding.RELISTED if indexed is not None:
                 updates[row.id] = replace(indexed, is_listed=True)
             case Finding.UNORDERED if indexed is not None and indexed.is_listed:
                 updates[row.id] = replace(indexed, is_listed=False)
             case _:
                 continue
-    return ScanResult(_next(snapshot.state), updates, frozenset(moved))
+    return ScanResult(_next(snapshot.state), updates, frozenset(changed))
 
 
 def _listed(channel: Channel, row: Row, ended: float) -> IndexedCampaign:
@@ -215,7 +215,7 @@ def _without_the_gone(
         for id_, indexed in snapshot.campaigns.items()
         if indexed.channel is channel and indexed.is_listed and id_ not in seen
     }
-    return replace(result, updates={**result.updates, **gone}, moved=result.moved | gone.keys())
+    return replace(result, updates={**result.updates, **gone}, changed=result.changed | gone.keys())
 
 
 def _count(snapshot: IndexSnapshot, updates: Mapping[str, IndexedCampaign], channel: Channel) -> int:

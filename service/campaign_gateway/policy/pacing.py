@@ -23,7 +23,7 @@ LONGEST_POLL_INTERVAL_SECONDS = 15.0
 FLOOR_PART = 0.2
 """The part of the budget that polls take for that, at most, when callers want all of it."""
 ROTATION_CALLS = 3.0 / 60.0
-"""Reads by id of campaigns in turn, a second of a budget of one call a second: as many are made always ..."""
+"""Reads by id in rotation, a second of a budget of one call a second: as many are made always ..."""
 IDLE_ROTATION_CALLS = 10.0 / 60.0
 """... and as many where calls are left over."""
 SHORTEST_ROTATION_SECONDS = 30.0
@@ -56,7 +56,7 @@ SLACK = 1.7
 APART = 2.0
 """How much further apart the polls of a quiet channel may be than those of the busiest."""
 SPREAD_SECONDS = 1.0
-"""What all replicas need to hear of a poll."""
+"""Until all replicas know of a poll."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,11 +220,13 @@ def plan_pace(capacity: Capacity, workload: Workload) -> Pace:
         for channel, part in passes.items()
     }
     spent = sum(pages_of[channel] / seconds for channel, seconds in poll_intervals.items())
-    turns = min(max(left - spent - pages / full_scan_after, ROTATION_CALLS * a_second), IDLE_ROTATION_CALLS * a_second)
+    rotated = min(
+        max(left - spent - pages / full_scan_after, ROTATION_CALLS * a_second), IDLE_ROTATION_CALLS * a_second
+    )
     if capacity.is_wanted:
         page_after = 1 / (CROWDED_SCAN_PART * a_second)
     elif workload.is_scanned:
         page_after = SCAN_SPREAD_PART * full_scan_after / pages
     else:
         page_after = 1 / max(FIRST_SCAN_PART * max(left, 0.0), CROWDED_SCAN_PART * a_second)
-    return Pace(poll_intervals, max(SHORTEST_ROTATION_SECONDS, total / turns), full_scan_after, page_after, reads)
+    return Pace(poll_intervals, max(SHORTEST_ROTATION_SECONDS, total / rotated), full_scan_after, page_after, reads)

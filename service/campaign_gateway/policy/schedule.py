@@ -213,8 +213,8 @@ class Schedule:
     def _reserved_for_others(self, lane: Lane, used: Counter[Lane] | None = None) -> int:
         """Slots that are not for this lane: what other lanes can count on and do not hold, and the reserve."""
         held = self._used if used is None else used
-        kept = sum(max(0, part - held[other]) for other, part in self._parts.items() if other is not lane)
-        return max(kept, self._reserve) if self._is_needed and not lane.is_waited_for else kept
+        others = sum(max(0, part - held[other]) for other, part in self._parts.items() if other is not lane)
+        return max(others, self._reserve) if self._is_needed and not lane.is_waited_for else others
 
     def _bound(self, request: SlotRequest, promised: Counter[str]) -> int:
         """How many of the promised slots are not for this request."""
@@ -248,7 +248,7 @@ class Schedule:
         return not request.lane.is_waited_for or wished >= self._fair_part(request.client)
 
     def _delay(self, request: SlotRequest, ahead: int) -> Wait | None:
-        """The wait of a call whose kind is spread over the window, if its turn has not come."""
+        """The wait of a call whose kind is spread over the window, if it is too early for it."""
         if request.lane is Lane.BACKGROUND:
             kind, calls, least = str(request.lane), EVEN_SLACK * self.capacity, self.room(request)
         elif self._is_spread(request):

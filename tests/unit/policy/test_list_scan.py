@@ -65,11 +65,11 @@ def test_a_full_poll_sees_what_is_gone():
     snapshot = snapshot_of(listed, NOW - 2 * 600.0)
     kept = read(listed[1], NOW - 600.0)
     snapshot, result = seen(snapshot, [listed[0], listed[2]], NOW)
-    assert result.moved == {"c1"}
+    assert result.changed == {"c1"}
     assert validate_by_list(kept, snapshot.campaigns["c1"], snapshot.state).swept == Swept(NOW + 1, is_changed=True)
     later = read(listed[1], NOW + 5)
     snapshot, result = seen(snapshot, [listed[0], listed[2]], NOW + 2 * 600.0)
-    assert result.moved == frozenset(), "once"
+    assert result.changed == frozenset(), "once"
     assert validate_by_list(later, snapshot.campaigns["c1"], snapshot.state).swept is None
 
 
@@ -78,7 +78,7 @@ def test_what_was_gone_and_is_back_has_moved():
     snapshot = snapshot_of(listed, NOW - 2 * 600.0)
     snapshot, _ = seen(snapshot, listed[:1], NOW)
     snapshot, result = seen(snapshot, listed, NOW + 2 * 600.0)
-    assert result.moved == {"c1"}
+    assert result.changed == {"c1"}
     assert snapshot.campaigns["c1"].is_listed
 
 
@@ -86,7 +86,7 @@ def test_a_partial_poll_declares_nothing_gone():
     listed = rows(300)
     snapshot = snapshot_of(listed)
     _, result = seen(snapshot, listed, NOW)
-    assert (result.updates, result.moved) == ({}, frozenset())
+    assert (result.updates, result.changed) == ({}, frozenset())
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_it_stops_where_a_page_ends_with_old_rows_that_have_not_changed():
     others = [each for each in listed if each.id not in {one.id for one in moved}]
     scan = polled(snapshot, [*moved, *others], NOW)
     assert scan.pages == 3, "two, and the first once more"
-    assert conclude(scan, snapshot, NOW).moved == {one.id for one in moved}
+    assert conclude(scan, snapshot, NOW).changed == {one.id for one in moved}
 
 
 def test_it_goes_on_while_rows_are_young_enough_to_stand_above_one_that_the_list_shows_late():
@@ -168,7 +168,7 @@ def test_it_goes_on_while_rows_are_young_enough_to_stand_above_one_that_the_list
         snapshot = replace(snapshot, state=replace(snapshot.state, lag=lag))
         scan = polled(snapshot, now, NOW)
         assert scan.pages == pages
-        assert conclude(scan, snapshot, NOW).moved == ({"late"} if pages > 1 else set())
+        assert conclude(scan, snapshot, NOW).changed == ({"late"} if pages > 1 else set())
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_equal_marks_are_read_through(above: list[Row]):
     snapshot = snapshot_of([*above, *same, before[150]], NOW - 5, size=200)
     late = row("deep", NOW - 10)
     scan = polled(snapshot, [*above, *same, late], NOW)
-    assert conclude(scan, snapshot, NOW).moved == {"deep"}
+    assert conclude(scan, snapshot, NOW).changed == {"deep"}
 
 
 def test_after_a_poll_that_met_no_mark_the_list_is_read_to_its_end():
@@ -191,7 +191,7 @@ def test_after_a_poll_that_met_no_mark_the_list_is_read_to_its_end():
     snapshot = snapshot_of([*same, row("deep")], NOW - 9, size=200)
     snapshot, _ = seen(snapshot, [], NOW - 5)
     scan = polled(snapshot, [*same, row("deep", NOW - 10)], NOW)
-    assert conclude(scan, snapshot, NOW).moved == {"deep"}
+    assert conclude(scan, snapshot, NOW).changed == {"deep"}
 
 
 def test_equal_marks_are_read_through_after_a_full_poll_of_several_pages_too():
@@ -200,7 +200,7 @@ def test_equal_marks_are_read_through_after_a_full_poll_of_several_pages_too():
     snapshot = snapshot_of([*same, *others], NOW - 5)
     assert snapshot.state.polls[VOICE].top == stamp(NOW - 10)
     scan = polled(snapshot, [*same, row("c70", NOW - 10), *others[:70], *others[71:]], NOW)
-    assert conclude(scan, snapshot, NOW).moved == {"c70"}
+    assert conclude(scan, snapshot, NOW).changed == {"c70"}
 
 
 def test_a_page_of_marks_that_came_up_during_the_last_poll_is_read_through():
@@ -214,7 +214,7 @@ def test_a_page_of_marks_that_came_up_during_the_last_poll_is_read_through():
     result = conclude(scan, IndexSnapshot(), NOW - 3)
     snapshot = apply(IndexSnapshot(), result.state, result.updates)
     moved = polled(snapshot, [*late, row("c249", NOW - 4.5), *rest[:-1]], NOW)
-    assert conclude(moved, snapshot, NOW + 1).moved == {"c249"}
+    assert conclude(moved, snapshot, NOW + 1).changed == {"c249"}
 
 
 @pytest.mark.parametrize("size", [1000, 200, 100, 50, 10, 4, 3, 2])
@@ -352,7 +352,7 @@ def test_what_moves_to_the_front_behind_a_poll_is_met_there():
     before = [*busy, row("c200", NOW - 2), *rest]
     scan, _ = shifted(before, [row("c200", NOW + 1), *busy, *rest], snapshot, is_full=False)
     assert scan.flaw is None
-    assert "c200" in conclude(scan, snapshot, NOW + 3).moved
+    assert "c200" in conclude(scan, snapshot, NOW + 3).changed
 
 
 def test_the_front_is_read_down_to_what_was_met_before():
@@ -372,7 +372,7 @@ def test_the_front_is_read_down_to_what_was_met_before():
     while not scan.has_ended:
         scan = step(scan, paged(after, scan), snapshot)
     assert scan.flaw is None
-    assert "c200" in conclude(scan, snapshot, NOW + 3).moved
+    assert "c200" in conclude(scan, snapshot, NOW + 3).changed
 
 
 def test_a_row_that_moved_to_the_front_under_way_is_not_taken_for_gone():
@@ -386,7 +386,7 @@ def test_a_row_that_moved_to_the_front_under_way_is_not_taken_for_gone():
     assert conclude_full(scan, met, snapshot, NOW + 1) is None, "not as many as there are"
     result = conclude_full(scan, met | {"c120"}, snapshot, NOW + 1)
     assert result is not None
-    assert (result.moved, result.state.polls[VOICE].full_scan_at) == (frozenset(), NOW)
+    assert (result.changed, result.state.polls[VOICE].full_scan_at) == (frozenset(), NOW)
 
 
 # Equal revisions.
@@ -421,12 +421,12 @@ def test_no_row_hides_among_equal_marks(seed: int, size: int):
     snapshot = snapshot_of(before, NOW - 20, size=size)
     scan = listed.poll(snapshot, NOW, size)
     if scan.flaw is None:
-        assert conclude(scan, snapshot, NOW + 1).moved == {each.id for each in listed.bulk}
+        assert conclude(scan, snapshot, NOW + 1).changed == {each.id for each in listed.bulk}
     else:
         assert scan.flaw is ListFlaw.SHIFTING
         assert scan.pages <= MAX_POLL_PAGES
         # What it has met is true all the same.
-        assert len(learn(snapshot, VOICE, scan.rows.values(), NOW + 1).moved) > size
+        assert len(learn(snapshot, VOICE, scan.rows.values(), NOW + 1).changed) > size
 
 
 def test_a_poll_looks_again_until_it_has_met_all():
@@ -443,7 +443,7 @@ def test_a_poll_looks_again_until_it_has_met_all():
             listed.random.shuffle(listed.bulk)
             scan = step(scan, paged([*ahead, *listed.bulk, *rows(200, LONG_AGO)], scan), snapshot)
         assert scan.flaw is None
-        assert conclude(scan, snapshot, NOW + 1).moved >= {each.id for each in listed.bulk}
+        assert conclude(scan, snapshot, NOW + 1).changed >= {each.id for each in listed.bulk}
         passes.add((scan.pages + 2) // 3)
     assert min(passes) == 1
     assert max(passes) > 1
@@ -591,7 +591,7 @@ class Truth:
         self.met: set[str] = set()
         self.wants_full = True
         self.salt = 0.0
-        self.proven = self.moved = 0
+        self.proven = self.changed = 0
 
     def run(self, steps: int) -> None:
         acts = [self.change, self.create, self.delete, self.read, self.read]
@@ -677,7 +677,7 @@ class Truth:
                 # seen by the polls after it.
                 continue
             if swept.is_changed:
-                self.moved += 1
+                self.changed += 1
                 continue
             self.proven += 1
             changed = [at for at in answer.campaign.changes[answer.version + 1 :] if at <= swept.at]
@@ -697,7 +697,7 @@ def test_the_simulated_polls_do_prove_and_do_see_moves():
     for truth in truths:
         truth.run(300)
     assert sum(truth.proven for truth in truths) > 1000
-    assert sum(truth.moved for truth in truths) > 1000
+    assert sum(truth.changed for truth in truths) > 1000
 
 
 ROWS = st.builds(row, st.sampled_from([f"c{n}" for n in range(8)]), st.sampled_from([LONG_AGO, NOW]))

@@ -1,10 +1,10 @@
-"""Looks after one stream's stored answers: polls of its lists, and reads by id of what has moved.
+"""Looks after one stream's stored answers: polls of its lists, and reads by id of what has changed.
 
 One replica leads; the others follow what it publishes. The leader counts what is in use, plans its pace
-(`policy.pacing`), and does what is due: reads by id of what has moved go out as soon as there is a call for them; polls
-take what the next window leaves; pages of full scans and turns by id fill the rest. It sleeps until something is due,
-or until somebody wakes it: a poll or a read that has ended, a hint, the first caller after none. Nothing is done for
-campaigns that nobody asks for.
+(`policy.pacing`), and does what is due: reads by id of what has changed go out as soon as there is a call for them;
+polls take what the next window leaves; pages of full scans and reads in rotation fill the rest. It sleeps until
+something is due, or until somebody wakes it: a poll or a read that has ended, a hint, the first caller after none.
+Nothing is done for campaigns that nobody asks for.
 
 A list that shows itself not to be trusted is published as flawed: nothing is proven then, and lifetimes count again
 until a later poll goes through.
@@ -168,7 +168,7 @@ class Sweeper:
         async def polling() -> None:
             found = await work
             if found is not None:
-                self._rotation.enqueue(found.moved, self._store.now())
+                self._rotation.enqueue(found.changed, self._store.now())
                 await self._rotation.compare(id_ for id_ in found.met if id_ in used)
 
         self._is_polling = True

@@ -192,9 +192,9 @@ class Poller:
         self._channels[channel].due_since = None
         if channel in flaws and flaw is None:
             self._lists.say_trusted(channel)
-        moved = found.moved if found is not None else frozenset()
-        self._lists.count("changed" if moved else "unchanged")
-        self._note_rate(scan, snapshot, sum(1 for id_ in moved if id_ in used))
+        changed = found.changed if found is not None else frozenset()
+        self._lists.count("changed" if changed else "unchanged")
+        self._note_rate(scan, snapshot, sum(1 for id_ in changed if id_ in used))
         return found
 
     def _note_rate(self, scan: Scan, snapshot: IndexSnapshot, changes: int) -> None:
