@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from campaign_gateway.contract.listing import Channel, Page, Row
+from campaign_gateway.contract.listing import Channel, ListPage, Row
 from campaign_gateway.policy.entry import Entry
 from campaign_gateway.policy.list_findings import ScanResult, conclude, conclude_full, learn
 from campaign_gateway.policy.list_scan import Scan, begin, step
@@ -25,11 +25,11 @@ def rows(count: int, newest: float = LONG_AGO) -> list[Row]:
     return [row(f"c{number}", newest - number) for number in range(count)]
 
 
-def paged(listed: Sequence[Row], scan: Scan, size: int = 100, **fields: Any) -> Page:
+def paged(listed: Sequence[Row], scan: Scan, size: int = 100, **fields: Any) -> ListPage:
     """What the platform answers to the scan's next question."""
     assert not scan.has_ended
     shown = tuple(listed[scan.skip : scan.skip + size])
-    page = Page(shown, len(listed), has_more=scan.skip + len(shown) < len(listed))
+    page = ListPage(shown, len(listed), has_more=scan.skip + len(shown) < len(listed))
     return replace(page, **fields)
 
 

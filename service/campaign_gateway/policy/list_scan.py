@@ -34,7 +34,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from itertools import pairwise
 
-from campaign_gateway.contract.listing import Channel, Page, Row
+from campaign_gateway.contract.listing import Channel, ListPage, Row
 from campaign_gateway.contract.revisions import instant
 from campaign_gateway.policy.sweeping import IndexSnapshot, ListFlaw, has_changed
 
@@ -140,7 +140,7 @@ def begin(channel: Channel, now: float, *, is_full: bool = False, offset: float 
     return Scan(channel, now, is_full, offset)
 
 
-def step(scan: Scan, page: Page | None, snapshot: IndexSnapshot) -> Scan:
+def step(scan: Scan, page: ListPage | None, snapshot: IndexSnapshot) -> Scan:
     """The scan after one more page."""
     flaw = _flaw_of(page, scan.skip)
     if page is None or flaw is not None:
@@ -160,7 +160,7 @@ def step(scan: Scan, page: Page | None, snapshot: IndexSnapshot) -> Scan:
     return replace(met, last=frozenset()).onward(0, Phase.CLOSING)
 
 
-def _with_page(scan: Scan, page: Page, snapshot: IndexSnapshot) -> Scan:
+def _with_page(scan: Scan, page: ListPage, snapshot: IndexSnapshot) -> Scan:
     """The scan with what the page shows."""
     has_fewer = scan.total is not None and page.total is not None and page.total < scan.total
     return replace(
@@ -177,14 +177,14 @@ def _with_page(scan: Scan, page: Page, snapshot: IndexSnapshot) -> Scan:
     )
 
 
-def _is_apart(scan: Scan, met: Scan, page: Page) -> bool:
+def _is_apart(scan: Scan, met: Scan, page: ListPage) -> bool:
     """Whether the page has nothing of the one before it: more rows went than overlap."""
     if not scan.last or not page.rows or met.last & scan.last:
         return False
     return scan.run is None or instant(page.rows[0].updated_at) != scan.run.revision
 
 
-def _flaw_of(page: Page | None, skip: int) -> ListFlaw | None:
+def _flaw_of(page: ListPage | None, skip: int) -> ListFlaw | None:
     if page is None:
         return ListFlaw.NO_PAGE
     if not _is_sorted(page):
@@ -193,7 +193,7 @@ def _flaw_of(page: Page | None, skip: int) -> ListFlaw | None:
     return ListFlaw.SHORT_PAGE if not page.rows and page.has_more and not _is_end(page, skip) else None
 
 
-def _is_end(page: Page, skip: int) -> bool:
+def _is_end(page: ListPage, skip: int) -> bool:
     return skip + len(page.rows) >= page.total if page.total is not None else not page.has_more
 
 
@@ -211,14 +211,14 @@ def _close(scan: Scan) -> Scan:
     return again.onward(0, Phase.DESCENDING)
 
 
-def _is_met(page: Page, scan: Scan) -> bool:
+def _is_met(page: ListPage, scan: Scan) -> bool:
     """Whether the page reaches down to what the poll met at first."""
     top = instant(scan.top)
     moments = (instant(row.updated_at) for row in page.rows if row.id in scan.rows)
     return top is None or any(moment is not None and moment <= top for moment in moments)
 
 
-def _follow_run(scan: Scan, page: Page, *, is_last: bool) -> Scan:
+def _follow_run(scan: Scan, page: ListPage, *, is_last: bool) -> Scan:
     """The scan with its run of equal revisions carried over this page, or closed in it and counted."""
     revisions = [instant(row.updated_at) for row in page.rows]
     run, is_short = scan.run, scan.is_short
@@ -253,7 +253,7 @@ def _retry(scan: Scan, skip: int) -> Scan:
     return again.onward(skip)
 
 
-def _settles(page: Page, scan: Scan, snapshot: IndexSnapshot) -> bool:
+def _settles(page: ListPage, scan: Scan, snapshot: IndexSnapshot) -> bool:
     """Whether nothing further down can have changed: the page ends with rows that have not, and that are old enough.
 
     Rows with equal revisions come in any order, so a changed one may still follow where the page ends with the newest
@@ -289,6 +289,6 @@ def _is_changed(row: Row, snapshot: IndexSnapshot) -> bool:
     return indexed is not None and has_changed(indexed, row)
 
 
-def _is_sorted(page: Page) -> bool:
+def _is_sorted(page: ListPage) -> bool:
     moments = [moment for row in page.rows if (moment := instant(row.updated_at)) is not None]
     return all(earlier >= later for earlier, later in pairwise(moments))

@@ -14,7 +14,7 @@ SHIFTS = 1024
 
 
 @dataclass(slots=True)
-class _Call:
+class _OwnCall:
     slot: Slot
     """As the ledger knows it."""
     free_at: float
@@ -42,7 +42,7 @@ class OwnCalls:
     def __init__(self, allowance: Allowance, clock: Callable[[], float]) -> None:
         self._allowance = allowance
         self._clock = clock
-        self._calls: dict[str, _Call] = {}
+        self._calls: dict[str, _OwnCall] = {}
         self._voided: set[str] = set()
         self._succeeded: set[str] = set()
 
@@ -56,7 +56,7 @@ class OwnCalls:
 
     def begin(self, slot: Slot, asked: float, *, is_unreported: bool) -> None:
         """A call holds its slot, as if it takes all of its time from when it was asked for."""
-        self._calls[slot.id] = _Call(slot, asked + self._allowance.most, is_unreported)
+        self._calls[slot.id] = _OwnCall(slot, asked + self._allowance.most, is_unreported)
 
     def end(self, id_: str, *, is_void: bool) -> None:
         """A call has ended, or never left."""
@@ -100,7 +100,7 @@ class OwnCalls:
             self._calls[id_].is_unreported = False
         self._forget_ended(lambda _call: True)
 
-    def _forget_ended(self, is_known: Callable[[_Call], bool]) -> None:
+    def _forget_ended(self, is_known: Callable[[_OwnCall], bool]) -> None:
         """Forgets calls that have left the window, as far as the ledger knows of their end."""
         now = self._clock()
         for id_ in [id_ for id_, call in self._calls.items() if call.free_at <= now and is_known(call)]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from campaign_gateway.contract.listing import Channel, Page, Row
+from campaign_gateway.contract.listing import Channel, ListPage, Row
 from campaign_gateway.policy.entry import Entry, Swept
 from campaign_gateway.policy.list_findings import LONGEST_LAG_SECONDS, conclude, conclude_full, forget, lag_shown, learn
 from campaign_gateway.policy.list_scan import MAX_PAGES, MAX_POLL_PAGES, MAX_RETRIES, OVERLAP_ROWS, Scan, begin, step
@@ -260,14 +260,14 @@ def test_no_page_is_a_flaw():
 )
 def test_the_order_is_judged(listed: list[Row], flaw: ListFlaw | None):
     scan = begin(VOICE, NOW, is_full=True)
-    assert step(scan, Page(tuple(listed), len(listed), has_more=False), IndexSnapshot()).flaw is flaw
+    assert step(scan, ListPage(tuple(listed), len(listed), has_more=False), IndexSnapshot()).flaw is flaw
 
 
 def test_an_empty_page_though_there_is_more_is_a_flaw():
     scan = begin(VOICE, NOW, is_full=True)
-    assert step(scan, Page((), 5, has_more=True), IndexSnapshot()).flaw is ListFlaw.SHORT_PAGE
-    scan = step(scan, Page(tuple(rows(2)), 5, has_more=True), IndexSnapshot())
-    assert step(scan, Page((), 5, has_more=True), IndexSnapshot()).flaw is ListFlaw.SHORT_PAGE
+    assert step(scan, ListPage((), 5, has_more=True), IndexSnapshot()).flaw is ListFlaw.SHORT_PAGE
+    scan = step(scan, ListPage(tuple(rows(2)), 5, has_more=True), IndexSnapshot())
+    assert step(scan, ListPage((), 5, has_more=True), IndexSnapshot()).flaw is ListFlaw.SHORT_PAGE
 
 
 def endless(scan: Scan, snapshot: IndexSnapshot, newest: float, size: int = 10) -> Scan:
@@ -277,7 +277,7 @@ def endless(scan: Scan, snapshot: IndexSnapshot, newest: float, size: int = 10) 
         asked += 1
         assert asked <= MAX_PAGES
         listed = tuple(row(f"c{n}", newest - n / 1000) for n in range(scan.skip, scan.skip + size))
-        scan = step(scan, Page(listed, None, has_more=True), snapshot)
+        scan = step(scan, ListPage(listed, None, has_more=True), snapshot)
     return scan
 
 
@@ -400,7 +400,7 @@ class Shuffled:
         self.bulk = [row(f"b{number}", NOW - 8) for number in range(count)]
         self.rest = rows(200)
 
-    def page(self, scan: Scan, size: int) -> Page:
+    def page(self, scan: Scan, size: int) -> ListPage:
         self.random.shuffle(self.bulk)
         return paged([*self.bulk, *self.rest], scan, size)
 
@@ -465,7 +465,7 @@ def test_a_list_that_is_another_one_at_each_question_is_given_up():
     while not scan.has_ended:
         asked += 1
         listed = tuple(row(f"{asked}-{n}", LONG_AGO - 100 * asked - n) for n in range(100))
-        scan = step(scan, Page(listed, 10_000, has_more=True), IndexSnapshot())
+        scan = step(scan, ListPage(listed, 10_000, has_more=True), IndexSnapshot())
     assert scan.flaw is ListFlaw.SHIFTING
     assert asked <= 2 + MAX_RETRIES
 
@@ -479,7 +479,7 @@ def test_a_platform_that_only_skips_whole_pages_is_given_up_soon(size: int):
     while not scan.has_ended:
         asked += 1
         start = scan.skip // size * size
-        scan = step(scan, Page(tuple(listed[start : start + size]), 1000, has_more=True), IndexSnapshot())
+        scan = step(scan, ListPage(tuple(listed[start : start + size]), 1000, has_more=True), IndexSnapshot())
     assert scan.flaw is ListFlaw.SHIFTING
     assert asked <= 3 * (MAX_RETRIES + 1)
 
@@ -621,7 +621,7 @@ class Truth:
         seen_at = self.now - self.random.choice([0.0, 0.0, 1.0, SETTLE_SECONDS - 0.25])
         self.answers.append(Answer(campaign, read(campaign.row(seen_at), began), campaign.version(seen_at)))
 
-    def page(self, scan: Scan) -> Page:
+    def page(self, scan: Scan) -> ListPage:
         there = [campaign.row(self.now) for campaign in self.campaigns if not campaign.is_deleted]
         # Among equal revisions any order, and another one with each question.
         self.salt = self.random.random()
@@ -702,13 +702,13 @@ def test_the_simulated_polls_do_prove_and_do_see_moves():
 
 ROWS = st.builds(row, st.sampled_from([f"c{n}" for n in range(8)]), st.sampled_from([LONG_AGO, NOW]))
 PAGES = st.none() | st.builds(
-    Page, st.lists(ROWS, max_size=5).map(tuple), st.none() | st.integers(0, 500), has_more=st.booleans()
+    ListPage, st.lists(ROWS, max_size=5).map(tuple), st.none() | st.integers(0, 500), has_more=st.booleans()
 )
 
 
 @given(st.lists(PAGES, min_size=1, max_size=5), st.booleans())
 @settings(max_examples=200, deadline=None)
-def test_no_poll_goes_on_for_ever(pages: list[Page | None], is_full: bool):
+def test_no_poll_goes_on_for_ever(pages: list[ListPage | None], is_full: bool):
     snapshot = snapshot_of([row("c0")], NOW - 100)
     scan = begin(VOICE, NOW, is_full=is_full)
     asked = 0

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, replace
 
 from campaign_gateway.contract.answers import Verdict
-from campaign_gateway.contract.listing import Channel, Page, list_body, read_page
+from campaign_gateway.contract.listing import Channel, ListPage, list_body, read_page
 from campaign_gateway.contract.operations import LIST
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.list_findings import ScanResult, with_flaw
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 class PageRead:
     """A page of a list."""
 
-    page: Page | None
+    page: ListPage | None
     """None where the answer holds none."""
     started: float
     """When its read began."""

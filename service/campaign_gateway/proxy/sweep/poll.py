@@ -46,7 +46,7 @@ RATE_SECONDS = 120.0
 
 
 @dataclass(slots=True)
-class _Channel:
+class _ChannelPolls:
     """What is under way for one channel."""
 
     waiting: Scan | None = None
@@ -70,13 +70,13 @@ class Poller:
         self._lists = lists
         self._full_scan = full_scan
         self._disagreement = disagreement
-        self._channels = {channel: _Channel() for channel in Channel}
+        self._channels = {channel: _ChannelPolls() for channel in Channel}
         self.rates: dict[Channel, float] = {}
         """Changes a second of campaigns in use."""
 
     def reset(self) -> None:
         """Forgets what is under way, when this replica has come to lead."""
-        self._channels = {channel: _Channel() for channel in Channel}
+        self._channels = {channel: _ChannelPolls() for channel in Channel}
 
     @property
     def is_waiting(self) -> bool:
