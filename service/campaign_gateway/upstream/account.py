@@ -113,7 +113,9 @@ class Account:
     def claims(self) -> Schedule | None:
         """The table of claims as this replica knows it; None where it does not know enough to refuse anybody."""
         now = self._ledgers.now()
-        if self.ledger is None or self.mode is Mode.BRIEF_LOSS or not (self.is_cut_off or is_whole(self.ledger, now)):
+        if self.ledger is None:
+            return None
+        if self.mode is Mode.BRIEF_LOSS if self.is_cut_off else not is_whole(self.ledger, now):
             return None
         if self._claims is None or not 0 <= now - self._claims.now < SCHEDULE_SECONDS:
             if self._lacks_promises:

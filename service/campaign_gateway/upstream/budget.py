@@ -135,14 +135,15 @@ class CallBudget:
     def refusal(self, account: str, lane: Lane, client: str, key: str, wait: float) -> Failure | None:
         """See `Budget`."""
         queue = self._queue(account)
-        if queue.account.has_spare(lane) and not queue.waiters:
+        known = queue.account
+        if known.has_spare(lane) and not queue.waiters:
             return None
-        claims = queue.account.claims()
+        claims = known.claims()
         if claims is None:
             return None
         now = self._ledgers.now()
-        at = queue.account.promises.promised_at(client, key)
-        if at is not None and at > now - queue.account.allowance.window:
+        at = known.promises.promised_at(client, key)
+        if at is not None and at > now - known.allowance.window:
             if at <= now + wait:
                 return None
             self._meter.budget_wait(lane.value, 0.0)
@@ -151,14 +152,12 @@ class CallBudget:
         if forecast is None or forecast.reason is WaitReason.ALLOTTED:
             return None
         since = claims.now - now
-        forecast = queue.account.in_time(
-            Wait(max(0.0, forecast.seconds + since), forecast.reason, forecast.soonest + since)
-        )
+        forecast = known.in_time(Wait(max(0.0, forecast.seconds + since), forecast.reason, forecast.soonest + since))
         if forecast.soonest <= wait:
             return None
         self._meter.budget_wait(lane.value, 0.0)
         if wait > 0 and lane.is_waited_for:
-            queue.account.promise(client, key, now + forecast.seconds)
+            known.promise(client, key, now + forecast.seconds)
         return _failure(forecast)
 
     def wake(self) -> None:
