@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from campaign_gateway.contract.listing import Channel, Page, Row
+from campaign_gateway.contract.listing import Channel, ListPage, Row
 from campaign_gateway.policy.entry import Entry
-from campaign_gateway.policy.list_scan import Scan, ScanResult, begin, conclude, conclude_full, learn, step
+from campaign_gateway.policy.list_findings import ScanResult, conclude, conclude_full, learn
+from campaign_gateway.policy.list_scan import Scan, begin, step
 from campaign_gateway.policy.sweeping import IndexSnapshot, apply
 from tests.support.builders import NOW, entry, stamp
 
@@ -24,11 +25,11 @@ def rows(count: int, newest: float = LONG_AGO) -> list[Row]:
     return [row(f"c{number}", newest - number) for number in range(count)]
 
 
-def paged(listed: Sequence[Row], scan: Scan, size: int = 100, **fields: Any) -> Page:
+def paged(listed: Sequence[Row], scan: Scan, size: int = 100, **fields: Any) -> ListPage:
     """What the platform answers to the scan's next question."""
-    assert scan.skip is not None
+    assert not scan.has_ended
     shown = tuple(listed[scan.skip : scan.skip + size])
-    page = Page(shown, len(listed), has_more=scan.skip + len(shown) < len(listed))
+    page = ListPage(shown, len(listed), has_more=scan.skip + len(shown) < len(listed))
     return replace(page, **fields)
 
 
@@ -42,7 +43,7 @@ def polled(
 ) -> Scan:
     """A whole poll of a list that stands still."""
     scan = begin(channel, now)
-    while scan.skip is not None:
+    while not scan.has_ended:
         scan = step(scan, paged(listed, scan, size, **fields), snapshot)
     return scan
 
@@ -63,7 +64,7 @@ def scanned(
     """The view after a full scan, which took a second."""
     size = options.pop("size", 100)
     scan, met = begin(channel, now, is_full=True), set[str]()
-    while scan.skip is not None:
+    while not scan.has_ended:
         scan = step(scan, paged(listed, scan, size, **options), snapshot)
         assert scan.flaw is None
         met |= scan.rows.keys()

@@ -41,7 +41,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ListPage:
     """A list answer."""
 
     rows: tuple[Row, ...]
@@ -57,7 +57,7 @@ def list_body(channel: Channel, skip: int, limit: int) -> bytes:
     ).encode()
 
 
-def read_page(body: bytes) -> Page | None:
+def read_page(body: bytes) -> ListPage | None:
     """The page in the body of a list answer; None when it holds none.
 
     Rows without an id are left out; ids stand under `_id`, `id` or `campId`.
@@ -71,7 +71,7 @@ def read_page(body: bytes) -> Page | None:
     if not isinstance(data, dict) or not isinstance(results, list):
         return None
     total = data.get("totalResults")
-    return Page(
+    return ListPage(
         rows=tuple(row for row in map(_read_row, results) if row is not None),
         total=total if isinstance(total, int) and not isinstance(total, bool) and total >= 0 else None,
         has_more=data.get("hasMore") is True,

@@ -3,7 +3,7 @@
 Laws of this module:
 
 1. A refusal for the limit within our budget means that somebody else uses the account, or that the platform allows
-   less. All calls pause, as long as told; then one call, the *probe*, finds out for all.
+   less. All calls pause, as long as the platform says; then one call, the *probe*, finds out for all.
 2. If less than half of what was tried had been accepted in the window, the refusal is a *stray*: it says nothing of
    what there is room for. Half is tried for one window, and twice as much in each window after it, up to what was
    tried before. So one stray costs one window.
@@ -16,7 +16,7 @@ Laws of this module:
 from dataclasses import replace
 
 from campaign_gateway.policy.backoff import Backoff
-from campaign_gateway.policy.ledger import Allowance, Ledger, Pause, is_whole, pause_of, withheld
+from campaign_gateway.policy.ledger import Allowance, Ledger, PauseState, is_whole, pause_of, withheld
 
 LONGEST_TRIAL_WINDOWS = 8
 """Windows between two trials of more than was learned, at most; each may cost a pause."""
@@ -42,30 +42,30 @@ def learned(ledger: Ledger, allowance: Allowance, now: float) -> int:
     return max(min(1, calls), calls >> halvings)
 
 
-def pause(ledger: Ledger, allowance: Allowance, told: float | None, now: float) -> Ledger:
+def pause(ledger: Ledger, allowance: Allowance, retry_after: float | None, now: float) -> Ledger:
     """The ledger after the platform said that its limit is exceeded, within ours.
 
-    A pause only moves forward. Without a wait told, it lasts for the rest of the window: until our own oldest call has
-    left it, but no less than a quarter.
+    A pause only moves forward. Without a `Retry-After` it lasts for the rest of the window: until our own oldest call
+    has left it, but no less than a quarter.
 
     Args:
         ledger: as it was, the refused call's slot in it.
         allowance: the account's.
-        told: the platform's `Retry-After` in seconds, or None.
+        retry_after: the platform's `Retry-After` in seconds, or None.
         now: the time.
     """
     held = [slot.free_at for slot in ledger.slots if slot.free_at > now]
-    if told is None:
+    if retry_after is None:
         oldest = min(held, default=now + allowance.window)
-        told = min(max(oldest - now, allowance.window * SHORTEST_GUESS), allowance.window)
-    until = max(ledger.paused_until, now + min(told, allowance.longest_pause))
+        retry_after = min(max(oldest - now, allowance.window * SHORTEST_GUESS), allowance.window)
+    until = max(ledger.paused_until, now + min(retry_after, allowance.longest_pause))
     paused = replace(ledger, paused_until=until, probe=None, learned_at=until)
     before = pause_of(ledger, now)
-    if before is Pause.PAUSED:
+    if before is PauseState.PAUSED:
         # Sent together with the one that was refused first, whose verdict took this one for accepted.
         is_learned = ledger.learned is not None and not ledger.halvings
         return replace(paused, learned=max(1, (ledger.learned or 1) - 1)) if is_learned else paused
-    if before is not Pause.OPEN:
+    if before is not PauseState.OPEN:
         # The probe: it says that the pause was too short, and nothing of how much there is room for.
         return paused
     accepted, tried = len(held) - 1, learned(ledger, allowance, now)

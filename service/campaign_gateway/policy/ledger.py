@@ -188,7 +188,7 @@ class Wait:
     """After these it may already be worth another look: somebody who was promised a slot may not come for it."""
 
 
-class Pause(StrEnum):
+class PauseState(StrEnum):
     """Whether calls may be made, after the platform said that its limit is exceeded.
 
     | from    | when                                                | to      |
@@ -210,14 +210,14 @@ class Pause(StrEnum):
     """One call finds out; all others wait for it."""
 
 
-def pause_of(ledger: Ledger, now: float) -> Pause:
+def pause_of(ledger: Ledger, now: float) -> PauseState:
     """Whether the account is paused."""
     if not ledger.paused_until:
-        return Pause.OPEN
+        return PauseState.OPEN
     if now < ledger.paused_until:
-        return Pause.PAUSED
+        return PauseState.PAUSED
     is_under_way = any(slot.id == ledger.probe and slot.free_at > now for slot in ledger.slots)
-    return Pause.PROBING if is_under_way else Pause.OVER
+    return PauseState.PROBING if is_under_way else PauseState.OVER
 
 
 def is_whole(ledger: Ledger, now: float) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from campaign_gateway.policy.allotments import allotted_to_others
 from campaign_gateway.policy.capacity import capacity
-from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Pause, SlotRequest, is_whole, pause_of
+from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, PauseState, SlotRequest, is_whole, pause_of
 from campaign_gateway.policy.schedule import Schedule
 
 WANTED_SECONDS = 5.0
@@ -35,10 +35,11 @@ def outlook(ledger: Ledger, allowance: Allowance, now: float) -> Outlook:
     slots = [slot for slot in ledger.slots if slot.free_at > now]
     # What is allotted to replicas is given back for whoever wants it.
     allotted = allotted_to_others(ledger, "", now) if is_whole(ledger, now) else 0
+    is_paused = pause_of(ledger, now) is PauseState.PAUSED
     return Outlook(
         capacity=schedule.capacity,
         window=allowance.window,
-        free=0 if pause_of(ledger, now) is Pause.PAUSED else schedule.room(SlotRequest("", Lane.PROOF, "")) + allotted,
+        free=0 if is_paused else schedule.room(SlotRequest("", Lane.PROOF, "")) + allotted,
         falls=tuple(min(slot.free_at - now, allowance.window) for slot in slots),
         callers=sum(1 for slot in slots if slot.lane.is_waited_for),
         is_wanted=any(at > now - WANTED_SECONDS for at in ledger.refused.values()),
@@ -47,7 +48,7 @@ def outlook(ledger: Ledger, allowance: Allowance, now: float) -> Outlook:
 
 def remaining(ledger: Ledger, allowance: Allowance, now: float) -> int:
     """Slots that are free for a waiting caller of some lane or other."""
-    if pause_of(ledger, now) is Pause.PAUSED:
+    if pause_of(ledger, now) is PauseState.PAUSED:
         return 0
     held = sum(1 for slot in ledger.slots if slot.free_at > now)
     return max(0, capacity(ledger, allowance, now) - held)

@@ -8,11 +8,13 @@ the ledger's next window leaves room for. Pure arithmetic; times are seconds, ra
 """
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.list_scan import PAGE_ROWS
+from campaign_gateway.policy.sweeping import IndexSnapshot
 
 SHORTEST_POLL_INTERVAL_SECONDS = 2.0
 """Below this a poll costs more than it shows."""
@@ -21,7 +23,7 @@ LONGEST_POLL_INTERVAL_SECONDS = 15.0
 FLOOR_PART = 0.2
 """The part of the budget that polls take for that, at most, when callers want all of it."""
 ROTATION_CALLS = 3.0 / 60.0
-"""Reads by id of campaigns in turn, a second of a budget of one call a second: as many are made always ..."""
+"""Reads by id in rotation, a second of a budget of one call a second: as many are made always ..."""
 IDLE_ROTATION_CALLS = 10.0 / 60.0
 """... and as many where calls are left over."""
 SHORTEST_ROTATION_SECONDS = 30.0
@@ -54,7 +56,7 @@ SLACK = 1.7
 APART = 2.0
 """How much further apart the polls of a quiet channel may be than those of the busiest."""
 SPREAD_SECONDS = 1.0
-"""What all replicas need to hear of a poll."""
+"""Until all replicas know of a poll."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,37 @@ class Workload:
     """Rows that the platform grants for one call."""
     is_scanned: bool = True
     """Whether each list has been seen to its end once."""
+
+
+def workload_of(
+    snapshot: IndexSnapshot,
+    used: Iterable[str],
+    rates: Mapping[Channel, float],
+    rotation_rate: float,
+    page_rows: int,
+) -> Workload:
+    """What is in use of a stream's lists.
+
+    Args:
+        snapshot: what is known of them.
+        used: the ids that callers ask for.
+        rates: changes a second, of campaigns in use.
+        rotation_rate: reads by id a second that the rotation makes of late.
+        page_rows: rows that the platform grants for one call.
+    """
+    listed = Counter(indexed.channel for indexed in snapshot.campaigns.values())
+    channels = Counter(snapshot.campaigns[id_].channel if id_ in snapshot.campaigns else None for id_ in used)
+    counts = {channel: channels[channel] for channel in Channel}
+    is_scanned = True
+    for channel in Channel:
+        last = snapshot.state.polls.get(channel)
+        if last is None or not last.full_scan_at:
+            # Not all of this list is known yet: what is in use may be in it.
+            counts[channel] += channels[None]
+            is_scanned = is_scanned and not counts[channel]
+        if last is not None and last.total is not None:
+            listed[channel] = max(listed[channel], last.total)
+    return Workload(counts, listed, rates, rotation_rate, page_rows, is_scanned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,11 +220,13 @@ def plan_pace(capacity: Capacity, workload: Workload) -> Pace:
         for channel, part in passes.items()
     }
     spent = sum(pages_of[channel] / seconds for channel, seconds in poll_intervals.items())
-    turns = min(max(left - spent - pages / full_scan_after, ROTATION_CALLS * a_second), IDLE_ROTATION_CALLS * a_second)
+    rotated = min(
+        max(left - spent - pages / full_scan_after, ROTATION_CALLS * a_second), IDLE_ROTATION_CALLS * a_second
+    )
     if capacity.is_wanted:
         page_after = 1 / (CROWDED_SCAN_PART * a_second)
     elif workload.is_scanned:
         page_after = SCAN_SPREAD_PART * full_scan_after / pages
     else:
         page_after = 1 / max(FIRST_SCAN_PART * max(left, 0.0), CROWDED_SCAN_PART * a_second)
-    return Pace(poll_intervals, max(SHORTEST_ROTATION_SECONDS, total / turns), full_scan_after, page_after, reads)
+    return Pace(poll_intervals, max(SHORTEST_ROTATION_SECONDS, total / rotated), full_scan_after, page_after, reads)

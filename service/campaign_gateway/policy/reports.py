@@ -147,7 +147,7 @@ def _with_replica(ledger: Ledger, report: Report, allowance: Allowance, now: flo
 
 
 def _pause(ledger: Ledger, report: Report) -> tuple[float, str | None]:
-    """Until when the account is paused, and the probe, after what became of that one; see `policy.ledger.Pause`."""
+    """Until when the account is paused, and the probe, after what became of that one; see `PauseState`."""
     if ledger.probe in report.succeeded:
         return 0.0, None
     return ledger.paused_until, None if ledger.probe in report.voided else ledger.probe

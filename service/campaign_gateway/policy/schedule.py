@@ -35,7 +35,7 @@ from campaign_gateway.policy.ledger import (
     Allowance,
     Lane,
     Ledger,
-    Pause,
+    PauseState,
     Promise,
     Slot,
     SlotRequest,
@@ -125,11 +125,11 @@ class Schedule:
 
     def forecast(self, request: SlotRequest, ahead: int) -> Wait | None:
         """The request's wait behind so many others; None where there is a slot for it now."""
-        if self._pause is Pause.PROBING:
+        if self._pause is PauseState.PROBING:
             return Wait(PROBE_SECONDS, WaitReason.PAUSED, PROBE_SECONDS)
         if self._is_overdue(request):
             request = replace(request, lane=Lane.INTERACTIVE)
-        if self._pause is not Pause.PAUSED:
+        if self._pause is not PauseState.PAUSED:
             if (delay := self._delay(request, ahead)) is not None:
                 return delay
             if self.room(request) >= 1:
@@ -138,7 +138,7 @@ class Schedule:
 
     def room(self, request: SlotRequest) -> int:
         """Slots that the request's lane and client could take now; below zero when as many have to fall free before."""
-        if self._pause is not Pause.OPEN and self._is_whole:
+        if self._pause is not PauseState.OPEN and self._is_whole:
             # The probe's: whoever is the first may find out, also where more are held than was learned.
             most = self._allowance.calls - withheld(self._ledger, self._allowance, self.now)
             return most - allotted_to_others(self._ledger, self._replica, self.now) - len(self._slots)
@@ -179,7 +179,7 @@ class Schedule:
             hold = self._allowance.hold
             due = min((each.at + hold for each in self._ledger.promises if each.at <= now), default=now + window)
             soonest = min(due, now + PROBE_SECONDS) if self._is_trial else due
-        reason = WaitReason.PAUSED if self._pause is Pause.PAUSED else WaitReason.SPENT
+        reason = WaitReason.PAUSED if self._pause is PauseState.PAUSED else WaitReason.SPENT
         return Wait(max(0.0, certain - now), reason, max(soonest, now) - now)
 
     def _opening(self, lane: Lane, number: int) -> float:
@@ -213,8 +213,8 @@ class Schedule:
     def _reserved_for_others(self, lane: Lane, used: Counter[Lane] | None = None) -> int:
         """Slots that are not for this lane: what other lanes can count on and do not hold, and the reserve."""
         held = self._used if used is None else used
-        kept = sum(max(0, part - held[other]) for other, part in self._parts.items() if other is not lane)
-        return max(kept, self._reserve) if self._is_needed and not lane.is_waited_for else kept
+        others = sum(max(0, part - held[other]) for other, part in self._parts.items() if other is not lane)
+        return max(others, self._reserve) if self._is_needed and not lane.is_waited_for else others
 
     def _bound(self, request: SlotRequest, promised: Counter[str]) -> int:
         """How many of the promised slots are not for this request."""
@@ -248,7 +248,7 @@ class Schedule:
         return not request.lane.is_waited_for or wished >= self._fair_part(request.client)
 
     def _delay(self, request: SlotRequest, ahead: int) -> Wait | None:
-        """The wait of a call whose kind is spread over the window, if its turn has not come."""
+        """The wait of a call whose kind is spread over the window, if it is too early for it."""
         if request.lane is Lane.BACKGROUND:
             kind, calls, least = str(request.lane), EVEN_SLACK * self.capacity, self.room(request)
         elif self._is_spread(request):
@@ -277,8 +277,8 @@ class Schedule:
             self._held[slot.client] += 1
         if slot.lane.is_waited_for:
             self._claimants.add(slot.client)
-        if self._pause is Pause.OVER:
-            self._pause, self._probe = Pause.PROBING, slot.id
+        if self._pause is PauseState.OVER:
+            self._pause, self._probe = PauseState.PROBING, slot.id
         self._openings.clear()
         return slot
 

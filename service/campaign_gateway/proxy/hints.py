@@ -5,14 +5,14 @@ as after a purge: served while it is read again, superseded by that read, and ne
 list from before. Who reads it:
 
 1. Where the campaign's list can be relied on, whoever looks after that list, perhaps another replica: it reads what has
-   moved anyway, one after the other, within its budget. A hint that gets lost on its way there costs no more than the
+   changed anyway, one after the other, within its budget. A hint that gets lost on its way there costs no more than the
    wait for the list to show the change.
 2. Else this replica, at once and beside everything else, for as long as there are calls. What is left then is read
    when somebody asks for it.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from campaign_gateway.contract.operations import GET
@@ -101,6 +101,10 @@ class Hints:
         self._tasks = tasks
         self._waiting: dict[str, dict[str, str]] = {}
         """Of streams that are being read here: the campaigns still to be read, in order, and who hinted at them."""
+
+    def waiting(self, stream: str) -> Collection[str]:
+        """The campaigns of a stream that wait to be read by this replica."""
+        return self._waiting.get(stream, {})
 
     async def give(self, stream: Stream, campaigns: Sequence[str], client: str) -> None:
         """Has these campaigns read first. When it returns, no answer from before counts as fresh any longer.

@@ -3,8 +3,8 @@
 What it may do without the ledger is decided in `policy.budget_mode`. Two laws more:
 
 1. A change whose answer was lost may have been made or not: of two allotments the replica believes the smaller one. So
-   while the ledger is lost it tries nothing but to report.
-2. When the ledger is there again, it first puts its own calls back (`policy.reports.absorb`), and goes on exactly.
+   while the ledger is lost it only tries to report.
+2. When the ledger is connected again, it first puts its own calls back (`policy.reports.absorb`), and goes on exactly.
 """
 
 import asyncio
@@ -113,7 +113,9 @@ class Account:
     def claims(self) -> Schedule | None:
         """The table of claims as this replica knows it; None where it does not know enough to refuse anybody."""
         now = self._ledgers.now()
-        if self.ledger is None or self.mode is Mode.BRIEF_LOSS or not (self.is_cut_off or is_whole(self.ledger, now)):
+        if self.ledger is None:
+            return None
+        if self.mode is Mode.BRIEF_LOSS if self.is_cut_off else not is_whole(self.ledger, now):
             return None
         if self._claims is None or not 0 <= now - self._claims.now < SCHEDULE_SECONDS:
             if self._lacks_promises:
@@ -184,7 +186,7 @@ class Account:
         self.forget_view()
 
     def keep_pause(self, ledger: Ledger) -> None:
-        """Goes on by itself with a pause that the shared ledger has to be told of."""
+        """Goes on by itself with a pause that the shared ledger does not know of yet."""
         self.ledger, self._unreported_pause = ledger, ledger.paused_until
         self.forget_view()
 
@@ -288,7 +290,7 @@ class Account:
             return await self._change(step, has_waiters=has_waiters)
 
     async def _change(self, step: Step[_T], *, has_waiters: bool) -> _T:
-        told, was_cut_off, left = self._own.unreported(), self.is_cut_off, self._own.left_of(self._allotment)
+        unreported, was_cut_off, left = self._own.unreported(), self.is_cut_off, self._own.left_of(self._allotment)
         attempt = _Attempt(self._clock(), left, left)
         quiet = QUIET_SECONDS if self._ledgers.is_shared and not self._own and not has_waiters else 0.0
         self.promises.is_news = False
@@ -296,7 +298,7 @@ class Account:
         def whole(ledger: Ledger | None, now: float) -> tuple[Ledger, tuple[Ledger, _T]]:
             # Early for what has to fall free, late for what has to be held: the shared clock is known only so well.
             early = now - self._ledgers.uncertainty
-            report = self._report(now, told, early + quiet if quiet else 0.0)
+            report = self._report(now, unreported, early + quiet if quiet else 0.0)
             ledger = absorb(ledger, report, self.allowance, early)
             if self._unreported_pause > max(early, ledger.paused_until):
                 ledger = replace(ledger, paused_until=self._unreported_pause)
@@ -318,7 +320,7 @@ class Account:
         if was_cut_off:
             _log.info("the ledger of calls is connected again")
         self._learn(ledger, attempt)
-        self._own.reported(told)
+        self._own.reported(unreported)
         return result
 
     def _note_failed(self, attempt: _Attempt, error: BaseException) -> None:
@@ -369,13 +371,13 @@ class Account:
             report = replace(report, slots={id_: slot for id_, slot in report.slots.items() if id_ in begun})
         return replace(absorb(ledger, report, self.permitted(), now), allotments={})
 
-    def _report(self, now: float, told: Unreported, quiet_until: float) -> Report:
+    def _report(self, now: float, unreported: Unreported, quiet_until: float) -> Report:
         return Report(
             replica=self._replica,
             known=self.known,
             slots=self._own.slots(now + self._ledgers.uncertainty),
-            voided=told.voided,
-            succeeded=told.succeeded,
+            voided=unreported.voided,
+            succeeded=unreported.succeeded,
             server=self._ledgers.server(self.name),
             promises=self.promises.rows(self._replica, now),
             refused=self.promises.refused,

@@ -137,29 +137,30 @@ class CallBudget(Budget):
     @override
     def refusal(self, account: str, lane: Lane, client: str, key: str, wait: float) -> Failure | None:
         queue = self._queue(account)
-        if queue.account.has_spare(lane) and not queue.waiters:
+        known = queue.account
+        if known.has_spare(lane) and not queue.waiters:
             return None
-        claims = queue.account.claims()
+        claims = known.claims()
         if claims is None:
             return None
         now = self._ledgers.now()
-        at = queue.account.promises.told(client, key)
-        if at is not None and at > now - queue.account.allowance.window:
+        at = known.promises.promised_at(client, key)
+        if at is not None and at > now - known.allowance.window:
             if at <= now + wait:
                 return None
             self._meter.budget_wait(lane.value, 0.0)
             return _failure(Wait(at - now, WaitReason.SPENT))
-        told = claims.forecast(SlotRequest("", lane, client), queue.ahead_of(lane, client))
-        if told is None or told.reason is WaitReason.ALLOTTED:
+        forecast = claims.forecast(SlotRequest("", lane, client), queue.ahead_of(lane, client))
+        if forecast is None or forecast.reason is WaitReason.ALLOTTED:
             return None
         since = claims.now - now
-        told = queue.account.in_time(Wait(max(0.0, told.seconds + since), told.reason, told.soonest + since))
-        if told.soonest <= wait:
+        forecast = known.in_time(Wait(max(0.0, forecast.seconds + since), forecast.reason, forecast.soonest + since))
+        if forecast.soonest <= wait:
             return None
         self._meter.budget_wait(lane.value, 0.0)
         if wait > 0 and lane.is_waited_for:
-            queue.account.promise(client, key, now + told.seconds)
-        return _failure(told)
+            known.promise(client, key, now + forecast.seconds)
+        return _failure(forecast)
 
     def wake(self) -> None:
         """Has all who wait looked after again, as if a call had ended."""

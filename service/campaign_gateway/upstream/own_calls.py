@@ -1,6 +1,6 @@
 """The calls of one replica for one account: which of them may be in the window, and what the ledger lacks of them.
 
-Times are monotonic, so they are true whatever the shared clock does; slots are told in the time of that clock.
+Times are monotonic, so they are true whatever the shared clock does; slots are named in the time of that clock.
 """
 
 import math
@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from campaign_gateway.policy.ledger import Allowance, Slot
 
 SHIFTS = 1024
-"""Parts of a second in which the distance between the shared clock and the monotonic one is told, rounded up."""
+"""Parts of a second in which the distance between the shared clock and the monotonic one is measured, rounded up."""
 
 
 @dataclass(slots=True)
-class _Call:
+class _OwnCall:
     slot: Slot
-    """As the ledger is told."""
+    """As the ledger knows it."""
     free_at: float
     is_unreported: bool
     """Whether it was begun without the ledger, which does not know of it yet."""
@@ -42,7 +42,7 @@ class OwnCalls:
     def __init__(self, allowance: Allowance, clock: Callable[[], float]) -> None:
         self._allowance = allowance
         self._clock = clock
-        self._calls: dict[str, _Call] = {}
+        self._calls: dict[str, _OwnCall] = {}
         self._voided: set[str] = set()
         self._succeeded: set[str] = set()
 
@@ -56,7 +56,7 @@ class OwnCalls:
 
     def begin(self, slot: Slot, asked: float, *, is_unreported: bool) -> None:
         """A call holds its slot, as if it takes all of its time from when it was asked for."""
-        self._calls[slot.id] = _Call(slot, asked + self._allowance.most, is_unreported)
+        self._calls[slot.id] = _OwnCall(slot, asked + self._allowance.most, is_unreported)
 
     def end(self, id_: str, *, is_void: bool) -> None:
         """A call has ended, or never left."""
@@ -92,16 +92,16 @@ class OwnCalls:
         begun = frozenset(id_ for id_, call in self._calls.items() if call.is_unreported)
         return Unreported(frozenset(self._voided), frozenset(self._succeeded), begun)
 
-    def reported(self, told: Unreported) -> None:
+    def reported(self, unreported: Unreported) -> None:
         """The ledger knows that now, and all slots."""
-        self._voided -= told.voided
-        self._succeeded -= told.succeeded
-        for id_ in told.begun & self._calls.keys():
+        self._voided -= unreported.voided
+        self._succeeded -= unreported.succeeded
+        for id_ in unreported.begun & self._calls.keys():
             self._calls[id_].is_unreported = False
         self._forget_ended(lambda _call: True)
 
-    def _forget_ended(self, is_known: Callable[[_Call], bool]) -> None:
-        """Forgets calls that have left the window, as far as the ledger needs not be told of their end."""
+    def _forget_ended(self, is_known: Callable[[_OwnCall], bool]) -> None:
+        """Forgets calls that have left the window, as far as the ledger knows of their end."""
         now = self._clock()
         for id_ in [id_ for id_, call in self._calls.items() if call.free_at <= now and is_known(call)]:
             del self._calls[id_]

@@ -8,7 +8,7 @@ from collections import Counter, OrderedDict
 
 from campaign_gateway.policy.ledger import Allowance, Promise
 
-MOST_TOLD = 10_000
+MOST_PROMISES = 10_000
 """Callers remembered. One who was forgotten is a newcomer when it is back."""
 MOST_ROWS = 200
 """Moments and clients told apart in a ledger that is written for each call."""
@@ -22,23 +22,23 @@ class Promises:
     def __init__(self, allowance: Allowance) -> None:
         self._allowance = allowance
         # Of a plain dictionary the first one is found only behind all that were deleted before it.
-        self._told: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._promised: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._rows: Counter[tuple[str, float]] = Counter()
         self.is_news = False
         """Whether the ledger has not been told of the last of them."""
         self.refused: dict[str, float] = {}
         """When a caller of each client was last refused."""
 
-    def told(self, client: str, key: str) -> float | None:
+    def promised_at(self, client: str, key: str) -> float | None:
         """The moment for which the caller was told to come back, if it was."""
-        return self._told.get((client, key))
+        return self._promised.get((client, key))
 
     def take(self, client: str, key: str, now: float) -> bool:
         """Whether the caller was told to come about now; with that the promise is kept."""
-        at = self._told.get((client, key))
+        at = self._promised.get((client, key))
         if at is None:
             return False
-        del self._told[client, key]
+        del self._promised[client, key]
         self.is_news = True
         row = (client, self._moment(at))
         if self._rows[row] > 1:
@@ -56,11 +56,11 @@ class Promises:
         self.is_news = True
         if not key:
             return False
-        if (client, key) in self._told:
+        if (client, key) in self._promised:
             self.take(client, key, now)
-        self._told[client, key] = at
-        while len(self._told) > MOST_TOLD:
-            self._told.popitem(last=False)
+        self._promised[client, key] = at
+        while len(self._promised) > MOST_PROMISES:
+            self._promised.popitem(last=False)
         row, latest = (client, self._moment(at)), now + MOST_WINDOWS * self._allowance.window
         is_kept = at <= latest and (row in self._rows or len(self._rows) < MOST_ROWS)
         if is_kept:
@@ -72,8 +72,8 @@ class Promises:
         hold, window = self._allowance.hold, self._allowance.window
         for row in [row for row in self._rows if row[1] + hold <= now]:
             del self._rows[row]
-        while self._told and self._told[first := next(iter(self._told))] + window <= now:
-            del self._told[first]
+        while self._promised and self._promised[first := next(iter(self._promised))] + window <= now:
+            del self._promised[first]
         self.refused = {client: at for client, at in self.refused.items() if at > now - window}
         return tuple(Promise(replica, client, at, count) for (client, at), count in self._rows.items())
 

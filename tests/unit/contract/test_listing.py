@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 
 from campaign_gateway.contract.document import parse
-from campaign_gateway.contract.listing import ROW_FIELDS, Channel, Page, Row, list_body, read_page
+from campaign_gateway.contract.listing import ROW_FIELDS, Channel, ListPage, Row, list_body, read_page
 from tests.support.builders import NOW, as_body, envelope, json_documents, samples, stamp
 
 REVISION = stamp(NOW)
 
 
-def listed(*rows: Any, **members: Any) -> Page:
+def listed(*rows: Any, **members: Any) -> ListPage:
     page = read_page(as_body(envelope({"results": list(rows), **members})))
     assert page is not None
     return page
@@ -51,7 +51,7 @@ def test_the_documented_pages_of_an_sms_list():
 
 
 def test_a_documented_empty_list():
-    assert read_page(samples()["campaign-list-empty.json"].response.body) == Page((), 0, has_more=False)
+    assert read_page(samples()["campaign-list-empty.json"].response.body) == ListPage((), 0, has_more=False)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_total(total: Any, read: int | None):
 
 
 def test_no_total_and_no_word_of_more():
-    assert listed() == Page((), None, has_more=False)
+    assert listed() == ListPage((), None, has_more=False)
 
 
 @pytest.mark.parametrize(

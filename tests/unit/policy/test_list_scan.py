@@ -8,23 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from campaign_gateway.contract.listing import Channel, Page, Row
+from campaign_gateway.contract.listing import Channel, ListPage, Row
 from campaign_gateway.policy.entry import Entry, Swept
-from campaign_gateway.policy.list_scan import (
-    LONGEST_LAG_SECONDS,
-    MAX_PAGES,
-    MAX_POLL_PAGES,
-    MAX_RETRIES,
-    OVERLAP_ROWS,
-    Scan,
-    begin,
-    conclude,
-    conclude_full,
-    forget,
-    lag_shown,
-    learn,
-    step,
-)
+from campaign_gateway.policy.list_findings import LONGEST_LAG_SECONDS, conclude, conclude_full, forget, lag_shown, learn
+from campaign_gateway.policy.list_scan import MAX_PAGES, MAX_POLL_PAGES, MAX_RETRIES, OVERLAP_ROWS, Scan, begin, step
 from campaign_gateway.policy.sweeping import (
     SETTLE_SECONDS,
     IndexSnapshot,
@@ -78,11 +65,11 @@ def test_a_full_poll_sees_what_is_gone():
     snapshot = snapshot_of(listed, NOW - 2 * 600.0)
     kept = read(listed[1], NOW - 600.0)
     snapshot, result = seen(snapshot, [listed[0], listed[2]], NOW)
-    assert result.moved == {"c1"}
+    assert result.changed == {"c1"}
     assert validate_by_list(kept, snapshot.campaigns["c1"], snapshot.state).swept == Swept(NOW + 1, is_changed=True)
     later = read(listed[1], NOW + 5)
     snapshot, result = seen(snapshot, [listed[0], listed[2]], NOW + 2 * 600.0)
-    assert result.moved == frozenset(), "once"
+    assert result.changed == frozenset(), "once"
     assert validate_by_list(later, snapshot.campaigns["c1"], snapshot.state).swept is None
 
 
@@ -91,7 +78,7 @@ def test_what_was_gone_and_is_back_has_moved():
     snapshot = snapshot_of(listed, NOW - 2 * 600.0)
     snapshot, _ = seen(snapshot, listed[:1], NOW)
     snapshot, result = seen(snapshot, listed, NOW + 2 * 600.0)
-    assert result.moved == {"c1"}
+    assert result.changed == {"c1"}
     assert snapshot.campaigns["c1"].is_listed
 
 
@@ -99,7 +86,7 @@ def test_a_partial_poll_declares_nothing_gone():
     listed = rows(300)
     snapshot = snapshot_of(listed)
     _, result = seen(snapshot, listed, NOW)
-    assert (result.updates, result.moved) == ({}, frozenset())
+    assert (result.updates, result.changed) == ({}, frozenset())
 
 
 @pytest.mark.parametrize(
@@ -168,7 +155,7 @@ def test_it_stops_where_a_page_ends_with_old_rows_that_have_not_changed():
     others = [each for each in listed if each.id not in {one.id for one in moved}]
     scan = polled(snapshot, [*moved, *others], NOW)
     assert scan.pages == 3, "two, and the first once more"
-    assert conclude(scan, snapshot, NOW).moved == {one.id for one in moved}
+    assert conclude(scan, snapshot, NOW).changed == {one.id for one in moved}
 
 
 def test_it_goes_on_while_rows_are_young_enough_to_stand_above_one_that_the_list_shows_late():
@@ -181,7 +168,7 @@ def test_it_goes_on_while_rows_are_young_enough_to_stand_above_one_that_the_list
         snapshot = replace(snapshot, state=replace(snapshot.state, lag=lag))
         scan = polled(snapshot, now, NOW)
         assert scan.pages == pages
-        assert conclude(scan, snapshot, NOW).moved == ({"late"} if pages > 1 else set())
+        assert conclude(scan, snapshot, NOW).changed == ({"late"} if pages > 1 else set())
 
 
 @pytest.mark.parametrize(
@@ -196,7 +183,7 @@ def test_equal_marks_are_read_through(above: list[Row]):
     snapshot = snapshot_of([*above, *same, before[150]], NOW - 5, size=200)
     late = row("deep", NOW - 10)
     scan = polled(snapshot, [*above, *same, late], NOW)
-    assert conclude(scan, snapshot, NOW).moved == {"deep"}
+    assert conclude(scan, snapshot, NOW).changed == {"deep"}
 
 
 def test_after_a_poll_that_met_no_mark_the_list_is_read_to_its_end():
@@ -204,7 +191,7 @@ def test_after_a_poll_that_met_no_mark_the_list_is_read_to_its_end():
     snapshot = snapshot_of([*same, row("deep")], NOW - 9, size=200)
     snapshot, _ = seen(snapshot, [], NOW - 5)
     scan = polled(snapshot, [*same, row("deep", NOW - 10)], NOW)
-    assert conclude(scan, snapshot, NOW).moved == {"deep"}
+    assert conclude(scan, snapshot, NOW).changed == {"deep"}
 
 
 def test_equal_marks_are_read_through_after_a_full_poll_of_several_pages_too():
@@ -213,7 +200,7 @@ def test_equal_marks_are_read_through_after_a_full_poll_of_several_pages_too():
     snapshot = snapshot_of([*same, *others], NOW - 5)
     assert snapshot.state.polls[VOICE].top == stamp(NOW - 10)
     scan = polled(snapshot, [*same, row("c70", NOW - 10), *others[:70], *others[71:]], NOW)
-    assert conclude(scan, snapshot, NOW).moved == {"c70"}
+    assert conclude(scan, snapshot, NOW).changed == {"c70"}
 
 
 def test_a_page_of_marks_that_came_up_during_the_last_poll_is_read_through():
@@ -223,11 +210,11 @@ def test_a_page_of_marks_that_came_up_during_the_last_poll_is_read_through():
     rest = [each for each in listed if each.id not in {one.id for one in late}]
     scan = begin(VOICE, NOW - 5, is_full=True)
     scan = step(scan, paged(listed, scan), IndexSnapshot())
-    scan = replace(scan, rows={**scan.rows, **{one.id: one for one in late}, "c249": listed[249]}, skip=None)
+    scan = replace(scan, rows={**scan.rows, **{one.id: one for one in late}, "c249": listed[249]})
     result = conclude(scan, IndexSnapshot(), NOW - 3)
     snapshot = apply(IndexSnapshot(), result.state, result.updates)
     moved = polled(snapshot, [*late, row("c249", NOW - 4.5), *rest[:-1]], NOW)
-    assert conclude(moved, snapshot, NOW + 1).moved == {"c249"}
+    assert conclude(moved, snapshot, NOW + 1).changed == {"c249"}
 
 
 @pytest.mark.parametrize("size", [1000, 200, 100, 50, 10, 4, 3, 2])
@@ -252,7 +239,7 @@ def test_an_empty_list_is_a_good_round():
 
 def test_no_page_is_a_flaw():
     scan = step(begin(VOICE, NOW, is_full=True), None, IndexSnapshot())
-    assert (scan.flaw, scan.skip) == (ListFlaw.NO_PAGE, None)
+    assert (scan.flaw, scan.has_ended) == (ListFlaw.NO_PAGE, True)
 
 
 @pytest.mark.parametrize(
@@ -273,24 +260,24 @@ def test_no_page_is_a_flaw():
 )
 def test_the_order_is_judged(listed: list[Row], flaw: ListFlaw | None):
     scan = begin(VOICE, NOW, is_full=True)
-    assert step(scan, Page(tuple(listed), len(listed), has_more=False), IndexSnapshot()).flaw is flaw
+    assert step(scan, ListPage(tuple(listed), len(listed), has_more=False), IndexSnapshot()).flaw is flaw
 
 
 def test_an_empty_page_though_there_is_more_is_a_flaw():
     scan = begin(VOICE, NOW, is_full=True)
-    assert step(scan, Page((), 5, has_more=True), IndexSnapshot()).flaw is ListFlaw.SHORT_PAGE
-    scan = step(scan, Page(tuple(rows(2)), 5, has_more=True), IndexSnapshot())
-    assert step(scan, Page((), 5, has_more=True), IndexSnapshot()).flaw is ListFlaw.SHORT_PAGE
+    assert step(scan, ListPage((), 5, has_more=True), IndexSnapshot()).flaw is ListFlaw.SHORT_PAGE
+    scan = step(scan, ListPage(tuple(rows(2)), 5, has_more=True), IndexSnapshot())
+    assert step(scan, ListPage((), 5, has_more=True), IndexSnapshot()).flaw is ListFlaw.SHORT_PAGE
 
 
 def endless(scan: Scan, snapshot: IndexSnapshot, newest: float, size: int = 10) -> Scan:
     """The poll over a list of which each page is like the last one, but for its campaigns and their revisions."""
     asked = 0
-    while scan.skip is not None:
+    while not scan.has_ended:
         asked += 1
         assert asked <= MAX_PAGES
         listed = tuple(row(f"c{n}", newest - n / 1000) for n in range(scan.skip, scan.skip + size))
-        scan = step(scan, Page(listed, None, has_more=True), snapshot)
+        scan = step(scan, ListPage(listed, None, has_more=True), snapshot)
     return scan
 
 
@@ -306,7 +293,7 @@ def test_a_list_that_ends_with_the_last_page_that_may_be_asked_for_is_good():
     size = 100
     listed = rows(size + (MAX_PAGES - 1) * (size - OVERLAP_ROWS))
     scan = begin(VOICE, NOW, is_full=True)
-    while scan.skip is not None:
+    while not scan.has_ended:
         scan = step(scan, paged(listed, scan, size), IndexSnapshot())
     assert (scan.flaw, scan.pages, listed[-1].id in scan.rows) == (None, MAX_PAGES, True)
 
@@ -328,7 +315,7 @@ def shifted(
     """A scan whose first page comes from one list, and the others from another; and the ids that it met."""
     scan, met = begin(VOICE, NOW, is_full=is_full), set[str]()
     listed = before
-    while scan.skip is not None:
+    while not scan.has_ended:
         scan = step(scan, paged(listed, scan), snapshot)
         met |= scan.rows.keys()
         listed = after
@@ -365,7 +352,7 @@ def test_what_moves_to_the_front_behind_a_poll_is_met_there():
     before = [*busy, row("c200", NOW - 2), *rest]
     scan, _ = shifted(before, [row("c200", NOW + 1), *busy, *rest], snapshot, is_full=False)
     assert scan.flaw is None
-    assert "c200" in conclude(scan, snapshot, NOW + 3).moved
+    assert "c200" in conclude(scan, snapshot, NOW + 3).changed
 
 
 def test_the_front_is_read_down_to_what_was_met_before():
@@ -382,10 +369,10 @@ def test_the_front_is_read_down_to_what_was_met_before():
     for shown in (before, between):
         scan = step(scan, paged(shown, scan), snapshot)
     assert "c200" not in scan.rows
-    while scan.skip is not None:
+    while not scan.has_ended:
         scan = step(scan, paged(after, scan), snapshot)
     assert scan.flaw is None
-    assert "c200" in conclude(scan, snapshot, NOW + 3).moved
+    assert "c200" in conclude(scan, snapshot, NOW + 3).changed
 
 
 def test_a_row_that_moved_to_the_front_under_way_is_not_taken_for_gone():
@@ -399,7 +386,7 @@ def test_a_row_that_moved_to_the_front_under_way_is_not_taken_for_gone():
     assert conclude_full(scan, met, snapshot, NOW + 1) is None, "not as many as there are"
     result = conclude_full(scan, met | {"c120"}, snapshot, NOW + 1)
     assert result is not None
-    assert (result.moved, result.state.polls[VOICE].full_scan_at) == (frozenset(), NOW)
+    assert (result.changed, result.state.polls[VOICE].full_scan_at) == (frozenset(), NOW)
 
 
 # Equal revisions.
@@ -413,13 +400,13 @@ class Shuffled:
         self.bulk = [row(f"b{number}", NOW - 8) for number in range(count)]
         self.rest = rows(200)
 
-    def page(self, scan: Scan, size: int) -> Page:
+    def page(self, scan: Scan, size: int) -> ListPage:
         self.random.shuffle(self.bulk)
         return paged([*self.bulk, *self.rest], scan, size)
 
     def poll(self, snapshot: IndexSnapshot, now: float, size: int, offset: float | None = None) -> Scan:
         scan = begin(VOICE, now, offset=offset)
-        while scan.skip is not None:
+        while not scan.has_ended:
             scan = step(scan, self.page(scan, size), snapshot)
         return scan
 
@@ -434,12 +421,12 @@ def test_no_row_hides_among_equal_marks(seed: int, size: int):
     snapshot = snapshot_of(before, NOW - 20, size=size)
     scan = listed.poll(snapshot, NOW, size)
     if scan.flaw is None:
-        assert conclude(scan, snapshot, NOW + 1).moved == {each.id for each in listed.bulk}
+        assert conclude(scan, snapshot, NOW + 1).changed == {each.id for each in listed.bulk}
     else:
         assert scan.flaw is ListFlaw.SHIFTING
         assert scan.pages <= MAX_POLL_PAGES
         # What it has met is true all the same.
-        assert len(learn(snapshot, VOICE, scan.rows.values(), NOW + 1).moved) > size
+        assert len(learn(snapshot, VOICE, scan.rows.values(), NOW + 1).changed) > size
 
 
 def test_a_poll_looks_again_until_it_has_met_all():
@@ -452,11 +439,11 @@ def test_a_poll_looks_again_until_it_has_met_all():
     for seed in range(12):
         listed = Shuffled(seed, count=8)
         scan = begin(VOICE, NOW)
-        while scan.skip is not None:
+        while not scan.has_ended:
             listed.random.shuffle(listed.bulk)
             scan = step(scan, paged([*ahead, *listed.bulk, *rows(200, LONG_AGO)], scan), snapshot)
         assert scan.flaw is None
-        assert conclude(scan, snapshot, NOW + 1).moved >= {each.id for each in listed.bulk}
+        assert conclude(scan, snapshot, NOW + 1).changed >= {each.id for each in listed.bulk}
         passes.add((scan.pages + 2) // 3)
     assert min(passes) == 1
     assert max(passes) > 1
@@ -475,10 +462,10 @@ def test_equal_marks_that_can_be_nobody_s_any_more_are_not_read_through():
 def test_a_list_that_is_another_one_at_each_question_is_given_up():
     scan = begin(VOICE, NOW, is_full=True)
     asked = 0
-    while scan.skip is not None:
+    while not scan.has_ended:
         asked += 1
         listed = tuple(row(f"{asked}-{n}", LONG_AGO - 100 * asked - n) for n in range(100))
-        scan = step(scan, Page(listed, 10_000, has_more=True), IndexSnapshot())
+        scan = step(scan, ListPage(listed, 10_000, has_more=True), IndexSnapshot())
     assert scan.flaw is ListFlaw.SHIFTING
     assert asked <= 2 + MAX_RETRIES
 
@@ -489,10 +476,10 @@ def test_a_platform_that_only_skips_whole_pages_is_given_up_soon(size: int):
     listed = rows(1000)
     scan = begin(VOICE, NOW, is_full=True)
     asked = 0
-    while scan.skip is not None:
+    while not scan.has_ended:
         asked += 1
         start = scan.skip // size * size
-        scan = step(scan, Page(tuple(listed[start : start + size]), 1000, has_more=True), IndexSnapshot())
+        scan = step(scan, ListPage(tuple(listed[start : start + size]), 1000, has_more=True), IndexSnapshot())
     assert scan.flaw is ListFlaw.SHIFTING
     assert asked <= 3 * (MAX_RETRIES + 1)
 
@@ -501,7 +488,7 @@ def test_a_platform_that_grants_one_row_at_a_time_is_given_up_soon():
     listed = rows(5)
     scan = begin(VOICE, NOW, is_full=True)
     asked = 0
-    while scan.skip is not None:
+    while not scan.has_ended:
         asked += 1
         scan = step(scan, paged(listed, scan, 1), IndexSnapshot())
     assert scan.flaw is ListFlaw.SHIFTING
@@ -604,7 +591,7 @@ class Truth:
         self.met: set[str] = set()
         self.wants_full = True
         self.salt = 0.0
-        self.proven = self.moved = 0
+        self.proven = self.changed = 0
 
     def run(self, steps: int) -> None:
         acts = [self.change, self.create, self.delete, self.read, self.read]
@@ -634,7 +621,7 @@ class Truth:
         seen_at = self.now - self.random.choice([0.0, 0.0, 1.0, SETTLE_SECONDS - 0.25])
         self.answers.append(Answer(campaign, read(campaign.row(seen_at), began), campaign.version(seen_at)))
 
-    def page(self, scan: Scan) -> Page:
+    def page(self, scan: Scan) -> ListPage:
         there = [campaign.row(self.now) for campaign in self.campaigns if not campaign.is_deleted]
         # Among equal revisions any order, and another one with each question.
         self.salt = self.random.random()
@@ -646,7 +633,7 @@ class Truth:
             self.poll = begin(VOICE, self.now, offset=-float(self.behind) if self.is_clock_known else None)
         self.poll = step(self.poll, self.page(self.poll), self.snapshot)
         assert self.poll.pages <= MAX_POLL_PAGES
-        if self.poll.skip is not None:
+        if not self.poll.has_ended:
             return
         poll, self.poll = self.poll, None
         self.met |= poll.rows.keys()
@@ -673,7 +660,7 @@ class Truth:
         self.met |= self.scan.rows.keys()
         result = learn(self.snapshot, VOICE, rows, self.now)
         self.snapshot = apply(self.snapshot, result.state, result.updates)
-        if self.scan.skip is not None:
+        if not self.scan.has_ended:
             return
         ended = conclude_full(self.scan, self.met, self.snapshot, self.now) if self.scan.flaw is None else None
         self.scan = None
@@ -690,7 +677,7 @@ class Truth:
                 # seen by the polls after it.
                 continue
             if swept.is_changed:
-                self.moved += 1
+                self.changed += 1
                 continue
             self.proven += 1
             changed = [at for at in answer.campaign.changes[answer.version + 1 :] if at <= swept.at]
@@ -710,22 +697,22 @@ def test_the_simulated_polls_do_prove_and_do_see_moves():
     for truth in truths:
         truth.run(300)
     assert sum(truth.proven for truth in truths) > 1000
-    assert sum(truth.moved for truth in truths) > 1000
+    assert sum(truth.changed for truth in truths) > 1000
 
 
 ROWS = st.builds(row, st.sampled_from([f"c{n}" for n in range(8)]), st.sampled_from([LONG_AGO, NOW]))
 PAGES = st.none() | st.builds(
-    Page, st.lists(ROWS, max_size=5).map(tuple), st.none() | st.integers(0, 500), has_more=st.booleans()
+    ListPage, st.lists(ROWS, max_size=5).map(tuple), st.none() | st.integers(0, 500), has_more=st.booleans()
 )
 
 
 @given(st.lists(PAGES, min_size=1, max_size=5), st.booleans())
 @settings(max_examples=200, deadline=None)
-def test_no_poll_goes_on_for_ever(pages: list[Page | None], is_full: bool):
+def test_no_poll_goes_on_for_ever(pages: list[ListPage | None], is_full: bool):
     snapshot = snapshot_of([row("c0")], NOW - 100)
     scan = begin(VOICE, NOW, is_full=is_full)
     asked = 0
-    while scan.skip is not None:
+    while not scan.has_ended:
         scan = step(scan, pages[asked % len(pages)], snapshot)
         asked += 1
         assert asked <= (MAX_PAGES if is_full else MAX_POLL_PAGES)

@@ -5,7 +5,7 @@ import pytest
 
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.entry import Cause, Swept
-from campaign_gateway.policy.list_scan import conclude
+from campaign_gateway.policy.list_findings import conclude
 from campaign_gateway.policy.sweeping import (
     SETTLE_SECONDS,
     IndexedCampaign,
@@ -178,7 +178,7 @@ def test_a_move_makes_what_was_read_before_out_of_date_and_proves_the_rest():
     snapshot = snapshot_of(before)
     moved = row("c2", NOW - 1)
     snapshot, result = seen(snapshot, [moved, *before[:2]], NOW)
-    assert result.moved == {"c2"}
+    assert result.changed == {"c2"}
     assert set(result.updates) == {"c2"}
     assert validate_by_list(read(before[2], NOW - 50), snapshot.campaigns["c2"], snapshot.state).swept == Swept(
         NOW + 1, is_changed=True
@@ -216,14 +216,14 @@ def test_a_read_right_after_a_change_that_still_shows_the_old_state_is_not_prove
 def test_a_mark_that_differs_in_any_way_has_moved(changes: dict[str, Any]):
     snapshot = snapshot_of([row("c0")])
     snapshot, result = seen(snapshot, [row("c0", **changes)], NOW)
-    assert result.moved == {"c0"}
+    assert result.changed == {"c0"}
     assert snapshot.campaigns["c0"].has_changed
 
 
 def test_a_new_row_is_known_from_then_on_and_nothing_is_out_of_date():
     before = rows(2)
     snapshot, result = seen(snapshot_of(before), [row("new", NOW - 1), *before], NOW)
-    assert (set(result.updates), result.moved) == ({"new"}, frozenset())
+    assert (set(result.updates), result.changed) == ({"new"}, frozenset())
     early = read(row("new", NOW - 2), NOW - 0.5)
     assert validate_by_list(early, snapshot.campaigns["new"], snapshot.state).swept == Swept(
         NOW + 1, is_changed=True
@@ -257,7 +257,7 @@ def test_each_channel_s_polls_prove_its_own_campaigns():
     voice, sms = row("v"), row("s")
     snapshot, _ = seen(snapshot_of([voice]), [sms], NOW - 90, channel=SMS)
     snapshot, result = seen(snapshot, [voice], NOW)
-    assert result.moved == frozenset(), "the other list's campaigns are not gone"
+    assert result.changed == frozenset(), "the other list's campaigns are not gone"
     assert validate_by_list(read(voice, NOW - 50), snapshot.campaigns["v"], snapshot.state).attested_at == NOW
     assert validate_by_list(read(sms, NOW - 50), snapshot.campaigns["s"], snapshot.state).swept is None
     assert (

@@ -179,8 +179,8 @@ async def test_no_more_wait_than_there_is_room_for(place: Place) -> None:
         await place.hint(*ids[start : start + 1000])
         await turns()
     await place.hint("one-too-many")
-    assert sum(len(waiting) for waiting in place.hints._waiting.values()) <= MAX_WAITING
-    assert "one-too-many" not in place.hints._waiting[SUPPORT.identity]
+    assert len(place.hints.waiting(SUPPORT.identity)) <= MAX_WAITING
+    assert "one-too-many" not in place.hints.waiting(SUPPORT.identity)
 
 
 # Stored answers.

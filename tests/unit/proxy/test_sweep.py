@@ -10,7 +10,6 @@ import pytest
 from campaign_gateway.contract.answers import Response
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.contract.operations import Call
-from campaign_gateway.policy import list_scan
 from campaign_gateway.policy.directives import RequestDirectives
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.pacing import Capacity
@@ -23,7 +22,10 @@ from campaign_gateway.proxy.bounds import stated_bounds
 from campaign_gateway.proxy.reply import Detail
 from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import SweepConfig, Sweeper
+from campaign_gateway.proxy.sweep.disagreement import Disagreement
+from campaign_gateway.proxy.sweep.full_scan import FullScanner
 from campaign_gateway.proxy.sweep.leader import SHORTEST_SLEEP_SECONDS
+from campaign_gateway.proxy.sweep.lists import Lists
 from campaign_gateway.proxy.sweep.poll import STARVED_SECONDS
 from tests.support.builders import stamp
 from tests.support.doubles import (
@@ -35,7 +37,6 @@ from tests.support.doubles import (
     make_request,
     turns,
 )
-from tests.support.lists import row
 from tests.support.story import FRESHNESS, HARD_BOUND, Story
 from tests.support.virtual_time import timers
 
@@ -46,7 +47,7 @@ ID = SUPPORT.identity
 class World:
     """A platform with campaigns, callers who use them, and a sweeper that is driven look by look."""
 
-    def __init__(self, campaigns: int = 4) -> None:
+    def __init__(self, campaigns: int = 4, share: float = 0.5) -> None:
         self.story = Story(self.answer)
         self.clock = self.story.clock
         self.campaigns = {
@@ -54,6 +55,8 @@ class World:
         }
         self.list_fails: Response | None = None
         self.is_ascending = False
+        self.hidden: str | None = None
+        """A campaign that lists count, and do not show."""
         self.asked: list[str] = []
         self.capacity = Capacity(60, 60.0, 5, 0.5)
         self.capacity_source: Callable[[], Capacity] = lambda: self.capacity
@@ -65,7 +68,7 @@ class World:
             story.store,
             self.fetcher,
             story.exchange.read_again,
-            SweepConfig(0.5, LAG, self._capacity),
+            SweepConfig(share, LAG, self._capacity),
             story.tasks,
             story.meter,
         )
@@ -85,7 +88,7 @@ class World:
             return self.list_fails
         rows = [{"_id": id_, **members} for id_, members in self.campaigns.items()] if wanted["type"] == "voice" else []
         rows.sort(key=lambda each: str(each["updatedAt"]), reverse=not self.is_ascending)
-        shown = rows[wanted["skip"] :][: wanted["limit"]]
+        shown = [row for row in rows[wanted["skip"] :][: wanted["limit"]] if row["_id"] != self.hidden]
         return json_response(
             {"status": "success", "data": {"results": shown, "totalResults": len(rows), "hasMore": False}}
         )
@@ -106,10 +109,10 @@ class World:
         """What the platform is asked in one look of the leader, so much later."""
         self.clock.advance(seconds)
         before = len(self.asked)
-        self.sweeper.look()
+        self.sweeper.look_once()
         await finished(self.story.tasks)
         # What the poll has shown is read at once.
-        self.sweeper.look()
+        self.sweeper.look_once()
         await finished(self.story.tasks)
         return self.asked[before:]
 
@@ -312,10 +315,9 @@ async def test_polls_keep_no_answer_past_the_hard_bound(world: World):
 
 
 async def test_no_share_no_sweep():
-    world = World()
+    world = World(share=0.0)
     await world.use()
     world.asked.clear()
-    world.sweeper._config = SweepConfig(0.0, LAG, lambda: world.capacity)
     async with asyncio.timeout(5):
         await world.sweeper.run()
     assert world.asked == []
@@ -394,18 +396,24 @@ async def test_a_poll_of_several_pages_that_gets_no_call_goes_on_where_it_was():
     await world.story.close()
 
 
-async def test_another_channel_s_poll_makes_up_for_no_row_that_a_full_scan_missed(world: World):
+@pytest.mark.parametrize(("channel", "is_made_up_for"), [(Channel.SMS, False), (Channel.VOICE, True)])
+async def test_only_a_poll_of_the_same_channel_makes_up_for_a_row_that_a_full_scan_missed(
+    world: World, channel: Channel, is_made_up_for: bool
+):
     """Counted together, rows that were passed by unseen would be taken for gone."""
     await world.looks(40)
-    poller = world.sweeper._poller
-    poller._scan, poller._met = list_scan.begin(Channel.VOICE, world.clock.now(), is_full=True), set()
-    pace = world.sweeper.pace
-    other = replace(list_scan.begin(Channel.SMS, world.clock.now()), rows={"s-1": row("s-1")}, skip=None)
-    await poller._conclude(other, pace, {})
-    assert not poller._met
-    own = replace(list_scan.begin(Channel.VOICE, world.clock.now()), rows={"c-1": row("c-1")}, skip=None)
-    await poller._conclude(own, pace, {})
-    assert poller._met == {"c-1"}
+    scanned_at = world.snapshot.state.polls[Channel.VOICE].full_scan_at
+    config = SweepConfig(0.5, LAG, lambda: world.capacity)
+    story = world.story
+    lists = Lists(SUPPORT, story.index, story.store, world.fetcher, config, story.meter)
+    scanner, pace = FullScanner(lists, Disagreement()), world.sweeper.pace
+    assert scanner.next_page(pace, world.snapshot, world.clock.now() + pace.full_scan_after) < math.inf
+    world.hidden = "c-1"
+    scanner.meet(channel, ["c-1"])
+    for _ in range(6):
+        await scanner.page(pace, is_crowded=False)
+    assert (world.snapshot.state.polls[Channel.VOICE].full_scan_at > scanned_at) is is_made_up_for
+    assert world.snapshot.campaigns["c-1"].is_listed
 
 
 async def test_polls_that_get_no_call_for_long_are_said_to_prove_nothing(world: World, caplog):
@@ -431,7 +439,7 @@ async def test_fifty_status_reads_cost_one_round():
     ]
     for _ in range(100):
         await asyncio.sleep(0.01)
-        world.sweeper.look()
+        world.sweeper.look_once()
         if all(read.done() for read in reads):
             break
     replies = [await read for read in reads]
@@ -475,5 +483,5 @@ async def test_a_place_that_falls_free_sooner_than_the_clock_can_show_is_not_loo
     world.capacity = Capacity(60, 60.0, 5, 0.5, free=0, falls=(1e-9,))
     world.sweeper.hint(["c-1"])
     for _ in range(3):
-        assert world.sweeper.look() >= SHORTEST_SLEEP_SECONDS
+        assert world.sweeper.look_once() >= SHORTEST_SLEEP_SECONDS
         await finished(world.story.tasks)

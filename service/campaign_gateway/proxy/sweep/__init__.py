@@ -1,4 +1,4 @@
-"""Looks after stored answers: polls of the lists, full scans, and reads by id of what has moved."""
+"""Looks after stored answers: polls of the lists, full scans, and reads by id of what has changed."""
 
 from campaign_gateway.proxy.sweep.leader import CLIENT, USED_SECONDS, SweepConfig, Sweeper
 

@@ -27,5 +27,5 @@ class SweepConfig:
 
 
 def lane(*, is_overdue: bool) -> Lane:
-    """What pays for a poll, a page or a turn: what is overdue stands in line with the callers who wait."""
+    """What pays for a poll, a page or a read in rotation: what is overdue stands in line with the callers who wait."""
     return Lane.INTERACTIVE if is_overdue else Lane.PROOF

@@ -1,10 +1,10 @@
-"""Looks after one stream's stored answers: polls of its lists, and reads by id of what has moved.
+"""Looks after one stream's stored answers: polls of its lists, and reads by id of what has changed.
 
 One replica leads; the others follow what it publishes. The leader counts what is in use, plans its pace
-(`policy.pacing`), and does what is due: reads by id of what has moved go out as soon as there is a call for them; polls
-take what the next window leaves; pages of full scans and turns by id fill the rest. It sleeps until something is due,
-or until somebody wakes it: a poll or a read that has ended, a hint, the first caller after none. Nothing is done for
-campaigns that nobody asks for.
+(`policy.pacing`), and does what is due: reads by id of what has changed go out as soon as there is a call for them;
+polls take what the next window leaves; pages of full scans and reads in rotation fill the rest. It sleeps until
+something is due, or until somebody wakes it: a poll or a read that has ended, a hint, the first caller after none.
+Nothing is done for campaigns that nobody asks for.
 
 A list that shows itself not to be trusted is published as flawed: nothing is proven then, and lifetimes count again
 until a later poll goes through.
@@ -15,10 +15,9 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.ledger import Lane
-from campaign_gateway.policy.list_scan import ScanResult
-from campaign_gateway.policy.pacing import Pace, Workload, plan_pace
+from campaign_gateway.policy.list_findings import ScanResult
+from campaign_gateway.policy.pacing import Pace, plan_pace, workload_of
 from campaign_gateway.policy.sweeping import IndexSnapshot
 from campaign_gateway.proxy.collapse import Landed
 from campaign_gateway.proxy.fetch import Fetcher
@@ -26,6 +25,8 @@ from campaign_gateway.proxy.ports import USED_SECONDS, CampaignIndex, Meter, Sto
 from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.sweep.config import CLIENT, SweepConfig
 from campaign_gateway.proxy.sweep.disagreement import Disagreement
+from campaign_gateway.proxy.sweep.full_scan import FullScanner
+from campaign_gateway.proxy.sweep.lists import Lists
 from campaign_gateway.proxy.sweep.poll import Poller
 from campaign_gateway.proxy.sweep.rotation import Rotation
 from campaign_gateway.proxy.tasks import Tasks
@@ -76,7 +77,9 @@ class Sweeper:
         self._tasks = tasks
         self._woken = asyncio.Event()
         disagreement = Disagreement()
-        self._poller = Poller(stream, index, store, fetcher, config, disagreement, meter)
+        self._lists = Lists(stream, index, store, fetcher, config, meter)
+        self._full_scan = FullScanner(self._lists, disagreement)
+        self._poller = Poller(self._lists, self._full_scan, disagreement)
         self._rotation = Rotation(stream, index, store, refresh, disagreement, tasks, self._woken.set)
         self._is_polling = False
         self.pace = Pace({})
@@ -102,7 +105,7 @@ class Sweeper:
             return
         if not self.is_leading:
             self.take_over()
-        seconds = self.look()
+        seconds = self.look_once()
         if seconds > LONGEST_SLEEP_SECONDS:
             await self._index.wait(self._stream.identity, seconds)
         else:
@@ -120,6 +123,7 @@ class Sweeper:
         """Begins to lead."""
         self.is_leading = True
         self._poller.reset()
+        self._full_scan.reset()
         self._rotation.reset()
 
     def hint(self, ids: Sequence[str]) -> None:
@@ -128,13 +132,14 @@ class Sweeper:
             self._rotation.enqueue(ids, self._store.now(), "hint")
             self._woken.set()
 
-    def look(self) -> float:
+    def look_once(self) -> float:
         """Starts whatever is due; the seconds until there may be something more to do."""
         now = self._store.now()
         snapshot = self._index.snapshot(self._stream.identity)
         used = self._index.used(self._stream.identity)
         capacity = self._config.capacity()
-        self.pace = plan_pace(capacity, self._workload(snapshot, used))
+        workload = workload_of(snapshot, used, self._poller.rates, self._rotation.rate, self._lists.page_rows)
+        self.pace = plan_pace(capacity, workload)
         if not self.pace.poll_intervals:
             # Too few are in use for the list to be worth its calls. What has been hinted at is read all the same.
             at = self._rotation.start(self.pace, capacity, used, snapshot, now)
@@ -153,9 +158,9 @@ class Sweeper:
         if channel is not None and due <= now:
             self._spawn(self._poller.poll(channel, self.pace, used), used)
             return math.inf
-        page_at = self._poller.next_page(self.pace, snapshot, now)
+        page_at = math.inf if self._poller.is_waiting else self._full_scan.next_page(self.pace, snapshot, now)
         if page_at <= now:
-            self._spawn(self._poller.page(self.pace, is_crowded=is_crowded), used)
+            self._spawn(self._full_scan.page(self.pace, is_crowded=is_crowded), used)
             return math.inf
         return min(due, page_at)
 
@@ -163,7 +168,7 @@ class Sweeper:
         async def polling() -> None:
             found = await work
             if found is not None:
-                self._rotation.enqueue(found.moved, self._store.now())
+                self._rotation.enqueue(found.changed, self._store.now())
                 await self._rotation.compare(id_ for id_ in found.met if id_ in used)
 
         self._is_polling = True
@@ -172,25 +177,3 @@ class Sweeper:
     def _polled(self) -> None:
         self._is_polling = False
         self._woken.set()
-
-    def _workload(self, snapshot: IndexSnapshot, used: Mapping[str, float]) -> Workload:
-        listed = dict.fromkeys(Channel, 0)
-        for indexed in snapshot.campaigns.values():
-            listed[indexed.channel] += 1
-        counts = dict.fromkeys(Channel, 0)
-        unlisted = 0
-        for id_ in used:
-            if id_ in snapshot.campaigns:
-                counts[snapshot.campaigns[id_].channel] += 1
-            else:
-                unlisted += 1
-        is_scanned = True
-        for channel in Channel:
-            last = snapshot.state.polls.get(channel)
-            if last is None or not last.full_scan_at:
-                # Not all of this list is known yet: what is in use may be in it.
-                counts[channel] += unlisted
-            if last is not None and last.total is not None:
-                listed[channel] = max(listed[channel], last.total)
-            is_scanned = is_scanned and ((last is not None and last.full_scan_at > 0) or not counts[channel])
-        return Workload(counts, listed, self._poller.rates, self._rotation.rate, self._poller.page_rows, is_scanned)

@@ -1,4 +1,8 @@
-"""Reads by id of one stream: at once what has moved, in turn whatever callers use."""
+"""Reads by id of one stream: at once what has changed, and in rotation whatever callers use.
+
+What has changed goes out as soon as there is a call, what was hinted at first. Where many wait, they are spread evenly,
+and mostly in the order of what callers ask for. One read in rotation at a time fills the rest.
+"""
 
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -18,7 +22,7 @@ from campaign_gateway.proxy.sweep.config import CLIENT, lane
 from campaign_gateway.proxy.sweep.disagreement import Disagreement
 from campaign_gateway.proxy.tasks import Tasks
 
-AGAIN_SECONDS = 1.0
+RETRY_SECONDS = 1.0
 """How soon a read that got no call is tried again."""
 MAX_READS = 8
 """Reads by id under way at once."""
@@ -30,18 +34,18 @@ BACKLOG = 16
 """From so many waiting reads on, they are spread evenly, and not made in the order of their changes."""
 EVEN = 0.7
 """How far apart they are then, in parts of what is even: bursts of calls come back with every window."""
-FAIR_TURN = 4
+FAIR_SHARE = 4
 """Of so many of them, one is for whoever has waited longest; the others for what callers ask for most."""
 RATE_SECONDS = 120.0
-"""Over which the rate of turns is averaged."""
+"""Over which the rate of the rotation is averaged."""
 EDGE_SECONDS = 2.0
 """After a moment named by a schedule: how long the platform is given to act on it."""
 CHANGED_URGENCY = 0.1
-"""The part of the rotation after which a campaign that has moved, and was not read since, has its turn."""
+"""The part of the rotation after which a campaign that has changed, and was not read since, is read again."""
 URGENCY = {"Preparing": 0.25, "Active": 0.5}
 """Parts of the rotation after which campaigns of these statuses are read again."""
-OVERDUE_TURNS = 3.0
-"""A turn that is so many turns late stands in line with the callers who wait."""
+OVERDUE_INTERVALS = 3.0
+"""A read in rotation that is so many intervals late stands in line with the callers who wait."""
 
 
 @dataclass(slots=True)
@@ -88,13 +92,13 @@ class Rotation:
         self._reading: set[str] = set()
         self._read: dict[str, float] = {}
         """When each campaign in use is known to have been read by id."""
-        self._is_turning = False
+        self._is_rotating = False
         self.rate = 0.0
-        """Turns a second of late; reads of what has moved make some of them needless."""
+        """Reads a second of late; reads of what has changed make some of them needless."""
         self._noted_at = 0.0
-        self._turn_due = 0.0
-        """When the next turn fell due ..."""
-        self._turn_at = 0.0
+        self._rotation_due = 0.0
+        """When the next read fell due ..."""
+        self._rotation_at = 0.0
         """... and when it is tried."""
         self._next_read = 0.0
         self._taken = 0
@@ -150,16 +154,16 @@ class Rotation:
             self._reading.add(id_)
             work = self._look_again(id_, paid_by, due.reason, due.since)
             self._tasks.spawn(work, name="read by id", on_end=partial(self._ended, id_))
-        self._start_turn(pace, capacity, used, snapshot, now)
+        self._start_next(pace, capacity, used, snapshot, now)
         return self._look_at(pace, capacity, now)
 
     def _look_at(self, pace: Pace, capacity: Capacity, now: float) -> float:
         """When there may be something to start, if nobody wakes the sweeper before."""
-        next_place = max(self._next_read, now + (capacity.falls or (AGAIN_SECONDS,))[0])
-        # One that waits for a call is looked at when the next place falls free.
-        moments = [due.at if due.at > now else next_place for due in self._due.values()]
-        if pace.rotation < math.inf and not self._is_turning:
-            moments.append(self._turn_at)
+        next_slot = max(self._next_read, now + (capacity.falls or (RETRY_SECONDS,))[0])
+        # One that waits for a call is looked at when the next slot falls free.
+        moments = [due.at if due.at > now else next_slot for due in self._due.values()]
+        if pace.rotation < math.inf and not self._is_rotating:
+            moments.append(self._rotation_at)
         return min(moments, default=math.inf)
 
     def _in_order(self, ready: list[str], *, is_backlog: bool) -> list[str]:
@@ -169,34 +173,34 @@ class Rotation:
             return oldest
         interest = self._index.interest(self._stream.identity)
         wanted = sorted(oldest, key=lambda id_: -interest.get(id_, 0.0))
-        turns = range(min(MAX_READS, len(ready)))
-        order = [(oldest if (self._taken + turn) % FAIR_TURN == 0 else wanted)[turn] for turn in turns]
+        numbers = range(min(MAX_READS, len(ready)))
+        order = [(oldest if (self._taken + number) % FAIR_SHARE == 0 else wanted)[number] for number in numbers]
         return list(dict.fromkeys(order))
 
-    # Turns.
+    # In rotation.
 
-    def _start_turn(
+    def _start_next(
         self, pace: Pace, capacity: Capacity, used: Mapping[str, float], snapshot: IndexSnapshot, now: float
     ) -> None:
-        if self._is_turning or now < self._turn_at or len(self._reading) >= MAX_READS or pace.rotation == math.inf:
+        if self._is_rotating or now < self._rotation_at or len(self._reading) >= MAX_READS or pace.rotation == math.inf:
             return
         between = pace.rotation / max(1, len(used))
-        is_overdue = capacity.is_wanted and self._turn_due > 0 and now - self._turn_due > OVERDUE_TURNS * between
-        self._is_turning = True
-        work = self._take_turn(pace, used, snapshot, between, lane(is_overdue=is_overdue))
-        self._tasks.spawn(work, name="turn", on_end=self._turned)
+        is_late = self._rotation_due > 0 and now - self._rotation_due > OVERDUE_INTERVALS * between
+        self._is_rotating = True
+        work = self._read_next(pace, used, snapshot, between, lane(is_overdue=is_late and capacity.is_wanted))
+        self._tasks.spawn(work, name="rotation", on_end=self._rotated)
 
-    def _turned(self) -> None:
-        self._is_turning = False
+    def _rotated(self) -> None:
+        self._is_rotating = False
         self._wake()
 
-    async def _take_turn(
+    async def _read_next(
         self, pace: Pace, used: Mapping[str, float], snapshot: IndexSnapshot, between: float, paid_by: Lane
     ) -> None:
         now = self._store.now()
-        id_ = await self._whose_turn(pace, used, snapshot, now)
+        id_ = await self._most_overdue(pace, used, snapshot, now)
         has_read = True
-        self._note_turn(now, between if id_ is not None else math.inf)
+        self._note_rate(now, between if id_ is not None else math.inf)
         if id_ is not None and id_ not in self._reading:
             self._reading.add(id_)
             try:
@@ -204,20 +208,20 @@ class Rotation:
             finally:
                 self._reading.discard(id_)
         if has_read:
-            self._turn_due = self._turn_at = now + between
+            self._rotation_due = self._rotation_at = now + between
         else:
             # It stays due.
-            self._turn_due, self._turn_at = self._turn_due or now, now + AGAIN_SECONDS
+            self._rotation_due, self._rotation_at = self._rotation_due or now, now + RETRY_SECONDS
 
-    def _note_turn(self, now: float, between: float) -> None:
+    def _note_rate(self, now: float, between: float) -> None:
         part = min(1.0, (now - self._noted_at) / RATE_SECONDS)
         self.rate += part * (1 / between - self.rate)
         self._noted_at = now
 
-    async def _whose_turn(
+    async def _most_overdue(
         self, pace: Pace, used: Mapping[str, float], snapshot: IndexSnapshot, now: float
     ) -> str | None:
-        """The campaign in use whose read by id is the most overdue, and was not made by somebody else meanwhile."""
+        """The campaign in use that is the most overdue, and was not read by somebody else meanwhile."""
         self._read = {id_: at for id_, at in self._read.items() if id_ in used}
         waiting = [id_ for id_ in used if id_ not in self._reading and id_ not in self._due]
         for id_ in sorted(waiting, key=lambda id_: self._turn(id_, pace, snapshot, now))[:MAX_READS]:
@@ -264,10 +268,8 @@ class Rotation:
         landed = await self._refresh(self._ask(id_), paid_by, reason)
         now = self._store.now()
         if isinstance(landed, Failure):
-            # No answer: not before the platform said. No call: soon again.
-            told = min(landed.retry_after or 0.0, sweeping.SETTLE_SECONDS) if landed.was_forwarded else 0.0
             if reason != "rotation":
-                self._due[id_] = _Due(now + max(AGAIN_SECONDS, told), since, reason)
+                self._due[id_] = _Due(now + _wait_after(landed), since, reason)
             return landed.was_forwarded
         entry = landed.entry
         self._read[id_] = entry.validated_at
@@ -287,3 +289,9 @@ class Rotation:
 
     def _ask(self, id_: str) -> Request:
         return Request(self._stream, GET, id_, CLIENT)
+
+
+def _wait_after(failure: Failure) -> float:
+    """Seconds until a read that failed is tried again. No answer: not before the platform said. No call: soon."""
+    told = failure.retry_after or 0.0 if failure.was_forwarded else 0.0
+    return max(RETRY_SECONDS, min(told, sweeping.SETTLE_SECONDS))
