@@ -21,15 +21,15 @@ from campaign_gateway.policy.ledger import Allowance, Lane
 from campaign_gateway.policy.pacing import Capacity
 from campaign_gateway.policy.sweeping import ListFlaw
 from campaign_gateway.proxy.bounds import StatedBounds, stated_bounds
-from campaign_gateway.proxy.collapse import Flights
-from campaign_gateway.proxy.exchange import Exchange, Patience
 from campaign_gateway.proxy.explain import Explainer, Explanation
 from campaign_gateway.proxy.fetch import Fetcher
+from campaign_gateway.proxy.fill import Flights, Timeouts
 from campaign_gateway.proxy.forward import Forwarder
 from campaign_gateway.proxy.hints import Hints, Readers
 from campaign_gateway.proxy.invalidate import Invalidator
 from campaign_gateway.proxy.platform_clock import PlatformClock, describe
 from campaign_gateway.proxy.ports import CampaignIndex, Ledgers, Store
+from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import SweepConfig, Sweeper
 from campaign_gateway.proxy.tasks import Tasks
@@ -138,7 +138,7 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
         stack.push_async_callback(fills.close, FILLS_GRACE_SECONDS)
         fetcher = Fetcher(platform, budget, store, metrics)
         _show_platform(fetcher, metrics)
-        patience = Patience(settings.platform.timeout)
+        patience = Timeouts(settings.platform.timeout)
         exchange = Exchange(
             store,
             index,
@@ -148,7 +148,7 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
             metrics,
             patience,
             versions,
-            has_rounds=settings.sweep.share > 0,
+            is_polled=settings.sweep.share > 0,
         )
         invalidator = Invalidator(store, flights, exchange, metrics)
         forwarder = Forwarder(exchange, fetcher, invalidator, index, store, versions, patience, fills)

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
-from campaign_gateway.policy.entry import Cause, Entry
+from campaign_gateway.policy.evidence import Cause, Evidence
+from campaign_gateway.policy.stored import Stored
 from campaign_gateway.proxy.epoch import Epoch
-from campaign_gateway.proxy.ports import Found, Lead, Put
+from campaign_gateway.proxy.ports import Copy, Found, Lead, Put
 from campaign_gateway.proxy.request import group_of
 from campaign_gateway.proxy.tasks import Tasks
-from campaign_gateway.store.memory import MemoryStore, doubted
+from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.redis.bus import Bus
 from campaign_gateway.store.redis.link import StoreDownError
 from campaign_gateway.store.redis.store import Raw, RedisStore, SharedFence, is_fenced
@@ -34,8 +35,14 @@ class _Fences:
     local: Hashable
 
 
-def _found(entry: Entry | None, shared: SharedFence | None, local: Found, raw: Raw | None = None) -> Found:
-    return Found(entry, _Fences(shared, local.fence), local.written_at, raw)
+def _found(raw: Raw, shared: SharedFence, copy: Copy) -> Found:
+    """What Redis holds."""
+    return Found(raw.stored, raw.evidence, _Fences(shared, copy.fence), copy.written_at, raw)
+
+
+def _copied(copy: Copy, evidence: Evidence, shared: SharedFence | None = None) -> Found:
+    """What this process holds, where Redis holds nothing, or cannot be asked."""
+    return Found(copy.stored, evidence, _Fences(shared, copy.fence), copy.written_at)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +67,8 @@ class LayeredStore:
         self._shared = shared
         self._local = local
         self.now = local.now
+        """See `Store`."""
+        self.local_hits = local.local_hits
         """See `Store`."""
         self._bus = bus
         self._unwatched = unwatched
@@ -91,9 +100,14 @@ class LayeredStore:
         tasks.spawn(self._shared.keep_leading(), name="keep leading")
         tasks.spawn(self._keep_paying(), name="tell redis what it missed")
 
-    def peek(self, key: str) -> Entry | None:
+    def peek(self, key: str) -> Copy:
         """See `Store`."""
-        return self._local.peek(key) if self._may_answer() else None
+        copy = self._local.peek(key)
+        return copy if self._bus.silent_for() <= self._unwatched else copy._replace(may_answer=False)
+
+    def shows(self, key: str, stored: Stored, evidence: Evidence) -> bool:
+        """See `Store`."""
+        return self._local.shows(key, stored, evidence) and self._bus.silent_for() <= self._unwatched
 
     def holds(self, key: str) -> bool | None:
         """See `Store`. Another replica may have stored what this one does not know of."""
@@ -109,14 +123,11 @@ class LayeredStore:
         """See `Store`."""
         return self._bus.silent_for() <= 0
 
-    def _may_answer(self) -> bool:
-        return self._bus.silent_for() <= self._unwatched
-
-    async def get(self, key: str, raw: object = None) -> Found:
+    async def get(self, key: str, copy: Copy | None = None, raw: object = None) -> Found:
         """See `Store`. One trip, or none while Redis is lost."""
-        local = await self._local.get(key)
+        copy = self._local.look(key, copy)
         try:
-            if local.entry is None:
+            if copy.stored is None:
                 now, fence = await self._look_up(key, raw)
             else:
                 # Whoever has a copy to serve does not wait a whole time-out to learn that Redis hangs.
@@ -124,53 +135,55 @@ class LayeredStore:
                     now, fence = await self._look_up(key, raw)
         except TimeoutError:
             self._shared.note_slow()
-            return _found(local.entry, None, local)
+            return _copied(copy, copy.evidence)
         except StoreDownError:
-            # Looked up again: a fill that Redis could not take may have come in during the time-out.
-            local = await self._local.get(key)
-            return _found(local.entry, None, local)
-        entry = now.entry
-        if entry is None and local.entry is not None and not is_fenced(fence, local.entry):
-            # Redis has lost it, or let it go for room; nobody has invalidated it that Redis knows of.
-            return _found(doubted(local.entry, self.now()), fence, local)
-        if entry is None and local.entry is not None:
+            # Looked at again: a fill that Redis could not take may have come in during the time-out.
+            copy = self._local.peek(key)
+            return _copied(copy, copy.evidence)
+        if now.stored is not None:
+            if copy.stored is not None or self._local.has_room_for(now.stored):
+                self._local.keep(key, now.stored, now.evidence, copy.fence, COPY_SECONDS)
+            return _found(now, fence, copy)
+        if copy.stored is None:
+            return _found(now, fence, copy)
+        if is_fenced(fence, copy.stored):
             # Invalidated, and this replica has not heard of it: to fall back on, and no more.
-            self._local.mark(key, Cause.WRITE)
-            local = await self._local.get(key)
-            return _found(local.entry, fence, local)
-        if entry is not None and (local.entry is not None or self._local.has_room_for(entry)):
-            await self._local.put(key, entry, local.fence, COPY_SECONDS)
-        return _found(entry, fence, local, now)
+            self._local.invalidate_here(key, Cause.WRITE)
+            copy = self._local.peek(key)
+            return _copied(copy, copy.evidence, fence)
+        # Redis has lost it, or let it go for room; nobody has invalidated it that Redis knows of.
+        return _copied(copy, copy.evidence.unverified(self.now()), fence)
 
     async def _look_up(self, key: str, raw: object) -> tuple[Raw, SharedFence]:
         if self._owed:
             await self._pay(key)
         return await self._shared.get(key, raw)
 
-    async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
+    async def put(self, key: str, stored: Stored, fence: Hashable, keep: float) -> Put:
         """See `Store`. A fill that Redis refuses is refused here as well; one that it could not take stays local."""
         if not isinstance(fence, _Fences):
             raise TypeError("the fence is not this store's")
         if fence.shared is None:
-            return await self._local.put(key, entry, fence.local, keep)
+            return await self._local.put(key, stored, fence.local, keep)
         try:
             await self._pay(key)
-            outcome = await self._shared.put(key, entry, fence.shared, keep)
+            outcome = await self._shared.put(key, stored, fence.shared, keep)
         except StoreDownError:
             outcome = Put.FAILED
         if outcome in {Put.STORED, Put.FAILED}:
-            await self._local.put(key, entry, fence.local, keep)
+            await self._local.put(key, stored, fence.local, keep)
         return outcome
 
-    async def lead(self, key: str) -> Lead:
+    async def lead(self, key: str, found: Found | None = None) -> Lead:
         """See `Store`."""
-        local = await self._local.get(key)
+        copy = self._local.peek(key)
+        seen = found.raw if found is not None and isinstance(found.raw, Raw) else None
         try:
             await self._pay(key)
-            is_mine, entry, fence = await self._shared.lead(key)
+            is_mine, now, fence = await self._shared.lead(key, seen)
         except StoreDownError:
-            return Lead(is_mine=True, found=_found(local.entry, None, local))
-        return Lead(is_mine, _found(entry, fence, local))
+            return Lead(is_mine=True, found=_copied(copy, copy.evidence))
+        return Lead(is_mine, _found(now, fence, copy))
 
     async def leave(self, key: str, fence: Hashable) -> None:
         """See `Store`."""
@@ -193,7 +206,7 @@ class LayeredStore:
         except StoreDownError:
             self._owe(key, by)
         # A look-up that Redis answered just before has brought the old entry here since.
-        self._local.mark(key, by)
+        self._local.invalidate_here(key, by)
 
     def invalidated_at(self, key: str) -> float:
         """See `Store`. While nothing is heard, it may be at any moment."""
@@ -233,7 +246,7 @@ class LayeredStore:
         await self._shared.invalidate(key, debt.by)
         if self._owed.get(key) is debt:
             del self._owed[key]
-        self._local.mark(key, debt.by)
+        self._local.invalidate_here(key, debt.by)
 
     async def _keep_paying(self) -> None:
         while True:
@@ -249,9 +262,9 @@ class LayeredStore:
         # A copy being fetched at this moment is refused too: its look-up saw the fence as it was before.
         match word:
             case "changed":
-                self._local.outdate(key)
+                self._local.supersede(key)
             case "write" | "purge":
-                self._local.mark(key, Cause(word))
+                self._local.invalidate_here(key, Cause(word))
                 self._on_invalidated(key)
             case "wrote":
                 self._on_written(key)
@@ -262,5 +275,5 @@ class LayeredStore:
                 pass
 
     def _missed(self) -> None:
-        self._local.doubt()
+        self._local.lose_track()
         self._on_invalidated(None)

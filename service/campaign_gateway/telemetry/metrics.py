@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from campaign_gateway import __version__
-from campaign_gateway.proxy.ports import HitMeter
+from campaign_gateway.proxy.ports import HitMeter, Tally
 from campaign_gateway.telemetry.cells import Count, Counts, Spread, Spreads
 
 PREFIX = "campaign_gateway_"
@@ -163,6 +163,10 @@ class Metrics:
     def store_operation(self, store: str, operation: str, outcome: str) -> None:
         """See `Meter`."""
         self._store.cells[store, operation, outcome].value += 1
+
+    def store_operations(self, store: str, operation: str, outcome: str) -> Tally:
+        """See `Meter`."""
+        return self._store(store, operation, outcome)
 
     def proof(self, kind: str, outcome: str) -> None:
         """See `Meter`."""

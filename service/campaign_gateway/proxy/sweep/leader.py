@@ -20,8 +20,8 @@ from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.list_scan import ScanResult
 from campaign_gateway.policy.pacing import Pace, Workload, plan_pace
 from campaign_gateway.policy.sweeping import IndexSnapshot
-from campaign_gateway.proxy.collapse import Landed
 from campaign_gateway.proxy.fetch import Fetcher
+from campaign_gateway.proxy.fill import FillResult
 from campaign_gateway.proxy.ports import USED_SECONDS, CampaignIndex, Meter, Store
 from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.sweep.config import CLIENT, SweepConfig
@@ -52,7 +52,7 @@ class Sweeper:
         index: CampaignIndex,
         store: Store,
         fetcher: Fetcher,
-        refresh: Callable[[Request, Lane, str], Awaitable[Landed]],
+        refresh: Callable[[Request, Lane, str], Awaitable[FillResult]],
         config: SweepConfig,
         tasks: Tasks,
         meter: Meter,
