@@ -470,6 +470,41 @@ async def test_of_many_fills_at_once_the_one_that_started_last_stays(subject: Su
     assert (await subject.one.get(KEY)).stored == fills[-1]
 
 
+CHANGES = [
+    pytest.param(None, False, id="nothing"),
+    pytest.param(purge_all, False, id="its-group-s-fence"),
+    pytest.param(lose_its_groups_fence, False, id="its-group-s-fence-lost"),
+    pytest.param(lose_it, False, id="lost"),
+    pytest.param(put_newer, True, id="a-newer-one"),
+    pytest.param(write_it, True, id="its-fence"),
+]
+
+
+@pytest.mark.parametrize(("change", "is_brought"), CHANGES)
+async def test_a_lead_finds_what_a_look_up_would_and_brings_no_body_that_was_brought_before(
+    shared: Subject, change: Callable[[Subject], Awaitable[None]] | None, is_brought: bool
+) -> None:
+    await fill(shared.one, KEY, age=LONG)
+    found = await shared.one.get(KEY)
+    assert isinstance(shared.one, LayeredStore)
+    redis, answers = shared.one._shared, list[list[Any]]()
+    asked = redis._lead
+
+    async def watched(**arguments: Any) -> Any:
+        answers.append(await asked(**arguments))
+        return answers[-1]
+
+    redis._lead = watched
+    if change is not None:
+        await change(shared)
+    lead, again = await shared.one.lead(KEY, found), await shared.one.lead(KEY)
+    assert (lead.found.stored, lead.found.evidence) == (again.found.stored, again.found.evidence)
+    assert [any(isinstance(part, bytes) and b"digest" in part for part in answer) for answer in answers] == [
+        is_brought,
+        change is not lose_it,
+    ]
+
+
 async def test_who_leads_learns_what_is_stored_and_stores_under_the_fence_of_that_moment(subject: Subject) -> None:
     before = await subject.one.get(KEY)
     await subject.two.invalidate(KEY, Cause.WRITE)
