@@ -27,8 +27,8 @@ def test_edits_that_nobody_saw_make_a_lower_bound():
 
 
 def test_only_what_misses_its_aim_bears_a_star():
-    good = Phase(delays=[1.0], bound=14.9, proving=1.0, in_vain=0.9, superseded=0.05)
-    bad = Phase(delays=[11.0], bound=15.0, in_vain=1.0, superseded=0.06)
+    good = Phase(delays=[1.0], bound=14.9, proving=1.0, in_vain=0.9, outdated=0.05)
+    bad = Phase(delays=[11.0], bound=15.0, in_vain=1.0, outdated=0.06)
     lines = table([Row(SMALL, STEADY, [Result(most=CALLS, steady=good)], [])]).splitlines()
     assert "*" not in lines[-1]
     lines = table([Row(SMALL, STEADY, [Result(most=CALLS + 1, steady=bad)], [])]).splitlines()
@@ -57,4 +57,4 @@ def test_the_model_sees_every_edit_soon_where_there_are_calls_and_not_where_ther
 
 def test_the_model_answers_less_that_is_outdated_where_interest_is_uneven():
     even, uneven = best(Scenario(2_000, 2_000, edits=2.0)), best(Scenario(2_000, 2_000, edits=2.0, zipf=1.0))
-    assert 0.0 < uneven.superseded < even.superseded < 1.0
+    assert 0.0 < uneven.outdated < even.outdated < 1.0
