@@ -10,7 +10,7 @@ from campaign_gateway.policy.stored import Stored
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, is_listed_reliably, is_superseded
 
 LATE_FACTOR = 3.0
-"""A poll that is later than so many times what its proof is good for is not expected any longer."""
+"""A poll that is later than so many times what its word is good for is no longer expected."""
 LATE_STEP = 1.0
 """Seconds for which the bound of a late poll is said at a time."""
 LONGEST_REVISION = 64
