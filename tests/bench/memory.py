@@ -16,7 +16,7 @@ from pathlib import Path
 
 from campaign_gateway.contract.answers import classify
 from campaign_gateway.contract.operations import GET
-from campaign_gateway.policy.entry import Absence, Entry, prove
+from campaign_gateway.policy.stored import Absence, Stored, stored_from
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.memory import MemoryStore
 from tests.support.builders import as_body, campaign, envelope, response
@@ -73,7 +73,7 @@ async def _flood() -> tuple[float, ...]:
     full = _resident() - before
     await _fill(store, range(ENTRIES, ENTRIES + FLOOD))
     for number in range(FLOOD):
-        gone = Entry(b"", "", b"", None, None, time.time(), Absence(404, "404", f"Campaign {number} not found"))
+        gone = Stored(b"", "", b"", None, None, time.time(), Absence(404, "404", f"Campaign {number} not found"))
         await _put(store, _id(number), gone)
     return full, _resident() - before
 
@@ -92,13 +92,13 @@ async def _fill(store: MemoryStore, numbers: range) -> int:
         data = campaign(_id=_id(number), name=f"Campaign {number}", description="")
         data["description"] = "x" * max(0, BODY_BYTES - len(as_body(envelope(data))))
         answer = classify(GET, _id(number), response(as_body(envelope(data))), now=time.time())
-        made, _ = prove(None, answer, time.time())
+        made, _ = stored_from(None, answer, time.time())
         await _put(store, _id(number), made)
         total += len(made.body)
     return total
 
 
-async def _put(store: MemoryStore, id_: str, entry: Entry) -> None:
+async def _put(store: MemoryStore, id_: str, entry: Stored) -> None:
     key = f"0123456789abcdef:get:{id_}"
     await store.put(key, entry, (await store.get(key)).fence, keep=86_400.0)
 

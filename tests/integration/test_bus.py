@@ -4,14 +4,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from campaign_gateway.policy.entry import Cause, Entry
+from campaign_gateway.policy.evidence import GOOD, Cause, CopyState
+from campaign_gateway.policy.stored import Stored
 from campaign_gateway.proxy.ports import Handlers, Put
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.clock import StoreClock
@@ -24,6 +25,7 @@ from campaign_gateway.store.redis.connect import Target, open_link
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 from campaign_gateway.store.redis.store import RedisStore
+from tests.support.builders import copy_of
 from tests.support.doubles import begun
 from tests.support.meters import CountingMeter
 from tests.support.redis_server import RedisServer, redis_server
@@ -34,8 +36,8 @@ LEASE = KEYS.lease(KEY)
 UNWATCHED = 0.2
 
 
-def entry(validated_at: float, body: bytes = b'{"data":1}') -> Entry:
-    return Entry(body, "application/json", b"digest", None, "Ready", validated_at)
+def entry(validated_at: float, body: bytes = b'{"data":1}') -> Stored:
+    return Stored(body, "application/json", b"digest", None, "Ready", validated_at)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
@@ -69,19 +71,20 @@ class Replica:
     def has_copy(self, key: str = KEY) -> bool:
         """Whether there is one that is not known to be out of date."""
         copy = self.copies.peek(key)
-        return copy is not None and not copy.is_invalid
+        return copy.stored is not None and copy.may_answer and copy.evidence.state is not CopyState.INVALIDATED
 
     async def finds(self, key: str = KEY) -> Cause | None:
-        """Why what is stored needs a new proof; None where it needs none."""
-        found = (await self.store.get(key)).entry
-        assert found is not None, "it stays, to fall back on"
-        return found.invalidation.by if found.invalidation is not None and found.is_invalid else None
+        """Why what is stored has to be validated; None where it has not."""
+        found = await self.store.get(key)
+        assert found.stored is not None, "it stays, to fall back on"
+        last = found.evidence.invalidation
+        return last.by if last is not None and last.is_open else None
 
     async def copy(self, key: str = KEY) -> None:
         """Returns once it holds a copy; one looked up while a message about it comes in is not kept."""
         async with asyncio.timeout(5):
             while not self.has_copy(key):
-                assert (await self.store.get(key)).entry is not None
+                assert (await self.store.get(key)).stored is not None
                 await asyncio.sleep(0.002)
 
     async def silence(self) -> None:
@@ -135,7 +138,7 @@ async def fleet(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
 async def test_a_copy_answers_by_itself(fleet: Fleet) -> None:
     await fleet.one.fill()
     await fleet.two.copy()
-    assert fleet.two.store.peek(KEY) == (await fleet.one.store.get(KEY)).entry
+    assert copy_of(fleet.two.store, KEY) == (await fleet.one.store.get(KEY)).stored
 
 
 async def test_an_invalidation_marks_the_copies_of_others(fleet: Fleet) -> None:
@@ -154,8 +157,8 @@ async def test_a_fill_drops_the_copies_of_others_and_not_its_own(fleet: Fleet) -
     await fleet.one.silence()
     assert fleet.one.has_copy()
     found = await fleet.two.store.get(KEY)
-    assert found.entry is not None
-    assert found.entry.body == b"newer"
+    assert found.stored is not None
+    assert found.stored.body == b"newer"
 
 
 async def test_copies_of_other_keys_stay(fleet: Fleet) -> None:
@@ -188,7 +191,7 @@ async def test_a_copy_that_is_fetched_while_an_invalidation_arrives_is_not_kept(
     fence = number()
     monkeypatch.setattr(fleet.two.shared, "get", slow)
     found = await fleet.two.store.get(KEY)
-    assert found.entry is not None, "it is what stood there when it was asked for"
+    assert found.stored is not None, "it is what stood there when it was asked for"
     assert not fleet.two.has_copy()
     monkeypatch.undo()
     assert await fleet.two.store.put(KEY, entry(fleet.two.store.now()), found.fence, 60) is Put.FENCED
@@ -258,22 +261,22 @@ async def test_a_lost_subscription_makes_copies_unusable_and_a_new_one_clears_th
     await until(lambda: fleet.two.bus.silent_for() > 0)
     assert fleet.two.store.epoch.number > epoch, "what was found out is remembered no longer, at once"
     assert not fleet.two.store.is_subscribed
-    await until(lambda: fleet.two.store.peek(KEY) is None)
+    await until(lambda: copy_of(fleet.two.store, KEY) is None)
     assert time.monotonic() - killed >= UNWATCHED * 0.5, "for a short time it may still be used"
     assert fleet.two.has_copy(), "it is there, and may not be used"
     await until(lambda: fleet.two.bus.silent_for() == 0.0)
     assert not fleet.two.has_copy(), "nothing is known of what was said meanwhile"
     await fleet.two.copy()
-    assert fleet.two.store.peek(KEY) is not None
+    assert copy_of(fleet.two.store, KEY) is not None
 
 
 async def test_a_server_that_is_lost_leaves_copies_usable_only_for_the_configured_time(fleet: Fleet) -> None:
     await fleet.one.fill()
     await fleet.two.copy()
     fleet.server.kill()
-    await until(lambda: fleet.two.store.peek(KEY) is None)
+    await until(lambda: copy_of(fleet.two.store, KEY) is None)
     found = await fleet.two.store.get(KEY)
-    assert found.entry is not None, "the copy is what there is to go on with"
+    assert found.stored is not None, "the copy is what there is to go on with"
 
 
 async def test_after_a_restart_an_invalidation_is_heard_again(fleet: Fleet) -> None:
@@ -307,7 +310,7 @@ async def test_fills_from_before_a_restart_are_refused(fleet: Fleet) -> None:
     await fleet.server.start()
     await until(lambda: fleet.one.link.is_up)
     assert await fleet.one.store.put(KEY, entry(fleet.one.store.now()), before.fence, 60) is Put.FENCED
-    assert (await fleet.two.store.get(KEY)).entry is None
+    assert (await fleet.two.store.get(KEY)).stored is None
     assert await fleet.one.fill() is Put.STORED
 
 
@@ -434,8 +437,8 @@ async def test_a_copy_fetched_while_an_invalidation_fails_is_known_to_be_invalid
     monkeypatch.setattr(fleet.two.shared, "invalidate", fail)
     await fleet.two.store.invalidate(KEY, Cause.WRITE)
     copy = fleet.two.store.peek(KEY)
-    assert copy is not None
-    assert copy.is_overwritten
+    assert copy.stored is not None
+    assert copy.evidence.is_overwritten
 
 
 async def test_a_copy_that_redis_says_is_overwritten_is_marked_before_the_word_is_heard(
@@ -509,7 +512,7 @@ async def test_a_follower_wakes_when_the_leader_leaves_and_finds_the_fill(
         await asyncio.gather(fleet.two.store.wait_for_lease(KEY, 30), fill_and_leave())
     lease = await fleet.two.store.acquire_lease(KEY)
     assert lease.is_mine
-    assert lease.found.entry is not None
+    assert lease.found.stored is not None
 
 
 async def test_all_followers_wake(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -599,33 +602,31 @@ async def test_after_a_gap_copies_stay_to_fall_back_on(fleet: Fleet) -> None:
     await fleet.one.fill()
     await fleet.two.copy()
     fleet.two.store._miss()
-    assert fleet.two.store.peek(KEY) is None
+    assert copy_of(fleet.two.store, KEY) is None
     assert fleet.two.invalidated[-1] is None
     fleet.two.link._lose("timeout")
-    found = (await fleet.two.store.get(KEY)).entry
-    assert found is not None
-    assert found.swept is not None
-    assert found.swept.is_changed
+    found = await fleet.two.store.get(KEY)
+    assert found.stored is not None
+    assert found.evidence.state is CopyState.UNVERIFIED
     await fleet.two.link.look()
-    assert (await fleet.two.store.get(KEY)).entry == replace(found, swept=None), "Redis knows, and ends the doubt"
+    again = await fleet.two.store.get(KEY)
+    assert (again.stored, again.evidence) == (found.stored, GOOD), "Redis knows, and ends the doubt"
     await until(fleet.two.has_copy)
 
 
 async def test_a_copy_outlives_a_redis_that_came_back_empty(fleet: Fleet) -> None:
     await fleet.one.fill()
     await fleet.two.copy()
-    kept = (await fleet.two.store.get(KEY)).entry
+    kept = (await fleet.two.store.get(KEY)).stored
     assert kept is not None
     await fleet.raw.flushall()
     await fleet.one.store.acquire_lease(OTHER)
     found = await fleet.two.store.get(KEY)
-    assert found.entry is not None
-    assert replace(found.entry, swept=None) == kept, "though fences are being made anew"
-    assert found.entry.swept is not None
-    assert found.entry.swept.is_changed, "and is not fresh"
+    assert found.stored == kept, "though fences are being made anew"
+    assert found.evidence.state is CopyState.UNVERIFIED, "and is not fresh"
     newer = entry(fleet.two.store.now(), b"newer")
     assert await fleet.two.store.put(KEY, newer, found.fence, 60) is Put.STORED
-    assert (await fleet.one.store.get(KEY)).entry == newer
+    assert (await fleet.one.store.get(KEY)).stored == newer
 
 
 async def test_a_copy_of_what_redis_knows_to_be_overwritten_is_so_too(fleet: Fleet) -> None:

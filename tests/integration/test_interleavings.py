@@ -34,10 +34,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from campaign_gateway.policy.decide import Detail
 from campaign_gateway.policy.directives import NO_DIRECTIVES, RequestDirectives
-from campaign_gateway.policy.entry import Cause
+from campaign_gateway.policy.evidence import Cause
 from campaign_gateway.policy.ledger import SILENCE_SECONDS, WITHHELD_WINDOWS
-from campaign_gateway.proxy.reply import Detail
 from campaign_gateway.proxy.request import group_of
 from campaign_gateway.store.redis.bus import MAX_QUIET_SECONDS, PING_SECONDS, RETRY_SECONDS
 from campaign_gateway.store.redis.link import WATCH_SECONDS

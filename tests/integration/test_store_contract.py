@@ -11,7 +11,8 @@ from typing import Any
 import fakeredis
 import pytest
 
-from campaign_gateway.policy.entry import Absence, Cause, Entry, Invalidation
+from campaign_gateway.policy.evidence import GOOD, Cause
+from campaign_gateway.policy.stored import Absence, Stored
 from campaign_gateway.proxy.ports import Handlers, Meter, Put, Store
 from campaign_gateway.proxy.request import group_of
 from campaign_gateway.proxy.tasks import Tasks
@@ -25,6 +26,7 @@ from campaign_gateway.store.redis.connect import Target, open_link, partitions_o
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink
 from campaign_gateway.store.redis.store import RedisStore
+from tests.support.builders import copy_of
 from tests.support.meters import CountingMeter
 from tests.support.redis_server import RedisCluster, redis_server
 
@@ -33,8 +35,8 @@ OTHERS = ("1f2e:status:cd-1", "2f3e:get:cd-1", "1f2e:get-v1:cd-1")
 BIG = 2**20
 
 
-def entry(validated_at: float, body: bytes = b'{"data":1}') -> Entry:
-    return Entry(body, "application/json", b"digest", "2026-02-03T14:06:48.902Z", "Ready", validated_at)
+def entry(validated_at: float, body: bytes = b'{"data":1}') -> Stored:
+    return Stored(body, "application/json", b"digest", "2026-02-03T14:06:48.902Z", "Ready", validated_at)
 
 
 @dataclass
@@ -164,9 +166,9 @@ async def shared(shared_store: Opening) -> AsyncIterator[Subject]:
 async def test_what_was_put_is_found(subject: Subject) -> None:
     kept = entry(subject.one.now())
     found = await subject.one.get(KEY)
-    assert found.entry is None
+    assert found.stored is None
     assert await subject.one.put(KEY, kept, found.fence, 60) is Put.STORED
-    assert (await subject.two.get(KEY)).entry == kept
+    assert (await subject.two.get(KEY)).stored == kept
 
 
 async def test_what_is_stored_is_never_taken_for_nothing(subject: Subject) -> None:
@@ -180,8 +182,8 @@ async def test_what_is_stored_is_never_taken_for_nothing(subject: Subject) -> No
 async def test_what_has_not_changed_is_the_very_same_entry(shared: Subject) -> None:
     await fill(shared.one, KEY)
     found = await shared.one.get(KEY)
-    again = await shared.one.get(KEY, found.raw)
-    assert again.entry is found.entry
+    again = await shared.one.get(KEY, raw=found.raw)
+    assert (again.stored is found.stored, again.evidence is found.evidence) == (True, True)
     assert again == found
 
 
@@ -217,16 +219,16 @@ async def test_what_has_changed_is_read_anew(shared: Subject, change: Callable[[
     await fill(shared.one, KEY)
     found = await shared.one.get(KEY)
     await change(shared)
-    again, anew = await shared.one.get(KEY, found.raw), await shared.one.get(KEY)
-    assert again.entry is not found.entry
+    again, anew = await shared.one.get(KEY, raw=found.raw), await shared.one.get(KEY)
+    assert not (again.stored is found.stored and again.evidence is found.evidence)
     assert again.raw == anew.raw != found.raw
 
 
 async def test_an_absence_survives_the_trip(subject: Subject) -> None:
-    absent = Entry(b"", "", b"", None, None, subject.one.now(), Absence(400, "400", "Campaign not found"))
+    absent = Stored(b"", "", b"", None, None, subject.one.now(), Absence(400, "400", "Campaign not found"))
     found = await subject.one.get(KEY)
     await subject.one.put(KEY, absent, found.fence, 60)
-    assert (await subject.two.get(KEY)).entry == absent
+    assert (await subject.two.get(KEY)).stored == absent
 
 
 async def test_a_read_that_started_earlier_does_not_replace_a_later_one(subject: Subject) -> None:
@@ -236,9 +238,9 @@ async def test_a_read_that_started_earlier_does_not_replace_a_later_one(subject:
     assert await subject.one.put(KEY, later, found.fence, 60) is Put.STORED
     assert await subject.one.put(KEY, earlier, found.fence, 60) is Put.OLDER
     found = await subject.two.get(KEY)
-    assert found.entry == later
+    assert found.stored == later
     assert await subject.two.put(KEY, entry(now + 1, b"newest"), found.fence, 60) is Put.STORED
-    assert (await subject.one.get(KEY)).entry == entry(now + 1, b"newest")
+    assert (await subject.one.get(KEY)).stored == entry(now + 1, b"newest")
 
 
 async def test_a_fill_from_before_an_invalidation_is_refused(subject: Subject) -> None:
@@ -259,7 +261,7 @@ async def test_a_fence_outlives_an_entry_that_is_kept_for_less_time(subject: Sub
     assert await subject.one.put(KEY, entry(subject.one.now()), before.fence, 60) is Put.FENCED
 
 
-async def fill(store: Store, key: str = KEY, body: bytes = b'{"data":1}', age: float = 0.0) -> Entry:
+async def fill(store: Store, key: str = KEY, body: bytes = b'{"data":1}', age: float = 0.0) -> Stored:
     """A fill as the story does it."""
     lease = await store.acquire_lease(key)
     brought = entry(store.now() - age, body)
@@ -270,9 +272,10 @@ async def fill(store: Store, key: str = KEY, body: bytes = b'{"data":1}', age: f
 
 async def standing(store: Store, key: str = KEY) -> tuple[Cause, bool] | None:
     """What is said of the entry's invalidation: why, and whether it is open."""
-    found = (await store.get(key)).entry
-    assert found is not None, "it stays, to fall back on"
-    return None if found.invalidation is None else (found.invalidation.by, found.invalidation.is_open)
+    found = await store.get(key)
+    assert found.stored is not None, "it stays, to fall back on"
+    last = found.evidence.invalidation
+    return None if last is None else (last.by, last.is_open)
 
 
 REACHES = pytest.mark.parametrize("reach", [KEY, ALL], ids=["one", "all"])
@@ -289,13 +292,13 @@ async def test_an_invalidated_entry_stays_to_fall_back_on_until_a_new_proof(
     before = subject.two.now() - 1
     await subject.two.invalidate(reach, by)
     for store in (subject.two, subject.one):
-        found = (await store.get(KEY)).entry
-        assert found is not None
-        assert found.invalidation is not None
-        assert found == replace(old, invalidation=Invalidation(found.invalidation.at, by, is_open=True))
-        assert before <= found.invalidation.at <= subject.two.now() + 1
+        found = await store.get(KEY)
+        assert found.evidence.invalidation is not None
+        at = found.evidence.invalidation.at
+        assert (found.stored, found.evidence) == (old, GOOD.invalidated(by, at))
+        assert before <= at <= subject.two.now() + 1
         lease = await store.acquire_lease(KEY)
-        assert lease.found.entry is not None
+        assert lease.found.stored is not None
         await store.release_lease(KEY, lease.found.fence)
     await fill(subject.one, body=b"new")
     assert await standing(subject.two) == ((Cause.WRITE, False) if by is Cause.WRITE else None)
@@ -395,18 +398,19 @@ async def test_copies_near_are_marked_where_another_replica_invalidates_them(
 ) -> None:
     await fill(shared.one, age=LONG)
     async with asyncio.timeout(5):
-        while shared.two.peek(KEY) is None:
+        while copy_of(shared.two, KEY) is None:
             await shared.two.get(KEY)
             await asyncio.sleep(0.005)
     await shared.one.invalidate(reach, by)
     near = shared.one.peek(KEY)
-    assert near is not None
-    assert near.invalidation is not None
-    assert (near.invalidation.by, near.invalidation.is_open) == (by, True), "at once where it was done"
+    assert near.evidence.invalidation is not None
+    assert (near.evidence.invalidation.by, near.evidence.invalidation.is_open) == (by, True), (
+        "at once where it was done"
+    )
     async with asyncio.timeout(5):
-        while (copy := shared.two.peek(KEY)) is None or copy.invalidation is None:
+        while (last := shared.two.peek(KEY).evidence.invalidation) is None:
             await asyncio.sleep(0.005)
-    assert (copy.invalidation.by, copy.invalidation.is_open) == (by, True)
+    assert (last.by, last.is_open) == (by, True)
 
 
 async def test_a_write_is_heard_of_by_the_others_and_its_own_word_is_no_news(shared: Subject) -> None:
@@ -441,7 +445,7 @@ async def test_an_invalidation_of_a_foreign_value_refuses_fills_like_any(shared:
     await shared.raw.set(shared.keys.entry(KEY), value)
     before = await shared.one.acquire_lease(KEY)
     await shared.two.invalidate(KEY, Cause.WRITE)
-    assert (await shared.two.get(KEY)).entry is None
+    assert (await shared.two.get(KEY)).stored is None
     assert await shared.one.put(KEY, entry(shared.one.now()), before.found.fence, 60) is Put.FENCED
     await fill(shared.one)
     assert await standing(shared.one) == (Cause.WRITE, False)
@@ -463,18 +467,53 @@ async def test_of_many_fills_at_once_the_one_that_started_last_stays(subject: Su
             for number, fill in enumerate(fills)
         )
     )
-    assert (await subject.one.get(KEY)).entry == fills[-1]
+    assert (await subject.one.get(KEY)).stored == fills[-1]
+
+
+CHANGES = [
+    pytest.param(None, False, id="nothing"),
+    pytest.param(purge_all, False, id="its-group-s-fence"),
+    pytest.param(lose_its_groups_fence, False, id="its-group-s-fence-lost"),
+    pytest.param(lose_it, False, id="lost"),
+    pytest.param(put_newer, True, id="a-newer-one"),
+    pytest.param(write_it, True, id="its-fence"),
+]
+
+
+@pytest.mark.parametrize(("change", "is_brought"), CHANGES)
+async def test_a_lease_finds_what_a_look_up_would_and_brings_no_body_that_was_brought_before(
+    shared: Subject, change: Callable[[Subject], Awaitable[None]] | None, is_brought: bool
+) -> None:
+    await fill(shared.one, KEY, age=LONG)
+    found = await shared.one.get(KEY)
+    assert isinstance(shared.one, LayeredStore)
+    redis, answers = shared.one._redis, list[list[Any]]()
+    acquire = redis._acquire
+
+    async def watched(**arguments: Any) -> Any:
+        answers.append(await acquire(**arguments))
+        return answers[-1]
+
+    redis._acquire = watched
+    if change is not None:
+        await change(shared)
+    lease, again = await shared.one.acquire_lease(KEY, found), await shared.one.acquire_lease(KEY)
+    assert (lease.found.stored, lease.found.evidence) == (again.found.stored, again.found.evidence)
+    assert [any(isinstance(part, bytes) and b"digest" in part for part in answer) for answer in answers] == [
+        is_brought,
+        change is not lose_it,
+    ]
 
 
 async def test_who_leads_learns_what_is_stored_and_stores_under_the_fence_of_that_moment(subject: Subject) -> None:
     before = await subject.one.get(KEY)
     await subject.two.invalidate(KEY, Cause.WRITE)
     lease = await subject.one.acquire_lease(KEY)
-    assert (lease.is_mine, lease.found.entry) == (True, None)
+    assert (lease.is_mine, lease.found.stored) == (True, None)
     kept = entry(subject.one.now() + 30)
     assert await subject.one.put(KEY, kept, before.fence, 60) is Put.FENCED
     assert await subject.one.put(KEY, kept, lease.found.fence, 60) is Put.STORED
-    assert (await subject.two.acquire_lease(KEY)).found.entry == kept
+    assert (await subject.two.acquire_lease(KEY)).found.stored == kept
 
 
 async def test_a_lead_may_be_taken_again_by_who_has_it(subject: Subject) -> None:
@@ -558,23 +597,23 @@ async def test_who_follows_waits_no_longer_than_told(subject: Subject) -> None:
 
 
 async def test_a_copy_is_near_where_it_was_stored_and_goes_when_another_replica_changes_it(shared: Subject) -> None:
-    assert shared.one.peek(KEY) is None
+    assert copy_of(shared.one, KEY) is None
     kept = entry(shared.one.now())
     await shared.one.put(KEY, kept, (await shared.one.get(KEY)).fence, 60)
-    assert shared.one.peek(KEY) == kept
-    assert shared.two.peek(KEY) is None
+    assert copy_of(shared.one, KEY) == kept
+    assert copy_of(shared.two, KEY) is None
     async with asyncio.timeout(5):
         # The news of the put may come after the look-up, and take the copy away once.
-        while shared.two.peek(KEY) is None:
-            assert (await shared.two.get(KEY)).entry == kept
+        while copy_of(shared.two, KEY) is None:
+            assert (await shared.two.get(KEY)).stored == kept
             await asyncio.sleep(0.005)
-    assert shared.two.peek(KEY) == kept
+    assert copy_of(shared.two, KEY) == kept
     newer = await fill(shared.one, body=b"newer")
-    assert shared.one.peek(KEY) == newer
+    assert copy_of(shared.one, KEY) == newer
     async with asyncio.timeout(5):
-        while shared.two.peek(KEY) is not None:
+        while copy_of(shared.two, KEY) is not None:
             await asyncio.sleep(0.005)
-    assert (await shared.two.get(KEY)).entry == newer
+    assert (await shared.two.get(KEY)).stored == newer
 
 
 @pytest.mark.parametrize(
@@ -593,10 +632,10 @@ async def test_a_copy_is_near_where_it_was_stored_and_goes_when_another_replica_
 async def test_foreign_and_damaged_values_are_no_entry_and_can_be_replaced(shared: Subject, value: bytes) -> None:
     await shared.raw.set(shared.keys.entry(KEY), value)
     found = await shared.one.get(KEY)
-    assert found.entry is None
+    assert found.stored is None
     kept = entry(shared.one.now())
     assert await shared.one.put(KEY, kept, found.fence, 60) is Put.STORED
-    assert (await shared.two.get(KEY)).entry == kept
+    assert (await shared.two.get(KEY)).stored == kept
 
 
 async def test_a_value_with_one_byte_turned_is_no_entry(shared: Subject) -> None:
@@ -607,9 +646,9 @@ async def test_a_value_with_one_byte_turned_is_no_entry(shared: Subject) -> None
     for index in range(65, len(whole)):
         damaged = whole[:index] + bytes([whole[index] ^ 0x20]) + whole[index + 1 :]
         await shared.raw.set(shared.keys.entry(KEY), damaged)
-        assert (await shared.two.get(KEY)).entry is None
+        assert (await shared.two.get(KEY)).stored is None
 
 
 async def test_a_value_of_another_type_is_no_entry(shared: Subject) -> None:
     await shared.raw.rpush(shared.keys.entry(KEY), "list")
-    assert (await shared.one.get(KEY)).entry is None
+    assert (await shared.one.get(KEY)).stored is None

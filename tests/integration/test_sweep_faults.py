@@ -25,10 +25,10 @@ from random import Random
 import pytest
 
 from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.decide import Detail
 from campaign_gateway.policy.sweeping import ListFlaw
 from campaign_gateway.policy.trust import STAND_DOWN_SECONDS
 from campaign_gateway.proxy.ports import USED_SECONDS
-from campaign_gateway.proxy.reply import Detail
 from campaign_gateway.proxy.request import Stream
 from campaign_gateway.store.redis.keys import Keys
 from tests.support.doubles import SUPPORT
@@ -274,8 +274,8 @@ class World:
         else:
             seen["fresh, and changed within the lifetime"] += 1
             # Polls of its own channel may go on all the same.
-            by_list = answer.entry.swept.lasts + LAG if answer.entry.swept is not None else 0.0
-            longest = max(FRESHNESS.lifetime(answer.entry), by_list)
+            by_list = answer.lasts + LAG if answer.lasts is not None else 0.0
+            longest = max(FRESHNESS.lifetime(answer.entry).seconds, by_list)
             assert answer.at - ceased <= longest + self.platform.read_lag + TOLERANCE, answer
 
 

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from campaign_gateway.contract.answers import Answer, Response, classify
 from campaign_gateway.contract.operations import GET, Operation, Shape
-from campaign_gateway.policy.entry import Absence, Cause, Entry, Invalidation
+from campaign_gateway.policy.evidence import Cause, Evidence, Invalidation
+from campaign_gateway.policy.stored import Absence, Stored
+from campaign_gateway.proxy.ports import Store
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -113,7 +115,7 @@ def entry(
     revision: str | None = _BY_AGE,
     campaign_status: str | None = "Ready",
     body: bytes = b'{"data":{"_id":"cd-1"}}',
-) -> Entry:
+) -> Stored:
     """A stored campaign.
 
     Args:
@@ -124,17 +126,23 @@ def entry(
     """
     validated_at = NOW - age
     revision = stamp(validated_at - 1000) if revision == _BY_AGE else revision
-    return Entry(body, "application/json", b"digest of it", revision, campaign_status, validated_at)
+    return Stored(body, "application/json", b"digest of it", revision, campaign_status, validated_at)
 
 
-def absence(age: float = 0.0, *, message: str | None = "Campaign not found") -> Entry:
+def absence(age: float = 0.0, *, message: str | None = "Campaign not found") -> Stored:
     """The stored knowledge that there is no such campaign."""
-    return Entry(b"", "", b"", None, None, NOW - age, Absence(400, "400", message))
+    return Stored(b"", "", b"", None, None, NOW - age, Absence(400, "400", message))
 
 
-def invalid(of: Entry, by: Cause, ago: float = 0.0, *, is_open: bool = True) -> Entry:
-    """The entry with an invalidation that many seconds before `NOW`."""
-    return replace(of, invalidation=Invalidation(NOW - ago, by, is_open))
+def invalid(by: Cause, ago: float = 0.0, *, is_open: bool = True) -> Evidence:
+    """That of an invalidation so many seconds before `NOW`."""
+    return Evidence(Invalidation(NOW - ago, by, is_open))
+
+
+def copy_of(store: Store, key: str) -> Stored | None:
+    """The answer that the store may give without asking anybody."""
+    copy = store.peek(key)
+    return copy.stored if copy.may_answer else None
 
 
 def json_documents() -> st.SearchStrategy[Any]:

@@ -13,15 +13,17 @@ from typing_extensions import override
 from campaign_gateway.contract.answers import Response
 from campaign_gateway.contract.operations import GET, Call, Tenant
 from campaign_gateway.policy.directives import NO_DIRECTIVES, RequestDirectives
-from campaign_gateway.policy.entry import Cause, Entry
+from campaign_gateway.policy.evidence import GOOD, Cause, Evidence
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure
+from campaign_gateway.policy.stored import Stored
 from campaign_gateway.proxy.epoch import Epoch
-from campaign_gateway.proxy.ports import Found, HitMeter, Lease, Put, Refused, UpstreamError
+from campaign_gateway.proxy.ports import Copy, Found, HitMeter, Lease, Put, Refused, Tally, UpstreamError
 from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.memory import MemoryStore
+from tests.support.meters import Counted
 
 _T = TypeVar("_T")
 
@@ -74,6 +76,9 @@ class CountingMeter:
 
     def store_operation(self, store: str, operation: str, outcome: str) -> None:
         self.events["store", store, operation, outcome] += 1
+
+    def store_operations(self, store: str, operation: str, outcome: str) -> Counted:
+        return Counted(self.events, "store", store, operation, outcome)
 
     def proof(self, kind: str, outcome: str) -> None:
         self.events["proof", kind, outcome] += 1
@@ -231,7 +236,7 @@ class GatedStore(MemoryStore):
         self._open.set()
 
     @override
-    async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
+    async def put(self, key: str, entry: Stored, fence: Hashable, keep: float) -> Put:
         self.waiting_puts += 1
         await self._open.wait()
         self.waiting_puts -= 1
@@ -249,14 +254,14 @@ class FleetStore(GatedStore):
 
     def __init__(self, clock: StoreClock, meter: CountingMeter) -> None:
         super().__init__(clock, meter)
-        self.copies: dict[str, Entry] = {}
+        self.copies: dict[str, Stored] = {}
         self.is_led_elsewhere = False
         self.trips: list[str] = []
         """What the other replicas would notice, in order."""
         self.followed: list[float] = []
         self._said = asyncio.Event()
 
-    async def others_store(self, key: str, entry: Entry) -> None:
+    async def others_store(self, key: str, entry: Stored) -> None:
         """Another replica's fill is stored, and its leader still there."""
         found = self._look(key)
         assert await MemoryStore.put(self, key, entry, found.fence, 3600) is Put.STORED
@@ -271,23 +276,27 @@ class FleetStore(GatedStore):
         self._said.set()
 
     @override
-    def peek(self, key: str) -> Entry | None:
-        return self.copies.get(key)
+    def peek(self, key: str) -> Copy:
+        return Copy(self.copies.get(key), GOOD, None, 0.0, may_answer=True)
 
     @override
-    async def get(self, key: str, raw: object = None) -> Found:
+    def shows(self, key: str, stored: Stored, evidence: Evidence) -> bool:
+        return self.copies.get(key) is stored and evidence is GOOD
+
+    @override
+    async def get(self, key: str, copy: Copy | None = None, raw: object = None) -> Found:
         self.trips.append("get")
         found = self._look(key)
-        self._copy(key, found.entry)
+        self._copy(key, found.stored)
         return found
 
     @override
-    async def acquire_lease(self, key: str) -> Lease:
+    async def acquire_lease(self, key: str, found: Found | None = None) -> Lease:
         self.trips.append("acquire")
         return Lease(not self.is_led_elsewhere, self._look(key))
 
     @override
-    async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
+    async def put(self, key: str, entry: Stored, fence: Hashable, keep: float) -> Put:
         outcome = await super().put(key, entry, fence, keep)
         if outcome is Put.STORED:
             self._copy(key, entry)
@@ -315,9 +324,10 @@ class FleetStore(GatedStore):
         self._said.clear()
 
     def _look(self, key: str) -> Found:
-        return Found(MemoryStore.peek(self, key), self._fence(key), self._written_at(key))
+        shared = MemoryStore.peek(self, key)
+        return Found(shared.stored, shared.evidence, shared.fence, shared.written_at)
 
-    def _copy(self, key: str, entry: Entry | None) -> None:
+    def _copy(self, key: str, entry: Stored | None) -> None:
         self.epoch.end()
         if entry is None:
             self.copies.pop(key, None)
@@ -331,18 +341,22 @@ class LostStore:
     def __init__(self, clock: StoreClock) -> None:
         self.epoch = Epoch()
         self.is_subscribed = False
+        self.local_hits: Tally = Counted(Counter())
         self.now = clock.now
 
-    def peek(self, _key: str) -> Entry | None:
-        return None
+    def peek(self, _key: str) -> Copy:
+        return Copy(None, GOOD, None, 0.0, may_answer=False)
+
+    def shows(self, _key: str, stored: Stored, evidence: Evidence) -> bool:
+        return False
 
     def holds(self, _key: str) -> bool | None:
         return None
 
-    async def get(self, _key: str, _raw: object = None) -> Found:
-        return Found(None, None)
+    async def get(self, _key: str, copy: Copy | None = None, raw: object = None) -> Found:
+        return Found(None, GOOD, None)
 
-    async def acquire_lease(self, key: str) -> Lease:
+    async def acquire_lease(self, key: str, _found: Found | None = None) -> Lease:
         return Lease(is_mine=True, found=await self.get(key))
 
     async def release_lease(self, _key: str, _fence: Hashable) -> None:
@@ -351,7 +365,7 @@ class LostStore:
     async def wait_for_lease(self, _key: str, _seconds: float) -> None:
         return
 
-    async def put(self, _key: str, _entry: Entry, _fence: Hashable, _keep: float) -> Put:
+    async def put(self, _key: str, _entry: Stored, _fence: Hashable, _keep: float) -> Put:
         return Put.FAILED
 
     async def invalidate(self, _key: str, _by: Cause) -> None:

@@ -10,14 +10,14 @@ from typing import Any
 from campaign_gateway.contract.answers import Response
 from campaign_gateway.contract.operations import Call
 from campaign_gateway.policy.directives import RequestDirectives
-from campaign_gateway.policy.entry import Cause
+from campaign_gateway.policy.evidence import Cause
 from campaign_gateway.policy.freshness import Freshness
 from campaign_gateway.policy.ledger import Allowance
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.collapse import Flights
-from campaign_gateway.proxy.exchange import Exchange, Patience
 from campaign_gateway.proxy.fetch import Fetcher
+from campaign_gateway.proxy.fill import Flights, Timeouts
 from campaign_gateway.proxy.ports import CampaignIndex, Handlers, UpstreamError
+from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.tasks import Tasks
@@ -198,7 +198,7 @@ class Replica:
         self._flights = Flights(self._fills)
         self._fetcher = Fetcher(self, self.budget, self.store, meter)
         self.index = self._make_index(keys)
-        patience = Patience(allowance.timeout)
+        patience = Timeouts(allowance.timeout)
         self.versions = Versions(self.clock.now, 0.0)
         self._exchange = Exchange(
             self.store,
@@ -209,7 +209,7 @@ class Replica:
             meter,
             patience,
             self.versions,
-            has_rounds=not isinstance(self.index, LocalIndex),
+            is_polled=not isinstance(self.index, LocalIndex),
         )
 
     def _make_index(self, _keys: Keys) -> CampaignIndex:

@@ -15,14 +15,15 @@ from typing import Any, cast
 
 from aiohttp import web
 
-from campaign_gateway.policy.entry import Absence, Entry
+from campaign_gateway.policy.evidence import Evidence
 from campaign_gateway.policy.freshness import Freshness
 from campaign_gateway.policy.outlook import Quota
 from campaign_gateway.policy.settle import Failure
+from campaign_gateway.policy.stored import Absence, Stored
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.collapse import Flights
-from campaign_gateway.proxy.exchange import Exchange, Patience
-from campaign_gateway.proxy.ports import Found, Store
+from campaign_gateway.proxy.fill import Flights, Timeouts
+from campaign_gateway.proxy.ports import Copy, Found, Store
+from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.request import Request
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import Versions
@@ -44,14 +45,14 @@ KEYS = {"reporting": "cgk_reporting", "operations": "cgk_operations"}
 _MADE_ID = re.compile(rb"\b[0-9a-f]{32}\b")
 
 
-def stored(text: str, *, validated_at: float = START) -> Entry:
+def stored(text: str, *, validated_at: float = START) -> Stored:
     body = json.dumps({"data": {"_id": text}}).encode()
-    return Entry(body, "application/json", b"digest of " + body, LONG_AGO, "Ready", validated_at)
+    return Stored(body, "application/json", b"digest of " + body, LONG_AGO, "Ready", validated_at)
 
 
-BIG = Entry(b"1" * 2**17, "application/json", b"big", None, "Ready", START)
-GONE = Entry(b"", "", b"", None, None, START, Absence(400, "400", "Campaign not found"))
-CAMPAIGNS: Mapping[str, Entry] = {
+BIG = Stored(b"1" * 2**17, "application/json", b"big", None, "Ready", START)
+GONE = Stored(b"", "", b"", None, None, START, Absence(400, "400", "Campaign not found"))
+CAMPAIGNS: Mapping[str, Stored] = {
     "c-1": stored("c-1"),
     "c-2": stored("c-2"),
     "15551234567": stored("15551234567"),
@@ -75,18 +76,21 @@ class FarStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._memory, name)
 
-    def peek(self, _key: str) -> None:
-        return None
+    def peek(self, key: str) -> Copy:
+        return self._memory.peek(key)._replace(stored=None)
+
+    def shows(self, _key: str, stored: Stored, evidence: Evidence) -> bool:
+        return False
 
     def holds(self, _key: str) -> None:
         return None
 
-    async def get(self, key: str, _raw: object = None) -> Found:
+    async def get(self, key: str, copy: Copy | None = None, raw: object = None) -> Found:
         self.trips += 1
         await self.gate.wait()
         await asyncio.sleep(0)
         found = await self._memory.get(key)
-        return replace(found, raw=found.entry)
+        return replace(found, raw=found.stored)
 
 
 Layer = Callable[[MemoryStore], Store]
@@ -154,7 +158,7 @@ class Gateway:
             Flights(self.tasks),
             FRESHNESS,
             self.meter,
-            Patience(1.0),
+            Timeouts(1.0),
             self.versions,
         )
         rights = {"reporting": {"support"}, "operations": {"support", "sales"}}
@@ -190,7 +194,7 @@ class Gateway:
         (made,) = self.runner.server.connections
         return cast("Connection", made)
 
-    async def put(self, id_: str, entry: Entry) -> None:
+    async def put(self, id_: str, entry: Stored) -> None:
         """Stores an entry as a fill would."""
         key = make_request(id_).key
         found = await self.memory.get(key)

@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from campaign_gateway.contract.listing import Channel, ListPage, Row
-from campaign_gateway.policy.entry import Entry
+from campaign_gateway.policy.evidence import GOOD, Evidence, Validation
 from campaign_gateway.policy.list_findings import ScanResult, conclude, conclude_full, learn
 from campaign_gateway.policy.list_scan import Scan, begin, step
-from campaign_gateway.policy.sweeping import IndexSnapshot, apply
+from campaign_gateway.policy.stored import Stored
+from campaign_gateway.policy.sweeping import IndexSnapshot, apply, validate_by_list
 from tests.support.builders import NOW, entry, stamp
 
 LONG_AGO = NOW - 5000
@@ -80,6 +81,21 @@ def snapshot_of(listed: Sequence[Row], now: float = NOW - 100, **options: Any) -
     return scanned(snapshot, listed, now, **options)
 
 
-def read(id_row: Row, at: float) -> Entry:
+def read(id_row: Row, at: float) -> Stored:
     """What a read by id brought, begun then."""
     return entry(NOW - at, revision=id_row.updated_at)
+
+
+def by_list(stored: Stored, snapshot: IndexSnapshot, id_: str = "c0", evidence: Evidence = GOOD) -> Evidence:
+    """What is known of the stored answer with what the list shows."""
+    return validate_by_list(stored, evidence, snapshot.campaigns.get(id_), snapshot.state)
+
+
+def validated(at: float) -> Evidence:
+    """That of a poll which began then."""
+    return Evidence(validation=Validation(at, LASTS, BLIND))
+
+
+def superseded(since: float) -> Evidence:
+    """That of a list which shows another state."""
+    return Evidence(superseded_since=since)

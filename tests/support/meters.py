@@ -3,6 +3,21 @@
 from collections import Counter
 
 
+class Counted:
+    """Implements `Tally`: one of a counter's numbers."""
+
+    def __init__(self, counts: Counter[tuple[str, ...]], *event: str) -> None:
+        self._counts, self._event = counts, event
+
+    @property
+    def value(self) -> int:
+        return self._counts[self._event]
+
+    @value.setter
+    def value(self, value: int) -> None:
+        self._counts[self._event] = value
+
+
 class CountingMeter:
     """Implements `Meter` and `RequestMeter`. `counts` maps (method, labels...) to how often."""
 
@@ -20,6 +35,9 @@ class CountingMeter:
 
     def store_operation(self, store: str, operation: str, outcome: str) -> None:
         self.counts["store_operation", store, operation, outcome] += 1
+
+    def store_operations(self, store: str, operation: str, outcome: str) -> Counted:
+        return Counted(self.counts, "store_operation", store, operation, outcome)
 
     def proof(self, kind: str, outcome: str) -> None:
         self.counts["proof", kind, outcome] += 1

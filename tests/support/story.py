@@ -1,14 +1,15 @@
 """The story with everything around it scripted: a gateway's inside, from the exchange to the edge of the wire."""
 
 from campaign_gateway.policy.directives import NO_DIRECTIVES, RequestDirectives
-from campaign_gateway.policy.entry import Cause, Entry
+from campaign_gateway.policy.evidence import Cause
 from campaign_gateway.policy.freshness import Freshness
-from campaign_gateway.proxy.collapse import Flights
-from campaign_gateway.proxy.exchange import Exchange, Patience
+from campaign_gateway.policy.stored import Stored
 from campaign_gateway.proxy.fetch import Fetcher
+from campaign_gateway.proxy.fill import Flights, Timeouts
 from campaign_gateway.proxy.forward import Forwarder
 from campaign_gateway.proxy.invalidate import Invalidator
-from campaign_gateway.proxy.ports import Budget, Store
+from campaign_gateway.proxy.ports import Budget, Found, Store
+from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import Versions
@@ -44,6 +45,7 @@ class Story:
         budget: Budget | None = None,
         store: Store | None = None,
         store_kind: type[GatedStore] = GatedStore,
+        is_polled: bool = False,
     ) -> None:
         self.clock, self.meter, self.tasks = ManualClock(), CountingMeter(), Tasks()
         self.upstream = ScriptedUpstream(*script)
@@ -51,16 +53,24 @@ class Story:
         self.memory = store_kind(self.clock, self.meter)
         self.store = store or self.memory
         self.flights = Flights(self.tasks)
-        fetcher = Fetcher(self.upstream, budget or self.budget, self.store, self.meter)
+        self.fetcher = Fetcher(self.upstream, budget or self.budget, self.store, self.meter)
         self.index = LocalIndex(self.store.epoch, self.clock.now)
         self.versions = Versions(self.clock.now, READ_YOUR_WRITES)
         self.exchange = Exchange(
-            self.store, self.index, fetcher, self.flights, FRESHNESS, self.meter, Patience(patience), self.versions
+            self.store,
+            self.index,
+            self.fetcher,
+            self.flights,
+            FRESHNESS,
+            self.meter,
+            Timeouts(patience),
+            self.versions,
+            is_polled=is_polled,
         )
         self.invalidator = Invalidator(self.store, self.flights, self.exchange, self.meter)
         self.forwarder = Forwarder(
-            *(self.exchange, fetcher, self.invalidator, self.index, self.store, self.versions),
-            Patience(patience),
+            *(self.exchange, self.fetcher, self.invalidator, self.index, self.store, self.versions),
+            Timeouts(patience),
             self.tasks,
         )
 
@@ -74,8 +84,11 @@ class Story:
         await finished(self.tasks)
         return reply
 
-    async def stored(self, campaign: str = "c-1") -> Entry | None:
-        return (await self.store.get(make_request(campaign).key)).entry
+    async def found(self, campaign: str = "c-1") -> Found:
+        return await self.store.get(make_request(campaign).key)
+
+    async def stored(self, campaign: str = "c-1") -> Stored | None:
+        return (await self.found(campaign)).stored
 
     async def invalidate(self, campaign: str = "c-1") -> None:
         """What a write does."""

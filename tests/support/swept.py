@@ -13,14 +13,14 @@ from typing_extensions import override
 from campaign_gateway.contract.answers import Response
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.contract.operations import GET, Call, Tenant
-from campaign_gateway.policy.entry import Entry
+from campaign_gateway.policy.decide import Detail
 from campaign_gateway.policy.freshness import Freshness, StatusRule
 from campaign_gateway.policy.ledger import Allowance
 from campaign_gateway.policy.pacing import Capacity
+from campaign_gateway.policy.stored import Stored
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.bounds import StatedBounds, stated_bounds
 from campaign_gateway.proxy.ports import Handlers, UpstreamError
-from campaign_gateway.proxy.reply import Detail
 from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.sweep import SweepConfig, Sweeper
 from campaign_gateway.store.redis.beat import Beat
@@ -273,12 +273,14 @@ class SweptAnswer:
     campaign: str
     at: float
     """The loop's time."""
-    entry: Entry | None
+    entry: Stored | None
     value: str | None
     age: float
     ttl: float
     is_forwarded: bool
     detail: Detail | None
+    lasts: float | None
+    """Seconds for which a poll's word is good; None where no poll has one on the campaign."""
     bounds: StatedBounds
     is_distrusted: bool
     """Whether the list of the campaign's channel was known not to be believed."""
@@ -368,6 +370,7 @@ class SweptReplica(Replica):
                     ttl=reply.outcome.ttl or 0.0,
                     is_forwarded=reply.outcome.fwd is not None,
                     detail=reply.outcome.detail,
+                    lasts=self._lasts(stream, campaign),
                     bounds=self.bounds(stream),
                     is_distrusted=self._is_distrusted(stream, campaign),
                     problem=reply.failure.problem if reply.failure is not None else None,
@@ -375,6 +378,13 @@ class SweptReplica(Replica):
             )
 
         self._callers.spawn(reading(), name="read")
+
+    def _lasts(self, stream: Stream, campaign: str) -> float | None:
+        snapshot = self.index.snapshot(stream.identity)
+        if campaign not in snapshot.campaigns or self._is_distrusted(stream, campaign):
+            return None
+        poll = snapshot.state.polls.get(snapshot.campaigns[campaign].channel)
+        return None if poll is None else poll.lasts
 
     def _is_distrusted(self, stream: Stream, campaign: str) -> bool:
         snapshot = self.index.snapshot(stream.identity)

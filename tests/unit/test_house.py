@@ -26,7 +26,6 @@ IMPURE_NAMES = {"cache", "lru_cache", "cached_property", "now", "utcnow", "today
 KNOWN = {
     "contract/revisions.py: lru_cache",  # short texts to numbers, 20,000 at most
     "contract/operations.py: cache",  # rows of the table by name, as many as the table has
-    "policy/projection.py: lru_cache",
 }
 
 

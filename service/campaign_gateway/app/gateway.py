@@ -16,14 +16,14 @@ from campaign_gateway.app import build, status
 from campaign_gateway.app.listen import WorkerSlot, listen, listen_for_operators
 from campaign_gateway.app.stores import Opener
 from campaign_gateway.proxy.bounds import stated_bounds
-from campaign_gateway.proxy.collapse import Flights
-from campaign_gateway.proxy.exchange import Exchange, Patience
 from campaign_gateway.proxy.explain import Explainer, Explanation
 from campaign_gateway.proxy.fetch import Fetcher
+from campaign_gateway.proxy.fill import Flights, Timeouts
 from campaign_gateway.proxy.forward import Forwarder
 from campaign_gateway.proxy.hints import Hints, Readers
 from campaign_gateway.proxy.invalidate import Invalidator
 from campaign_gateway.proxy.ports import Handlers, Ledgers
+from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import Sweeper
 from campaign_gateway.proxy.tasks import Tasks
@@ -95,12 +95,12 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         stack.push_async_callback(watchers.close)
         stack.push_async_callback(fills.close, FILLS_GRACE_SECONDS)
         fetcher = Fetcher(platform, budget, store, metrics)
-        patience, has_rounds = Patience(settings.platform.timeout), settings.sweep.share > 0
+        timeouts, is_polled = Timeouts(settings.platform.timeout), settings.sweep.share > 0
         exchange = Exchange(
-            store, index, fetcher, flights, plan.freshness, metrics, patience, versions, has_rounds=has_rounds
+            store, index, fetcher, flights, plan.freshness, metrics, timeouts, versions, is_polled=is_polled
         )
         invalidator = Invalidator(store, flights, exchange, metrics)
-        forwarder = Forwarder(exchange, fetcher, invalidator, index, store, versions, patience, fills)
+        forwarder = Forwarder(exchange, fetcher, invalidator, index, store, versions, timeouts, fills)
         hints = Hints(readers, invalidator, exchange, index, store, fills)
         performer = Performer(exchange, forwarder, invalidator, settings.platform.max_request, hints)
         stated = partial(stated_bounds, index, store, settings.freshness.max)

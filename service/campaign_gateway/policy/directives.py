@@ -8,7 +8,7 @@ _LONGEST = 2.0**31
 
 @dataclass(frozen=True, slots=True)
 class RequestDirectives:
-    """A wish is paid from the budget when it can be; it never evicts anything. Seconds; None where not asked."""
+    """What is asked for is paid from the budget if it can be, and evicts nothing. Seconds; None where not asked."""
 
     no_cache: bool = False
     max_age: float | None = None

@@ -1,9 +1,11 @@
-"""How long an entry may be called fresh, and how old it may get (RFC 9111 section 4.2, RFC 5861)."""
+"""How long a stored answer may be called fresh, and how old it may get (RFC 9111 section 4.2, RFC 5861)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from campaign_gateway.policy.entry import Entry
+from campaign_gateway.policy.evidence import GOOD, CopyState, Evidence
+from campaign_gateway.policy.stored import Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +14,14 @@ class StatusRule:
 
     min: float | None = None
     max: float | None = None
+
+
+class Lifetime(NamedTuple):
+    """A time in seconds, and why it is that long."""
+
+    seconds: float
+    why: str
+    """The name of a setting, or what is known of the answer: `sweep`, `changed`, `unverified`, `write` or `purge`."""
 
 
 _NO_RULE = StatusRule()
@@ -25,90 +35,80 @@ class Freshness:
     min: float = 5.0
     max: float = 600.0
     default: float = 30.0
-    """For entries whose revision is missing, unreadable or in the future."""
+    """For answers whose revision is missing, unreadable or in the future."""
     missing: float = 10.0
     stale_while_revalidate: float = 60.0
     stale_if_error: float = 86_400.0
     """The hard bound on age: nothing older is served, whatever happens."""
     status: Mapping[str, StatusRule] = field(default_factory=dict)
 
-    def lifetime(self, entry: Entry) -> float:
-        """Seconds from its read by id during which the entry is fresh by that read alone.
+    def lifetime(self, stored: Stored, evidence: Evidence = GOOD) -> Lifetime:
+        """For how long after its read by id it is fresh by that read alone.
 
         The longer ago a campaign was changed, the longer it is trusted (the heuristic of RFC 9111 section 4.2.2, on
         `updatedAt`), within a clamp that the campaign's status can narrow. Never past the hard bound.
         """
-        if entry.absence is not None:
-            return self.bound(entry)
-        lowest, highest = self._clamp(entry)
-        updated_at = entry.updated_at
-        if entry.invalidation is not None and not entry.is_invalid:
+        if stored.absence is not None:
+            return Lifetime(self.bound(stored), "missing")
+        lowest, highest = self._clamp(stored)
+        updated_at = stored.updated_at
+        if evidence.invalidation is not None and not evidence.invalidation.is_open:
             # The platform may show the state from before a write for a while.
-            wanted = lowest
-        elif updated_at is None or updated_at > entry.validated_at:
-            wanted = self.default
+            wanted, why = lowest, evidence.invalidation.by.value
+        elif updated_at is None or updated_at > stored.validated_at:
+            wanted, why = self.default, "default"
         else:
-            wanted = self.factor * (entry.validated_at - updated_at)
-        return min(max(wanted, lowest), highest, self.stale_if_error)
+            wanted, why = self.factor * (stored.validated_at - updated_at), "factor"
+        seconds = min(max(wanted, lowest), highest, self.stale_if_error)
+        if seconds in {lowest, highest} and why in {"default", "factor"}:
+            section = f"status.{stored.campaign_status}." if stored.campaign_status in self.status else ""
+            why = section + ("max" if seconds == highest else "min")
+        return Lifetime(seconds, why)
 
-    def ttl(self, entry: Entry, now: float) -> float:
-        """Seconds for which the entry goes on being fresh; negative once it is stale.
+    def remaining(self, stored: Stored, evidence: Evidence, lifetime: Lifetime, now: float) -> Lifetime:
+        """For how long it goes on being fresh, by all that is known of it; negative once it is stale.
 
-        A list poll's proof is good for as long as it says, within the clamp of the campaign's status; when it has run
-        out, the read by id counts again. A campaign seen to have moved has been stale since then.
+        A poll's word is good for as long as it says, within the clamp of the campaign's status; when it has run out,
+        the read by id counts again. What speaks against an answer has made it stale since then.
+
+        Args:
+            stored: the answer.
+            evidence: what is known of it.
+            lifetime: as `lifetime` says.
+            now: the time.
         """
-        # No entry is younger than nothing, also when clocks disagree.
-        by_id = self.lifetime(entry) - max(0.0, now - entry.validated_at)
-        if entry.invalidation is not None and entry.is_invalid:
-            return min(by_id, entry.invalidation.at - now, 0.0)
-        swept = entry.swept
-        if swept is None:
-            return by_id
-        if swept.is_changed:
-            return min(by_id, swept.at - now)
-        _, highest = self._clamp(entry)
-        latest = entry.validated_at + min(swept.blind, self.stale_if_error)
-        by_list = min(swept.at + min(swept.lasts, highest), latest) - now
-        return by_list if by_list > 0 else by_id
+        # Nothing is younger than nothing, also when clocks disagree.
+        by_id = lifetime.seconds - max(0.0, now - stored.validated_at)
+        invalidation = evidence.invalidation
+        if invalidation is not None and invalidation.is_open:
+            return Lifetime(min(by_id, invalidation.at - now, 0.0), invalidation.by.value)
+        if evidence.unverified_since is not None:
+            return Lifetime(min(by_id, evidence.unverified_since - now), "unverified")
+        if evidence.superseded_since is not None:
+            return Lifetime(min(by_id, evidence.superseded_since - now), "changed")
+        if (word := evidence.validation) is not None:
+            _, highest = self._clamp(stored)
+            latest = stored.validated_at + min(word.blind, self.stale_if_error)
+            by_list = min(word.at + min(word.lasts, highest), latest) - now
+            if by_list > 0:
+                return Lifetime(by_list, "sweep")
+        return Lifetime(by_id, lifetime.why)
 
-    def why(self, entry: Entry, now: float) -> str:
-        """Which rule the entry's lifetime comes from: the name of a setting, or what a poll of the list showed."""
-        if entry.absence is not None:
-            return "missing"
-        if entry.invalidation is not None:
-            return entry.invalidation.by.value
-        if entry.swept is not None and entry.swept.is_changed:
-            return "moved"
-        if entry.swept is not None and self.ttl(entry, now) != self.lifetime(entry) - (now - entry.validated_at):
-            return "sweep"
-        lowest, highest = self._clamp(entry)
-        lifetime = self.lifetime(entry)
-        if lifetime in {lowest, highest}:
-            section = f"status.{entry.campaign_status}." if entry.campaign_status in self.status else ""
-            return section + ("max" if lifetime == highest else "min")
-        updated_at = entry.updated_at
-        return "default" if updated_at is None or updated_at > entry.validated_at else "factor"
-
-    def _clamp(self, entry: Entry) -> tuple[float, float]:
-        rule = self.status.get(entry.campaign_status or "", _NO_RULE)
+    def _clamp(self, stored: Stored) -> tuple[float, float]:
+        rule = self.status.get(stored.campaign_status or "", _NO_RULE)
         highest = self.max if rule.max is None else min(self.max, rule.max)
         return min(self.min if rule.min is None else rule.min, highest), highest
 
-    def is_usable(self, entry: Entry, now: float) -> bool:
-        """Whether the entry may be served at all: within the hard bound, and an absence only while fresh.
+    def is_usable(self, stored: Stored, evidence: Evidence, now: float) -> bool:
+        """Whether it may be served at all: within the hard bound, and an absence only while fresh.
 
         The bound counts from the read by id: polls of a list cannot keep an answer alive for ever.
         """
-        unread = now - entry.validated_at
-        if entry.absence is not None:
-            return unread < self.bound(entry) and not entry.is_invalid
-        return unread <= self.bound(entry)
+        unread = now - stored.validated_at
+        if stored.absence is not None:
+            return unread < self.bound(stored) and evidence.state is not CopyState.INVALIDATED
+        return unread <= self.bound(stored)
 
-    def bound(self, entry: Entry) -> float:
-        """The age in seconds past which the entry is of no use and may leave the store."""
-        return min(self.missing, self.stale_if_error) if entry.absence is not None else self.stale_if_error
-
-
-def age(entry: Entry, now: float) -> float:
-    """Seconds since the entry's newest proof began; not below zero, also when clocks disagree."""
-    return max(0.0, now - entry.attested_at)
+    def bound(self, stored: Stored) -> float:
+        """The age in seconds past which it is of no use and may leave the store."""
+        return min(self.missing, self.stale_if_error) if stored.absence is not None else self.stale_if_error

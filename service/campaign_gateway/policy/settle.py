@@ -6,7 +6,8 @@ from http import HTTPStatus
 from campaign_gateway.contract.answers import Answer, Flaw, Verdict
 from campaign_gateway.contract.operations import Kind, Operation, Subject, Takes
 from campaign_gateway.policy.clock_offset import AGREED, ClockOffset
-from campaign_gateway.policy.entry import Entry, prove
+from campaign_gateway.policy.evidence import GOOD, Evidence
+from campaign_gateway.policy.stored import Stored, stored_from
 from campaign_gateway.problems import Problem
 
 
@@ -34,34 +35,42 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """A new proof."""
+    """A new answer."""
 
-    entry: Entry
+    stored: Stored
     is_unchanged: bool
     """The content is what was stored before: bytes and tag were kept."""
     upstream_status: int
+    evidence: Evidence = GOOD
+    """What is known of it already."""
     is_followed: bool = False
     """Another replica made it."""
 
 
 def settle(
-    operation: Operation, previous: Entry | None, answer: Answer, started: float, clock: ClockOffset = AGREED
+    operation: Operation,
+    previous: Stored | None,
+    answer: Answer,
+    started: float,
+    clock: ClockOffset = AGREED,
+    written_at: float = 0.0,
 ) -> Fill | Failure:
     """What a read's answer is worth.
 
-    Only what was asked for, or the platform's own word that there is no such thing, becomes an entry; nothing else ever
-    replaces one.
+    Only what was asked for, or the platform's own word that there is no such thing, is stored; nothing else ever takes
+    the place of a stored answer.
 
     Args:
         operation: what was asked.
-        previous: the entry as it was stored when the read began.
+        previous: what was stored when the read began.
         answer: the classified answer.
         started: when the read began, in seconds of the store's clock.
         clock: of the platform's clock to that one.
+        written_at: when a write last may have changed it; 0 for never.
     """
     if answer.verdict in {Verdict.OK, Verdict.MISSING}:
-        entry, is_unchanged = prove(previous, answer, started, clock)
-        return Fill(entry, is_unchanged, answer.response.status)
+        stored, is_unchanged = stored_from(previous, answer, started, clock)
+        return Fill(stored, is_unchanged, answer.response.status, GOOD.settling(stored, written_at))
     return _failure(operation, answer)
 
 

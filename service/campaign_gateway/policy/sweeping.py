@@ -30,7 +30,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from campaign_gateway.contract.listing import Channel, Row
-from campaign_gateway.policy.entry import Entry, Swept
+from campaign_gateway.policy.evidence import CopyState, Evidence, Validation
+from campaign_gateway.policy.stored import Stored
 
 SETTLE_SECONDS = 20.0
 """How long answers by id may lag behind the list where their revisions cannot tell."""
@@ -119,54 +120,57 @@ class IndexSnapshot:
     campaigns: Mapping[str, IndexedCampaign] = field(default_factory=dict)
 
 
-def validate_by_list(entry: Entry, indexed: IndexedCampaign | None, state: IndexState) -> Entry:
-    """The entry with what the list says of it.
+def validate_by_list(
+    stored: Stored, evidence: Evidence, indexed: IndexedCampaign | None, state: IndexState
+) -> Evidence:
+    """The store's evidence of an answer, and what the list says of it.
 
-    A copy unverified stays unverified until a read by id, or a poll that began well after the doubt.
+    An unverified one stays that until a read by id, or a poll that began well after the gap.
     """
-    if indexed is None or entry.is_invalid:
-        return entry
-    if is_superseded(entry, indexed):
-        return entry if entry.swept is not None else replace(entry, swept=Swept(indexed.since, is_changed=True))
+    if indexed is None or evidence.state is CopyState.INVALIDATED:
+        return evidence
+    is_verified = evidence.unverified_since is None
+    if is_superseded(stored, indexed):
+        return replace(evidence, superseded_since=indexed.since) if is_verified else evidence
     if indexed.channel in state.flaws or indexed.channel not in state.polls:
-        return entry
-    if not is_listed_reliably(entry, indexed):
+        return evidence
+    if not is_listed_reliably(stored, indexed):
         settled = indexed.since + SETTLE_SECONDS
-        if indexed.is_listed and entry.swept is None and indexed.since <= entry.validated_at < settled:
-            # Read just after a change, with another revision than the row's: good until it can have settled, and no
-            # longer.
-            return replace(entry, swept=Swept(settled, is_changed=True))
-        return entry
+        if indexed.is_listed and is_verified and indexed.since <= stored.validated_at < settled:
+            # Read just after a change, with another revision than the row's: good until it can have settled.
+            return replace(evidence, superseded_since=settled)
+        return evidence
     last = state.polls[indexed.channel]
-    if entry.swept is not None and last.began <= entry.swept.at + SETTLE_SECONDS:
-        return entry
-    if entry.swept is None and entry.validated_at > last.began + last.lasts:
+    if evidence.unverified_since is not None and last.began <= evidence.unverified_since + SETTLE_SECONDS:
+        return evidence
+    if is_verified and stored.validated_at > last.began + last.lasts:
         # Polls have ceased since.
-        return entry
-    return replace(entry, swept=Swept(max(last.began, entry.validated_at), lasts=last.lasts, blind=state.blind))
+        return evidence
+    validation = Validation(max(last.began, stored.validated_at), last.lasts, state.blind)
+    return replace(evidence, unverified_since=None, validation=validation)
 
 
-def is_superseded(entry: Entry, indexed: IndexedCampaign) -> bool:
-    """Whether the campaign was seen, since the entry was read, in another state than the entry shows."""
-    return entry.validated_at < indexed.since and not _is_same_revision(entry, indexed)
+def is_superseded(stored: Stored, indexed: IndexedCampaign) -> bool:
+    """Whether the campaign was seen, since the answer was read, in another state than it shows."""
+    return stored.validated_at < indexed.since and not _is_same_revision(stored, indexed)
 
 
-def is_listed_reliably(entry: Entry, indexed: IndexedCampaign) -> bool:
-    """Whether polls that do not see the campaign move prove the entry."""
-    if not indexed.is_listed or entry.absence is not None:
+def is_listed_reliably(stored: Stored, indexed: IndexedCampaign) -> bool:
+    """Whether polls that do not see the campaign change validate the answer."""
+    if not indexed.is_listed or stored.absence is not None:
         return False
-    if entry.validated_at < indexed.since:
+    if stored.validated_at < indexed.since:
         # Read before the row was first seen, and nothing tells them apart: it has not changed in between.
-        return _is_same_revision(entry, indexed)
-    agrees = entry.revision is not None and entry.revision == indexed.updated_at
-    return agrees or entry.validated_at >= indexed.since + SETTLE_SECONDS
+        return _is_same_revision(stored, indexed)
+    agrees = stored.revision is not None and stored.revision == indexed.updated_at
+    return agrees or stored.validated_at >= indexed.since + SETTLE_SECONDS
 
 
-def _is_same_revision(entry: Entry, indexed: IndexedCampaign) -> bool:
+def _is_same_revision(stored: Stored, indexed: IndexedCampaign) -> bool:
     """Whether an answer from before the row was first seen shows the same state."""
-    if entry.revision is None or entry.revision != indexed.updated_at or entry.campaign_status != indexed.status:
+    if stored.revision is None or stored.revision != indexed.updated_at or stored.campaign_status != indexed.status:
         return False
-    return not indexed.has_changed or entry.validated_at >= indexed.changed_after
+    return not indexed.has_changed or stored.validated_at >= indexed.changed_after
 
 
 def has_changed(indexed: IndexedCampaign, row: Row) -> bool:

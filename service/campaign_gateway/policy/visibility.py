@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from math import inf
 
 from campaign_gateway.contract.listing import Channel
-from campaign_gateway.policy.entry import Entry
+from campaign_gateway.policy.evidence import CopyState, Evidence
 from campaign_gateway.policy.freshness import Freshness
+from campaign_gateway.policy.stored import Stored
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, is_listed_reliably, is_superseded
 
 LATE_FACTOR = 3.0
-"""A poll that is later than so many times what its proof is good for is not expected any longer."""
+"""A poll that is later than so many times what its word is good for is no longer expected."""
 LATE_STEP = 1.0
 """Seconds for which the bound of a late poll is said at a time."""
 LONGEST_REVISION = 64
@@ -29,30 +30,39 @@ class Visibility:
 
 
 def visibility(
-    entry: Entry, indexed: IndexedCampaign | None, state: IndexState, now: float, freshness: Freshness, ttl: float
+    stored: Stored,
+    evidence: Evidence,
+    indexed: IndexedCampaign | None,
+    state: IndexState,
+    now: float,
+    rules: Freshness,
+    lifetime: float,
+    ttl: float,
 ) -> Visibility:
-    """How soon changes are seen by those who get this entry.
+    """How soon changes are seen by those who get this answer.
 
     Args:
-        entry: with what the list says of it.
+        stored: the answer.
+        evidence: what is known of it, by the store and the list.
         indexed: the campaign's row.
         state: what is known of the list as a whole.
         now: the time.
-        freshness: the rules.
-        ttl: seconds for which they call the entry fresh, as whoever asks has found out already.
+        rules: those of freshness.
+        lifetime: seconds for which it is fresh by its read alone.
+        ttl: seconds for which it goes on being fresh.
     """
-    has_newer = indexed is not None and is_superseded(entry, indexed)
+    has_newer = indexed is not None and is_superseded(stored, indexed)
     newer = _plain(indexed.updated_at) if indexed is not None and has_newer else None
     by_list = listed_visibility(indexed, state, now)
-    if by_list is not None and indexed is not None and (has_newer or _is_watched(entry, indexed)):
+    if by_list is not None and indexed is not None and (has_newer or _is_watched(stored, evidence, indexed)):
         return Visibility(by_list.bound, by_list.until, newer)
-    hard = freshness.bound(entry)
-    if entry.is_overwritten or ttl < -freshness.stale_while_revalidate:
+    hard = rules.bound(stored)
+    if evidence.is_overwritten or ttl < -rules.stale_while_revalidate:
         # Nobody gets it but for want of a better one, and how long that lasts is not known.
         return Visibility(hard, newer=newer)
-    if entry.absence is not None:
-        return Visibility(freshness.lifetime(entry))
-    return Visibility(min(freshness.lifetime(entry) + freshness.stale_while_revalidate, hard), newer=newer)
+    if stored.absence is not None:
+        return Visibility(lifetime)
+    return Visibility(min(lifetime + rules.stale_while_revalidate, hard), newer=newer)
 
 
 def listed_visibility(indexed: IndexedCampaign | None, state: IndexState, now: float) -> Visibility | None:
@@ -75,10 +85,10 @@ def channel_visibility(state: IndexState, channel: Channel, now: float) -> Visib
     return Visibility(since + LATE_STEP + state.lag, now + LATE_STEP) if since < LATE_FACTOR * last.lasts else None
 
 
-def _is_watched(entry: Entry, indexed: IndexedCampaign) -> bool:
-    """Whether the list goes on to prove the entry, or to show that it has changed."""
-    is_in_doubt = entry.is_invalid or (entry.swept is not None and entry.swept.is_changed)
-    return not is_in_doubt and is_listed_reliably(entry, indexed)
+def _is_watched(stored: Stored, evidence: Evidence, indexed: IndexedCampaign) -> bool:
+    """Whether the list goes on to validate the answer, or to show that it has changed."""
+    is_sound = evidence.state is CopyState.GOOD and evidence.superseded_since is None
+    return is_sound and is_listed_reliably(stored, indexed)
 
 
 def _plain(revision: str | None) -> str | None:

@@ -24,7 +24,7 @@ def stated_bounds(index: CampaignIndex, store: Store, longest: float, stream: st
     Args:
         index: where its list is known.
         store: whose clock counts.
-        longest: the longest lifetime, which counts while no poll proves anything.
+        longest: the longest lifetime, which counts while no poll validates anything.
         stream: its identity.
     """
     state, now = index.snapshot(stream).state, store.now()

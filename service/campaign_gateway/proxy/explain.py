@@ -4,18 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from campaign_gateway.contract.operations import GET
-from campaign_gateway.policy.directives import NO_DIRECTIVES
-from campaign_gateway.policy.entry import Entry
-from campaign_gateway.policy.freshness import Freshness, age
-from campaign_gateway.policy.plan import Forward, Reuse, plan
-from campaign_gateway.policy.sweeping import validate_by_list
+from campaign_gateway.policy.decide import Choice, Decision
+from campaign_gateway.policy.freshness import Freshness
+from campaign_gateway.policy.stored import Stored
+from campaign_gateway.proxy.assess import Assessor
 from campaign_gateway.proxy.bounds import StatedBounds
 from campaign_gateway.proxy.ports import CampaignIndex, Store
 from campaign_gateway.proxy.request import Request, Stream
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class Listing:
     """What polls of the list have shown of the campaign. Times are seconds before now."""
 
     channel: str
@@ -37,7 +36,11 @@ class Explanation:
     """What is stored is that there is no such campaign."""
     age: float | None
     proof: str | None
-    """`read` (by id), `sweep` (a poll of the list), or `moved` (seen to have changed since it was read)."""
+    """What it rests on: `read` (by id) or `sweep` (a poll of the list); or what speaks against it.
+
+    That is `changed` (the list has shown another state since) or `unverified` (a change may have been missed, by a gap
+    in the bus or a restart).
+    """
     read_ago: float | None
     lifetime: float | None
     why: str | None
@@ -50,7 +53,7 @@ class Explanation:
     budget_remaining: int
     signal_bound: float
     blind_bound: float
-    listed: Listed | None
+    listed: Listing | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Explainer:
 
     store: Store
     index: CampaignIndex
-    freshness: Freshness
+    rules: Freshness
     bounds: Callable[[str], StatedBounds]
     """By the stream's identity."""
     remaining: Callable[[str], int]
@@ -67,45 +70,51 @@ class Explainer:
 
     async def explain(self, stream: Stream, id_: str) -> Explanation:
         """What is known of one campaign."""
-        found = await self.store.get(Request(stream, GET, id_, "none").key)
-        snapshot, now = self.index.snapshot(stream.identity), self.store.now()
-        indexed, bounds = snapshot.campaigns.get(id_), self.bounds(stream.identity)
-        entry = None if found.entry is None else validate_by_list(found.entry, indexed, snapshot.state)
-        ttl = None if entry is None else self.freshness.ttl(entry, now)
+        request = Request(stream, GET, id_, "none")
+        found = await self.store.get(request.key)
+        indexed = self.index.snapshot(stream.identity).campaigns.get(id_)
+        now, bounds = self.store.now(), self.bounds(stream.identity)
+        decision = Assessor(self.index, self.rules, self.store.now).decide(request, found.stored, found.evidence)
+        stored, ttl = decision.stored, decision.ttl
         return Explanation(
             stream=stream.alias,
             campaign=id_,
-            is_stored=entry is not None,
-            is_absent=entry is not None and entry.absence is not None,
-            age=None if entry is None else age(entry, now),
-            proof=None if entry is None else _proof(entry),
-            read_ago=None if entry is None else now - entry.validated_at,
-            lifetime=None if entry is None or ttl is None else age(entry, now) + ttl,
-            why=None if entry is None else self.freshness.why(entry, now),
-            ttl=ttl,
-            stale_at_most=self.freshness.stale_if_error,
-            next=self._next(entry, now),
+            is_stored=stored is not None,
+            is_absent=stored is not None and stored.absence is not None,
+            age=None if stored is None else decision.age,
+            proof=None if stored is None else _proof(stored, decision),
+            read_ago=None if stored is None else now - stored.validated_at,
+            lifetime=None if stored is None else decision.age + ttl.seconds,
+            why=None if stored is None else ttl.why,
+            ttl=None if stored is None else ttl.seconds,
+            stale_at_most=self.rules.stale_if_error,
+            next=_next(decision),
             budget_remaining=self.remaining(stream.tenant.account),
             signal_bound=bounds.signal,
             blind_bound=bounds.blind,
             listed=None
             if indexed is None
-            else Listed(indexed.channel.value, indexed.is_listed, indexed.has_changed, now - indexed.since),
+            else Listing(indexed.channel.value, indexed.is_listed, indexed.has_changed, now - indexed.since),
         )
 
-    def _next(self, entry: Entry | None, now: float) -> str:
-        match plan(entry, NO_DIRECTIVES, now, self.freshness):
-            case Reuse(is_stale=False):
-                return "answer from it"
-            case Reuse():
-                return "answer from it, and read it again beside"
-            case Forward(reason, fallback):
-                return f"ask the platform ({reason}){', and fall back on it' if fallback is not None else ''}"
-            case _:
-                return "nothing"
+
+def _next(decision: Decision) -> str:
+    match decision.choice:
+        case Choice.FRESH:
+            return "answer from it"
+        case Choice.STALE:
+            return "answer from it, and read it again beside"
+        case Choice.FORWARD:
+            fallback = "" if decision.fallback is None else ", and fall back on it"
+            return f"ask the platform ({decision.fwd}){fallback}"
+        case Choice.NOT_CACHED:
+            return "nothing"
 
 
-def _proof(entry: Entry) -> str:
-    if entry.swept is not None and entry.swept.is_changed:
-        return "moved"
-    return "sweep" if entry.attested_at > entry.validated_at else "read"
+def _proof(stored: Stored, decision: Decision) -> str:
+    evidence = decision.evidence
+    if evidence.unverified_since is not None:
+        return "unverified"
+    if evidence.superseded_since is not None:
+        return "changed"
+    return "sweep" if evidence.validation is not None and evidence.validation.at > stored.validated_at else "read"

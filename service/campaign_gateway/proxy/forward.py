@@ -14,15 +14,16 @@ from campaign_gateway.contract.effects import Reach, effects_of, ids_named
 from campaign_gateway.contract.ids import is_id
 from campaign_gateway.contract.operations import GET, Kind
 from campaign_gateway.contract.requests import channel_of
-from campaign_gateway.policy.entry import Cause
+from campaign_gateway.policy.decide import Fwd
+from campaign_gateway.policy.evidence import Cause
 from campaign_gateway.policy.ledger import Lane
-from campaign_gateway.policy.plan import Fwd
 from campaign_gateway.policy.settle import OUTCOME_UNKNOWN, Failure, judge
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.exchange import Exchange, Patience
 from campaign_gateway.proxy.fetch import Fetched, Fetcher
+from campaign_gateway.proxy.fill import Timeouts
 from campaign_gateway.proxy.invalidate import Invalidator
 from campaign_gateway.proxy.ports import CampaignIndex, Store
+from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.proxy.request import Request, Stream, all_of
 from campaign_gateway.proxy.tasks import Tasks
@@ -40,7 +41,7 @@ class Forwarder:
         index: CampaignIndex,
         store: Store,
         versions: Versions,
-        patience: Patience,
+        patience: Timeouts,
         tasks: Tasks,
     ) -> None:
         """A forwarder.
@@ -73,7 +74,7 @@ class Forwarder:
         if indexed is not None:
             return indexed.channel.value
         request = Request(stream, GET, campaign, client)
-        entry = (await self._store.get(request.key)).entry
+        entry = (await self._store.get(request.key)).stored
         if entry is None or entry.absence is not None:
             reply = await self._exchange.read(request)
             if reply.entry is None or reply.entry.absence is not None:

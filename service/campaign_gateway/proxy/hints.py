@@ -16,13 +16,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from campaign_gateway.contract.operations import GET
-from campaign_gateway.policy.entry import Cause
+from campaign_gateway.policy.evidence import Cause
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.policy.visibility import listed_visibility
-from campaign_gateway.proxy.exchange import Exchange
 from campaign_gateway.proxy.invalidate import Invalidator, keys_of
 from campaign_gateway.proxy.ports import CampaignIndex, Store
+from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.tasks import Tasks
 

@@ -5,10 +5,10 @@ from collections.abc import Collection
 
 from campaign_gateway.contract.effects import RESOURCES
 from campaign_gateway.contract.operations import GET
-from campaign_gateway.policy.entry import Cause
-from campaign_gateway.proxy.collapse import Flights
-from campaign_gateway.proxy.exchange import Exchange
+from campaign_gateway.policy.evidence import Cause
+from campaign_gateway.proxy.fill import Flights
 from campaign_gateway.proxy.ports import Meter, Store
+from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.request import Request, Stream, all_of
 
 

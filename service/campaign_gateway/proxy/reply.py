@@ -1,33 +1,15 @@
 """What the story replies, and how it went."""
 
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 
 from campaign_gateway.contract.answers import Response
-from campaign_gateway.policy.entry import Entry
-from campaign_gateway.policy.plan import Fwd
+from campaign_gateway.policy.decide import Decision, Detail, Fwd
+from campaign_gateway.policy.evidence import Evidence
 from campaign_gateway.policy.settle import Failure
+from campaign_gateway.policy.stored import Stored
 from campaign_gateway.policy.sweeping import IndexSnapshot
 from campaign_gateway.policy.visibility import Visibility
 from campaign_gateway.proxy.request import Request
-
-
-class Detail(StrEnum):
-    """The closed set of words after `detail=` in `Cache-Status`."""
-
-    STALE_WHILE_REVALIDATE = "stale-while-revalidate"
-    STALE_IF_ERROR = "stale-if-error"
-    BUDGET = "budget"
-    PAUSED = "paused"
-    MISSING = "missing"
-    UNCHANGED = "unchanged"
-    SWEEP = "sweep"
-    """Its newest proof is a poll of the list."""
-    ROW = "row"
-    """It is made of the campaign's row in the list."""
-    BEFORE_WRITE = "before-write"
-    """It may be out of date by a write since; a newer proof could not be had."""
-
 
 _REFUSED = frozenset({Detail.BUDGET, Detail.PAUSED})
 
@@ -59,10 +41,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a caller gets: an entry with its age and lifetime in seconds, an answer passed on, or a failure."""
+    """What a caller gets: a stored answer with its age and lifetime in seconds, an answer passed on, or a failure."""
 
     outcome: Outcome
-    entry: Entry | None = None
+    entry: Stored | None = None
     failure: Failure | None = None
     age: float = 0.0
     lifetime: float = 0.0
@@ -85,6 +67,31 @@ class Reply:
         )
 
 
+def reply_from(decision: Decision, outcome: Outcome | None = None) -> Reply:
+    """The reply with what is stored, at the moment of the decision.
+
+    Args:
+        decision: says all of it.
+        outcome: how the exchange went, where it went further than the store.
+    """
+    outcome = outcome or Outcome()
+    detail = outcome.detail
+    if decision.detail in _ALWAYS_SAID or (detail is None and outcome.fwd is None):
+        detail = decision.detail
+    ttl = decision.ttl.seconds
+    return Reply(
+        replace(outcome, ttl=ttl, detail=detail),
+        decision.stored,
+        age=decision.age,
+        lifetime=decision.age + ttl,
+        visibility=decision.visibility,
+    )
+
+
+_ALWAYS_SAID = frozenset({Detail.BEFORE_WRITE, Detail.MISSING})
+"""What an answer is matters more than how it was come by."""
+
+
 @dataclass(slots=True)
 class Hit:
     """A fresh answer out of the store. It stays the answer while `Exchange.current_age` says so.
@@ -95,26 +102,27 @@ class Hit:
     request: Request
     """Any client's."""
     key: str
-    entry: Entry
-    """With what polls of the list say of it."""
+    entry: Stored
     validated_at: float
     """Age counts from here, in seconds of the store's clock."""
     lifetime: float
     """Seconds from there."""
+    holds_until: float
+    """The moment until which it is the answer, if nothing more is heard."""
     until: float
-    """The moment until which it is good without more being noted; see `Exchange.current_age`."""
+    """The moment until which it is that without its use being noted; see `Exchange.current_age`."""
     detail: Detail | None
-    stored: Entry
+    evidence: Evidence
     snapshot: IndexSnapshot
-    """What it was made from, besides: the stored entry and what was known of the stream's list."""
+    """What it was made from, beside what is stored: what the store knew of that, and the stream's list."""
     epoch: int
     """That of the store, when it was last known to be the answer."""
     raw: object = None
-    """What `stored` was made of, where the hit is not this process' own."""
+    """What `entry` was made of, where the hit is not this process' own."""
     visibility: Visibility | None = None
     """See `Reply`."""
 
-    def reply(self, age: float) -> "Reply":
+    def reply(self, age: float) -> Reply:
         """The hit at this age in seconds."""
         outcome = Outcome(ttl=self.lifetime - age, detail=self.detail)
         return Reply(outcome, self.entry, None, age, self.lifetime, visibility=self.visibility)

@@ -1,4 +1,4 @@
-"""An entry as bytes and back.
+"""A stored answer as bytes and back.
 
 The form is a version byte, a checksum, and a MessagePack array. Decoding is total: bytes of another version, another
 program, or with a bit turned over are "no entry", never an error and never a wrong entry.
@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from campaign_gateway.policy.entry import Absence, Entry
+from campaign_gateway.policy.stored import Absence, Stored
 
 VERSION = b"\x03"
 """Raised when the array below changes; replicas of both versions may then share one Redis during a roll-out."""
@@ -18,7 +18,7 @@ VERSION = b"\x03"
 _CHECKSUM_BYTES = 4
 
 
-class _Stored(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class _Form(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     body: bytes
     content_type: str
     content: bytes
@@ -30,32 +30,32 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_Stored)
+_decoder = msgspec.msgpack.Decoder(_Form)
 
 
-def encode(entry: Entry) -> bytes:
-    """The stored form of an entry."""
-    said = entry.absence
+def encode(stored: Stored) -> bytes:
+    """The bytes of a stored answer."""
+    said = stored.absence
     payload = _encoder.encode(
-        _Stored(
-            entry.body,
-            entry.content_type,
-            entry.content,
-            entry.revision,
-            entry.campaign_status,
-            entry.validated_at,
+        _Form(
+            stored.body,
+            stored.content_type,
+            stored.content,
+            stored.revision,
+            stored.campaign_status,
+            stored.validated_at,
             None if said is None else (said.status, said.code, said.message),
-            entry.clock_offset,
+            stored.clock_offset,
         )
     )
     return VERSION + zlib.crc32(payload).to_bytes(_CHECKSUM_BYTES) + payload
 
 
-def decode(stored: bytes) -> Entry | None:
-    """The entry that these bytes are the stored form of; None for anything else."""
+def decode(data: bytes) -> Stored | None:
+    """The stored answer that these bytes are the form of; None for anything else."""
     start = len(VERSION) + _CHECKSUM_BYTES
-    checksum, payload = stored[len(VERSION) : start], stored[start:]
-    if not stored.startswith(VERSION) or zlib.crc32(payload).to_bytes(_CHECKSUM_BYTES) != checksum:
+    checksum, payload = data[len(VERSION) : start], data[start:]
+    if not data.startswith(VERSION) or zlib.crc32(payload).to_bytes(_CHECKSUM_BYTES) != checksum:
         return None
     try:
         found = _decoder.decode(payload)
@@ -66,4 +66,4 @@ def decode(stored: bytes) -> Entry | None:
     fields["content_type"] = intern(found.content_type)
     fields["campaign_status"] = found.campaign_status and intern(found.campaign_status)
     fields["absence"] = found.absence and Absence(*found.absence)
-    return Entry(**fields)
+    return Stored(**fields)

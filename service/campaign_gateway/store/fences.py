@@ -6,7 +6,8 @@ group stood at when it was stored; a later invalidation of the group has a highe
 
 from dataclasses import dataclass, replace
 
-from campaign_gateway.policy.entry import Cause, Entry, Invalidation, settling
+from campaign_gateway.policy.evidence import Cause, CopyState, Evidence, Invalidation
+from campaign_gateway.policy.stored import Stored
 
 FENCE_SECONDS = 900.0
 """How long an invalidation is remembered: longer than any fill can be under way."""
@@ -37,22 +38,18 @@ class GroupFence:
             return replace(self, write=number, written_at=at)
         return replace(self, purge=number, purged_at=at)
 
-    def lay_over(self, entry: Entry, stored_at: int) -> Entry:
-        """The entry with what the group's invalidations say of it.
+    def evidence(self, stored: Stored, own: Evidence, stored_at: int) -> Evidence:
+        """What the key's and the group's invalidations say of a stored answer together.
 
         Args:
-            entry: as its own key's invalidations leave it.
+            stored: the answer.
+            own: what its own key's invalidations say.
             stored_at: the group's number when it was stored.
         """
-        if entry.is_overwritten:
-            return entry
+        if own.is_overwritten:
+            return own
         if stored_at < self.write:
-            return replace(entry, invalidation=Invalidation(self.written_at, Cause.WRITE, is_open=True))
-        if stored_at < self.purge and not entry.is_invalid:
-            return replace(entry, invalidation=Invalidation(self.purged_at, Cause.PURGE, is_open=True))
-        return settling(entry, self.written_at)
-
-
-def invalidated(entry: Entry, by: Cause, at: float) -> Entry:
-    """The entry after an invalidation of its key; that by a write stays what it is."""
-    return replace(entry, invalidation=Invalidation(at, Cause.WRITE if entry.is_overwritten else by, is_open=True))
+            return replace(own, invalidation=Invalidation(self.written_at, Cause.WRITE, is_open=True))
+        if stored_at < self.purge and own.state is not CopyState.INVALIDATED:
+            return replace(own, invalidation=Invalidation(self.purged_at, Cause.PURGE, is_open=True))
+        return own.settling(stored, self.written_at)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
-from campaign_gateway.policy.entry import Cause, Entry
-from campaign_gateway.proxy.ports import Found, Handlers, Lease, Put, Store
+from campaign_gateway.policy.evidence import Cause, Evidence
+from campaign_gateway.policy.stored import Stored
+from campaign_gateway.proxy.ports import Copy, Found, Handlers, Lease, Put, Store
 from campaign_gateway.proxy.tasks import Tasks
-from campaign_gateway.store.memory import MemoryStore, doubted
+from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.outbox import Outbox
 from campaign_gateway.store.redis.bus import Bus
 from campaign_gateway.store.redis.link import StoreDownError
@@ -30,8 +31,14 @@ class _Fences:
     local: Hashable
 
 
-def _found(entry: Entry | None, redis: RedisFence | None, local: Found, raw: Raw | None = None) -> Found:
-    return Found(entry, _Fences(redis, local.fence), local.written_at, raw)
+def _found(raw: Raw, redis: RedisFence, copy: Copy) -> Found:
+    """What Redis holds."""
+    return Found(raw.stored, raw.evidence, _Fences(redis, copy.fence), copy.written_at, raw)
+
+
+def _copied(copy: Copy, evidence: Evidence, redis: RedisFence | None = None) -> Found:
+    """What this process holds, where Redis holds nothing, or cannot be asked."""
+    return Found(copy.stored, evidence, _Fences(redis, copy.fence), copy.written_at)
 
 
 class LayeredStore(Store):
@@ -48,7 +55,7 @@ class LayeredStore(Store):
         """
         self._redis = redis
         self._local = local
-        self.now, self.epoch = local.now, local.epoch
+        self.now, self.epoch, self.local_hits = local.now, local.epoch, local.local_hits
         self._bus = bus
         self._unwatched = unwatched
         self._handlers = Handlers(lambda _: None, lambda _: None, lambda _stream, _campaigns: None)
@@ -62,8 +69,13 @@ class LayeredStore(Store):
         tasks.spawn(self._outbox.keep_flushing(), name="flush invalidations")
 
     @override
-    def peek(self, key: str) -> Entry | None:
-        return self._local.peek(key) if self._may_answer() else None
+    def peek(self, key: str) -> Copy:
+        copy = self._local.peek(key)
+        return copy if self._may_answer() else copy._replace(may_answer=False)
+
+    @override
+    def shows(self, key: str, stored: Stored, evidence: Evidence) -> bool:
+        return self._local.shows(key, stored, evidence) and self._may_answer()
 
     @override
     def holds(self, key: str) -> bool | None:
@@ -83,11 +95,11 @@ class LayeredStore(Store):
         return self._bus.silent_for() <= self._unwatched
 
     @override
-    async def get(self, key: str, raw: object = None) -> Found:
+    async def get(self, key: str, copy: Copy | None = None, raw: object = None) -> Found:
         """One trip, or none while Redis is lost."""
-        local = await self._local.get(key)
+        copy = self._local.look(key, copy)
         try:
-            if local.entry is None:
+            if copy.stored is None:
                 now, fence = await self._look_up(key, raw)
             else:
                 # Whoever has a copy to serve does not wait a whole time-out to learn that Redis hangs.
@@ -95,53 +107,55 @@ class LayeredStore(Store):
                     now, fence = await self._look_up(key, raw)
         except TimeoutError:
             self._redis.note_slow()
-            return _found(local.entry, None, local)
+            return _copied(copy, copy.evidence)
         except StoreDownError:
-            # Looked up again: a fill that Redis could not take may have come in during the time-out.
-            local = await self._local.get(key)
-            return _found(local.entry, None, local)
-        entry = now.entry
-        if entry is None and local.entry is not None and not is_fenced(fence, local.entry):
-            # Redis has lost it, or let it go for room; nobody has invalidated it that Redis knows of.
-            return _found(doubted(local.entry, self.now()), fence, local)
-        if entry is None and local.entry is not None:
-            # Invalidated, and this replica has not learnt of it: to fall back on, and no more.
-            self._local.mark(key, Cause.WRITE)
-            local = await self._local.get(key)
-            return _found(local.entry, fence, local)
-        if entry is not None and (local.entry is not None or self._local.has_room_for(entry)):
-            await self._local.put(key, entry, local.fence, COPY_SECONDS)
-        return _found(entry, fence, local, now)
+            # Looked at again: a fill that Redis could not take may have come in during the time-out.
+            copy = self._local.peek(key)
+            return _copied(copy, copy.evidence)
+        if now.stored is not None:
+            if copy.stored is not None or self._local.has_room_for(now.stored):
+                self._local.keep(key, now.stored, now.evidence, copy.fence, COPY_SECONDS)
+            return _found(now, fence, copy)
+        if copy.stored is None:
+            return _found(now, fence, copy)
+        if is_fenced(fence, copy.stored):
+            # Invalidated, and this replica has not heard of it: to fall back on, and no more.
+            self._local.invalidate_here(key, Cause.WRITE)
+            copy = self._local.peek(key)
+            return _copied(copy, copy.evidence, fence)
+        # Redis has lost it, or let it go for room; nobody has invalidated it that Redis knows of.
+        return _copied(copy, copy.evidence.unverified(self.now()), fence)
 
     async def _look_up(self, key: str, raw: object) -> tuple[Raw, RedisFence]:
         await self._outbox.flush(key)
         return await self._redis.get(key, raw)
 
     @override
-    async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
+    async def put(self, key: str, stored: Stored, fence: Hashable, keep: float) -> Put:
         """A fill that Redis refuses is refused here as well; one that it could not take stays local."""
         if not isinstance(fence, _Fences):
             raise TypeError("the fence is not this store's")
         if fence.redis is None:
-            return await self._local.put(key, entry, fence.local, keep)
+            return await self._local.put(key, stored, fence.local, keep)
         try:
             await self._outbox.flush(key)
-            outcome = await self._redis.put(key, entry, fence.redis, keep)
+            outcome = await self._redis.put(key, stored, fence.redis, keep)
         except StoreDownError:
             outcome = Put.FAILED
         if outcome in {Put.STORED, Put.FAILED}:
-            await self._local.put(key, entry, fence.local, keep)
+            await self._local.put(key, stored, fence.local, keep)
         return outcome
 
     @override
-    async def acquire_lease(self, key: str) -> Lease:
-        local = await self._local.get(key)
+    async def acquire_lease(self, key: str, found: Found | None = None) -> Lease:
+        copy = self._local.peek(key)
+        seen = found.raw if found is not None and isinstance(found.raw, Raw) else None
         try:
             await self._outbox.flush(key)
-            is_mine, entry, fence = await self._redis.acquire_lease(key)
+            is_mine, now, fence = await self._redis.acquire_lease(key, seen)
         except StoreDownError:
-            return Lease(is_mine=True, found=_found(local.entry, None, local))
-        return Lease(is_mine, _found(entry, fence, local))
+            return Lease(is_mine=True, found=_copied(copy, copy.evidence))
+        return Lease(is_mine, _found(now, fence, copy))
 
     @override
     async def release_lease(self, key: str, fence: Hashable) -> None:
@@ -164,7 +178,7 @@ class LayeredStore(Store):
         except StoreDownError:
             self._outbox.add(key, by)
         # A look-up that Redis answered just before has brought the old entry here since.
-        self._local.mark(key, by)
+        self._local.invalidate_here(key, by)
 
     @override
     def invalidated_at(self, key: str) -> float:
@@ -190,15 +204,15 @@ class LayeredStore(Store):
 
     async def _deliver(self, key: str, by: Cause) -> None:
         await self._redis.invalidate(key, by)
-        self._local.mark(key, by)
+        self._local.invalidate_here(key, by)
 
     def _receive(self, kind: str, key: str) -> None:
         # A copy being fetched at this moment is refused too: its look-up saw the fence as it was before.
         match kind:
             case "changed":
-                self._local.outdate(key)
+                self._local.supersede(key)
             case "write" | "purge":
-                self._local.mark(key, Cause(kind))
+                self._local.invalidate_here(key, Cause(kind))
                 self._handlers.on_invalidated(key)
             case "wrote":
                 self._handlers.on_written(key)
@@ -209,5 +223,5 @@ class LayeredStore(Store):
                 pass
 
     def _miss(self) -> None:
-        self._local.doubt()
+        self._local.lose_track()
         self._handlers.on_invalidated(None)

@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 from typing_extensions import override
 
-from campaign_gateway.policy.entry import Cause, Entry, Swept, settling
+from campaign_gateway.policy.evidence import GOOD, Cause, CopyState, Evidence
+from campaign_gateway.policy.stored import Stored
 from campaign_gateway.proxy.epoch import Epoch
-from campaign_gateway.proxy.ports import Found, Lease, Meter, Put, Store
+from campaign_gateway.proxy.ports import Copy, Found, Lease, Meter, Put, Store
 from campaign_gateway.proxy.request import EVERY, group_of
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.fences import FENCE_SECONDS, GroupFence, invalidated
+from campaign_gateway.store.fences import FENCE_SECONDS, GroupFence
 
 ENTRY_OVERHEAD_BYTES = 622
 """What an entry takes beside its body: objects, key, table slots (`tests.bench.memory`, CPython 3.11)."""
@@ -37,7 +38,9 @@ class _Group:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    entry: Entry
+    stored: Stored
+    evidence: Evidence
+    """What was known when it was put, and its own key's invalidations since."""
     seconds: float
     group: _Group
     number: int
@@ -45,14 +48,22 @@ class _Kept:
 
     @property
     def cost(self) -> int:
-        return _cost(self.entry)
+        return _cost(self.stored)
+
+    def shown(self) -> Evidence:
+        """All that is known of it at this moment, but for gaps."""
+        fence = self.group.fence
+        if fence.number <= self.number:
+            return self.evidence
+        return fence.evidence(self.stored, self.evidence, self.number)
 
 
 class Kept(NamedTuple):
     """An entry as it is shown at this moment."""
 
     key: str
-    entry: Entry
+    stored: Stored
+    evidence: Evidence
     seconds: float
     """How long it is kept."""
 
@@ -66,15 +77,10 @@ class Invalidated(NamedTuple):
     at: float
 
 
-def _cost(entry: Entry) -> int:
-    if entry.absence is None:
-        return len(entry.body) + ENTRY_OVERHEAD_BYTES
-    return len(entry.absence.message or "") + ABSENCE_OVERHEAD_BYTES
-
-
-def doubted(entry: Entry, since: float) -> Entry:
-    """The entry as one that may have changed: stale since then."""
-    return replace(entry, swept=Swept(since, is_changed=True))
+def _cost(stored: Stored) -> int:
+    if stored.absence is None:
+        return len(stored.body) + ENTRY_OVERHEAD_BYTES
+    return len(stored.absence.message or "") + ABSENCE_OVERHEAD_BYTES
 
 
 class MemoryStore(Store):
@@ -84,14 +90,15 @@ class MemoryStore(Store):
         self._max_bytes = max_bytes
         self.now = clock.now
         self._meter = meter
+        self.local_hits = meter.store_operations("memory", "get", "hit")
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._bytes = 0
         self._fences: dict[str, _Fence] = {}
         self._groups: dict[str, _Group] = {}
         self._last_fence = 0
-        self._doubt = 0
-        """The number of the last doubt: what was put before it is unverified."""
-        self._doubted_at = 0.0
+        self._gap = 0
+        """The number of the last gap: what was put before it is unverified."""
+        self._gap_at = 0.0
         self.epoch = Epoch()
         self.changes = 0
         """Rises with each entry that is put, and each invalidation."""
@@ -113,40 +120,58 @@ class MemoryStore(Store):
         return self._bytes
 
     @override
-    def peek(self, key: str) -> Entry | None:
+    def peek(self, key: str) -> Copy:
         kept = self._kept.get(key)
-        if kept is None or kept.number < self._doubt:
-            self._meter.store_operation("memory", "get", "miss")
-            return None
-        if self.now() - kept.entry.validated_at > kept.seconds:
+        own = self._fences.get(key, _NO_FENCE)
+        if kept is not None and self.now() - kept.stored.validated_at > kept.seconds:
             self._drop(key)
-            return None
+            kept = None
+        group = self._group(key) if kept is None else kept.group
+        fence = self._gap, own.number, group.fence.number
+        written_at = max(own.written_at, group.fence.written_at)
+        if kept is None:
+            return Copy(None, GOOD, fence, written_at, may_answer=True)
         self._kept.move_to_end(key)
-        self._meter.store_operation("memory", "get", "hit")
-        return _shown(kept)
+        if kept.number < self._gap:
+            return Copy(kept.stored, kept.shown().unverified(self._gap_at), fence, written_at, may_answer=False)
+        return Copy(kept.stored, kept.shown(), fence, written_at, may_answer=True)
+
+    @override
+    def shows(self, key: str, stored: Stored, evidence: Evidence) -> bool:
+        kept = self._kept.get(key)
+        if kept is None or kept.stored is not stored or kept.number < self._gap or kept.shown() is not evidence:
+            return False
+        if self.now() - stored.validated_at > kept.seconds:
+            return False
+        self._kept.move_to_end(key)
+        return True
 
     @override
     def holds(self, key: str) -> bool | None:
-        """A copy unverified is something."""
+        """An unverified copy is something."""
         return key in self._kept
 
     @override
-    async def get(self, key: str, raw: object = None) -> Found:
-        """A copy unverified comes as one that has been stale since."""
-        kept = self._kept.get(key)
-        in_doubt = kept is not None and kept.number < self._doubt
-        entry = doubted(_shown(kept), self._doubted_at) if kept is not None and in_doubt else self.peek(key)
-        own, group = self._fences.get(key, _NO_FENCE), self._group(key).fence
-        return Found(entry, (self._doubt, own.number, group.number), max(own.written_at, group.written_at))
+    async def get(self, key: str, copy: Copy | None = None, raw: object = None) -> Found:
+        """An unverified copy comes as what it is."""
+        near = self.look(key, copy)
+        return Found(near.stored, near.evidence, near.fence, near.written_at)
 
-    def has_room_for(self, entry: Entry) -> bool:
-        """Whether the entry would be kept, if there were no other."""
-        return _cost(entry) <= self._max_bytes
+    def look(self, key: str, copy: Copy | None = None) -> Copy:
+        """What `peek` shows, which is not asked twice; counted as one look-up."""
+        near = copy or self.peek(key)
+        self._meter.store_operation("memory", "get", "miss" if near.stored is None else "hit")
+        return near
+
+    def has_room_for(self, stored: Stored) -> bool:
+        """Whether the answer would be kept, if there were no other."""
+        return _cost(stored) <= self._max_bytes
 
     @override
-    async def acquire_lease(self, key: str) -> Lease:
+    async def acquire_lease(self, key: str, found: Found | None = None) -> Lease:
         """There is nobody else."""
-        return Lease(is_mine=True, found=await self.get(key))
+        copy = self.peek(key)
+        return Lease(is_mine=True, found=Found(copy.stored, copy.evidence, copy.fence, copy.written_at))
 
     @override
     async def release_lease(self, key: str, fence: Hashable) -> None:
@@ -157,21 +182,26 @@ class MemoryStore(Store):
         """There is never another leader."""
 
     @override
-    async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
+    async def put(self, key: str, stored: Stored, fence: Hashable, keep: float) -> Put:
         """An entry larger than the whole room is not kept, which no later `get` can tell from eviction."""
-        outcome = self._put(key, entry, fence, keep)
+        return self.keep(key, stored, GOOD, fence, keep)
+
+    def keep(self, key: str, stored: Stored, evidence: Evidence, fence: Hashable, seconds: float) -> Put:
+        """As `put`, of an answer of which something is known already."""
+        outcome = self._put(key, stored, evidence, fence, seconds)
         self._meter.store_operation("memory", "put", outcome.value)
         return outcome
 
-    def _put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
+    def _put(self, key: str, stored: Stored, evidence: Evidence, fence: Hashable, keep: float) -> Put:
         if fence != self._fence(key):
             return Put.FENCED
         last = self._kept.get(key)
-        if last is not None and last.number >= self._doubt and not _is_news(entry, _shown(last)):
+        if last is not None and last.number >= self._gap and not _is_newer(stored, evidence, last):
             return Put.OLDER
         self._drop(key)
         group = self._group(key)
-        kept = _Kept(settling(entry, self._written_at(key)), keep, group, self._last_fence)
+        evidence = evidence.settling(stored, self._written_at(key))
+        kept = _Kept(stored, evidence, keep, group, self._last_fence)
         if kept.cost > self._max_bytes:
             return Put.STORED
         self._kept[key] = kept
@@ -184,10 +214,10 @@ class MemoryStore(Store):
 
     @override
     async def invalidate(self, key: str, by: Cause) -> None:
-        self.mark(key, by)
+        self.invalidate_here(key, by)
         self._meter.store_operation("memory", "invalidate", "stored")
 
-    def mark(self, key: str, by: Cause, at: float | None = None) -> None:
+    def invalidate_here(self, key: str, by: Cause, at: float | None = None) -> None:
         """Does what `invalidate` says, at once; or what it did at an earlier moment, to what is here already."""
         now = self.now() if at is None else at
         self.changes += 1
@@ -204,14 +234,15 @@ class MemoryStore(Store):
         self._fences[key] = replace(self._fences[key], invalidated_at=now, written_at=written_at)
         kept = self._kept.get(key)
         if kept is not None:
-            self._kept[key] = replace(kept, entry=invalidated(kept.entry, by, now))
+            self._kept[key] = replace(kept, evidence=kept.evidence.invalidated(by, now))
             self.epoch.end()
 
     def kept(self) -> Iterator[Kept]:
         """All entries of this moment, the least recently used first; any thread may take them, one by one."""
         # Two lists, for a pair of each would be thousands of objects, and set off a collection of garbage.
         keys, values = list(self._kept), list(self._kept.values())
-        return (Kept(key, _shown(kept), kept.seconds) for key, kept in zip(keys, values, strict=True))
+        pairs = zip(keys, values, strict=True)
+        return (Kept(key, kept.stored, kept.shown(), kept.seconds) for key, kept in pairs)
 
     def invalidations(self) -> list[Invalidated]:
         """The last ones of each key that are remembered."""
@@ -228,15 +259,15 @@ class MemoryStore(Store):
                 found.append(Invalidated(key, Cause.PURGE, group.fence.purged_at))
         return found
 
-    def restore(self, key: str, entry: Entry, seconds: float, unverified_since: float) -> None:
+    def restore(self, key: str, stored: Stored, seconds: float, unverified_since: float) -> None:
         """Puts an entry that an earlier process has left: stale since then, until something validates it."""
-        self._put(key, doubted(entry, unverified_since), self._fence(key), seconds)
+        self._put(key, stored, GOOD.unverified(unverified_since), self._fence(key), seconds)
 
     @override
     def invalidated_at(self, key: str) -> float:
         known = max(self._fences.get(key, _NO_FENCE).invalidated_at, self._group(key).fence.at)
         # What was missed may have been an invalidation.
-        return max(known, self._doubted_at)
+        return max(known, self._gap_at)
 
     @override
     async def publish_write(self, writer: str) -> None:
@@ -247,7 +278,7 @@ class MemoryStore(Store):
         """There is nobody else."""
         return False
 
-    def outdate(self, key: str) -> None:
+    def supersede(self, key: str) -> None:
         """Drops the entry, which another one has replaced, and refuses the fills that looked up before now."""
         self._move_fence(key)
         self._drop(key)
@@ -260,26 +291,26 @@ class MemoryStore(Store):
         self._fences[key] = replace(last, number=self._last_fence, moved_at=self.now())
         return last
 
-    def doubt(self) -> None:
+    def lose_track(self) -> None:
         """Takes no entry for fresh any longer, and refuses the fills that looked up before now.
 
         They stay to fall back on: what may have been missed is a change, not the end of the platform.
         """
         self._last_fence += 1
-        self._doubt = self._last_fence
+        self._gap = self._last_fence
         self.epoch.end()
-        self._doubted_at = self.now()
+        self._gap_at = self.now()
 
     def clear(self) -> None:
         """Forgets all that was told by a clock that was wrong, and refuses the fills that looked up before now."""
         self._last_fence += 1
-        self._doubt = self._last_fence
+        self._gap = self._last_fence
         self.epoch.end()
         self._kept.clear()
         self._bytes = 0
         self._fences.clear()
         self._groups.clear()
-        self._doubted_at = self.now()
+        self._gap_at = self.now()
 
     def _drop(self, key: str) -> None:
         kept = self._kept.pop(key, None)
@@ -288,7 +319,7 @@ class MemoryStore(Store):
             self._bytes -= kept.cost
 
     def _fence(self, key: str) -> tuple[int, int, int]:
-        return self._doubt, self._fences.get(key, _NO_FENCE).number, self._group(key).fence.number
+        return self._gap, self._fences.get(key, _NO_FENCE).number, self._group(key).fence.number
 
     def _written_at(self, key: str) -> float:
         return max(self._fences.get(key, _NO_FENCE).written_at, self._group(key).fence.written_at)
@@ -309,19 +340,14 @@ class MemoryStore(Store):
             del self._fences[oldest]
 
 
-def _is_news(entry: Entry, last: Entry) -> bool:
-    """Whether an entry that passed the fence takes the place of what is kept."""
-    if last.is_invalid and not entry.is_invalid:
-        # It was looked up after the invalidation, and `last` before.
+def _is_newer(stored: Stored, evidence: Evidence, last: _Kept) -> bool:
+    """Whether an answer that passed the fence takes the place of what is kept."""
+    is_invalid, was_invalid = (each.state is CopyState.INVALIDATED for each in (evidence, last.shown()))
+    if was_invalid and not is_invalid:
+        # It was looked up after the invalidation, and the last one before.
         return True
-    return entry.validated_at > last.validated_at or (
-        entry.validated_at == last.validated_at and entry.is_invalid > last.is_invalid
-    )
-
-
-def _shown(kept: _Kept) -> Entry:
-    fence = kept.group.fence
-    return kept.entry if fence.number <= kept.number else fence.lay_over(kept.entry, kept.number)
+    before = last.stored.validated_at
+    return stored.validated_at > before or (stored.validated_at == before and is_invalid > was_invalid)
 
 
 _NO_FENCE = _Fence()

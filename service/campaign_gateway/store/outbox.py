@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from campaign_gateway.policy.entry import Cause
+from campaign_gateway.policy.evidence import Cause
 from campaign_gateway.proxy.request import group_of
 from campaign_gateway.store.redis.link import StoreDownError
 

@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from campaign_gateway import __version__
-from campaign_gateway.proxy.ports import HitMeter, Meter, RequestMeter
+from campaign_gateway.proxy.ports import HitMeter, Meter, RequestMeter, Tally
 from campaign_gateway.telemetry.cells import Count, Counts, Spread, Spreads
 
 PREFIX = "campaign_gateway_"
@@ -163,6 +163,10 @@ class Metrics(Meter, RequestMeter):
     @override
     def store_operation(self, store: str, operation: str, outcome: str) -> None:
         self._store.cells[store, operation, outcome].value += 1
+
+    @override
+    def store_operations(self, store: str, operation: str, outcome: str) -> Tally:
+        return self._store(store, operation, outcome)
 
     @override
     def proof(self, kind: str, outcome: str) -> None:

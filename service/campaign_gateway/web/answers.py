@@ -12,13 +12,14 @@ from multidict import CIMultiDictProxy
 
 from campaign_gateway.contract.operations import Subject
 from campaign_gateway.contract.revisions import instant
-from campaign_gateway.policy.conditions import is_not_modified
-from campaign_gateway.policy.entry import Entry, json_type
+from campaign_gateway.policy.decide import Detail
 from campaign_gateway.policy.outlook import Quota
+from campaign_gateway.policy.preconditions import is_not_modified
 from campaign_gateway.policy.settle import NOT_FOUND, Failure
+from campaign_gateway.policy.stored import Stored, json_type
 from campaign_gateway.policy.visibility import Visibility
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.reply import Detail, Outcome, Reply
+from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.proxy.versions import write_token
 
 CACHE_NAME = "campaign-gateway"
@@ -111,7 +112,7 @@ def render(
     return finish(web.Response(body=entry.body, headers=headers), request_id)
 
 
-def entry_fields(entry: Entry, lifetime: float, bounds: Bounds, visibility: Visibility | None) -> dict[str, str]:
+def entry_fields(entry: Stored, lifetime: float, bounds: Bounds, visibility: Visibility | None) -> dict[str, str]:
     """The fields that a 200 and a 304 have in common, but for those that move with the clock."""
     fields = {"Cache-Control": bounds.cache_control(lifetime), "ETag": entry.etag}
     last_modified = _last_modified(entry)
@@ -213,7 +214,7 @@ def http_date_text(moment: int) -> str:
     return formatdate(moment, usegmt=True)
 
 
-def absent(entry: Entry, subject: Subject) -> Failure:
+def absent(entry: Stored, subject: Subject) -> Failure:
     """What is told of the knowledge that there is no such thing."""
     absence = entry.absence
     return Failure(
@@ -225,7 +226,7 @@ def absent(entry: Entry, subject: Subject) -> Failure:
     )
 
 
-def _last_modified(entry: Entry) -> int | None:
+def _last_modified(entry: Stored) -> int | None:
     """Whole seconds since the epoch; None for a revision that is unreadable or in the future (RFC 9110 8.8.2.1)."""
     # As the platform names it, whatever its clock: a validator is the origin's, and one and the same for one version.
     moment = instant(entry.revision)

@@ -15,10 +15,10 @@ from campaign_gateway.contract.ids import is_id
 from campaign_gateway.contract.operations import Family, Operation, Takes, operation
 from campaign_gateway.contract.requests import channel_of, list_request
 from campaign_gateway.policy.directives import RequestDirectives
-from campaign_gateway.proxy.exchange import Exchange
 from campaign_gateway.proxy.forward import Forwarder
 from campaign_gateway.proxy.hints import Hints
 from campaign_gateway.proxy.invalidate import Invalidator
+from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.web.bodies import Body, read_body, unacceptable

@@ -7,8 +7,8 @@ and their order are those of the slow path, and the same functions make them.
 import time
 from http import HTTPStatus
 
-from campaign_gateway.proxy.exchange import Exchange
 from campaign_gateway.proxy.ports import HitLog
+from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Hit, Outcome, Reply
 from campaign_gateway.proxy.request import Request
 from campaign_gateway.web.answers import FINAL_FIELDS, Bounds, cache_status, entry_fields, http_date_text

@@ -19,10 +19,10 @@ from multidict import CIMultiDictProxy
 from typing_extensions import override
 
 from campaign_gateway.contract.operations import GET, LITERALS
-from campaign_gateway.policy.conditions import is_not_modified
+from campaign_gateway.policy.preconditions import is_not_modified
 from campaign_gateway.proxy.epoch import Epoch
-from campaign_gateway.proxy.exchange import Exchange
 from campaign_gateway.proxy.ports import HitLog, RequestMeter
+from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.request import Request
 from campaign_gateway.web.answers import VERSION, Bounds

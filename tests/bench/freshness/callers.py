@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 
 from campaign_gateway.contract.operations import GET
-from campaign_gateway.proxy.exchange import Exchange
+from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Hit, Reply
 from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.tasks import Tasks

@@ -24,9 +24,9 @@ from campaign_gateway.contract.operations import GET
 from campaign_gateway.policy.ledger import Allowance, Lane
 from campaign_gateway.policy.pacing import Capacity
 from campaign_gateway.proxy.bounds import StatedBounds, stated_bounds
-from campaign_gateway.proxy.collapse import Flights
-from campaign_gateway.proxy.exchange import Exchange, Patience
+from campaign_gateway.proxy.fill import Flights, Timeouts
 from campaign_gateway.proxy.ports import Budget, CampaignIndex
+from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.request import Request
 from campaign_gateway.proxy.sweep import SweepConfig, Sweeper
 from campaign_gateway.proxy.tasks import Tasks
@@ -94,9 +94,9 @@ def put_together(scenario: Scenario, upstream: Platform, truth: Truth, tasks: Ta
         Flights(tasks),
         policy.freshness,
         meter,
-        Patience(TIMEOUT),
+        Timeouts(TIMEOUT),
         Versions(store.now, 0.0),
-        has_rounds=policy.share > 0,
+        is_polled=policy.share > 0,
     )
 
     def capacity() -> Capacity:

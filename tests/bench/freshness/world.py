@@ -14,9 +14,9 @@ from typing_extensions import override
 
 from campaign_gateway.contract.answers import Response, Verdict
 from campaign_gateway.contract.operations import GET, Call, Tenant
-from campaign_gateway.policy.entry import Entry
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure
+from campaign_gateway.policy.stored import Stored
 from campaign_gateway.proxy.fetch import Fetched, Fetcher
 from campaign_gateway.proxy.ports import Put
 from campaign_gateway.proxy.request import Request, Stream
@@ -66,7 +66,7 @@ class WatchedStore(MemoryStore):
         self._truth = truth
 
     @override
-    async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
+    async def put(self, key: str, entry: Stored, fence: Hashable, keep: float) -> Put:
         outcome = await super().put(key, entry, fence, keep)
         if outcome is Put.STORED and entry.absence is None:
             self._truth.stored(key.rpartition(":")[2], Truth.number_in(entry.body))

@@ -1,4 +1,3 @@
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -6,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from campaign_gateway.policy.entry import Cause, Entry, Swept
-from campaign_gateway.policy.freshness import Freshness, StatusRule, age
+from campaign_gateway.policy.evidence import GOOD, Cause, Evidence, Validation
+from campaign_gateway.policy.freshness import Freshness, StatusRule
+from campaign_gateway.policy.stored import Stored
 from tests.support.builders import NOW, absence, entry, invalid, stamp
 
 SECONDS = st.floats(0, 1e7)
@@ -32,12 +32,12 @@ ENTRIES = st.floats(-1e8, 1e8).map(absence) | st.builds(
 )
 
 
-def changed(seconds_before: float, status: str | None = "Ready") -> Entry:
+def changed(seconds_before: float, status: str | None = "Ready") -> Stored:
     """A campaign that was changed so long before it was read."""
     return entry(revision=stamp(NOW - seconds_before), campaign_status=status)
 
 
-def by_clock(ahead: float, of: Entry) -> Entry:
+def by_clock(ahead: float, of: Stored) -> Stored:
     """The entry as read from a platform whose clock is so far ahead."""
     return replace(of, clock_offset=float(ahead))
 
@@ -97,16 +97,16 @@ def by_clock(ahead: float, of: Entry) -> Entry:
         pytest.param({"missing": 0}, absence(), 0.0, id="missing-0"),
     ],
 )
-def test_lifetime(rules: dict[str, Any], of: Entry, lifetime: float):
-    assert Freshness(**rules).lifetime(of) == pytest.approx(lifetime)
+def test_lifetime(rules: dict[str, Any], of: Stored, lifetime: float):
+    assert Freshness(**rules).lifetime(of).seconds == pytest.approx(lifetime)
 
 
 def test_lifetime_counts_from_the_change_to_the_proof_not_to_now():
     # A renewed proof is a longer trust; time that only passes is not.
     unchanged = stamp(NOW - 2000)
     early, late = entry(age=1000, revision=unchanged), entry(age=0, revision=unchanged)
-    assert Freshness().lifetime(early) == pytest.approx(100)
-    assert Freshness().lifetime(late) == pytest.approx(200)
+    assert Freshness().lifetime(early).seconds == pytest.approx(100)
+    assert Freshness().lifetime(late).seconds == pytest.approx(200)
 
 
 def test_the_defaults_are_the_documented_ones():
@@ -117,15 +117,15 @@ def test_the_defaults_are_the_documented_ones():
 
 @given(RULES, ENTRIES)
 @settings(max_examples=50, deadline=None)
-def test_lifetime_is_never_negative_and_never_past_the_hard_bound(rules: Freshness, of: Entry):
-    assert 0 <= rules.lifetime(of) <= rules.stale_if_error
+def test_lifetime_is_never_negative_and_never_past_the_hard_bound(rules: Freshness, of: Stored):
+    assert 0 <= rules.lifetime(of).seconds <= rules.stale_if_error
 
 
 @given(RULES, ENTRIES)
 @settings(max_examples=60, deadline=None)
-def test_a_fresh_entry_is_usable(rules: Freshness, of: Entry):
-    if age(of, NOW) < rules.lifetime(of):
-        assert rules.is_usable(of, NOW)
+def test_a_fresh_entry_is_usable(rules: Freshness, of: Stored):
+    if NOW - of.validated_at < rules.lifetime(of).seconds:
+        assert rules.is_usable(of, GOOD, NOW)
 
 
 @pytest.mark.parametrize(
@@ -140,14 +140,14 @@ def test_a_fresh_entry_is_usable(rules: Freshness, of: Entry):
         pytest.param(absence(3601), False, id="absence-past-the-hard-bound"),
     ],
 )
-def test_usable(of: Entry, is_usable: bool):
-    assert Freshness(stale_if_error=3600).is_usable(of, NOW) is is_usable
+def test_usable(of: Stored, is_usable: bool):
+    assert Freshness(stale_if_error=3600).is_usable(of, GOOD, NOW) is is_usable
 
 
 @pytest.mark.parametrize("missing", [10.0, 0.0])
 def test_an_absence_is_of_no_use_once_it_is_not_fresh(missing: float):
     # rfc9111-4.2: fresh while the lifetime is greater than the age, so not at equality.
-    assert not Freshness(missing=missing).is_usable(absence(missing), NOW)
+    assert not Freshness(missing=missing).is_usable(absence(missing), GOOD, NOW)
 
 
 @pytest.mark.parametrize(
@@ -159,27 +159,22 @@ def test_an_absence_is_of_no_use_once_it_is_not_fresh(missing: float):
         pytest.param({"stale_if_error": 4}, absence(), 4.0, id="absence-within-the-hard-bound"),
     ],
 )
-def test_bound(rules: dict[str, Any], of: Entry, bound: float):
+def test_bound(rules: dict[str, Any], of: Stored, bound: float):
     assert Freshness(**rules).bound(of) == bound
 
 
-@pytest.mark.parametrize(
-    ("of", "seconds"),
-    [
-        pytest.param(entry(12.5), 12.5, id="rfc9111-4.2.3-since-the-proof"),
-        pytest.param(entry(0), 0.0, id="proven-now"),
-        pytest.param(entry(-3), 0.0, id="proven-by-a-clock-ahead"),
-        pytest.param(absence(4), 4.0, id="absence"),
-    ],
-)
-def test_age(of: Entry, seconds: float):
-    assert age(of, NOW) == seconds
-    assert math.copysign(1, age(of, NOW)) == 1
+def ttl_of(of: Stored, evidence: Evidence, now: float = NOW, rules: Freshness | None = None) -> float:
+    rules = rules or Freshness()
+    return rules.remaining(of, evidence, rules.lifetime(of, evidence), now).seconds
 
 
-def swept(of: Entry, ago: float, **fields: Any) -> Entry:
-    """The entry with a list poll's word, that long before the present."""
-    return replace(of, swept=Swept(NOW - ago, **fields))
+def polled(ago: float, lasts: float, blind: float) -> Evidence:
+    """That of a poll of the list, begun that long before the present."""
+    return Evidence(validation=Validation(NOW - ago, lasts, blind))
+
+
+def changed_since(ago: float) -> Evidence:
+    return Evidence(superseded_since=NOW - ago)
 
 
 READ = entry(50, revision=stamp(NOW - 1050))
@@ -187,74 +182,63 @@ READ = entry(50, revision=stamp(NOW - 1050))
 
 
 @pytest.mark.parametrize(
-    ("of", "ttl"),
+    ("of", "evidence", "ttl"),
     [
-        pytest.param(entry(50, revision=stamp(NOW - 1050)), 50.0, id="no-poll"),
-        pytest.param(entry(150, revision=stamp(NOW - 1150)), -50.0, id="no-poll-stale"),
-        pytest.param(entry(-50, revision=stamp(NOW - 950)), 100.0, id="proven-by-a-clock-ahead"),
-        pytest.param(swept(READ, 4, lasts=10, blind=1000), 6.0, id="proven-by-a-poll"),
-        pytest.param(swept(READ, 4, lasts=100, blind=1000), 96.0, id="longer-than-by-the-read"),
+        pytest.param(entry(50, revision=stamp(NOW - 1050)), GOOD, 50.0, id="no-poll"),
+        pytest.param(entry(150, revision=stamp(NOW - 1150)), GOOD, -50.0, id="no-poll-stale"),
+        pytest.param(entry(-50, revision=stamp(NOW - 950)), GOOD, 100.0, id="proven-by-a-clock-ahead"),
+        pytest.param(READ, polled(4, 10, 1000), 6.0, id="proven-by-a-poll"),
+        pytest.param(READ, polled(4, 100, 1000), 96.0, id="longer-than-by-the-read"),
+        pytest.param(entry(5000, revision=stamp(NOW - 5001)), polled(4, 10, 9000), 6.0, id="its-read-stale-long-ago"),
+        pytest.param(READ, polled(4, 100, 60), 10.0, id="no-longer-than-the-blind-bound"),
+        pytest.param(READ, polled(10, 10, 1000), 50.0, id="run-out-the-read-counts-again"),
+        pytest.param(READ, polled(4, 10, 50), 50.0, id="blind-bound-reached-the-read-counts-again"),
         pytest.param(
-            swept(entry(5000, revision=stamp(NOW - 5001)), 4, lasts=10, blind=9000), 6.0, id="its-read-stale-long-ago"
-        ),
-        pytest.param(swept(READ, 4, lasts=100, blind=60), 10.0, id="no-longer-than-the-blind-bound"),
-        pytest.param(swept(READ, 10, lasts=10, blind=1000), 50.0, id="run-out-the-read-counts-again"),
-        pytest.param(swept(READ, 4, lasts=10, blind=50), 50.0, id="blind-bound-reached-the-read-counts-again"),
-        pytest.param(
-            swept(entry(150, revision=stamp(NOW - 1150)), 12, lasts=10, blind=1000),
+            entry(150, revision=stamp(NOW - 1150)),
+            polled(12, 10, 1000),
             -50.0,
             id="run-out-and-the-read-too",
         ),
-        pytest.param(
-            swept(replace(READ, campaign_status="Active"), 4, lasts=100, blind=1000), 11.0, id="within-the-status-max"
-        ),
-        pytest.param(swept(READ, 4, lasts=5000, blind=9000), 596.0, id="within-the-general-max"),
-        pytest.param(swept(READ, 4, is_changed=True), -4.0, id="moved"),
-        pytest.param(
-            swept(entry(150, revision=stamp(NOW - 1150)), 4, is_changed=True), -50.0, id="moved-and-stale-before"
-        ),
-        pytest.param(swept(READ, 0, is_changed=True), 0.0, id="moved-now-is-not-fresh"),
-        pytest.param(swept(absence(5), 4, is_changed=True), -4.0, id="an-absence-that-has-changed"),
+        pytest.param(replace(READ, campaign_status="Active"), polled(4, 100, 1000), 11.0, id="within-the-status-max"),
+        pytest.param(READ, polled(4, 5000, 9000), 596.0, id="within-the-general-max"),
+        pytest.param(READ, changed_since(4), -4.0, id="moved"),
+        pytest.param(entry(150, revision=stamp(NOW - 1150)), changed_since(4), -50.0, id="moved-and-stale-before"),
+        pytest.param(READ, changed_since(0), 0.0, id="moved-now-is-not-fresh"),
+        pytest.param(absence(5), changed_since(4), -4.0, id="an-absence-that-has-changed"),
     ],
 )
-def test_ttl(of: Entry, ttl: float):
-    assert Freshness(status={"Active": StatusRule(max=15)}).ttl(of, NOW) == pytest.approx(ttl)
-
-
-@pytest.mark.parametrize(
-    ("of", "seconds"),
-    [
-        pytest.param(swept(READ, 4, lasts=10, blind=1000), 4.0, id="since-the-poll-began"),
-        pytest.param(swept(READ, 60, lasts=10, blind=1000), 50.0, id="since-the-read-if-that-is-newer"),
-        pytest.param(swept(READ, 4, is_changed=True), 50.0, id="a-poll-that-saw-it-move-proves-nothing"),
-    ],
-)
-def test_age_counts_from_the_newest_proof(of: Entry, seconds: float):
-    assert age(of, NOW) == seconds
+def test_ttl(of: Stored, evidence: Evidence, ttl: float):
+    rules = Freshness(status={"Active": StatusRule(max=15)})
+    assert ttl_of(of, evidence, rules=rules) == pytest.approx(ttl)
 
 
 @pytest.mark.parametrize(("unread", "is_usable"), [(3600, True), (3601, False)])
 def test_rounds_do_not_move_the_hard_bound(unread: float, is_usable: bool):
-    proven = swept(entry(unread), 1, lasts=100, blind=9000)
-    assert Freshness(stale_if_error=3600).is_usable(proven, NOW) is is_usable
+    assert Freshness(stale_if_error=3600).is_usable(entry(unread), polled(1, 100, 9000), NOW) is is_usable
 
 
-WORDS = st.builds(
-    Swept, st.floats(-1e6, 1e6).map(lambda ago: NOW - ago), st.booleans(), st.floats(0, 1e5), st.floats(0, 1e6)
-)
+MOMENTS = st.floats(-1e6, 1e6).map(lambda ago: NOW - ago)
+WORDS = st.builds(Validation, MOMENTS, st.floats(0, 1e5), st.floats(0, 1e6))
 
 
 @given(RULES, ENTRIES, WORDS)
 @settings(max_examples=100, deadline=None)
-def test_no_word_of_the_list_makes_an_entry_fresh_past_both_proofs(rules: Freshness, of: Entry, word: Swept):
-    ttl, by_id = rules.ttl(replace(of, swept=word), NOW), rules.ttl(of, NOW)
-    if word.is_changed:
-        assert ttl <= by_id
-        assert ttl <= word.at - NOW
-    else:
-        by_list = min(word.at + word.lasts, of.validated_at + word.blind) - NOW
-        assert ttl <= max(by_list, by_id) + 1e-6
-        assert ttl >= by_id or ttl > 0
+def test_no_word_of_the_list_makes_an_answer_fresh_past_poll_and_read(rules: Freshness, of: Stored, word: Validation):
+    ttl, by_id = (ttl_of(of, evidence, rules=rules) for evidence in (Evidence(validation=word), GOOD))
+    by_list = min(word.at + word.lasts, of.validated_at + word.blind) - NOW
+    assert ttl <= max(by_list, by_id) + 1e-6
+    assert ttl >= by_id or ttl > 0
+
+
+@given(RULES, ENTRIES, MOMENTS, st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_what_speaks_against_an_answer_only_shortens_its_time(
+    rules: Freshness, of: Stored, since: float, is_changed: bool
+):
+    against = Evidence(superseded_since=since) if is_changed else GOOD.unverified(since)
+    ttl = ttl_of(of, against, rules=rules)
+    assert ttl <= ttl_of(of, GOOD, rules=rules)
+    assert ttl <= since - NOW
 
 
 # What was invalidated.
@@ -270,12 +254,12 @@ WRITE, PURGE = Cause.WRITE, Cause.PURGE
         pytest.param(READ, 0, 0.0, id="at-this-moment"),
         pytest.param(READ, -0.2, 0.0, id="by-a-clock-ahead"),
         pytest.param(entry(150, revision=stamp(NOW - 1150)), 4, -50.0, id="stale-before"),
-        pytest.param(swept(READ, 1, lasts=10, blind=1000), 4, -4.0, id="no-poll-makes-it-fresh"),
         pytest.param(absence(5), 4, -4.0, id="an-absence"),
     ],
 )
-def test_an_invalidated_entry_has_been_stale_since(of: Entry, by: Cause, ago: float, ttl: float):
-    assert Freshness().ttl(invalid(of, by, ago), NOW) == pytest.approx(ttl)
+def test_an_invalidated_entry_has_been_stale_since(of: Stored, by: Cause, ago: float, ttl: float):
+    assert ttl_of(of, invalid(by, ago)) == pytest.approx(ttl)
+    assert ttl_of(of, replace(invalid(by, ago), validation=Validation(NOW - 1, 10, 1000))) == pytest.approx(ttl)
 
 
 @pytest.mark.parametrize(
@@ -290,39 +274,49 @@ def test_an_invalidated_entry_has_been_stale_since(of: Entry, by: Cause, ago: fl
     ],
 )
 def test_what_was_read_soon_after_a_write_is_trusted_for_the_shortest_time(
-    rules: dict[str, Any], of: Entry, lifetime: float
+    rules: dict[str, Any], of: Stored, lifetime: float
 ):
-    settling = invalid(of, WRITE, 3, is_open=False)
-    assert Freshness(**rules).lifetime(settling) == lifetime
-    assert Freshness(**rules).ttl(settling, NOW + 1) == lifetime - 1
-    assert Freshness(**rules).is_usable(settling, NOW)
+    settling = invalid(WRITE, 3, is_open=False)
+    assert Freshness(**rules).lifetime(of, settling).seconds == lifetime
+    assert ttl_of(of, settling, NOW + 1, Freshness(**rules)) == lifetime - 1
+    assert Freshness(**rules).is_usable(of, settling, NOW)
 
 
 @pytest.mark.parametrize(
-    ("of", "is_usable"),
+    ("of", "evidence", "is_usable"),
     [
-        pytest.param(invalid(entry(40), WRITE, 4), True, id="overwritten-to-fall-back-on"),
-        pytest.param(invalid(entry(40), PURGE, 4), True, id="purged"),
-        pytest.param(invalid(entry(3601), PURGE, 4), False, id="past-the-hard-bound"),
-        pytest.param(invalid(absence(4), PURGE, 1), False, id="an-absence-is-worth-nothing-then"),
-        pytest.param(invalid(absence(4), WRITE, 5, is_open=False), True, id="an-absence-read-after-a-write"),
+        pytest.param(entry(40), invalid(WRITE, 4), True, id="overwritten-to-fall-back-on"),
+        pytest.param(entry(40), invalid(PURGE, 4), True, id="purged"),
+        pytest.param(entry(3601), invalid(PURGE, 4), False, id="past-the-hard-bound"),
+        pytest.param(absence(4), invalid(PURGE, 1), False, id="an-absence-is-worth-nothing-then"),
+        pytest.param(absence(4), invalid(WRITE, 5, is_open=False), True, id="an-absence-read-after-a-write"),
     ],
 )
-def test_usable_though_invalidated(of: Entry, is_usable: bool):
-    assert Freshness(stale_if_error=3600).is_usable(of, NOW) is is_usable
+def test_usable_though_invalidated(of: Stored, evidence: Evidence, is_usable: bool):
+    assert Freshness(stale_if_error=3600).is_usable(of, evidence, NOW) is is_usable
 
 
 @pytest.mark.parametrize(
-    ("of", "why"),
+    ("of", "evidence", "why"),
     [
-        pytest.param(invalid(READ, WRITE, 4), "write", id="overwritten"),
-        pytest.param(invalid(READ, PURGE, 4), "purge", id="purged"),
-        pytest.param(invalid(READ, WRITE, 60, is_open=False), "write", id="settling"),
-        pytest.param(invalid(swept(READ, 4, is_changed=True), PURGE, 4), "purge", id="purged-and-moved"),
-        pytest.param(swept(READ, 4, is_changed=True), "moved", id="moved"),
-        pytest.param(absence(4), "missing", id="missing"),
-        pytest.param(READ, "factor", id="neither"),
+        pytest.param(READ, GOOD, "factor", id="nothing-else"),
+        pytest.param(changed(20), GOOD, "min", id="below-min"),
+        pytest.param(changed(10**9), GOOD, "max", id="above-max"),
+        pytest.param(changed(10**9, "Active"), GOOD, "status.Active.max", id="above-its-status-s-max"),
+        pytest.param(changed(1000, "Active"), GOOD, "status.Active.max", id="at-its-status-s-max"),
+        pytest.param(changed(80, "Active"), GOOD, "factor", id="between-the-clamps"),
+        pytest.param(entry(revision=None), GOOD, "default", id="no-time-of-change"),
+        pytest.param(absence(4), GOOD, "missing", id="missing"),
+        pytest.param(READ, polled(4, 10, 1000), "sweep", id="polled"),
+        pytest.param(READ, polled(10, 10, 1000), "factor", id="polled-too-long-ago"),
+        pytest.param(READ, changed_since(4), "changed", id="changed"),
+        pytest.param(READ, GOOD.unverified(NOW - 4), "unverified", id="unverified"),
+        pytest.param(READ, invalid(WRITE, 4), "write", id="overwritten"),
+        pytest.param(READ, invalid(PURGE, 4), "purge", id="purged"),
+        pytest.param(READ, invalid(PURGE, 4).unverified(NOW - 4), "purge", id="purged-and-unverified"),
+        pytest.param(READ, invalid(WRITE, 60, is_open=False), "write", id="settling"),
     ],
 )
-def test_why(of: Entry, why: str):
-    assert Freshness().why(of, NOW) == why
+def test_why(of: Stored, evidence: Evidence, why: str):
+    rules = Freshness(status={"Active": StatusRule(max=15)})
+    assert rules.remaining(of, evidence, rules.lifetime(of, evidence), NOW).why == why

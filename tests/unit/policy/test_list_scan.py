@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from campaign_gateway.contract.listing import Channel, ListPage, Row
-from campaign_gateway.policy.entry import Entry, Swept
+from campaign_gateway.policy.evidence import GOOD
 from campaign_gateway.policy.list_findings import LONGEST_LAG_SECONDS, conclude, conclude_full, forget, lag_shown, learn
 from campaign_gateway.policy.list_scan import MAX_PAGES, MAX_POLL_PAGES, MAX_RETRIES, OVERLAP_ROWS, Scan, begin, step
+from campaign_gateway.policy.stored import Stored
 from campaign_gateway.policy.sweeping import (
     SETTLE_SECONDS,
     IndexSnapshot,
@@ -19,10 +20,23 @@ from campaign_gateway.policy.sweeping import (
     ListFlaw,
     Poll,
     apply,
-    validate_by_list,
 )
 from tests.support.builders import NOW, stamp
-from tests.support.lists import LASTS, LONG_AGO, paged, polled, read, row, rows, scanned, seen, snapshot_of
+from tests.support.lists import (
+    LASTS,
+    LONG_AGO,
+    by_list,
+    paged,
+    polled,
+    read,
+    row,
+    rows,
+    scanned,
+    seen,
+    snapshot_of,
+    superseded,
+    validated,
+)
 
 VOICE, SMS = Channel
 
@@ -43,9 +57,9 @@ def test_a_row_that_loses_its_mark_is_not_covered_any_more():
     snapshot = snapshot_of(listed)
     kept = read(listed[1], NOW - 50)
     snapshot, _ = seen(snapshot, [listed[0], row("c1", revision=None)], NOW)
-    assert validate_by_list(kept, snapshot.campaigns["c1"], snapshot.state).swept is None
+    assert by_list(kept, snapshot, "c1") == GOOD
     snapshot, _ = seen(snapshot, [listed[0], row("c1", revision=None)], NOW + 10)
-    assert validate_by_list(kept, snapshot.campaigns["c1"], snapshot.state).swept is None
+    assert by_list(kept, snapshot, "c1") == GOOD
 
 
 def test_a_mark_that_was_gone_for_a_while_takes_nothing_back():
@@ -54,8 +68,8 @@ def test_a_mark_that_was_gone_for_a_while_takes_nothing_back():
     snapshot = snapshot_of([before])
     for now, listed in ((NOW - 10, after), (NOW, row("c0", revision=None)), (NOW + 10, after)):
         snapshot, _ = seen(snapshot, [listed], now)
-        moved = validate_by_list(kept, snapshot.campaigns["c0"], snapshot.state).swept
-        assert moved == Swept(NOW - 9, is_changed=True)
+        moved = by_list(kept, snapshot)
+        assert moved == superseded(NOW - 9)
     assert snapshot.campaigns["c0"].is_listed
     assert not seen(snapshot, [after], NOW + 20)[1].wants_full
 
@@ -66,11 +80,11 @@ def test_a_full_poll_sees_what_is_gone():
     kept = read(listed[1], NOW - 600.0)
     snapshot, result = seen(snapshot, [listed[0], listed[2]], NOW)
     assert result.changed == {"c1"}
-    assert validate_by_list(kept, snapshot.campaigns["c1"], snapshot.state).swept == Swept(NOW + 1, is_changed=True)
+    assert by_list(kept, snapshot, "c1") == superseded(NOW + 1)
     later = read(listed[1], NOW + 5)
     snapshot, result = seen(snapshot, [listed[0], listed[2]], NOW + 2 * 600.0)
     assert result.changed == frozenset(), "once"
-    assert validate_by_list(later, snapshot.campaigns["c1"], snapshot.state).swept is None
+    assert by_list(later, snapshot, "c1") == GOOD
 
 
 def test_what_was_gone_and_is_back_has_moved():
@@ -135,8 +149,7 @@ def test_a_full_scan_covers_rows_as_it_meets_them_and_polls_prove_them():
         result = learn(snapshot, VOICE, scan.rows.values(), NOW - 90 + page)
         snapshot = apply(snapshot, result.state, result.updates)
         snapshot, _ = seen(snapshot, listed, NOW - 80 + page, size=50)
-        validated = validate_by_list(kept, snapshot.campaigns.get("c120"), snapshot.state)
-        assert (validated.attested_at == NOW - 80 + page) is (page >= 3), page
+        assert (by_list(kept, snapshot, "c120") == validated(NOW - 80 + page)) is (page >= 3), page
 
 
 def test_a_poll_does_not_put_off_the_full_scan():
@@ -568,7 +581,7 @@ class Answer:
     """A read by id, and the version that it showed."""
 
     campaign: Campaign
-    entry: Entry
+    entry: Stored
     version: int
 
 
@@ -669,20 +682,21 @@ class Truth:
 
     def check(self) -> None:
         for answer in self.answers:
-            swept = validate_by_list(
-                answer.entry, self.snapshot.campaigns.get(answer.campaign.id), self.snapshot.state
-            ).swept
-            if swept is None or answer.campaign.is_deleted or swept.at == answer.entry.validated_at:
+            evidence = by_list(answer.entry, self.snapshot, answer.campaign.id)
+            if answer.campaign.is_deleted:
+                continue
+            if evidence.superseded_since is not None:
+                self.changed += 1
+                continue
+            word = evidence.validation
+            if word is None or word.at == answer.entry.validated_at:
                 # That a campaign is gone, a full scan sees, and the total before it. What a read by id is good for is
                 # seen by the polls after it.
                 continue
-            if swept.is_changed:
-                self.changed += 1
-                continue
             self.proven += 1
-            changed = [at for at in answer.campaign.changes[answer.version + 1 :] if at <= swept.at]
+            changed = [at for at in answer.campaign.changes[answer.version + 1 :] if at <= word.at]
             assert not changed, (
-                f"{answer.campaign.id} is called proven at {swept.at - NOW}, changed at {changed[0] - NOW}"
+                f"{answer.campaign.id} is called proven at {word.at - NOW}, changed at {changed[0] - NOW}"
             )
 
 

@@ -4,8 +4,9 @@ import pytest
 
 from campaign_gateway.contract.answers import Answer, Flaw, Verdict
 from campaign_gateway.contract.operations import GET
-from campaign_gateway.policy.entry import Entry
+from campaign_gateway.policy.evidence import Cause, Evidence
 from campaign_gateway.policy.settle import Failure, Fill, settle
+from campaign_gateway.policy.stored import Stored
 from campaign_gateway.problems import Problem
 from tests.support.builders import (
     CAMPAIGN,
@@ -18,19 +19,20 @@ from tests.support.builders import (
     classified,
     entry,
     envelope,
+    invalid,
 )
 
 GOOD = envelope(campaign())
 HTML = b"<html></html>"
 
 
-def filled(previous: Entry | None, answer: Answer) -> Fill:
+def filled(previous: Stored | None, answer: Answer) -> Fill:
     settlement = settle(GET, previous, answer, NOW)
     assert isinstance(settlement, Fill)
     return settlement
 
 
-def failed(answer: Answer, previous: Entry | None = None) -> Failure:
+def failed(answer: Answer, previous: Stored | None = None) -> Failure:
     settlement = settle(GET, previous, answer, NOW)
     assert isinstance(settlement, Failure)
     return settlement
@@ -38,27 +40,27 @@ def failed(answer: Answer, previous: Entry | None = None) -> Failure:
 
 @pytest.mark.parametrize("previous", [None, entry(100), absence(5)], ids=["nothing", "another-content", "an-absence"])
 @pytest.mark.parametrize("status", [200, 201])
-def test_a_campaign_fills(previous: Entry | None, status: int):
+def test_a_campaign_fills(previous: Stored | None, status: int):
     fill = filled(previous, classified(GOOD, status))
     assert (fill.is_unchanged, fill.upstream_status) == (False, status)
-    assert (fill.entry.body, fill.entry.validated_at) == (as_body(GOOD), NOW)
+    assert (fill.stored.body, fill.stored.validated_at) == (as_body(GOOD), NOW)
 
 
 def test_unchanged_content_keeps_body_and_tag_and_renews_the_proof():
     first = filled(None, classified(GOOD))
-    previous = replace(first.entry, validated_at=NOW - 500)
+    previous = replace(first.stored, validated_at=NOW - 500)
     second = filled(previous, classified(as_body(GOOD).replace(b", ", b" ,\n")))
     assert second.is_unchanged
-    assert (second.entry.body, second.entry.etag) == (previous.body, previous.etag)
-    assert second.entry == replace(previous, validated_at=NOW)
+    assert (second.stored.body, second.stored.etag) == (previous.body, previous.etag)
+    assert second.stored == replace(previous, validated_at=NOW)
 
 
 @pytest.mark.parametrize("status", [400, 404, 410])
 def test_the_platform_s_own_no_fills(status: int):
     fill = filled(entry(100), classified({"errors": [{"msg": "Campaign not found", "code": 17}]}, status))
     assert (fill.is_unchanged, fill.upstream_status) == (False, status)
-    assert fill.entry.absence is not None
-    assert (fill.entry.absence.status, fill.entry.absence.code) == (status, "17")
+    assert fill.stored.absence is not None
+    assert (fill.stored.absence.status, fill.stored.absence.code) == (status, "17")
 
 
 FAILURES = [
@@ -86,7 +88,7 @@ FAILURES = [
 
 @pytest.mark.parametrize("previous", [None, entry(100), absence(5)], ids=["nothing", "a-campaign", "an-absence"])
 @pytest.mark.parametrize(("answer", "problem"), FAILURES)
-def test_a_failure_never_becomes_an_entry(answer: Answer, problem: Problem, previous: Entry | None):
+def test_a_failure_never_becomes_an_entry(answer: Answer, problem: Problem, previous: Stored | None):
     # design-6.5
     failure = failed(answer, previous)
     assert (failure.problem, failure.upstream_status) == (problem, answer.response.status)
@@ -138,3 +140,15 @@ def test_how_long_to_wait(answer: Answer, seconds: float | None):
 )
 def test_was_forwarded(failure: Failure, was_forwarded: bool):
     assert failure.was_forwarded is was_forwarded
+
+
+@pytest.mark.parametrize("answer", [classified(GOOD), classified(b"", 404)], ids=["a-campaign", "an-absence"])
+def test_what_was_known_of_the_answer_before_ends_with_a_new_one(answer: Answer):
+    previous = filled(None, classified(GOOD)).stored
+    assert filled(previous, answer).evidence == Evidence()
+
+
+def test_what_is_read_soon_after_a_write_may_be_from_before_it():
+    fill = settle(GET, None, classified(GOOD), NOW, written_at=NOW - 1)
+    assert isinstance(fill, Fill)
+    assert fill.evidence == invalid(Cause.WRITE, 1, is_open=False)

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from campaign_gateway.contract.listing import Channel
-from campaign_gateway.policy.entry import Cause, Swept
+from campaign_gateway.policy.evidence import GOOD, Cause
 from campaign_gateway.policy.list_findings import conclude
 from campaign_gateway.policy.sweeping import (
     SETTLE_SECONDS,
@@ -13,10 +13,9 @@ from campaign_gateway.policy.sweeping import (
     ListFlaw,
     Poll,
     is_listed_reliably,
-    validate_by_list,
 )
 from tests.support.builders import NOW, absence, entry, invalid, stamp
-from tests.support.lists import LONG_AGO, polled, read, row, rows, seen, snapshot_of
+from tests.support.lists import LONG_AGO, by_list, polled, read, row, rows, seen, snapshot_of, superseded, validated
 
 VOICE, SMS = Channel
 
@@ -28,13 +27,9 @@ def test_a_poll_proves_what_was_read_after_its_row_was_first_seen():
     listed = rows(3)
     snapshot = snapshot_of(listed, NOW - 100)
     kept = read(listed[1], NOW - 90)
-    assert validate_by_list(kept, snapshot.campaigns["c1"], snapshot.state).attested_at == kept.validated_at, (
-        "no poll since"
-    )
+    assert by_list(kept, snapshot, "c1") == validated(kept.validated_at), "no poll since"
     snapshot, _ = seen(snapshot, listed, NOW)
-    proven = validate_by_list(kept, snapshot.campaigns["c1"], snapshot.state)
-    assert proven == replace(kept, swept=Swept(NOW, lasts=30.0, blind=300.0))
-    assert proven.attested_at == NOW, "its age counts from where the poll began, not from where it ended"
+    assert by_list(kept, snapshot, "c1") == validated(NOW), "from where the poll began, not from where it ended"
 
 
 @pytest.mark.parametrize(
@@ -56,8 +51,7 @@ def test_which_reads_a_moved_row_leaves_good(read_at: float, shows: str, is_good
     assert snapshot.campaigns["c0"].since == NOW - 99
     snapshot, _ = seen(snapshot, [after], NOW)
     kept = read({"before": before, "after": after, "another": row("c0", NOW - 7000)}[shows], read_at)
-    swept = validate_by_list(kept, snapshot.campaigns["c0"], snapshot.state).swept
-    assert swept == (Swept(NOW, lasts=30.0, blind=300.0) if is_good else Swept(NOW - 99, is_changed=True))
+    assert by_list(kept, snapshot) == (validated(NOW) if is_good else superseded(NOW - 99))
 
 
 def test_a_row_that_moved_under_the_same_mark_leaves_no_earlier_read_good():
@@ -65,9 +59,7 @@ def test_a_row_that_moved_under_the_same_mark_leaves_no_earlier_read_good():
     before = row("c0")
     after = replace(before, revision="by the run's mark")
     snapshot, _ = seen(snapshot_of([before], NOW - 200), [after], NOW - 100)
-    assert validate_by_list(read(before, NOW - 150), snapshot.campaigns["c0"], snapshot.state).swept == Swept(
-        NOW - 99, is_changed=True
-    )
+    assert by_list(read(before, NOW - 150), snapshot) == superseded(NOW - 99)
 
 
 @pytest.mark.parametrize(
@@ -82,8 +74,7 @@ def test_a_row_that_moved_under_the_same_mark_leaves_no_earlier_read_good():
 def test_a_read_while_polls_go_on_is_a_proof_like_theirs(read_at: float, at: float | None):
     listed = rows(1)
     snapshot, _ = seen(snapshot_of(listed), listed, NOW)
-    swept = validate_by_list(read(listed[0], read_at), snapshot.campaigns["c0"], snapshot.state).swept
-    assert swept == (None if at is None else Swept(at, lasts=30.0, blind=300.0))
+    assert by_list(read(listed[0], read_at), snapshot) == (GOOD if at is None else validated(at))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +88,7 @@ def test_an_answer_from_before_a_row_was_first_seen_is_proven_if_nothing_tells_t
     snapshot, _ = seen(snapshot_of([shown]), [shown], NOW)
     kept = replace(read(shown, NOW - 500), campaign_status=status)
     kept = kept if revision == "by-time" else replace(kept, revision=stamp(LONG_AGO + 1))
-    assert (validate_by_list(kept, snapshot.campaigns["c0"], snapshot.state).attested_at == NOW) is is_proven
+    assert (by_list(kept, snapshot) == validated(NOW)) is is_proven
 
 
 @pytest.mark.parametrize("by", list(Cause))
@@ -108,16 +99,17 @@ def test_no_poll_says_anything_of_an_invalidated_entry(by: Cause, was_changed: b
     kept = read(shown, NOW - 50)
     listed = [row("c0", NOW - 20)] if was_changed else [shown]
     snapshot, _ = seen(snapshot, listed, NOW - 10)
-    marked = invalid(kept, by, ago=30)
-    assert validate_by_list(kept, snapshot.campaigns["c0"], snapshot.state) != kept
-    assert validate_by_list(marked, snapshot.campaigns["c0"], snapshot.state) is marked
+    invalidated = invalid(by, ago=30)
+    assert by_list(kept, snapshot) != GOOD
+    assert by_list(kept, snapshot, evidence=invalidated) is invalidated
 
 
 def test_a_poll_proves_what_was_read_soon_after_a_write_like_anything_else():
     shown = row("c0")
     snapshot, _ = seen(snapshot_of([shown], NOW - 100), [shown], NOW)
-    settling = invalid(read(shown, NOW - 50), Cause.WRITE, ago=51, is_open=False)
-    assert validate_by_list(settling, snapshot.campaigns["c0"], snapshot.state).attested_at == NOW
+    settling = invalid(Cause.WRITE, ago=51, is_open=False)
+    proven = by_list(read(shown, NOW - 50), snapshot, evidence=settling)
+    assert proven == replace(settling, validation=validated(NOW).validation)
 
 
 @pytest.mark.parametrize(
@@ -128,14 +120,20 @@ def test_a_poll_proves_what_was_read_soon_after_a_write_like_anything_else():
         pytest.param(NOW + 20, False, id="no-poll-since"),
     ],
 )
-def test_a_copy_in_doubt_stays_in_doubt_until_a_poll_well_after(since: float, is_proven: bool):
+def test_an_unverified_copy_stays_that_until_a_poll_well_after(since: float, is_proven: bool):
     # What may have been missed is a write that invalidated it: a poll that may lag behind cannot make up for that.
     listed = rows(1)
     snapshot, _ = seen(snapshot_of(listed), listed, NOW)
-    kept = replace(read(listed[0], NOW - 50), swept=Swept(since, is_changed=True))
-    validated = validate_by_list(kept, snapshot.campaigns["c0"], snapshot.state)
-    assert validated.attested_at == (NOW if is_proven else kept.validated_at)
-    assert (validated == kept) is not is_proven
+    unverified = GOOD.unverified(since)
+    after = by_list(read(listed[0], NOW - 50), snapshot, evidence=unverified)
+    assert after == (validated(NOW) if is_proven else unverified)
+
+
+def test_an_unverified_copy_that_the_list_shows_in_another_state_stays_unverified():
+    before = row("c0")
+    snapshot, _ = seen(snapshot_of([before]), [row("c0", NOW - 1)], NOW)
+    unverified = GOOD.unverified(NOW + 20)
+    assert by_list(read(before, NOW - 50), snapshot, evidence=unverified) is unverified
 
 
 @pytest.mark.parametrize(
@@ -170,7 +168,7 @@ def test_what_no_list_shows_lives_by_its_own_lifetime():
     listed = rows(2)
     snapshot, _ = seen(snapshot_of(listed), listed, NOW)
     kept = entry(50)
-    assert validate_by_list(kept, snapshot.campaigns.get("unlisted"), snapshot.state) == kept
+    assert by_list(kept, snapshot, "unlisted") == GOOD
 
 
 def test_a_move_makes_what_was_read_before_out_of_date_and_proves_the_rest():
@@ -180,15 +178,13 @@ def test_a_move_makes_what_was_read_before_out_of_date_and_proves_the_rest():
     snapshot, result = seen(snapshot, [moved, *before[:2]], NOW)
     assert result.changed == {"c2"}
     assert set(result.updates) == {"c2"}
-    assert validate_by_list(read(before[2], NOW - 50), snapshot.campaigns["c2"], snapshot.state).swept == Swept(
-        NOW + 1, is_changed=True
-    )
-    assert validate_by_list(read(before[1], NOW - 50), snapshot.campaigns["c1"], snapshot.state).attested_at == NOW
+    assert by_list(read(before[2], NOW - 50), snapshot, "c2") == superseded(NOW + 1)
+    assert by_list(read(before[1], NOW - 50), snapshot, "c1") == validated(NOW)
     # Read again after the poll, and proven by the next one.
     again = read(moved, NOW + 1)
-    assert validate_by_list(again, snapshot.campaigns["c2"], snapshot.state).attested_at == again.validated_at
+    assert by_list(again, snapshot, "c2") == validated(again.validated_at)
     snapshot, _ = seen(snapshot, [moved, *before[:2]], NOW + 10)
-    assert validate_by_list(again, snapshot.campaigns["c2"], snapshot.state).attested_at == NOW + 10
+    assert by_list(again, snapshot, "c2") == validated(NOW + 10)
 
 
 def test_a_read_right_after_a_change_that_still_shows_the_old_state_is_not_proven():
@@ -198,11 +194,8 @@ def test_a_read_right_after_a_change_that_still_shows_the_old_state_is_not_prove
     late = read(before, NOW + 2)
     for later in (10, 100, 1000):
         snapshot, _ = seen(snapshot, [row("c0", NOW - 1)], NOW + later)
-        doubtful = validate_by_list(late, snapshot.campaigns["c0"], snapshot.state)
-        assert doubtful.attested_at == late.validated_at
-        assert doubtful.swept == Swept(snapshot.campaigns["c0"].since + SETTLE_SECONDS, is_changed=True), (
-            "and not good for long"
-        )
+        settled = snapshot.campaigns["c0"].since + SETTLE_SECONDS
+        assert by_list(late, snapshot) == superseded(settled), "and not good for long"
 
 
 @pytest.mark.parametrize(
@@ -225,23 +218,19 @@ def test_a_new_row_is_known_from_then_on_and_nothing_is_out_of_date():
     snapshot, result = seen(snapshot_of(before), [row("new", NOW - 1), *before], NOW)
     assert (set(result.updates), result.changed) == ({"new"}, frozenset())
     early = read(row("new", NOW - 2), NOW - 0.5)
-    assert validate_by_list(early, snapshot.campaigns["new"], snapshot.state).swept == Swept(
-        NOW + 1, is_changed=True
-    ), "another mark"
+    assert by_list(early, snapshot, "new") == superseded(NOW + 1), "another mark"
     same = read(row("new", NOW - 1), NOW - 0.5)
-    assert validate_by_list(same, snapshot.campaigns["new"], snapshot.state).attested_at == NOW
+    assert by_list(same, snapshot, "new") == validated(NOW)
 
 
 def test_a_flaw_proves_nothing_but_what_has_moved_stays_out_of_date():
     before = rows(2)
     snapshot, _ = seen(snapshot_of(before), [row("c1", NOW - 1), before[0]], NOW)
-    flawed = replace(snapshot.state, flaws={VOICE: ListFlaw.DISAGREES})
+    flawed = replace(snapshot, state=replace(snapshot.state, flaws={VOICE: ListFlaw.DISAGREES}))
     kept = read(before[0], NOW - 50)
-    assert validate_by_list(kept, snapshot.campaigns["c0"], snapshot.state).swept is not None
-    assert validate_by_list(kept, snapshot.campaigns["c0"], flawed) == kept
-    moved = validate_by_list(read(before[1], NOW - 50), snapshot.campaigns["c1"], flawed).swept
-    assert moved is not None
-    assert moved.is_changed
+    assert by_list(kept, snapshot) != GOOD
+    assert by_list(kept, flawed) == GOOD
+    assert by_list(read(before[1], NOW - 50), flawed, "c1") == superseded(NOW + 1)
 
 
 def test_a_good_poll_ends_a_flaw():
@@ -258,14 +247,10 @@ def test_each_channel_s_polls_prove_its_own_campaigns():
     snapshot, _ = seen(snapshot_of([voice]), [sms], NOW - 90, channel=SMS)
     snapshot, result = seen(snapshot, [voice], NOW)
     assert result.changed == frozenset(), "the other list's campaigns are not gone"
-    assert validate_by_list(read(voice, NOW - 50), snapshot.campaigns["v"], snapshot.state).attested_at == NOW
-    assert validate_by_list(read(sms, NOW - 50), snapshot.campaigns["s"], snapshot.state).swept is None
-    assert (
-        validate_by_list(
-            read(sms, NOW - 50), snapshot.campaigns["s"], replace(snapshot.state, polls={VOICE: Poll(NOW)})
-        ).swept
-        is None
-    )
+    assert by_list(read(voice, NOW - 50), snapshot, "v") == validated(NOW)
+    assert by_list(read(sms, NOW - 50), snapshot, "s") == GOOD
+    without = replace(snapshot, state=replace(snapshot.state, polls={VOICE: Poll(NOW)}))
+    assert by_list(read(sms, NOW - 50), without, "s") == GOOD
 
 
 def test_the_number_rises_with_each_round():

@@ -3,17 +3,13 @@ from dataclasses import replace
 import pytest
 
 from campaign_gateway.contract.listing import Channel
-from campaign_gateway.policy.entry import Cause, Entry, Swept
+from campaign_gateway.policy.decide import decide
+from campaign_gateway.policy.directives import NO_DIRECTIVES
+from campaign_gateway.policy.evidence import GOOD, Cause, Evidence
 from campaign_gateway.policy.freshness import Freshness
-from campaign_gateway.policy.sweeping import (
-    SETTLE_SECONDS,
-    IndexedCampaign,
-    IndexState,
-    ListFlaw,
-    Poll,
-    validate_by_list,
-)
-from campaign_gateway.policy.visibility import LATE_FACTOR, LATE_STEP, LONGEST_REVISION, Visibility, visibility
+from campaign_gateway.policy.stored import Stored
+from campaign_gateway.policy.sweeping import SETTLE_SECONDS, IndexedCampaign, IndexState, ListFlaw, Poll
+from campaign_gateway.policy.visibility import LATE_FACTOR, LATE_STEP, LONGEST_REVISION, Visibility
 from tests.support.builders import NOW, absence, entry, invalid, stamp
 
 RULES = Freshness(max=600.0, missing=10.0, stale_while_revalidate=60.0, stale_if_error=86_400.0)
@@ -24,15 +20,22 @@ BY_LIFETIME = Visibility(160.0)
 """A tenth of the time since the change, and the time for which it is served while it is read again."""
 
 
-def row(of: Entry, since: float = NOW - 500, **members: object) -> IndexedCampaign:
+def row(of: Stored, since: float = NOW - 500, **members: object) -> IndexedCampaign:
     """The campaign's row, as seen before the entry was read and with its revision."""
     plain = IndexedCampaign(Channel.VOICE, "m", of.revision, since, has_changed=False, status="Ready")
     return replace(plain, **members)  # type: ignore[arg-type]
 
 
-def seen(of: Entry, indexed: IndexedCampaign | None, state: IndexState = STATE, rules: Freshness = RULES) -> Visibility:
-    validated = validate_by_list(of, indexed, state)
-    return visibility(validated, indexed, state, NOW, rules, rules.ttl(validated, NOW))
+def seen(
+    of: Stored,
+    indexed: IndexedCampaign | None,
+    state: IndexState = STATE,
+    rules: Freshness = RULES,
+    evidence: Evidence = GOOD,
+) -> Visibility:
+    found = decide(of, evidence, NO_DIRECTIVES, rules, NOW, (indexed, state)).visibility
+    assert found is not None
+    return found
 
 
 READ = entry(10)
@@ -90,18 +93,27 @@ JUST_READ = entry(1)
             BY_LIST,
             id="read-well-after-the-row-s-change",
         ),
-        pytest.param(invalid(READ, Cause.PURGE, 1), row(READ), STATE, BY_LIFETIME, id="purged"),
-        pytest.param(
-            replace(READ, swept=Swept(NOW - 1, is_changed=True)), row(READ), STATE, BY_LIFETIME, id="a-copy-in-doubt"
-        ),
         pytest.param(absence(3), None, STATE, Visibility(10.0), id="an-absence-is-never-served-stale"),
         pytest.param(entry(159.9), None, STATE, BY_LIFETIME, id="stale-and-read-again-beside"),
         pytest.param(entry(160.1), None, STATE, Visibility(86_400.0), id="served-for-want-of-a-better-one"),
-        pytest.param(invalid(READ, Cause.WRITE, 1), None, STATE, Visibility(86_400.0), id="overwritten"),
     ],
 )
-def test_the_bound(of: Entry, indexed: IndexedCampaign | None, state: IndexState, expected: Visibility) -> None:
+def test_the_bound(of: Stored, indexed: IndexedCampaign | None, state: IndexState, expected: Visibility) -> None:
     assert seen(of, indexed, state) == expected
+
+
+@pytest.mark.parametrize(
+    ("evidence", "indexed", "expected"),
+    [
+        pytest.param(invalid(Cause.PURGE, 1), row(READ), BY_LIFETIME, id="purged"),
+        pytest.param(GOOD.unverified(NOW - 1), row(READ), BY_LIFETIME, id="unverified"),
+        pytest.param(invalid(Cause.WRITE, 1), None, Visibility(86_400.0), id="overwritten"),
+    ],
+)
+def test_the_bound_of_what_is_not_good(
+    evidence: Evidence, indexed: IndexedCampaign | None, expected: Visibility
+) -> None:
+    assert seen(READ, indexed, evidence=evidence) == expected
 
 
 def test_no_bound_is_beyond_the_hard_one() -> None:

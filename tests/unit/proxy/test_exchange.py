@@ -7,17 +7,19 @@ import pytest
 from campaign_gateway.contract.answers import classify
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.contract.operations import GET, operation
+from campaign_gateway.policy.decide import Detail, Fwd
 from campaign_gateway.policy.directives import NO_DIRECTIVES, RequestDirectives
-from campaign_gateway.policy.entry import WRITE_SETTLE_SECONDS, Cause, Entry
+from campaign_gateway.policy.evidence import WRITE_SETTLE_SECONDS, Cause
 from campaign_gateway.policy.ledger import Allowance, Lane
-from campaign_gateway.policy.plan import Fwd
 from campaign_gateway.policy.settle import Failure, Fill, settle
+from campaign_gateway.policy.stored import Stored
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll
 from campaign_gateway.policy.visibility import Visibility
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy import exchange as exchange_module
+from campaign_gateway.proxy import fill as fill_module
+from campaign_gateway.proxy.fill import Claim
 from campaign_gateway.proxy.ports import Put, UpstreamError
-from campaign_gateway.proxy.reply import Detail, Outcome
+from campaign_gateway.proxy.reply import Outcome
 from campaign_gateway.proxy.request import Request, group_of
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import writer_of
@@ -48,6 +50,7 @@ from tests.support.story import FRESHNESS, HARD_BOUND, LIFETIME, MISSING, READ_Y
 
 OLD = campaign_response(name="old")
 NEW = campaign_response(name="new")
+ANY = Claim(Lane.BACKGROUND, 0.0)
 NO_CACHE = RequestDirectives(no_cache=True)
 SPENT = Failure(Problem.BUDGET_EXHAUSTED, "spent", retry_after=7.0)
 PAUSED = Failure(Problem.UPSTREAM_PAUSED, "paused", retry_after=30.0)
@@ -298,7 +301,7 @@ async def test_an_unexpected_error_costs_nobody_the_stored_answer(tell, caplog):
 
 
 async def test_flights_are_bounded_and_the_next_caller_is_told_when_to_come_back(tell, monkeypatch):
-    monkeypatch.setattr(exchange_module, "MAX_FLIGHTS", 2)
+    monkeypatch.setattr(fill_module, "MAX_FLIGHTS", 2)
     story = tell(OLD)
     story.upstream.hold()
     readers = [start(story.exchange.read(make_request(f"c-{number}"))) for number in range(2)]
@@ -327,7 +330,7 @@ class Replica(Story):
         assert isinstance(self.memory, FleetStore)
         return self.memory
 
-    async def others_store(self, response, age: float = 0.0) -> Entry:
+    async def others_store(self, response, age: float = 0.0) -> Stored:
         entry = entry_of(response, self.clock.now() - age)
         await self.fleet.others_store(make_request().key, entry)
         return entry
@@ -338,10 +341,10 @@ class Replica(Story):
         self.fleet.trips.clear()
 
 
-def entry_of(response, started: float) -> Entry:
+def entry_of(response, started: float) -> Stored:
     settled = settle(GET, None, classify(GET, "c-1", response, started), started)
     assert isinstance(settled, Fill)
-    return settled.entry
+    return settled.stored
 
 
 @pytest.fixture
@@ -635,7 +638,7 @@ async def test_a_follower_gives_up_at_its_own_deadline(replica):
     story.fleet.is_led_elsewhere = True
     reading = start(story.exchange.read(make_request()))
     await turns()
-    flight = story.flights.current(make_request().key)
+    flight = story.flights.to_join(make_request().key, ANY)
     assert (await reading).failure.problem is Problem.UPSTREAM_TIMEOUT
     async with asyncio.timeout(5):
         await finished(story.tasks)
@@ -845,7 +848,7 @@ async def test_a_refusal_that_is_known_starts_no_fill(tell):
     reply = await story.read()
     assert reply.failure == SPENT
     assert reply.outcome.detail is Detail.BUDGET
-    assert (story.budget.asked, len(story.exchange._flights)) == ([], 0)
+    assert (story.budget.asked, len(story.flights)) == ([], 0)
     story.budget.known_refusal = None
     assert body_of(await story.read()) == NEW.body
 
@@ -887,9 +890,9 @@ async def test_a_reader_that_joined_a_refused_modest_flight_asks_with_its_own_ri
     modest = start(story.exchange.read(make_request(directives=NO_CACHE)))
     await turns()
     if stored == "nothing":
-        story.memory.outdate(make_request().key)
+        story.memory.supersede(make_request().key)
     else:
-        story.memory.mark(make_request().key, Cause.WRITE)
+        story.memory.invalidate_here(make_request().key, Cause.WRITE)
     cold = start(story.exchange.read(make_request()))
     await turns()
     gate.set()
@@ -917,7 +920,7 @@ async def test_a_cold_reader_that_joined_an_impatient_flight_waits_for_its_own_p
     story.budget.permit = slow_to_refuse
     served = start(story.exchange.read(make_request()))
     await turns()
-    story.memory.outdate(make_request().key)
+    story.memory.supersede(make_request().key)
     cold = start(story.exchange.read(make_request()))
     await turns()
     gate.set()
@@ -1295,7 +1298,7 @@ async def test_what_another_replica_stored_and_a_write_has_changed_since_is_no_p
     await turns()
     await story.others_store(OLD)
     story.clock.advance(1)
-    story.memory.mark(make_request().key, Cause.WRITE)
+    story.memory.invalidate_here(make_request().key, Cause.WRITE)
     story.fleet.others_leave()
     assert body_of(await reading) == NEW.body
 
@@ -1383,14 +1386,14 @@ async def test_a_row_from_before_an_invalidation_answers_nobody(tell, how):
     assert (await row_reply(story)).outcome.detail is Detail.ROW
     match how:
         case "gap":
-            story.memory.doubt()
+            story.memory.lose_track()
         case "all":
-            story.memory.mark(group_of(make_request().key), Cause.WRITE)
+            story.memory.invalidate_here(group_of(make_request().key), Cause.WRITE)
         case _:
-            story.memory.mark(make_request().key, Cause(how))
+            story.memory.invalidate_here(make_request().key, Cause(how))
     reply = await row_reply(story)
     assert (reply.outcome.detail, b"new" in body_of(reply)) == (None, True)
-    story.memory.outdate(make_request().key)
+    story.memory.supersede(make_request().key)
     story.clock.advance(1)
     await round_began(story, 2, "newer")
     assert b"newer" in body_of(await row_reply(story)), "a poll that began after it answers again"
@@ -1405,7 +1408,7 @@ async def test_a_row_answers_nobody_who_knows_of_a_write(tell):
 
 async def test_a_list_that_may_lag_proves_nothing_right_after_an_invalidation(tell):
     story = tell(NEW)
-    story.memory.mark(make_request().key, Cause.WRITE)
+    story.memory.invalidate_here(make_request().key, Cause.WRITE)
     story.clock.advance(4)
     await round_began(story, 1, "old", lag=5.0)
     assert b"new" in body_of(await row_reply(story))

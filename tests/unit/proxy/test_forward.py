@@ -7,9 +7,9 @@ from typing_extensions import override
 
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.contract.operations import operation
-from campaign_gateway.policy.entry import Cause
+from campaign_gateway.policy.decide import Fwd
+from campaign_gateway.policy.evidence import Cause
 from campaign_gateway.policy.ledger import Lane
-from campaign_gateway.policy.plan import Fwd
 from campaign_gateway.policy.settle import OUTCOME_UNKNOWN, Failure
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState
 from campaign_gateway.problems import Problem
@@ -73,9 +73,9 @@ def create() -> Request:
 
 
 async def stood(story: Story, *campaigns: str) -> list[Cause | None]:
-    """Why the stored answers need a new proof; None where they need none."""
-    found = [await story.stored(campaign) for campaign in campaigns]
-    return [None if one is None or not one.is_invalid or not one.invalidation else one.invalidation.by for one in found]
+    """Why the stored answers have to be validated; None where they have not."""
+    last = [(await story.found(campaign)).evidence.invalidation for campaign in campaigns]
+    return [one.by if one is not None and one.is_open else None for one in last]
 
 
 async def read_all(story: Story, *campaigns: str) -> None:

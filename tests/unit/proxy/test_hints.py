@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.decide import Detail
 from campaign_gateway.policy.directives import RequestDirectives
+from campaign_gateway.policy.evidence import GOOD
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, ListFlaw, Poll
@@ -14,7 +16,7 @@ from campaign_gateway.policy.visibility import LATE_FACTOR
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.hints import MAX_READS, MAX_WAITING, Hints, Readers
 from campaign_gateway.proxy.invalidate import keys_of
-from campaign_gateway.proxy.reply import Detail, Reply
+from campaign_gateway.proxy.reply import Reply
 from tests.support.doubles import SALES, SUPPORT, LostStore, begun, campaign_response, finished, make_request, turns
 from tests.support.story import Story
 
@@ -232,9 +234,9 @@ async def test_a_read_from_before_the_hint_is_not_stored_and_not_joined(place: P
     place.story.upstream.release()
     await before
     await finished(place.story.tasks)
-    stored = await place.story.stored()
-    assert stored is not None
-    assert (stored.validated_at, stored.is_invalid) == (hinted_at, False)
+    found = await place.story.found()
+    assert found.stored is not None
+    assert (found.stored.validated_at, found.evidence) == (hinted_at, GOOD)
 
 
 async def test_all_that_is_stored_about_the_campaign_is_doubted(place: Place) -> None:

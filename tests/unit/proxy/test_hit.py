@@ -3,13 +3,14 @@
 import pytest
 
 from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.decide import Detail
 from campaign_gateway.policy.directives import RequestDirectives
-from campaign_gateway.policy.entry import Cause
+from campaign_gateway.policy.evidence import Cause
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll
 from campaign_gateway.policy.visibility import LATE_STEP, Visibility
-from campaign_gateway.proxy.exchange import NOTE_SECONDS
-from campaign_gateway.proxy.reply import Detail, Hit
+from campaign_gateway.proxy.hits import NOTE_SECONDS
+from campaign_gateway.proxy.reply import Hit
 from tests.support.doubles import NOT_FOUND, SUPPORT, campaign_response, finished, make_request
 from tests.support.story import LIFETIME, MISSING, WINDOW, Story
 
@@ -99,17 +100,46 @@ async def test_a_hit_ends_with_the_stored_entry_but_not_with_another_ones(story)
     assert story.exchange.current_age(hit, "tests") is None
 
 
-async def test_looking_whether_a_hit_still_holds_costs_no_look_up_while_the_store_stands_still(story):
+async def test_looking_whether_a_hit_still_holds_costs_no_look_up_while_the_store_stands_still(story, monkeypatch):
     hit = story.exchange.hit(make_request())
-    looked = story.meter.of("store")
+    looked, shows = list[str](), story.memory.shows
+
+    def watched(key: str, *of: object) -> bool:
+        looked.append(key)
+        found: bool = shows(key, *of)
+        return found
+
+    monkeypatch.setattr(story.memory, "shows", watched)
     for _ in range(5):
         assert story.exchange.current_age(hit, "tests") == 10.0
-    assert story.meter.of("store") == looked
+    assert looked == []
     await fill(story, "c-3")
-    looked = story.meter.of("store", "memory", "get")
+    looked.clear()
     for _ in range(5):
         assert story.exchange.current_age(hit, "tests") == 10.0
-    assert story.meter.of("store", "memory", "get") == looked + 1
+    assert looked == [hit.key]
+
+
+async def test_each_read_counts_as_one_look_into_memory(story):
+    def counted() -> list[int]:
+        return [story.meter.events["store", "memory", "get", outcome] for outcome in ("hit", "miss")]
+
+    assert counted() == [0, 1], "the first read, which looked once before it asked, and took what it was brought"
+    await story.read()
+    assert counted() == [1, 1]
+    hit = story.exchange.hit(make_request())
+    assert counted() == [1, 1], "nobody is answered yet"
+    for _ in range(5):
+        assert story.exchange.current_age(hit, "tests") == 10.0
+    assert counted() == [6, 1]
+    story.clock.advance(LIFETIME)
+    assert story.exchange.current_age(hit, "tests") is None
+    await story.read()
+    assert counted() == [7, 1], "found, if too old"
+    await story.read("c-2")
+    assert counted() == [7, 2]
+    assert (await story.exchange.answer(make_request(), None))[1] == 0.0
+    assert counted() == [8, 2]
 
 
 async def test_a_hit_ends_when_a_poll_shows_something_else(story):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from campaign_gateway.contract.effects import RESOURCES
-from campaign_gateway.policy.entry import Cause
+from campaign_gateway.policy.evidence import Cause, CopyState
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
@@ -33,9 +33,9 @@ async def tell() -> AsyncIterator[Tell]:
 
 
 async def purged(story: Story, campaign: str) -> bool:
-    found = await story.stored(campaign)
-    assert found is not None, "it stays"
-    return found.invalidation is not None and found.invalidation.by is Cause.PURGE and found.is_invalid
+    found = await story.found(campaign)
+    assert found.stored is not None, "it stays"
+    return found.evidence.state is CopyState.INVALIDATED and not found.evidence.is_overwritten
 
 
 async def stored(tell: Tell, *campaigns: str) -> Story:

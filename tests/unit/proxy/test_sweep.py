@@ -10,6 +10,7 @@ import pytest
 from campaign_gateway.contract.answers import Response
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.contract.operations import Call
+from campaign_gateway.policy.decide import Detail
 from campaign_gateway.policy.directives import RequestDirectives
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.pacing import Capacity
@@ -19,7 +20,6 @@ from campaign_gateway.policy.trust import STAND_DOWN_SECONDS
 from campaign_gateway.policy.visibility import LATE_STEP
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.bounds import stated_bounds
-from campaign_gateway.proxy.reply import Detail
 from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import SweepConfig, Sweeper
 from campaign_gateway.proxy.sweep.disagreement import Disagreement
@@ -47,8 +47,8 @@ ID = SUPPORT.identity
 class World:
     """A platform with campaigns, callers who use them, and a sweeper that is driven look by look."""
 
-    def __init__(self, campaigns: int = 4, share: float = 0.5) -> None:
-        self.story = Story(self.answer)
+    def __init__(self, campaigns: int = 4, share: float = 0.5, *, is_polled: bool = False) -> None:
+        self.story = Story(self.answer, is_polled=is_polled)
         self.clock = self.story.clock
         self.campaigns = {
             f"c-{n}": {"updatedAt": stamp(self.clock.now() - 5000 - n), "status": "Ready"} for n in range(campaigns)
@@ -61,7 +61,7 @@ class World:
         self.capacity = Capacity(60, 60.0, 5, 0.5)
         self.capacity_source: Callable[[], Capacity] = lambda: self.capacity
         story = self.story
-        self.fetcher = story.exchange._fetcher
+        self.fetcher = story.fetcher
         self.sweeper = Sweeper(
             SUPPORT,
             story.index,
@@ -431,8 +431,7 @@ async def test_polls_that_get_no_call_for_long_are_said_to_prove_nothing(world: 
 
 
 async def test_fifty_status_reads_cost_one_round():
-    world = World(campaigns=50)
-    world.story.exchange._has_rounds = True
+    world = World(campaigns=50, is_polled=True)
     reads = [
         asyncio.create_task(world.story.exchange.read(replace(make_request(id_), fields=frozenset({"name", "status"}))))  # noqa: TID251
         for id_ in world.campaigns
@@ -449,8 +448,7 @@ async def test_fifty_status_reads_cost_one_round():
 
 
 async def test_a_lone_status_read_does_not_wait_for_a_round():
-    world = World()
-    world.story.exchange._has_rounds = True
+    world = World(is_polled=True)
     async with asyncio.timeout(1):
         reply = await world.story.exchange.read(replace(make_request("c-0"), fields=frozenset({"status"})))
     assert reply.entry is not None

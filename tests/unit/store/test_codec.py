@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from campaign_gateway.policy.entry import Absence, Entry
+from campaign_gateway.policy.stored import Absence, Stored
 from campaign_gateway.store.codec import VERSION, decode, encode
 from tests.support.builders import absence, entry
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 ENTRIES = st.builds(
-    Entry,
+    Stored,
     body=st.binary(max_size=60),
     content_type=TEXT,
     content=st.binary(max_size=16),
@@ -32,14 +32,14 @@ PAYLOAD = encode(entry())[5:]
 
 @given(ENTRIES)
 @settings(max_examples=60, deadline=None)
-def test_what_is_encoded_is_decoded(kept: Entry) -> None:
+def test_what_is_encoded_is_decoded(kept: Stored) -> None:
     assert decode(encode(kept)) == kept
 
 
 @pytest.mark.parametrize(
     "kept", [entry(), entry(revision=None, campaign_status=None), absence(), absence(message=None)]
 )
-def test_the_usual_entries_survive(kept: Entry) -> None:
+def test_the_usual_entries_survive(kept: Stored) -> None:
     assert decode(encode(kept)) == kept
 
 

@@ -1,6 +1,6 @@
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -9,14 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from campaign_gateway.policy.entry import WRITE_SETTLE_SECONDS, Cause, Entry, Invalidation
+from campaign_gateway.policy.decide import decide
+from campaign_gateway.policy.directives import NO_DIRECTIVES
+from campaign_gateway.policy.evidence import GOOD, WRITE_SETTLE_SECONDS, Cause, Evidence, Invalidation
 from campaign_gateway.policy.freshness import Freshness
+from campaign_gateway.policy.stored import Stored
 from campaign_gateway.proxy.ports import Put
 from campaign_gateway.proxy.request import group_of
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.fences import FENCE_SECONDS
-from campaign_gateway.store.memory import ENTRY_OVERHEAD_BYTES, MemoryStore, doubted
-from tests.support.builders import NOW, absence
+from campaign_gateway.store.memory import ENTRY_OVERHEAD_BYTES, MemoryStore
+from tests.support.builders import NOW, absence, copy_of
 from tests.support.builders import entry as built
 from tests.support.meters import CountingMeter
 
@@ -46,22 +49,23 @@ class Room:
         self.limit = self.entries * (ENTRY_OVERHEAD_BYTES + 1)
         self.store = MemoryStore(self.limit, self.clock, self.meter)
 
-    async def put(self, key: str, entry: Entry | None = None, keep: float = KEEP) -> Put:
+    async def put(self, key: str, entry: Stored | None = None, keep: float = KEEP) -> Put:
         found = await self.store.get(key)
         return await self.store.put(key, entry or sized(1), found.fence, keep)
 
     async def stands(self, key: str) -> Cause | None:
         """Why what is kept needs a new proof; None if it does not."""
-        found = (await self.store.get(key)).entry
-        assert found is not None, "it stays, to fall back on"
-        return found.invalidation.by if found.invalidation is not None and found.invalidation.is_open else None
+        found = await self.store.get(key)
+        assert found.stored is not None, "it stays, to fall back on"
+        last = found.evidence.invalidation
+        return last.by if last is not None and last.is_open else None
 
     async def has(self, *keys: str) -> str:
         """Those of the keys that are kept. Looking counts as a use."""
-        return "".join([key for key in keys if (await self.store.get(key)).entry is not None])
+        return "".join([key for key in keys if (await self.store.get(key)).stored is not None])
 
 
-def sized(size: int, age: float = 0.0) -> Entry:
+def sized(size: int, age: float = 0.0) -> Stored:
     return built(age, body=b"x" * size)
 
 
@@ -155,10 +159,10 @@ async def test_the_bound_holds_and_the_count_is_true(steps: list[tuple[str, str,
             case "all":
                 await room.store.invalidate(group_of(key), Cause.WRITE)
             case _:
-                room.store.outdate(key)
-        held = [found.entry for found in [await room.store.get(each) for each in "abcdef"] if found.entry is not None]
+                room.store.supersede(key)
+        held = [found.stored for found in [await room.store.get(each) for each in "abcdef"] if found.stored is not None]
         assert len(held) == len(room.store)
-        assert sum(len(entry.body) + ENTRY_OVERHEAD_BYTES for entry in held) == room.store.bytes_used <= room.limit
+        assert sum(len(stored.body) + ENTRY_OVERHEAD_BYTES for stored in held) == room.store.bytes_used <= room.limit
 
 
 async def test_an_entry_goes_once_it_is_older_than_it_was_to_be_kept() -> None:
@@ -183,7 +187,7 @@ async def test_only_a_read_that_started_later_replaces(age: float, outcome: Put,
     room = Room()
     await room.put("a", sized(1, age=5.0))
     assert await room.put("a", sized(1, age=age)) is outcome
-    found = (await room.store.get("a")).entry
+    found = (await room.store.get("a")).stored
     assert found is not None
     assert NOW - found.validated_at == kept
 
@@ -211,7 +215,7 @@ async def test_fences_outlive_outdating_and_clearing() -> None:
     room = Room()
     before = await room.store.get("a")
     await room.store.invalidate("a", Cause.WRITE)
-    room.store.outdate("a")
+    room.store.supersede("a")
     room.store.clear()
     assert await room.store.put("a", sized(1), before.fence, KEEP) is Put.FENCED
 
@@ -236,7 +240,7 @@ async def test_what_another_replica_has_replaced_goes_and_no_fill_from_before_is
     room = Room()
     await room.put("a", sized(1, age=5))
     before = await room.store.get("a")
-    room.store.outdate("a")
+    room.store.supersede("a")
     assert (await room.has("a"), room.store.bytes_used) == ("", 0)
     assert await room.store.put("a", sized(1), before.fence, KEEP) is Put.FENCED
     assert await room.put("a") is Put.STORED
@@ -248,19 +252,51 @@ async def test_a_peek_is_a_use_that_finds_what_a_look_up_finds() -> None:
     room = Room()
     for key in "abc":
         await room.put(key)
-    assert room.store.peek("a") == (await room.store.get("a")).entry
-    assert room.store.peek("none") is None
+    assert copy_of(room.store, "a") == (await room.store.get("a")).stored
+    assert copy_of(room.store, "none") is None
     await room.has("b", "c")
-    room.store.peek("a")
+    copy_of(room.store, "a")
     await room.put("d")
     assert await room.has(*"abcd") == "acd"
+
+
+async def test_what_a_peek_has_found_is_shown_until_it_changes() -> None:
+    room = Room()
+    for key in (A, B):
+        await room.put(key, sized(1, age=50))
+    before = room.store.peek(A)
+    assert before.stored is not None
+    assert room.store.shows(A, before.stored, before.evidence)
+    assert not room.store.shows(B, before.stored, before.evidence)
+    assert not room.store.shows("x:get:none", before.stored, before.evidence)
+    await room.store.invalidate(B, Cause.WRITE)
+    assert room.store.shows(A, before.stored, before.evidence)
+    room.store.lose_track()
+    assert not room.store.shows(A, before.stored, before.evidence)
+
+
+@pytest.mark.parametrize("reach", ["x:get:a", "x:get:*"], ids=["one", "all"])
+async def test_what_is_invalidated_or_too_old_is_no_longer_shown(reach: str) -> None:
+    for change in ("invalidate", "wait", "replace"):
+        room = Room()
+        await room.put(A, sized(1, age=50))
+        before = room.store.peek(A)
+        assert before.stored is not None
+        match change:
+            case "invalidate":
+                await room.store.invalidate(reach, Cause.PURGE)
+            case "wait":
+                room.clock.time += KEEP
+            case _:
+                await room.put(A, sized(1))
+        assert not room.store.shows(A, before.stored, before.evidence)
 
 
 async def test_a_peek_finds_nothing_that_is_older_than_it_was_to_be_kept() -> None:
     room = Room()
     await room.put("a", keep=30)
     room.clock.time = NOW + 30.5
-    assert room.store.peek("a") is None
+    assert copy_of(room.store, "a") is None
     assert room.store.bytes_used == 0
 
 
@@ -343,32 +379,32 @@ async def test_a_copy_in_doubt_stays_to_fall_back_on_and_is_never_fresh() -> Non
     room = Room()
     await room.put("a", sized(1, age=10))
     room.clock.time = NOW + 5
-    room.store.doubt()
+    room.store.lose_track()
     room.clock.time = NOW + 7
-    assert room.store.peek("a") is None, "it does not answer by itself"
+    assert copy_of(room.store, "a") is None, "it does not answer by itself"
     found = await room.store.get("a")
-    assert found.entry == doubted(sized(1, age=10), NOW + 5)
+    assert (found.stored, found.evidence) == (sized(1, age=10), GOOD.unverified(NOW + 5))
     assert (await room.store.acquire_lease("a")).found == found
-    assert found.entry is not None
-    assert Freshness().ttl(found.entry, NOW + 7) == pytest.approx(-2.0)
-    assert found.entry.attested_at == NOW - 10
+    decision = decide(found.stored, found.evidence, NO_DIRECTIVES, Freshness(), NOW + 7)
+    assert decision.age == 17.0
+    assert decision.ttl.seconds == pytest.approx(-2.0)
     assert (len(room.store), room.store.bytes_used) == (1, ENTRY_OVERHEAD_BYTES + 1)
 
 
 async def test_what_is_stored_after_the_doubt_is_no_part_of_it() -> None:
     room = Room()
     await room.put("a", sized(1, age=10))
-    room.store.doubt()
+    room.store.lose_track()
     await room.put("b")
-    assert room.store.peek("b") == sized(1)
+    assert copy_of(room.store, "b") == sized(1)
     assert await room.put("a", sized(1)) is Put.STORED
-    assert room.store.peek("a") == sized(1)
+    assert copy_of(room.store, "a") == sized(1)
 
 
 async def test_a_fill_that_looked_up_before_the_doubt_is_refused() -> None:
     room = Room()
     before = (await room.store.get("a")).fence
-    room.store.doubt()
+    room.store.lose_track()
     assert await room.store.put("a", sized(1), before, KEEP) is Put.FENCED
 
 
@@ -376,21 +412,21 @@ async def test_a_copy_in_doubt_can_be_replaced_by_any_read() -> None:
     # Nobody knows which of the two is the newer campaign: the one unverified may be from before a write.
     room = Room()
     await room.put("a", sized(1))
-    room.store.doubt()
+    room.store.lose_track()
     assert await room.put("a", sized(2, age=5)) is Put.STORED
-    assert room.store.peek("a") == sized(2, age=5)
+    assert copy_of(room.store, "a") == sized(2, age=5)
 
 
 @pytest.mark.parametrize("how", ["outdate", "clear"])
 async def test_a_copy_in_doubt_that_is_replaced_or_cleared_is_gone(how: str) -> None:
     room = Room()
     await room.put("a")
-    room.store.doubt()
+    room.store.lose_track()
     if how == "outdate":
-        room.store.outdate("a")
+        room.store.supersede("a")
     else:
         room.store.clear()
-    assert (await room.store.get("a")).entry is None
+    assert (await room.store.get("a")).stored is None
     assert (len(room.store), room.store.bytes_used) == (0, 0)
 
 
@@ -398,22 +434,20 @@ async def test_a_copy_in_doubt_that_is_replaced_or_cleared_is_gone(how: str) -> 
 async def test_a_copy_overwritten_and_in_doubt_is_both(first: str) -> None:
     room = Room()
     await room.put("a")
-    steps: list[Callable[[], None]] = [room.store.doubt, partial(room.store.mark, "a", Cause.WRITE)]
+    steps: list[Callable[[], None]] = [room.store.lose_track, partial(room.store.invalidate_here, "a", Cause.WRITE)]
     for step in steps if first == "doubt" else reversed(steps):
         step()
-    found = (await room.store.get("a")).entry
-    assert found is not None
-    assert found.is_overwritten
-    assert found.swept is not None
-    assert found.swept.is_changed
-    assert room.store.peek("a") is None
+    evidence = (await room.store.get("a")).evidence
+    assert evidence.is_overwritten
+    assert evidence.unverified_since is not None
+    assert copy_of(room.store, "a") is None
 
 
 async def test_copies_in_doubt_make_room_for_others() -> None:
     room = Room()
     for key in "abc":
         await room.put(key)
-    room.store.doubt()
+    room.store.lose_track()
     await room.put("d")
     assert await room.has(*"abcd") == "bcd"
 
@@ -431,13 +465,10 @@ async def test_an_invalidated_entry_stays_and_says_since_when_and_why(reach: str
     await room.put(A, sized(1, age=50))
     room.clock.time += 2
     await room.store.invalidate(reach, by)
-    marked = replace(sized(1, age=50), invalidation=Invalidation(NOW + 2, by, is_open=True))
-    assert (
-        room.store.peek(A)
-        == (await room.store.get(A)).entry
-        == (await room.store.acquire_lease(A)).found.entry
-        == marked
-    )
+    invalidated = GOOD.invalidated(by, NOW + 2)
+    for found in (room.store.peek(A), await room.store.get(A), (await room.store.acquire_lease(A)).found):
+        assert (found.stored, found.evidence) == (sized(1, age=50), invalidated)
+    assert room.store.peek(A).may_answer
 
 
 @pytest.mark.parametrize("reaches", [(A, A), (A, ALL), (ALL, A), (ALL, ALL)], ids="-".join)
@@ -501,23 +532,20 @@ async def test_what_is_read_soon_after_a_write_may_be_from_before_it(
     await room.store.invalidate(reach, Cause.WRITE)
     room.clock.time += after
     await room.put(A, sized(1, age=-after))
-    found = (await room.store.get(A)).entry
-    assert found is not None
-    assert found.invalidation == (Invalidation(NOW, Cause.WRITE, is_open=False) if is_settling else None)
+    last = (await room.store.get(A)).evidence.invalidation
+    assert last == (Invalidation(NOW, Cause.WRITE, is_open=False) if is_settling else None)
 
 
 async def test_a_purge_leaves_nothing_to_settle_but_does_not_end_what_a_write_began() -> None:
     room = Room()
     await room.store.invalidate(A, Cause.PURGE)
     await room.put(A)
-    assert room.store.peek(A) == sized(1)
+    assert copy_of(room.store, A) == sized(1)
     await room.store.invalidate(A, Cause.WRITE)
     await room.store.invalidate(A, Cause.PURGE)
     room.clock.time += 1
     await room.put(A, sized(1, age=-1))
-    found = room.store.peek(A)
-    assert found is not None
-    assert found.invalidation == Invalidation(NOW, Cause.WRITE, is_open=False)
+    assert room.store.peek(A).evidence == Evidence(Invalidation(NOW, Cause.WRITE, is_open=False))
 
 
 async def test_an_invalidated_entry_gives_way_to_any_fill_that_looked_up_since() -> None:
@@ -534,8 +562,8 @@ async def test_the_same_read_comes_again_when_it_is_known_to_be_invalidated() ->
     # Redis knows of an invalidation that was not heard here.
     room = Room()
     await room.put(A)
-    marked = replace(sized(1), invalidation=Invalidation(NOW, Cause.WRITE, is_open=True))
-    assert await room.put(A, marked) is Put.STORED
+    fence = room.store.peek(A).fence
+    assert room.store.keep(A, sized(1), GOOD.invalidated(Cause.WRITE, NOW), fence, KEEP) is Put.STORED
     assert await room.stands(A) is Cause.WRITE
 
 
@@ -551,7 +579,7 @@ async def test_when_a_key_was_last_invalidated(by: Cause) -> None:
     assert room.store.invalidated_at(OTHER) == 0.0
 
 
-@pytest.mark.parametrize("how", ["doubt", "clear"])
+@pytest.mark.parametrize("how", ["lose_track", "clear"])
 async def test_after_a_gap_anything_may_have_been_invalidated(how: str) -> None:
     room = Room()
     await room.store.invalidate(A, Cause.WRITE)
@@ -567,22 +595,22 @@ async def test_a_clock_that_stepped_back_does_not_leave_invalidations_in_the_fut
     room.clock.time -= 3600
     room.store.clear()
     await room.put(A, sized(1, age=3600))
-    assert room.store.peek(A) == sized(1, age=3600), "or it would settle for an hour"
+    assert copy_of(room.store, A) == sized(1, age=3600), "or it would settle for an hour"
     assert room.store.invalidated_at(A) == NOW - 3600
 
 
 CHANGES: list[tuple[str, Callable[[Room], Any], bool]] = [
     ("a look-up", lambda room: room.store.get("a"), False),
-    ("a peek", lambda room: room.store.peek("a"), False),
-    ("a peek at nothing", lambda room: room.store.peek("b"), False),
+    ("a peek", lambda room: copy_of(room.store, "a"), False),
+    ("a peek at nothing", lambda room: copy_of(room.store, "b"), False),
     ("a fill", lambda room: room.put("b"), True),
     ("a newer fill", lambda room: room.put("a", sized(2, age=-1)), True),
     ("a refused fill", lambda room: room.put("a", sized(2, age=5)), False),
     ("a write", lambda room: room.store.invalidate("a", Cause.WRITE), True),
     ("a purge", lambda room: room.store.invalidate("a", Cause.PURGE), True),
     ("a purge of all", lambda room: room.store.invalidate(group_of("a"), Cause.PURGE), True),
-    ("a newer fill elsewhere", lambda room: room.store.outdate("a"), True),
-    ("doubt", lambda room: room.store.doubt(), True),
+    ("a newer fill elsewhere", lambda room: room.store.supersede("a"), True),
+    ("doubt", lambda room: room.store.lose_track(), True),
     ("clearing", lambda room: room.store.clear(), True),
 ]
 

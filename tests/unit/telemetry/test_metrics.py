@@ -45,6 +45,7 @@ def exercise(metrics: Metrics) -> None:
     metrics.budget_wait("interactive", 0.0)
     metrics.collapsed("process")
     metrics.store_operation("memory", "get", "hit")
+    metrics.store_operations("memory", "get", "hit").value += 1
     metrics.proof("read", "changed")
     metrics.change_visible("support", 7.0)
     metrics.gauges.add("budget_remaining", "Calls that the account could make now.", lambda: 7, account="acc-1")
@@ -68,7 +69,7 @@ def exercise(metrics: Metrics) -> None:
         ("upstream_request_duration_seconds_sum", {"operation": "get"}, 0.3),
         ("budget_wait_seconds_count", {"lane": "interactive"}, 1),
         ("collapsed_requests_total", {"scope": "process"}, 1),
-        ("store_operations_total", {"store": "memory", "operation": "get", "outcome": "hit"}, 1),
+        ("store_operations_total", {"store": "memory", "operation": "get", "outcome": "hit"}, 2),
         ("proofs_total", {"kind": "read", "outcome": "changed"}, 1),
         ("budget_remaining", {"account": "acc-1"}, 7),
         ("build_info", {"version": __version__}, 1),

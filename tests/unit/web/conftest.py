@@ -8,9 +8,9 @@ import pytest
 from aiohttp import web
 
 from campaign_gateway.contract.answers import Response
-from campaign_gateway.policy.entry import Entry
+from campaign_gateway.policy.decide import Fwd
 from campaign_gateway.policy.outlook import Quota
-from campaign_gateway.policy.plan import Fwd
+from campaign_gateway.policy.stored import Stored
 from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.web.answers import Bounds
@@ -22,7 +22,7 @@ from tests.support.doubles import SALES, START, SUPPORT, CountingMeter
 from tests.support.wire import Answered, talk
 
 BODY = b'{"data": {"_id": "c-1"}}'
-ENTRY = Entry(BODY, "application/json", b"digest", None, "Ready", START)
+ENTRY = Stored(BODY, "application/json", b"digest", None, "Ready", START)
 SENT = Reply(
     Outcome(Fwd.METHOD, 200), passed=Response(200, "application/json", b'{"status": "success"}'), version=START
 )

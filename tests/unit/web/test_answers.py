@@ -6,24 +6,24 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from campaign_gateway.contract.answers import Response, classify
 from campaign_gateway.contract.operations import GET
-from campaign_gateway.policy.entry import Absence, Entry, make_etag
-from campaign_gateway.policy.plan import Fwd
+from campaign_gateway.policy.decide import Detail, Fwd
 from campaign_gateway.policy.settle import Failure, settle
+from campaign_gateway.policy.stored import Absence, Stored, make_etag
 from campaign_gateway.policy.visibility import Visibility
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.reply import Detail, Outcome, Reply
+from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.web.answers import Bounds, cache_status, render, render_failure
 from tests.support.doubles import START
 
 BODY = b'{"data": {"_id": "c-1"}}'
-ENTRY = Entry(BODY, "application/json; charset=utf-8", b"digest", "2026-01-01T00:00:00.500Z", "Ready", START)
-ABSENT = Entry(b"", "", b"", None, None, START, Absence(400, "4001", "Campaign not found"))
+ENTRY = Stored(BODY, "application/json; charset=utf-8", b"digest", "2026-01-01T00:00:00.500Z", "Ready", START)
+ABSENT = Stored(b"", "", b"", None, None, START, Absence(400, "4001", "Campaign not found"))
 BOUNDS = Bounds(stale_while_revalidate=60.0, stale_if_error=86_400.0)
 HIT = Outcome(ttl=12.9)
 
 
-def answer(reply: Reply | Entry, *fields: tuple[str, str], bounds: Bounds = BOUNDS):
-    if isinstance(reply, Entry):
+def answer(reply: Reply | Stored, *fields: tuple[str, str], bounds: Bounds = BOUNDS):
+    if isinstance(reply, Stored):
         reply = Reply(HIT, reply, None, 3.7, 30.0)
     return render(reply, CIMultiDictProxy(CIMultiDict(fields)), bounds, "request-1")
 
@@ -74,7 +74,7 @@ def test_a_mark_before_the_epoch_is_still_a_date():
 # How soon changes are seen.
 
 
-def seen(entry: Entry, visibility: Visibility | None, *fields: tuple[str, str]):
+def seen(entry: Stored, visibility: Visibility | None, *fields: tuple[str, str]):
     return answer(Reply(HIT, entry, None, 3.7, 30.0, visibility=visibility), *fields)
 
 
@@ -312,7 +312,7 @@ def test_a_text_of_the_platforms_that_utf_8_cannot_say_does_not_break_the_answer
     body = b'{"errors": [{"msg": "Campaign not found \\ud800", "code": "\\udfff"}]}'
     landed = settle(GET, None, classify(GET, "c-1", Response(status, "application/json", body), START), START)
     reply = (
-        Reply(Outcome(), failure=landed) if isinstance(landed, Failure) else Reply(HIT, landed.entry, None, 0.0, 10.0)
+        Reply(Outcome(), failure=landed) if isinstance(landed, Failure) else Reply(HIT, landed.stored, None, 0.0, 10.0)
     )
     response = answer(reply)
     assert response.status in {404, 502}

@@ -4,12 +4,12 @@ import re
 import pytest
 
 from campaign_gateway.contract.answers import Response
+from campaign_gateway.policy.decide import Detail, Fwd
 from campaign_gateway.policy.directives import RequestDirectives
-from campaign_gateway.policy.entry import make_etag
-from campaign_gateway.policy.plan import Fwd
 from campaign_gateway.policy.settle import Failure
+from campaign_gateway.policy.stored import make_etag
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.reply import Detail, Outcome, Reply
+from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.proxy.versions import write_token
 from tests.support.doubles import START
 

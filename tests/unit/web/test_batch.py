@@ -2,11 +2,11 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from campaign_gateway.policy.entry import Absence
-from campaign_gateway.policy.plan import Fwd
+from campaign_gateway.policy.decide import Detail, Fwd
 from campaign_gateway.policy.settle import Failure
+from campaign_gateway.policy.stored import Absence
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.reply import Detail, Outcome, Reply
+from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.web.batch import render_batch
 from tests.unit.web.conftest import BODY, ENTRY, HIT
 

@@ -10,7 +10,7 @@ import pytest
 
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.contract.operations import GET, LITERALS
-from campaign_gateway.policy.entry import Cause
+from campaign_gateway.policy.evidence import Cause
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll
 from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.request import group_of
@@ -94,7 +94,7 @@ async def purge_all(gateway: Gateway) -> None:
 
 
 def outdate(gateway: Gateway) -> None:
-    gateway.memory.outdate(make_request("c-1").key)
+    gateway.memory.supersede(make_request("c-1").key)
 
 
 def write(gateway: Gateway) -> None:
@@ -106,7 +106,7 @@ def write_as_another(gateway: Gateway) -> None:
 
 
 def doubt(gateway: Gateway) -> None:
-    gateway.memory.doubt()
+    gateway.memory.lose_track()
 
 
 def clear(gateway: Gateway) -> None:

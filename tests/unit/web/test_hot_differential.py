@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from campaign_gateway.contract.listing import Channel
-from campaign_gateway.policy.entry import make_etag
 from campaign_gateway.policy.settle import Failure
+from campaign_gateway.policy.stored import make_etag
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll
 from campaign_gateway.problems import Problem
 from campaign_gateway.web.hot import MAX_HEAD_BYTES

@@ -6,14 +6,15 @@ The expected is a value (`Reply`, `Failure`); exceptions carry only what interru
 
 from campaign_gateway.proxy.ports.budget import Budget, LedgerLostError, Ledgers, Permit, Refused
 from campaign_gateway.proxy.ports.index import USED_SECONDS, CampaignIndex
-from campaign_gateway.proxy.ports.meter import HitLog, HitMeter, Meter, RequestMeter
-from campaign_gateway.proxy.ports.store import Found, Handlers, Lease, Put, Store
+from campaign_gateway.proxy.ports.meter import HitLog, HitMeter, Meter, RequestMeter, Tally
+from campaign_gateway.proxy.ports.store import Copy, Found, Handlers, Lease, Put, Store
 from campaign_gateway.proxy.ports.upstream import Upstream, UpstreamError
 
 __all__ = [
     "USED_SECONDS",
     "Budget",
     "CampaignIndex",
+    "Copy",
     "Found",
     "Handlers",
     "HitLog",
@@ -27,6 +28,7 @@ __all__ = [
     "Refused",
     "RequestMeter",
     "Store",
+    "Tally",
     "Upstream",
     "UpstreamError",
 ]

@@ -4,6 +4,12 @@ from collections.abc import Mapping
 from typing import Protocol
 
 
+class Tally(Protocol):
+    """A number of events."""
+
+    value: int
+
+
 class Meter(Protocol):
     """Where the story's numbers go. All arguments are from closed sets."""
 
@@ -21,6 +27,10 @@ class Meter(Protocol):
 
     def store_operation(self, store: str, operation: str, outcome: str) -> None:
         """A store was asked."""
+        ...
+
+    def store_operations(self, store: str, operation: str, outcome: str) -> Tally:
+        """Where operations of one kind are counted, for whoever makes too many to call for each."""
         ...
 
     def proof(self, kind: str, outcome: str) -> None:

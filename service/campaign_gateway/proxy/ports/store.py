@@ -3,23 +3,39 @@
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from campaign_gateway.policy.entry import Cause, Entry
+from campaign_gateway.policy.evidence import Cause, Evidence
+from campaign_gateway.policy.stored import Stored
 from campaign_gateway.proxy.epoch import Epoch
+from campaign_gateway.proxy.ports.meter import Tally
+
+
+class Copy(NamedTuple):
+    """What this process itself holds for a key, and the fence that stands there."""
+
+    stored: Stored | None
+    evidence: Evidence
+    fence: Hashable
+    """Opaque, and for the store alone."""
+    written_at: float
+    """See `Found`."""
+    may_answer: bool
+    """Whether it may be used without asking anybody."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a store holds for a key, and the fence that stood there when it was looked up."""
+    """What a store holds for a key, what it knows of it, and the fence that stood there when it was looked up."""
 
-    entry: Entry | None
+    stored: Stored | None
+    evidence: Evidence
     fence: Hashable
     """Opaque; handed back with the `put` of a fill that began after this look-up."""
     written_at: float = 0.0
     """When a write last may have changed it, as far as this process knows; 0 for never."""
     raw: object = None
-    """Opaque; what the entry was made of, for the next look-up to compare."""
+    """Opaque; what it was made of, for the next look-up to compare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +76,15 @@ class Store(Protocol):
     """Seconds since the epoch on the one clock that all users of this store share."""
     epoch: Epoch
     """Ends when `peek` may say something else of any key, but for what only time brings about."""
+    local_hits: Tally
+    """Counts the reads that are answered out of what `peek` shows, for whoever answers them."""
 
-    def peek(self, key: str) -> Entry | None:
-        """The entry, if this process holds a copy that it may use without asking anybody."""
+    def peek(self, key: str) -> Copy:
+        """What this process holds, without asking anybody; of a good copy the very same objects until it changes."""
+        ...
+
+    def shows(self, key: str, stored: Stored, evidence: Evidence) -> bool:
+        """Whether `peek` may still answer, with these very objects; at a fraction of its price."""
         ...
 
     def holds(self, key: str) -> bool | None:
@@ -74,20 +96,25 @@ class Store(Protocol):
         """Whether it learns of all that ends the epoch, which also ends when that is no longer so."""
         ...
 
-    async def get(self, key: str, raw: object = None) -> Found:
-        """The entry and the fence of a key, in one trip.
+    async def get(self, key: str, copy: Copy | None = None, raw: object = None) -> Found:
+        """What is stored under a key, in one trip.
 
         Args:
             key: the entry's key.
-            raw: that of an earlier look-up: if nothing has changed since, this one brings the very same entry.
+            copy: what `peek` has shown at this moment, if that was asked for.
+            raw: that of an earlier look-up: if nothing has changed since, this one brings the very same answer.
         """
         ...
 
-    async def acquire_lease(self, key: str) -> Lease:
+    async def acquire_lease(self, key: str, found: Found | None = None) -> Lease:
         """The lease on filling the key, unless another replica holds it; in one trip.
 
         A lease ends within seconds of its holder's death, and with the next invalidation. Where replicas cannot agree,
         each has one.
+
+        Args:
+            key: the entry's key.
+            found: what the last look-up found; it is not brought again if it is still what is stored.
         """
         ...
 
@@ -104,12 +131,12 @@ class Store(Protocol):
         """Waits until the key's lease is released, or so long."""
         ...
 
-    async def put(self, key: str, entry: Entry, fence: Hashable, keep: float) -> Put:
-        """Stores the entry for `keep` seconds, unless the fence moved or a later read is stored already."""
+    async def put(self, key: str, stored: Stored, fence: Hashable, keep: float) -> Put:
+        """Stores an answer for `keep` seconds, unless the fence moved or a later read is stored already."""
         ...
 
     async def invalidate(self, key: str, by: Cause) -> None:
-        """Moves the fence: what is stored needs a new proof, and no fill that looked up before now will be stored.
+        """Moves the fence: what is stored has to be validated, and no fill that looked up before now will be stored.
 
         Args:
             key: an entry's key, or that of all answers to an operation of a stream (`all_of`).

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from campaign_gateway.policy.entry import Entry
 from campaign_gateway.policy.list_scan import Scan
 from campaign_gateway.policy.settle import Fill
+from campaign_gateway.policy.stored import Stored
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot, ListFlaw, has_changed, is_listed_reliably
 
 STRIKES = 2
@@ -31,16 +31,16 @@ class Disagreement:
         self._seen.clear()
         self._strikes = 0
 
-    def note(self, id_: str, before: Entry | None, fill: Fill, indexed: IndexedCampaign) -> None:
+    def note(self, id_: str, before: Stored | None, fill: Fill, indexed: IndexedCampaign) -> None:
         """Notes a read by id that showed another state than one that the list had proven."""
         if (
             before is None
             or fill.is_unchanged
-            or fill.entry.absence is not None
+            or fill.stored.absence is not None
             or not is_listed_reliably(before, indexed)
         ):
             return
-        self._seen[id_] = _Seen(fill.entry.validated_at, shows_revision=fill.entry.revision != before.revision)
+        self._seen[id_] = _Seen(fill.stored.validated_at, shows_revision=fill.stored.revision != before.revision)
 
     def found(self, scan: Scan, snapshot: IndexSnapshot, lag: float) -> ListFlaw | None:
         """The flaw of a poll that does not show what was read by id `lag` seconds before it, or earlier."""

@@ -19,8 +19,8 @@ from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.list_findings import ScanResult
 from campaign_gateway.policy.pacing import Pace, plan_pace, workload_of
 from campaign_gateway.policy.sweeping import IndexSnapshot
-from campaign_gateway.proxy.collapse import Landed
 from campaign_gateway.proxy.fetch import Fetcher
+from campaign_gateway.proxy.fill import FillResult
 from campaign_gateway.proxy.ports import USED_SECONDS, CampaignIndex, Meter, Store
 from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.sweep.config import CLIENT, SweepConfig
@@ -53,7 +53,7 @@ class Sweeper:
         index: CampaignIndex,
         store: Store,
         fetcher: Fetcher,
-        refresh: Callable[[Request, Lane, str], Awaitable[Landed]],
+        refresh: Callable[[Request, Lane, str], Awaitable[FillResult]],
         config: SweepConfig,
         tasks: Tasks,
         meter: Meter,

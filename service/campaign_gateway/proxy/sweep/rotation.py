@@ -15,7 +15,7 @@ from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.pacing import Capacity, Pace
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot
-from campaign_gateway.proxy.collapse import Landed
+from campaign_gateway.proxy.fill import FillResult
 from campaign_gateway.proxy.ports import CampaignIndex, Store
 from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.sweep.config import CLIENT, lane
@@ -65,7 +65,7 @@ class Rotation:
         stream: Stream,
         index: CampaignIndex,
         store: Store,
-        refresh: Callable[[Request, Lane, str], Awaitable[Landed]],
+        refresh: Callable[[Request, Lane, str], Awaitable[FillResult]],
         disagreement: Disagreement,
         tasks: Tasks,
         wake: Callable[[], None],
@@ -123,7 +123,7 @@ class Rotation:
     async def compare(self, ids: Iterable[str]) -> None:
         """Has those read that the list shows for the first time, and in another state than what is stored of them."""
         for id_ in ids:
-            entry, indexed = (await self._store.get(self._ask(id_).key)).entry, self._indexed(id_)
+            entry, indexed = (await self._store.get(self._ask(id_).key)).stored, self._indexed(id_)
             if entry is not None and indexed is not None and sweeping.is_superseded(entry, indexed):
                 self.enqueue([id_], self._store.now())
 
@@ -228,9 +228,9 @@ class Rotation:
             if self._turn(id_, pace, snapshot, now) > now:
                 return None
             found = await self._store.get(self._ask(id_).key)
-            if found.entry is None or found.entry.validated_at <= self._read.get(id_, 0.0):
+            if found.stored is None or found.stored.validated_at <= self._read.get(id_, 0.0):
                 return id_
-            self._read[id_] = found.entry.validated_at
+            self._read[id_] = found.stored.validated_at
             if self._turn(id_, pace, snapshot, now) <= now:
                 return id_
         return None
@@ -254,7 +254,7 @@ class Rotation:
 
     async def _look_again(self, id_: str, paid_by: Lane, reason: str, since: float = 0.0) -> bool:
         """Whether the campaign was read by id, by this or by somebody else meanwhile."""
-        before = (await self._store.get(self._ask(id_).key)).entry
+        before = (await self._store.get(self._ask(id_).key)).stored
         indexed = self._indexed(id_)
         if (
             reason == "moved"
@@ -271,7 +271,7 @@ class Rotation:
             if reason != "rotation":
                 self._due[id_] = _Due(now + _wait_after(landed), since, reason)
             return landed.was_forwarded
-        entry = landed.entry
+        entry = landed.stored
         self._read[id_] = entry.validated_at
         # What polls have shown while it was read counts too.
         indexed = self._indexed(id_)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import msgspec
 
-from campaign_gateway.policy.entry import Cause
+from campaign_gateway.policy.evidence import GOOD, Cause
 from campaign_gateway.policy.sweeping import SETTLE_SECONDS
 from campaign_gateway.store.clock import Stamp, shift_between, stamp
 from campaign_gateway.store.codec import decode, encode
@@ -52,7 +52,7 @@ class _Written(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 class _Entry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
     key: str
     seconds: float
-    stored: bytes
+    data: bytes
 
 
 class _Invalidation(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
@@ -215,11 +215,11 @@ class Snapshot:
                     unverified_since = at.now + shift - SETTLE_SECONDS
                 case Invalidated(key, by, at):
                     if self._is_ours(key):
-                        self._store.mark(key, by, min(at + shift, now))
-                case Kept(key, entry, seconds):
-                    validated_at = entry.validated_at + shift
+                        self._store.invalidate_here(key, by, min(at + shift, now))
+                case Kept(key, stored, _, seconds):
+                    validated_at = stored.validated_at + shift
                     if self._is_ours(key) and now - seconds < validated_at <= now:
-                        self._store.restore(key, replace(entry, validated_at=validated_at), seconds, unverified_since)
+                        self._store.restore(key, replace(stored, validated_at=validated_at), seconds, unverified_since)
 
     def _is_ours(self, key: str) -> bool:
         return key.partition(":")[0] in self._streams
@@ -243,13 +243,13 @@ def _contents(invalidations: Sequence[Invalidated], kept: Iterable[Kept], writte
     yield _encode(_Written(written))
     for invalidation in invalidations:
         yield _encode(_Invalidation(*invalidation))
-    for key, entry, seconds in kept:
-        if entry.absence is not None:
+    for key, stored, evidence, seconds in kept:
+        if stored.absence is not None:
             # It is over by the next start.
             continue
-        yield _encode(_Entry(key, seconds, encode(entry)))
-        if entry.invalidation is not None and entry.is_invalid:
-            yield _encode(_Invalidation(key, entry.invalidation.by, entry.invalidation.at))
+        yield _encode(_Entry(key, seconds, encode(stored)))
+        if evidence.invalidation is not None and evidence.invalidation.is_open:
+            yield _encode(_Invalidation(key, evidence.invalidation.by, evidence.invalidation.at))
         # The loop wants the interpreter, and would get it only after five milliseconds.
         time.sleep(0)
 
@@ -267,8 +267,8 @@ def _understood(whole: Iterable[bytes]) -> Iterator[_Written | Invalidated | Kep
                 yield item
             case _Invalidation(key, by, at):
                 yield Invalidated(key, by, at)
-            case _Entry(key, seconds, stored):
-                entry = decode(stored)
-                if entry is None:
+            case _Entry(key, seconds, data):
+                stored = decode(data)
+                if stored is None:
                     raise records.DamagedError("an entry is of another version")
-                yield Kept(key, entry, seconds)
+                yield Kept(key, stored, GOOD, seconds)

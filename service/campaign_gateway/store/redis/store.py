@@ -7,13 +7,14 @@ server.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from campaign_gateway.policy.entry import Cause, Entry, Invalidation, settling
+from campaign_gateway.policy.evidence import GOOD, Cause, CopyState, Evidence, Invalidation
+from campaign_gateway.policy.stored import Stored
 from campaign_gateway.proxy.ports import Put
 from campaign_gateway.proxy.request import EVERY
 from campaign_gateway.store.codec import decode, encode
-from campaign_gateway.store.fences import FENCE_SECONDS, GroupFence, invalidated
+from campaign_gateway.store.fences import FENCE_SECONDS, GroupFence
 from campaign_gateway.store.redis.batch_loader import BatchLoader
 from campaign_gateway.store.redis.bus import Bus
 from campaign_gateway.store.redis.keys import Keys
@@ -37,8 +38,9 @@ class Raw:
 
     value: object
     group: object
-    entry: Entry | None
-    """With what is known of its invalidations laid over it."""
+    stored: Stored | None
+    evidence: Evidence
+    """Of its invalidations."""
     number: int
     """The key's fence."""
     fence: GroupFence
@@ -79,7 +81,7 @@ class RedisStore:
         generation = self._link.generation
         value, group = await self._loader.load(self._keys.partition(key), names)
         raw = last if isinstance(last, Raw) and last.is_of(value, group) else _read(value, group)
-        self._link.meter.store_operation("redis", "get", "hit" if raw.entry is not None else "miss")
+        self._link.meter.store_operation("redis", "get", "hit" if raw.stored is not None else "miss")
         return raw, (generation, raw.number, raw.fence)
 
     async def close(self) -> None:
@@ -90,14 +92,14 @@ class RedisStore:
         # Not by redis-py's own `mget`, whose wrappers cost a tenth of a trip.
         return await self._link.execute("get", lambda: self._link.client.execute_command("MGET", *names))
 
-    async def put(self, key: str, entry: Entry, fence: RedisFence, keep: float) -> Put:
+    async def put(self, key: str, stored: Stored, fence: RedisFence, keep: float) -> Put:
         """Stores under the fence, in one trip."""
         generation, number, group = fence
-        earliest = (entry.validated_at - self._link.clock.uncertainty) * 1e6
-        latest = (entry.validated_at + self._link.clock.uncertainty) * 1e6
+        earliest = (stored.validated_at - self._link.clock.uncertainty) * 1e6
+        latest = (stored.validated_at + self._link.clock.uncertainty) * 1e6
         times = (f"{earliest:.0f}", f"{latest:016.0f}", int(keep * 1000) + 1)
         message = (self._keys.channel, self._bus.replica_id, key)
-        arguments = (number, *times, encode(entry), *message, FENCE_MILLISECONDS, group.number)
+        arguments = (number, *times, encode(stored), *message, FENCE_MILLISECONDS, group.number)
         if generation != self._link.generation:
             # The server that gave the fence is gone, and with it perhaps a later fence.
             outcome = Put.FENCED
@@ -132,20 +134,29 @@ class RedisStore:
         names, arguments = [self._keys.sequence(key)], (self._keys.channel, kind, self._bus.replica_id, key)
         await self._link.execute("publish", lambda: self._publish(keys=names, args=arguments))
 
-    async def acquire_lease(self, key: str) -> tuple[bool, Entry | None, RedisFence]:
-        """Whether this replica holds the lease now, the entry and its fence, in one trip."""
+    async def acquire_lease(self, key: str, seen: Raw | None = None) -> tuple[bool, Raw, RedisFence]:
+        """Whether this replica holds the lease now, what is stored and its fence, in one trip.
+
+        Args:
+            key: the entry's key.
+            seen: what the last look-up found: its body is not brought again if nothing has taken its place.
+        """
         generation = self._link.generation
         names = [self._keys.entry(key), self._keys.lease(key), self._keys.group_fence(key)]
-        arguments = (self._bus.replica_id, LEASE_MILLISECONDS)
-        is_mine, value, group = await self._link.execute(
+        head = seen.value[:_HEAD_BYTES] if seen is not None and isinstance(seen.value, bytes) else b""
+        arguments = (self._bus.replica_id, LEASE_MILLISECONDS, head)
+        is_mine, group, *other = await self._link.execute(
             "acquire_lease", lambda: self._acquire(keys=names, args=arguments)
         )
-        raw = _read(value, group)
+        if other or seen is None:
+            raw = _read(other[0] if other else None, group)
+        else:
+            raw = seen if group == seen.group else _read(seen.value, group)
         fence = (generation, raw.number, raw.fence)
         if is_mine:
             self._leases.add((key, self._lease(fence)))
         self._link.meter.store_operation("redis", "acquire_lease", "taken" if is_mine else "refused")
-        return bool(is_mine), raw.entry, fence
+        return bool(is_mine), raw, fence
 
     async def release_lease(self, key: str, fence: RedisFence) -> None:
         """Gives up the lease that was acquired under the fence, in one trip."""
@@ -176,8 +187,8 @@ class RedisStore:
         self._link.meter.store_operation("redis", "get", "slow")
 
 
-def is_fenced(fence: RedisFence, copy: Entry) -> bool:
-    """Whether Redis knows of an invalidation that may be later than the copy of an entry that it has no more."""
+def is_fenced(fence: RedisFence, copy: Stored) -> bool:
+    """Whether Redis knows of an invalidation that may be later than the copy of an entry that it no longer has."""
     _, number, group = fence
     # A key's own number says nothing of when. What was purged, or lost its fence, is not worse than what Redis lost.
     return number > 0 or group.written_at >= copy.validated_at
@@ -186,19 +197,20 @@ def is_fenced(fence: RedisFence, copy: Entry) -> bool:
 def _read(value: object, group: object) -> Raw:
     fence = _group_fence(group)
     if not isinstance(value, bytes):
-        return Raw(value, group, None, 0, fence)
+        return Raw(value, group, None, GOOD, 0, fence)
     number, _, stored_at, moment, cause = _head(value)
-    entry = decode(value[_HEAD_BYTES:])
-    if entry is not None:
-        if cause in _CAUSES:
-            entry = replace(entry, invalidation=Invalidation(moment / 1e6, _CAUSES[cause], is_open=True))
-        else:
-            entry = settling(entry, moment / 1e6)
-        entry = fence.lay_over(entry, stored_at)
-        if stored_at > fence.number and not entry.is_invalid:
-            # The group's fence was lost, and nobody knows what has moved it.
-            entry = invalidated(entry, Cause.PURGE, stored_at / 1e6)
-    return Raw(value, group, entry, number, fence)
+    stored = decode(value[_HEAD_BYTES:])
+    if stored is None:
+        return Raw(value, group, None, GOOD, number, fence)
+    if cause in _CAUSES:
+        own = Evidence(Invalidation(moment / 1e6, _CAUSES[cause], is_open=True))
+    else:
+        own = GOOD.settling(stored, moment / 1e6)
+    evidence = fence.evidence(stored, own, stored_at)
+    if stored_at > fence.number and evidence.state is not CopyState.INVALIDATED:
+        # The group's fence was lost, and nobody knows what has moved it.
+        evidence = evidence.invalidated(Cause.PURGE, stored_at / 1e6)
+    return Raw(value, group, stored, evidence, number, fence)
 
 
 def _head(value: bytes) -> tuple[int, int, int, int, bytes]:

@@ -13,8 +13,8 @@ from importlib import resources
 from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
 
-from campaign_gateway.policy.conditions import is_not_modified
-from campaign_gateway.policy.entry import make_etag
+from campaign_gateway.policy.preconditions import is_not_modified
+from campaign_gateway.policy.stored import make_etag
 from campaign_gateway.web.answers import finish
 from campaign_gateway.web.routes import wrong_method
 

@@ -11,17 +11,18 @@ from types import SimpleNamespace
 import pytest
 
 from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.decide import Choice, Decision, Fwd, Listed, decide
 from campaign_gateway.policy.directives import NO_DIRECTIVES
-from campaign_gateway.policy.entry import Cause, Entry
+from campaign_gateway.policy.evidence import Cause, Evidence, Invalidation
 from campaign_gateway.policy.freshness import Freshness
-from campaign_gateway.policy.plan import Forward, Fwd, Reuse, plan
-from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll, validate_by_list
+from campaign_gateway.policy.stored import Stored
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll
 from campaign_gateway.store import clock as clock_module
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.local import records
 from campaign_gateway.store.local.snapshot import KIND, Snapshot
 from campaign_gateway.store.memory import MemoryStore
-from tests.support.builders import absence
+from tests.support.builders import absence, copy_of
 from tests.support.builders import entry as built
 from tests.support.meters import CountingMeter
 
@@ -55,15 +56,25 @@ class Process:
         self.store = MemoryStore(most_bytes, StoreClock(), CountingMeter())
         self.snapshot = Snapshot(folder, self.store, frozenset({STREAM}), most_bytes)
 
-    async def put(self, name: str, entry: Entry | None = None, age: float = 100.0) -> Entry:
+    async def put(self, name: str, entry: Stored | None = None, age: float = 100.0) -> Stored:
         if entry is None:
             entry = replace(built(0.0, body=name.encode()), validated_at=self.store.now() - age)
         found = await self.store.get(name)
         await self.store.put(name, entry, found.fence, KEEP)
         return entry
 
-    async def entry(self, name: str) -> Entry | None:
-        return (await self.store.get(name)).entry
+    async def entry(self, name: str) -> Stored | None:
+        return (await self.store.get(name)).stored
+
+    async def evidence(self, name: str) -> Evidence:
+        found = await self.store.get(name)
+        assert found.stored is not None
+        return found.evidence
+
+    async def decision(self, name: str, listed: Listed | None = None, after: float = 0.0) -> Decision:
+        """What is done with a plain read of it, so many seconds from now."""
+        found = await self.store.get(name)
+        return decide(found.stored, found.evidence, NO_DIRECTIVES, FRESHNESS, self.store.now() + after, listed)
 
     def kill(self) -> None:
         """What the system does for a process that is gone."""
@@ -121,7 +132,7 @@ async def test_what_was_stored_is_there_again_with_its_age(start, machine: Machi
     second = await start()
     after = await second.entry(key("one"))
     assert after is not None
-    assert replace(after, swept=None) == before
+    assert after == before
     assert second.store.now() - after.validated_at == 120
 
 
@@ -142,18 +153,15 @@ async def test_an_entry_is_not_fresh_until_something_validates_it(start, machine
     """It may have changed, and the list may have shown that, since the file was written."""
     first = await start()
     before = await first.put(key("one"), age=10.0)
-    assert FRESHNESS.ttl(before, first.store.now()) > 0
+    assert (await first.decision(key("one"))).choice is Choice.FRESH
     await stop(first)
     machine.advance(5)
     second = await start()
-    after, now = await second.entry(key("one")), second.store.now()
-    decision = plan(after, NO_DIRECTIVES, now, FRESHNESS)
-    assert isinstance(decision, Reuse)
-    assert (decision.is_stale, decision.wants_refresh) == (True, True)
+    decision = await second.decision(key("one"))
+    assert (decision.choice, decision.ttl.why) == (Choice.STALE, "unverified")
     machine.advance(120)
-    decision = plan(await second.entry(key("one")), NO_DIRECTIVES, second.store.now(), FRESHNESS)
-    assert isinstance(decision, Forward)
-    assert (decision.reason, decision.fallback) == (Fwd.STALE, after)
+    decision = await second.decision(key("one"))
+    assert (decision.choice, decision.fwd, decision.fallback) == (Choice.FORWARD, Fwd.STALE, before)
 
 
 async def test_the_first_poll_validates_what_the_list_still_shows(start, machine: Machine):
@@ -162,16 +170,14 @@ async def test_the_first_poll_validates_what_the_list_still_shows(start, machine
     await stop(first)
     machine.advance(1)
     second = await start()
-    after, now = await second.entry(key("one")), second.store.now()
-    assert after is not None
+    now = second.store.now()
     head = IndexState({Channel.VOICE: Poll(began=now, lasts=10.0)}, blind=600.0)
     row = IndexedCampaign(
         Channel.VOICE, "a mark", before.revision, since=now + 0.5, has_changed=False, status=before.campaign_status
     )
-    shown = validate_by_list(after, row, head)
-    assert FRESHNESS.ttl(shown, now + 0.5) > 0
+    assert (await second.decision(key("one"), (row, head), after=0.5)).choice is Choice.FRESH
     for other in (replace(row, updated_at="another"), replace(row, status="Active"), replace(row, has_changed=True)):
-        assert FRESHNESS.ttl(validate_by_list(after, other, head), now + 0.5) <= 0
+        assert (await second.decision(key("one"), (other, head), after=0.5)).choice is not Choice.FRESH
 
 
 async def test_a_read_by_id_takes_its_place(start, machine: Machine):
@@ -180,7 +186,7 @@ async def test_a_read_by_id_takes_its_place(start, machine: Machine):
     await stop(first)
     second = await start()
     newer = await second.put(key("one"), age=0.0)
-    assert second.store.peek(key("one")) == newer
+    assert copy_of(second.store, key("one")) == newer
 
 
 async def test_nothing_past_its_bound_comes_back(start, machine: Machine):
@@ -249,10 +255,7 @@ async def test_an_invalidated_entry_comes_back_as_one(start, machine: Machine, b
     first.kill()
     machine.advance(3)
     second = await start()
-    after = await second.entry(key("one"))
-    assert after is not None
-    assert after.invalidation is not None
-    assert (after.is_invalid, after.invalidation.by, after.invalidation.at) == (True, by, at)
+    assert (await second.evidence(key("one"))).invalidation == Invalidation(at, by, is_open=True)
     assert second.store.invalidated_at(key("one")) == at
 
 
@@ -264,9 +267,7 @@ async def test_invalidations_are_added_to_the_file_that_was_found(start, machine
     second = await start()
     await second.store.invalidate(key("one"), Cause.WRITE)
     second.kill()
-    after = await (await start()).entry(key("one"))
-    assert after is not None
-    assert after.is_overwritten
+    assert (await (await start()).evidence(key("one"))).is_overwritten
 
 
 async def test_what_was_read_after_an_invalidation_is_not_invalidated_by_it(start, machine: Machine):
@@ -277,9 +278,7 @@ async def test_what_was_read_after_an_invalidation_is_not_invalidated_by_it(star
     machine.advance(60)
     await first.put(key("one"), age=0.0)
     await stop(first)
-    after = await (await start()).entry(key("one"))
-    assert after is not None
-    assert after.invalidation is None
+    assert (await (await start()).evidence(key("one"))).invalidation is None
 
 
 async def test_what_was_read_soon_after_a_write_may_still_show_what_was_before(start, machine: Machine):
@@ -288,10 +287,9 @@ async def test_what_was_read_soon_after_a_write_may_still_show_what_was_before(s
     machine.advance(2)
     await first.put(key("one"), age=0.0)
     await stop(first)
-    after = await (await start()).entry(key("one"))
-    assert after is not None
-    assert after.invalidation is not None
-    assert not after.is_invalid
+    evidence = await (await start()).evidence(key("one"))
+    assert evidence.invalidation is not None
+    assert not evidence.invalidation.is_open
 
 
 async def test_where_an_invalidation_cannot_be_added_nothing_comes_back(start, monkeypatch, caplog):
@@ -366,9 +364,7 @@ async def test_an_invalidation_that_was_cut_off_is_not_followed_by_others(start,
     second = await start()
     await second.store.invalidate(key("one"), Cause.WRITE)
     second.kill()
-    after = await (await start()).entry(key("one"))
-    assert after is not None
-    assert after.is_overwritten
+    assert (await (await start()).evidence(key("one"))).is_overwritten
 
 
 async def test_one_process_writes_and_the_next_one_takes_over(start, file: Path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from campaign_gateway.policy.entry import make_etag
+from campaign_gateway.policy.stored import make_etag
 from campaign_gateway.web.docs.openapi import document
 from campaign_gateway.web.docs.pages import page_at
 

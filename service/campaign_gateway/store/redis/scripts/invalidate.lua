@@ -1,4 +1,4 @@
--- Raises a key's fence: no fill that looked up before now will be stored, and what is stored needs a new proof.
+-- Raises a key's fence: no fill that looked up before now will be stored, and what is stored has to be validated.
 --
 -- KEYS[1]  the entry's key
 -- KEYS[2]  the number of the bus's last message

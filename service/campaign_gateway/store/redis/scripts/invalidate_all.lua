@@ -14,11 +14,11 @@ local time = redis.call('TIME')
 local moment = time[1] * 1000000 + time[2]
 -- The time serves as a number that is not given again, should this key be lost.
 local number = math.max(moment, tonumber(string.sub(held, 1, 16)) + 1, tonumber(string.sub(held, 33, 48)) + 1)
-local mark = string.format('%016.0f%016.0f', number, moment)
+local last = string.format('%016.0f%016.0f', number, moment)
 if ARGV[4] == 'write' then
-  held = mark .. string.sub(held, 33, 64)
+  held = last .. string.sub(held, 33, 64)
 else
-  held = string.sub(held, 1, 32) .. mark
+  held = string.sub(held, 1, 32) .. last
 end
 redis.call('SET', KEYS[1], held)
 if ARGV[1] ~= '' then

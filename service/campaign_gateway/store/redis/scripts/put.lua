@@ -15,8 +15,8 @@
 -- ARGV[10] the number of the group's fence that the look-up saw
 --
 -- A value is a head of 65 bytes and the entry. The head: 16 digits each of fence, the latest begin, the group's number
--- when it was stored, and the moment of the last invalidation that matters; then 'w' or 'p' while the entry needs a new
--- proof after a write or a purge, else '-'. Sixteen digits of microseconds fit in the 53 bits of a Lua number until the
+-- when it was stored, and the moment of the last invalidation that matters; then 'w' or 'p' while the entry has to be
+-- validated after a write or a purge, else '-'. Sixteen digits of microseconds fit in the 53 bits of a Lua number until the
 -- year 2255.
 local head = redis.call('GETRANGE', KEYS[1], 0, 64)
 local fence = tonumber(string.sub(head, 1, 16)) or 0
@@ -40,7 +40,7 @@ local moment = string.sub(head, 49, 64)
 if string.len(moment) < 16 or string.sub(head, 65, 65) == 'p' then
   moment = string.rep('0', 16)
 end
-local mark = string.format('%016.0f', fence) .. ARGV[3] .. string.format('%016.0f', number) .. moment .. '-'
-redis.call('SET', KEYS[1], mark .. ARGV[5], 'PX', string.format('%.0f', keep))
+local written = string.format('%016.0f', fence) .. ARGV[3] .. string.format('%016.0f', number) .. moment .. '-'
+redis.call('SET', KEYS[1], written .. ARGV[5], 'PX', string.format('%.0f', keep))
 redis.call('PUBLISH', ARGV[6], 'changed ' .. ARGV[7] .. ' ' .. redis.call('INCR', KEYS[2]) .. ' ' .. ARGV[8])
 return 'stored'

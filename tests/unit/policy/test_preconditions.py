@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from campaign_gateway.policy.conditions import is_not_modified
-from campaign_gateway.policy.entry import make_etag
+from campaign_gateway.policy.preconditions import is_not_modified
+from campaign_gateway.policy.stored import make_etag
 
 ETAG = '"b3c1"'
 CHANGED = 784111777

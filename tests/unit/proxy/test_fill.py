@@ -1,16 +1,27 @@
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from campaign_gateway.policy.entry import Entry
+from campaign_gateway.policy.evidence import GOOD
+from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure, Fill
+from campaign_gateway.policy.stored import Stored
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.collapse import Flight, Flights, Landed
+from campaign_gateway.proxy.fill import Claim, FillResult, Flight, Flights
+from campaign_gateway.proxy.ports import Found
+from campaign_gateway.proxy.request import Request
 from campaign_gateway.proxy.tasks import Tasks
 from tests.support.doubles import finished, turns
 
-FILL = Fill(Entry(b"{}", "application/json", b"digest", None, None, 0.0), is_unchanged=False, upstream_status=200)
+PATIENT = Claim(Lane.INTERACTIVE, wait=2.5)
+ANY = Claim(Lane.BACKGROUND, wait=0.0)
+NEWEST = Claim(Lane.PROOF, wait=0.0, takes_landed=False)
+FILL = Fill(Stored(b"{}", "application/json", b"digest", None, None, 0.0), is_unchanged=False, upstream_status=200)
+Fly = Callable[[Flight], Coroutine[None, None, None]]
 FAILED = Failure(Problem.UPSTREAM_UNAVAILABLE, "no connection")
 
 
@@ -20,25 +31,32 @@ class Airfield:
     def __init__(self) -> None:
         self.tasks = Tasks()
         self.flights = Flights(self.tasks)
-        self.result: Landed | BaseException = FILL
+        self.result: FillResult | BaseException = FILL
         self.began = 0
         self.now = 100.0
         self.kept: list[Fill] = []
         self.may_land = asyncio.Event()
         self.may_keep = asyncio.Event()
 
-    async def fill(self, land: Callable[[Landed], None]) -> None:
+    async def fly(self, flight: Flight) -> None:
         self.began += 1
-        await self.may_land.wait()
-        if isinstance(self.result, BaseException):
-            raise self.result
-        land(self.result)
-        if isinstance(self.result, Fill):
-            await self.may_keep.wait()
-            self.kept.append(self.result)
+        with flight.always_lands():
+            await self.may_land.wait()
+            if isinstance(self.result, BaseException):
+                raise self.result
+            flight.landing.set_result(self.result)
+            if isinstance(self.result, Fill):
+                await self.may_keep.wait()
+                self.kept.append(self.result)
 
-    def start(self, key: str = "key") -> Flight:
-        return self.flights.start(key, self.fill, self.now, is_patient=True)
+    def start(self, key: str = "key", claim: Claim = PATIENT, fly: Fly | None = None) -> Flight:
+        request = cast("Request", SimpleNamespace(key=key))
+        flight = Flight(request, Found(None, GOOD, None), claim, "tests", self.now)
+        self.flights.start(flight, fly or self.fly)
+        return flight
+
+    def joined(self, key: str = "key", claim: Claim = ANY) -> Flight | None:
+        return self.flights.to_join(key, claim)
 
 
 @pytest.fixture
@@ -50,8 +68,8 @@ async def field():
 
 async def test_a_flight_is_joinable_from_its_start_by_its_own_key_only(field):
     flight = field.start()
-    assert field.flights.current("key") is flight
-    assert field.flights.current("other") is None
+    assert field.joined() is flight
+    assert field.joined("other") is None
     assert len(field.flights) == 1
 
 
@@ -90,8 +108,9 @@ async def test_a_flight_that_all_have_left_still_lands_and_is_kept(field):
 async def test_a_waiter_leaves_alone_at_its_own_deadline(field):
     flight = field.start()
     patient = asyncio.create_task(flight.wait(5))  # noqa: TID251
-    with pytest.raises(TimeoutError):
-        await flight.wait(0.01)
+    late = await flight.wait(0.01)
+    assert isinstance(late, Failure)
+    assert late.problem is Problem.UPSTREAM_TIMEOUT
     assert not patient.done()
     field.may_land.set()
     assert await patient is FILL
@@ -104,18 +123,19 @@ async def test_a_failed_result_lands_for_everybody_and_is_not_kept(field):
     assert [await flight.wait(5), await flight.wait(5)] == [FAILED, FAILED]
     await finished(field.tasks)
     assert field.kept == []
-    assert field.flights.current("key") is None
+    assert field.joined() is None
 
 
 async def test_an_exception_lands_for_everybody_frees_the_key_and_is_logged_once(field, caplog):
     field.result = LookupError("unexpected")
     flight = field.start()
     field.may_land.set()
-    results = await asyncio.gather(flight.wait(5), flight.wait(5), return_exceptions=True)
-    assert [type(result) for result in results] == [LookupError, LookupError]
+    results = await asyncio.gather(flight.wait(5), flight.wait(5))
+    assert [result.problem for result in results] == [Problem.INTERNAL] * 2
+    assert isinstance(flight.landing.exception(), LookupError)
     await finished(field.tasks)
     await turns()
-    assert field.flights.current("key") is None
+    assert field.joined() is None
     assert [record.getMessage() for record in caplog.records] == ["task fill failed"]
 
 
@@ -139,25 +159,26 @@ async def test_between_reply_and_put_the_landed_flight_is_still_joined(field):
     flight = field.start()
     field.may_land.set()
     await flight.wait(5)
-    assert field.flights.current("key") is flight
+    assert field.joined() is flight
     assert await flight.wait(5) is FILL
-    assert field.flights.current("key", landed=False) is None, "whoever wants a newer answer than that does not join"
+    assert field.joined(claim=NEWEST) is None, "whoever wants a newer answer than that does not join"
     field.may_keep.set()
     await finished(field.tasks)
-    assert field.flights.current("key") is None
+    assert field.joined() is None
 
 
 async def test_a_put_that_fails_frees_the_key_and_takes_no_answer_back(field, caplog):
-    async def fill(land: Callable[[Landed], None]) -> None:
-        land(FILL)
-        raise LookupError("the store broke its word")
+    async def fill(flight: Flight) -> None:
+        with flight.always_lands():
+            flight.landing.set_result(FILL)
+            raise LookupError("the store broke its word")
 
-    flight = field.flights.start("key", fill, 0.0, is_patient=True)
+    flight = field.start(fly=fill)
     assert await flight.wait(5) is FILL
     await finished(field.tasks)
     await turns()
     assert await flight.wait(5) is FILL
-    assert field.flights.current("key") is None
+    assert field.joined() is None
     assert len(caplog.records) == 1
 
 
@@ -166,7 +187,7 @@ async def test_a_forgotten_flight_lands_for_those_aboard_and_is_joined_by_nobody
     aboard = asyncio.create_task(flight.wait(5))  # noqa: TID251
     await turns()
     field.flights.forget("key")
-    assert field.flights.current("key") is None
+    assert field.joined() is None
     field.may_land.set()
     assert await aboard is FILL
 
@@ -185,13 +206,13 @@ async def test_flights_are_forgotten_one_by_one_by_operation_or_all(field, forgo
     for key in keys:
         field.start(key)
     field.flights.forget(forgotten)
-    assert [key for key in keys if field.flights.current(key) is not None] == left
+    assert [key for key in keys if field.joined(key) is not None] == left
 
 
 @pytest.mark.parametrize(("since", "is_joined"), [(None, True), (99.0, True), (100.0, True), (100.001, False)])
 async def test_a_flight_that_began_before_a_moment_is_not_joined_by_those_who_know_of_it(field, since, is_joined):
     flight = field.start()
-    assert field.flights.current("key", since=since) is (flight if is_joined else None)
+    assert field.joined(claim=replace(ANY, newer_than=since)) is (flight if is_joined else None)
 
 
 async def test_the_end_of_a_forgotten_flight_leaves_its_successor_alone(field):
@@ -199,16 +220,16 @@ async def test_the_end_of_a_forgotten_flight_leaves_its_successor_alone(field):
     field.flights.forget("key")
     later_may_land = asyncio.Event()
 
-    async def later_fill(land: Callable[[Landed], None]) -> None:
+    async def later_fill(flight: Flight) -> None:
         await later_may_land.wait()
-        land(FAILED)
+        flight.landing.set_result(FAILED)
 
-    successor = field.flights.start("key", later_fill, 0.0, is_patient=True)
+    successor = field.start(fly=later_fill)
     field.may_land.set()
     field.may_keep.set()
     await turns()
     assert field.kept == [FILL], "the first has ended"
-    assert field.flights.current("key") is successor
+    assert field.joined() is successor
     later_may_land.set()
     assert await successor.wait(5) is FAILED
 
@@ -222,8 +243,7 @@ async def test_stopping_tells_waiters_so_instead_of_cancelling_them(field):
     waiter = asyncio.create_task(field.start().wait(5))  # noqa: TID251
     await turns()
     await field.tasks.close()
-    with pytest.raises(ConnectionAbortedError, match="stopping"):
-        await waiter
+    assert (await waiter).problem is Problem.INTERNAL
 
 
 @pytest.mark.parametrize("phase", ["before-its-first-step", "in-the-fill", "in-the-put"])
@@ -235,15 +255,45 @@ async def test_a_flight_ended_at_any_phase_frees_its_key(field, phase):
         field.may_land.set()
         await flight.wait(5)
     await field.tasks.close()
-    assert field.flights.current("key") is None, "or its next readers would join a flight that never lands"
+    assert field.joined() is None, "or its next readers would join a flight that never lands"
     assert flight.landing.done()
 
 
 async def test_flights_of_different_keys_do_not_wait_for_each_other(field):
     slow = field.start("slow")
 
-    async def at_once(land: Callable[[Landed], None]) -> None:
-        land(FAILED)
+    async def at_once(flight: Flight) -> None:
+        flight.landing.set_result(FAILED)
 
-    assert await field.flights.start("quick", at_once, 0.0, is_patient=True).wait(5) is FAILED
+    assert await field.start("quick", fly=at_once).wait(5) is FAILED
     assert not slow.landing.done()
+
+
+DENIED = Failure(Problem.BUDGET_EXHAUSTED, "spent", retry_after=7.0)
+READ_AT = Fill(replace(FILL.stored, validated_at=100.0), is_unchanged=False, upstream_status=200)
+
+
+@pytest.mark.parametrize(
+    ("own", "result", "claim", "serves"),
+    [
+        pytest.param(ANY, None, PATIENT, True, id="nobody-knows-yet"),
+        pytest.param(ANY, None, replace(PATIENT, newer_than=100.5), False, id="began-before-the-write"),
+        pytest.param(ANY, FILL, PATIENT, True, id="an-answer"),
+        pytest.param(ANY, READ_AT, replace(PATIENT, newer_than=100.0), True, id="an-answer-from-after-the-write"),
+        pytest.param(ANY, FILL, replace(PATIENT, newer_than=100.0), False, id="another-replica-s-from-before-it"),
+        pytest.param(ANY, FAILED, PATIENT, True, id="a-failure-of-the-platform"),
+        pytest.param(ANY, DENIED, PATIENT, False, id="denied-a-permit-that-it-did-not-wait-for"),
+        pytest.param(replace(PATIENT, wait=0.0), DENIED, PATIENT, False, id="denied-though-of-the-lane-of-who-waits"),
+        pytest.param(PATIENT, DENIED, PATIENT, True, id="denied-with-the-same-right"),
+        pytest.param(ANY, DENIED, ANY, True, id="denied-and-nobody-has-more-right"),
+        pytest.param(ANY, LookupError("unexpected"), PATIENT, True, id="an-error"),
+    ],
+)
+async def test_whom_a_flight_serves(field, own, result, claim, serves):
+    flight = field.start(claim=own)
+    if result is not None:
+        field.result = result
+        field.may_land.set()
+        await asyncio.wait([flight.landing])
+    assert flight.serves(claim) is serves
+    assert (field.joined(claim=claim) is flight) is (serves and not isinstance(result, Failure | LookupError))

@@ -1,12 +1,15 @@
 import json
+import tracemalloc
 from dataclasses import replace
 
 import pytest
 
 from campaign_gateway.contract.listing import Channel
-from campaign_gateway.policy.entry import make_etag
-from campaign_gateway.policy.projection import cut, is_in_rows, row_entry
+from campaign_gateway.policy.decide import Choice, Detail
+from campaign_gateway.policy.fields import cut, decide_by_row, is_in_rows
+from campaign_gateway.policy.stored import make_etag
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, ListFlaw, Poll
+from campaign_gateway.policy.visibility import Visibility
 from tests.support.builders import NOW, absence, entry
 
 KNOWN = IndexedCampaign(
@@ -32,6 +35,17 @@ def test_a_cut_answer_keeps_its_envelope_and_has_a_tag_of_its_own():
     assert cut(whole, frozenset({"_id", "nothing"})) == small, "the same everywhere and each time"
 
 
+def test_no_body_lives_on_in_a_cut():
+    """The store may have let go of it for room: nobody else keeps it."""
+    tracemalloc.start()
+    for number in range(50):
+        body = json.dumps({"status": "success", "data": {"_id": f"cd-{number}", "text": "x" * 100_000}}).encode()
+        cut(replace(entry(0.0), body=body), frozenset({"_id"}))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 500_000
+
+
 def test_an_absence_has_nothing_to_cut():
     gone = absence(0.0)
     assert cut(gone, frozenset({"name"})) is gone
@@ -46,11 +60,14 @@ def test_which_fields_rows_carry(fields: set[str], carried: bool):
 
 
 def test_a_row_answers_with_what_it_carries_for_as_long_as_its_poll_is_good():
-    found = row_entry(KNOWN, STATE, frozenset({"name", "updatedAt"}), NOW)
-    assert found is not None
-    made, left = found
+    decision = decide_by_row(KNOWN, STATE, frozenset({"name", "updatedAt"}), NOW)
+    assert decision is not None
+    made = decision.stored
+    assert made is not None
     assert json.loads(made.body) == {"status": "success", "data": {"name": "Tide"}}
-    assert (made.validated_at, made.revision, made.campaign_status, left) == (NOW - 5, KNOWN.updated_at, "Ready", 15.0)
+    assert (made.validated_at, made.revision, made.campaign_status) == (NOW - 5, KNOWN.updated_at, "Ready")
+    assert (decision.choice, decision.detail, decision.age) == (Choice.FRESH, Detail.ROW, 5.0)
+    assert (decision.ttl.seconds, decision.visibility) == (15.0, Visibility(20.0, NOW + 15.0))
 
 
 @pytest.mark.parametrize(
@@ -68,4 +85,4 @@ def test_a_row_answers_with_what_it_carries_for_as_long_as_its_poll_is_good():
     ],
 )
 def test_no_poll_vouches_for_it(indexed: IndexedCampaign | None, state: IndexState):
-    assert row_entry(indexed, state, frozenset({"name"}), NOW) is None
+    assert decide_by_row(indexed, state, frozenset({"name"}), NOW) is None

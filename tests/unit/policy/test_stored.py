@@ -1,11 +1,10 @@
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from campaign_gateway.contract.answers import Answer, Verdict
 from campaign_gateway.policy.clock_offset import ClockOffset
-from campaign_gateway.policy.entry import Absence, Cause, Entry, Swept, make_etag, prove
+from campaign_gateway.policy.stored import Absence, Stored, make_etag, stored_from
 from tests.support.builders import (
     JSON_TYPE,
     LIMIT_TEXT,
@@ -16,7 +15,6 @@ from tests.support.builders import (
     classified,
     entry,
     envelope,
-    invalid,
     stamp,
 )
 
@@ -24,12 +22,12 @@ BODY = as_body(envelope(campaign(status="Active")))
 GONE = classified({"errors": [{"msg": "Campaign not found", "code": 400}]}, 400)
 
 
-def stored(body: bytes = BODY, validated_at: float = NOW - 100) -> Entry:
-    return prove(None, classified(body), validated_at)[0]
+def stored(body: bytes = BODY, validated_at: float = NOW - 100) -> Stored:
+    return stored_from(None, classified(body), validated_at)[0]
 
 
-def test_a_first_proof_keeps_the_platform_s_bytes():
-    made, is_renewed = prove(None, classified(BODY), NOW)
+def test_a_first_read_keeps_the_platform_s_bytes():
+    made, is_renewed = stored_from(None, classified(BODY), NOW)
     assert not is_renewed
     assert made.body == BODY
     assert made.content_type == JSON_TYPE
@@ -50,9 +48,9 @@ def test_a_first_proof_keeps_the_platform_s_bytes():
         ),
     ],
 )
-def test_unchanged_content_renews_the_proof_and_nothing_else(respelled: bytes):
+def test_unchanged_content_renews_the_validation_and_nothing_else(respelled: bytes):
     previous = stored()
-    renewed, is_renewed = prove(previous, classified(respelled), NOW)
+    renewed, is_renewed = stored_from(previous, classified(respelled), NOW)
     assert is_renewed
     assert renewed.validated_at == NOW
     assert renewed.body is previous.body
@@ -71,7 +69,7 @@ def test_unchanged_content_renews_the_proof_and_nothing_else(respelled: bytes):
 def test_changed_content_is_a_new_entry(members: dict[str, Any]):
     previous = stored()
     body = as_body(envelope(campaign(**members)))
-    changed, is_renewed = prove(previous, classified(body), NOW)
+    changed, is_renewed = stored_from(previous, classified(body), NOW)
     assert not is_renewed
     assert changed.body == body
     assert changed.etag != previous.etag
@@ -80,7 +78,7 @@ def test_changed_content_is_a_new_entry(members: dict[str, Any]):
 
 def test_equal_marks_with_unequal_content_are_a_change():
     # contract-12.9: the revision may stand still while the content moves.
-    changed, is_renewed = prove(stored(), classified(envelope(campaign(status="Paused"))), NOW)
+    changed, is_renewed = stored_from(stored(), classified(envelope(campaign(status="Paused"))), NOW)
     assert not is_renewed
     assert changed.revision == stored().revision
     assert changed.campaign_status == "Paused"
@@ -101,33 +99,33 @@ BEHIND, AHEAD = ClockOffset(-25.0, 0.2), ClockOffset(25.0, 0.2)
 )
 def test_the_time_of_a_change_is_told_by_our_clock(clock: ClockOffset, revision: float, updated_at: float):
     read = classified(envelope(campaign(updatedAt=stamp(revision))))
-    made, _ = prove(None, read, NOW, clock)
+    made, _ = stored_from(None, read, NOW, clock)
     assert made.revision == stamp(revision), "compared for equality: as the platform wrote it"
     assert made.updated_at == pytest.approx(updated_at)
 
 
-def test_a_renewed_proof_brings_the_offset_up_to_date():
-    first, _ = prove(None, classified(BODY), NOW - 100)
-    renewed, is_renewed = prove(first, classified(BODY), NOW, BEHIND)
+def test_a_renewed_validation_brings_the_offset_up_to_date():
+    first, _ = stored_from(None, classified(BODY), NOW - 100)
+    renewed, is_renewed = stored_from(first, classified(BODY), NOW, BEHIND)
     assert is_renewed
     assert renewed.updated_at == NOW - 1000 + 25
 
 
 @pytest.mark.parametrize("revision", [None, "soon"])
 def test_without_a_readable_mark_there_is_no_time_and_no_offset(revision: str | None):
-    made, _ = prove(None, classified(envelope(campaign(updatedAt=revision))), NOW, BEHIND)
+    made, _ = stored_from(None, classified(envelope(campaign(updatedAt=revision))), NOW, BEHIND)
     assert (made.updated_at, made.clock_offset) == (None, 0.0)
 
 
 @pytest.mark.parametrize("previous", [None, stored(), absence(5)], ids=["nothing", "a-campaign", "an-absence"])
-def test_the_platform_s_own_no_becomes_an_absence(previous: Entry | None):
-    made, is_renewed = prove(previous, GONE, NOW)
+def test_the_platform_s_own_no_becomes_an_absence(previous: Stored | None):
+    made, is_renewed = stored_from(previous, GONE, NOW)
     assert not is_renewed
-    assert made == Entry(b"", "", b"", None, None, NOW, Absence(400, "400", "Campaign not found"))
+    assert made == Stored(b"", "", b"", None, None, NOW, Absence(400, "400", "Campaign not found"))
 
 
 def test_a_campaign_replaces_an_absence():
-    made, is_renewed = prove(absence(5), classified(BODY), NOW)
+    made, is_renewed = stored_from(absence(5), classified(BODY), NOW)
     assert not is_renewed
     assert made == stored(validated_at=NOW)
 
@@ -142,10 +140,10 @@ def test_a_campaign_replaces_an_absence():
     ],
 )
 @pytest.mark.parametrize("previous", [None, stored()], ids=["nothing", "a-campaign"])
-def test_a_failure_proves_nothing(answer: Answer, verdict: Verdict, previous: Entry | None):
+def test_a_failure_validates_nothing(answer: Answer, verdict: Verdict, previous: Stored | None):
     assert answer.verdict is verdict
-    with pytest.raises(ValueError, match="proves nothing"):
-        prove(previous, answer, NOW)
+    with pytest.raises(ValueError, match="validates nothing"):
+        stored_from(previous, answer, NOW)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +157,7 @@ def test_a_failure_proves_nothing(answer: Answer, verdict: Verdict, previous: En
     ],
 )
 def test_what_was_read_as_json_is_called_json(sent: str, kept: str):
-    assert prove(None, classified(BODY, content_type=sent), NOW)[0].content_type == kept
+    assert stored_from(None, classified(BODY, content_type=sent), NOW)[0].content_type == kept
 
 
 def test_an_etag_is_strong_stable_and_of_the_bytes():
@@ -171,51 +169,3 @@ def test_an_etag_is_strong_stable_and_of_the_bytes():
 @pytest.mark.parametrize("revision", [None, "soon", "2026-02-02T02:40:00"], ids=["none", "unreadable", "no-zone"])
 def test_no_readable_mark_is_no_time_of_change(revision: str | None):
     assert entry(revision=revision).updated_at is None
-
-
-@pytest.mark.parametrize(
-    ("swept", "attested_at"),
-    [
-        pytest.param(None, NOW - 100, id="no-poll"),
-        pytest.param(Swept(NOW - 10), NOW - 10, id="a-later-poll"),
-        pytest.param(Swept(NOW - 200), NOW - 100, id="an-earlier-poll"),
-        pytest.param(Swept(NOW - 10, is_changed=True), NOW - 100, id="a-poll-that-saw-it-move"),
-    ],
-)
-def test_its_newest_proof(swept: Swept | None, attested_at: float):
-    assert replace(stored(), swept=swept).attested_at == attested_at
-
-
-@pytest.mark.parametrize("is_changed", [True, False])
-def test_a_new_read_takes_the_place_of_what_the_list_said(is_changed: bool):
-    previous = replace(stored(), swept=Swept(NOW - 10, is_changed=is_changed))
-    renewed, is_renewed = prove(previous, classified(BODY), NOW)
-    assert is_renewed
-    assert renewed.swept is None
-
-
-@pytest.mark.parametrize("by", list(Cause))
-@pytest.mark.parametrize("is_open", [True, False])
-@pytest.mark.parametrize("body", [BODY, as_body(envelope(campaign(status="Paused")))], ids=["unchanged", "changed"])
-def test_a_new_read_ends_an_invalidation(by: Cause, is_open: bool, body: bytes):
-    proven, is_renewed = prove(invalid(stored(), by, is_open=is_open), classified(body), NOW)
-    assert is_renewed is (body == BODY)
-    assert proven == stored(body, NOW)
-
-
-@pytest.mark.parametrize(
-    ("by", "is_open", "is_invalid", "is_overwritten"),
-    [
-        (Cause.WRITE, True, True, True),
-        (Cause.PURGE, True, True, False),
-        (Cause.WRITE, False, False, False),
-    ],
-    ids=["written", "purged", "settling"],
-)
-def test_what_an_invalidation_means(by: Cause, is_open: bool, is_invalid: bool, is_overwritten: bool):
-    found = invalid(stored(), by, is_open=is_open)
-    assert (found.is_invalid, found.is_overwritten) == (is_invalid, is_overwritten)
-
-
-def test_nothing_is_invalid_by_itself():
-    assert (stored().is_invalid, stored().is_overwritten) == (False, False)

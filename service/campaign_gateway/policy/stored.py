@@ -1,0 +1,99 @@
+"""What the cache keeps for one key: what the platform answered, and when it was asked."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from sys import intern
+
+from campaign_gateway.contract.answers import Answer, Verdict
+from campaign_gateway.contract.revisions import instant
+from campaign_gateway.policy.clock_offset import AGREED, ClockOffset
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """The platform's own words for "no such campaign", kept to answer with them again."""
+
+    status: int
+    code: str | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A stored answer: a campaign, or the knowledge that there is none. What is known of it since is `Evidence`."""
+
+    body: bytes
+    """The platform's bytes, unchanged; empty for an absence."""
+    content_type: str
+    content: bytes
+    """Digest of the body's content, equal where only spelling differs; empty for an absence."""
+    revision: str | None
+    campaign_status: str | None
+    validated_at: float
+    """When the read by id began that last validated it, in seconds of the store's clock."""
+    absence: Absence | None = None
+    clock_offset: float = 0.0
+    """Seconds to take out of the time that its revision names, to have it by the store's clock: the platform's may
+    differ.
+
+    Found out when it was read, and stored, so that its lifetime is the same on every replica.
+    """
+
+    @property
+    def etag(self) -> str:
+        """Strong validator with its quotes, made of the body: some microseconds cost less than keeping it."""
+        return make_etag(self.body)
+
+    @property
+    def updated_at(self) -> float | None:
+        """The time its revision names, in seconds of the store's clock; None when there is no readable one."""
+        moment = instant(self.revision)
+        return None if moment is None else moment - self.clock_offset
+
+
+def make_etag(body: bytes) -> str:
+    """The strong validator of these bytes, the same wherever and whenever it is made (RFC 9110 section 8.8.3)."""
+    return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+
+
+def json_type(content_type: str) -> str:
+    """The media type to say of a body that is JSON."""
+    # The body has been read as JSON: a label that says otherwise, or nothing, is wrong.
+    return content_type if "json" in content_type.lower() else "application/json"
+
+
+def stored_from(
+    previous: Stored | None, answer: Answer, started: float, clock: ClockOffset = AGREED
+) -> tuple[Stored, bool]:
+    """What to store of `answer`, an `OK` or `MISSING` one to a read begun at `started`.
+
+    Content equal to the previous one's keeps the stored bytes and tag and renews only the validation, so that a
+    caller's copy stays valid while the platform reorders its keys. `clock` is the platform's, as it is known by then.
+
+    Returns:
+        What to store, and whether it is the previous one renewed.
+    """
+    if answer.verdict is Verdict.MISSING:
+        absence = Absence(answer.response.status, answer.code, answer.message)
+        return Stored(b"", "", b"", None, None, started, absence), False
+    if answer.verdict is not Verdict.OK or answer.content is None:
+        raise ValueError(f"{answer.verdict} validates nothing")
+    if previous is not None and previous.content == answer.content:
+        offset = _offset_of(previous.revision, started, clock)
+        return replace(previous, validated_at=started, clock_offset=offset), True
+    body = answer.response.body
+    return Stored(
+        body=body,
+        # Thousands of entries share a few of these.
+        content_type=intern(json_type(answer.response.content_type)),
+        content=answer.content,
+        revision=answer.revision,
+        campaign_status=answer.campaign_status and intern(answer.campaign_status),
+        validated_at=started,
+        clock_offset=_offset_of(answer.revision, started, clock),
+    ), False
+
+
+def _offset_of(revision: str | None, started: float, clock: ClockOffset) -> float:
+    moment = instant(revision)
+    return 0.0 if moment is None else clock.fitting(moment, started)

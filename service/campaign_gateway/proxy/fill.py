@@ -1,0 +1,370 @@
+"""One fill per key and fleet, however many ask: flight, lease, permit, send, settle and store, top to bottom.
+
+Laws of this module:
+
+1. A flight is a task of the registry's. No caller owns it: cancelling any of them, the first included, stops nothing.
+2. Each waiter has its own deadline and leaves alone when it passes.
+3. A flight always lands: on its result, or on the exception that ended it, for all its waiters.
+4. A flight stays joinable until its result is in the store, so that no second call starts between reply and `put`.
+5. Whoever joins a flight that turns out to have had less right than he has, or to know less, asks again by his own.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from http import HTTPStatus
+
+from campaign_gateway.contract.operations import GET
+from campaign_gateway.policy.decide import Choice, Decision, Detail, Fwd
+from campaign_gateway.policy.evidence import CopyState
+from campaign_gateway.policy.ledger import Lane
+from campaign_gateway.policy.settle import Failure, Fill, settle
+from campaign_gateway.policy.stored import Stored
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.assess import Assessor
+from campaign_gateway.proxy.backoff import Backoffs
+from campaign_gateway.proxy.fetch import Fetched, Fetcher
+from campaign_gateway.proxy.ports import Found, Lease, Meter, Put, Store
+from campaign_gateway.proxy.reply import Outcome, Reply, reply_from
+from campaign_gateway.proxy.request import EVERY, Request, group_of
+from campaign_gateway.proxy.tasks import Tasks
+
+MAX_FLIGHTS = 2_000
+"""Fills under way at once. Each holds a few kilobytes; beyond this, more waiting helps nobody within its deadline."""
+
+LONGEST_WAY_SECONDS = 3_600.0
+"""A change that was longer on its way was not looked for: nobody asked for the campaign, or its revision is no time."""
+
+FillResult = Fill | Failure
+
+_DETAIL_OF_REFUSAL = {
+    Problem.BUDGET_EXHAUSTED: Detail.BUDGET,
+    Problem.OVERLOADED: Detail.BUDGET,
+    Problem.UPSTREAM_PAUSED: Detail.PAUSED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a caller without a stored answer is kept, in seconds."""
+
+    for_call: float
+    """The time-out of one call."""
+
+    @property
+    def for_permit(self) -> float:
+        """What may be spent waiting for a permit."""
+        return self.for_call / 2
+
+    @property
+    def total(self) -> float:
+        """From asking for a fill to giving up on it: the last permit that is waited for leaves a whole call's time."""
+        return self.for_permit + self.for_call
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a caller may spend on an answer, and which one he is content with."""
+
+    lane: Lane
+    wait: float
+    """Seconds that he waits for a permit at most."""
+    newer_than: float | None = None
+    """The moment of a write, in seconds of the store's clock: an answer from before it will not do."""
+    takes_landed: bool = True
+    """Whether an answer will do that others have asked for and that has just come in."""
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether all is done for it that can be done for a caller who waits."""
+        return self.wait > 0 and self.lane.is_waited_for
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A fill under way."""
+
+    request: Request
+    found: Found
+    """What was stored when it began."""
+    claim: Claim
+    """That of whoever began it."""
+    reason: str
+    """The metric label `reason` of its call."""
+    began: float
+    """When, in seconds of the store's clock: its answer is no older."""
+    landing: asyncio.Future[FillResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def serves(self, claim: Claim) -> bool:
+        """Whether a caller with this claim is content with it, as far as is known by now."""
+        if claim.newer_than is not None and self.began < claim.newer_than:
+            return False
+        if not self.landing.done() or self.landing.exception() is not None:
+            return True
+        result = self.landing.result()
+        if isinstance(result, Fill):
+            # What another replica had read before the write that this caller knows of is no answer for him.
+            return claim.newer_than is None or result.stored.validated_at >= claim.newer_than
+        was_denied = not result.was_forwarded and result.problem in _DETAIL_OF_REFUSAL
+        # It did not wait for a permit, and may have had no right to the reserve; this caller has.
+        return not (was_denied and claim.lane.is_waited_for and not self.claim.is_patient)
+
+    async def wait(self, seconds: float) -> FillResult:
+        """The result, or that there is none in time; then the flight goes on."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.shield(self.landing)
+        except TimeoutError:
+            return Failure(Problem.UPSTREAM_TIMEOUT, f"no answer within {seconds:g} s")
+        except Exception:  # noqa: BLE001 - logged by the task that it ended; whoever has a stored answer gets that
+            return Failure(Problem.INTERNAL, "an error in the gateway")
+
+    @contextmanager
+    def always_lands(self) -> Iterator[None]:
+        """Makes the exception that ends the block that of all waiters, if they have no result yet."""
+        try:
+            yield
+        except Exception as error:
+            if not self.landing.done():
+                self.landing.set_exception(error)
+            raise
+
+
+class Flights:
+    """The flights of one process, by key."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+        self._by_key: dict[str, Flight] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def to_join(self, key: str, claim: Claim) -> Flight | None:
+        """The flight that serves the claim, if there is one."""
+        flight = self._by_key.get(key)
+        if flight is None or not flight.serves(claim):
+            return None
+        return flight if claim.takes_landed or not flight.landing.done() else None
+
+    def start(self, flight: Flight, fly: Callable[[Flight], Coroutine[None, None, None]]) -> None:
+        """Lets it fly, for the key's next requests to join."""
+        # Nobody may be waiting: an exception is then the task's to report, not the future's.
+        flight.landing.add_done_callback(lambda landing: landing.cancelled() or landing.exception())
+        key = flight.request.key
+        self._by_key[key] = flight
+        self._tasks.spawn(fly(flight), name="fill", on_end=partial(self._ended, key, flight))
+
+    def forget(self, key: str | None) -> None:
+        """Lets no later request join the key's flight: what it brings is out of date already.
+
+        Args:
+            key: an entry's key, that of all answers to an operation, or None for any.
+        """
+        if key is None:
+            self._by_key.clear()
+        elif key.endswith(EVERY):
+            for other in [other for other in self._by_key if group_of(other) == key]:
+                del self._by_key[other]
+        else:
+            self._by_key.pop(key, None)
+
+    def _ended(self, key: str, flight: Flight) -> None:
+        if not flight.landing.done():
+            flight.landing.set_exception(ConnectionAbortedError("the gateway is stopping"))
+        if self._by_key.get(key) is flight:
+            del self._by_key[key]
+
+
+class Fills:
+    """Gets newer answers: from the platform, or from the replica that is getting one already."""
+
+    def __init__(
+        self, store: Store, assessor: Assessor, fetcher: Fetcher, flights: Flights, meter: Meter, timeouts: Timeouts
+    ) -> None:
+        self._store = store
+        self._assessor = assessor
+        self._fetcher = fetcher
+        self._flights = flights
+        self._meter = meter
+        self._timeouts = timeouts
+        self._backoffs = Backoffs()
+
+    # For callers who wait.
+
+    async def reply(self, request: Request, found: Found, decision: Decision) -> Reply:
+        """The reply to a request that goes forward: with what a fill brings, what is fallen back on, or a failure."""
+        if decision.fallback is not None and (failure := self._backing_off(request, decision)) is not None:
+            return self._fall_back(request, found, failure, Outcome(detail=_detail_of(failure)))
+        claim = self._claim(request, decision)
+        joined = self._flights.to_join(request.key, claim)
+        if joined is not None:
+            self._meter.collapsed("process")
+        reason = decision.fwd or Fwd.URI_MISS
+        while True:
+            flight = joined or self._start(request, found, claim, reason)
+            result = flight if isinstance(flight, Failure) else await flight.wait(self._timeouts.total)
+            if joined is None or joined.serves(claim):
+                break
+            joined = self._flights.to_join(request.key, claim)
+        collapsed = joined is not None
+        if isinstance(result, Fill):
+            collapsed = collapsed or result.is_followed
+            detail = Detail.UNCHANGED if result.is_unchanged else None
+            outcome = Outcome(reason, result.upstream_status, stored=True, collapsed=collapsed, detail=detail)
+            return self._serve(request, self._assessor.decide(request, result.stored, result.evidence), outcome)
+        fwd = reason if result.was_forwarded else None
+        outcome = Outcome(fwd, result.upstream_status, collapsed=collapsed, detail=_detail_of(result))
+        return self._fall_back(request, found, result, outcome)
+
+    def refused(self, request: Request) -> Reply | None:
+        """See `Exchange.refused`."""
+        claim = Claim(Lane.INTERACTIVE, self._timeouts.for_permit, request.directives.newer_than)
+        if self._flights.to_join(request.key, claim) is not None:
+            return None
+        failure = self._refusal(request, claim)
+        return None if failure is None else Reply(Outcome(detail=_detail_of(failure)), failure=failure)
+
+    def _claim(self, request: Request, decision: Decision) -> Claim:
+        newer_than = request.directives.newer_than
+        # What was written a moment ago is worth as much as what nobody has: the stored answer is known to be wrong.
+        if decision.fallback is None or decision.evidence.is_overwritten or newer_than is not None:
+            lane = Lane.INTERACTIVE
+        else:
+            # Polls of the list, which validate many answers, go before a read that validates one, unless the caller
+            # asked for it.
+            lane = Lane.PROOF if decision.fwd is Fwd.REQUEST else Lane.BACKGROUND
+        # With something to serve already, nobody is kept waiting for the budget.
+        wait = self._timeouts.for_permit if decision.fallback is None else 0.0
+        return Claim(lane, wait, newer_than, takes_landed=decision.fwd is not Fwd.REQUEST)
+
+    def _backing_off(self, request: Request, decision: Decision) -> Failure | None:
+        """The failure for which the key is left alone; one from before a write that got through is out of date."""
+        invalidation = decision.evidence.invalidation
+        written_at = invalidation.at if invalidation is not None and decision.evidence.is_overwritten else 0.0
+        since = max(written_at, request.directives.newer_than or 0.0)
+        return self._backoffs.current(request.key, self._store.now(), since)
+
+    def _fall_back(self, request: Request, found: Found, failure: Failure, outcome: Outcome) -> Reply:
+        decision = self._assessor.decide(request, found.stored, found.evidence)
+        if decision.fallback is None:
+            # There was nothing; or it grew too old while the caller waited.
+            return Reply(outcome, failure=failure)
+        return self._serve(request, decision, replace(outcome, detail=outcome.detail or Detail.STALE_IF_ERROR))
+
+    def _serve(self, request: Request, decision: Decision, outcome: Outcome) -> Reply:
+        self._assessor.note_use(request, decision.stored)
+        return reply_from(decision, outcome)
+
+    # For nobody who waits.
+
+    def refresh(self, request: Request, found: Found) -> None:
+        """Reads again what is stored, beside everything else."""
+        claim = Claim(Lane.BACKGROUND, wait=0.0)
+        if (
+            self._flights.to_join(request.key, claim) is None
+            and self._backoffs.current(request.key, self._store.now()) is None
+        ):
+            self._start(request, found, claim, "refresh")
+
+    async def read_again(self, request: Request, lane: Lane, reason: str) -> FillResult:
+        """See `Exchange.read_again`."""
+        found = await self._store.get(request.key)
+        claim = Claim(lane, self._timeouts.for_permit, request.directives.newer_than, takes_landed=False)
+        flight = self._flights.to_join(request.key, claim) or self._start(request, found, claim, reason)
+        return flight if isinstance(flight, Failure) else await flight.wait(self._timeouts.total)
+
+    # The fill itself.
+
+    def _start(self, request: Request, found: Found, claim: Claim, reason: str) -> Flight | Failure:
+        if (refusal := self._refusal(request, claim)) is not None:
+            return refusal
+        flight = Flight(request, found, claim, reason, self._store.now())
+        self._flights.start(flight, self._fly)
+        return flight
+
+    def _refusal(self, request: Request, claim: Claim) -> Failure | None:
+        """Why no flight may be started; None where one may."""
+        if len(self._flights) >= MAX_FLIGHTS:
+            return Failure(Problem.OVERLOADED, "too many reads are waiting for the platform", retry_after=1.0)
+        return self._fetcher.refusal(request, claim.lane, claim.wait)
+
+    async def _fly(self, flight: Flight) -> None:
+        request, key, claim = flight.request, flight.request.key, flight.claim
+        give_up_at = time.monotonic() + self._timeouts.total
+        with flight.always_lands():
+            lease = await self._store.acquire_lease(key, flight.found)
+            while (fill := self._followed(flight, lease)) is None and not lease.is_mine:
+                left = give_up_at - time.monotonic()
+                if left <= 0:
+                    failure = Failure(Problem.UPSTREAM_TIMEOUT, "another replica's read took too long")
+                    flight.landing.set_result(failure)
+                    return
+                await self._store.wait_for_lease(key, left)
+                lease = await self._store.acquire_lease(key, lease.found)
+            try:
+                if fill is not None:
+                    flight.landing.set_result(fill)
+                    return
+                fetched = await self._fetcher.fetch(request, claim.lane, flight.reason, claim.wait)
+                result = self._settle(request, lease.found, fetched)
+                flight.landing.set_result(result)
+                if isinstance(result, Fill):
+                    keep = self._assessor.rules.bound(result.stored)
+                    if await self._store.put(key, result.stored, lease.found.fence, keep) is Put.STORED:
+                        self._note_change(request, lease.found.stored, result.stored)
+            finally:
+                if lease.is_mine:
+                    await self._store.release_lease(key, lease.found.fence)
+
+    def _is_filled(self, flight: Flight, lease: Lease) -> bool:
+        """Whether what another replica stored serves the flight's callers as well as a call of its own would."""
+        stored, evidence, before = lease.found.stored, lease.found.evidence, flight.found.stored
+        if stored is None or evidence.state is CopyState.INVALIDATED:
+            return False
+        if before is not None and stored.validated_at <= before.validated_at:
+            return False
+        if stored.validated_at >= flight.began:
+            return True
+        return self._assessor.decide(flight.request, stored, evidence).choice is Choice.FRESH
+
+    def _followed(self, flight: Flight, lease: Lease) -> Fill | None:
+        """What another replica made; None where a call has to be made."""
+        stored = lease.found.stored
+        if stored is None or not self._is_filled(flight, lease):
+            return None
+        self._backoffs.succeeded(flight.request.key)
+        self._meter.collapsed("fleet")
+        status = stored.absence.status if stored.absence is not None else HTTPStatus.OK
+        return Fill(stored, is_unchanged=False, upstream_status=status, evidence=lease.found.evidence, is_followed=True)
+
+    def _settle(self, request: Request, found: Found, fetched: Fetched | Failure) -> FillResult:
+        if isinstance(fetched, Failure):
+            result: FillResult = fetched
+        else:
+            result = settle(
+                request.operation, found.stored, fetched.answer, fetched.started, fetched.clock, found.written_at
+            )
+        if isinstance(result, Fill):
+            self._backoffs.succeeded(request.key)
+            self._meter.proof("read", "unchanged" if result.is_unchanged else "changed")
+        elif result.was_forwarded:
+            self._backoffs.failed(request.key, result, self._store.now())
+            self._meter.proof("read", "failed")
+        return result
+
+    def _note_change(self, request: Request, before: Stored | None, after: Stored) -> None:
+        """Counts how long it took until a change was stored, where the campaign's revisions tell."""
+        if request.operation.name != GET.name or before is None or after.updated_at is None:
+            return
+        seconds = self._store.now() - after.updated_at
+        if before.revision != after.revision and before.absence is None and 0 <= seconds <= LONGEST_WAY_SECONDS:
+            self._meter.change_visible(request.stream.alias, seconds)
+
+
+def _detail_of(failure: Failure) -> Detail | None:
+    """What is said of a request that was not sent."""
+    return _DETAIL_OF_REFUSAL.get(failure.problem)

@@ -1,0 +1,167 @@
+"""One read, from start to end: look, decide, and then answer from what is stored, or have it filled."""
+
+from dataclasses import replace
+
+from campaign_gateway.policy.decide import Choice, Decision
+from campaign_gateway.policy.fields import cut
+from campaign_gateway.policy.freshness import Freshness
+from campaign_gateway.policy.ledger import Lane
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.assess import Assessor
+from campaign_gateway.proxy.fetch import Fetcher
+from campaign_gateway.proxy.fill import FillResult, Fills, Flights, Timeouts
+from campaign_gateway.proxy.hits import Hits
+from campaign_gateway.proxy.ports import CampaignIndex, Found, Meter, Store
+from campaign_gateway.proxy.reply import Hit, Outcome, Reply, reply_from
+from campaign_gateway.proxy.request import Request
+from campaign_gateway.proxy.rows import Rows
+from campaign_gateway.proxy.versions import Versions
+
+
+class Exchange:
+    """Answers reads out of the store and the platform."""
+
+    def __init__(
+        self,
+        store: Store,
+        index: CampaignIndex,
+        fetcher: Fetcher,
+        flights: Flights,
+        rules: Freshness,
+        meter: Meter,
+        timeouts: Timeouts,
+        versions: Versions,
+        *,
+        is_polled: bool = False,
+    ) -> None:
+        """An exchange.
+
+        Args:
+            store: where answers are stored.
+            index: what polls of lists have shown.
+            fetcher: asks the platform.
+            flights: the fills under way.
+            rules: those of freshness.
+            meter: where it is counted.
+            timeouts: how long callers are kept.
+            versions: who wrote when.
+            is_polled: whether somebody reads the lists.
+        """
+        self._store = store
+        self._versions = versions
+        self._assessor = Assessor(index, rules, store.now)
+        self._hits = Hits(store, index, self._assessor, versions)
+        self._rows = Rows(store, index, is_polled=is_polled)
+        self._fills = Fills(store, self._assessor, fetcher, flights, meter, timeouts)
+        self.current_age = self._hits.current_age
+        """The age in seconds at which a client may have a hit now; None where it has to be looked up anew.
+
+        For a hit that was had without directives, by whichever client. Answers as `hit` would, at a fraction of the
+        price: within an epoch of the store only the clock moves.
+        """
+
+    async def read(self, request: Request) -> Reply:
+        """The best answer there is for `request`, within the caller's patience."""
+        request = self._held(request)
+        copy = self._store.peek(request.key)
+        if copy.may_answer and copy.stored is not None:
+            decision = self._assessor.decide(request, copy.stored, copy.evidence)
+            if decision.choice is Choice.FRESH:
+                self._store.local_hits.value += 1
+                return self._cut(request, self._serve(request, decision))
+        if request.fields is not None:
+            if (reply := await self._rows.reply(request)) is not None:
+                return reply
+            # That may have taken seconds.
+            copy = self._store.peek(request.key)
+        # Another replica may have stored something newer than what is here.
+        found = await self._store.get(request.key, copy)
+        return self._cut(request, await self._answer(request, found, self._decide(request, found)))
+
+    def hit(self, request: Request) -> Hit | None:
+        """The local answer, if a fresh one is there: the part of a read that waits for nobody."""
+        return self._hits.local(self._held(request))
+
+    def holds(self, request: Request) -> bool | None:
+        """Whether anything may be stored to answer with; None where that cannot be known without asking the store."""
+        return self._store.holds(request.key)
+
+    def refused(self, request: Request) -> Reply | None:
+        """What `read` says where nothing is stored and no call may be made, which is known without waiting for anybody.
+
+        None for whatever else; then nothing was done. With a reply the caller counts as refused.
+
+        Args:
+            request: without directives and fields, for what is not stored.
+        """
+        return self._fills.refused(self._held(request))
+
+    async def find(self, request: Request, last: Hit | None) -> tuple[Hit, float] | Reply | None:
+        """The answer and its age in seconds, if a fresh one is stored anywhere; in one trip to the store.
+
+        Where nothing is stored, the refusal, if there is one; see `refused`. None for whatever else.
+
+        Args:
+            request: without directives and fields.
+            last: a hit of the same campaign, which is given again where it still stands.
+        """
+        request = self._held(request)
+        found = await self._store.get(request.key, raw=None if last is None else last.raw)
+        if found.stored is None:
+            return self._fills.refused(request)
+        return self._hits.again(request, found, last) or self._hits.found(request, found, self._decide(request, found))
+
+    async def answer(self, request: Request, last: Hit | None) -> tuple[Hit, float] | Reply:
+        """As `find`, or what else `read` says in its place."""
+        request = self._held(request)
+        found = await self._store.get(request.key, raw=None if last is None else last.raw)
+        if (hit := self._hits.again(request, found, last)) is not None:
+            return hit
+        decision = self._decide(request, found)
+        return self._hits.found(request, found, decision) or await self._answer(request, found, decision)
+
+    async def refresh(self, request: Request) -> None:
+        """Reads again what is stored, beside everything else; nothing is done where nothing is."""
+        found = await self._store.get(request.key)
+        if found.stored is not None:
+            self._fills.refresh(request, found)
+
+    async def read_again(self, request: Request, lane: Lane, reason: str) -> FillResult:
+        """What a new read brings, for nobody who waits: stored, and joined by those who ask meanwhile."""
+        return await self._fills.read_again(request, lane, reason)
+
+    def _held(self, request: Request) -> Request:
+        """The request, held to what its client may have changed, or was told of; nobody can be held to the future."""
+        floor = self._versions.floor(request.stream, request.client, request.operation.resource)
+        told = request.directives.newer_than
+        if floor is None and told is None:
+            return request
+        newer_than = min(max(floor or 0.0, told or 0.0), self._store.now())
+        return replace(request, directives=replace(request.directives, newer_than=newer_than))
+
+    def _decide(self, request: Request, found: Found) -> Decision:
+        return self._assessor.decide(request, found.stored, found.evidence)
+
+    async def _answer(self, request: Request, found: Found, decision: Decision) -> Reply:
+        match decision.choice:
+            case Choice.FRESH:
+                return self._serve(request, decision)
+            case Choice.STALE:
+                self._fills.refresh(request, found)
+                return self._serve(request, decision)
+            case Choice.FORWARD:
+                return await self._fills.reply(request, found, decision)
+            case Choice.NOT_CACHED:
+                return Reply(Outcome(), failure=Failure(Problem.NOT_CACHED, "only-if-cached, and nothing fits"))
+
+    def _serve(self, request: Request, decision: Decision) -> Reply:
+        self._assessor.note_use(request, decision.stored)
+        return reply_from(decision)
+
+    @staticmethod
+    def _cut(request: Request, reply: Reply) -> Reply:
+        """The reply with only the fields that are asked for."""
+        if request.fields is None or reply.entry is None:
+            return reply
+        return replace(reply, entry=cut(reply.entry, request.fields))
