@@ -3,7 +3,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from campaign_gateway.policy.entry import Cause, Entry, Swept
@@ -116,13 +116,11 @@ def test_the_defaults_are_the_documented_ones():
 
 
 @given(RULES, ENTRIES)
-@settings(max_examples=50, deadline=None)
 def test_lifetime_is_never_negative_and_never_past_the_hard_bound(rules: Freshness, of: Entry):
     assert 0 <= rules.lifetime(of) <= rules.stale_if_error
 
 
 @given(RULES, ENTRIES)
-@settings(max_examples=60, deadline=None)
 def test_a_fresh_entry_is_usable(rules: Freshness, of: Entry):
     if age(of, NOW) < rules.lifetime(of):
         assert rules.is_usable(of, NOW)
@@ -241,7 +239,6 @@ WORDS = st.builds(
 
 
 @given(RULES, ENTRIES, WORDS)
-@settings(max_examples=100, deadline=None)
 def test_no_word_of_the_list_makes_an_entry_fresh_past_both_proofs(rules: Freshness, of: Entry, word: Swept):
     ttl, by_id = rules.ttl(replace(of, swept=word), NOW), rules.ttl(of, NOW)
     if word.is_moved:

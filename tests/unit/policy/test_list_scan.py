@@ -27,6 +27,7 @@ from campaign_gateway.policy.list_scan import (
 )
 from campaign_gateway.policy.sweeping import SETTLE_SECONDS, Head, ListFlaw, Poll, View, apply, attest
 from tests.support.builders import NOW, stamp
+from tests.support.examples import scaled
 from tests.support.lists import LASTS, LONG_AGO, paged, polled, read, row, rows, scanned, seen, view_of
 
 VOICE, SMS = Channel
@@ -684,7 +685,6 @@ class Truth:
 
 
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
 def test_nothing_is_proven_that_had_changed_when_the_poll_began(random: Random):
     Truth(random).run(120)
 
@@ -704,7 +704,7 @@ PAGES = st.none() | st.builds(
 
 
 @given(st.lists(PAGES, min_size=1, max_size=5), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=scaled(200))
 def test_no_poll_goes_on_for_ever(pages: list[Page | None], is_full: bool):
     view = view_of([row("c0")], NOW - 100)
     scan = begin(VOICE, NOW, is_full=is_full)

@@ -3,7 +3,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from campaign_gateway.policy.entry import Cause, Entry, Swept
@@ -214,7 +214,6 @@ ANY_RULES = st.builds(
 
 
 @given(STORED, WISHES, ANY_RULES)
-@settings(max_examples=60, deadline=None)
 def test_nothing_past_the_hard_bound_is_ever_served_or_kept_to_serve(
     stored: Entry | None, wishes: Wishes, rules: Freshness
 ):
@@ -228,7 +227,6 @@ def test_nothing_past_the_hard_bound_is_ever_served_or_kept_to_serve(
 
 
 @given(STORED, WISHES, ANY_RULES)
-@settings(max_examples=60, deadline=None)
 def test_every_plan_keeps_its_word(stored: Entry | None, wishes: Wishes, rules: Freshness):
     match plan(stored, wishes, NOW, rules):
         case Reuse(found, is_stale):

@@ -3,7 +3,7 @@ from math import inf
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from campaign_gateway.policy.wishes import NO_WISHES, Wishes, read_wishes
@@ -79,7 +79,6 @@ def test_nothing_asked_is_nothing_wished():
 
 
 @given(st.text(max_size=60) | st.text(alphabet='max-agestlenofrhcid=0123456789", ', max_size=60))
-@settings(max_examples=50, deadline=None)
 def test_any_field_is_read(field: str):
     wishes = read_wishes(field)
     for seconds in (wishes.max_age, wishes.min_fresh):
