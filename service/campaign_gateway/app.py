@@ -20,7 +20,6 @@ from campaign_gateway.policy.freshness import Freshness, StatusRule
 from campaign_gateway.policy.ledger import Allowance, Lane
 from campaign_gateway.policy.pacing import Capacity
 from campaign_gateway.policy.sweeping import ListFlaw
-from campaign_gateway.proxy.ask import Stream
 from campaign_gateway.proxy.bounds import StatedBounds, stated_bounds
 from campaign_gateway.proxy.collapse import Flights
 from campaign_gateway.proxy.exchange import Exchange, Patience
@@ -30,7 +29,8 @@ from campaign_gateway.proxy.forward import Forwarder
 from campaign_gateway.proxy.hints import Hints, Readers
 from campaign_gateway.proxy.invalidate import Invalidator
 from campaign_gateway.proxy.platform_clock import PlatformClock, describe
-from campaign_gateway.proxy.ports import Board, Ledgers, Store
+from campaign_gateway.proxy.ports import CampaignIndex, Ledgers, Store
+from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import SweepConfig, Sweeper
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import Versions
@@ -43,7 +43,7 @@ from campaign_gateway.settings import (
     state_folder,
 )
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.local.index import MemoryBoard
+from campaign_gateway.store.local.index import LocalIndex
 from campaign_gateway.store.local.ledger_file import FileLedgers
 from campaign_gateway.store.local.ledgers import MemoryLedgers
 from campaign_gateway.store.local.snapshot import Snapshot
@@ -66,7 +66,7 @@ _log = logging.getLogger(__name__)
 BACKLOG = 1024
 ANONYMOUS = "anonymous"
 LEAVE_SECONDS = 1.0
-"""Beyond the time for connecting: how long a permit may go unused before its request may not leave any more."""
+"""Beyond the time for connecting: how long a permit may go unused before its request may not leave any longer."""
 FILLS_GRACE_SECONDS = 2.0
 """At the end, for answers that were given and are still on their way into the store."""
 
@@ -128,7 +128,7 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
     async with AsyncExitStack() as stack:
         platform = await stack.enter_async_context(PlatformClient(settings.platform.url, limits, signers))
         flights, readers = Flights(fills), Readers()
-        store, board, ledgers, store_part = await _open_store(
+        store, index, ledgers, store_part = await _open_store(
             settings, streams, metrics, clock, _Ears(watchers, flights.forget, versions.note, readers.hand), stack
         )
         budget = _build_budget(settings, streams, ledgers, metrics, watchers)
@@ -141,7 +141,7 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
         patience = Patience(settings.platform.timeout)
         exchange = Exchange(
             store,
-            board,
+            index,
             fetcher,
             flights,
             freshness,
@@ -151,16 +151,16 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
             has_rounds=settings.sweep.share > 0,
         )
         invalidator = Invalidator(store, flights, exchange, metrics)
-        forwarder = Forwarder(exchange, fetcher, invalidator, board, store, versions, patience, fills)
-        hints = Hints(readers, invalidator, exchange, board, store, fills)
+        forwarder = Forwarder(exchange, fetcher, invalidator, index, store, versions, patience, fills)
+        hints = Hints(readers, invalidator, exchange, index, store, fills)
         performer = Performer(exchange, forwarder, invalidator, settings.platform.max_request, hints)
-        stated = partial(stated_bounds, board, store, settings.freshness.max)
-        sweepers = _build_sweepers(settings, streams, budget, exchange, fetcher, board, store, watchers, metrics)
+        stated = partial(stated_bounds, index, store, settings.freshness.max)
+        sweepers = _build_sweepers(settings, streams, budget, exchange, fetcher, index, store, watchers, metrics)
         for stream, sweeper in sweepers:
-            readers.register(stream.identity, sweeper.hint, partial(board.is_leading, stream.identity))
-            _show_sweep(stream, sweeper, board, stated, metrics)
+            readers.register(stream.identity, sweeper.hint, partial(index.is_leading, stream.identity))
+            _show_sweep(stream, sweeper, index, stated, metrics)
             watchers.spawn(sweeper.run(), name="sweep")
-        explainer = Explainer(store, board, freshness, stated, budget.remaining)
+        explainer = Explainer(store, index, freshness, stated, budget.remaining)
         bounds = Bounds(freshness.stale_while_revalidate, freshness.stale_if_error)
         clients = build_clients(settings)
         standings = Standings(exchange, bounds, metrics, _open_lines(seat, stack), clients.epoch, budget.quota)
@@ -172,7 +172,7 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
                 "listener": listener,
                 "store": store_part(),
                 "budget": _budget_part(budget, streams),
-                "sweep": _sweep_part(board, streams),
+                "sweep": _sweep_part(index, streams),
                 "platform_clock": _clock_part(fetcher.clock),
             }
 
@@ -266,8 +266,8 @@ async def _open_store(
     clock: StoreClock,
     ears: _Ears,
     stack: AsyncExitStack,
-) -> tuple[Store, Board, Ledgers, Callable[[], Part]]:
-    """The store, the board, the ledgers, and how ready the store is."""
+) -> tuple[Store, CampaignIndex, Ledgers, Callable[[], Part]]:
+    """The store, the index, the ledgers, and how ready the store is."""
     memory = MemoryStore(settings.cache.local_max_bytes, clock, metrics)
     gauge = metrics.gauges.add
     gauge("entries", "Entries kept in this process.", lambda: len(memory), store="memory")
@@ -276,7 +276,7 @@ async def _open_store(
     )
     if settings.cache.url == "memory://":
         ledgers, part = await _open_files(settings, streams, memory, metrics, clock, ears.watchers, stack)
-        return memory, MemoryBoard(memory.epoch, clock.now), ledgers, part
+        return memory, LocalIndex(memory.epoch, clock.now), ledgers, part
     # Only here, for redis-py is a sixth of a cold start, and a gateway on its own has no use for it.
     from campaign_gateway.store.open import Target, Tls, open_shared  # noqa: PLC0415
 
@@ -286,16 +286,16 @@ async def _open_store(
     password = None if file is None else lambda: file.read_text("utf-8", "replace").strip()
     target = Target(cache.url, cache.timeout, cache.username, password, tls)
     shared = open_shared(target, cache.prefix, cache.local_unwatched, memory, clock, metrics)
-    link, store, board = shared.link, shared.store, shared.board
+    link, store, index = shared.link, shared.store, shared.index
     stack.push_async_callback(link.close)
     await link.start(ears.watchers)
     gauge("store_up", "Whether the store answers (1) or not (0).", lambda: link.is_up, store="redis")
     store.start(ears.watchers, ears.on_invalidated, ears.on_written, ears.on_hinted)
     clock.on_step = memory.clear
     identities = [stream.identity for stream in streams.values()]
-    board.start(ears.watchers, identities, may_lead=settings.sweep.share > 0)
-    stack.push_async_callback(board.leave)
-    return store, board, shared.ledgers, lambda: Part("ok") if link.is_up else Part("degraded", f"redis: {link.state}")
+    index.start(ears.watchers, identities, may_lead=settings.sweep.share > 0)
+    stack.push_async_callback(index.leave)
+    return store, index, shared.ledgers, lambda: Part("ok") if link.is_up else Part("degraded", f"redis: {link.state}")
 
 
 async def _open_files(
@@ -345,7 +345,7 @@ def _build_sweepers(
     budget: CallBudget,
     exchange: Exchange,
     fetcher: Fetcher,
-    board: Board,
+    index: CampaignIndex,
     store: Store,
     watchers: Tasks,
     metrics: Metrics,
@@ -357,7 +357,7 @@ def _build_sweepers(
     for stream in streams.values():
         capacity = partial(_capacity, settings, streams, budget, stream.tenant.account)
         config = SweepConfig(sweep.share, lag, capacity, fetcher.clock.seconds_ahead)
-        sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, config, watchers, metrics)
+        sweeper = Sweeper(stream, index, store, fetcher, exchange.read_again, config, watchers, metrics)
         sweepers.append((stream, sweeper))
     return sweepers
 
@@ -379,7 +379,7 @@ def _capacity(settings: Settings, streams: Mapping[str, Stream], budget: CallBud
 
 
 def _show_sweep(
-    stream: Stream, sweeper: Sweeper, board: Board, stated: Callable[[str], StatedBounds], metrics: Metrics
+    stream: Stream, sweeper: Sweeper, index: CampaignIndex, stated: Callable[[str], StatedBounds], metrics: Metrics
 ) -> None:
     """Publishes the stream's bounds, and whether polls of its list give them."""
     gauge, alias, identity = metrics.gauges.add, stream.alias, stream.identity
@@ -392,10 +392,10 @@ def _show_sweep(
     text = "Whether this replica looks after the stream's list."
     gauge("sweep_leading", text, lambda: sweeper.is_leading, stream=alias)
     text = "Campaigns that the stream's lists have shown."
-    gauge("sweep_campaigns", text, lambda: len(board.view(identity).known), stream=alias)
+    gauge("sweep_campaigns", text, lambda: len(index.snapshot(identity).campaigns), stream=alias)
     text = "Why the stream's list proves nothing (1), if it is not trusted."
     for flaw in ListFlaw:
-        gauge("sweep_distrusted", text, partial(_is_distrusted, board, identity, flaw), stream=alias, flaw=flaw.value)
+        gauge("sweep_distrusted", text, partial(_is_distrusted, index, identity, flaw), stream=alias, flaw=flaw.value)
 
 
 def _show_platform(fetcher: Fetcher, metrics: Metrics) -> None:
@@ -423,15 +423,15 @@ def _clock_part(clock: PlatformClock) -> Part:
     )
 
 
-def _is_distrusted(board: Board, identity: str, flaw: ListFlaw) -> bool:
-    return flaw in board.view(identity).head.flaws.values()
+def _is_distrusted(index: CampaignIndex, identity: str, flaw: ListFlaw) -> bool:
+    return flaw in index.snapshot(identity).state.flaws.values()
 
 
-def _sweep_part(board: Board, streams: Mapping[str, Stream]) -> Part:
+def _sweep_part(index: CampaignIndex, streams: Mapping[str, Stream]) -> Part:
     told = [
         f"the {channel} list of {alias} is not trusted ({flaw}): lifetimes count"
         for alias, stream in streams.items()
-        for channel, flaw in board.view(stream.identity).head.flaws.items()
+        for channel, flaw in index.snapshot(stream.identity).state.flaws.items()
     ]
     return Part("degraded", "; ".join(told)) if told else Part("ok")
 

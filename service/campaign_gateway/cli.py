@@ -297,7 +297,7 @@ async def _serve_as_worker(settings: Any, place: tuple[int, int, Path]) -> None:
     from campaign_gateway.app import Seat, running  # noqa: PLC0415
 
     async with running(settings, Seat(*place)) as gateway:
-        # The supervisor waits for this line; and when standard input ends, there is no supervisor any more.
+        # The supervisor waits for this line; and when standard input ends, there is no supervisor any longer.
         click.echo("up")
         await _until_asked_to_stop(lifeline=sys.stdin.fileno())
         await gateway.drain()

@@ -158,7 +158,7 @@ async def look(folder: Path) -> Live:
 
 
 async def traffic(gateway: GatewayProcess, sandbox: Sandbox) -> None:
-    """Hits, misses, stale answers, wishes, writes, changes, callers without a key, and a platform that fails in each way."""
+    """Hits, misses, stale answers, directives, writes, changes, callers without a key, and a platform that fails in each way."""
     key = {"Authorization": f"Bearer {KEY}"}
     ids = [campaign.id for campaign in sandbox.campaigns.all()]
     await asyncio.gather(*(gateway.get(ids[0], **key) for _ in range(5)))

@@ -37,14 +37,14 @@ def reads_of(sandbox: Sandbox, asked: Asked) -> dict[str, tuple[str, bytes | Non
     account = f"accountId={sandbox.config.account_id}"
     wanted = {"type": asked.campaign.kind.value, "limit": 100, "sortBy": {"createdAt": "desc"}}
     reads: dict[str, tuple[str, bytes | None]] = {}
-    for mark, family, query in (("", "A", account), ("-v1", "B", "")):
+    for revision, family, query in (("", "A", account), ("-v1", "B", "")):
         root = PREFIXES[family].replace("{stream}", sandbox.config.stream_id) + "/campaign"
         reads |= {
-            f"get{mark}": (f"GET {root}/{asked.campaign.id}?{query}", None),
-            f"status{mark}": (f"POST {root}/{asked.campaign.id}/status?{query}&view=status", b"{}"),
-            f"list{mark}": (f"POST {root}/getAllCampaignDetails?{query}", json.dumps(wanted).encode()),
-            f"contact-list-get{mark}": (f"GET {root}/contactList/{asked.contact_list.id}?{query}", None),
-            f"contact-list-list{mark}": (f"POST {root}/contactList/getAllListDetails?{query}&type=call", b"{}"),
+            f"get{revision}": (f"GET {root}/{asked.campaign.id}?{query}", None),
+            f"status{revision}": (f"POST {root}/{asked.campaign.id}/status?{query}&view=status", b"{}"),
+            f"list{revision}": (f"POST {root}/getAllCampaignDetails?{query}", json.dumps(wanted).encode()),
+            f"contact-list-get{revision}": (f"GET {root}/contactList/{asked.contact_list.id}?{query}", None),
+            f"contact-list-list{revision}": (f"POST {root}/contactList/getAllListDetails?{query}&type=call", b"{}"),
         }
     return reads
 

@@ -1,4 +1,4 @@
-"""One suite that every board passes: memory, and Redis on fakeredis, a real server, a real cluster."""
+"""One suite that every index passes: memory, and Redis on fakeredis, a real server, a real cluster."""
 
 import asyncio
 import math
@@ -13,18 +13,18 @@ import fakeredis
 import pytest
 
 from campaign_gateway.contract.listing import Channel
-from campaign_gateway.policy.sweeping import Head, Known, ListFlaw, Poll, View
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot, IndexState, ListFlaw, Poll
 from campaign_gateway.proxy.epoch import Epoch
-from campaign_gateway.proxy.ports import USED_SECONDS, Board, Meter
+from campaign_gateway.proxy.ports import USED_SECONDS, CampaignIndex, Meter
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.local.index import MemoryBoard
+from campaign_gateway.store.local.index import LocalIndex
 from campaign_gateway.store.redis import beat as beat_module
-from campaign_gateway.store.redis import index as boards_module
+from campaign_gateway.store.redis import index as index_module
 from campaign_gateway.store.redis.beat import Beat
 from campaign_gateway.store.redis.bus import Bus
 from campaign_gateway.store.redis.connect import Target, open_link, parts_of
-from campaign_gateway.store.redis.index import RedisBoard
+from campaign_gateway.store.redis.index import RedisIndex
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 from campaign_gateway.store.usage import HALF_LIFE_SECONDS
@@ -35,30 +35,30 @@ from tests.support.redis_server import RedisCluster, redis_server
 STREAM = "identity-1"
 VOICE, SMS = Channel
 NOW = 1_770_000_000.0
-BARE = View()
+BARE = IndexSnapshot()
 CLOCK = StoreClock()
 
 
-def known(mark: str = "a", **fields: Any) -> Known:
-    return Known(VOICE, mark, mark, NOW, has_moved=False, **fields)
+def indexed(revision: str = "a", **fields: Any) -> IndexedCampaign:
+    return IndexedCampaign(VOICE, revision, revision, NOW, has_changed=False, **fields)
 
 
-def head(number: int, began: float = NOW, **fields: Any) -> Head:
-    return Head({VOICE: Poll(began, 12.5, "a", 3)}, 90.0, number=number, **fields)
+def state(number: int, began: float = NOW, **fields: Any) -> IndexState:
+    return IndexState({VOICE: Poll(began, 12.5, "a", 3)}, 90.0, number=number, **fields)
 
 
 @dataclass
 class Replica:
-    """A board that follows nothing by itself."""
+    """An index that follows nothing by itself."""
 
-    board: RedisBoard
+    index: RedisIndex
     link: RedisLink
     bus: Bus
     beat: Beat
 
-    async def follow(self) -> View:
-        await self.board.catch_up(STREAM)
-        return self.board.view(STREAM)
+    async def follow(self) -> IndexSnapshot:
+        await self.index.pull(STREAM)
+        return self.index.snapshot(STREAM)
 
     @property
     def now(self) -> float:
@@ -87,7 +87,7 @@ class Fleet:
         return self.replicas[2]
 
     def names(self) -> list[str]:
-        return [self.keys.board(STREAM, what) for what in ("head", "rows", "order")]
+        return [self.keys.index(STREAM, what) for what in ("head", "rows", "order")]
 
     async def empty(self) -> None:
         """What a Redis has to tell that came back empty."""
@@ -96,8 +96,8 @@ class Fleet:
     async def leading(self) -> list[bool]:
         """Which of the replicas lead, after a beat of each."""
         for replica in self.replicas:
-            await replica.board.beat()
-        return [replica.board.is_leading(STREAM) for replica in self.replicas]
+            await replica.index.beat()
+        return [replica.index.is_leading(STREAM) for replica in self.replicas]
 
 
 @asynccontextmanager
@@ -116,7 +116,7 @@ async def on_redis(
             await link.look()
             bus = Bus(link, keys)
             beat = Beat(link, keys, bus.sender)
-            replicas.append(Replica(RedisBoard(link, bus, beat, keys, Epoch()), link, bus, beat))
+            replicas.append(Replica(RedisIndex(link, bus, beat, keys, Epoch()), link, bus, beat))
         stack.push_async_callback(tasks.close)
         yield Fleet(replicas, raw, keys, tasks)
 
@@ -185,114 +185,114 @@ async def fleet(shared_place: Opening) -> AsyncIterator[Fleet]:
 
 
 @pytest.fixture
-async def board(any_place: Opening) -> AsyncIterator[Board]:
+async def index(any_place: Opening) -> AsyncIterator[CampaignIndex]:
     async with any_place() as opened:
-        yield opened.one.board if opened else MemoryBoard(Epoch(), CLOCK.now)
+        yield opened.one.index if opened else LocalIndex(Epoch(), CLOCK.now)
 
 
-def epoch_of(board: Board) -> int:
-    assert isinstance(board, RedisBoard | MemoryBoard)
-    return board._epoch.number
+def epoch_of(index: CampaignIndex) -> int:
+    assert isinstance(index, RedisIndex | LocalIndex)
+    return index._epoch.number
 
 
-# What all boards do.
+# What all indexes do.
 
 
-async def test_nothing_is_known_at_first(board: Board) -> None:
-    assert board.view(STREAM) == BARE
-    assert board.used(STREAM) == board.interest(STREAM) == {}
+async def test_nothing_is_known_at_first(index: CampaignIndex) -> None:
+    assert index.snapshot(STREAM) == BARE
+    assert index.used(STREAM) == index.interest(STREAM) == {}
 
 
-async def test_what_was_posted_is_known(board: Board) -> None:
-    epoch = epoch_of(board)
-    assert await board.post(STREAM, head(1), {"c1": known(), "c2": known("b")})
-    assert epoch_of(board) > epoch, "what was made from the view is made anew"
-    assert board.view(STREAM) == View(head(1), {"c1": known(), "c2": known("b")})
-    assert board.view("another stream") == BARE
+async def test_what_was_posted_is_known(index: CampaignIndex) -> None:
+    epoch = epoch_of(index)
+    assert await index.publish(STREAM, state(1), {"c1": indexed(), "c2": indexed("b")})
+    assert epoch_of(index) > epoch, "what was made from the view is made anew"
+    assert index.snapshot(STREAM) == IndexSnapshot(state(1), {"c1": indexed(), "c2": indexed("b")})
+    assert index.snapshot("another stream") == BARE
 
 
-async def test_a_post_changes_what_it_names_and_keeps_the_rest(board: Board) -> None:
-    await board.post(STREAM, head(1), {"c1": known(), "c2": known("b")})
-    assert await board.post(STREAM, head(2, NOW + 5), {"c2": known("c")})
-    assert board.view(STREAM) == View(head(2, NOW + 5), {"c1": known(), "c2": known("c")})
+async def test_a_post_changes_what_it_names_and_keeps_the_rest(index: CampaignIndex) -> None:
+    await index.publish(STREAM, state(1), {"c1": indexed(), "c2": indexed("b")})
+    assert await index.publish(STREAM, state(2, NOW + 5), {"c2": indexed("c")})
+    assert index.snapshot(STREAM) == IndexSnapshot(state(2, NOW + 5), {"c1": indexed(), "c2": indexed("c")})
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 4, 5])
-async def test_a_post_that_does_not_follow_what_is_known_changes_nothing(board: Board, number: int) -> None:
+async def test_a_post_that_does_not_follow_what_is_known_changes_nothing(index: CampaignIndex, number: int) -> None:
     for before in (1, 2):
-        await board.post(STREAM, head(before), {"c1": known()})
-    epoch = epoch_of(board)
-    assert not await board.post(STREAM, head(number, NOW + 9), {"c1": known("other")})
-    assert epoch_of(board) == epoch
-    assert board.view(STREAM) == View(head(2), {"c1": known()})
-    assert await board.post(STREAM, head(3), {})
+        await index.publish(STREAM, state(before), {"c1": indexed()})
+    epoch = epoch_of(index)
+    assert not await index.publish(STREAM, state(number, NOW + 9), {"c1": indexed("other")})
+    assert epoch_of(index) == epoch
+    assert index.snapshot(STREAM) == IndexSnapshot(state(2), {"c1": indexed()})
+    assert await index.publish(STREAM, state(3), {})
 
 
-async def test_a_view_does_not_change_under_who_holds_it(board: Board) -> None:
-    await board.post(STREAM, head(1), {"c1": known()})
-    view = board.view(STREAM)
-    await board.post(STREAM, head(2), {"c1": known("b"), "c2": known()})
-    assert view == View(head(1), {"c1": known()})
+async def test_a_view_does_not_change_under_who_holds_it(index: CampaignIndex) -> None:
+    await index.publish(STREAM, state(1), {"c1": indexed()})
+    snapshot = index.snapshot(STREAM)
+    await index.publish(STREAM, state(2), {"c1": indexed("b"), "c2": indexed()})
+    assert snapshot == IndexSnapshot(state(1), {"c1": indexed()})
 
 
-async def test_what_callers_asked_for(board: Board) -> None:
+async def test_what_callers_asked_for(index: CampaignIndex) -> None:
     now = CLOCK.now()
-    board.ask(STREAM, "old", now - USED_SECONDS - 1)
-    board.ask(STREAM, "c2", now - USED_SECONDS + 60)
-    board.ask(STREAM, "c1", now - 1)
-    board.ask(STREAM, "c1", now)
-    board.ask("another stream", "c3", now)
-    assert board.used(STREAM) == {"c1": now, "c2": now - USED_SECONDS + 60}
-    assert board.used("another stream") == {"c3": now}
+    index.record_use(STREAM, "old", now - USED_SECONDS - 1)
+    index.record_use(STREAM, "c2", now - USED_SECONDS + 60)
+    index.record_use(STREAM, "c1", now - 1)
+    index.record_use(STREAM, "c1", now)
+    index.record_use("another stream", "c3", now)
+    assert index.used(STREAM) == {"c1": now, "c2": now - USED_SECONDS + 60}
+    assert index.used("another stream") == {"c3": now}
 
 
-async def test_who_is_asked_for_most(board: Board) -> None:
+async def test_who_is_asked_for_most(index: CampaignIndex) -> None:
     now = CLOCK.now()
     for seconds in (HALF_LIFE_SECONDS, 0.0):
-        board.ask(STREAM, "once a minute", now - seconds)
+        index.record_use(STREAM, "once a minute", now - seconds)
     for _ in range(3):
-        board.ask(STREAM, "three times a while ago", now - 2 * HALF_LIFE_SECONDS)
-    assert board.interest(STREAM) == {
+        index.record_use(STREAM, "three times a while ago", now - 2 * HALF_LIFE_SECONDS)
+    assert index.interest(STREAM) == {
         "once a minute": pytest.approx(1.5, rel=0.05),
         "three times a while ago": pytest.approx(0.75, rel=0.05),
     }
 
 
-async def test_the_first_use_wakes_who_waits_and_later_ones_do_not(board: Board) -> None:
-    waiting = begun(board.wait(STREAM, math.inf))
-    board.ask("another stream", "c1", CLOCK.now())
+async def test_the_first_use_wakes_who_waits_and_later_ones_do_not(index: CampaignIndex) -> None:
+    waiting = begun(index.wait(STREAM, math.inf))
+    index.record_use("another stream", "c1", CLOCK.now())
     await turns()
     assert not waiting.done()
-    board.ask(STREAM, "c1", CLOCK.now())
+    index.record_use(STREAM, "c1", CLOCK.now())
     await waiting
-    waiting = begun(board.wait(STREAM, math.inf))
-    board.ask(STREAM, "c2", CLOCK.now())
+    waiting = begun(index.wait(STREAM, math.inf))
+    index.record_use(STREAM, "c2", CLOCK.now())
     await turns()
     assert not waiting.done()
     waiting.cancel()
 
 
-async def test_what_comes_while_nobody_waits_ends_the_next_wait(board: Board) -> None:
-    await board.post(STREAM, head(1), {})
+async def test_what_comes_while_nobody_waits_ends_the_next_wait(index: CampaignIndex) -> None:
+    await index.publish(STREAM, state(1), {})
     async with asyncio.timeout(5):
-        await board.wait(STREAM, math.inf)
-    waiting = begun(board.wait(STREAM, math.inf))
+        await index.wait(STREAM, math.inf)
+    waiting = begun(index.wait(STREAM, math.inf))
     await turns()
     assert not waiting.done(), "once"
     waiting.cancel()
 
 
-async def test_a_wait_ends_with_its_time(board: Board) -> None:
-    await board.wait(STREAM, 0.001)
-    await board.news(STREAM, 0.001)
+async def test_a_wait_ends_with_its_time(index: CampaignIndex) -> None:
+    await index.wait(STREAM, 0.001)
+    await index.wait_for_change(STREAM, 0.001)
 
 
-async def test_use_is_no_news_of_the_list_and_a_post_is(board: Board) -> None:
-    waiting = begun(board.news(STREAM, math.inf))
-    board.ask(STREAM, "c1", CLOCK.now())
+async def test_use_is_no_news_of_the_list_and_a_post_is(index: CampaignIndex) -> None:
+    waiting = begun(index.wait_for_change(STREAM, math.inf))
+    index.record_use(STREAM, "c1", CLOCK.now())
     await turns()
     assert not waiting.done()
-    await board.post(STREAM, head(1), {})
+    await index.publish(STREAM, state(1), {})
     await waiting
 
 
@@ -301,127 +301,129 @@ async def test_use_is_no_news_of_the_list_and_a_post_is(board: Board) -> None:
 
 async def test_another_replica_catches_up(fleet: Fleet) -> None:
     rows = {
-        "c1": known(status="Ready", fields={"name": "X", "priority": "5"}, edges=(NOW, NOW + 1.5)),
-        "c2": known("b"),
+        "c1": indexed(status="Ready", fields={"name": "X", "priority": "5"}, edges=(NOW, NOW + 1.5)),
+        "c2": indexed("b"),
     }
-    posted = head(1, flaws={Channel.VOICE: ListFlaw.TOO_LATE})
-    epoch = epoch_of(fleet.two.board)
-    await fleet.one.board.post(STREAM, posted, rows)
-    assert await fleet.two.follow() == fleet.one.board.view(STREAM) == View(posted, rows)
-    assert epoch_of(fleet.two.board) > epoch, "what was made from the view is made anew"
+    published = state(1, flaws={Channel.VOICE: ListFlaw.TOO_LATE})
+    epoch = epoch_of(fleet.two.index)
+    await fleet.one.index.publish(STREAM, published, rows)
+    assert await fleet.two.follow() == fleet.one.index.snapshot(STREAM) == IndexSnapshot(published, rows)
+    assert epoch_of(fleet.two.index) > epoch, "what was made from the view is made anew"
 
 
 async def test_who_missed_several_posts_catches_up_at_once(fleet: Fleet) -> None:
-    await fleet.one.board.post(STREAM, head(1), {f"c{n}": known() for n in range(5)})
+    await fleet.one.index.publish(STREAM, state(1), {f"c{n}": indexed() for n in range(5)})
     await fleet.two.follow()
-    await fleet.one.board.post(STREAM, head(2), {"c1": known("b")})
-    await fleet.one.board.post(STREAM, head(3), {"c2": known("b"), "new": known()})
-    await fleet.one.board.post(STREAM, head(4), {"c1": known("c")})
-    assert await fleet.two.follow() == fleet.one.board.view(STREAM)
-    assert await fleet.three.follow() == fleet.one.board.view(STREAM)
+    await fleet.one.index.publish(STREAM, state(2), {"c1": indexed("b")})
+    await fleet.one.index.publish(STREAM, state(3), {"c2": indexed("b"), "new": indexed()})
+    await fleet.one.index.publish(STREAM, state(4), {"c1": indexed("c")})
+    assert await fleet.two.follow() == fleet.one.index.snapshot(STREAM)
+    assert await fleet.three.follow() == fleet.one.index.snapshot(STREAM)
 
 
 async def test_only_what_is_new_is_fetched(fleet: Fleet) -> None:
-    await fleet.one.board.post(STREAM, head(1), {"c1": known(), "c2": known()})
+    await fleet.one.index.publish(STREAM, state(1), {"c1": indexed(), "c2": indexed()})
     before = await fleet.two.follow()
     assert await fleet.two.follow() is before
-    # Behind the board's back: it is not looked at again.
-    await fleet.raw.hset(fleet.keys.board(STREAM, "rows"), "c2", b"\x00")
-    await fleet.one.board.post(STREAM, head(2), {"c1": known("b")})
-    assert await fleet.two.follow() == View(head(2), {"c1": known("b"), "c2": known()})
+    # Behind the index's back: it is not looked at again.
+    await fleet.raw.hset(fleet.keys.index(STREAM, "rows"), "c2", b"\x00")
+    await fleet.one.index.publish(STREAM, state(2), {"c1": indexed("b")})
+    assert await fleet.two.follow() == IndexSnapshot(state(2), {"c1": indexed("b"), "c2": indexed()})
 
 
 async def test_leaders_may_take_turns(fleet: Fleet) -> None:
     for number in range(1, 7):
         replica = fleet.replicas[number % 3]
         await replica.follow()
-        assert await replica.board.post(STREAM, head(number), {f"c{number}": known()})
+        assert await replica.index.publish(STREAM, state(number), {f"c{number}": indexed()})
     views = [await replica.follow() for replica in fleet.replicas]
-    assert views == [View(head(6), {f"c{number}": known() for number in range(1, 7)})] * 3
+    assert views == [IndexSnapshot(state(6), {f"c{number}": indexed() for number in range(1, 7)})] * 3
 
 
 async def test_a_deposed_leader_changes_nothing(fleet: Fleet) -> None:
-    await fleet.one.board.post(STREAM, head(1), {"c1": known()})
+    await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     await fleet.two.follow()
-    await fleet.two.board.post(STREAM, head(2), {"c1": known("b")})
-    assert not await fleet.one.board.post(STREAM, head(2, NOW + 5), {"c1": known("old"), "c2": known()})
-    assert fleet.one.board.view(STREAM) == View(head(1), {"c1": known()}), "nor what it knows itself"
-    assert await fleet.three.follow() == View(head(2), {"c1": known("b")})
+    await fleet.two.index.publish(STREAM, state(2), {"c1": indexed("b")})
+    assert not await fleet.one.index.publish(STREAM, state(2, NOW + 5), {"c1": indexed("old"), "c2": indexed()})
+    assert fleet.one.index.snapshot(STREAM) == IndexSnapshot(state(1), {"c1": indexed()}), "nor what it knows itself"
+    assert await fleet.three.follow() == IndexSnapshot(state(2), {"c1": indexed("b")})
 
 
 async def test_a_deposed_leader_changes_nothing_though_it_has_caught_up_meanwhile(fleet: Fleet) -> None:
     # 1. One begins a poll.  2. Two takes over, and posts.  3. One hears of it.  4. One's poll ends.
-    await fleet.one.board.post(STREAM, head(1), {"c1": known()})
+    await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     await fleet.two.follow()
     for number in (2, 3):
-        await fleet.two.board.post(STREAM, head(number), {"c1": known(str(number))})
+        await fleet.two.index.publish(STREAM, state(number), {"c1": indexed(str(number))})
     await fleet.one.follow()
-    assert not await fleet.one.board.post(STREAM, head(2, NOW + 5), {"c2": known()})
-    assert await fleet.three.follow() == fleet.one.board.view(STREAM) == View(head(3), {"c1": known("3")})
+    assert not await fleet.one.index.publish(STREAM, state(2, NOW + 5), {"c2": indexed()})
+    assert (
+        await fleet.three.follow() == fleet.one.index.snapshot(STREAM) == IndexSnapshot(state(3), {"c1": indexed("3")})
+    )
 
 
 async def test_of_two_first_posts_one_counts(fleet: Fleet) -> None:
-    assert await fleet.one.board.post(STREAM, head(1), {"c1": known()})
-    assert not await fleet.two.board.post(STREAM, head(1), {"c2": known()})
-    assert await fleet.two.follow() == View(head(1), {"c1": known()})
+    assert await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
+    assert not await fleet.two.index.publish(STREAM, state(1), {"c2": indexed()})
+    assert await fleet.two.follow() == IndexSnapshot(state(1), {"c1": indexed()})
 
 
 async def test_of_many_posts_at_once_one_counts(fleet: Fleet) -> None:
-    await fleet.one.board.post(STREAM, head(1), {})
+    await fleet.one.index.publish(STREAM, state(1), {})
     for replica in fleet.replicas:
         await replica.follow()
-    posts = [replica.board.post(STREAM, head(2), {f"c{n}": known()}) for n, replica in enumerate(fleet.replicas)]
+    posts = [replica.index.publish(STREAM, state(2), {f"c{n}": indexed()}) for n, replica in enumerate(fleet.replicas)]
     assert sorted(await asyncio.gather(*posts)) == [False, False, True]
-    assert len((await fleet.three.follow()).known) == 1
+    assert len((await fleet.three.follow()).campaigns) == 1
 
 
 async def test_streams_share_nothing(fleet: Fleet) -> None:
-    await fleet.one.board.post(STREAM, head(1), {"c1": known()})
-    await fleet.one.board.post("another stream", head(1), {"c2": known()})
-    await fleet.two.board.catch_up("another stream")
-    assert fleet.two.board.view("another stream").known == {"c2": known()}
-    assert fleet.two.board.view(STREAM) == BARE
+    await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
+    await fleet.one.index.publish("another stream", state(1), {"c2": indexed()})
+    await fleet.two.index.pull("another stream")
+    assert fleet.two.index.snapshot("another stream").campaigns == {"c2": indexed()}
+    assert fleet.two.index.snapshot(STREAM) == BARE
 
 
 # A Redis that forgets, is lost, or holds something else.
 
 
 async def test_after_redis_came_back_empty_nothing_is_known(fleet: Fleet) -> None:
-    await fleet.one.board.post(STREAM, head(1), {"c1": known()})
+    await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     await fleet.two.follow()
     await fleet.empty()
     assert await fleet.two.follow() == BARE
     assert await fleet.one.follow() == BARE
-    assert await fleet.two.board.post(STREAM, head(1), {"c2": known()})
-    assert await fleet.one.follow() == View(head(1), {"c2": known()})
+    assert await fleet.two.index.publish(STREAM, state(1), {"c2": indexed()})
+    assert await fleet.one.follow() == IndexSnapshot(state(1), {"c2": indexed()})
 
 
 async def test_one_that_missed_it_takes_nothing_over_from_before(fleet: Fleet) -> None:
-    # The number may well be the one it has seen: it is another board's.
+    # The number may well be the one it has seen: it is another index's.
     for number in (1, 2):
-        await fleet.one.board.post(STREAM, head(number), {"c1": known(), "gone": known()})
+        await fleet.one.index.publish(STREAM, state(number), {"c1": indexed(), "gone": indexed()})
     await fleet.two.follow()
     await fleet.empty()
     for number in (1, 2):
-        await fleet.three.board.post(STREAM, head(number), {"c1": known("b")})
-    assert not await fleet.one.board.post(STREAM, head(3), {"c1": known("old")})
-    assert await fleet.two.follow() == View(head(2), {"c1": known("b")})
+        await fleet.three.index.publish(STREAM, state(number), {"c1": indexed("b")})
+    assert not await fleet.one.index.publish(STREAM, state(3), {"c1": indexed("old")})
+    assert await fleet.two.follow() == IndexSnapshot(state(2), {"c1": indexed("b")})
 
 
 async def test_a_poll_from_before_redis_came_back_empty_is_not_posted(fleet: Fleet) -> None:
-    await fleet.one.board.post(STREAM, head(1), {"c1": known()})
+    await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     await fleet.empty()
-    assert not await fleet.one.board.post(STREAM, head(2), {"c2": known()})
+    assert not await fleet.one.index.publish(STREAM, state(2), {"c2": indexed()})
     await fleet.one.follow()
-    assert not await fleet.one.board.post(STREAM, head(2), {"c2": known()})
+    assert not await fleet.one.index.publish(STREAM, state(2), {"c2": indexed()})
     assert await fleet.three.follow() == BARE
 
 
 async def test_rows_that_outlived_their_head_are_no_part_of_the_next(fleet: Fleet) -> None:
-    await fleet.one.board.post(STREAM, head(1), {"gone": known()})
+    await fleet.one.index.publish(STREAM, state(1), {"gone": indexed()})
     await fleet.raw.delete(fleet.names()[0])
-    await fleet.two.board.post(STREAM, head(1), {"c1": known()})
-    assert await fleet.three.follow() == View(head(1), {"c1": known()})
+    await fleet.two.index.publish(STREAM, state(1), {"c1": indexed()})
+    assert await fleet.three.follow() == IndexSnapshot(state(1), {"c1": indexed()})
 
 
 @pytest.mark.parametrize(
@@ -437,15 +439,15 @@ async def test_rows_that_outlived_their_head_are_no_part_of_the_next(fleet: Flee
     ids=["empty", "short", "digits", "noise", "no-msgpack", "later-version"],
 )
 async def test_a_foreign_head_is_no_knowledge(fleet: Fleet, value: bytes) -> None:
-    await fleet.one.board.post(STREAM, head(1), {"c1": known()})
+    await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     await fleet.two.follow()
     await fleet.raw.set(fleet.names()[0], value)
-    assert (await fleet.two.follow()).head == Head(), "nothing is proven"
-    assert (await fleet.three.follow()).head == Head()
+    assert (await fleet.two.follow()).state == IndexState(), "nothing is proven"
+    assert (await fleet.three.follow()).state == IndexState()
 
 
 async def test_a_foreign_row_is_no_knowledge(fleet: Fleet) -> None:
-    await fleet.one.board.post(STREAM, head(1), {"c1": known(), "c2": known()})
+    await fleet.one.index.publish(STREAM, state(1), {"c1": indexed(), "c2": indexed()})
     await fleet.raw.hset(fleet.names()[1], "c1", b"\xc1")
     assert await fleet.two.follow() == BARE
 
@@ -453,40 +455,40 @@ async def test_a_foreign_row_is_no_knowledge(fleet: Fleet) -> None:
 async def test_keys_of_another_type_stop_nothing_but_the_board(fleet: Fleet) -> None:
     await fleet.raw.rpush(fleet.names()[0], "x")
     await fleet.raw.rpush(fleet.keys.used(STREAM), "x")
-    assert not await fleet.one.board.post(STREAM, head(1), {})
-    fleet.one.board.ask(STREAM, "c1", fleet.one.now)
-    await fleet.one.board.beat()
-    assert fleet.one.board.is_leading(STREAM)
-    assert set(fleet.one.board.used(STREAM)) == {"c1"}
-    assert fleet.one.board.view(STREAM) == BARE
+    assert not await fleet.one.index.publish(STREAM, state(1), {})
+    fleet.one.index.record_use(STREAM, "c1", fleet.one.now)
+    await fleet.one.index.beat()
+    assert fleet.one.index.is_leading(STREAM)
+    assert set(fleet.one.index.used(STREAM)) == {"c1"}
+    assert fleet.one.index.snapshot(STREAM) == BARE
     assert fleet.one.link.is_up
 
 
 async def test_while_redis_is_lost_nobody_leads_and_what_was_asked_for_is_kept(fleet: Fleet) -> None:
-    await fleet.one.board.post(STREAM, head(1), {"c1": known()})
-    fleet.one.board.ask(STREAM, "c1", fleet.one.now)
-    await fleet.one.board.beat()
-    assert fleet.one.board.is_leading(STREAM)
+    await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
+    fleet.one.index.record_use(STREAM, "c1", fleet.one.now)
+    await fleet.one.index.beat()
+    assert fleet.one.index.is_leading(STREAM)
     fleet.one.link._lose("timeout")
-    assert not fleet.one.board.is_leading(STREAM), "from the first moment"
-    fleet.one.board.ask(STREAM, "c2", fleet.one.now)
-    assert not await fleet.one.board.post(STREAM, head(2), {})
+    assert not fleet.one.index.is_leading(STREAM), "from the first moment"
+    fleet.one.index.record_use(STREAM, "c2", fleet.one.now)
+    assert not await fleet.one.index.publish(STREAM, state(2), {})
     for _ in range(2):
         with pytest.raises(StoreDownError):
-            await fleet.one.board.beat()
-    fleet.one.board.ask(STREAM, "c2", fleet.one.now)
-    assert fleet.one.board.view(STREAM) == View(head(1), {"c1": known()})
+            await fleet.one.index.beat()
+    fleet.one.index.record_use(STREAM, "c2", fleet.one.now)
+    assert fleet.one.index.snapshot(STREAM) == IndexSnapshot(state(1), {"c1": indexed()})
     await fleet.one.link.look()
-    assert not fleet.one.board.is_leading(STREAM), "until a beat was answered"
-    await fleet.two.board.beat()
-    fleet.two.board.ask(STREAM, "c1", fleet.two.now)
-    await fleet.two.board.beat()
-    assert not fleet.two.board.is_leading(STREAM), "the lease of before has not lapsed"
-    await fleet.one.board.beat()
-    assert fleet.one.board.is_leading(STREAM)
-    assert set(fleet.one.board.used(STREAM)) == {"c1", "c2"}
+    assert not fleet.one.index.is_leading(STREAM), "until a beat was answered"
+    await fleet.two.index.beat()
+    fleet.two.index.record_use(STREAM, "c1", fleet.two.now)
+    await fleet.two.index.beat()
+    assert not fleet.two.index.is_leading(STREAM), "the lease of before has not lapsed"
+    await fleet.one.index.beat()
+    assert fleet.one.index.is_leading(STREAM)
+    assert set(fleet.one.index.used(STREAM)) == {"c1", "c2"}
     assert dict(await used_in_redis(fleet)).keys() == {"c1", "c2"}
-    assert fleet.one.board.interest(STREAM)["c2"] == pytest.approx(2.0, rel=0.1)
+    assert fleet.one.index.interest(STREAM)["c2"] == pytest.approx(2.0, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -509,35 +511,35 @@ async def test_a_reply_that_is_none_counts_as_lost(fleet: Fleet, reply: object) 
     async def odd(**_: object) -> object:
         return reply
 
-    fleet.one.board.ask(STREAM, "c1", fleet.one.now)
+    fleet.one.index.record_use(STREAM, "c1", fleet.one.now)
     fleet.one.beat._beat = odd
     with pytest.raises(StoreDownError):
-        await fleet.one.board.beat()
-    assert not fleet.one.board.is_leading(STREAM)
+        await fleet.one.index.beat()
+    assert not fleet.one.index.is_leading(STREAM)
     assert fleet.one.beat.replicas() == {}
     del fleet.one.beat._beat
     fleet.one.beat._beat = fleet.one.link.script("beat.lua")
-    await fleet.one.board.beat()
-    assert fleet.one.board.is_leading(STREAM)
+    await fleet.one.index.beat()
+    assert fleet.one.index.is_leading(STREAM)
     assert [name for name, _ in await used_in_redis(fleet)] == ["c1"], "told with the next"
 
 
 async def test_beats_go_on_whatever_happens_to_one(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boards_module, "BEAT_SECONDS", 0.001)
+    monkeypatch.setattr(index_module, "BEAT_SECONDS", 0.001)
     failures: list[Exception] = [LookupError("unexpected"), StoreDownError("timeout")]
-    beat = fleet.one.board.beat
+    beat = fleet.one.index.beat
 
     async def failing() -> None:
         if failures:
             raise failures.pop()
         await beat()
 
-    monkeypatch.setattr(fleet.one.board, "beat", failing)
-    fleet.one.board.ask(STREAM, "c1", fleet.one.now)
-    fleet.one.board.start(fleet.tasks, [STREAM])
+    monkeypatch.setattr(fleet.one.index, "beat", failing)
+    fleet.one.index.record_use(STREAM, "c1", fleet.one.now)
+    fleet.one.index.start(fleet.tasks, [STREAM])
     async with asyncio.timeout(10):
-        while not fleet.one.board.is_leading(STREAM):
-            await fleet.one.board.wait(STREAM, 1.0)
+        while not fleet.one.index.is_leading(STREAM):
+            await fleet.one.index.wait(STREAM, 1.0)
 
 
 # What is in use.
@@ -550,77 +552,77 @@ async def used_in_redis(fleet: Fleet) -> list[tuple[str, float]]:
 
 async def test_who_leads_learns_what_callers_of_all_replicas_asked_for(fleet: Fleet) -> None:
     now = fleet.one.now
-    fleet.one.board.ask(STREAM, "c1", now)
-    await fleet.one.board.beat()
-    fleet.two.board.ask(STREAM, "c1", now - 5)
+    fleet.one.index.record_use(STREAM, "c1", now)
+    await fleet.one.index.beat()
+    fleet.two.index.record_use(STREAM, "c1", now - 5)
     for _ in range(4):
-        fleet.two.board.ask(STREAM, "c2", now - 50)
-    fleet.three.board.ask(STREAM, "c3", now - 60)
+        fleet.two.index.record_use(STREAM, "c2", now - 50)
+    fleet.three.index.record_use(STREAM, "c3", now - 60)
     assert await fleet.leading() == [True, False, False]
-    assert set(fleet.two.board.used(STREAM)) == {"c1", "c2"}, "its own"
-    await fleet.one.board.beat()
-    assert fleet.one.board.used(STREAM) == pytest.approx({"c1": now, "c2": now - 50, "c3": now - 60})
-    interest = fleet.one.board.interest(STREAM)
+    assert set(fleet.two.index.used(STREAM)) == {"c1", "c2"}, "its own"
+    await fleet.one.index.beat()
+    assert fleet.one.index.used(STREAM) == pytest.approx({"c1": now, "c2": now - 50, "c3": now - 60})
+    interest = fleet.one.index.interest(STREAM)
     assert sorted(interest, key=interest.__getitem__) == ["c3", "c1", "c2"]
     assert interest["c2"] == pytest.approx(4 * 2 ** (-50 / HALF_LIFE_SECONDS), rel=0.1)
     await fleet.leading()
-    again = fleet.one.board.interest(STREAM)
+    again = fleet.one.index.interest(STREAM)
     assert again == pytest.approx(interest, rel=0.1), "each read counts once"
 
 
 async def test_a_new_leader_finds_what_is_in_use(fleet: Fleet) -> None:
     now = fleet.one.now
-    fleet.one.board.ask(STREAM, "c1", now)
-    fleet.one.board.ask(STREAM, "c2", now - 70)
-    await fleet.one.board.beat()
-    await fleet.one.board.leave()
-    fleet.two.board.ask(STREAM, "c3", now)
-    assert set(fleet.two.board.used(STREAM)) == {"c3"}
-    await fleet.two.board.beat()
-    assert fleet.two.board.is_leading(STREAM)
-    assert fleet.two.board.used(STREAM) == pytest.approx({"c1": now, "c2": now - 70, "c3": now})
+    fleet.one.index.record_use(STREAM, "c1", now)
+    fleet.one.index.record_use(STREAM, "c2", now - 70)
+    await fleet.one.index.beat()
+    await fleet.one.index.leave()
+    fleet.two.index.record_use(STREAM, "c3", now)
+    assert set(fleet.two.index.used(STREAM)) == {"c3"}
+    await fleet.two.index.beat()
+    assert fleet.two.index.is_leading(STREAM)
+    assert fleet.two.index.used(STREAM) == pytest.approx({"c1": now, "c2": now - 70, "c3": now})
 
 
 async def test_only_what_can_be_an_id_is_taken_over(fleet: Fleet) -> None:
     odd = [b"\xff\xfe", b"../../evil?x=1#", b"%2e%2e", b"", b"x" * 5000]
     await fleet.raw.zadd(fleet.keys.used(STREAM), {**dict.fromkeys(odd, fleet.one.now), b"c2": fleet.one.now})
-    fleet.one.board.ask(STREAM, "c1", fleet.one.now)
-    await fleet.one.board.beat()
-    assert set(fleet.one.board.used(STREAM)) == {"c1", "c2"}
+    fleet.one.index.record_use(STREAM, "c1", fleet.one.now)
+    await fleet.one.index.beat()
+    assert set(fleet.one.index.used(STREAM)) == {"c1", "c2"}
 
 
 async def test_what_nobody_asked_for_in_a_long_time_is_forgotten(fleet: Fleet) -> None:
     now = fleet.one.now
-    fleet.one.board.ask(STREAM, "new", now)
+    fleet.one.index.record_use(STREAM, "new", now)
     for id_, seconds in (("old", USED_SECONDS + 10), ("not-so-old", USED_SECONDS - 10)):
         await fleet.raw.zadd(fleet.keys.used(STREAM), {id_: now - seconds})
-    await fleet.one.board.beat()
+    await fleet.one.index.beat()
     assert {name for name, _ in await used_in_redis(fleet)} == {"new", "not-so-old"}
-    assert set(fleet.one.board.used(STREAM)) == {"new", "not-so-old"}
+    assert set(fleet.one.index.used(STREAM)) == {"new", "not-so-old"}
     assert 0 < await fleet.raw.ttl(fleet.keys.used(STREAM)) <= USED_SECONDS
 
 
 async def test_more_than_one_beat_can_tell_goes_with_the_next(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boards_module, "MAX_TOLD", 3)
+    monkeypatch.setattr(index_module, "MAX_TOLD", 3)
     for n in range(5):
-        fleet.one.board.ask(STREAM, f"c{n}", fleet.one.now)
-        fleet.one.board.ask("another stream", f"c{n}", fleet.one.now)
+        fleet.one.index.record_use(STREAM, f"c{n}", fleet.one.now)
+        fleet.one.index.record_use("another stream", f"c{n}", fleet.one.now)
     told = []
     for _ in range(4):
-        await fleet.one.board.beat()
+        await fleet.one.index.beat()
         told.append(sum([await fleet.raw.zcard(fleet.keys.used(name)) for name in (STREAM, "another stream")]))
     assert told == [3, 6, 9, 10]
-    assert not fleet.one.board._untold
+    assert not fleet.one.index._untold
 
 
 async def test_five_thousand_campaigns_in_one_beat(fleet: Fleet) -> None:
-    for n in range(boards_module.MAX_TOLD):
-        fleet.one.board.ask(STREAM, f"cd-{n:0120d}", fleet.one.now)
-        fleet.two.board.ask(STREAM, f"ab-{n:0120d}", fleet.one.now)
+    for n in range(index_module.MAX_TOLD):
+        fleet.one.index.record_use(STREAM, f"cd-{n:0120d}", fleet.one.now)
+        fleet.two.index.record_use(STREAM, f"ab-{n:0120d}", fleet.one.now)
     for replica in (fleet.one, fleet.two, fleet.one):
-        await replica.board.beat()
-    assert await fleet.raw.zcard(fleet.keys.used(STREAM)) == 2 * boards_module.MAX_TOLD
-    assert len(fleet.one.board.used(STREAM)) == 2 * boards_module.MAX_TOLD
+        await replica.index.beat()
+    assert await fleet.raw.zcard(fleet.keys.used(STREAM)) == 2 * index_module.MAX_TOLD
+    assert len(fleet.one.index.used(STREAM)) == 2 * index_module.MAX_TOLD
 
 
 @pytest.mark.parametrize(
@@ -630,27 +632,27 @@ async def test_five_thousand_campaigns_in_one_beat(fleet: Fleet) -> None:
 async def test_notes_of_another_program_are_none(fleet: Fleet, line: str) -> None:
     now = f"{fleet.one.now:.6f}"
     lines = f"{line}\nc2 1 NOW\n".replace("NOW", now).encode("latin-1")
-    fleet.one.board.ask(STREAM, "c1", fleet.one.now)
-    await fleet.one.board.beat()
+    fleet.one.index.record_use(STREAM, "c1", fleet.one.now)
+    await fleet.one.index.beat()
     await fleet.raw.hset(fleet.keys.beat("notes"), STREAM, lines)
-    await fleet.one.board.beat()
-    assert set(fleet.one.board.used(STREAM)) == {"c1", "c2"}
+    await fleet.one.index.beat()
+    assert set(fleet.one.index.used(STREAM)) == {"c1", "c2"}
 
 
 async def test_notes_from_the_future_are_from_now(fleet: Fleet) -> None:
-    fleet.one.board.ask(STREAM, "c1", fleet.one.now)
+    fleet.one.index.record_use(STREAM, "c1", fleet.one.now)
     await fleet.raw.hset(fleet.keys.beat("notes"), STREAM, b"c2 1 %f\n" % (fleet.one.now + 1e6))
-    await fleet.one.board.beat()
-    assert fleet.one.board.used(STREAM)["c2"] <= fleet.one.now
+    await fleet.one.index.beat()
+    assert fleet.one.index.used(STREAM)["c2"] <= fleet.one.now
 
 
 async def test_notes_that_no_leader_fetches_have_a_bound(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beat_module, "LONGEST_NOTES", 100)
-    fleet.one.board.ask(STREAM, "c1", fleet.one.now)
-    await fleet.one.board.beat()
+    fleet.one.index.record_use(STREAM, "c1", fleet.one.now)
+    await fleet.one.index.beat()
     for n in range(20):
-        fleet.two.board.ask(STREAM, f"c{n}", fleet.two.now)
-        await fleet.two.board.beat()
+        fleet.two.index.record_use(STREAM, f"c{n}", fleet.two.now)
+        await fleet.two.index.beat()
     assert 0 < len(await fleet.raw.hget(fleet.keys.beat("notes"), STREAM)) <= 100
 
 
@@ -659,7 +661,7 @@ async def test_notes_that_no_leader_fetches_have_a_bound(fleet: Fleet, monkeypat
 
 async def use(*replicas: Replica, stream: str = STREAM) -> None:
     for replica in replicas:
-        replica.board.ask(stream, "c1", replica.now)
+        replica.index.record_use(stream, "c1", replica.now)
 
 
 async def test_who_leads_leads_on(fleet: Fleet) -> None:
@@ -677,37 +679,37 @@ async def test_a_stream_that_nobody_uses_is_led_by_nobody_and_costs_nothing(flee
 
 async def test_a_stream_that_only_others_use_is_led_on(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asked first may ask no more: the leader counts what it hears as use."""
-    fleet.one.board.ask(STREAM, "c1", fleet.one.now - USED_SECONDS + 0.2)
+    fleet.one.index.record_use(STREAM, "c1", fleet.one.now - USED_SECONDS + 0.2)
     await use(fleet.two)
     assert await fleet.leading() == [True, False, False]
-    await fleet.one.board.beat()
+    await fleet.one.index.beat()
     async with asyncio.timeout(5):
-        while "c1" in fleet.one.board._usage._streams[STREAM] and len(fleet.one.board.used(STREAM)) > 1:
+        while "c1" in fleet.one.index._usage._streams[STREAM] and len(fleet.one.index.used(STREAM)) > 1:
             await asyncio.sleep(0.02)
     assert await fleet.leading() == [True, False, False]
 
 
 async def test_a_lead_is_lost_when_nothing_is_in_use_any_more(fleet: Fleet) -> None:
-    fleet.one.board.ask(STREAM, "c1", fleet.one.now - USED_SECONDS + 0.2)
-    await fleet.one.board.beat()
-    assert fleet.one.board.is_leading(STREAM)
-    await fleet.one.board.wait(STREAM, 0.0)
+    fleet.one.index.record_use(STREAM, "c1", fleet.one.now - USED_SECONDS + 0.2)
+    await fleet.one.index.beat()
+    assert fleet.one.index.is_leading(STREAM)
+    await fleet.one.index.wait(STREAM, 0.0)
     async with asyncio.timeout(5):
-        while fleet.one.board.is_leading(STREAM):
-            await fleet.one.board.beat()
+        while fleet.one.index.is_leading(STREAM):
+            await fleet.one.index.beat()
             await asyncio.sleep(0.02)
-        await fleet.one.board.wait(STREAM, math.inf)
+        await fleet.one.index.wait(STREAM, math.inf)
 
 
 async def test_a_new_lead_wakes_who_waits_for_it(fleet: Fleet) -> None:
     await use(fleet.one)
-    await fleet.one.board.wait(STREAM, 0.0)
-    waiting = begun(fleet.one.board.wait(STREAM, math.inf))
-    await fleet.one.board.beat()
+    await fleet.one.index.wait(STREAM, 0.0)
+    waiting = begun(fleet.one.index.wait(STREAM, math.inf))
+    await fleet.one.index.beat()
     await waiting
-    assert fleet.one.board.is_leading(STREAM)
-    waiting = begun(fleet.one.board.wait(STREAM, math.inf))
-    await fleet.one.board.beat()
+    assert fleet.one.index.is_leading(STREAM)
+    waiting = begun(fleet.one.index.wait(STREAM, math.inf))
+    await fleet.one.index.beat()
     await turns()
     assert not waiting.done(), "a lead that goes on is nothing new"
     waiting.cancel()
@@ -717,63 +719,63 @@ async def test_one_replica_leads_until_it_leaves(fleet: Fleet) -> None:
     await use(*fleet.replicas)
     await use(fleet.two, stream="another stream")
     assert await fleet.leading() == [True, False, False]
-    assert fleet.two.board.is_leading("another stream")
-    await fleet.two.board.leave()
-    assert not fleet.two.board.is_leading("another stream")
+    assert fleet.two.index.is_leading("another stream")
+    await fleet.two.index.leave()
+    assert not fleet.two.index.is_leading("another stream")
     assert await fleet.leading() == [True, False, False], "only who leads can give the lead up"
-    await fleet.one.board.leave()
-    assert not fleet.one.board.is_leading(STREAM)
-    await fleet.two.board.beat()
+    await fleet.one.index.leave()
+    assert not fleet.one.index.is_leading(STREAM)
+    await fleet.two.index.beat()
     assert await fleet.leading() == [False, True, False]
 
 
 async def test_whoever_leaves_late_takes_no_lead_from_another(fleet: Fleet) -> None:
     await use(*fleet.replicas)
-    await fleet.one.board.beat()
+    await fleet.one.index.beat()
     # Its lease lapsed, and it has not noticed yet.
     await fleet.raw.hdel(fleet.keys.beat("leads"), STREAM)
-    await fleet.two.board.beat()
-    await fleet.one.board.leave()
-    await fleet.three.board.beat()
-    assert [replica.board.is_leading(STREAM) for replica in fleet.replicas] == [False, True, False]
+    await fleet.two.index.beat()
+    await fleet.one.index.leave()
+    await fleet.three.index.beat()
+    assert [replica.index.is_leading(STREAM) for replica in fleet.replicas] == [False, True, False]
 
 
 async def test_of_all_at_once_one_leads(fleet: Fleet) -> None:
     await use(*fleet.replicas)
     for _ in range(5):
-        await asyncio.gather(*(replica.board.beat() for replica in fleet.replicas))
-        assert sorted(replica.board.is_leading(STREAM) for replica in fleet.replicas) == [False, False, True]
+        await asyncio.gather(*(replica.index.beat() for replica in fleet.replicas))
+        assert sorted(replica.index.is_leading(STREAM) for replica in fleet.replicas) == [False, False, True]
 
 
 async def test_a_dead_leader_is_replaced(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     await use(fleet.one, fleet.two)
     monkeypatch.setattr(beat_module, "LEASE_SECONDS", 0.3)
-    monkeypatch.setattr(boards_module, "LEASE_SECONDS", 0.3)
-    await fleet.one.board.beat()
-    assert fleet.one.board.is_leading(STREAM)
+    monkeypatch.setattr(index_module, "LEASE_SECONDS", 0.3)
+    await fleet.one.index.beat()
+    assert fleet.one.index.is_leading(STREAM)
     async with asyncio.timeout(5):
-        while not fleet.two.board.is_leading(STREAM):
+        while not fleet.two.index.is_leading(STREAM):
             # Never both, whatever the first may think.
-            await fleet.two.board.beat()
-            assert not (fleet.two.board.is_leading(STREAM) and fleet.one.board.is_leading(STREAM))
+            await fleet.two.index.beat()
+            assert not (fleet.two.index.is_leading(STREAM) and fleet.one.index.is_leading(STREAM))
             await asyncio.sleep(0.02)
 
 
 async def test_a_replica_without_anybody_to_look_after_lists_leads_none(fleet: Fleet) -> None:
-    fleet.one.board._may_lead = False
+    fleet.one.index._may_lead = False
     await use(fleet.one, fleet.two)
     assert await fleet.leading() == [False, True, False]
-    await fleet.one.board.beat()
-    assert not fleet.one.board.is_leading(STREAM)
+    await fleet.one.index.beat()
+    assert not fleet.one.index.is_leading(STREAM)
 
 
 async def test_a_lease_of_another_server_is_none(fleet: Fleet) -> None:
     await use(fleet.one)
-    await fleet.one.board.beat()
+    await fleet.one.index.beat()
     fleet.one.link.generation += 1
-    assert not fleet.one.board.is_leading(STREAM)
-    await fleet.one.board.beat()
-    assert fleet.one.board.is_leading(STREAM)
+    assert not fleet.one.index.is_leading(STREAM)
+    await fleet.one.index.beat()
+    assert fleet.one.index.is_leading(STREAM)
 
 
 # Who is there.
@@ -783,14 +785,14 @@ async def test_replicas_know_of_each_other(fleet: Fleet) -> None:
     one, two, three = fleet.replicas
     assert one.beat.replicas() == {}
     for replica in (one, two, one):
-        await replica.board.beat()
+        await replica.index.beat()
     assert one.beat.replicas() == {name: pytest.approx(CLOCK.now(), abs=5) for name in (one.beat.name, two.beat.name)}
     seen = dict(one.beat.replicas())
-    await one.board.beat()
+    await one.index.beat()
     assert one.beat.replicas()[one.beat.name] > seen[one.beat.name]
     assert one.beat.replicas()[two.beat.name] == seen[two.beat.name], "as it was last seen"
-    await two.board.leave()
-    await three.board.beat()
+    await two.index.leave()
+    await three.index.beat()
     assert set(three.beat.replicas()) == {one.beat.name, three.beat.name}
 
 
@@ -798,59 +800,59 @@ async def test_a_replica_that_is_not_seen_any_more_is_forgotten(fleet: Fleet) ->
     await fleet.raw.zadd(
         fleet.keys.beat("replicas"), {"dead": CLOCK.now() - beat_module.FORGET_SECONDS - 5, "late": 5e9}
     )
-    await fleet.one.board.beat()
+    await fleet.one.index.beat()
     assert set(fleet.one.beat.replicas()) == {fleet.one.beat.name, "late"}
 
 
-# Which boards have changed.
+# Which indexes have changed.
 
 
 async def pulled(replica: Replica) -> set[str]:
-    """The boards that a beat shows to have changed."""
-    replica.board._streams = frozenset({STREAM, "another stream"})
-    replica.board._behind.clear()
-    await replica.board.beat()
-    return set(replica.board._behind)
+    """The indexes that a beat shows to have changed."""
+    replica.index._streams = frozenset({STREAM, "another stream"})
+    replica.index._behind.clear()
+    await replica.index.beat()
+    return set(replica.index._behind)
 
 
 async def test_a_beat_tells_of_boards_that_others_have_changed(fleet: Fleet) -> None:
     for replica in fleet.replicas:
-        await replica.board.beat()
-    await fleet.one.board.post(STREAM, head(1), {"c1": known()})
+        await replica.index.beat()
+    await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     assert await pulled(fleet.two) == set(), "not told yet"
     assert await pulled(fleet.one) == set(), "its own"
     assert await pulled(fleet.two) == {STREAM}
     assert await pulled(fleet.two) == set(), "once"
     await fleet.two.follow()
-    await fleet.two.board.post(STREAM, head(2), {})
-    await fleet.two.board.post("another stream", head(1), {})
-    await fleet.two.board.beat()
+    await fleet.two.index.publish(STREAM, state(2), {})
+    await fleet.two.index.publish("another stream", state(1), {})
+    await fleet.two.index.beat()
     assert await pulled(fleet.one) == await pulled(fleet.three) == {STREAM, "another stream"}
 
 
 async def test_a_new_replica_looks_at_all_boards(fleet: Fleet) -> None:
-    await fleet.one.board.post(STREAM, head(1), {"c1": known()})
-    await fleet.one.board.beat()
+    await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
+    await fleet.one.index.beat()
     assert await pulled(fleet.three) == {STREAM}
 
 
 async def test_a_post_that_could_not_be_told_is_told_later(fleet: Fleet) -> None:
     for replica in fleet.replicas:
-        await replica.board.beat()
-    await fleet.one.board.post(STREAM, head(1), {"c1": known()})
+        await replica.index.beat()
+    await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     fleet.one.link._lose("timeout")
     with pytest.raises(StoreDownError):
-        await fleet.one.board.beat()
+        await fleet.one.index.beat()
     await fleet.one.link.look()
-    await fleet.one.board.beat()
+    await fleet.one.index.beat()
     assert await pulled(fleet.two) == {STREAM}
 
 
 async def test_after_redis_came_back_empty_all_boards_are_looked_at(fleet: Fleet) -> None:
-    await fleet.one.board.post(STREAM, head(1), {"c1": known()})
-    await fleet.one.board.beat()
+    await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
+    await fleet.one.index.beat()
     await fleet.two.follow()
-    await fleet.two.board.beat()
+    await fleet.two.index.beat()
     await fleet.raw.delete(*fleet.names(), *(fleet.keys.beat(what) for what in ("replicas", "boards")))
     assert await pulled(fleet.two) == {STREAM}
     assert await fleet.two.follow() == BARE
@@ -858,33 +860,33 @@ async def test_after_redis_came_back_empty_all_boards_are_looked_at(fleet: Fleet
 
 async def test_announcements_that_begin_again_are_not_missed(fleet: Fleet) -> None:
     for number in (1, 2, 3):
-        await fleet.one.board.post(STREAM, head(number), {})
-        await fleet.one.board.beat()
+        await fleet.one.index.publish(STREAM, state(number), {})
+        await fleet.one.index.beat()
     await fleet.two.follow()
-    await fleet.two.board.beat()
+    await fleet.two.index.beat()
     await fleet.raw.delete(fleet.keys.beat("boards"))
-    await fleet.one.board.post("another stream", head(1), {})
-    await fleet.one.board.beat()
+    await fleet.one.index.publish("another stream", state(1), {})
+    await fleet.one.index.beat()
     assert await pulled(fleet.two) == {STREAM, "another stream"}
 
 
 async def test_a_deposed_leader_looks_at_the_board_at_once(fleet: Fleet) -> None:
-    fleet.one.board._streams = frozenset({STREAM})
-    await fleet.two.board.post(STREAM, head(1), {})
-    assert not await fleet.one.board.post(STREAM, head(1), {})
-    assert fleet.one.board._behind == {STREAM}
+    fleet.one.index._streams = frozenset({STREAM})
+    await fleet.two.index.publish(STREAM, state(1), {})
+    assert not await fleet.one.index.publish(STREAM, state(1), {})
+    assert fleet.one.index._behind == {STREAM}
 
 
 async def test_a_board_from_before_its_latest_changes_is_read_whole(fleet: Fleet) -> None:
     """A copy became the master, and had not been told of all: what was lost there is no knowledge here either."""
-    await fleet.one.board.post(STREAM, head(1), {"c1": known(), "c2": known()})
+    await fleet.one.index.publish(STREAM, state(1), {"c1": indexed(), "c2": indexed()})
     held = [await fleet.raw.dump(name) for name in fleet.names()]
-    await fleet.one.board.post(STREAM, head(2), {"c1": known("b"), "c3": known()})
-    assert await fleet.two.follow() == fleet.one.board.view(STREAM)
+    await fleet.one.index.publish(STREAM, state(2), {"c1": indexed("b"), "c3": indexed()})
+    assert await fleet.two.follow() == fleet.one.index.snapshot(STREAM)
     for name, value in zip(fleet.names(), held, strict=True):
         await fleet.raw.restore(name, 0, value, replace=True)
     for replica in (fleet.one, fleet.two):
-        assert await replica.follow() == View(head(1), {"c1": known(), "c2": known()})
+        assert await replica.follow() == IndexSnapshot(state(1), {"c1": indexed(), "c2": indexed()})
 
 
 # What it costs.
@@ -893,10 +895,10 @@ async def test_a_board_from_before_its_latest_changes_is_read_whole(fleet: Fleet
 async def test_an_idle_replica_sends_one_command_a_beat_for_five_hundred_streams(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(boards_module, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(index_module, "BEAT_SECONDS", 0.01)
     async with on_valkey(tmp_path) as fleet:
         one = fleet.one
-        one.board.start(fleet.tasks, [f"identity-{n}" for n in range(500)])
+        one.index.start(fleet.tasks, [f"identity-{n}" for n in range(500)])
         async with asyncio.timeout(10):
             while one.beat.name not in one.beat.replicas():
                 await asyncio.sleep(0.001)
@@ -911,7 +913,7 @@ async def test_an_idle_replica_sends_one_command_a_beat_for_five_hundred_streams
         assert set(after) - {"info"} == set(before) - {"info"}
         inside = sum(after.values()) - sum(before.values()) - sent
         assert inside < 10 * sent
-        assert len(one.board._wakes._events) == 0, "nobody was woken"
+        assert len(one.index._wakes._events) == 0, "nobody was woken"
 
 
 async def commands_of(fleet: Fleet) -> dict[str, int]:
@@ -925,76 +927,76 @@ async def test_streams_in_use_are_told_of_in_one_command_as_well(tmp_path: Path)
         for replica in (fleet.one, fleet.two):
             for n in range(500):
                 await use(replica, stream=f"identity-{n}")
-            await replica.board.beat()
+            await replica.index.beat()
         before = await commands_of(fleet)
         for replica in (fleet.one, fleet.two):
             await use(replica, stream="identity-7")
-            await replica.board.beat()
+            await replica.index.beat()
         after = await commands_of(fleet)
         assert after["evalsha"] - before["evalsha"] == 2
         assert after.get("zrangebyscore", 0) - before.get("zrangebyscore", 0) == 2, "no use is fetched once more"
-        assert len(fleet.one.board._led) == 500
+        assert len(fleet.one.index._led) == 500
 
 
 # Size.
 
 
 async def test_five_thousand_rows_in_one_post(fleet: Fleet) -> None:
-    rows = {f"cd-{n:08d}": known(f"2026-02-03T14:06:48.{n:03d}Z", fields={"name": "x" * 40}) for n in range(5000)}
-    assert await fleet.one.board.post(STREAM, head(1), rows)
-    assert await fleet.two.follow() == View(head(1), rows)
-    moved = {id_: replace(row, mark="moved") for id_, row in rows.items()}
-    assert await fleet.one.board.post(STREAM, head(2), moved)
-    assert await fleet.two.follow() == View(head(2), moved)
+    rows = {f"cd-{n:08d}": indexed(f"2026-02-03T14:06:48.{n:03d}Z", fields={"name": "x" * 40}) for n in range(5000)}
+    assert await fleet.one.index.publish(STREAM, state(1), rows)
+    assert await fleet.two.follow() == IndexSnapshot(state(1), rows)
+    moved = {id_: replace(row, revision="moved") for id_, row in rows.items()}
+    assert await fleet.one.index.publish(STREAM, state(2), moved)
+    assert await fleet.two.follow() == IndexSnapshot(state(2), moved)
 
 
 # Following by itself.
 
 
 async def test_a_follower_hears_of_a_post(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    fleet.two.board.start(fleet.tasks, [STREAM])
-    fleet.one.board.start(fleet.tasks, [STREAM])
-    fleet.one.board.ask(STREAM, "c1", fleet.one.now)
-    await fleet.one.board.post(STREAM, head(1), {"c1": known()})
+    fleet.two.index.start(fleet.tasks, [STREAM])
+    fleet.one.index.start(fleet.tasks, [STREAM])
+    fleet.one.index.record_use(STREAM, "c1", fleet.one.now)
+    await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     async with asyncio.timeout(10):
-        while fleet.two.board.view(STREAM) == BARE:
-            await fleet.two.board.news(STREAM, 1.0)
-        while not fleet.one.board.is_leading(STREAM):
-            await fleet.one.board.wait(STREAM, 1.0)
-    assert fleet.two.board.view(STREAM) == View(head(1), {"c1": known()})
+        while fleet.two.index.snapshot(STREAM) == BARE:
+            await fleet.two.index.wait_for_change(STREAM, 1.0)
+        while not fleet.one.index.is_leading(STREAM):
+            await fleet.one.index.wait(STREAM, 1.0)
+    assert fleet.two.index.snapshot(STREAM) == IndexSnapshot(state(1), {"c1": indexed()})
 
 
 async def test_a_follower_that_hears_waits_for_no_beat(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boards_module, "BEAT_SECONDS", 30.0)
-    bus, board = fleet.two.bus, fleet.two.board
+    monkeypatch.setattr(index_module, "BEAT_SECONDS", 30.0)
+    bus, index = fleet.two.bus, fleet.two.index
     fleet.tasks.spawn(bus.listen(lambda *_: None, lambda: None, lambda: None), name="listen")
-    board.start(fleet.tasks, [STREAM])
+    index.start(fleet.tasks, [STREAM])
     async with asyncio.timeout(10):
         while bus.silent_for() or not fleet.two.beat.replicas():
             await asyncio.sleep(0.005)
-        await fleet.one.board.post(STREAM, head(1), {"c1": known()})
-        while board.view(STREAM) == BARE:
-            await board.news(STREAM, 1.0)
-    assert board.view(STREAM) == View(head(1), {"c1": known()})
+        await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
+        while index.snapshot(STREAM) == BARE:
+            await index.wait_for_change(STREAM, 1.0)
+    assert index.snapshot(STREAM) == IndexSnapshot(state(1), {"c1": indexed()})
 
 
 async def test_a_board_that_cannot_be_read_now_is_read_later(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boards_module, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(index_module, "BEAT_SECONDS", 0.01)
     failures: list[Exception] = [StoreDownError("timeout"), LookupError("unexpected")]
-    catch_up = fleet.two.board.catch_up
+    pull = fleet.two.index.pull
 
     async def failing(stream: str) -> None:
         if failures:
             raise failures.pop()
-        await catch_up(stream)
+        await pull(stream)
 
-    monkeypatch.setattr(fleet.two.board, "catch_up", failing)
-    await fleet.one.board.post(STREAM, head(1), {"c1": known()})
-    await fleet.one.board.beat()
-    fleet.two.board.start(fleet.tasks, [STREAM])
+    monkeypatch.setattr(fleet.two.index, "catch_up", failing)
+    await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
+    await fleet.one.index.beat()
+    fleet.two.index.start(fleet.tasks, [STREAM])
     async with asyncio.timeout(10):
-        while fleet.two.board.view(STREAM) == BARE:
-            await fleet.two.board.news(STREAM, 1.0)
+        while fleet.two.index.snapshot(STREAM) == BARE:
+            await fleet.two.index.wait_for_change(STREAM, 1.0)
 
 
 async def test_a_post_wakes_who_waits_for_it(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1006,6 +1008,6 @@ async def test_a_post_wakes_who_waits_for_it(fleet: Fleet, monkeypatch: pytest.M
             await asyncio.sleep(0.005)
         waiting = asyncio.create_task(fleet.two.bus.wait(STREAM, 30.0))  # noqa: TID251
         await asyncio.sleep(0.02)
-        await fleet.one.board.post(STREAM, head(1), {})
+        await fleet.one.index.publish(STREAM, state(1), {})
         await waiting
     assert heard == ["swept"], "no word that concerns an entry"

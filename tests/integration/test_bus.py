@@ -33,8 +33,8 @@ LEASE = KEYS.lease(KEY)
 UNWATCHED = 0.2
 
 
-def entry(proven_at: float, body: bytes = b'{"data":1}') -> Entry:
-    return Entry(body, "application/json", b"digest", None, "Ready", proven_at)
+def entry(validated_at: float, body: bytes = b'{"data":1}') -> Entry:
+    return Entry(body, "application/json", b"digest", None, "Ready", validated_at)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
@@ -288,7 +288,7 @@ async def test_after_a_restart_an_invalidation_is_heard_again(fleet: Fleet) -> N
 
 async def test_connections_that_a_restart_closed_while_they_were_idle_are_not_used(fleet: Fleet) -> None:
     link = fleet.one.link
-    burst = [partial(link.ask, "get", partial(link.client.get, KEY)) for _ in range(8)]
+    burst = [partial(link.execute, "get", partial(link.client.get, KEY)) for _ in range(8)]
     await asyncio.gather(*(ask() for ask in burst))
     fleet.server.kill()
     await fleet.server.start()
@@ -575,7 +575,7 @@ async def test_a_lease_that_was_left_is_not_renewed(fleet: Fleet, monkeypatch: p
     assert (await fleet.raw.get(LEASE)).startswith(fleet.two.bus.sender.encode() + b":")
 
 
-# Copies in doubt.
+# Copies unverified.
 
 
 async def test_after_a_gap_copies_stay_to_fall_back_on(fleet: Fleet) -> None:
@@ -588,7 +588,7 @@ async def test_after_a_gap_copies_stay_to_fall_back_on(fleet: Fleet) -> None:
     found = (await fleet.two.store.get(KEY)).entry
     assert found is not None
     assert found.swept is not None
-    assert found.swept.is_moved
+    assert found.swept.is_changed
     await fleet.two.link.look()
     assert (await fleet.two.store.get(KEY)).entry == replace(found, swept=None), "Redis knows, and ends the doubt"
     await until(fleet.two.has_copy)
@@ -605,7 +605,7 @@ async def test_a_copy_outlives_a_redis_that_came_back_empty(fleet: Fleet) -> Non
     assert found.entry is not None
     assert replace(found.entry, swept=None) == kept, "though fences are being made anew"
     assert found.entry.swept is not None
-    assert found.entry.swept.is_moved, "and is not fresh"
+    assert found.entry.swept.is_changed, "and is not fresh"
     newer = entry(fleet.two.store.now(), b"newer")
     assert await fleet.two.store.put(KEY, newer, found.fence, 60) is Put.STORED
     assert (await fleet.one.store.get(KEY)).entry == newer

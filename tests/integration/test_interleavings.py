@@ -34,14 +34,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from campaign_gateway.policy.directives import NO_DIRECTIVES, RequestDirectives
 from campaign_gateway.policy.entry import Cause
 from campaign_gateway.policy.ledger import SILENCE_SECONDS, WITHHELD_WINDOWS
-from campaign_gateway.policy.wishes import NO_WISHES, Wishes
-from campaign_gateway.proxy.ask import Detail, group_of
+from campaign_gateway.proxy.reply import Detail
+from campaign_gateway.proxy.request import group_of
 from campaign_gateway.store.redis.bus import DEAF_SECONDS, PING_SECONDS, RETRY_SECONDS
 from campaign_gateway.store.redis.link import WATCH_SECONDS
 from campaign_gateway.store.redis.store import LEASE_MILLISECONDS
-from tests.support.doubles import ask
+from tests.support.doubles import make_request
 from tests.support.examples import scaled
 from tests.support.fleet import ALLOWANCE, FRESHNESS, TIMEOUT, UNWATCHED, Platform, PlatformCall, Read, Replica
 from tests.support.redis_net import SLOWEST_SECONDS, RedisNet
@@ -64,14 +65,14 @@ last seen, and until it is seen again)."""
 _GRACE = {"rob": 5 * SLOWEST_SECONDS, "cut_bus": UNWATCHED, "deafen": DEAF_SECONDS + 2 * PING_SECONDS + UNWATCHED}
 """How long a replica may go on with its copies, by what keeps it from hearing; for `rob` until the next message."""
 CAMPAIGNS = ("c-1", "c-2")
-ALL = group_of(ask(CAMPAIGNS[0]).key)
+ALL = group_of(make_request(CAMPAIGNS[0]).key)
 WISHES = (
-    NO_WISHES,
-    NO_WISHES,
-    Wishes(no_cache=True),
-    Wishes(max_age=1.0),
-    Wishes(max_stale=float("inf")),
-    Wishes(only_if_cached=True),
+    NO_DIRECTIVES,
+    NO_DIRECTIVES,
+    RequestDirectives(no_cache=True),
+    RequestDirectives(max_age=1.0),
+    RequestDirectives(max_stale=float("inf")),
+    RequestDirectives(only_if_cached=True),
 )
 
 Event = tuple[Any, ...]
@@ -178,10 +179,10 @@ class World:
         for name, began in self._robbed.items():
             self.blind.append(Blind(Span(began, float("inf"), name), float("inf")))
         # After a pause, the first call finds out whether it is over.
-        self.live[0].read(CAMPAIGNS[0], Wishes(no_cache=True))
+        self.live[0].read(CAMPAIGNS[0], RequestDirectives(no_cache=True))
         await asyncio.sleep(1.0)
         for replica in self.live:
-            replica.read(CAMPAIGNS[0], Wishes(no_cache=True))
+            replica.read(CAMPAIGNS[0], RequestDirectives(no_cache=True))
         await asyncio.sleep(1.0)
         for replica in self.live:
             last = replica.reads[-1]
@@ -190,18 +191,18 @@ class World:
 
     # What happens. Each is an event that hypothesis draws.
 
-    async def read(self, which: int, campaign: str, wishes: Wishes) -> None:
-        self.pick(which).read(campaign, wishes)
+    async def read(self, which: int, campaign: str, directives: RequestDirectives) -> None:
+        self.pick(which).read(campaign, directives)
 
-    async def herd(self, campaign: str, wishes: Wishes) -> None:
+    async def herd(self, campaign: str, directives: RequestDirectives) -> None:
         for replica in self.live:
             for _ in range(3):
-                replica.read(campaign, wishes)
+                replica.read(campaign, directives)
 
     async def rush(self, which: int, count: int) -> None:
         """Many cold keys: more calls than the budget has."""
         for number in range(count):
-            self.pick(which + number).read(f"rush-{len(self.platform.calls)}-{number}", NO_WISHES)
+            self.pick(which + number).read(f"rush-{len(self.platform.calls)}-{number}", NO_DIRECTIVES)
 
     async def hold(self) -> None:
         self.platform.holds = True
@@ -220,7 +221,7 @@ class World:
 
     async def write(self, which: int, campaign: str, value: str | None, seconds: float) -> None:
         replica = self.pick(which)
-        key = ask(campaign).key
+        key = make_request(campaign).key
         change = partial(self.platform.change, campaign, value)
         replica.write(key, change, seconds, self._noter(replica, key, Cause.WRITE))
 
@@ -235,7 +236,7 @@ class World:
         replica.write(ALL, change, seconds, self._noter(replica, ALL, Cause.WRITE))
 
     async def purge(self, which: int, campaign: str, by: Cause = Cause.PURGE) -> None:
-        await self._invalidate(which, ask(campaign).key, by)
+        await self._invalidate(which, make_request(campaign).key, by)
 
     async def purge_all(self, which: int) -> None:
         await self._invalidate(which, ALL, Cause.PURGE)
@@ -335,20 +336,20 @@ class World:
 
     async def race(self, which: int, campaign: str, gap: float, by: Cause) -> None:
         """An invalidation among look-ups that are on their way, and then readers who must know of it."""
-        self.pick(which).read(campaign, NO_WISHES)
+        self.pick(which).read(campaign, NO_DIRECTIVES)
         await asyncio.sleep(TIMEOUT)
-        await self.herd(campaign, NO_WISHES)
+        await self.herd(campaign, NO_DIRECTIVES)
         await asyncio.sleep(gap)
         await self.purge(which, campaign, by)
         await asyncio.sleep(4 * SLOWEST_SECONDS)
-        await self.herd(campaign, Wishes(max_stale=float("inf")))
+        await self.herd(campaign, RequestDirectives(max_stale=float("inf")))
 
     async def miss(self, which: int, how: str, by: Cause) -> None:
         """An invalidation that one replica is not told of, another message, and then a reader there who must know of both."""
         missed, other = CAMPAIGNS
-        await self.herd(missed, NO_WISHES)
+        await self.herd(missed, NO_DIRECTIVES)
         await asyncio.sleep(TIMEOUT)
-        await self.herd(missed, NO_WISHES)
+        await self.herd(missed, NO_DIRECTIVES)
         await asyncio.sleep(5 * SLOWEST_SECONDS)
         await getattr(self, how)(which)
         await self.purge(which + 1, missed, by)
@@ -356,7 +357,7 @@ class World:
         if how == "rob":
             await self.purge(which + 1, other, by)
             await asyncio.sleep(5 * SLOWEST_SECONDS)
-        await self.read(which, missed, NO_WISHES)
+        await self.read(which, missed, NO_DIRECTIVES)
 
     async def overtake(self, which: int, campaign: str) -> None:
         """A leader is cut off while its call is under way; its lease ends, and a later read is stored before its own."""
@@ -364,11 +365,11 @@ class World:
             return
         await self._settle()
         await self.hold()
-        await self.read(which, campaign, Wishes(no_cache=True))
+        await self.read(which, campaign, RequestDirectives(no_cache=True))
         await asyncio.sleep(0.3)
         await self.part(which)
         await asyncio.sleep(LEASE_MILLISECONDS / 1000 - 0.2)
-        await self.read(which + 1, campaign, Wishes(no_cache=True))
+        await self.read(which + 1, campaign, RequestDirectives(no_cache=True))
         await asyncio.sleep(0.1)
         await self.mend()
         for call in self.platform.waiting()[1:]:
@@ -379,13 +380,13 @@ class World:
     async def late(self, which: int, campaign: str, by: Cause) -> None:
         """An invalidation of what a call is under way for, and readers who come when that call has been answered."""
         await self.hold()
-        await self.read(which, campaign, Wishes(no_cache=True))
+        await self.read(which, campaign, RequestDirectives(no_cache=True))
         await asyncio.sleep(0.6)
         await self.purge(which + 1, campaign, by)
         await asyncio.sleep(0.2)
         await self.unhold()
         await asyncio.sleep(15 * SLOWEST_SECONDS)
-        await self.herd(campaign, Wishes(max_stale=float("inf")))
+        await self.herd(campaign, RequestDirectives(max_stale=float("inf")))
 
     async def amnesia(self, which: int, campaign: str, by: Cause) -> None:
         """An invalidation of what a call is under way for, and then a Redis that knows of none."""
@@ -393,7 +394,7 @@ class World:
             return
         await self._settle()
         await self.hold()
-        await self.read(which, campaign, Wishes(no_cache=True))
+        await self.read(which, campaign, RequestDirectives(no_cache=True))
         await asyncio.sleep(0.6)
         await self.purge(which + 1, campaign, by)
         await asyncio.sleep(0.2)
@@ -401,7 +402,7 @@ class World:
         await asyncio.sleep(2 * WATCH_SECONDS)
         await self.unhold()
         await asyncio.sleep(RECOVERY)
-        await self.herd(campaign, Wishes(max_stale=float("inf")))
+        await self.herd(campaign, RequestDirectives(max_stale=float("inf")))
 
     async def forget(self, which: int) -> None:
         """A ledger that is emptied when the budget is spent, and one replica that wants more at once."""
@@ -421,7 +422,7 @@ class World:
 
     def _rush_one(self, replica: Replica, count: int) -> None:
         for number in range(count):
-            replica.read(f"rush-{len(self.platform.calls)}-{replica.name}-{number}", NO_WISHES)
+            replica.read(f"rush-{len(self.platform.calls)}-{replica.name}-{number}", NO_DIRECTIVES)
 
     # What is written down.
 
@@ -433,7 +434,7 @@ class World:
         return note
 
     def _told(self, campaign: str) -> list[Told]:
-        return self.invalidations[ask(campaign).key] + self.invalidations[ALL]
+        return self.invalidations[make_request(campaign).key] + self.invalidations[ALL]
 
     def _executed(self, replica: str, fields: list[bytes]) -> None:
         """Looks at what stands in Redis after a script."""

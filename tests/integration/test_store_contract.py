@@ -12,8 +12,8 @@ import fakeredis
 import pytest
 
 from campaign_gateway.policy.entry import Absence, Cause, Entry, Invalidation
-from campaign_gateway.proxy.ask import group_of
 from campaign_gateway.proxy.ports import Meter, Put, Store
+from campaign_gateway.proxy.request import group_of
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.layered import LayeredStore
@@ -33,8 +33,8 @@ OTHERS = ("1f2e:status:cd-1", "2f3e:get:cd-1", "1f2e:get-v1:cd-1")
 BIG = 2**20
 
 
-def entry(proven_at: float, body: bytes = b'{"data":1}') -> Entry:
-    return Entry(body, "application/json", b"digest", "2026-02-03T14:06:48.902Z", "Ready", proven_at)
+def entry(validated_at: float, body: bytes = b'{"data":1}') -> Entry:
+    return Entry(body, "application/json", b"digest", "2026-02-03T14:06:48.902Z", "Ready", validated_at)
 
 
 @dataclass
@@ -601,7 +601,7 @@ async def test_foreign_and_damaged_values_are_no_entry_and_can_be_replaced(share
 
 async def test_a_value_with_one_byte_turned_is_no_entry(shared: Subject) -> None:
     found = await shared.one.get(KEY)
-    kept = replace(entry(shared.one.now()), mark="2026-02-03T14:06:48.902Z")
+    kept = replace(entry(shared.one.now()), revision="2026-02-03T14:06:48.902Z")
     await shared.one.put(KEY, kept, found.fence, 60)
     whole: bytes = await shared.raw.get(shared.keys.entry(KEY))
     for index in range(65, len(whole)):

@@ -6,13 +6,13 @@ loop on virtual time. For every answer of every replica:
 1. Its age leads to a proof: a read by id that brought this content, or a list poll of its channel. The content was
    true when that proof began; what a poll proves may have changed before it by so much as lists may lag.
 2. Called fresh, it is within what its replica stated at that moment: the signal bound after a change that moves the
-   mark, the blind bound after any change; where polls prove nothing, its own lifetime.
+   revision, the blind bound after any change; where polls prove nothing, its own lifetime.
 
 And for every run: no window sees more calls than the account has; polls were made, and proved answers, where they
 should; and where a list is not to be trusted, that was noticed.
 
 Seen to fail: without the lag check, with answers proven that had not settled, with lives of proofs ten times as long,
-with proofs that outlive their list's flaw, and with a board that is changed without comparing.
+with proofs that outlive their list's flaw, and with a index that is changed without comparing.
 """
 
 import asyncio
@@ -27,8 +27,9 @@ import pytest
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.sweeping import ListFlaw
 from campaign_gateway.policy.trust import STAND_DOWN_SECONDS
-from campaign_gateway.proxy.ask import Detail, Stream
 from campaign_gateway.proxy.ports import USED_SECONDS
+from campaign_gateway.proxy.reply import Detail
+from campaign_gateway.proxy.request import Stream
 from campaign_gateway.store.redis.keys import Keys
 from tests.support.doubles import SUPPORT
 from tests.support.examples import SEEDS
@@ -90,7 +91,7 @@ class World:
         self.proving: list[tuple[float, bool]] = []
         self.leaders: list[tuple[float, frozenset[str]]] = []
         self.heads: list[bytes] = []
-        """What has stood at the head of the first stream's board in Redis: epoch, number, and the rest."""
+        """What has stood at the head of the first stream's index in Redis: epoch, number, and the rest."""
         self.net.on_executed = self._executed
         self.edit_every = setup.edit_every
         self.edits = setup.edits
@@ -186,13 +187,13 @@ class World:
             await asyncio.sleep(0.25)
             for stream in self.setup.streams:
                 for replica in self.live:
-                    self.flaws.update(replica.board.view(stream.identity).head.flaws.values())
+                    self.flaws.update(replica.index.snapshot(stream.identity).state.flaws.values())
                     self.proving.append((self.now, replica.bounds(stream).is_proving))
             leading = frozenset(replica.name for replica in self.live if replica.sweepers[0].is_leading)
             self.leaders.append((self.now, leading))
 
     def _executed(self, _replica: str, _fields: list[bytes]) -> None:
-        item = self.net.server.dbs[0].get(Keys("cg").board(SUPPORT.identity, "head").encode())
+        item = self.net.server.dbs[0].get(Keys("cg").index(SUPPORT.identity, "head").encode())
         if item is not None and self.heads[-1:] != [item.value]:
             self.heads.append(item.value)
 
@@ -202,9 +203,9 @@ class World:
         """Judges every answer and every call. `is_bounded` tells which answers have to keep to the stated bounds."""
         seen: Counter[str] = Counter()
         self._judge_budget(seen)
-        for head, following in pairwise(self.heads):
-            is_next = int(following[16:32]) == int(head[16:32]) + 1
-            assert is_next or following[:16] != head[:16], "a poll was posted over another one's"
+        for state, following in pairwise(self.heads):
+            is_next = int(following[16:32]) == int(state[16:32]) + 1
+            assert is_next or following[:16] != state[:16], "a poll was posted over another one's"
         calls: dict[tuple[str, str], list[SeenCall]] = defaultdict(list)
         for call in self.platform.calls:
             if call.is_answered and call.skip == 0:
@@ -230,7 +231,7 @@ class World:
         number = next(n for n, version in enumerate(versions) if version.value == answer.value)
         later = [version for version in versions[number + 1 :] if version.began <= answer.at]
         ceased = min((version.began for version in later), default=float("inf"))
-        # A deletion, or a mark that steps back, hides the changes before it.
+        # A deletion, or a revision that steps back, hides the changes before it.
         hidden = max((n for n, version in enumerate(later) if version.hides), default=-1)
         signalled = (version.began for version in later[hidden + 1 :] if version.is_signalled)
         return ceased, min(signalled, default=float("inf"))
@@ -633,7 +634,7 @@ def test_a_step_of_the_platform_s_clock_calls_nothing_fresher_than_it_is(seed: i
         world.platform.skew = 0.0
         await asyncio.sleep(90)
 
-    # Which of two changes is newer, marks do not tell while the clock steps back: the list is out of order then.
+    # Which of two changes is newer, revisions do not tell while the clock steps back: the list is out of order then.
     world = played(AUTO, seed, script)
     world.judge(is_bounded=lambda answer: answer.at < 120)
     assert world.part_proving(90, 120) > 0.6
@@ -680,7 +681,7 @@ def test_a_list_that_lags_by_more_than_can_be_allowed_for_is_not_believed(seed: 
 @EACH_SEED
 @pytest.mark.parametrize("rows", [50, 100])
 def test_many_changes_at_once_with_one_mark_hide_nothing(seed: int, rows: int) -> None:
-    """Five hundred rows with one mark, in another order with each question: some slip through between two pages."""
+    """Five hundred rows with one revision, in another order with each question: some slip through between two pages."""
 
     async def script(world: World) -> None:
         random = Random(f"bulk {seed}")

@@ -12,7 +12,8 @@ import pytest
 
 from campaign_gateway.contract.operations import GET
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ask import Ask, Reply
+from campaign_gateway.proxy.reply import Reply
+from campaign_gateway.proxy.request import Request
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.sandbox.journal import most_in_window
 from tests.bench.freshness.scenarios import CALLS, WINDOW, Scenario
@@ -35,7 +36,7 @@ class Place:
         self.tasks.spawn(self.inside.sweeper.run(), name="sweep")
 
     async def read(self, number: int) -> Reply:
-        return await self.inside.exchange.read(Ask(self.platform.stream, GET, self.ids[number], "callers"))
+        return await self.inside.exchange.read(Request(self.platform.stream, GET, self.ids[number], "callers"))
 
     async def keep_reading(self, count: int) -> None:
         while True:
@@ -45,7 +46,7 @@ class Place:
 
     @property
     def known(self) -> int:
-        return len(self.inside.board.view(self.platform.stream.identity).known)
+        return len(self.inside.index.snapshot(self.platform.stream.identity).campaigns)
 
     async def until_proven(self, seconds: float) -> float:
         began = time.monotonic()

@@ -110,7 +110,7 @@ def classified(
 def entry(
     age: float = 0.0,
     *,
-    mark: str | None = _BY_AGE,
+    revision: str | None = _BY_AGE,
     campaign_status: str | None = "Ready",
     body: bytes = b'{"data":{"_id":"cd-1"}}',
 ) -> Entry:
@@ -118,13 +118,13 @@ def entry(
 
     Args:
         age: seconds from its proof to `NOW`.
-        mark: by default, that of a change 1000 s before the proof.
+        revision: by default, that of a change 1000 s before the proof.
         campaign_status: the campaign's.
         body: the stored bytes; those of no other builder.
     """
-    proven_at = NOW - age
-    mark = stamp(proven_at - 1000) if mark == _BY_AGE else mark
-    return Entry(body, "application/json", b"digest of it", mark, campaign_status, proven_at)
+    validated_at = NOW - age
+    revision = stamp(validated_at - 1000) if revision == _BY_AGE else revision
+    return Entry(body, "application/json", b"digest of it", revision, campaign_status, validated_at)
 
 
 def absence(age: float = 0.0, *, message: str | None = "Campaign not found") -> Entry:

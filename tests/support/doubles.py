@@ -12,13 +12,13 @@ from typing_extensions import override
 
 from campaign_gateway.contract.answers import Response
 from campaign_gateway.contract.operations import GET, Call, Tenant
+from campaign_gateway.policy.directives import NO_DIRECTIVES, RequestDirectives
 from campaign_gateway.policy.entry import Cause, Entry
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure
-from campaign_gateway.policy.wishes import NO_WISHES, Wishes
-from campaign_gateway.proxy.ask import Ask, Stream
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.ports import Found, HitMeter, Lead, Put, Refused, UpstreamError
+from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.memory import MemoryStore
@@ -370,8 +370,10 @@ class LostStore:
         return False
 
 
-def ask(campaign: str = "c-1", *, stream: Stream = SUPPORT, wishes: Wishes = NO_WISHES) -> Ask:
-    return Ask(stream, GET, campaign, "tests", wishes)
+def make_request(
+    campaign: str = "c-1", *, stream: Stream = SUPPORT, directives: RequestDirectives = NO_DIRECTIVES
+) -> Request:
+    return Request(stream, GET, campaign, "tests", directives)
 
 
 def json_response(document: Any, status: int = 200, **fields: Any) -> Response:

@@ -9,21 +9,22 @@ from typing import Any
 
 from campaign_gateway.contract.answers import Response
 from campaign_gateway.contract.operations import Call
+from campaign_gateway.policy.directives import RequestDirectives
 from campaign_gateway.policy.entry import Cause
 from campaign_gateway.policy.freshness import Freshness
 from campaign_gateway.policy.ledger import Allowance
-from campaign_gateway.policy.wishes import Wishes
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ask import Reply, Stream
 from campaign_gateway.proxy.collapse import Flights
 from campaign_gateway.proxy.exchange import Exchange, Patience
 from campaign_gateway.proxy.fetch import Fetcher
-from campaign_gateway.proxy.ports import Board, UpstreamError
+from campaign_gateway.proxy.ports import CampaignIndex, UpstreamError
+from campaign_gateway.proxy.reply import Reply
+from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import Versions
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.layered import LayeredStore
-from campaign_gateway.store.local.index import MemoryBoard
+from campaign_gateway.store.local.index import LocalIndex
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.redis.bus import Bus
 from campaign_gateway.store.redis.connect import Target, open_link
@@ -31,7 +32,7 @@ from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.ledgers import RedisLedgers
 from campaign_gateway.store.redis.store import RedisStore
 from campaign_gateway.upstream.budget import CallBudget
-from tests.support.doubles import NOT_FOUND, SUPPORT, ask, campaign_response, error_response
+from tests.support.doubles import NOT_FOUND, SUPPORT, campaign_response, error_response, make_request
 from tests.support.meters import CountingMeter
 from tests.support.redis_net import RedisNet
 
@@ -155,7 +156,7 @@ class Read:
 
     replica: str
     campaign: str
-    wishes: Wishes
+    directives: RequestDirectives
     began: float
     ended: float = 0.0
     reply: Reply | None = None
@@ -196,35 +197,35 @@ class Replica:
         )
         self._flights = Flights(self._fills)
         self._fetcher = Fetcher(self, self.budget, self.store, meter)
-        self.board = self._make_board(keys)
+        self.index = self._make_index(keys)
         patience = Patience(allowance.timeout)
         self.versions = Versions(self.clock.now, 0.0)
         self._exchange = Exchange(
             self.store,
-            self.board,
+            self.index,
             self._fetcher,
             self._flights,
             freshness,
             meter,
             patience,
             self.versions,
-            has_rounds=not isinstance(self.board, MemoryBoard),
+            has_rounds=not isinstance(self.index, LocalIndex),
         )
 
-    def _make_board(self, _keys: Keys) -> Board:
-        return MemoryBoard(self.store.epoch, self.clock.now)
+    def _make_index(self, _keys: Keys) -> CampaignIndex:
+        return LocalIndex(self.store.epoch, self.clock.now)
 
     async def start(self) -> None:
         await self.link.start(self._watchers)
         self.store.start(self._watchers, self._flights.forget, self.versions.note)
         await self.budget.start([SUPPORT.tenant.account])
 
-    def read(self, campaign: str, wishes: Wishes) -> None:
+    def read(self, campaign: str, directives: RequestDirectives) -> None:
         """Begins a read, whose result is in `reads` when it has ended."""
-        read = Read(self.name, campaign, wishes, self._loop.time())
+        read = Read(self.name, campaign, directives, self._loop.time())
 
         async def reading() -> None:
-            read.reply = await self._exchange.read(ask(campaign, wishes=wishes))
+            read.reply = await self._exchange.read(make_request(campaign, directives=directives))
             read.ended = self._loop.time()
             self.reads.append(read)
 

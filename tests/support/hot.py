@@ -20,13 +20,13 @@ from campaign_gateway.policy.freshness import Freshness
 from campaign_gateway.policy.schedule import Quota
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ask import Ask
 from campaign_gateway.proxy.collapse import Flights
 from campaign_gateway.proxy.exchange import Exchange, Patience
 from campaign_gateway.proxy.ports import Found, Store
+from campaign_gateway.proxy.request import Request
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import Versions
-from campaign_gateway.store.local.index import MemoryBoard
+from campaign_gateway.store.local.index import LocalIndex
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.telemetry.logs import HitLines, JsonFormatter
 from campaign_gateway.web.answers import Bounds
@@ -36,7 +36,7 @@ from campaign_gateway.web.hot import HotConnection, HotPath
 from campaign_gateway.web.perform import Performer
 from campaign_gateway.web.server import Connection, Server
 from campaign_gateway.web.standing import Standings
-from tests.support.doubles import LONG_AGO, SALES, START, SUPPORT, CountingMeter, ManualClock, ask
+from tests.support.doubles import LONG_AGO, SALES, START, SUPPORT, CountingMeter, ManualClock, make_request
 from tests.support.wire import Answered, parse_answers
 
 FRESHNESS = Freshness(factor=0.0, min=600.0, max=600.0)
@@ -44,9 +44,9 @@ KEYS = {"reporting": "cgk_reporting", "operations": "cgk_operations"}
 _MADE_ID = re.compile(rb"\b[0-9a-f]{32}\b")
 
 
-def stored(text: str, *, proven_at: float = START) -> Entry:
+def stored(text: str, *, validated_at: float = START) -> Entry:
     body = json.dumps({"data": {"_id": text}}).encode()
-    return Entry(body, "application/json", b"digest of " + body, LONG_AGO, "Ready", proven_at)
+    return Entry(body, "application/json", b"digest of " + body, LONG_AGO, "Ready", validated_at)
 
 
 BIG = Entry(b"1" * 2**17, "application/json", b"big", None, "Ready", START)
@@ -58,7 +58,7 @@ CAMPAIGNS: Mapping[str, Entry] = {
     "a" * 128: stored("long"),
     "big": BIG,
     "gone": GONE,
-    "old": stored("old", proven_at=START - 700),
+    "old": stored("old", validated_at=START - 700),
 }
 
 
@@ -114,7 +114,7 @@ class NoPlatform:
         self.asked: list[str] = []
         """What calls were wanted for."""
 
-    def refusal(self, ask: Ask, *_: Any) -> Failure | None:
+    def refusal(self, ask: Request, *_: Any) -> Failure | None:
         self.asked.append(ask.id)
         return self.refused
 
@@ -145,11 +145,11 @@ class Gateway:
         self.meter, self.port = CountingMeter(), 0
         self.memory = MemoryStore(2**26, self.clock, self.meter)
         self.store = self.layer(self.memory)
-        self.board, self.tasks = MemoryBoard(self.memory.epoch, self.clock.now), Tasks()
+        self.index, self.tasks = LocalIndex(self.memory.epoch, self.clock.now), Tasks()
         self.versions, self.platform = Versions(self.clock.now, 5.0), NoPlatform()
         self.exchange = Exchange(
             self.store,
-            self.board,
+            self.index,
             cast("Any", self.platform),
             Flights(self.tasks),
             FRESHNESS,
@@ -192,7 +192,7 @@ class Gateway:
 
     async def put(self, id_: str, entry: Entry) -> None:
         """Stores an entry as a fill would."""
-        key = ask(id_).key
+        key = make_request(id_).key
         found = await self.memory.get(key)
         await self.memory.put(key, entry, found.fence, 86_400.0)
 

@@ -7,15 +7,15 @@ from typing import Any
 from campaign_gateway.contract.listing import Channel, Page, Row
 from campaign_gateway.policy.entry import Entry
 from campaign_gateway.policy.list_scan import Scan, ScanResult, begin, conclude, conclude_full, learn, step
-from campaign_gateway.policy.sweeping import View, apply
+from campaign_gateway.policy.sweeping import IndexSnapshot, apply
 from tests.support.builders import NOW, entry, stamp
 
 LONG_AGO = NOW - 5000
 LASTS, BLIND = 30.0, 300.0
 
 
-def row(id_: str, changed: float = LONG_AGO, *, status: str = "Ready", mark: str | None = "by-time") -> Row:
-    updated_at = stamp(changed) if mark == "by-time" else mark
+def row(id_: str, changed: float = LONG_AGO, *, status: str = "Ready", revision: str | None = "by-time") -> Row:
+    updated_at = stamp(changed) if revision == "by-time" else revision
     return Row(id_, f"{updated_at}||{status}", updated_at, status, {"status": status})
 
 
@@ -33,7 +33,7 @@ def paged(listed: Sequence[Row], scan: Scan, size: int = 100, **fields: Any) -> 
 
 
 def polled(
-    view: View,
+    snapshot: IndexSnapshot,
     listed: Sequence[Row],
     now: float,
     channel: Channel = Channel.VOICE,
@@ -43,38 +43,42 @@ def polled(
     """A whole poll of a list that stands still."""
     scan = begin(channel, now)
     while scan.skip is not None:
-        scan = step(scan, paged(listed, scan, size, **fields), view)
+        scan = step(scan, paged(listed, scan, size, **fields), snapshot)
     return scan
 
 
-def seen(view: View, listed: Sequence[Row], now: float, **options: Any) -> tuple[View, ScanResult]:
+def seen(
+    snapshot: IndexSnapshot, listed: Sequence[Row], now: float, **options: Any
+) -> tuple[IndexSnapshot, ScanResult]:
     """The view after such a poll, which took a second."""
-    scan = polled(view, listed, now, **options)
+    scan = polled(snapshot, listed, now, **options)
     assert scan.flaw is None
-    result = conclude(scan, view, now + 1, LASTS)
-    return apply(view, replace(result.head, blind=BLIND), result.updates), result
+    result = conclude(scan, snapshot, now + 1, LASTS)
+    return apply(snapshot, replace(result.state, blind=BLIND), result.updates), result
 
 
-def scanned(view: View, listed: Sequence[Row], now: float, channel: Channel = Channel.VOICE, **options: Any) -> View:
+def scanned(
+    snapshot: IndexSnapshot, listed: Sequence[Row], now: float, channel: Channel = Channel.VOICE, **options: Any
+) -> IndexSnapshot:
     """The view after a full scan, which took a second."""
     size = options.pop("size", 100)
     scan, met = begin(channel, now, is_full=True), set[str]()
     while scan.skip is not None:
-        scan = step(scan, paged(listed, scan, size, **options), view)
+        scan = step(scan, paged(listed, scan, size, **options), snapshot)
         assert scan.flaw is None
         met |= scan.rows.keys()
-        result = learn(view, channel, scan.rows.values(), now + 1)
-        view = apply(view, result.head, result.updates)
-    ended = conclude_full(scan, met, view, now + 1)
-    return view if ended is None else apply(view, ended.head, ended.updates)
+        result = learn(snapshot, channel, scan.rows.values(), now + 1)
+        snapshot = apply(snapshot, result.state, result.updates)
+    ended = conclude_full(scan, met, snapshot, now + 1)
+    return snapshot if ended is None else apply(snapshot, ended.state, ended.updates)
 
 
-def view_of(listed: Sequence[Row], now: float = NOW - 100, **options: Any) -> View:
+def snapshot_of(listed: Sequence[Row], now: float = NOW - 100, **options: Any) -> IndexSnapshot:
     """The view after the first poll and the first full scan of the list."""
-    view, _ = seen(View(), listed, now, **options)
-    return scanned(view, listed, now, **options)
+    snapshot, _ = seen(IndexSnapshot(), listed, now, **options)
+    return scanned(snapshot, listed, now, **options)
 
 
 def read(id_row: Row, at: float) -> Entry:
     """What a read by id brought, begun then."""
-    return entry(NOW - at, mark=id_row.updated_at)
+    return entry(NOW - at, revision=id_row.updated_at)

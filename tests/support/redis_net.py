@@ -98,7 +98,7 @@ class RedisNet:
         self._break(lambda wire: wire.replica == replica and wire.is_subscription)
 
     def deafen(self, replica: str) -> None:
-        """Nothing arrives on the subscription any more, while the connection looks good."""
+        """Nothing arrives on the subscription any longer, while the connection looks good."""
         self.deaf.add(replica)
 
     def undeafen(self, replica: str) -> None:

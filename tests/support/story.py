@@ -1,18 +1,18 @@
 """The story with everything around it scripted: a gateway's inside, from the exchange to the edge of the wire."""
 
+from campaign_gateway.policy.directives import NO_DIRECTIVES, RequestDirectives
 from campaign_gateway.policy.entry import Cause, Entry
 from campaign_gateway.policy.freshness import Freshness
-from campaign_gateway.policy.wishes import NO_WISHES, Wishes
-from campaign_gateway.proxy.ask import Reply
 from campaign_gateway.proxy.collapse import Flights
 from campaign_gateway.proxy.exchange import Exchange, Patience
 from campaign_gateway.proxy.fetch import Fetcher
 from campaign_gateway.proxy.forward import Forwarder
 from campaign_gateway.proxy.invalidate import Invalidator
 from campaign_gateway.proxy.ports import Budget, Store
+from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import Versions
-from campaign_gateway.store.local.index import MemoryBoard
+from campaign_gateway.store.local.index import LocalIndex
 from tests.support.doubles import (
     CountingMeter,
     GatedStore,
@@ -20,8 +20,8 @@ from tests.support.doubles import (
     ScriptedBudget,
     ScriptedUpstream,
     Step,
-    ask,
     finished,
+    make_request,
 )
 
 LIFETIME = 60.0
@@ -52,14 +52,14 @@ class Story:
         self.store = store or self.memory
         self.flights = Flights(self.tasks)
         fetcher = Fetcher(self.upstream, budget or self.budget, self.store, self.meter)
-        self.board = MemoryBoard(self.store.epoch, self.clock.now)
+        self.index = LocalIndex(self.store.epoch, self.clock.now)
         self.versions = Versions(self.clock.now, READ_YOUR_WRITES)
         self.exchange = Exchange(
-            self.store, self.board, fetcher, self.flights, FRESHNESS, self.meter, Patience(patience), self.versions
+            self.store, self.index, fetcher, self.flights, FRESHNESS, self.meter, Patience(patience), self.versions
         )
         self.invalidator = Invalidator(self.store, self.flights, self.exchange, self.meter)
         self.forwarder = Forwarder(
-            *(self.exchange, fetcher, self.invalidator, self.board, self.store, self.versions),
+            *(self.exchange, fetcher, self.invalidator, self.index, self.store, self.versions),
             Patience(patience),
             self.tasks,
         )
@@ -68,18 +68,18 @@ class Story:
     def calls(self) -> int:
         return len(self.upstream.calls)
 
-    async def read(self, campaign: str = "c-1", wishes: Wishes = NO_WISHES) -> Reply:
+    async def read(self, campaign: str = "c-1", directives: RequestDirectives = NO_DIRECTIVES) -> Reply:
         """One read, and the end of what it left running."""
-        reply = await self.exchange.read(ask(campaign, wishes=wishes))
+        reply = await self.exchange.read(make_request(campaign, directives=directives))
         await finished(self.tasks)
         return reply
 
     async def stored(self, campaign: str = "c-1") -> Entry | None:
-        return (await self.store.get(ask(campaign).key)).entry
+        return (await self.store.get(make_request(campaign).key)).entry
 
     async def invalidate(self, campaign: str = "c-1") -> None:
         """What a write does."""
-        await self.invalidator.invalidate([ask(campaign).key], Cause.WRITE)
+        await self.invalidator.invalidate([make_request(campaign).key], Cause.WRITE)
 
     async def close(self) -> None:
         await self.tasks.close()

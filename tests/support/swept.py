@@ -18,12 +18,13 @@ from campaign_gateway.policy.freshness import Freshness, StatusRule
 from campaign_gateway.policy.ledger import Allowance
 from campaign_gateway.policy.pacing import Capacity
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ask import Ask, Detail, Stream
 from campaign_gateway.proxy.bounds import StatedBounds, stated_bounds
 from campaign_gateway.proxy.ports import UpstreamError
+from campaign_gateway.proxy.reply import Detail
+from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.sweep import SweepConfig, Sweeper
 from campaign_gateway.store.redis.beat import Beat
-from campaign_gateway.store.redis.index import RedisBoard
+from campaign_gateway.store.redis.index import RedisIndex
 from campaign_gateway.store.redis.keys import Keys
 from tests.support.doubles import NOT_FOUND, SUPPORT, campaign_response, error_response, json_response
 from tests.support.fleet import Replica
@@ -49,12 +50,12 @@ class Version:
     began: float
     value: str | None
     """Told by its name; None: there is no such campaign."""
-    mark: float
+    revision: float
     status: str = "Ready"
     is_signalled: bool = True
     """Whether the first rows of a list in order show the change that made it."""
     hides: bool = False
-    """Whether they do not show the changes before it any more either."""
+    """Whether they do not show the changes before it any longer either."""
 
 
 @dataclass
@@ -109,7 +110,7 @@ class ListedPlatform:
     list_delay: float = 0.0
     """How long lists take on their way back."""
     skew: float = 0.0
-    """Seconds that its clock is ahead: in the marks of what changes now, and in the dates of its answers."""
+    """Seconds that its clock is ahead: in the revisions of what changes now, and in the dates of its answers."""
     row_lag: float = 0.0
     """Each version comes to be shown by lists after a time of its own, up to so long."""
     calls: list[SeenCall] = field(default_factory=list)
@@ -131,17 +132,19 @@ class ListedPlatform:
             for number in range(count):
                 if number % 10 != 1:
                     changed = -self.random.uniform(600.0, 30 * 86_400.0)
-                mark = changed + self.skew
-                self._add(stream, f"{channel}-{number}", channel, changed - 60.0, began=float("-inf"), mark=mark)
+                revision = changed + self.skew
+                self._add(
+                    stream, f"{channel}-{number}", channel, changed - 60.0, began=float("-inf"), revision=revision
+                )
 
     def create(self, stream: str) -> str:
         id_ = f"new-{self._number}"
         channel = self.random.choice(list(Channel))
-        self._add(stream, id_, channel, self._now, began=self._now, mark=self._now + self.skew - 0.25)
+        self._add(stream, id_, channel, self._now, began=self._now, revision=self._now + self.skew - 0.25)
         return id_
 
     def edit(self, stream: str, id_: str, kind: str = "moved") -> None:
-        """Changes a campaign: `moved`, `silent` (no mark moves), `back` (to an older mark), `gone`, or a status."""
+        """Changes a campaign: `moved`, `silent` (no revision moves), `back` (to an older revision), `gone`, or a status."""
         campaign = self.campaigns[stream][id_]
         last = campaign.versions[-1]
         if last.value is None:
@@ -149,11 +152,11 @@ class ListedPlatform:
         version = Version(self._now, self._value(), self._now + self.skew, last.status)
         match kind:
             case "silent":
-                version = replace(version, mark=last.mark, is_signalled=False)
+                version = replace(version, revision=last.revision, is_signalled=False)
             case "back":
-                version = replace(version, mark=last.mark - 3600.0, is_signalled=False, hides=True)
+                version = replace(version, revision=last.revision - 3600.0, is_signalled=False, hides=True)
             case "gone":
-                version = replace(version, value=None, mark=last.mark, is_signalled=False, hides=True)
+                version = replace(version, value=None, revision=last.revision, is_signalled=False, hides=True)
             case "Active" | "Ready":
                 version = replace(version, status=kind)
             case _:
@@ -195,8 +198,8 @@ class ListedPlatform:
         self._number += 1
         return f"v{self._number}"
 
-    def _add(self, stream: str, id_: str, channel: Channel, created: float, *, began: float, mark: float) -> None:
-        first = Version(began, self._value(), mark)
+    def _add(self, stream: str, id_: str, channel: Channel, created: float, *, began: float, revision: float) -> None:
+        first = Version(began, self._value(), revision)
         self.campaigns.setdefault(stream, {})[id_] = Listed(id_, channel, created, [first])
 
     def _by_id(self, seen: SeenCall) -> Response:
@@ -206,7 +209,7 @@ class ListedPlatform:
             return NOT_FOUND
         seen.value = version.value
         return campaign_response(
-            seen.campaign, name=version.value, status=version.status, updatedAt=_stamp(version.mark)
+            seen.campaign, name=version.value, status=version.status, updatedAt=_stamp(version.revision)
         )
 
     def _listed(self, campaign: Listed) -> Version | None:
@@ -232,7 +235,7 @@ class ListedPlatform:
             case "updatedAt":
                 # Those of the same millisecond in any order.
                 self.random.shuffle(listed)
-                listed.sort(key=lambda row: _stamp(row[1].mark), reverse=True)
+                listed.sort(key=lambda row: _stamp(row[1].revision), reverse=True)
             case "createdAt":
                 listed.sort(key=lambda row: -row[0].created)
             case _:
@@ -244,8 +247,8 @@ class ListedPlatform:
                 {
                     "_id": campaign.id,
                     "status": version.status,
-                    "updatedAt": _stamp(version.mark),
-                    "campaignInstanceUpdatedAt": _stamp(version.mark + 0.007),
+                    "updatedAt": _stamp(version.revision),
+                    "campaignInstanceUpdatedAt": _stamp(version.revision + 0.007),
                 }
                 for campaign, version in page
             ],
@@ -283,7 +286,7 @@ class SweptAnswer:
 
 
 class SweptReplica(Replica):
-    """A gateway with the board in Redis and a sweeper per stream."""
+    """A gateway with the index in Redis and a sweeper per stream."""
 
     def __init__(
         self,
@@ -318,7 +321,7 @@ class SweptReplica(Replica):
         self.sweepers = [
             Sweeper(
                 stream,
-                self.board,
+                self.index,
                 self.store,
                 self._fetcher,
                 self._exchange.read_again,
@@ -330,28 +333,28 @@ class SweptReplica(Replica):
         ]
 
     @override
-    def _make_board(self, keys: Keys) -> RedisBoard:
+    def _make_index(self, keys: Keys) -> RedisIndex:
         beat = Beat(self.link, keys, self.bus.sender)
-        self.redis_board = RedisBoard(self.link, self.bus, beat, keys, self.store.epoch)
-        return self.redis_board
+        self.redis_index = RedisIndex(self.link, self.bus, beat, keys, self.store.epoch)
+        return self.redis_index
 
     @override
     async def start(self) -> None:
         await self.link.start(self._watchers)
         self.store.start(self._watchers, self._flights.forget, self.versions.note)
-        self.redis_board.start(self._watchers, [stream.identity for stream in self.streams])
+        self.redis_index.start(self._watchers, [stream.identity for stream in self.streams])
         await self.budget.start([SUPPORT.tenant.account])
         for sweeper in self.sweepers:
             self._watchers.spawn(sweeper.run(), name="sweep")
 
     def bounds(self, stream: Stream) -> StatedBounds:
-        return stated_bounds(self.board, self.store, FRESHNESS.max, stream.identity)
+        return stated_bounds(self.index, self.store, FRESHNESS.max, stream.identity)
 
     def look_up(self, stream: Stream, campaign: str) -> None:
         """Begins a read, whose result is in `answers` when it has ended."""
 
         async def reading() -> None:
-            reply = await self._exchange.read(Ask(stream, GET, campaign, "tests"))
+            reply = await self._exchange.read(Request(stream, GET, campaign, "tests"))
             entry = reply.entry
             self.answers.append(
                 SweptAnswer(
@@ -374,8 +377,8 @@ class SweptReplica(Replica):
         self._callers.spawn(reading(), name="read")
 
     def _is_distrusted(self, stream: Stream, campaign: str) -> bool:
-        view = self.board.view(stream.identity)
-        return campaign in view.known and view.known[campaign].channel in view.head.flaws
+        snapshot = self.index.snapshot(stream.identity)
+        return campaign in snapshot.campaigns and snapshot.campaigns[campaign].channel in snapshot.state.flaws
 
     @override
     async def send(self, stream: Stream, call: Call, leave_by: float) -> Response:

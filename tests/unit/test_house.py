@@ -24,7 +24,7 @@ IMPURE_NAMES = {"cache", "lru_cache", "cached_property", "now", "utcnow", "today
 """Caches, clocks and I/O, by the last part of the name by which they are called, imported or laid over a function."""
 
 KNOWN = {
-    "contract/marks.py: lru_cache",  # short texts to numbers, 20,000 at most
+    "contract/revisions.py: lru_cache",  # short texts to numbers, 20,000 at most
     "contract/operations.py: cache",  # rows of the table by name, as many as the table has
     "policy/projection.py: lru_cache",
 }

@@ -142,7 +142,7 @@ def _named(numbers: Sequence[int]) -> str:
 def join_pages(pages: Mapping[int, str]) -> str:
     """One exposition out of those of the workers, by number: each family whole, each sample with the label `worker`.
 
-    The text is as `prometheus_client` writes it, in either format; the end mark of OpenMetrics is left out.
+    The text is as `prometheus_client` writes it, in either format; the end revision of OpenMetrics is left out.
     """
     families: dict[str, list[str]] = {}
     for number, page in pages.items():

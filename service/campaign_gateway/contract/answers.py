@@ -21,8 +21,8 @@ from typing import Any
 
 from campaign_gateway.contract.dates import http_date
 from campaign_gateway.contract.document import DocumentError, content_digest, parse, plain
-from campaign_gateway.contract.marks import mark_of
 from campaign_gateway.contract.operations import Kind, Operation, Subject
+from campaign_gateway.contract.revisions import revision_of
 
 
 class Verdict(StrEnum):
@@ -73,7 +73,7 @@ class Answer:
     """Seconds to wait, for `LIMITED` answers that say so."""
     content: bytes | None = None
     """`content_digest` of the body, for `OK` answers."""
-    mark: str | None = None
+    revision: str | None = None
     campaign_status: str | None = None
 
 
@@ -164,7 +164,7 @@ def _success(operation: Operation, response: Response, document: Mapping[str, An
         Verdict.OK,
         response,
         content=content_digest(document),
-        mark=mark_of(shown) if operation.answer.has_mark else None,
+        revision=revision_of(shown) if operation.answer.has_revision else None,
         campaign_status=plain(status) if isinstance(status, str) else None,
     )
 
@@ -176,7 +176,7 @@ def _flaw(operation: Operation, asked_id: str | None, document: Any) -> Flaw | N
     if not isinstance(document, dict):
         return Flaw.NO_DATA
     shape = operation.answer
-    # A campaign's own status comes with its mark, whatever word it is.
+    # A campaign's own status comes with its revision, whatever word it is.
     is_flag = shape.status_is_flag or "updatedAt" not in document
     if document.get("errors") or (is_flag and _fails(document.get("status"))):
         return Flaw.FAILING_BODY

@@ -34,7 +34,7 @@ def _finite(number: str) -> float:
 def parse(body: bytes) -> Any:
     """The document in `body`.
 
-    Stricter than the standard library's default: UTF-8 only (RFC 8259 section 8.1; a byte order mark is skipped),
+    Stricter than the standard library's default: UTF-8 only (RFC 8259 section 8.1; a byte order revision is skipped),
     no `NaN` or `Infinity`, no repeated keys.
 
     Raises:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from campaign_gateway.contract.document import DocumentError, parse, plain
-from campaign_gateway.contract.marks import instant, mark_of
+from campaign_gateway.contract.revisions import instant, revision_of
 
 ROW_FIELDS = ("name", "status", "priority", "createdAt", "updatedAt")
 """What a row and the answer by id both carry, under the same names and with the same meaning."""
@@ -29,10 +29,10 @@ class Row:
     """One campaign in a list."""
 
     id: str
-    mark: str
+    revision: str
     """Version sign of the row: compared for equality only, and only with another row's."""
     updated_at: str | None
-    """The mark that the answer by id carries too, mostly; None for a row without one."""
+    """The revision that the answer by id carries too, mostly; None for a row without one."""
     status: str | None
     fields: Mapping[str, Any]
     """Those of `ROW_FIELDS` that it has."""
@@ -85,11 +85,11 @@ def _read_row(found: Any) -> Row | None:
     if not id_:
         return None
     status = found.get("status")
-    updated_at = mark_of(found)
+    updated_at = revision_of(found)
     signs = (updated_at, found.get("campaignInstanceUpdatedAt"), status)
     return Row(
         id=plain(id_),
-        mark="|".join("" if sign is None else plain(str(sign)) for sign in signs),
+        revision="|".join("" if sign is None else plain(str(sign)) for sign in signs),
         updated_at=updated_at,
         status=plain(status) if isinstance(status, str) else None,
         fields={name: found[name] for name in ROW_FIELDS if name in found},

@@ -57,7 +57,7 @@ class Shape:
     """Members of `data`, one of which must equal the id asked for; empty where the answer names none."""
     status_is_flag: bool = True
     """Whether the top-level `status` says success or failure; start and stop put a campaign status there."""
-    has_mark: bool = False
+    has_revision: bool = False
     """Whether `data.updatedAt` tells all that may change in it."""
 
 
@@ -108,7 +108,7 @@ class Call:
     body: bytes | None = None
 
 
-_CAMPAIGN = Shape(ids=("_id", "id", "campId"), has_mark=True)
+_CAMPAIGN = Shape(ids=("_id", "id", "campId"), has_revision=True)
 _STATUS = Shape(ids=("id", "_id"))
 _LIST_BY_ID = Shape(ids=("_id", "id"))
 _ARRAY = Shape(data=list)

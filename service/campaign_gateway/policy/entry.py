@@ -6,7 +6,7 @@ from enum import StrEnum
 from sys import intern
 
 from campaign_gateway.contract.answers import Answer, Verdict
-from campaign_gateway.contract.marks import instant
+from campaign_gateway.contract.revisions import instant
 from campaign_gateway.policy.clock_offset import AGREED, ClockOffset
 
 
@@ -25,12 +25,12 @@ class Swept:
 
     at: float
     """When the poll that proved it began, or ended that showed it to be out of date."""
-    is_moved: bool = False
+    is_changed: bool = False
     """The campaign has changed since the entry was read."""
     lasts: float = 0.0
     """Seconds from `at` for which the proof is good."""
     blind: float = 0.0
-    """Seconds from the entry's read by id after which no poll proves it any more."""
+    """Seconds from the entry's read by id after which no poll proves it any longer."""
 
 
 class Cause(StrEnum):
@@ -62,13 +62,13 @@ class Entry:
     content_type: str
     content: bytes
     """Digest of the body's content, equal where only spelling differs; empty for an absence."""
-    mark: str | None
+    revision: str | None
     campaign_status: str | None
-    proven_at: float
+    validated_at: float
     """When the read by id that last proved it began, in seconds of the store's clock."""
     absence: Absence | None = None
     clock_offset: float = 0.0
-    """Seconds to take out of the time that its mark names, to have it by the store's clock: the platform's may differ.
+    """Seconds to take out of the time that its revision names to have it by the store's clock; the platform's differs.
 
     Found out when it was read, and stored, so that its lifetime is the same on every replica.
     """
@@ -95,12 +95,14 @@ class Entry:
     @property
     def attested_at(self) -> float:
         """When its newest proof began. Age counts from here."""
-        return self.proven_at if self.swept is None or self.swept.is_moved else max(self.proven_at, self.swept.at)
+        return (
+            self.validated_at if self.swept is None or self.swept.is_changed else max(self.validated_at, self.swept.at)
+        )
 
     @property
     def updated_at(self) -> float | None:
-        """The time its mark names, in seconds of the store's clock; None when there is no readable one."""
-        moment = instant(self.mark)
+        """The time its revision names, in seconds of the store's clock; None when there is no readable one."""
+        moment = instant(self.revision)
         return None if moment is None else moment - self.clock_offset
 
 
@@ -121,7 +123,7 @@ SETTLE_SECONDS = 10.0
 
 def settling(entry: Entry, written_at: float) -> Entry:
     """The entry, marked where it was read so soon after a write that it may show the state before it."""
-    if entry.invalidation is not None or entry.proven_at - written_at > SETTLE_SECONDS:
+    if entry.invalidation is not None or entry.validated_at - written_at > SETTLE_SECONDS:
         return entry
     return replace(entry, invalidation=Invalidation(written_at, Cause.WRITE, is_open=False))
 
@@ -141,21 +143,21 @@ def prove(previous: Entry | None, answer: Answer, started: float, clock: ClockOf
     if answer.verdict is not Verdict.OK or answer.content is None:
         raise ValueError(f"{answer.verdict} proves nothing")
     if previous is not None and previous.content == answer.content:
-        offset = _offset_of(previous.mark, started, clock)
-        return replace(previous, proven_at=started, clock_offset=offset, swept=None, invalidation=None), True
+        offset = _offset_of(previous.revision, started, clock)
+        return replace(previous, validated_at=started, clock_offset=offset, swept=None, invalidation=None), True
     body = answer.response.body
     return Entry(
         body=body,
         # Thousands of entries share a few of these.
         content_type=intern(json_type(answer.response.content_type)),
         content=answer.content,
-        mark=answer.mark,
+        revision=answer.revision,
         campaign_status=answer.campaign_status and intern(answer.campaign_status),
-        proven_at=started,
-        clock_offset=_offset_of(answer.mark, started, clock),
+        validated_at=started,
+        clock_offset=_offset_of(answer.revision, started, clock),
     ), False
 
 
-def _offset_of(mark: str | None, started: float, clock: ClockOffset) -> float:
-    moment = instant(mark)
+def _offset_of(revision: str | None, started: float, clock: ClockOffset) -> float:
+    moment = instant(revision)
     return 0.0 if moment is None else clock.fitting(moment, started)

@@ -15,7 +15,7 @@ class Forecast:
 
     pace: Pace
     signal: float
-    """Within which a change that moves a mark is seen."""
+    """Within which a change that moves a revision is seen."""
     blind: float
     """Within which any change of a campaign in use is seen."""
     calls: Mapping[str, float]

@@ -25,7 +25,7 @@ class Freshness:
     min: float = 5.0
     max: float = 600.0
     default: float = 30.0
-    """For entries whose mark is missing, unreadable or in the future."""
+    """For entries whose revision is missing, unreadable or in the future."""
     missing: float = 10.0
     stale_while_revalidate: float = 60.0
     stale_if_error: float = 86_400.0
@@ -45,10 +45,10 @@ class Freshness:
         if entry.invalidation is not None and not entry.is_invalid:
             # The platform may show the state from before a write for a while.
             wanted = lowest
-        elif updated_at is None or updated_at > entry.proven_at:
+        elif updated_at is None or updated_at > entry.validated_at:
             wanted = self.default
         else:
-            wanted = self.factor * (entry.proven_at - updated_at)
+            wanted = self.factor * (entry.validated_at - updated_at)
         return min(max(wanted, lowest), highest, self.stale_if_error)
 
     def ttl(self, entry: Entry, now: float) -> float:
@@ -58,16 +58,16 @@ class Freshness:
         out, the read by id counts again. A campaign seen to have moved has been stale since then.
         """
         # No entry is younger than nothing, also when clocks disagree.
-        by_id = self.lifetime(entry) - max(0.0, now - entry.proven_at)
+        by_id = self.lifetime(entry) - max(0.0, now - entry.validated_at)
         if entry.invalidation is not None and entry.is_invalid:
             return min(by_id, entry.invalidation.at - now, 0.0)
         swept = entry.swept
         if swept is None:
             return by_id
-        if swept.is_moved:
+        if swept.is_changed:
             return min(by_id, swept.at - now)
         _, highest = self._clamp(entry)
-        latest = entry.proven_at + min(swept.blind, self.stale_if_error)
+        latest = entry.validated_at + min(swept.blind, self.stale_if_error)
         by_list = min(swept.at + min(swept.lasts, highest), latest) - now
         return by_list if by_list > 0 else by_id
 
@@ -77,9 +77,9 @@ class Freshness:
             return "missing"
         if entry.invalidation is not None:
             return entry.invalidation.by.value
-        if entry.swept is not None and entry.swept.is_moved:
+        if entry.swept is not None and entry.swept.is_changed:
             return "moved"
-        if entry.swept is not None and self.ttl(entry, now) != self.lifetime(entry) - (now - entry.proven_at):
+        if entry.swept is not None and self.ttl(entry, now) != self.lifetime(entry) - (now - entry.validated_at):
             return "sweep"
         lowest, highest = self._clamp(entry)
         lifetime = self.lifetime(entry)
@@ -87,7 +87,7 @@ class Freshness:
             section = f"status.{entry.campaign_status}." if entry.campaign_status in self.status else ""
             return section + ("max" if lifetime == highest else "min")
         updated_at = entry.updated_at
-        return "default" if updated_at is None or updated_at > entry.proven_at else "factor"
+        return "default" if updated_at is None or updated_at > entry.validated_at else "factor"
 
     def _clamp(self, entry: Entry) -> tuple[float, float]:
         rule = self.status.get(entry.campaign_status or "", _NO_RULE)
@@ -99,7 +99,7 @@ class Freshness:
 
         The bound counts from the read by id: polls of a list cannot keep an answer alive for ever.
         """
-        unread = now - entry.proven_at
+        unread = now - entry.validated_at
         if entry.absence is not None:
             return unread < self.bound(entry) and not entry.is_invalid
         return unread <= self.bound(entry)

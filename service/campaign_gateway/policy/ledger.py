@@ -68,7 +68,7 @@ class Allowance:
     window: float
     """Seconds."""
     leave: float
-    """Seconds from a permit to the moment after which its request may not leave any more."""
+    """Seconds from a permit to the moment after which its request may not leave any longer."""
     timeout: float
     """Seconds that a call may take."""
     reserve: int = 0

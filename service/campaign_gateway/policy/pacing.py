@@ -87,7 +87,7 @@ class Workload:
     listed: Mapping[Channel, int] = field(default_factory=dict)
     """Campaigns there are."""
     moves: Mapping[Channel, float] = field(default_factory=dict)
-    """Changes a second, of campaigns in use, that move a mark."""
+    """Changes a second, of campaigns in use, that move a revision."""
     rotation_rate: float = math.inf
     """Reads by id a second that the rotation makes of late, where it is not as many as planned."""
     page_rows: int = PAGE_ROWS

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from campaign_gateway.policy.directives import RequestDirectives
 from campaign_gateway.policy.entry import Entry
 from campaign_gateway.policy.freshness import Freshness, age
-from campaign_gateway.policy.wishes import Wishes
 
 
 class Fwd(StrEnum):
@@ -44,7 +44,7 @@ class NotCached:
 Plan = Reuse | Forward | NotCached
 
 
-def plan(entry: Entry | None, wishes: Wishes, now: float, freshness: Freshness) -> Plan:
+def plan(entry: Entry | None, directives: RequestDirectives, now: float, freshness: Freshness) -> Plan:
     """What to do with a read, given what is stored.
 
     A wish for newer proof (`no-cache`, `max-age`, `min-fresh`) becomes a `Forward` with the entry as fallback, so
@@ -53,30 +53,30 @@ def plan(entry: Entry | None, wishes: Wishes, now: float, freshness: Freshness) 
     """
     usable = entry if entry is not None and freshness.is_usable(entry, now) else None
     if usable is None:
-        return NotCached() if wishes.only_if_cached else Forward(Fwd.URI_MISS if entry is None else Fwd.STALE)
+        return NotCached() if directives.only_if_cached else Forward(Fwd.URI_MISS if entry is None else Fwd.STALE)
 
     if usable.is_overwritten:
         # As RFC 9111 section 4.4 has it: not to be sent before it was validated, whatever staleness a caller takes.
-        return NotCached() if wishes.only_if_cached else Forward(Fwd.STALE, usable)
+        return NotCached() if directives.only_if_cached else Forward(Fwd.STALE, usable)
     ttl = freshness.ttl(usable, now)
     wants_newer = (
-        wishes.no_cache
-        or (wishes.newer_than is not None and usable.attested_at < wishes.newer_than)
-        or (wishes.max_age is not None and age(usable, now) > wishes.max_age)
-        or (wishes.min_fresh is not None and ttl < wishes.min_fresh)
+        directives.no_cache
+        or (directives.newer_than is not None and usable.attested_at < directives.newer_than)
+        or (directives.max_age is not None and age(usable, now) > directives.max_age)
+        or (directives.min_fresh is not None and ttl < directives.min_fresh)
     )
     if wants_newer:
-        return NotCached() if wishes.only_if_cached else Forward(Fwd.REQUEST, usable)
+        return NotCached() if directives.only_if_cached else Forward(Fwd.REQUEST, usable)
     if ttl > 0:
         return Reuse(usable)
-    if -ttl <= _staleness_taken(wishes, freshness):
+    if -ttl <= _staleness_taken(directives, freshness):
         return Reuse(usable, is_stale=True, wants_refresh=True)
-    return NotCached() if wishes.only_if_cached else Forward(Fwd.STALE, usable)
+    return NotCached() if directives.only_if_cached else Forward(Fwd.STALE, usable)
 
 
-def _staleness_taken(wishes: Wishes, freshness: Freshness) -> float:
+def _staleness_taken(directives: RequestDirectives, freshness: Freshness) -> float:
     """Seconds of staleness that the caller takes without waiting; negative for none."""
-    if wishes.max_stale is not None:
-        return wishes.max_stale
+    if directives.max_stale is not None:
+        return directives.max_stale
     # RFC 9111 section 5.2.1.1: max-age alone does not take a stale answer.
-    return -1.0 if wishes.max_age is not None else freshness.stale_while_revalidate
+    return -1.0 if directives.max_age is not None else freshness.stale_while_revalidate

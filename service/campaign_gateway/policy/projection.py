@@ -8,7 +8,7 @@ from functools import lru_cache
 from campaign_gateway.contract.document import parse
 from campaign_gateway.contract.listing import ROW_FIELDS
 from campaign_gateway.policy.entry import Entry
-from campaign_gateway.policy.sweeping import Head, Known
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState
 
 KEPT_CUTS = 1_000
 
@@ -43,18 +43,20 @@ def is_in_rows(fields: frozenset[str]) -> bool:
     return fields.issubset(ROW_FIELDS)
 
 
-def row_entry(known: Known | None, head: Head, fields: frozenset[str], now: float) -> tuple[Entry, float] | None:
+def row_entry(
+    indexed: IndexedCampaign | None, state: IndexState, fields: frozenset[str], now: float
+) -> tuple[Entry, float] | None:
     """An entry made of a campaign's row, and the seconds for which it is fresh; None when no poll vouches for one."""
-    if known is None or not known.is_listed or known.channel in head.flaws or known.channel not in head.polls:
+    if indexed is None or not indexed.is_listed or indexed.channel in state.flaws or indexed.channel not in state.polls:
         return None
-    last = head.polls[known.channel]
+    last = state.polls[indexed.channel]
     began, left = last.began, last.began + last.lasts - now
     if left <= 0:
         return None
     body = _encode(
-        {"status": "success", "data": {name: value for name, value in known.fields.items() if name in fields}}
+        {"status": "success", "data": {name: value for name, value in indexed.fields.items() if name in fields}}
     )
-    entry = Entry(body, "application/json", b"", known.updated_at, known.status, began)
+    entry = Entry(body, "application/json", b"", indexed.updated_at, indexed.status, began)
     return entry, left
 
 

@@ -14,9 +14,9 @@ Laws of this module:
 2. Whoever waits is served in the order of `line_up`: writes within their own slots; then whoever holds less than its
    fair part, those who were told to come back first, and among equals whoever holds least. Lanes that nobody waits for
    come last. So a client beyond its fair part yields each slot that falls free.
-3. While callers of one client are refused, another one that wishes for more than its fair part takes calls at an even
-   pace, and so do lanes that nobody waits for: slots fall free in the pattern in which they were taken, and a burst
-   would come back with every window and leave nothing in between.
+3. While callers of one client are refused, another one that directives for more than its fair part takes calls at an
+   even pace, and so do lanes that nobody waits for: slots fall free in the pattern in which they were taken, and a
+   burst would come back with every window and leave nothing in between.
 4. A refusal is a *promise*: the k-th caller refused is told when the k-th slot falls free, after those that callers
    who wait will take, and in the next window if there are fewer. When it has come, that slot is left to whoever was
    told, for `Allowance.hold` seconds. Beyond its fair part a client's promises bind nobody else.

@@ -1,23 +1,24 @@
 """What a list of campaigns proves about stored answers, decided without asking anybody.
 
 A *poll* reads the list of one channel, newest change first, down to what cannot have changed since the last poll, and
-compares each row's mark with the last list mark of the same id (`policy.list_scan` reads it page by page). A *full
-scan* reads the list to its end, page by page and at leisure. The laws of this module:
+compares each row's revision with the last list revision of the same id (`policy.list_scan` reads it page by page). A
+*full scan* reads the list to its end, page by page and at leisure. The laws of this module:
 
-1. A row that has not moved since the last poll proves every answer that was read since its mark was first seen: the
+1. A row that has not moved since the last poll proves every answer that was read since its revision was first seen: the
    answer was true when the poll *began*. Their age restarts there, all at once, by one number.
 2. A row that has moved proves nothing, and says that answers read before the poll's end are out of date; but not an
    answer with the row's own new `updatedAt` and status, read after the last poll that still showed the old one. So does
    a row that is first seen in another state than an answer from before.
-3. An answer is *covered* only if it was read after its row's mark had been seen, and carries that row's `updatedAt` or
-   was read `SETTLE_SECONDS` later: a read right after a change may still show the old state, and would then be proven
-   for ever. Before a row was first seen, an answer with its `updatedAt` and status is the same state.
-4. A covered answer that was read by id since the last poll began is as good as if a poll had begun then: the next poll
-   shows what has changed since either.
-5. Marks are compared for equality; that a list is in order is judged by the instants they name. A mark that steps back
-   is a change like any other, but it is not at the top of the list: only a full scan finds it.
-6. A campaign that no list shows, or with a mark that names no instant, is not covered. It lives by its own lifetime.
-   So does one that no page has shown yet: a full scan covers rows as it meets them, and polls prove them from then on.
+3. An answer is *listed reliably* only if it was read after its row's revision had been seen, and carries that row's
+   `updatedAt` or was read `SETTLE_SECONDS` later: a read right after a change may still show the old state, and would
+   then be proven for ever. Before a row was first seen, an answer with its `updatedAt` and status is the same state.
+4. A listed reliably answer that was read by id since the last poll began is as good as if a poll had begun then: the
+   next poll shows what has changed since either.
+5. Revisions are compared for equality; that a list is in order is judged by the instants they name. A revision that
+   steps back is a change like any other, but it is not at the top of the list: only a full scan finds it.
+6. A campaign that no list shows, or with a revision that names no instant, is not listed reliably. It lives by its own
+   lifetime. So does one that no page has shown yet: a full scan covers rows as it meets them, and polls prove them from
+   then on.
 7. Only a scan that has seen as many rows as there are says that the others are gone.
 
 All functions are pure; times are seconds of the clock that all replicas share.
@@ -32,7 +33,7 @@ from campaign_gateway.contract.listing import Channel, Row
 from campaign_gateway.policy.entry import Entry, Swept
 
 SETTLE_SECONDS = 20.0
-"""How long answers by id may lag behind the list where their marks cannot tell."""
+"""How long answers by id may lag behind the list where their revisions cannot tell."""
 
 
 class ListFlaw(StrEnum):
@@ -57,22 +58,22 @@ class ListFlaw(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class IndexedCampaign:
     """What the list has shown of one campaign."""
 
     channel: Channel
-    mark: str
+    revision: str
     updated_at: str | None
     since: float
-    """The end of the poll that first saw this mark: answers read earlier are not covered by it."""
-    has_moved: bool
-    """Whether another mark was seen before it: answers read earlier are then out of date."""
+    """The end of the poll that first saw this revision: answers read earlier are not validated by it."""
+    has_changed: bool
+    """Whether another revision was seen before it: answers read earlier are then out of date."""
     is_listed: bool = True
     """Whether the last full scan showed it."""
     status: str | None = None
     fields: Mapping[str, object] = field(default_factory=dict)
     edges: tuple[float, ...] = ()
-    moved_after: float = math.inf
+    changed_after: float = math.inf
     """When the last poll began that would have shown this `updatedAt`, and did not; infinite where none can tell."""
 
 
@@ -94,7 +95,7 @@ class Poll:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class IndexState:
     """What is known of one stream's list as a whole."""
 
     polls: Mapping[Channel, Poll] = field(default_factory=dict)
@@ -111,67 +112,68 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class IndexSnapshot:
     """All that is known of one stream's list."""
 
-    head: Head = field(default_factory=Head)
-    known: Mapping[str, Known] = field(default_factory=dict)
+    state: IndexState = field(default_factory=IndexState)
+    campaigns: Mapping[str, IndexedCampaign] = field(default_factory=dict)
 
 
-def attest(entry: Entry, known: Known | None, head: Head) -> Entry:
+def validate_by_list(entry: Entry, indexed: IndexedCampaign | None, state: IndexState) -> Entry:
     """The entry with what the list says of it.
 
-    A copy in doubt stays in doubt until a read by id, or a poll that began well after the doubt.
+    A copy unverified stays unverified until a read by id, or a poll that began well after the doubt.
     """
-    if known is None or entry.is_invalid:
+    if indexed is None or entry.is_invalid:
         return entry
-    if is_outdated(entry, known):
-        return entry if entry.swept is not None else replace(entry, swept=Swept(known.since, is_moved=True))
-    if known.channel in head.flaws or known.channel not in head.polls:
+    if is_superseded(entry, indexed):
+        return entry if entry.swept is not None else replace(entry, swept=Swept(indexed.since, is_changed=True))
+    if indexed.channel in state.flaws or indexed.channel not in state.polls:
         return entry
-    if not is_covered(entry, known):
-        settled = known.since + SETTLE_SECONDS
-        if known.is_listed and entry.swept is None and known.since <= entry.proven_at < settled:
-            # Read just after a change, with another mark than the row's: good until it can have settled, and no longer.
-            return replace(entry, swept=Swept(settled, is_moved=True))
+    if not is_listed_reliably(entry, indexed):
+        settled = indexed.since + SETTLE_SECONDS
+        if indexed.is_listed and entry.swept is None and indexed.since <= entry.validated_at < settled:
+            # Read just after a change, with another revision than the row's: good until it can have settled, and no
+            # longer.
+            return replace(entry, swept=Swept(settled, is_changed=True))
         return entry
-    last = head.polls[known.channel]
+    last = state.polls[indexed.channel]
     if entry.swept is not None and last.began <= entry.swept.at + SETTLE_SECONDS:
         return entry
-    if entry.swept is None and entry.proven_at > last.began + last.lasts:
+    if entry.swept is None and entry.validated_at > last.began + last.lasts:
         # Polls have ceased since.
         return entry
-    return replace(entry, swept=Swept(max(last.began, entry.proven_at), lasts=last.lasts, blind=head.blind))
+    return replace(entry, swept=Swept(max(last.began, entry.validated_at), lasts=last.lasts, blind=state.blind))
 
 
-def is_outdated(entry: Entry, known: Known) -> bool:
+def is_superseded(entry: Entry, indexed: IndexedCampaign) -> bool:
     """Whether the campaign was seen, since the entry was read, in another state than the entry shows."""
-    return entry.proven_at < known.since and not _is_same_revision(entry, known)
+    return entry.validated_at < indexed.since and not _is_same_revision(entry, indexed)
 
 
-def is_covered(entry: Entry, known: Known) -> bool:
+def is_listed_reliably(entry: Entry, indexed: IndexedCampaign) -> bool:
     """Whether polls that do not see the campaign move prove the entry."""
-    if not known.is_listed or entry.absence is not None:
+    if not indexed.is_listed or entry.absence is not None:
         return False
-    if entry.proven_at < known.since:
+    if entry.validated_at < indexed.since:
         # Read before the row was first seen, and nothing tells them apart: it has not changed in between.
-        return _is_same_revision(entry, known)
-    agrees = entry.mark is not None and entry.mark == known.updated_at
-    return agrees or entry.proven_at >= known.since + SETTLE_SECONDS
+        return _is_same_revision(entry, indexed)
+    agrees = entry.revision is not None and entry.revision == indexed.updated_at
+    return agrees or entry.validated_at >= indexed.since + SETTLE_SECONDS
 
 
-def _is_same_revision(entry: Entry, known: Known) -> bool:
+def _is_same_revision(entry: Entry, indexed: IndexedCampaign) -> bool:
     """Whether an answer from before the row was first seen shows the same state."""
-    if entry.mark is None or entry.mark != known.updated_at or entry.campaign_status != known.status:
+    if entry.revision is None or entry.revision != indexed.updated_at or entry.campaign_status != indexed.status:
         return False
-    return not known.has_moved or entry.proven_at >= known.moved_after
+    return not indexed.has_changed or entry.validated_at >= indexed.changed_after
 
 
-def has_moved(known: Known, row: Row) -> bool:
-    """Whether the mark is another one; or the row shows something else under the same mark, which is as good a sign."""
-    return known.mark != row.mark or known.fields != row.fields
+def has_changed(indexed: IndexedCampaign, row: Row) -> bool:
+    """Whether the revision is another one, or the row shows something else under the same, which is as good a sign."""
+    return indexed.revision != row.revision or indexed.fields != row.fields
 
 
-def apply(view: View, head: Head, updates: Mapping[str, Known]) -> View:
+def apply(snapshot: IndexSnapshot, state: IndexState, updates: Mapping[str, IndexedCampaign]) -> IndexSnapshot:
     """The view with a poll's result."""
-    return View(head, {**view.known, **updates})
+    return IndexSnapshot(state, {**snapshot.campaigns, **updates})

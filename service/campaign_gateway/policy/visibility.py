@@ -6,14 +6,14 @@ from math import inf
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.entry import Entry
 from campaign_gateway.policy.freshness import Freshness
-from campaign_gateway.policy.sweeping import Head, Known, is_covered, is_outdated
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, is_listed_reliably, is_superseded
 
 LATE_FACTOR = 3.0
-"""A poll that is later than so many times what its proof is good for is not expected any more."""
+"""A poll that is later than so many times what its proof is good for is not expected any longer."""
 LATE_STEP = 1.0
 """Seconds for which the bound of a late poll is said at a time."""
-LONGEST_MARK = 64
-"""Characters of a mark that is passed on."""
+LONGEST_REVISION = 64
+"""Characters of a revision that is passed on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Visibility:
     """What holds for one answer."""
 
     bound: float
-    """Seconds within which a change is seen: one that moves the campaign's mark, where its list gives the bound."""
+    """Seconds within which a change is seen: one that moves the campaign's revision, where its list gives the bound."""
     until: float = inf
     """The moment until which that is known to hold if nothing more is heard, in seconds of the store's clock."""
     newer: str | None = None
@@ -29,22 +29,22 @@ class Visibility:
 
 
 def visibility(
-    entry: Entry, known: Known | None, head: Head, now: float, freshness: Freshness, ttl: float
+    entry: Entry, indexed: IndexedCampaign | None, state: IndexState, now: float, freshness: Freshness, ttl: float
 ) -> Visibility:
     """How soon changes are seen by those who get this entry.
 
     Args:
         entry: with what the list says of it.
-        known: the campaign's row.
-        head: what is known of the list as a whole.
+        indexed: the campaign's row.
+        state: what is known of the list as a whole.
         now: the time.
         freshness: the rules.
         ttl: seconds for which they call the entry fresh, as whoever asks has found out already.
     """
-    has_newer = known is not None and is_outdated(entry, known)
-    newer = _plain(known.updated_at) if known is not None and has_newer else None
-    by_list = listed_visibility(known, head, now)
-    if by_list is not None and known is not None and (has_newer or _is_watched(entry, known)):
+    has_newer = indexed is not None and is_superseded(entry, indexed)
+    newer = _plain(indexed.updated_at) if indexed is not None and has_newer else None
+    by_list = listed_visibility(indexed, state, now)
+    if by_list is not None and indexed is not None and (has_newer or _is_watched(entry, indexed)):
         return Visibility(by_list.bound, by_list.until, newer)
     hard = freshness.bound(entry)
     if entry.is_overwritten or ttl < -freshness.stale_while_revalidate:
@@ -55,34 +55,38 @@ def visibility(
     return Visibility(min(freshness.lifetime(entry) + freshness.stale_while_revalidate, hard), newer=newer)
 
 
-def listed_visibility(known: Known | None, head: Head, now: float) -> Visibility | None:
+def listed_visibility(indexed: IndexedCampaign | None, state: IndexState, now: float) -> Visibility | None:
     """How soon the campaign's list shows that it has changed; None while it cannot be relied on for that."""
-    return channel_visibility(head, known.channel, now) if known is not None and known.is_listed else None
+    return channel_visibility(state, indexed.channel, now) if indexed is not None and indexed.is_listed else None
 
 
-def channel_visibility(head: Head, channel: Channel, now: float) -> Visibility | None:
+def channel_visibility(state: IndexState, channel: Channel, now: float) -> Visibility | None:
     """How soon a channel's list shows a change; None while it cannot be relied on for that.
 
     A poll that is late makes the bound wider, second by second, and no more than that: what it will show had changed
     since the last one began.
     """
-    if channel in head.flaws or channel not in head.polls:
+    if channel in state.flaws or channel not in state.polls:
         return None
-    last = head.polls[channel]
+    last = state.polls[channel]
     since = now - last.began
     if since < last.lasts:
-        return Visibility(last.lasts + head.lag, last.began + last.lasts)
-    return Visibility(since + LATE_STEP + head.lag, now + LATE_STEP) if since < LATE_FACTOR * last.lasts else None
+        return Visibility(last.lasts + state.lag, last.began + last.lasts)
+    return Visibility(since + LATE_STEP + state.lag, now + LATE_STEP) if since < LATE_FACTOR * last.lasts else None
 
 
-def _is_watched(entry: Entry, known: Known) -> bool:
+def _is_watched(entry: Entry, indexed: IndexedCampaign) -> bool:
     """Whether the list goes on to prove the entry, or to show that it has changed."""
-    is_in_doubt = entry.is_invalid or (entry.swept is not None and entry.swept.is_moved)
-    return not is_in_doubt and is_covered(entry, known)
+    is_in_doubt = entry.is_invalid or (entry.swept is not None and entry.swept.is_changed)
+    return not is_in_doubt and is_listed_reliably(entry, indexed)
 
 
-def _plain(mark: str | None) -> str | None:
-    """The mark, if it can stand in a header field as it is: it comes from the platform, and may be anything."""
-    if mark is None or len(mark) > LONGEST_MARK or not all("!" <= character <= "~" for character in mark):
+def _plain(revision: str | None) -> str | None:
+    """The revision, if it can stand in a header field as it is: it comes from the platform, and may be anything."""
+    if (
+        revision is None
+        or len(revision) > LONGEST_REVISION
+        or not all("!" <= character <= "~" for character in revision)
+    ):
         return None
-    return mark
+    return revision

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from campaign_gateway.policy.settle import Failure, Fill
-from campaign_gateway.proxy.ask import EVERY, group_of
+from campaign_gateway.proxy.request import EVERY, group_of
 from campaign_gateway.proxy.tasks import Tasks
 
 Landed = Fill | Failure

@@ -2,7 +2,7 @@
 
 
 class Epoch:
-    """A number that moves when what was found out before need not be so any more."""
+    """A number that moves when what was found out before need not be so any longer."""
 
     def __init__(self) -> None:
         self.number = 0

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from campaign_gateway.contract.operations import GET
+from campaign_gateway.policy.directives import NO_DIRECTIVES
 from campaign_gateway.policy.entry import Entry
 from campaign_gateway.policy.freshness import Freshness, age
 from campaign_gateway.policy.plan import Forward, Reuse, plan
-from campaign_gateway.policy.sweeping import attest
-from campaign_gateway.policy.wishes import NO_WISHES
-from campaign_gateway.proxy.ask import Ask, Stream
+from campaign_gateway.policy.sweeping import validate_by_list
 from campaign_gateway.proxy.bounds import StatedBounds
-from campaign_gateway.proxy.ports import Board, Store
+from campaign_gateway.proxy.ports import CampaignIndex, Store
+from campaign_gateway.proxy.request import Request, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,10 @@ class Listed:
 
     channel: str
     is_listed: bool
-    has_moved: bool
+    has_changed: bool
     """Whether it was seen to change; answers read before `seen_ago` are then out of date."""
     seen_ago: float
-    """When its present mark was first seen."""
+    """When its present revision was first seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Explainer:
     """Looks, and asks the platform nothing."""
 
     store: Store
-    board: Board
+    index: CampaignIndex
     freshness: Freshness
     bounds: Callable[[str], StatedBounds]
     """By the stream's identity."""
@@ -67,10 +67,10 @@ class Explainer:
 
     async def explain(self, stream: Stream, id_: str) -> Explanation:
         """What is known of one campaign."""
-        found = await self.store.get(Ask(stream, GET, id_, "none").key)
-        view, now = self.board.view(stream.identity), self.store.now()
-        known, bounds = view.known.get(id_), self.bounds(stream.identity)
-        entry = None if found.entry is None else attest(found.entry, known, view.head)
+        found = await self.store.get(Request(stream, GET, id_, "none").key)
+        snapshot, now = self.index.snapshot(stream.identity), self.store.now()
+        indexed, bounds = snapshot.campaigns.get(id_), self.bounds(stream.identity)
+        entry = None if found.entry is None else validate_by_list(found.entry, indexed, snapshot.state)
         ttl = None if entry is None else self.freshness.ttl(entry, now)
         return Explanation(
             stream=stream.alias,
@@ -79,7 +79,7 @@ class Explainer:
             is_absent=entry is not None and entry.absence is not None,
             age=None if entry is None else age(entry, now),
             proof=None if entry is None else _proof(entry),
-            read_ago=None if entry is None else now - entry.proven_at,
+            read_ago=None if entry is None else now - entry.validated_at,
             lifetime=None if entry is None or ttl is None else age(entry, now) + ttl,
             why=None if entry is None else self.freshness.why(entry, now),
             ttl=ttl,
@@ -89,12 +89,12 @@ class Explainer:
             signal_bound=bounds.signal,
             blind_bound=bounds.blind,
             listed=None
-            if known is None
-            else Listed(known.channel.value, known.is_listed, known.has_moved, now - known.since),
+            if indexed is None
+            else Listed(indexed.channel.value, indexed.is_listed, indexed.has_changed, now - indexed.since),
         )
 
     def _next(self, entry: Entry | None, now: float) -> str:
-        match plan(entry, NO_WISHES, now, self.freshness):
+        match plan(entry, NO_DIRECTIVES, now, self.freshness):
             case Reuse(is_stale=False):
                 return "answer from it"
             case Reuse():
@@ -106,6 +106,6 @@ class Explainer:
 
 
 def _proof(entry: Entry) -> str:
-    if entry.swept is not None and entry.swept.is_moved:
+    if entry.swept is not None and entry.swept.is_changed:
         return "moved"
-    return "sweep" if entry.attested_at > entry.proven_at else "read"
+    return "sweep" if entry.attested_at > entry.validated_at else "read"

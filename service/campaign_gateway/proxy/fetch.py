@@ -10,10 +10,10 @@ from campaign_gateway.policy.clock_offset import AGREED, ClockOffset
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ask import Ask
 from campaign_gateway.proxy.platform_clock import PlatformClock
 from campaign_gateway.proxy.ports import Budget, Meter, Refused, Store, Upstream, UpstreamError
 from campaign_gateway.proxy.refusals import Refusals
+from campaign_gateway.proxy.request import Request
 
 _OUTCOMES = {
     Problem.UPSTREAM_INVALID: Verdict.BROKEN.value,
@@ -46,12 +46,18 @@ class Fetcher:
         self.clock = PlatformClock(store.now)
         """The platform's, which all answers tell of."""
 
-    def refusal(self, ask: Ask, lane: Lane, wait: float) -> Failure | None:
+    def refusal(self, request: Request, lane: Lane, wait: float) -> Failure | None:
         """Why no call could be made, as far as is known already; see `Budget.refusal`."""
-        return self._budget.refusal(ask.stream.tenant.account, lane, ask.client, ask.key, wait)
+        return self._budget.refusal(request.stream.tenant.account, lane, request.client, request.key, wait)
 
     async def fetch(
-        self, ask: Ask, lane: Lane, reason: str, wait: float, *, first: Callable[[], Awaitable[None]] | None = None
+        self,
+        request: Request,
+        lane: Lane,
+        reason: str,
+        wait: float,
+        *,
+        first: Callable[[], Awaitable[None]] | None = None,
     ) -> Fetched | Failure:
         """The platform's answer, or why there is none.
 
@@ -60,54 +66,54 @@ class Fetcher:
         sent once at most, whatever happens.
 
         Args:
-            ask: what is asked.
+            request: what is asked.
             lane: what pays for it.
             reason: the metric label `reason`.
             wait: seconds to wait for each permit at most.
             first: done with a permit in hand, before the request leaves.
         """
-        credential, version = ask.stream.credential, self._upstream.credential_version(ask.stream)
+        credential, version = request.stream.credential, self._upstream.credential_version(request.stream)
         spared = self.refusals.wait(credential, version, time.monotonic())
-        if spared and not await self._upstream.renew_credential(ask.stream, version):
+        if spared and not await self._upstream.renew_credential(request.stream, version):
             detail = "the platform refuses the credential of this stream; it is tried again later"
             return Failure(Problem.UPSTREAM_UNAUTHORIZED, detail, retry_after=spared)
-        fetched = await self._attempt(ask, lane, reason, wait, first)
+        fetched = await self._attempt(request, lane, reason, wait, first)
         if isinstance(fetched, UpstreamError):
             again = fetched.may_repeat
         else:
             is_refused = isinstance(fetched, Fetched) and fetched.answer.verdict is Verdict.UNAUTHORIZED
-            again = is_refused and await self._upstream.renew_credential(ask.stream, version)
-        if again and ask.operation.kind is not Kind.WRITE:
-            fetched = await self._attempt(ask, lane, "retry", wait, first)
+            again = is_refused and await self._upstream.renew_credential(request.stream, version)
+        if again and request.operation.kind is not Kind.WRITE:
+            fetched = await self._attempt(request, lane, "retry", wait, first)
         if isinstance(fetched, Fetched):
             if fetched.answer.verdict is Verdict.UNAUTHORIZED:
-                version = self._upstream.credential_version(ask.stream)
+                version = self._upstream.credential_version(request.stream)
                 self.refusals.refused(credential, version, time.monotonic())
             else:
                 self.refusals.accepted(credential)
         return fetched if isinstance(fetched, Fetched) else fetched.failure
 
     async def _attempt(
-        self, ask: Ask, lane: Lane, reason: str, wait: float, first: Callable[[], Awaitable[None]] | None
+        self, request: Request, lane: Lane, reason: str, wait: float, first: Callable[[], Awaitable[None]] | None
     ) -> Fetched | UpstreamError | Refused:
-        call = build_call(ask.operation, ask.stream.tenant, {"id": ask.id, **ask.values}, ask.body)
-        account = ask.stream.tenant.account
+        call = build_call(request.operation, request.stream.tenant, {"id": request.id, **request.values}, request.body)
+        account = request.stream.tenant.account
         began = time.monotonic()
         outcome = "error"
         try:
-            async with self._budget.permit(account, lane, ask.client, wait, ask.key) as permit:
+            async with self._budget.permit(account, lane, request.client, wait, request.key) as permit:
                 if first is not None:
                     await first()
                 began, started = time.monotonic(), self._store.now()
                 try:
-                    response = await self._upstream.send(ask.stream, call, permit.leave_by)
+                    response = await self._upstream.send(request.stream, call, permit.leave_by)
                 except UpstreamError as error:
                     outcome = _OUTCOMES[error.failure.problem]
                     if not error.was_sent:
                         permit.void()
                     return error
                 self.clock.hear(began, time.monotonic(), response.date)
-                answer = classify(ask.operation, ask.id, response, self.clock.now())
+                answer = classify(request.operation, request.id, response, self.clock.now())
                 outcome = answer.verdict.value
                 if answer.verdict is Verdict.LIMITED:
                     # Before the permit is left, so that no waiting call slips out in between.
@@ -119,4 +125,4 @@ class Fetcher:
         finally:
             if outcome:
                 seconds = time.monotonic() - began
-                self._meter.upstream_call(ask.stream.alias, ask.operation.name, reason, outcome, seconds)
+                self._meter.upstream_call(request.stream.alias, request.operation.name, reason, outcome, seconds)

@@ -19,11 +19,12 @@ from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.plan import Fwd
 from campaign_gateway.policy.settle import OUTCOME_UNKNOWN, Failure, judge
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ask import Ask, Outcome, Reply, Stream, all_of
 from campaign_gateway.proxy.exchange import Exchange, Patience
 from campaign_gateway.proxy.fetch import Fetched, Fetcher
 from campaign_gateway.proxy.invalidate import Invalidator
-from campaign_gateway.proxy.ports import Board, Store
+from campaign_gateway.proxy.ports import CampaignIndex, Store
+from campaign_gateway.proxy.reply import Outcome, Reply
+from campaign_gateway.proxy.request import Request, Stream, all_of
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import Versions, writer_of
 
@@ -36,7 +37,7 @@ class Forwarder:
         exchange: Exchange,
         fetcher: Fetcher,
         invalidator: Invalidator,
-        board: Board,
+        index: CampaignIndex,
         store: Store,
         versions: Versions,
         patience: Patience,
@@ -48,7 +49,7 @@ class Forwarder:
             exchange: reads what has to be known before something is sent.
             fetcher: asks the platform.
             invalidator: invalidates.
-            board: knows campaigns by name.
+            index: knows campaigns by name.
             store: tells other replicas of writes.
             versions: who wrote when.
             patience: how long callers are kept.
@@ -57,7 +58,7 @@ class Forwarder:
         self._exchange = exchange
         self._fetcher = fetcher
         self._invalidator = invalidator
-        self._board = board
+        self._index = index
         self._store = store
         self._versions = versions
         self._patience = patience
@@ -68,13 +69,13 @@ class Forwarder:
 
         It is read for that if nothing is stored of it. The reply says why that cannot be known.
         """
-        known = self._board.view(stream.identity).known.get(campaign)
-        if known is not None:
-            return known.channel.value
-        ask = Ask(stream, GET, campaign, client)
-        entry = (await self._store.get(ask.key)).entry
+        indexed = self._index.snapshot(stream.identity).campaigns.get(campaign)
+        if indexed is not None:
+            return indexed.channel.value
+        request = Request(stream, GET, campaign, client)
+        entry = (await self._store.get(request.key)).entry
         if entry is None or entry.absence is not None:
-            reply = await self._exchange.read(ask)
+            reply = await self._exchange.read(request)
             if reply.entry is None or reply.entry.absence is not None:
                 return reply
             entry = reply.entry
@@ -84,51 +85,55 @@ class Forwarder:
             return Reply(Outcome(), failure=Failure(Problem.INVALID_REQUEST, detail))
         return channel.value
 
-    async def send(self, ask: Ask) -> Reply:
+    async def send(self, request: Request) -> Reply:
         """The platform's own answer, or why there is none."""
-        if ask.operation.kind is Kind.WRITE:
-            return await self._tasks.see_through(self._write(ask), name="write")
-        return self._reply(ask, await self._fetcher.fetch(ask, Lane.INTERACTIVE, "bypass", self._patience.for_permit))
+        if request.operation.kind is Kind.WRITE:
+            return await self._tasks.see_through(self._write(request), name="write")
+        return self._reply(
+            request, await self._fetcher.fetch(request, Lane.INTERACTIVE, "bypass", self._patience.for_permit)
+        )
 
-    async def _write(self, ask: Ask) -> Reply:
-        ids = {ask.id} if is_id(ask.id) else set(self._named(ask))
+    async def _write(self, request: Request) -> Reply:
+        ids = {request.id} if is_id(request.id) else set(self._named(request))
 
         async def raise_fences() -> None:
-            await self._invalidator.invalidate(self._changed(ask, ids), Cause.WRITE)
+            await self._invalidator.invalidate(self._changed(request, ids), Cause.WRITE)
 
-        fetched = await self._fetcher.fetch(ask, Lane.WRITES, "write", self._patience.for_permit, first=raise_fences)
+        fetched = await self._fetcher.fetch(
+            request, Lane.WRITES, "write", self._patience.for_permit, first=raise_fences
+        )
         if isinstance(fetched, Failure) and not (fetched.was_forwarded and fetched.was_sent):
-            return self._reply(ask, fetched)
+            return self._reply(request, fetched)
         told = {id_ for id_ in _ids_in(fetched) if is_id(id_)}
-        is_known = bool(ids | told) or ask.operation.name in _MAKES_AN_ID or _is_refused(fetched)
-        await self._invalidator.invalidate(self._changed(ask, ids | told, is_known=is_known), Cause.WRITE)
-        for effect in effects_of(ask.operation.name):
+        is_known = bool(ids | told) or request.operation.name in _MAKES_AN_ID or _is_refused(fetched)
+        await self._invalidator.invalidate(self._changed(request, ids | told, is_known=is_known), Cause.WRITE)
+        for effect in effects_of(request.operation.name):
             if effect.reach is Reach.MAYBE:
-                writer = writer_of(ask.stream, ask.client, effect.resource)
+                writer = writer_of(request.stream, request.client, effect.resource)
                 self._versions.note(writer)
                 await self._store.tell_written(writer)
-        return self._reply(ask, fetched, self._store.now())
+        return self._reply(request, fetched, self._store.now())
 
-    def _named(self, ask: Ask) -> Iterable[str]:
+    def _named(self, request: Request) -> Iterable[str]:
         """The campaigns of the name that the write is about, as far as lists have shown them."""
-        name = ask.values.get("name")
-        known = self._board.view(ask.stream.identity).known if name is not None else {}
-        return (id_ for id_, row in known.items() if row.fields.get("name") == name)
+        name = request.values.get("name")
+        indexed = self._index.snapshot(request.stream.identity).campaigns if name is not None else {}
+        return (id_ for id_, row in indexed.items() if row.fields.get("name") == name)
 
-    def _changed(self, ask: Ask, ids: Iterable[str], *, is_known: bool = True) -> list[str]:
+    def _changed(self, request: Request, ids: Iterable[str], *, is_known: bool = True) -> list[str]:
         """The keys of what the write can have changed; where nobody knows of which id, those of all."""
         keys = []
-        for effect in effects_of(ask.operation.name):
+        for effect in effects_of(request.operation.name):
             if effect.reach is Reach.MAYBE:
                 continue
             if effect.reach is Reach.ALL or not is_known:
-                keys.append(all_of(ask.stream, effect.resource))
+                keys.append(all_of(request.stream, effect.resource))
             else:
-                keys += [f"{ask.stream.identity}:{effect.resource}:{id_}" for id_ in ids]
+                keys += [f"{request.stream.identity}:{effect.resource}:{id_}" for id_ in ids]
         return keys
 
-    def _reply(self, ask: Ask, fetched: Fetched | Failure, version: float | None = None) -> Reply:
-        is_write = ask.operation.kind is Kind.WRITE
+    def _reply(self, request: Request, fetched: Fetched | Failure, version: float | None = None) -> Reply:
+        is_write = request.operation.kind is Kind.WRITE
         fwd = Fwd.METHOD if is_write else Fwd.BYPASS
         if isinstance(fetched, Failure):
             was_sent = fetched.was_forwarded and fetched.was_sent
@@ -136,7 +141,7 @@ class Forwarder:
             outcome = Outcome(fwd if was_sent else None)
             return Reply(outcome, failure=replace(fetched, detail=detail), version=version)
         response = fetched.answer.response
-        failure = judge(ask.operation, fetched.answer)
+        failure = judge(request.operation, fetched.answer)
         outcome = Outcome(fwd, response.status)
         return Reply(outcome, failure=failure, passed=None if failure else response, version=version)
 

@@ -20,10 +20,10 @@ from campaign_gateway.policy.entry import Cause
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.policy.visibility import listed_visibility
-from campaign_gateway.proxy.ask import Ask, Stream
 from campaign_gateway.proxy.exchange import Exchange
 from campaign_gateway.proxy.invalidate import Invalidator, keys_of
-from campaign_gateway.proxy.ports import Board, Store
+from campaign_gateway.proxy.ports import CampaignIndex, Store
+from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.tasks import Tasks
 
 REASON = "hint"
@@ -79,7 +79,7 @@ class Hints:
         readers: Readers,
         invalidator: Invalidator,
         exchange: Exchange,
-        board: Board,
+        index: CampaignIndex,
         store: Store,
         tasks: Tasks,
     ) -> None:
@@ -89,21 +89,21 @@ class Hints:
             readers: who looks after lists here.
             invalidator: makes what is stored stale.
             exchange: reads what no list shows.
-            board: what lists have shown, and where use is noted.
+            index: what lists have shown, and where use is noted.
             store: tells other replicas.
             tasks: where reads run.
         """
         self._readers = readers
         self._invalidator = invalidator
         self._exchange = exchange
-        self._board = board
+        self._index = index
         self._store = store
         self._tasks = tasks
         self._waiting: dict[str, dict[str, str]] = {}
         """Of streams that are being read here: the campaigns still to be read, in order, and who hinted at them."""
 
     async def give(self, stream: Stream, campaigns: Sequence[str], client: str) -> None:
-        """Has these campaigns read first. When it returns, no answer from before counts as fresh any more.
+        """Has these campaigns read first. When it returns, no answer from before counts as fresh any longer.
 
         Args:
             stream: whose they are.
@@ -111,11 +111,13 @@ class Hints:
             client: who says so; reads that are made here are on its account.
         """
         await self._invalidator.invalidate(keys_of(stream, campaigns), Cause.PURGE, REASON)
-        now, view = self._store.now(), self._board.view(stream.identity)
+        now, snapshot = self._store.now(), self._index.snapshot(stream.identity)
         for id_ in campaigns:
             # Somebody cares for it: it is looked after from now on, like what was asked for.
-            self._board.ask(stream.identity, id_, now)
-        listed = [id_ for id_ in campaigns if listed_visibility(view.known.get(id_), view.head, now) is not None]
+            self._index.record_use(stream.identity, id_, now)
+        listed = [
+            id_ for id_ in campaigns if listed_visibility(snapshot.campaigns.get(id_), snapshot.state, now) is not None
+        ]
         if listed and await self._hand(stream.identity, listed):
             taken = set(listed)
             campaigns = [id_ for id_ in campaigns if id_ not in taken]
@@ -142,8 +144,10 @@ class Hints:
         try:
             while waiting:
                 rows = [(id_, waiting.pop(id_)) for id_ in list(waiting)[:MAX_READS]]
-                asks = [Ask(stream, GET, id_, client) for id_, client in rows]
-                landed = await asyncio.gather(*(self._exchange.read_again(ask, Lane.PROOF, REASON) for ask in asks))
+                requests = [Request(stream, GET, id_, client) for id_, client in rows]
+                landed = await asyncio.gather(
+                    *(self._exchange.read_again(request, Lane.PROOF, REASON) for request in requests)
+                )
                 if any(isinstance(one, Failure) and not one.was_forwarded for one in landed):
                     # There are no calls: whoever asks for one of the others has it read.
                     return

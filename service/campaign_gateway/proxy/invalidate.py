@@ -6,10 +6,10 @@ from collections.abc import Collection
 from campaign_gateway.contract.effects import RESOURCES
 from campaign_gateway.contract.operations import GET
 from campaign_gateway.policy.entry import Cause
-from campaign_gateway.proxy.ask import Ask, Stream, all_of
 from campaign_gateway.proxy.collapse import Flights
 from campaign_gateway.proxy.exchange import Exchange
 from campaign_gateway.proxy.ports import Meter, Store
+from campaign_gateway.proxy.request import Request, Stream, all_of
 
 
 class Invalidator:
@@ -22,7 +22,7 @@ class Invalidator:
         self._meter = meter
 
     async def invalidate(self, keys: Collection[str], by: Cause, counted_as: str | None = None) -> None:
-        """Raises the fences of these keys; flights from before are not joined any more.
+        """Raises the fences of these keys; flights from before are not joined any longer.
 
         Args:
             keys: of entries, or of all answers to an operation.
@@ -46,7 +46,7 @@ class Invalidator:
             await self.invalidate([all_of(stream, name) for names in RESOURCES.values() for name in names], Cause.PURGE)
             return
         await self.invalidate(keys_of(stream, campaigns), Cause.PURGE)
-        await asyncio.gather(*(self._exchange.refresh(Ask(stream, GET, id_, client)) for id_ in campaigns))
+        await asyncio.gather(*(self._exchange.refresh(Request(stream, GET, id_, client)) for id_ in campaigns))
 
     def _forget(self, keys: Collection[str]) -> None:
         for key in keys:

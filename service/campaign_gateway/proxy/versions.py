@@ -8,7 +8,7 @@ version's token carries further: to another client, past that time, or to a repl
 from collections import OrderedDict
 from collections.abc import Callable
 
-from campaign_gateway.proxy.ask import Stream
+from campaign_gateway.proxy.request import Stream
 
 MAX_WRITERS = 10_000
 _LONGEST_TOKEN = 20

@@ -97,8 +97,8 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _first_line(error: Exception) -> str:
     # The parser's own words quote the file, and what they quote may be a secret.
     problem = "a key is written twice" if isinstance(error, DuplicateKeyError) else "it cannot be parsed"
-    mark = getattr(error, "problem_mark", None)
-    where = f" (line {mark.line + 1})" if mark is not None else ""
+    revision = getattr(error, "problem_mark", None)
+    where = f" (line {revision.line + 1})" if revision is not None else ""
     return f"{problem}{where}"
 
 

@@ -22,9 +22,9 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     body: bytes
     content_type: str
     content: bytes
-    mark: str | None
+    revision: str | None
     campaign_status: str | None
-    proven_at: float
+    validated_at: float
     absence: tuple[int, str | None, str | None] | None
     clock_offset: float
 
@@ -41,9 +41,9 @@ def encode(entry: Entry) -> bytes:
             entry.body,
             entry.content_type,
             entry.content,
-            entry.mark,
+            entry.revision,
             entry.campaign_status,
-            entry.proven_at,
+            entry.validated_at,
             None if said is None else (said.status, said.code, said.message),
             entry.clock_offset,
         )

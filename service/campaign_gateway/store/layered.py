@@ -5,9 +5,9 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from campaign_gateway.policy.entry import Cause, Entry
-from campaign_gateway.proxy.ask import group_of
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.ports import Found, Lead, Put
+from campaign_gateway.proxy.request import group_of
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.memory import MemoryStore, doubted
 from campaign_gateway.store.redis.bus import Bus

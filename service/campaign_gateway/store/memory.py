@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from campaign_gateway.policy.entry import Cause, Entry, Swept, settling
-from campaign_gateway.proxy.ask import EVERY, group_of
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.ports import Found, Lead, Meter, Put
+from campaign_gateway.proxy.request import EVERY, group_of
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.fences import GroupFence, invalidated
 
@@ -75,7 +75,7 @@ def _cost(entry: Entry) -> int:
 
 def doubted(entry: Entry, since: float) -> Entry:
     """The entry as one that may have changed: stale since then."""
-    return replace(entry, swept=Swept(since, is_moved=True))
+    return replace(entry, swept=Swept(since, is_changed=True))
 
 
 class MemoryStore:
@@ -92,7 +92,7 @@ class MemoryStore:
         self._groups: dict[str, _Group] = {}
         self._last_fence = 0
         self._doubt = 0
-        """The number of the last doubt: what was put before it is in doubt."""
+        """The number of the last doubt: what was put before it is unverified."""
         self._doubted_at = 0.0
         self.epoch = Epoch()
         """See `Store`."""
@@ -120,7 +120,7 @@ class MemoryStore:
         if kept is None or kept.number < self._doubt:
             self._meter.store_operation("memory", "get", "miss")
             return None
-        if self.now() - kept.entry.proven_at > kept.seconds:
+        if self.now() - kept.entry.validated_at > kept.seconds:
             self._drop(key)
             return None
         self._kept.move_to_end(key)
@@ -128,11 +128,11 @@ class MemoryStore:
         return _shown(kept)
 
     def holds(self, key: str) -> bool | None:
-        """See `Store`. A copy in doubt is something."""
+        """See `Store`. A copy unverified is something."""
         return key in self._kept
 
     async def get(self, key: str, raw: object = None) -> Found:  # noqa: ARG002 - entries are kept as they are
-        """See `Store`. A copy in doubt comes as one that has been stale since."""
+        """See `Store`. A copy unverified comes as one that has been stale since."""
         kept = self._kept.get(key)
         in_doubt = kept is not None and kept.number < self._doubt
         entry = doubted(_shown(kept), self._doubted_at) if kept is not None and in_doubt else self.peek(key)
@@ -255,7 +255,7 @@ class MemoryStore:
         return last
 
     def doubt(self) -> None:
-        """Takes no entry for fresh any more, and refuses the fills that looked up before now.
+        """Takes no entry for fresh any longer, and refuses the fills that looked up before now.
 
         They stay to fall back on: what may have been missed is a change, not the end of the platform.
         """
@@ -308,8 +308,8 @@ def _is_news(entry: Entry, last: Entry) -> bool:
     if last.is_invalid and not entry.is_invalid:
         # It was looked up after the invalidation, and `last` before.
         return True
-    return entry.proven_at > last.proven_at or (
-        entry.proven_at == last.proven_at and entry.is_invalid > last.is_invalid
+    return entry.validated_at > last.validated_at or (
+        entry.validated_at == last.validated_at and entry.is_invalid > last.is_invalid
     )
 
 

@@ -9,7 +9,7 @@ from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.redis.beat import Beat
 from campaign_gateway.store.redis.bus import Bus
 from campaign_gateway.store.redis.connect import Target, Tls, open_link, parts_of
-from campaign_gateway.store.redis.index import RedisBoard
+from campaign_gateway.store.redis.index import RedisIndex
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.ledgers import RedisLedgers
 from campaign_gateway.store.redis.link import RedisLink
@@ -25,7 +25,7 @@ class Shared:
     link: RedisLink
     store: LayeredStore
     beat: Beat
-    board: RedisBoard
+    index: RedisIndex
     ledgers: RedisLedgers
 
 
@@ -48,5 +48,5 @@ def open_shared(
     store = RedisStore(link, bus, keys)
     layers = LayeredStore(store, local, bus, unwatched)
     beat = Beat(link, keys, bus.sender)
-    board = RedisBoard(link, bus, beat, keys, local.epoch)
-    return Shared(link, layers, beat, board, RedisLedgers(link, keys))
+    index = RedisIndex(link, bus, beat, keys, local.epoch)
+    return Shared(link, layers, beat, index, RedisLedgers(link, keys))

@@ -77,7 +77,7 @@ class _Queue(Account):
         self.call.set()
 
     def leave(self, waiter: _Waiter) -> None:
-        """One does not wait any more."""
+        """One does not wait any longer."""
         if waiter not in self.waiters:
             return
         self.waiters.remove(waiter)

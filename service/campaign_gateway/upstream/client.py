@@ -18,8 +18,8 @@ from yarl import URL
 from campaign_gateway.contract.answers import Response
 from campaign_gateway.contract.operations import Call
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ask import Stream
 from campaign_gateway.proxy.ports import UpstreamError
+from campaign_gateway.proxy.request import Stream
 from campaign_gateway.upstream.signer import Signer
 
 USER_AGENT = "campaign-gateway"

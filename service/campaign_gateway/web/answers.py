@@ -10,15 +10,15 @@ import msgspec
 from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
 
-from campaign_gateway.contract.marks import instant
 from campaign_gateway.contract.operations import Subject
+from campaign_gateway.contract.revisions import instant
 from campaign_gateway.policy.conditions import is_not_modified
 from campaign_gateway.policy.entry import Entry, json_type
 from campaign_gateway.policy.schedule import Quota
 from campaign_gateway.policy.settle import NOT_FOUND, Failure
 from campaign_gateway.policy.visibility import Visibility
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ask import Detail, Outcome, Reply
+from campaign_gateway.proxy.reply import Detail, Outcome, Reply
 from campaign_gateway.proxy.versions import write_token
 
 CACHE_NAME = "campaign-gateway"
@@ -35,7 +35,7 @@ VERSION = "Campaign-Gateway-Version"
 BOUND = "Campaign-Gateway-Bound"
 """Seconds within which a change of the campaign is seen."""
 NEWER = "Campaign-Gateway-Newer"
-"""The mark of what an answer that is known to be out of date does not show yet."""
+"""The revision of what an answer that is known to be out of date does not show yet."""
 
 
 class Fail(Protocol):
@@ -226,7 +226,7 @@ def absent(entry: Entry, subject: Subject) -> Failure:
 
 
 def _last_modified(entry: Entry) -> int | None:
-    """Whole seconds since the epoch; None for a mark that is unreadable or lies in the future (RFC 9110 8.8.2.1)."""
+    """Whole seconds since the epoch; None for a revision that is unreadable or in the future (RFC 9110 8.8.2.1)."""
     # As the platform names it, whatever its clock: a validator is the origin's, and one and the same for one version.
-    moment = instant(entry.mark)
-    return None if moment is None or moment > entry.proven_at else int(moment)
+    moment = instant(entry.revision)
+    return None if moment is None or moment > entry.validated_at else int(moment)

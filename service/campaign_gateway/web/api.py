@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from aiohttp import hdrs, web
 
 from campaign_gateway.contract.operations import Subject, operation
+from campaign_gateway.policy.directives import RequestDirectives, read_directives
 from campaign_gateway.policy.schedule import Quota
 from campaign_gateway.policy.settle import Failure
-from campaign_gateway.policy.wishes import Wishes, read_wishes
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ask import Ask, Outcome, Reply, Stream
 from campaign_gateway.proxy.ports import RequestMeter
+from campaign_gateway.proxy.reply import Outcome, Reply
+from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.versions import read_token
 from campaign_gateway.web import dropin, routes
 from campaign_gateway.web.answers import VERSION, Bounds, Fail, concerns_quota, quota_fields, render, render_failure
@@ -21,7 +22,7 @@ from campaign_gateway.web.batch import render_batch
 from campaign_gateway.web.bodies import BodyError
 from campaign_gateway.web.clients import Client, Clients, DeniedError, allow
 from campaign_gateway.web.docs.pages import DOCS, page_at, render_page
-from campaign_gateway.web.perform import Performer, Request
+from campaign_gateway.web.perform import Authorized, Performer
 from campaign_gateway.web.routes import Action, NoRouteError, Target
 from campaign_gateway.web.server import fault_of
 from campaign_gateway.web.standing import Known, Rendered, Standings, new_request_id, request_id_of
@@ -152,7 +153,7 @@ class Api:
         stream = self._stream_of(target, client)
         record.stream = stream.alias
         allow(client, stream.alias, target.scope)
-        asked = Request(request, target, stream, client.name, _wishes(request))
+        asked = Authorized(request, target, stream, client.name, _directives(request))
         if target.action is Action.BATCH:
             record.replies = await self._performer.batch(asked)
             return render_batch(target.parameters["ids"], record.replies, record.request_id)
@@ -162,7 +163,7 @@ class Api:
         return self._render(request, record, reply, stream, _subject_of(target), fail)
 
     async def _answer_known(
-        self, request: web.BaseRequest, record: _Record, known: Known, ask: Ask
+        self, request: web.BaseRequest, record: _Record, known: Known, ask: Request
     ) -> Rendered | web.Response:
         """The answer to a request that needs no more checking. One that is rendered already counts as given."""
         record.operation, record.campaign = ask.operation.name, ask.id
@@ -188,7 +189,7 @@ class Api:
             response.headers.update(quota_fields(self._quota(stream.tenant.account, record.client)))
         return response
 
-    async def _perform(self, asked: Request) -> Reply:
+    async def _perform(self, asked: Authorized) -> Reply:
         match asked.target.action:
             case Action.READ | Action.BATCH:
                 return await self._performer.read(asked)
@@ -240,17 +241,17 @@ class Api:
         _log.info("request", extra={"fields": {name: value for name, value in fields.items() if value is not None}})
 
 
-def _wishes(request: web.BaseRequest) -> Wishes:
+def _directives(request: web.BaseRequest) -> RequestDirectives:
     headers = request.headers
-    wishes = read_wishes(_joined(headers.getall(hdrs.CACHE_CONTROL, [])), headers.get(hdrs.PRAGMA))
+    directives = read_directives(_joined(headers.getall(hdrs.CACHE_CONTROL, [])), headers.get(hdrs.PRAGMA))
     tokens = headers.getall(VERSION, [])
     if not tokens:
-        return wishes
+        return directives
     versions = [read_token(token.strip()) for token in tokens]
     known = [version for version in versions if version is not None]
     if len(known) < len(versions):
         raise DeniedError(Problem.INVALID_REQUEST, f"{VERSION} is not one that the answer to a write carried")
-    return replace(wishes, newer_than=max(known))
+    return replace(directives, newer_than=max(known))
 
 
 def _subject_of(target: Target) -> Subject:

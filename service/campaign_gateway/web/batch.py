@@ -8,7 +8,7 @@ from aiohttp import web
 from campaign_gateway.contract.operations import Subject
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ask import Outcome, Reply
+from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.web.answers import absent, cache_status, finish, problem_document
 
 

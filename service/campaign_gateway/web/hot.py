@@ -32,8 +32,8 @@ from aiohttp import web
 from aiohttp.streams import EMPTY_PAYLOAD
 from typing_extensions import override
 
-from campaign_gateway.proxy.ask import Ask
 from campaign_gateway.proxy.epoch import Epoch
+from campaign_gateway.proxy.request import Request
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.web.server import Connection, Refuse
 from campaign_gateway.web.sheets import Sheet
@@ -152,7 +152,7 @@ class Template:
         return answer
 
     async def _seek(
-        self, ask: Ask, last: Sheet | None, request_id: bytes, tags: str | None, began: float
+        self, ask: Request, last: Sheet | None, request_id: bytes, tags: str | None, began: float
     ) -> bytes | None:
         found = await self._standing.find(ask, last)
         if found is None or self.epoch != self._path.epoch.number:
@@ -182,7 +182,7 @@ class HotConnection(Connection):
         self._behind = b""
         """What came meanwhile."""
         self._sought: asyncio.Future[None] | None = None
-        """Done when nothing is in flight here any more, for whoever waits for that."""
+        """Done when nothing is in flight here any longer, for whoever waits for that."""
 
     @override
     def data_received(self, data: bytes) -> None:

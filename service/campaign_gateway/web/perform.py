@@ -14,12 +14,13 @@ from campaign_gateway.contract.document import DocumentError
 from campaign_gateway.contract.ids import is_id
 from campaign_gateway.contract.operations import Family, Operation, Takes, operation
 from campaign_gateway.contract.requests import channel_of, list_request
-from campaign_gateway.policy.wishes import Wishes
-from campaign_gateway.proxy.ask import Ask, Outcome, Reply, Stream
+from campaign_gateway.policy.directives import RequestDirectives
 from campaign_gateway.proxy.exchange import Exchange
 from campaign_gateway.proxy.forward import Forwarder
 from campaign_gateway.proxy.hints import Hints
 from campaign_gateway.proxy.invalidate import Invalidator
+from campaign_gateway.proxy.reply import Outcome, Reply
+from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.web.bodies import Body, read_body, unacceptable
 from campaign_gateway.web.queries import MAX_PAGE_ROWS
 from campaign_gateway.web.routes import Target
@@ -32,14 +33,14 @@ _encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Authorized:
     """A request that may go on: what it is for, and who wants it."""
 
     http: web.BaseRequest
     target: Target
     stream: Stream
     client: str
-    wishes: Wishes
+    directives: RequestDirectives
 
 
 class Performer:
@@ -63,29 +64,29 @@ class Performer:
         self._max_body = max_body
         self._hints = hints
 
-    async def read(self, request: Request) -> Reply:
+    async def read(self, request: Authorized) -> Reply:
         """One read, from the cache or through it."""
         target = request.target
         row = target.operation or operation(target.name)
         body = target.body
         if row.takes is Takes.JSON and body is None:
             body = self._list_body((await self._body(request, row.takes)).document)
-        ask = Ask(request.stream, row, target.id, request.client, request.wishes, target.fields, body)
+        ask = Request(request.stream, row, target.id, request.client, request.directives, target.fields, body)
         reply = await self._exchange.read(ask)
         if reply.outcome.cache == "hit" or reply.is_refusal:
             request.http[ASKED] = ask
         return reply
 
-    async def batch(self, request: Request) -> Sequence[Reply]:
+    async def batch(self, request: Authorized) -> Sequence[Reply]:
         """The reads of all ids, at once."""
         target, row = request.target, operation("get")
         asks = [
-            Ask(request.stream, row, id_, request.client, request.wishes, target.fields)
+            Request(request.stream, row, id_, request.client, request.directives, target.fields)
             for id_ in target.parameters["ids"]
         ]
         return await asyncio.gather(*map(self._exchange.read, asks))
 
-    async def send(self, request: Request) -> Reply:
+    async def send(self, request: Authorized) -> Reply:
         """Something that is sent on and never stored."""
         target = request.target
         row = target.operation or operation(target.name)
@@ -104,10 +105,10 @@ class Performer:
             values["type"] = located
             row = target.operation or _place(target.name, located, body.document)
         return await self._forwarder.send(
-            Ask(request.stream, row, target.id, request.client, body=body.raw, values=values)
+            Request(request.stream, row, target.id, request.client, body=body.raw, values=values)
         )
 
-    async def purge(self, request: Request) -> Reply:
+    async def purge(self, request: Authorized) -> Reply:
         """Stored answers made stale until they are proven."""
         document = (await self._body(request, Takes.JSON)).document
         match document:
@@ -121,7 +122,7 @@ class Performer:
         told = {"purged": "all" if campaigns is None else campaigns}
         return Reply(Outcome(), passed=Response(200, "application/json", _encode(told)))
 
-    async def hint(self, request: Request) -> Reply:
+    async def hint(self, request: Authorized) -> Reply:
         """Campaigns that are said to have changed, to be read first."""
         campaigns = _campaigns_in((await self._body(request, Takes.JSON)).document)
         if campaigns is None:
@@ -131,7 +132,7 @@ class Performer:
         taken = Response(HTTPStatus.ACCEPTED, "application/json", _encode({"accepted": campaigns}))
         return Reply(Outcome(), passed=taken)
 
-    async def _locate(self, request: Request, document: Any) -> str | Reply:
+    async def _locate(self, request: Authorized, document: Any) -> str | Reply:
         """Voice or SMS: as the request says, or the campaign itself; the reply says why neither does."""
         given = request.target.parameters.get("type") or channel_of(document)
         if given is not None:
@@ -140,7 +141,7 @@ class Performer:
             raise unacceptable("the body does not show whether it is for voice or sms: say type")
         return await self._forwarder.channel(request.stream, request.target.id, request.client)
 
-    async def _body(self, request: Request, takes: Takes) -> Body:
+    async def _body(self, request: Authorized, takes: Takes) -> Body:
         return await read_body(request.http, takes, self._max_body)
 
     @staticmethod

@@ -14,7 +14,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from campaign_gateway.policy.schedule import Quota
 from campaign_gateway.policy.settle import Failure
-from campaign_gateway.proxy.ask import Reply, Stream
+from campaign_gateway.proxy.reply import Reply
+from campaign_gateway.proxy.request import Stream
 from campaign_gateway.web.answers import Bounds, advice, http_date_text, quota_fields, render
 
 MAX_FORMS = 1_000

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ask import Ask
+from campaign_gateway.proxy.request import Request
 
 MAX_TARGET_BYTES = 32_768
 MAX_FIELD_BYTES = 16_384
@@ -25,7 +25,7 @@ LINGER_SECONDS = 2.0
 """How long an unread request body is drained before the connection is closed."""
 
 OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
-ASKED = web.RequestKey("ASKED", Ask)
+ASKED = web.RequestKey("ASKED", Request)
 """On a request that was answered with a hit, or refused for want of calls: what it asked for."""
 
 _VERSIONS = frozenset({HttpVersion10, HttpVersion11})

@@ -7,9 +7,10 @@ and their order are those of the slow path, and the same functions make them.
 import time
 from http import HTTPStatus
 
-from campaign_gateway.proxy.ask import Ask, Hit, Outcome, Reply
 from campaign_gateway.proxy.exchange import Exchange
 from campaign_gateway.proxy.ports import HitLog
+from campaign_gateway.proxy.reply import Hit, Outcome, Reply
+from campaign_gateway.proxy.request import Request
 from campaign_gateway.web.answers import FINAL_FIELDS, Bounds, cache_status, entry_fields, http_date_text
 
 LARGEST_BODY = 2**16
@@ -41,7 +42,7 @@ class Form:
         has_body = status is HTTPStatus.OK
         length = f"Content-Length: {len(hit.entry.body)}\r\n" if has_body else ""
         before, _, after = cache_status(Outcome(ttl=0.0, detail=hit.detail)).partition("ttl=0")
-        members = {"campaign": hit.ask.id, "status": status.value, "cache": "hit", "detail": hit.detail}
+        members = {"campaign": hit.request.id, "status": status.value, "cache": "hit", "detail": hit.detail}
         self.status = status
         self._hit = hit
         self._head = f"HTTP/1.1 {status} {status.phrase}\r\nCache-Status: {before}ttl=%d{after}\r\nAge: %d".encode()
@@ -99,7 +100,7 @@ class Sheets:
         """The stream's sheets by campaign id. They may be out of date: `Exchange.current_age` tells."""
         return self._kept.setdefault(identity, {})
 
-    async def look_up(self, ask: Ask) -> tuple[Sheet, float] | Reply:
+    async def look_up(self, ask: Request) -> tuple[Sheet, float] | Reply:
         """The sheet of a hit, from wherever it is stored, and its age in seconds; or what is replied in its place."""
         last = self.of_stream(ask.stream.identity).get(ask.id.encode())
         answered = await self._exchange.answer(ask, None if last is None else last.hit)
@@ -110,7 +111,7 @@ class Sheets:
         sheet = self._again(last, hit)
         return hit.reply(age) if sheet is None else (sheet, age)
 
-    async def find(self, ask: Ask, last: Sheet | None) -> tuple[Sheet, float] | Reply | None:
+    async def find(self, ask: Request, last: Sheet | None) -> tuple[Sheet, float] | Reply | None:
         """The sheet of a hit, the last one if that still stands, and its age in seconds; None where there is none.
 
         A refusal where nothing is stored and no call may be made.
@@ -128,14 +129,14 @@ class Sheets:
     def _again(self, last: Sheet | None, hit: Hit) -> Sheet | None:
         return last if last is not None and last.hit is hit else self.keep(hit)
 
-    def make(self, ask: Ask) -> Sheet | None:
+    def make(self, ask: Request) -> Sheet | None:
         """A new sheet; None where there is no fresh local answer, or none that is rendered here."""
         hit = self._exchange.hit(ask)
         return None if hit is None else self.keep(hit)
 
     def keep(self, hit: Hit) -> Sheet | None:
         """The sheet of a new hit, in the place of its campaign's last one; None where it is not rendered here."""
-        self.drop(hit.ask)
+        self.drop(hit.request)
         if hit.entry.absence is not None or len(hit.entry.body) > LARGEST_BODY:
             return None
         sheet = Sheet(hit, self._bounds, self._log)
@@ -144,11 +145,11 @@ class Sheets:
             for sheets in self._kept.values():
                 sheets.clear()
             self._bytes = 0
-        self.of_stream(hit.ask.stream.identity)[hit.ask.id.encode()] = sheet
+        self.of_stream(hit.request.stream.identity)[hit.request.id.encode()] = sheet
         self._bytes += sheet.cost
         return sheet
 
-    def drop(self, ask: Ask) -> None:
+    def drop(self, ask: Request) -> None:
         """Forgets the campaign's sheet."""
         old = self.of_stream(ask.stream.identity).pop(ask.id.encode(), None)
         if old is not None:

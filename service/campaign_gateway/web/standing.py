@@ -20,10 +20,11 @@ from typing_extensions import override
 
 from campaign_gateway.contract.operations import GET, LITERALS
 from campaign_gateway.policy.conditions import is_not_modified
-from campaign_gateway.proxy.ask import Ask, Reply
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.exchange import Exchange
 from campaign_gateway.proxy.ports import HitLog, RequestMeter
+from campaign_gateway.proxy.reply import Reply
+from campaign_gateway.proxy.request import Request
 from campaign_gateway.web.answers import VERSION, Bounds
 from campaign_gateway.web.refused import Form, Forms, QuotaOf
 from campaign_gateway.web.server import ASKED
@@ -106,7 +107,7 @@ class Standing:
         meter: RequestMeter,
         log: HitLog,
         method: str,
-        ask: Ask,
+        ask: Request,
         forms: Forms,
     ) -> None:
         operation, client, stream = ask.operation.name, ask.client, ask.stream
@@ -141,7 +142,7 @@ class Standing:
                 return None if ask is None else self._refuse_missing(ask, request_id, began)
         return self.render(sheet, age, request_id, tags, began)
 
-    def _refuse_missing(self, ask: Ask, request_id: bytes, began: float) -> bytes | None:
+    def _refuse_missing(self, ask: Request, request_id: bytes, began: float) -> bytes | None:
         """The refusal, if it is certain that nothing is stored and no call may be made."""
         if self._exchange.holds(ask) is not False or (reply := self._exchange.refused(ask)) is None:
             return None
@@ -163,7 +164,7 @@ class Standing:
         self._log_hit(request_id, self._caller, self._log.ageless(members), seconds)
         return answer
 
-    async def find(self, ask: Ask, last: Sheet | None) -> "Found | None":
+    async def find(self, ask: Request, last: Sheet | None) -> "Found | None":
         """See `Sheets.find`."""
         found = await self._find(ask, last)
         if found is None and last is None:
@@ -171,14 +172,16 @@ class Standing:
             self._is_refused = False
         return found
 
-    def render_found(self, ask: Ask, found: "Found", request_id: bytes, tags: str | None, began: float) -> bytes | None:
+    def render_found(
+        self, ask: Request, found: "Found", request_id: bytes, tags: str | None, began: float
+    ) -> bytes | None:
         """The whole answer, if it is one that is rendered here; it counts as given then."""
         if not isinstance(found, Reply):
             return self.render(*found, request_id, tags, began)
         form = self.form_of(found)
         return None if form is None else self.refuse(ask.id, form, found, request_id, began)
 
-    def wanted(self, id_: bytes) -> tuple[Ask, Sheet | None] | None:
+    def wanted(self, id_: bytes) -> tuple[Request, Sheet | None] | None:
         """What to `find`, with its last sheet: what is not local, and was there a moment ago or would be refused."""
         sheet = self._sheets.get(id_)
         if (not self._is_refused) if sheet is None else (sheet.hit.raw is None):
@@ -188,11 +191,11 @@ class Standing:
             return None
         return ask, sheet
 
-    def ask_for(self, id_: bytes) -> Ask | None:
+    def ask_for(self, id_: bytes) -> Request | None:
         """What is asked for by this id, if it can be a campaign's."""
         if not _ID.fullmatch(id_) or (id_text := id_.decode()) in LITERALS:
             return None
-        return Ask(self._ask.stream, self._ask.operation, id_text, self._ask.client)
+        return Request(self._ask.stream, self._ask.operation, id_text, self._ask.client)
 
     def render(self, sheet: Sheet, age: float, request_id: bytes, tags: str | None, began: float) -> bytes:
         """The whole answer from this sheet at this age in seconds; it counts as given."""
@@ -286,7 +289,7 @@ class Known:
         """The request's own or a new one."""
 
     @property
-    def ask(self) -> Ask | None:
+    def ask(self) -> Request | None:
         """What it asks for, if that can be there."""
         return self._standing.ask_for(self._id)
 
@@ -301,7 +304,7 @@ class Known:
         request_id = self.request_id.encode("ascii")
         return self._to_send(self._standing.render(sheet, age, request_id, self._tags, self._began))
 
-    def refuse(self, ask: Ask, reply: Reply) -> "Rendered | None":
+    def refuse(self, ask: Request, reply: Reply) -> "Rendered | None":
         """The answer, if the reply is a refusal; it counts as given."""
         form = self._standing.form_of(reply)
         if form is None:
@@ -309,7 +312,7 @@ class Known:
         request_id = self.request_id.encode("ascii")
         return self._to_send(self._standing.refuse(ask.id, form, reply, request_id, self._began))
 
-    async def look_up(self, ask: Ask) -> tuple[Sheet, float] | Reply:
+    async def look_up(self, ask: Request) -> tuple[Sheet, float] | Reply:
         """See `Sheets.look_up`."""
         return await self._standing.look_up(ask)
 
@@ -318,8 +321,8 @@ class Known:
         return Rendered(self._request.writer, answer)
 
 
-def _is_plain(request: web.BaseRequest, ask: Ask) -> bool:
-    """Whether the request, which was taken for `ask`, asks for a campaign by id and says nothing more about it."""
+def _is_plain(request: web.BaseRequest, ask: Request) -> bool:
+    """Whether the request, which was taken for `request`, asks for a campaign by id and says nothing more about it."""
     headers = request.headers
     return (
         request.version == HttpVersion11

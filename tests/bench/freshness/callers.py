@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from random import Random
 
 from campaign_gateway.contract.operations import GET
-from campaign_gateway.proxy.ask import Ask, Hit, Reply, Stream
 from campaign_gateway.proxy.exchange import Exchange
+from campaign_gateway.proxy.reply import Hit, Reply
+from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.tasks import Tasks
 from tests.bench.freshness.world import Truth
 
@@ -23,7 +24,7 @@ TICK_SECONDS = 0.05
 class _Reader:
     """The callers of one campaign."""
 
-    ask: Ask
+    ask: Request
     distance: float
     """Seconds between two reads."""
     edited: list[float]
@@ -59,7 +60,7 @@ class Callers:
         self._tasks = tasks
         self._readers = [
             _Reader(
-                Ask(stream, GET, campaign, CLIENT),
+                Request(stream, GET, campaign, CLIENT),
                 distance,
                 truth.edited.setdefault(campaign, []),
                 truth.seen.setdefault(campaign, []),

@@ -61,7 +61,7 @@ class _Model:
         """When each held place falls free; a heap."""
         self._moved: list[set[int]] = [set(), set()]
         """Per channel the campaigns that a poll would show."""
-        self._known: set[int] = set()
+        self._indexed: set[int] = set()
         """The campaigns that polls have shown and no read has."""
         self._reading: set[int] = set()
         self._polled = [0.0, 0.0]
@@ -118,9 +118,9 @@ class _Model:
                 self._call()
 
     def _send_reads(self) -> None:
-        while (waiting := self._known - self._reading) and self._free() > 0:
+        while (waiting := self._indexed - self._reading) and self._free() > 0:
             number = min(waiting, key=self._urgency)
-            self._known.discard(number)
+            self._indexed.discard(number)
             self._reading.add(number)
             half = self._call()
             self._go(self._now + half, self._read(number, half))
@@ -149,7 +149,7 @@ class _Model:
             distance = self._poll_distance()
             # Two channels take turns, half a distance apart.
             is_due = self._now >= max(self._polled) + distance / 2 and self._now >= self._polled[channel] + distance
-            if is_due and self._free() > 0 and not self._known:
+            if is_due and self._free() > 0 and not self._indexed:
                 self._polled[channel] = self._now
                 half = self._call()
                 self._go(self._now + half, self._poll(channel, half))
@@ -170,7 +170,7 @@ class _Model:
         shown, self._moved[channel] = self._moved[channel], set()
         yield half
         # What was read since it moved needs no second read.
-        self._known |= {number for number in shown if self._campaigns[number].unseen}
+        self._indexed |= {number for number in shown if self._campaigns[number].unseen}
 
 
 def best(scenario: Scenario) -> Best:

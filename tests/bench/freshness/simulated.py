@@ -1,6 +1,6 @@
 """The gateway's inside on virtual time, in front of the simulated platform, with edits and callers at stated rates.
 
-Real: exchange, sweeper, board, budget and its ledger, fetcher, store, and the simulated platform's own campaigns, lists
+Real: exchange, sweeper, index, budget and its ledger, fetcher, store, and the simulated platform's own campaigns, lists
 and rate limit. Left out: sockets, signing and Redis, which `live` has. A change counts as seen from the moment on which
 a caller's read is answered with it, which is when the answer that holds it is in the store; each caller checks that.
 
@@ -23,17 +23,17 @@ from typing_extensions import override
 from campaign_gateway.contract.operations import GET
 from campaign_gateway.policy.ledger import Allowance, Lane
 from campaign_gateway.policy.pacing import Capacity
-from campaign_gateway.proxy.ask import Ask
 from campaign_gateway.proxy.bounds import StatedBounds, stated_bounds
 from campaign_gateway.proxy.collapse import Flights
 from campaign_gateway.proxy.exchange import Exchange, Patience
-from campaign_gateway.proxy.ports import Board, Budget
+from campaign_gateway.proxy.ports import Budget, CampaignIndex
+from campaign_gateway.proxy.request import Request
 from campaign_gateway.proxy.sweep import SweepConfig, Sweeper
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import Versions
 from campaign_gateway.sandbox.journal import most_in_window
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.local.index import MemoryBoard
+from campaign_gateway.store.local.index import LocalIndex
 from campaign_gateway.store.local.ledgers import MemoryLedgers
 from campaign_gateway.upstream.budget import CallBudget
 from tests.bench.freshness.callers import Callers
@@ -68,7 +68,7 @@ class Inside:
 
     exchange: Exchange
     fetcher: WatchedFetcher
-    board: Board
+    index: CampaignIndex
     sweeper: Sweeper
     stated: Callable[[], StatedBounds]
     """The bounds that are published at this moment."""
@@ -79,7 +79,7 @@ def put_together(scenario: Scenario, upstream: Platform, truth: Truth, tasks: Ta
     policy, stream, meter, clock = scenario.policy, upstream.stream, CountingMeter(), StoreClock()
     account = stream.tenant.account
     store = WatchedStore(clock, meter, truth)
-    board = MemoryBoard(store.epoch, store.now)
+    index = LocalIndex(store.epoch, store.now)
     allowance = Allowance(
         calls=CALLS, window=WINDOW, leave=LEAVE, timeout=TIMEOUT, reserve=RESERVE, lanes={Lane.WRITES: OWN_WRITES}
     )
@@ -89,7 +89,7 @@ def put_together(scenario: Scenario, upstream: Platform, truth: Truth, tasks: Ta
     fetcher = WatchedFetcher(upstream, budget, store, meter)
     exchange = Exchange(
         store,
-        board,
+        index,
         fetcher,
         Flights(tasks),
         policy.freshness,
@@ -100,26 +100,26 @@ def put_together(scenario: Scenario, upstream: Platform, truth: Truth, tasks: Ta
     )
 
     def capacity() -> Capacity:
-        known = limited.outlook(account)
-        reserve = RESERVE if known.callers or known.is_wanted else OWN_WRITES
+        indexed = limited.outlook(account)
+        reserve = RESERVE if indexed.callers or indexed.is_wanted else OWN_WRITES
         return Capacity(
-            known.capacity,
+            indexed.capacity,
             WINDOW,
             reserve,
             policy.share,
-            known.callers,
-            free=known.free,
-            falls=known.falls,
-            is_wanted=known.is_wanted,
+            indexed.callers,
+            free=indexed.free,
+            falls=indexed.falls,
+            is_wanted=indexed.is_wanted,
         )
 
     config = SweepConfig(policy.share, None, capacity)
-    sweeper = Sweeper(stream, board, store, fetcher, exchange.read_again, config, tasks, meter)
+    sweeper = Sweeper(stream, index, store, fetcher, exchange.read_again, config, tasks, meter)
 
     def stated() -> StatedBounds:
-        return stated_bounds(board, store, LIFETIMES.max, stream.identity)
+        return stated_bounds(index, store, LIFETIMES.max, stream.identity)
 
-    return Inside(exchange, fetcher, board, sweeper, stated)
+    return Inside(exchange, fetcher, index, sweeper, stated)
 
 
 class Complaints(logging.Handler):
@@ -198,15 +198,17 @@ class Simulation:
         random, stream = self._source(OTHERS), self._platform.stream
         while True:
             await asyncio.sleep(random.expovariate(self._scenario.others / 60))
-            ask = Ask(stream, GET, random.choice(self._ids), OTHERS)
+            ask = Request(stream, GET, random.choice(self._ids), OTHERS)
             self._tasks.spawn(self._spend_one(ask), name=OTHERS)
 
-    async def _spend_one(self, ask: Ask) -> None:
+    async def _spend_one(self, ask: Request) -> None:
         await self.inside.fetcher.fetch(ask, Lane.INTERACTIVE, OTHERS, TIMEOUT / 2)
 
     async def _watch_for_proof(self) -> None:
         everything, identity = len(self._ids), self._platform.stream.identity
-        while not (self.inside.stated().is_proving and len(self.inside.board.view(identity).known) >= everything):
+        while not (
+            self.inside.stated().is_proving and len(self.inside.index.snapshot(identity).campaigns) >= everything
+        ):
             await asyncio.sleep(1.0)
         self.result.proven = time.monotonic()
 

@@ -17,9 +17,9 @@ from campaign_gateway.contract.operations import GET, Call, Tenant
 from campaign_gateway.policy.entry import Entry
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure
-from campaign_gateway.proxy.ask import Ask, Stream
 from campaign_gateway.proxy.fetch import Fetched, Fetcher
 from campaign_gateway.proxy.ports import Put
+from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.sandbox import campaign_calls
 from campaign_gateway.sandbox import tenant as platform
 from campaign_gateway.sandbox.operations import OperationName, match
@@ -92,14 +92,14 @@ class WatchedFetcher(Fetcher):
         self._brought: dict[str, int] = {}
 
     @override
-    async def fetch(self, ask: Ask, lane: Lane, reason: str, *rest: Any, **others: Any) -> Fetched | Failure:
-        fetched = await super().fetch(ask, lane, reason, *rest, **others)
+    async def fetch(self, request: Request, lane: Lane, reason: str, *rest: Any, **others: Any) -> Fetched | Failure:
+        fetched = await super().fetch(request, lane, reason, *rest, **others)
         if isinstance(fetched, Fetched):
             is_vain = False
-            if ask.operation.name == GET.name and fetched.answer.verdict is Verdict.OK:
+            if request.operation.name == GET.name and fetched.answer.verdict is Verdict.OK:
                 number = Truth.number_in(fetched.answer.response.body)
-                is_vain = self._brought.get(ask.id, -1) >= number
-                self._brought[ask.id] = max(number, self._brought.get(ask.id, -1))
+                is_vain = self._brought.get(request.id, -1) >= number
+                self._brought[request.id] = max(number, self._brought.get(request.id, -1))
             self.spent.append(Spent(time.monotonic(), str(reason), is_vain))
         return fetched
 

@@ -51,7 +51,7 @@ class Expected(NamedTuple):
     code: str | None = None
     message: str | None = None
     retry_after: float | None = None
-    mark: str | None = None
+    revision: str | None = None
     campaign_status: str | None = None
 
 
@@ -60,13 +60,13 @@ def refused(message: str, code: str | None = "4002") -> Expected:
 
 
 SAMPLE_MEANS = {
-    "campaign-voice-agentless.json": Expected(OK, mark="2026-02-03T14:06:48.902Z", campaign_status="Ready"),
-    "campaign-voice-progressive.json": Expected(OK, PROGRESSIVE, mark="2026-02-04T15:00:02.511Z", campaign_status="Active"),
-    "campaign-voice-preview.json": Expected(OK, PREVIEW, mark="2026-01-30T16:31:17.345Z", campaign_status="Stopped"),
-    "campaign-sms-simple.json": Expected(OK, SMS, mark="2026-02-05T11:12:30.391Z", campaign_status="Ready"),
-    "campaign-sms-template.json": Expected(OK, TEMPLATE, mark="2026-01-14T18:00:41.733Z", campaign_status="Completed"),
-    "campaign-sms-advanced.json": Expected(OK, ADVANCED, mark="2026-02-01T12:45:09.006Z", campaign_status="Ready"),
-    "campaign-v1-sms-advanced.json": Expected(OK, ADVANCED, mark="2026-02-01T12:45:09.006Z", campaign_status="Ready"),
+    "campaign-voice-agentless.json": Expected(OK, revision="2026-02-03T14:06:48.902Z", campaign_status="Ready"),
+    "campaign-voice-progressive.json": Expected(OK, PROGRESSIVE, revision="2026-02-04T15:00:02.511Z", campaign_status="Active"),
+    "campaign-voice-preview.json": Expected(OK, PREVIEW, revision="2026-01-30T16:31:17.345Z", campaign_status="Stopped"),
+    "campaign-sms-simple.json": Expected(OK, SMS, revision="2026-02-05T11:12:30.391Z", campaign_status="Ready"),
+    "campaign-sms-template.json": Expected(OK, TEMPLATE, revision="2026-01-14T18:00:41.733Z", campaign_status="Completed"),
+    "campaign-sms-advanced.json": Expected(OK, ADVANCED, revision="2026-02-01T12:45:09.006Z", campaign_status="Ready"),
+    "campaign-v1-sms-advanced.json": Expected(OK, ADVANCED, revision="2026-02-01T12:45:09.006Z", campaign_status="Ready"),
     "campaign-voice-list.json": Expected(OK, None, LIST),
     "campaign-sms-list.json": Expected(OK, None, LIST),
     "campaign-sms-list-page-2.json": Expected(OK, None, LIST),
@@ -135,7 +135,7 @@ def test_sample(file: str) -> None:
     assert (found.content is not None) == (expected.verdict is OK)
     assert found.campaign_status == expected.campaign_status
     if expected.operation is GET:
-        assert found.mark == expected.mark
+        assert found.revision == expected.revision
 
 
 OF_ANOTHER_OPERATION = {
@@ -157,7 +157,7 @@ def test_an_answer_to_another_question_is_no_campaign(file: str, flaw: Flaw) -> 
 
 
 def test_the_get_row_takes_any_of_the_ids() -> None:
-    assert GET.answer == Shape(dict, ("_id", "id", "campId"), status_is_flag=True, has_mark=True)
+    assert GET.answer == Shape(dict, ("_id", "id", "campId"), status_is_flag=True, has_revision=True)
 
 
 LIMITS = [
@@ -361,7 +361,7 @@ BROKEN_SUCCESSES = [
 @pytest.mark.parametrize(("body", "flaw"), BROKEN_SUCCESSES)
 def test_a_success_must_be_proven_by_its_body(body: Any, flaw: Flaw) -> None:
     found = read(response(body))
-    assert (found.verdict, found.flaw, found.content, found.mark) == (BROKEN, flaw, None, None)
+    assert (found.verdict, found.flaw, found.content, found.revision) == (BROKEN, flaw, None, None)
 
 
 def test_a_body_cut_at_any_byte_is_broken() -> None:
@@ -515,7 +515,7 @@ def test_every_text_of_an_answer_has_a_utf_8_form(body: dict[str, Any], status: 
     # rfc8259-8.1: they go into the store and into problem bodies. JSON can spell half a surrogate pair, UTF-8 cannot.
     answer = read(response(body, status))
     assert answer.verdict is verdict
-    for text in (answer.mark, answer.campaign_status, answer.code, answer.message):
+    for text in (answer.revision, answer.campaign_status, answer.code, answer.message):
         (text or "").encode()
 
 
@@ -566,7 +566,7 @@ def test_a_write_whose_200_reports_a_failure_is_rejected(write: Operation, body:
 
 @pytest.mark.parametrize("trigger", [STARTED, STOPPED], ids=["start", "stop"])
 def test_a_campaigns_own_status_is_no_failure_of_the_trigger(trigger: Operation) -> None:
-    # contract-8.5: start and stop put a campaign status, and its mark, at the top; contract-12.11: any word.
+    # contract-8.5: start and stop put a campaign status, and its revision, at the top; contract-12.11: any word.
     body = {"status": "Failed", "message": "Campaign Started", "updatedAt": "2026-02-02T02:40:00.000Z"}
     assert read(response(body), operation=trigger).verdict is OK
 

@@ -8,7 +8,7 @@ from campaign_gateway.contract.document import parse
 from campaign_gateway.contract.listing import ROW_FIELDS, Channel, Page, Row, list_body, read_page
 from tests.support.builders import NOW, as_body, envelope, json_documents, samples, stamp
 
-MARK = stamp(NOW)
+REVISION = stamp(NOW)
 
 
 def listed(*rows: Any, **members: Any) -> Page:
@@ -18,7 +18,7 @@ def listed(*rows: Any, **members: Any) -> Page:
 
 
 def row_of(**members: Any) -> Row:
-    (row,) = listed({"_id": "cd-1", "updatedAt": MARK, **members}).rows
+    (row,) = listed({"_id": "cd-1", "updatedAt": REVISION, **members}).rows
     return row
 
 
@@ -36,7 +36,7 @@ def test_a_documented_voice_list():
     assert not page.has_more
     for row in page.rows:
         assert row.updated_at is not None
-        assert row.mark.startswith(f"{row.updated_at}|")
+        assert row.revision.startswith(f"{row.updated_at}|")
         assert set(row.fields) <= set(ROW_FIELDS)
 
 
@@ -84,7 +84,7 @@ def test_what_holds_no_list_is_no_page(body: bytes):
     ],
 )
 def test_the_ids_of_rows(members: dict[str, str], id_: str):
-    assert [row.id for row in listed({"updatedAt": MARK, **members}).rows] == [id_]
+    assert [row.id for row in listed({"updatedAt": REVISION, **members}).rows] == [id_]
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_has_more(said: Any, has_more: bool):
 
 
 def test_the_mark_of_a_row_is_made_of_three_signs():
-    assert row_of(status="Ready", campaignInstanceUpdatedAt="x").mark == f"{MARK}|x|Ready"
-    assert row_of().mark == f"{MARK}||"
+    assert row_of(status="Ready", campaignInstanceUpdatedAt="x").revision == f"{REVISION}|x|Ready"
+    assert row_of().revision == f"{REVISION}||"
 
 
 @pytest.mark.parametrize(
@@ -132,12 +132,12 @@ def test_the_mark_of_a_row_is_made_of_three_signs():
 )
 def test_each_sign_moves_the_mark(members: dict[str, Any]):
     before = {"status": "Ready", "campaignInstanceUpdatedAt": "x"}
-    assert row_of(**before).mark != row_of(**{**before, **members}).mark
+    assert row_of(**before).revision != row_of(**{**before, **members}).revision
 
 
-@pytest.mark.parametrize("members", [{"name": "other"}, {"priority": "9"}, {"schedule": {"at": MARK}}, {"x": 1}])
+@pytest.mark.parametrize("members", [{"name": "other"}, {"priority": "9"}, {"schedule": {"at": REVISION}}, {"x": 1}])
 def test_nothing_else_moves_the_mark(members: dict[str, Any]):
-    assert row_of(**members).mark == row_of().mark
+    assert row_of(**members).revision == row_of().revision
 
 
 def test_a_row_without_a_mark_is_still_a_row():
@@ -146,8 +146,8 @@ def test_a_row_without_a_mark_is_still_a_row():
 
 
 def test_the_fields_that_by_id_answers_carry_too():
-    row = row_of(name="X", status="Ready", priority="5", createdAt=MARK, connection="queue", message={})
-    assert row.fields == {"name": "X", "status": "Ready", "priority": "5", "createdAt": MARK, "updatedAt": MARK}
+    row = row_of(name="X", status="Ready", priority="5", createdAt=REVISION, connection="queue", message={})
+    assert row.fields == {"name": "X", "status": "Ready", "priority": "5", "createdAt": REVISION, "updatedAt": REVISION}
 
 
 @pytest.mark.parametrize(("said", "status"), [("Ready", "Ready"), (None, None), (5, None), ({"a": 1}, None)])
@@ -173,7 +173,7 @@ def test_edges(schedule: Any, edges: tuple[float, ...]):
 def test_lone_surrogates_reach_nobody():
     # They could be written neither to Redis nor to a log.
     (row,) = listed({"_id": "cd-\ud800", "updatedAt": "\ud800", "status": "\ud800"}).rows
-    for text in (row.id, row.mark, row.updated_at, row.status):
+    for text in (row.id, row.revision, row.updated_at, row.status):
         assert text is not None
         text.encode()
 
@@ -190,4 +190,4 @@ def test_whatever_comes_is_a_page_or_none(found: Any, other: Any):
         page = read_page(body)
         if page is not None:
             assert isinstance(parse(body)["data"]["results"], list)
-            assert all(row.id and row.id.encode() and row.mark.encode() is not None for row in page.rows)
+            assert all(row.id and row.id.encode() and row.revision.encode() is not None for row in page.rows)

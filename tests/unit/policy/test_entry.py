@@ -24,8 +24,8 @@ BODY = as_body(envelope(campaign(status="Active")))
 GONE = classified({"errors": [{"msg": "Campaign not found", "code": 400}]}, 400)
 
 
-def stored(body: bytes = BODY, proven_at: float = NOW - 100) -> Entry:
-    return prove(None, classified(body), proven_at)[0]
+def stored(body: bytes = BODY, validated_at: float = NOW - 100) -> Entry:
+    return prove(None, classified(body), validated_at)[0]
 
 
 def test_a_first_proof_keeps_the_platform_s_bytes():
@@ -34,9 +34,9 @@ def test_a_first_proof_keeps_the_platform_s_bytes():
     assert made.body == BODY
     assert made.content_type == JSON_TYPE
     assert made.etag == make_etag(BODY)
-    assert (made.mark, made.campaign_status) == (stamp(NOW - 1000), "Active")
+    assert (made.revision, made.campaign_status) == (stamp(NOW - 1000), "Active")
     assert made.updated_at == NOW - 1000
-    assert made.proven_at == NOW
+    assert made.validated_at == NOW
     assert made.absence is None
 
 
@@ -54,9 +54,9 @@ def test_unchanged_content_renews_the_proof_and_nothing_else(respelled: bytes):
     previous = stored()
     renewed, is_renewed = prove(previous, classified(respelled), NOW)
     assert is_renewed
-    assert renewed.proven_at == NOW
+    assert renewed.validated_at == NOW
     assert renewed.body is previous.body
-    assert renewed == stored(proven_at=NOW)
+    assert renewed == stored(validated_at=NOW)
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ def test_changed_content_is_a_new_entry(members: dict[str, Any]):
 
 
 def test_equal_marks_with_unequal_content_are_a_change():
-    # contract-12.9: the mark may stand still while the content moves.
+    # contract-12.9: the revision may stand still while the content moves.
     changed, is_renewed = prove(stored(), classified(envelope(campaign(status="Paused"))), NOW)
     assert not is_renewed
-    assert changed.mark == stored().mark
+    assert changed.revision == stored().revision
     assert changed.campaign_status == "Paused"
 
 
@@ -90,7 +90,7 @@ BEHIND, AHEAD = ClockOffset(-25.0, 0.2), ClockOffset(25.0, 0.2)
 
 
 @pytest.mark.parametrize(
-    ("clock", "mark", "updated_at"),
+    ("clock", "revision", "updated_at"),
     [
         pytest.param(BEHIND, NOW - 1025, NOW - 1000, id="behind"),
         pytest.param(AHEAD, NOW - 975, NOW - 1000, id="ahead"),
@@ -99,10 +99,10 @@ BEHIND, AHEAD = ClockOffset(-25.0, 0.2), ClockOffset(25.0, 0.2)
         pytest.param(BEHIND, NOW - 20, NOW + 4.8, id="in-the-future-by-either-clock-s-word"),
     ],
 )
-def test_the_time_of_a_change_is_told_by_our_clock(clock: ClockOffset, mark: float, updated_at: float):
-    read = classified(envelope(campaign(updatedAt=stamp(mark))))
+def test_the_time_of_a_change_is_told_by_our_clock(clock: ClockOffset, revision: float, updated_at: float):
+    read = classified(envelope(campaign(updatedAt=stamp(revision))))
     made, _ = prove(None, read, NOW, clock)
-    assert made.mark == stamp(mark), "compared for equality: as the platform wrote it"
+    assert made.revision == stamp(revision), "compared for equality: as the platform wrote it"
     assert made.updated_at == pytest.approx(updated_at)
 
 
@@ -113,9 +113,9 @@ def test_a_renewed_proof_brings_the_offset_up_to_date():
     assert renewed.updated_at == NOW - 1000 + 25
 
 
-@pytest.mark.parametrize("mark", [None, "soon"])
-def test_without_a_readable_mark_there_is_no_time_and_no_offset(mark: str | None):
-    made, _ = prove(None, classified(envelope(campaign(updatedAt=mark))), NOW, BEHIND)
+@pytest.mark.parametrize("revision", [None, "soon"])
+def test_without_a_readable_mark_there_is_no_time_and_no_offset(revision: str | None):
+    made, _ = prove(None, classified(envelope(campaign(updatedAt=revision))), NOW, BEHIND)
     assert (made.updated_at, made.clock_offset) == (None, 0.0)
 
 
@@ -129,7 +129,7 @@ def test_the_platform_s_own_no_becomes_an_absence(previous: Entry | None):
 def test_a_campaign_replaces_an_absence():
     made, is_renewed = prove(absence(5), classified(BODY), NOW)
     assert not is_renewed
-    assert made == stored(proven_at=NOW)
+    assert made == stored(validated_at=NOW)
 
 
 @pytest.mark.parametrize(
@@ -168,9 +168,9 @@ def test_an_etag_is_strong_stable_and_of_the_bytes():
     assert make_etag(b"{} ") != make_etag(b"{}")
 
 
-@pytest.mark.parametrize("mark", [None, "soon", "2026-02-02T02:40:00"], ids=["none", "unreadable", "no-zone"])
-def test_no_readable_mark_is_no_time_of_change(mark: str | None):
-    assert entry(mark=mark).updated_at is None
+@pytest.mark.parametrize("revision", [None, "soon", "2026-02-02T02:40:00"], ids=["none", "unreadable", "no-zone"])
+def test_no_readable_mark_is_no_time_of_change(revision: str | None):
+    assert entry(revision=revision).updated_at is None
 
 
 @pytest.mark.parametrize(
@@ -179,16 +179,16 @@ def test_no_readable_mark_is_no_time_of_change(mark: str | None):
         pytest.param(None, NOW - 100, id="no-poll"),
         pytest.param(Swept(NOW - 10), NOW - 10, id="a-later-poll"),
         pytest.param(Swept(NOW - 200), NOW - 100, id="an-earlier-poll"),
-        pytest.param(Swept(NOW - 10, is_moved=True), NOW - 100, id="a-poll-that-saw-it-move"),
+        pytest.param(Swept(NOW - 10, is_changed=True), NOW - 100, id="a-poll-that-saw-it-move"),
     ],
 )
 def test_its_newest_proof(swept: Swept | None, attested_at: float):
     assert replace(stored(), swept=swept).attested_at == attested_at
 
 
-@pytest.mark.parametrize("is_moved", [True, False])
-def test_a_new_read_takes_the_place_of_what_the_list_said(is_moved: bool):
-    previous = replace(stored(), swept=Swept(NOW - 10, is_moved=is_moved))
+@pytest.mark.parametrize("is_changed", [True, False])
+def test_a_new_read_takes_the_place_of_what_the_list_said(is_changed: bool):
+    previous = replace(stored(), swept=Swept(NOW - 10, is_changed=is_changed))
     renewed, is_renewed = prove(previous, classified(BODY), NOW)
     assert is_renewed
     assert renewed.swept is None

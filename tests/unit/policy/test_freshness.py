@@ -23,18 +23,18 @@ RULES = st.builds(
     stale_if_error=SECONDS,
     status=st.dictionaries(st.sampled_from(["Active", "Ready"]), st.builds(StatusRule, min=CAPS, max=CAPS)),
 )
-MARKS = st.none() | st.just("soon") | st.floats(-1e9, 1e9).map(lambda seconds: stamp(NOW + seconds))
+REVISIONS = st.none() | st.just("soon") | st.floats(-1e9, 1e9).map(lambda seconds: stamp(NOW + seconds))
 ENTRIES = st.floats(-1e8, 1e8).map(absence) | st.builds(
     entry,
     st.floats(-1e8, 1e8),
-    mark=MARKS,
+    revision=REVISIONS,
     campaign_status=st.sampled_from(["Active", "Ready", "Rerun", None]),
 )
 
 
 def changed(seconds_before: float, status: str | None = "Ready") -> Entry:
     """A campaign that was changed so long before it was read."""
-    return entry(mark=stamp(NOW - seconds_before), campaign_status=status)
+    return entry(revision=stamp(NOW - seconds_before), campaign_status=status)
 
 
 def by_clock(ahead: float, of: Entry) -> Entry:
@@ -54,18 +54,18 @@ def by_clock(ahead: float, of: Entry) -> Entry:
         pytest.param({}, changed(10**9), 600.0, id="above-max"),
         pytest.param({"factor": 0}, changed(1000), 5.0, id="factor-0-is-min"),
         pytest.param({"factor": 0, "min": 0}, changed(1000), 0.0, id="factor-0-min-0"),
-        pytest.param({}, entry(mark=None), 30.0, id="mark-missing-default"),
-        pytest.param({}, entry(mark="soon"), 30.0, id="mark-unreadable-default"),
-        pytest.param({}, entry(mark="2026-02-02T02:40:00"), 30.0, id="mark-without-zone-default"),
-        pytest.param({}, entry(mark="1770000000000"), 30.0, id="mark-a-number-default"),
+        pytest.param({}, entry(revision=None), 30.0, id="mark-missing-default"),
+        pytest.param({}, entry(revision="soon"), 30.0, id="mark-unreadable-default"),
+        pytest.param({}, entry(revision="2026-02-02T02:40:00"), 30.0, id="mark-without-zone-default"),
+        pytest.param({}, entry(revision="1770000000000"), 30.0, id="mark-a-number-default"),
         pytest.param({}, changed(-1), 30.0, id="mark-in-the-future-default"),
         pytest.param({}, changed(-0.001), 30.0, id="mark-a-millisecond-ahead-default"),
         pytest.param({}, by_clock(-200, changed(1200)), 100.0, id="a-clock-behind"),
         pytest.param({}, by_clock(200, changed(800)), 100.0, id="a-clock-ahead"),
         pytest.param({}, by_clock(25, changed(-20)), 5.0, id="just-changed-by-a-clock-ahead"),
         pytest.param({}, by_clock(-25, changed(20)), 30.0, id="in-the-future-of-a-clock-behind"),
-        pytest.param({"default": 1000}, entry(mark=None), 600.0, id="default-is-clamped-to-max"),
-        pytest.param({"default": 1}, entry(mark=None), 5.0, id="default-is-clamped-to-min"),
+        pytest.param({"default": 1000}, entry(revision=None), 600.0, id="default-is-clamped-to-max"),
+        pytest.param({"default": 1}, entry(revision=None), 5.0, id="default-is-clamped-to-min"),
         pytest.param({"status": {"Active": StatusRule(max=15)}}, changed(1000, "Active"), 15.0, id="status-max"),
         pytest.param(
             {"status": {"Active": StatusRule(max=15)}}, changed(80, "Active"), 8.0, id="status-max-not-reached"
@@ -77,7 +77,7 @@ def by_clock(ahead: float, of: Entry) -> Entry:
         pytest.param({"status": {"Active": StatusRule(max=15)}}, changed(1000, None), 100.0, id="no-status"),
         pytest.param(
             {"status": {"Active": StatusRule(max=15)}},
-            entry(mark=None, campaign_status="Active"),
+            entry(revision=None, campaign_status="Active"),
             15.0,
             id="status-max-holds-for-the-default",
         ),
@@ -104,7 +104,7 @@ def test_lifetime(rules: dict[str, Any], of: Entry, lifetime: float):
 def test_lifetime_counts_from_the_change_to_the_proof_not_to_now():
     # A renewed proof is a longer trust; time that only passes is not.
     unchanged = stamp(NOW - 2000)
-    early, late = entry(age=1000, mark=unchanged), entry(age=0, mark=unchanged)
+    early, late = entry(age=1000, revision=unchanged), entry(age=0, revision=unchanged)
     assert Freshness().lifetime(early) == pytest.approx(100)
     assert Freshness().lifetime(late) == pytest.approx(200)
 
@@ -180,35 +180,39 @@ def swept(of: Entry, ago: float, **fields: Any) -> Entry:
     return replace(of, swept=Swept(NOW - ago, **fields))
 
 
-READ = entry(50, mark=stamp(NOW - 1050))
+READ = entry(50, revision=stamp(NOW - 1050))
 """Fresh for 100 s by its read, of which 50 are left."""
 
 
 @pytest.mark.parametrize(
     ("of", "ttl"),
     [
-        pytest.param(entry(50, mark=stamp(NOW - 1050)), 50.0, id="no-poll"),
-        pytest.param(entry(150, mark=stamp(NOW - 1150)), -50.0, id="no-poll-stale"),
-        pytest.param(entry(-50, mark=stamp(NOW - 950)), 100.0, id="proven-by-a-clock-ahead"),
+        pytest.param(entry(50, revision=stamp(NOW - 1050)), 50.0, id="no-poll"),
+        pytest.param(entry(150, revision=stamp(NOW - 1150)), -50.0, id="no-poll-stale"),
+        pytest.param(entry(-50, revision=stamp(NOW - 950)), 100.0, id="proven-by-a-clock-ahead"),
         pytest.param(swept(READ, 4, lasts=10, blind=1000), 6.0, id="proven-by-a-poll"),
         pytest.param(swept(READ, 4, lasts=100, blind=1000), 96.0, id="longer-than-by-the-read"),
         pytest.param(
-            swept(entry(5000, mark=stamp(NOW - 5001)), 4, lasts=10, blind=9000), 6.0, id="its-read-stale-long-ago"
+            swept(entry(5000, revision=stamp(NOW - 5001)), 4, lasts=10, blind=9000), 6.0, id="its-read-stale-long-ago"
         ),
         pytest.param(swept(READ, 4, lasts=100, blind=60), 10.0, id="no-longer-than-the-blind-bound"),
         pytest.param(swept(READ, 10, lasts=10, blind=1000), 50.0, id="run-out-the-read-counts-again"),
         pytest.param(swept(READ, 4, lasts=10, blind=50), 50.0, id="blind-bound-reached-the-read-counts-again"),
         pytest.param(
-            swept(entry(150, mark=stamp(NOW - 1150)), 12, lasts=10, blind=1000), -50.0, id="run-out-and-the-read-too"
+            swept(entry(150, revision=stamp(NOW - 1150)), 12, lasts=10, blind=1000),
+            -50.0,
+            id="run-out-and-the-read-too",
         ),
         pytest.param(
             swept(replace(READ, campaign_status="Active"), 4, lasts=100, blind=1000), 11.0, id="within-the-status-max"
         ),
         pytest.param(swept(READ, 4, lasts=5000, blind=9000), 596.0, id="within-the-general-max"),
-        pytest.param(swept(READ, 4, is_moved=True), -4.0, id="moved"),
-        pytest.param(swept(entry(150, mark=stamp(NOW - 1150)), 4, is_moved=True), -50.0, id="moved-and-stale-before"),
-        pytest.param(swept(READ, 0, is_moved=True), 0.0, id="moved-now-is-not-fresh"),
-        pytest.param(swept(absence(5), 4, is_moved=True), -4.0, id="an-absence-that-has-changed"),
+        pytest.param(swept(READ, 4, is_changed=True), -4.0, id="moved"),
+        pytest.param(
+            swept(entry(150, revision=stamp(NOW - 1150)), 4, is_changed=True), -50.0, id="moved-and-stale-before"
+        ),
+        pytest.param(swept(READ, 0, is_changed=True), 0.0, id="moved-now-is-not-fresh"),
+        pytest.param(swept(absence(5), 4, is_changed=True), -4.0, id="an-absence-that-has-changed"),
     ],
 )
 def test_ttl(of: Entry, ttl: float):
@@ -220,7 +224,7 @@ def test_ttl(of: Entry, ttl: float):
     [
         pytest.param(swept(READ, 4, lasts=10, blind=1000), 4.0, id="since-the-poll-began"),
         pytest.param(swept(READ, 60, lasts=10, blind=1000), 50.0, id="since-the-read-if-that-is-newer"),
-        pytest.param(swept(READ, 4, is_moved=True), 50.0, id="a-poll-that-saw-it-move-proves-nothing"),
+        pytest.param(swept(READ, 4, is_changed=True), 50.0, id="a-poll-that-saw-it-move-proves-nothing"),
     ],
 )
 def test_age_counts_from_the_newest_proof(of: Entry, seconds: float):
@@ -241,11 +245,11 @@ WORDS = st.builds(
 @given(RULES, ENTRIES, WORDS)
 def test_no_word_of_the_list_makes_an_entry_fresh_past_both_proofs(rules: Freshness, of: Entry, word: Swept):
     ttl, by_id = rules.ttl(replace(of, swept=word), NOW), rules.ttl(of, NOW)
-    if word.is_moved:
+    if word.is_changed:
         assert ttl <= by_id
         assert ttl <= word.at - NOW
     else:
-        by_list = min(word.at + word.lasts, of.proven_at + word.blind) - NOW
+        by_list = min(word.at + word.lasts, of.validated_at + word.blind) - NOW
         assert ttl <= max(by_list, by_id) + 1e-6
         assert ttl >= by_id or ttl > 0
 
@@ -262,7 +266,7 @@ WRITE, PURGE = Cause.WRITE, Cause.PURGE
         pytest.param(READ, 4, -4.0, id="stale-since-then"),
         pytest.param(READ, 0, 0.0, id="at-this-moment"),
         pytest.param(READ, -0.2, 0.0, id="by-a-clock-ahead"),
-        pytest.param(entry(150, mark=stamp(NOW - 1150)), 4, -50.0, id="stale-before"),
+        pytest.param(entry(150, revision=stamp(NOW - 1150)), 4, -50.0, id="stale-before"),
         pytest.param(swept(READ, 1, lasts=10, blind=1000), 4, -4.0, id="no-poll-makes-it-fresh"),
         pytest.param(absence(5), 4, -4.0, id="an-absence"),
     ],
@@ -275,7 +279,7 @@ def test_an_invalidated_entry_has_been_stale_since(of: Entry, by: Cause, ago: fl
     ("rules", "of", "lifetime"),
     [
         pytest.param({}, changed(10**6), 5.0, id="min"),
-        pytest.param({}, entry(mark=None), 5.0, id="min-and-not-the-default"),
+        pytest.param({}, entry(revision=None), 5.0, id="min-and-not-the-default"),
         pytest.param({"status": {"Ready": StatusRule(min=20)}}, changed(10**6), 20.0, id="the-status-s-min"),
         pytest.param({"status": {"Ready": StatusRule(max=2)}}, changed(10**6), 2.0, id="within-the-status-s-max"),
         pytest.param({"stale_if_error": 1}, changed(10**6), 1.0, id="within-the-hard-bound"),
@@ -311,8 +315,8 @@ def test_usable_though_invalidated(of: Entry, is_usable: bool):
         pytest.param(invalid(READ, WRITE, 4), "write", id="overwritten"),
         pytest.param(invalid(READ, PURGE, 4), "purge", id="purged"),
         pytest.param(invalid(READ, WRITE, 60, is_open=False), "write", id="settling"),
-        pytest.param(invalid(swept(READ, 4, is_moved=True), PURGE, 4), "purge", id="purged-and-moved"),
-        pytest.param(swept(READ, 4, is_moved=True), "moved", id="moved"),
+        pytest.param(invalid(swept(READ, 4, is_changed=True), PURGE, 4), "purge", id="purged-and-moved"),
+        pytest.param(swept(READ, 4, is_changed=True), "moved", id="moved"),
         pytest.param(absence(4), "missing", id="missing"),
         pytest.param(READ, "factor", id="neither"),
     ],

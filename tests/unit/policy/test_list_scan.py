@@ -25,73 +25,81 @@ from campaign_gateway.policy.list_scan import (
     learn,
     step,
 )
-from campaign_gateway.policy.sweeping import SETTLE_SECONDS, Head, ListFlaw, Poll, View, apply, attest
+from campaign_gateway.policy.sweeping import (
+    SETTLE_SECONDS,
+    IndexSnapshot,
+    IndexState,
+    ListFlaw,
+    Poll,
+    apply,
+    validate_by_list,
+)
 from tests.support.builders import NOW, stamp
 from tests.support.examples import scaled
-from tests.support.lists import LASTS, LONG_AGO, paged, polled, read, row, rows, scanned, seen, view_of
+from tests.support.lists import LASTS, LONG_AGO, paged, polled, read, row, rows, scanned, seen, snapshot_of
 
 VOICE, SMS = Channel
 
 
-# Rows without a mark, and rows that go.
+# Rows without a revision, and rows that go.
 
 
-@pytest.mark.parametrize("mark", [None, "1770127608902", "yesterday"], ids=["none", "number", "text"])
-def test_a_row_without_a_mark_or_without_a_place_in_the_order_is_not_covered(mark: str | None):
-    listed = [row("c0", mark=mark), row("c1")]
-    view, result = seen(view_of(listed), listed, NOW)
-    assert "c0" not in view.known
+@pytest.mark.parametrize("revision", [None, "1770127608902", "yesterday"], ids=["none", "number", "text"])
+def test_a_row_without_a_mark_or_without_a_place_in_the_order_is_not_covered(revision: str | None):
+    listed = [row("c0", revision=revision), row("c1")]
+    snapshot, result = seen(snapshot_of(listed), listed, NOW)
+    assert "c0" not in snapshot.campaigns
     assert not result.wants_full, "it is counted as one that is there"
 
 
 def test_a_row_that_loses_its_mark_is_not_covered_any_more():
     listed = rows(2)
-    view = view_of(listed)
+    snapshot = snapshot_of(listed)
     kept = read(listed[1], NOW - 50)
-    view, _ = seen(view, [listed[0], row("c1", mark=None)], NOW)
-    assert attest(kept, view.known["c1"], view.head).swept is None
-    view, _ = seen(view, [listed[0], row("c1", mark=None)], NOW + 10)
-    assert attest(kept, view.known["c1"], view.head).swept is None
+    snapshot, _ = seen(snapshot, [listed[0], row("c1", revision=None)], NOW)
+    assert validate_by_list(kept, snapshot.campaigns["c1"], snapshot.state).swept is None
+    snapshot, _ = seen(snapshot, [listed[0], row("c1", revision=None)], NOW + 10)
+    assert validate_by_list(kept, snapshot.campaigns["c1"], snapshot.state).swept is None
 
 
 def test_a_mark_that_was_gone_for_a_while_takes_nothing_back():
     before, after = row("c0"), row("c0", NOW - 11)
     kept = read(before, NOW - 50)
-    view = view_of([before])
-    for now, listed in ((NOW - 10, after), (NOW, row("c0", mark=None)), (NOW + 10, after)):
-        view, _ = seen(view, [listed], now)
-        moved = attest(kept, view.known["c0"], view.head).swept
-        assert moved == Swept(NOW - 9, is_moved=True)
-    assert view.known["c0"].is_listed
-    assert not seen(view, [after], NOW + 20)[1].wants_full
+    snapshot = snapshot_of([before])
+    for now, listed in ((NOW - 10, after), (NOW, row("c0", revision=None)), (NOW + 10, after)):
+        snapshot, _ = seen(snapshot, [listed], now)
+        moved = validate_by_list(kept, snapshot.campaigns["c0"], snapshot.state).swept
+        assert moved == Swept(NOW - 9, is_changed=True)
+    assert snapshot.campaigns["c0"].is_listed
+    assert not seen(snapshot, [after], NOW + 20)[1].wants_full
 
 
 def test_a_full_poll_sees_what_is_gone():
     listed = rows(3)
-    view = view_of(listed, NOW - 2 * 600.0)
+    snapshot = snapshot_of(listed, NOW - 2 * 600.0)
     kept = read(listed[1], NOW - 600.0)
-    view, result = seen(view, [listed[0], listed[2]], NOW)
+    snapshot, result = seen(snapshot, [listed[0], listed[2]], NOW)
     assert result.moved == {"c1"}
-    assert attest(kept, view.known["c1"], view.head).swept == Swept(NOW + 1, is_moved=True)
+    assert validate_by_list(kept, snapshot.campaigns["c1"], snapshot.state).swept == Swept(NOW + 1, is_changed=True)
     later = read(listed[1], NOW + 5)
-    view, result = seen(view, [listed[0], listed[2]], NOW + 2 * 600.0)
+    snapshot, result = seen(snapshot, [listed[0], listed[2]], NOW + 2 * 600.0)
     assert result.moved == frozenset(), "once"
-    assert attest(later, view.known["c1"], view.head).swept is None
+    assert validate_by_list(later, snapshot.campaigns["c1"], snapshot.state).swept is None
 
 
 def test_what_was_gone_and_is_back_has_moved():
     listed = rows(2)
-    view = view_of(listed, NOW - 2 * 600.0)
-    view, _ = seen(view, listed[:1], NOW)
-    view, result = seen(view, listed, NOW + 2 * 600.0)
+    snapshot = snapshot_of(listed, NOW - 2 * 600.0)
+    snapshot, _ = seen(snapshot, listed[:1], NOW)
+    snapshot, result = seen(snapshot, listed, NOW + 2 * 600.0)
     assert result.moved == {"c1"}
-    assert view.known["c1"].is_listed
+    assert snapshot.campaigns["c1"].is_listed
 
 
 def test_a_partial_poll_declares_nothing_gone():
     listed = rows(300)
-    view = view_of(listed)
-    _, result = seen(view, listed, NOW)
+    snapshot = snapshot_of(listed)
+    _, result = seen(snapshot, listed, NOW)
     assert (result.updates, result.moved) == ({}, frozenset())
 
 
@@ -106,19 +114,19 @@ def test_a_partial_poll_declares_nothing_gone():
     ],
 )
 def test_a_total_that_disagrees_wants_a_full_round(listed: list[Row], wants_full: bool):
-    view = view_of(rows(250), NOW - 100)
-    view, result = seen(view, listed, NOW)
+    snapshot = snapshot_of(rows(250), NOW - 100)
+    snapshot, result = seen(snapshot, listed, NOW)
     assert result.wants_full is wants_full
     # A full scan finds out, and the next poll is content.
-    view = scanned(view, listed, NOW + 10)
-    assert set(view.known) >= {each.id for each in listed}
-    assert not seen(view, listed, NOW + 20)[1].wants_full
+    snapshot = scanned(snapshot, listed, NOW + 10)
+    assert set(snapshot.campaigns) >= {each.id for each in listed}
+    assert not seen(snapshot, listed, NOW + 20)[1].wants_full
 
 
 def test_without_a_total_nothing_is_counted():
-    view = view_of(rows(250), total=None)
-    assert view.head.polls[VOICE].total is None
-    assert not seen(view, rows(249), NOW, total=None)[1].wants_full
+    snapshot = snapshot_of(rows(250), total=None)
+    assert snapshot.state.polls[VOICE].total is None
+    assert not seen(snapshot, rows(249), NOW, total=None)[1].wants_full
 
 
 # When polls are full, and where they stop.
@@ -126,85 +134,87 @@ def test_without_a_total_nothing_is_counted():
 
 def test_the_first_poll_is_a_page_to_begin_from():
     listed = rows(250)
-    view, result = seen(View(), listed, NOW - 100, size=50)
-    assert set(view.known) == {each.id for each in listed[:50]}
+    snapshot, result = seen(IndexSnapshot(), listed, NOW - 100, size=50)
+    assert set(snapshot.campaigns) == {each.id for each in listed[:50]}
     assert not result.wants_full, "the list is not known to its end yet"
-    assert view.head.polls[VOICE] == Poll(NOW - 100, 30.0, listed[0].updated_at, 250, 0, 0.0)
+    assert snapshot.state.polls[VOICE] == Poll(NOW - 100, 30.0, listed[0].updated_at, 250, 0, 0.0)
 
 
 def test_a_full_scan_covers_rows_as_it_meets_them_and_polls_prove_them():
     listed = rows(250)
-    view, _ = seen(View(), listed, NOW - 100, size=50)
+    snapshot, _ = seen(IndexSnapshot(), listed, NOW - 100, size=50)
     scan, kept = begin(VOICE, NOW - 90, is_full=True), read(listed[120], NOW - 500)
     for page in range(1, 5):
-        scan = step(scan, paged(listed, scan, 50), view)
-        result = learn(view, VOICE, scan.rows.values(), NOW - 90 + page)
-        view = apply(view, result.head, result.updates)
-        view, _ = seen(view, listed, NOW - 80 + page, size=50)
-        attested = attest(kept, view.known.get("c120"), view.head)
-        assert (attested.attested_at == NOW - 80 + page) is (page >= 3), page
+        scan = step(scan, paged(listed, scan, 50), snapshot)
+        result = learn(snapshot, VOICE, scan.rows.values(), NOW - 90 + page)
+        snapshot = apply(snapshot, result.state, result.updates)
+        snapshot, _ = seen(snapshot, listed, NOW - 80 + page, size=50)
+        validated = validate_by_list(kept, snapshot.campaigns.get("c120"), snapshot.state)
+        assert (validated.attested_at == NOW - 80 + page) is (page >= 3), page
 
 
 def test_a_poll_does_not_put_off_the_full_scan():
-    view = view_of(rows(200), NOW - 100)
-    view, _ = seen(view, rows(200), NOW)
-    assert view.head.polls[VOICE].full_scan_at == NOW - 100
+    snapshot = snapshot_of(rows(200), NOW - 100)
+    snapshot, _ = seen(snapshot, rows(200), NOW)
+    assert snapshot.state.polls[VOICE].full_scan_at == NOW - 100
 
 
 def test_it_stops_where_a_page_ends_with_old_rows_that_have_not_changed():
     listed = rows(300)
-    view = view_of(listed)
-    odd = row("odd", mark="yesterday")
-    assert polled(view_of([odd, *listed]), [odd, *listed], NOW).pages == 1, "whatever row has no place in the order"
-    assert polled(view, listed, NOW).pages == 1
+    snapshot = snapshot_of(listed)
+    odd = row("odd", revision="yesterday")
+    assert polled(snapshot_of([odd, *listed]), [odd, *listed], NOW).pages == 1, "whatever row has no place in the order"
+    assert polled(snapshot, listed, NOW).pages == 1
     moved = [row(f"c{number}", NOW - number / 1000) for number in range(60, 220)]
     others = [each for each in listed if each.id not in {one.id for one in moved}]
-    scan = polled(view, [*moved, *others], NOW)
+    scan = polled(snapshot, [*moved, *others], NOW)
     assert scan.pages == 3, "two, and the first once more"
-    assert conclude(scan, view, NOW).moved == {one.id for one in moved}
+    assert conclude(scan, snapshot, NOW).moved == {one.id for one in moved}
 
 
 def test_it_goes_on_while_rows_are_young_enough_to_stand_above_one_that_the_list_shows_late():
     """The list lags: a change from before the last poll may come to light below changes that were seen at once."""
     before = [*(row(f"c{number}", NOW - 8 - number / 1000) for number in range(150)), row("late", NOW - 60)]
-    view = view_of(before, NOW - 5, size=200)
+    snapshot = snapshot_of(before, NOW - 5, size=200)
     late = row("late", NOW - 9)
     now = [*before[:150], late]
     for lag, pages in ((0.0, 1), (10.0, 3)):
-        view = replace(view, head=replace(view.head, lag=lag))
-        scan = polled(view, now, NOW)
+        snapshot = replace(snapshot, state=replace(snapshot.state, lag=lag))
+        scan = polled(snapshot, now, NOW)
         assert scan.pages == pages
-        assert conclude(scan, view, NOW).moved == ({"late"} if pages > 1 else set())
+        assert conclude(scan, snapshot, NOW).moved == ({"late"} if pages > 1 else set())
 
 
 @pytest.mark.parametrize(
-    "above", [[], [row("odd", mark=None)], [row("odd", mark="yesterday")]], ids=["nothing", "no-mark", "no-instant"]
+    "above",
+    [[], [row("odd", revision=None)], [row("odd", revision="yesterday")]],
+    ids=["nothing", "no-mark", "no-instant"],
 )
 def test_equal_marks_are_read_through(above: list[Row]):
     # contract-9: order among equal keys is unknown, so one that changed may stand below those that did not.
     before = [*rows(150, NOW - 10), row("deep", LONG_AGO)]
-    same = [replace(each, mark=f"{stamp(NOW - 10)}||Ready", updated_at=stamp(NOW - 10)) for each in before[:150]]
-    view = view_of([*above, *same, before[150]], NOW - 5, size=200)
+    same = [replace(each, revision=f"{stamp(NOW - 10)}||Ready", updated_at=stamp(NOW - 10)) for each in before[:150]]
+    snapshot = snapshot_of([*above, *same, before[150]], NOW - 5, size=200)
     late = row("deep", NOW - 10)
-    scan = polled(view, [*above, *same, late], NOW)
-    assert conclude(scan, view, NOW).moved == {"deep"}
+    scan = polled(snapshot, [*above, *same, late], NOW)
+    assert conclude(scan, snapshot, NOW).moved == {"deep"}
 
 
 def test_after_a_poll_that_met_no_mark_the_list_is_read_to_its_end():
     same = [row(f"c{number}", NOW - 10) for number in range(150)]
-    view = view_of([*same, row("deep")], NOW - 9, size=200)
-    view, _ = seen(view, [], NOW - 5)
-    scan = polled(view, [*same, row("deep", NOW - 10)], NOW)
-    assert conclude(scan, view, NOW).moved == {"deep"}
+    snapshot = snapshot_of([*same, row("deep")], NOW - 9, size=200)
+    snapshot, _ = seen(snapshot, [], NOW - 5)
+    scan = polled(snapshot, [*same, row("deep", NOW - 10)], NOW)
+    assert conclude(scan, snapshot, NOW).moved == {"deep"}
 
 
 def test_equal_marks_are_read_through_after_a_full_poll_of_several_pages_too():
-    # The newest mark is that of the first page's first row, however many pages came after it.
+    # The newest revision is that of the first page's first row, however many pages came after it.
     same, others = [row(f"s{number}", NOW - 10) for number in range(110)], rows(140)
-    view = view_of([*same, *others], NOW - 5)
-    assert view.head.polls[VOICE].top == stamp(NOW - 10)
-    scan = polled(view, [*same, row("c70", NOW - 10), *others[:70], *others[71:]], NOW)
-    assert conclude(scan, view, NOW).moved == {"c70"}
+    snapshot = snapshot_of([*same, *others], NOW - 5)
+    assert snapshot.state.polls[VOICE].top == stamp(NOW - 10)
+    scan = polled(snapshot, [*same, row("c70", NOW - 10), *others[:70], *others[71:]], NOW)
+    assert conclude(scan, snapshot, NOW).moved == {"c70"}
 
 
 def test_a_page_of_marks_that_came_up_during_the_last_poll_is_read_through():
@@ -213,36 +223,36 @@ def test_a_page_of_marks_that_came_up_during_the_last_poll_is_read_through():
     late = [row(f"c{number}", NOW - 4) for number in range(100, 249)]
     rest = [each for each in listed if each.id not in {one.id for one in late}]
     scan = begin(VOICE, NOW - 5, is_full=True)
-    scan = step(scan, paged(listed, scan), View())
+    scan = step(scan, paged(listed, scan), IndexSnapshot())
     scan = replace(scan, rows={**scan.rows, **{one.id: one for one in late}, "c249": listed[249]}, skip=None)
-    result = conclude(scan, View(), NOW - 3)
-    view = apply(View(), result.head, result.updates)
-    moved = polled(view, [*late, row("c249", NOW - 4.5), *rest[:-1]], NOW)
-    assert conclude(moved, view, NOW + 1).moved == {"c249"}
+    result = conclude(scan, IndexSnapshot(), NOW - 3)
+    snapshot = apply(IndexSnapshot(), result.state, result.updates)
+    moved = polled(snapshot, [*late, row("c249", NOW - 4.5), *rest[:-1]], NOW)
+    assert conclude(moved, snapshot, NOW + 1).moved == {"c249"}
 
 
 @pytest.mark.parametrize("size", [1000, 200, 100, 50, 10, 4, 3, 2])
 def test_whatever_page_size_is_granted_a_full_poll_sees_all(size: int):
     listed = rows(60)
-    view = view_of(listed, NOW, size=size)
-    assert sorted(view.known) == sorted(each.id for each in listed)
+    snapshot = snapshot_of(listed, NOW, size=size)
+    assert sorted(snapshot.campaigns) == sorted(each.id for each in listed)
 
 
 def test_without_a_total_the_platform_s_word_of_more_counts():
-    assert len(view_of(rows(250), NOW, total=None).known) == 250
+    assert len(snapshot_of(rows(250), NOW, total=None).campaigns) == 250
 
 
 def test_an_empty_list_is_a_good_round():
-    view, result = seen(View(), [], NOW)
+    snapshot, result = seen(IndexSnapshot(), [], NOW)
     assert (result.updates, result.wants_full) == ({}, False)
-    assert view.head.polls[VOICE] == Poll(NOW, 30.0, None, 0, 0, NOW)
+    assert snapshot.state.polls[VOICE] == Poll(NOW, 30.0, None, 0, 0, NOW)
 
 
 # Flaws.
 
 
 def test_no_page_is_a_flaw():
-    scan = step(begin(VOICE, NOW, is_full=True), None, View())
+    scan = step(begin(VOICE, NOW, is_full=True), None, IndexSnapshot())
     assert (scan.flaw, scan.skip) == (ListFlaw.NO_PAGE, None)
 
 
@@ -251,12 +261,12 @@ def test_no_page_is_a_flaw():
     [
         pytest.param([row("a", NOW - 2), row("b", NOW - 1)], ListFlaw.UNSORTED, id="oldest-first"),
         pytest.param([row("a", NOW - 1), row("b", NOW - 1)], None, id="equal"),
-        pytest.param([row("a", NOW - 1), row("b", mark=None), row("c", NOW - 2)], None, id="none-between"),
+        pytest.param([row("a", NOW - 1), row("b", revision=None), row("c", NOW - 2)], None, id="none-between"),
         pytest.param(
-            [row("a", NOW - 2), row("b", mark=None), row("c", NOW - 1)], ListFlaw.UNSORTED, id="none-hides-nothing"
+            [row("a", NOW - 2), row("b", revision=None), row("c", NOW - 1)], ListFlaw.UNSORTED, id="none-hides-nothing"
         ),
         pytest.param(
-            [row("a", mark="2026-02-02T02:00:00+00:00"), row("b", mark="2026-02-02T02:30:00+01:00")],
+            [row("a", revision="2026-02-02T02:00:00+00:00"), row("b", revision="2026-02-02T02:30:00+01:00")],
             None,
             id="instants-not-text",
         ),
@@ -264,31 +274,31 @@ def test_no_page_is_a_flaw():
 )
 def test_the_order_is_judged(listed: list[Row], flaw: ListFlaw | None):
     scan = begin(VOICE, NOW, is_full=True)
-    assert step(scan, Page(tuple(listed), len(listed), has_more=False), View()).flaw is flaw
+    assert step(scan, Page(tuple(listed), len(listed), has_more=False), IndexSnapshot()).flaw is flaw
 
 
 def test_an_empty_page_though_there_is_more_is_a_flaw():
     scan = begin(VOICE, NOW, is_full=True)
-    assert step(scan, Page((), 5, has_more=True), View()).flaw is ListFlaw.SHORT_PAGE
-    scan = step(scan, Page(tuple(rows(2)), 5, has_more=True), View())
-    assert step(scan, Page((), 5, has_more=True), View()).flaw is ListFlaw.SHORT_PAGE
+    assert step(scan, Page((), 5, has_more=True), IndexSnapshot()).flaw is ListFlaw.SHORT_PAGE
+    scan = step(scan, Page(tuple(rows(2)), 5, has_more=True), IndexSnapshot())
+    assert step(scan, Page((), 5, has_more=True), IndexSnapshot()).flaw is ListFlaw.SHORT_PAGE
 
 
-def endless(scan: Scan, view: View, newest: float, size: int = 10) -> Scan:
-    """The poll over a list of which each page is like the last one, but for its campaigns and their marks."""
+def endless(scan: Scan, snapshot: IndexSnapshot, newest: float, size: int = 10) -> Scan:
+    """The poll over a list of which each page is like the last one, but for its campaigns and their revisions."""
     asked = 0
     while scan.skip is not None:
         asked += 1
         assert asked <= MAX_PAGES
         listed = tuple(row(f"c{n}", newest - n / 1000) for n in range(scan.skip, scan.skip + size))
-        scan = step(scan, Page(listed, None, has_more=True), view)
+        scan = step(scan, Page(listed, None, has_more=True), snapshot)
     return scan
 
 
 @pytest.mark.parametrize("is_full", [True, False])
 def test_a_list_longer_than_a_poll_may_be_proves_nothing_and_declares_nothing_gone(is_full: bool):
-    view = View(Head({VOICE: Poll(NOW - 10, top=stamp(NOW - 20), full_scan_at=NOW - 10)}))
-    scan = endless(begin(VOICE, NOW, is_full=is_full), view, LONG_AGO if is_full else NOW)
+    snapshot = IndexSnapshot(IndexState({VOICE: Poll(NOW - 10, top=stamp(NOW - 20), full_scan_at=NOW - 10)}))
+    scan = endless(begin(VOICE, NOW, is_full=is_full), snapshot, LONG_AGO if is_full else NOW)
     assert scan.flaw is (ListFlaw.TOO_LONG if is_full else ListFlaw.SHIFTING)
     assert scan.pages == (MAX_PAGES if is_full else MAX_POLL_PAGES)
 
@@ -298,27 +308,29 @@ def test_a_list_that_ends_with_the_last_page_that_may_be_asked_for_is_good():
     listed = rows(size + (MAX_PAGES - 1) * (size - OVERLAP_ROWS))
     scan = begin(VOICE, NOW, is_full=True)
     while scan.skip is not None:
-        scan = step(scan, paged(listed, scan, size), View())
+        scan = step(scan, paged(listed, scan, size), IndexSnapshot())
     assert (scan.flaw, scan.pages, listed[-1].id in scan.rows) == (None, MAX_PAGES, True)
 
 
 def test_a_total_that_counts_more_than_is_shown_is_no_flaw():
     listed = rows(250)
-    view = view_of(listed, NOW - 100, total=251)
-    assert set(view.known) == {each.id for each in listed}
-    assert not seen(view, listed, NOW, total=251)[1].wants_full
-    assert seen(view, listed, NOW, total=250)[1].wants_full
+    snapshot = snapshot_of(listed, NOW - 100, total=251)
+    assert set(snapshot.campaigns) == {each.id for each in listed}
+    assert not seen(snapshot, listed, NOW, total=251)[1].wants_full
+    assert seen(snapshot, listed, NOW, total=250)[1].wants_full
 
 
 # Rows that shift between two pages.
 
 
-def shifted(before: Sequence[Row], after: Sequence[Row], view: View, *, is_full: bool = True) -> tuple[Scan, set[str]]:
+def shifted(
+    before: Sequence[Row], after: Sequence[Row], snapshot: IndexSnapshot, *, is_full: bool = True
+) -> tuple[Scan, set[str]]:
     """A scan whose first page comes from one list, and the others from another; and the ids that it met."""
     scan, met = begin(VOICE, NOW, is_full=is_full), set[str]()
     listed = before
     while scan.skip is not None:
-        scan = step(scan, paged(listed, scan), view)
+        scan = step(scan, paged(listed, scan), snapshot)
         met |= scan.rows.keys()
         listed = after
     return scan, met
@@ -327,21 +339,21 @@ def shifted(before: Sequence[Row], after: Sequence[Row], view: View, *, is_full:
 @pytest.mark.parametrize("gone", [1, OVERLAP_ROWS - 1])
 def test_rows_that_move_up_within_the_overlap_are_not_missed(gone: int):
     listed = rows(150)
-    scan, met = shifted(listed, listed[gone:], View())
+    scan, met = shifted(listed, listed[gone:], IndexSnapshot())
     assert scan.flaw is None
     assert met == {each.id for each in listed}
 
 
 def test_rows_that_move_up_by_more_are_looked_for_further_up():
     listed = rows(150)
-    scan, met = shifted(listed, listed[20:], View())
+    scan, met = shifted(listed, listed[20:], IndexSnapshot())
     assert scan.flaw is None
     assert met == {each.id for each in listed}
 
 
 def test_rows_that_move_down_are_seen_twice_and_count_once():
     listed = rows(150)
-    scan, met = shifted(listed, [row("new", NOW), *listed], View())
+    scan, met = shifted(listed, [row("new", NOW), *listed], IndexSnapshot())
     assert scan.flaw is None
     assert met == {each.id for each in listed}, "polls show what moved to the front"
 
@@ -349,18 +361,18 @@ def test_rows_that_move_down_are_seen_twice_and_count_once():
 def test_what_moves_to_the_front_behind_a_poll_is_met_there():
     # It had changed before the poll began, and did so again before its page came.
     listed = rows(300)
-    view = view_of(listed)
+    snapshot = snapshot_of(listed)
     busy, rest = [row(f"c{n}", NOW - 1 - n / 1000) for n in range(100, 200)], [*listed[:100], *listed[201:]]
     before = [*busy, row("c200", NOW - 2), *rest]
-    scan, _ = shifted(before, [row("c200", NOW + 1), *busy, *rest], view, is_full=False)
+    scan, _ = shifted(before, [row("c200", NOW + 1), *busy, *rest], snapshot, is_full=False)
     assert scan.flaw is None
-    assert "c200" in conclude(scan, view, NOW + 3).moved
+    assert "c200" in conclude(scan, snapshot, NOW + 3).moved
 
 
 def test_the_front_is_read_down_to_what_was_met_before():
     # One that had changed goes to the front before its page comes, and more than a page of others before that is read.
     listed = rows(400)
-    view = view_of(listed)
+    snapshot = snapshot_of(listed)
     busy, rest = [row(f"c{n}", NOW - 1 - n / 1000) for n in range(100, 200)], [*listed[:100], *listed[201:]]
     before = [*busy, row("c200", NOW - 2), *rest]
     between = [row("c200", NOW + 1), *busy, *rest]
@@ -369,33 +381,33 @@ def test_the_front_is_read_down_to_what_was_met_before():
     after = [*ahead, *(each for each in between if each.id not in gone)]
     scan = begin(VOICE, NOW)
     for shown in (before, between):
-        scan = step(scan, paged(shown, scan), view)
+        scan = step(scan, paged(shown, scan), snapshot)
     assert "c200" not in scan.rows
     while scan.skip is not None:
-        scan = step(scan, paged(after, scan), view)
+        scan = step(scan, paged(after, scan), snapshot)
     assert scan.flaw is None
-    assert "c200" in conclude(scan, view, NOW + 3).moved
+    assert "c200" in conclude(scan, snapshot, NOW + 3).moved
 
 
 def test_a_row_that_moved_to_the_front_under_way_is_not_taken_for_gone():
     """Else each full scan of a busy list would find some gone, and the numbers of the next would ask for another."""
     listed = rows(150)
-    view = view_of(listed, NOW - 700)
+    snapshot = snapshot_of(listed, NOW - 700)
     after = [row("c120", NOW), *[each for each in listed if each.id != "c120"]]
-    scan, met = shifted(listed, after, view)
+    scan, met = shifted(listed, after, snapshot)
     assert scan.flaw is None
     assert "c120" not in met
-    assert conclude_full(scan, met, view, NOW + 1) is None, "not as many as there are"
-    result = conclude_full(scan, met | {"c120"}, view, NOW + 1)
+    assert conclude_full(scan, met, snapshot, NOW + 1) is None, "not as many as there are"
+    result = conclude_full(scan, met | {"c120"}, snapshot, NOW + 1)
     assert result is not None
-    assert (result.moved, result.head.polls[VOICE].full_scan_at) == (frozenset(), NOW)
+    assert (result.moved, result.state.polls[VOICE].full_scan_at) == (frozenset(), NOW)
 
 
-# Equal marks.
+# Equal revisions.
 
 
 class Shuffled:
-    """A list in which rows with equal marks come in another order with each question."""
+    """A list in which rows with equal revisions come in another order with each question."""
 
     def __init__(self, seed: int, count: int = 500) -> None:
         self.random = Random(seed)
@@ -406,10 +418,10 @@ class Shuffled:
         self.random.shuffle(self.bulk)
         return paged([*self.bulk, *self.rest], scan, size)
 
-    def poll(self, view: View, now: float, size: int, offset: float | None = None) -> Scan:
+    def poll(self, snapshot: IndexSnapshot, now: float, size: int, offset: float | None = None) -> Scan:
         scan = begin(VOICE, now, offset=offset)
         while scan.skip is not None:
-            scan = step(scan, self.page(scan, size), view)
+            scan = step(scan, self.page(scan, size), snapshot)
         return scan
 
 
@@ -420,32 +432,32 @@ def test_no_row_hides_among_equal_marks(seed: int, size: int):
     listed = Shuffled(seed)
     before = [*(row(each.id, LONG_AGO - 9000 - number) for number, each in enumerate(listed.bulk)), *listed.rest]
     before.sort(key=lambda each: str(each.updated_at), reverse=True)
-    view = view_of(before, NOW - 20, size=size)
-    scan = listed.poll(view, NOW, size)
+    snapshot = snapshot_of(before, NOW - 20, size=size)
+    scan = listed.poll(snapshot, NOW, size)
     if scan.flaw is None:
-        assert conclude(scan, view, NOW + 1).moved == {each.id for each in listed.bulk}
+        assert conclude(scan, snapshot, NOW + 1).moved == {each.id for each in listed.bulk}
     else:
         assert scan.flaw is ListFlaw.SHIFTING
         assert scan.pages <= MAX_POLL_PAGES
         # What it has met is true all the same.
-        assert len(learn(view, VOICE, scan.rows.values(), NOW + 1).moved) > size
+        assert len(learn(snapshot, VOICE, scan.rows.values(), NOW + 1).moved) > size
 
 
 def test_a_poll_looks_again_until_it_has_met_all():
-    # Eight rows with one mark, of which the first page shows six, and the second one any five.
+    # Eight rows with one revision, of which the first page shows six, and the second one any five.
     ahead = [row(f"a{number}", NOW - 1 - number / 1000) for number in range(94)]
     before = [*ahead, *(row(f"b{number}", LONG_AGO + 9 - number) for number in range(8)), *rows(200, LONG_AGO)]
-    view = view_of(before, NOW - 20)
-    ahead = [replace(each, mark=each.mark + "'", status="Active") for each in ahead]
+    snapshot = snapshot_of(before, NOW - 20)
+    ahead = [replace(each, revision=each.revision + "'", status="Active") for each in ahead]
     passes = set()
     for seed in range(12):
         listed = Shuffled(seed, count=8)
         scan = begin(VOICE, NOW)
         while scan.skip is not None:
             listed.random.shuffle(listed.bulk)
-            scan = step(scan, paged([*ahead, *listed.bulk, *rows(200, LONG_AGO)], scan), view)
+            scan = step(scan, paged([*ahead, *listed.bulk, *rows(200, LONG_AGO)], scan), snapshot)
         assert scan.flaw is None
-        assert conclude(scan, view, NOW + 1).moved >= {each.id for each in listed.bulk}
+        assert conclude(scan, snapshot, NOW + 1).moved >= {each.id for each in listed.bulk}
         passes.add((scan.pages + 2) // 3)
     assert min(passes) == 1
     assert max(passes) > 1
@@ -453,12 +465,12 @@ def test_a_poll_looks_again_until_it_has_met_all():
 
 def test_equal_marks_that_can_be_nobody_s_any_more_are_not_read_through():
     listed = Shuffled(1)
-    view = view_of([*listed.bulk, *listed.rest], NOW - 6, size=1000)
-    assert listed.poll(view, NOW, 50).pages > 10, "nobody knows the platform's clock"
-    assert listed.poll(view, NOW, 50, offset=0.0).pages > 10, "a change just after the last poll may bear it"
-    view, _ = seen(view, [*listed.bulk, *listed.rest], NOW + 60, size=1000)
-    assert listed.poll(view, NOW + 70, 50, offset=0.0).pages == 1
-    assert listed.poll(view, NOW + 70, 50, offset=-70.0).pages > 10, "a clock that is behind"
+    snapshot = snapshot_of([*listed.bulk, *listed.rest], NOW - 6, size=1000)
+    assert listed.poll(snapshot, NOW, 50).pages > 10, "nobody knows the platform's clock"
+    assert listed.poll(snapshot, NOW, 50, offset=0.0).pages > 10, "a change just after the last poll may bear it"
+    snapshot, _ = seen(snapshot, [*listed.bulk, *listed.rest], NOW + 60, size=1000)
+    assert listed.poll(snapshot, NOW + 70, 50, offset=0.0).pages == 1
+    assert listed.poll(snapshot, NOW + 70, 50, offset=-70.0).pages > 10, "a clock that is behind"
 
 
 def test_a_list_that_is_another_one_at_each_question_is_given_up():
@@ -467,7 +479,7 @@ def test_a_list_that_is_another_one_at_each_question_is_given_up():
     while scan.skip is not None:
         asked += 1
         listed = tuple(row(f"{asked}-{n}", LONG_AGO - 100 * asked - n) for n in range(100))
-        scan = step(scan, Page(listed, 10_000, has_more=True), View())
+        scan = step(scan, Page(listed, 10_000, has_more=True), IndexSnapshot())
     assert scan.flaw is ListFlaw.SHIFTING
     assert asked <= 2 + MAX_RETRIES
 
@@ -481,7 +493,7 @@ def test_a_platform_that_only_skips_whole_pages_is_given_up_soon(size: int):
     while scan.skip is not None:
         asked += 1
         start = scan.skip // size * size
-        scan = step(scan, Page(tuple(listed[start : start + size]), 1000, has_more=True), View())
+        scan = step(scan, Page(tuple(listed[start : start + size]), 1000, has_more=True), IndexSnapshot())
     assert scan.flaw is ListFlaw.SHIFTING
     assert asked <= 3 * (MAX_RETRIES + 1)
 
@@ -492,7 +504,7 @@ def test_a_platform_that_grants_one_row_at_a_time_is_given_up_soon():
     asked = 0
     while scan.skip is not None:
         asked += 1
-        scan = step(scan, paged(listed, scan, 1), View())
+        scan = step(scan, paged(listed, scan, 1), IndexSnapshot())
     assert scan.flaw is ListFlaw.SHIFTING
     assert asked <= 2 + 2 * MAX_RETRIES
 
@@ -511,32 +523,34 @@ def test_a_platform_that_grants_one_row_at_a_time_is_given_up_soon():
     ],
 )
 def test_lag_that_a_late_row_shows(moved_at: float, lag: float | None):
-    view = view_of([row("c0")], NOW)
-    assert lag_shown(polled(view, [row("c0", moved_at)], NOW + 10), view) == pytest.approx(lag)
+    snapshot = snapshot_of([row("c0")], NOW)
+    assert lag_shown(polled(snapshot, [row("c0", moved_at)], NOW + 10), snapshot) == pytest.approx(lag)
 
 
 def test_the_longest_of_several_lags():
-    view = view_of(rows(3), NOW)
-    assert lag_shown(polled(view, [row("c1", NOW - 2), row("c0", NOW - 4), *rows(3)[2:]], NOW + 10), view) == 4.0
+    snapshot = snapshot_of(rows(3), NOW)
+    assert (
+        lag_shown(polled(snapshot, [row("c1", NOW - 2), row("c0", NOW - 4), *rows(3)[2:]], NOW + 10), snapshot) == 4.0
+    )
 
 
 @pytest.mark.parametrize(
-    "listed", [[row("c0")], [row("new", NOW - 5), row("c0")], [row("c0", mark="soon")], [row("c0", mark=None)]]
+    "listed", [[row("c0")], [row("new", NOW - 5), row("c0")], [row("c0", revision="soon")], [row("c0", revision=None)]]
 )
 def test_what_shows_no_lag(listed: list[Row]):
-    view = view_of([row("c0")], NOW)
-    assert lag_shown(polled(view, listed, NOW + 10), view) is None
+    snapshot = snapshot_of([row("c0")], NOW)
+    assert lag_shown(polled(snapshot, listed, NOW + 10), snapshot) is None
 
 
 def test_the_first_poll_shows_no_lag():
-    assert lag_shown(polled(View(), [row("c0", NOW - 5)], NOW), View()) is None
+    assert lag_shown(polled(IndexSnapshot(), [row("c0", NOW - 5)], NOW), IndexSnapshot()) is None
 
 
 @pytest.mark.parametrize(("offset", "lag"), [(None, 5.0), (0.0, 5.0), (-5.0, 0.0), (30.0, 35.0)])
 def test_a_clock_that_is_off_is_no_lag(offset: float | None, lag: float):
-    view = view_of([row("c0")], NOW)
-    poll = replace(polled(view, [row("c0", NOW - 5)], NOW + 10), offset=offset)
-    assert lag_shown(poll, view) == lag
+    snapshot = snapshot_of([row("c0")], NOW)
+    poll = replace(polled(snapshot, [row("c0", NOW - 5)], NOW + 10), offset=offset)
+    assert lag_shown(poll, snapshot) == lag
 
 
 # Whatever happens.
@@ -555,7 +569,7 @@ class Campaign:
         return max(0, bisect_right(self.changes, at) - 1)
 
     def row(self, at: float) -> Row:
-        # Marks are coarser than time, so that several campaigns carry the same one; and of another clock.
+        # Revisions are coarser than time, so that several campaigns carry the same one; and of another clock.
         return row(self.id, int(self.changes[self.version(at)]) - self.behind)
 
     def change(self, now: float) -> None:
@@ -585,7 +599,7 @@ class Truth:
         for _ in range(random.randrange(1, 30)):
             self.add(NOW - random.randrange(1, 30))
         self.answers: list[Answer] = []
-        self.view = View()
+        self.snapshot = IndexSnapshot()
         self.poll: Scan | None = None
         self.scan: Scan | None = None
         self.met: set[str] = set()
@@ -623,7 +637,7 @@ class Truth:
 
     def page(self, scan: Scan) -> Page:
         there = [campaign.row(self.now) for campaign in self.campaigns if not campaign.is_deleted]
-        # Among equal marks any order, and another one with each question.
+        # Among equal revisions any order, and another one with each question.
         self.salt = self.random.random()
         there.sort(key=lambda each: (each.updated_at, crc32(f"{self.salt}{each.id}".encode())), reverse=True)
         return paged(there, scan, self.size)
@@ -631,7 +645,7 @@ class Truth:
     def go_on_polling(self) -> None:
         if self.poll is None:
             self.poll = begin(VOICE, self.now, offset=-float(self.behind) if self.is_clock_known else None)
-        self.poll = step(self.poll, self.page(self.poll), self.view)
+        self.poll = step(self.poll, self.page(self.poll), self.snapshot)
         assert self.poll.pages <= MAX_POLL_PAGES
         if self.poll.skip is not None:
             return
@@ -639,42 +653,44 @@ class Truth:
         self.met |= poll.rows.keys()
         if poll.flaw is not None:
             assert poll.flaw is ListFlaw.SHIFTING
-            result = learn(self.view, VOICE, poll.rows.values(), self.now)
-            self.view = apply(self.view, result.head, result.updates)
+            result = learn(self.snapshot, VOICE, poll.rows.values(), self.now)
+            self.snapshot = apply(self.snapshot, result.state, result.updates)
             if poll.pages >= MAX_POLL_PAGES:
-                result = forget(self.view, VOICE)
-                self.view = apply(self.view, result.head, result.updates)
+                result = forget(self.snapshot, VOICE)
+                self.snapshot = apply(self.snapshot, result.state, result.updates)
             return
         self.now += self.random.choice([0.0, 0.25])
-        result = conclude(poll, self.view, self.now, LASTS)
-        self.view, self.wants_full = apply(self.view, result.head, result.updates), result.wants_full
+        result = conclude(poll, self.snapshot, self.now, LASTS)
+        self.snapshot, self.wants_full = apply(self.snapshot, result.state, result.updates), result.wants_full
         self.check()
 
     def go_on_scanning(self) -> None:
-        if self.poll is not None or VOICE not in self.view.head.polls:
+        if self.poll is not None or VOICE not in self.snapshot.state.polls:
             return
         if self.scan is None:
             self.scan, self.met = begin(VOICE, self.now, is_full=True), set()
-        self.scan = step(self.scan, self.page(self.scan), self.view)
+        self.scan = step(self.scan, self.page(self.scan), self.snapshot)
         rows = self.scan.rows.values() if self.scan.flaw is None else ()
         self.met |= self.scan.rows.keys()
-        result = learn(self.view, VOICE, rows, self.now)
-        self.view = apply(self.view, result.head, result.updates)
+        result = learn(self.snapshot, VOICE, rows, self.now)
+        self.snapshot = apply(self.snapshot, result.state, result.updates)
         if self.scan.skip is not None:
             return
-        ended = conclude_full(self.scan, self.met, self.view, self.now) if self.scan.flaw is None else None
+        ended = conclude_full(self.scan, self.met, self.snapshot, self.now) if self.scan.flaw is None else None
         self.scan = None
         if ended is not None:
-            self.view = apply(self.view, ended.head, ended.updates)
+            self.snapshot = apply(self.snapshot, ended.state, ended.updates)
 
     def check(self) -> None:
         for answer in self.answers:
-            swept = attest(answer.entry, self.view.known.get(answer.campaign.id), self.view.head).swept
-            if swept is None or answer.campaign.is_deleted or swept.at == answer.entry.proven_at:
+            swept = validate_by_list(
+                answer.entry, self.snapshot.campaigns.get(answer.campaign.id), self.snapshot.state
+            ).swept
+            if swept is None or answer.campaign.is_deleted or swept.at == answer.entry.validated_at:
                 # That a campaign is gone, a full scan sees, and the total before it. What a read by id is good for is
                 # seen by the polls after it.
                 continue
-            if swept.is_moved:
+            if swept.is_changed:
                 self.moved += 1
                 continue
             self.proven += 1
@@ -706,12 +722,12 @@ PAGES = st.none() | st.builds(
 @given(st.lists(PAGES, min_size=1, max_size=5), st.booleans())
 @settings(max_examples=scaled(200))
 def test_no_poll_goes_on_for_ever(pages: list[Page | None], is_full: bool):
-    view = view_of([row("c0")], NOW - 100)
+    snapshot = snapshot_of([row("c0")], NOW - 100)
     scan = begin(VOICE, NOW, is_full=is_full)
     asked = 0
     while scan.skip is not None:
-        scan = step(scan, pages[asked % len(pages)], view)
+        scan = step(scan, pages[asked % len(pages)], snapshot)
         asked += 1
         assert asked <= (MAX_PAGES if is_full else MAX_POLL_PAGES)
     if scan.flaw is None:
-        conclude(scan, view, NOW + 1)
+        conclude(scan, snapshot, NOW + 1)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from campaign_gateway.policy.directives import NO_DIRECTIVES, RequestDirectives, read_directives
 from campaign_gateway.policy.entry import Cause, Entry, Swept
 from campaign_gateway.policy.freshness import Freshness, age
 from campaign_gateway.policy.plan import Forward, Fwd, NotCached, Plan, Reuse, plan
-from campaign_gateway.policy.wishes import NO_WISHES, Wishes, read_wishes
 from tests.support.builders import NOW, absence, entry, invalid
 
 RULES = Freshness(stale_while_revalidate=60, stale_if_error=3600, missing=10)
@@ -43,7 +43,7 @@ WRITTEN, PURGED, LONG_PURGED, NO_MORE, SETTLING = (
 )
 
 TABLE = {
-    # wishes                       nothing  fresh     in window  beyond     past   absence   old
+    # directives                       nothing  fresh     in window  beyond     past   absence   old
     "":                           (MISS, HIT,      REFRESH,  STALE_OR, STALE, HIT,      STALE),
     "no-cache":                   (MISS, ASKED_OR, ASKED_OR, ASKED_OR, STALE, ASKED_OR, STALE),
     "max-age=3":                  (MISS, ASKED_OR, ASKED_OR, ASKED_OR, STALE, ASKED_OR, STALE),
@@ -63,9 +63,9 @@ TABLE = {
 
 
 def cells() -> Iterator[Any]:
-    for wishes, outcomes in TABLE.items():
+    for directives, outcomes in TABLE.items():
         for state, outcome in zip(STATES, outcomes, strict=True):
-            yield pytest.param(STATES[state], wishes, outcome, id=f"{state}-{wishes or 'no-wishes'}")
+            yield pytest.param(STATES[state], directives, outcome, id=f"{state}-{directives or 'no-directives'}")
 
 
 def said(decision: Plan, stored: Entry | None) -> str:
@@ -82,13 +82,13 @@ def said(decision: Plan, stored: Entry | None) -> str:
             return f"forward: {reason}" + (" + entry" if fallback else "")
 
 
-@pytest.mark.parametrize(("stored", "wishes", "outcome"), [*cells()])
-def test_plan(stored: Entry | None, wishes: str, outcome: str):
-    assert said(plan(stored, read_wishes(wishes), NOW, RULES), stored) == outcome
+@pytest.mark.parametrize(("stored", "directives", "outcome"), [*cells()])
+def test_plan(stored: Entry | None, directives: str, outcome: str):
+    assert said(plan(stored, read_directives(directives), NOW, RULES), stored) == outcome
 
 
 INVALID_TABLE = {
-    # wishes                       overwritten purged    long ago  absence settling
+    # directives                       overwritten purged    long ago  absence settling
     "":                           (STALE_OR, REFRESH,  STALE_OR, STALE, HIT),
     "no-cache":                   (STALE_OR, ASKED_OR, ASKED_OR, STALE, ASKED_OR),
     "max-age=1000":               (STALE_OR, STALE_OR, STALE_OR, STALE, HIT),
@@ -103,14 +103,14 @@ INVALID_TABLE = {
 
 def invalid_cells() -> Iterator[Any]:
     states = {"overwritten": WRITTEN, "purged": PURGED, "long": LONG_PURGED, "absence": NO_MORE, "settling": SETTLING}
-    for wishes, outcomes in INVALID_TABLE.items():
+    for directives, outcomes in INVALID_TABLE.items():
         for (state, stored), outcome in zip(states.items(), outcomes, strict=True):
-            yield pytest.param(stored, wishes, outcome, id=f"{state}-{wishes or 'no-wishes'}")
+            yield pytest.param(stored, directives, outcome, id=f"{state}-{directives or 'no-directives'}")
 
 
-@pytest.mark.parametrize(("stored", "wishes", "outcome"), [*invalid_cells()])
-def test_plan_of_what_was_invalidated(stored: Entry, wishes: str, outcome: str):
-    assert said(plan(stored, read_wishes(wishes), NOW, RULES), stored) == outcome
+@pytest.mark.parametrize(("stored", "directives", "outcome"), [*invalid_cells()])
+def test_plan_of_what_was_invalidated(stored: Entry, directives: str, outcome: str):
+    assert said(plan(stored, read_directives(directives), NOW, RULES), stored) == outcome
 
 
 @pytest.mark.parametrize(
@@ -135,32 +135,32 @@ def test_plan_of_what_was_invalidated(stored: Entry, wishes: str, outcome: str):
     ],
 )
 def test_a_proof_newer_than_a_write_is_asked_for(stored: Entry | None, since: float, outcome: str):
-    assert said(plan(stored, Wishes(newer_than=NOW - since), NOW, RULES), stored) == outcome
+    assert said(plan(stored, RequestDirectives(newer_than=NOW - since), NOW, RULES), stored) == outcome
 
 
 def test_only_if_cached_takes_no_proof_from_before_a_write():
-    wishes = Wishes(newer_than=NOW - 39, only_if_cached=True)
-    assert plan(entry(age=40), wishes, NOW, RULES) == NotCached()
+    directives = RequestDirectives(newer_than=NOW - 39, only_if_cached=True)
+    assert plan(entry(age=40), directives, NOW, RULES) == NotCached()
 
 
 @pytest.mark.parametrize(
-    "wishes",
+    "directives",
     [
         pytest.param("max-age=1000", id="rfc9111-5.2.1.1-max-age-without-max-stale-wants-nothing-stale"),
         pytest.param("max-stale=20", id="rfc9111-5.2.1.2-max-stale-exceeded"),
         pytest.param("max-stale=0", id="rfc9111-5.2.1.2-max-stale-0"),
     ],
 )
-def test_a_caller_s_limit_on_staleness_holds_in_the_swr_window(wishes: str):
-    # Stale by 30 s, which a caller without wishes is given while a refresh runs.
+def test_a_caller_s_limit_on_staleness_holds_in_the_swr_window(directives: str):
+    # Stale by 30 s, which a caller without directives is given while a refresh runs.
     stored = STATES["stale-in-the-swr-window"]
-    decision = plan(stored, read_wishes(wishes), NOW, RULES)
+    decision = plan(stored, read_directives(directives), NOW, RULES)
     assert isinstance(decision, Forward)
     assert decision.fallback is stored
 
 
 @pytest.mark.parametrize(
-    ("past", "wishes", "outcome"),
+    ("past", "directives", "outcome"),
     [
         pytest.param(99.5, "", HIT, id="rfc9111-4.2-just-fresh"),
         pytest.param(100, "", REFRESH, id="rfc9111-4.2-as-old-as-its-lifetime-is-stale"),
@@ -177,25 +177,25 @@ def test_a_caller_s_limit_on_staleness_holds_in_the_swr_window(wishes: str):
         pytest.param(-30, "max-age=0", HIT, id="proven-by-a-clock-ahead-has-age-0"),
     ],
 )
-def test_boundary(past: float, wishes: str, outcome: str):
+def test_boundary(past: float, directives: str, outcome: str):
     stored = entry(past)
-    assert said(plan(stored, read_wishes(wishes), NOW, RULES), stored) == outcome
+    assert said(plan(stored, read_directives(directives), NOW, RULES), stored) == outcome
 
 
 def test_no_swr_window_means_nothing_stale_unasked():
     stored = entry(age=101)
-    assert said(plan(stored, NO_WISHES, NOW, replace(RULES, stale_while_revalidate=0)), stored) == STALE_OR
+    assert said(plan(stored, NO_DIRECTIVES, NOW, replace(RULES, stale_while_revalidate=0)), stored) == STALE_OR
 
 
 def test_the_swr_window_ends_at_the_hard_bound():
     stored = entry(age=120)
     rules = replace(RULES, stale_while_revalidate=1e6, stale_if_error=110)
-    assert said(plan(stored, read_wishes("max-stale"), NOW, rules), stored) == STALE
+    assert said(plan(stored, read_directives("max-stale"), NOW, rules), stored) == STALE
 
 
 SECONDS = st.none() | st.floats(0, 5000)
 WISHES = st.builds(
-    Wishes,
+    RequestDirectives,
     st.booleans(),
     max_age=SECONDS,
     min_fresh=SECONDS,
@@ -215,9 +215,9 @@ ANY_RULES = st.builds(
 
 @given(STORED, WISHES, ANY_RULES)
 def test_nothing_past_the_hard_bound_is_ever_served_or_kept_to_serve(
-    stored: Entry | None, wishes: Wishes, rules: Freshness
+    stored: Entry | None, directives: RequestDirectives, rules: Freshness
 ):
-    match plan(stored, wishes, NOW, rules):
+    match plan(stored, directives, NOW, rules):
         case Reuse(found) | Forward(_, Entry() as found):
             assert found is stored
             assert age(found, NOW) <= rules.stale_if_error
@@ -227,16 +227,16 @@ def test_nothing_past_the_hard_bound_is_ever_served_or_kept_to_serve(
 
 
 @given(STORED, WISHES, ANY_RULES)
-def test_every_plan_keeps_its_word(stored: Entry | None, wishes: Wishes, rules: Freshness):
-    match plan(stored, wishes, NOW, rules):
+def test_every_plan_keeps_its_word(stored: Entry | None, directives: RequestDirectives, rules: Freshness):
+    match plan(stored, directives, NOW, rules):
         case Reuse(found, is_stale):
             # Calling an entry fresh is allowed only within its lifetime; a wish for newer proof is never passed over.
             assert is_stale == (age(found, NOW) >= rules.lifetime(found))
-            assert not wishes.no_cache
-            assert wishes.max_age is None or age(found, NOW) <= wishes.max_age
-            assert wishes.min_fresh is None or rules.lifetime(found) - age(found, NOW) >= wishes.min_fresh
+            assert not directives.no_cache
+            assert directives.max_age is None or age(found, NOW) <= directives.max_age
+            assert directives.min_fresh is None or rules.lifetime(found) - age(found, NOW) >= directives.min_fresh
         case Forward(reason):
-            assert not wishes.only_if_cached
+            assert not directives.only_if_cached
             assert (reason is Fwd.URI_MISS) == (stored is None)
         case NotCached():
-            assert wishes.only_if_cached
+            assert directives.only_if_cached

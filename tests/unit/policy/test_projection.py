@@ -6,19 +6,19 @@ import pytest
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.entry import make_etag
 from campaign_gateway.policy.projection import cut, is_in_rows, row_entry
-from campaign_gateway.policy.sweeping import Head, Known, ListFlaw, Poll
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, ListFlaw, Poll
 from tests.support.builders import NOW, absence, entry
 
-KNOWN = Known(
+KNOWN = IndexedCampaign(
     Channel.VOICE,
     "m",
     "2026-02-02T02:00:00.000Z",
     NOW - 50,
-    has_moved=False,
+    has_changed=False,
     status="Ready",
     fields={"name": "Tide", "status": "Ready", "priority": "3"},
 )
-HEAD = Head(polls={Channel.VOICE: Poll(NOW - 5, lasts=20.0)})
+STATE = IndexState(polls={Channel.VOICE: Poll(NOW - 5, lasts=20.0)})
 
 
 def test_a_cut_answer_keeps_its_envelope_and_has_a_tag_of_its_own():
@@ -28,7 +28,7 @@ def test_a_cut_answer_keeps_its_envelope_and_has_a_tag_of_its_own():
     document = json.loads(whole.body)
     assert json.loads(small.body) == {**document, "data": {"_id": document["data"]["_id"]}}
     assert small.etag == make_etag(small.body) != whole.etag
-    assert small.proven_at == whole.proven_at
+    assert small.validated_at == whole.validated_at
     assert cut(whole, frozenset({"_id", "nothing"})) == small, "the same everywhere and each time"
 
 
@@ -46,24 +46,26 @@ def test_which_fields_rows_carry(fields: set[str], carried: bool):
 
 
 def test_a_row_answers_with_what_it_carries_for_as_long_as_its_poll_is_good():
-    found = row_entry(KNOWN, HEAD, frozenset({"name", "updatedAt"}), NOW)
+    found = row_entry(KNOWN, STATE, frozenset({"name", "updatedAt"}), NOW)
     assert found is not None
     made, left = found
     assert json.loads(made.body) == {"status": "success", "data": {"name": "Tide"}}
-    assert (made.proven_at, made.mark, made.campaign_status, left) == (NOW - 5, KNOWN.updated_at, "Ready", 15.0)
+    assert (made.validated_at, made.revision, made.campaign_status, left) == (NOW - 5, KNOWN.updated_at, "Ready", 15.0)
 
 
 @pytest.mark.parametrize(
-    ("known", "head"),
+    ("indexed", "state"),
     [
-        pytest.param(None, HEAD, id="in-no-list"),
-        pytest.param(KNOWN, Head(), id="no-poll-yet"),
-        pytest.param(KNOWN, Head({Channel.VOICE: Poll(NOW - 5, lasts=5.0)}), id="its-poll-has-run-out"),
-        pytest.param(KNOWN, Head(HEAD.polls, flaws={Channel.VOICE: ListFlaw.UNSORTED}), id="not-trusted"),
+        pytest.param(None, STATE, id="in-no-list"),
+        pytest.param(KNOWN, IndexState(), id="no-poll-yet"),
+        pytest.param(KNOWN, IndexState({Channel.VOICE: Poll(NOW - 5, lasts=5.0)}), id="its-poll-has-run-out"),
+        pytest.param(KNOWN, IndexState(STATE.polls, flaws={Channel.VOICE: ListFlaw.UNSORTED}), id="not-trusted"),
         pytest.param(
-            Known(Channel.VOICE, "", None, NOW - 9, has_moved=True, is_listed=False), HEAD, id="no-longer-listed"
+            IndexedCampaign(Channel.VOICE, "", None, NOW - 9, has_changed=True, is_listed=False),
+            STATE,
+            id="no-longer-listed",
         ),
     ],
 )
-def test_no_poll_vouches_for_it(known: Known | None, head: Head):
-    assert row_entry(known, head, frozenset({"name"}), NOW) is None
+def test_no_poll_vouches_for_it(indexed: IndexedCampaign | None, state: IndexState):
+    assert row_entry(indexed, state, frozenset({"name"}), NOW) is None

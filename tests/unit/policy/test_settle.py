@@ -41,16 +41,16 @@ def failed(answer: Answer, previous: Entry | None = None) -> Failure:
 def test_a_campaign_fills(previous: Entry | None, status: int):
     fill = filled(previous, classified(GOOD, status))
     assert (fill.is_unchanged, fill.upstream_status) == (False, status)
-    assert (fill.entry.body, fill.entry.proven_at) == (as_body(GOOD), NOW)
+    assert (fill.entry.body, fill.entry.validated_at) == (as_body(GOOD), NOW)
 
 
 def test_unchanged_content_keeps_body_and_tag_and_renews_the_proof():
     first = filled(None, classified(GOOD))
-    previous = replace(first.entry, proven_at=NOW - 500)
+    previous = replace(first.entry, validated_at=NOW - 500)
     second = filled(previous, classified(as_body(GOOD).replace(b", ", b" ,\n")))
     assert second.is_unchanged
     assert (second.entry.body, second.entry.etag) == (previous.body, previous.etag)
-    assert second.entry == replace(previous, proven_at=NOW)
+    assert second.entry == replace(previous, validated_at=NOW)
 
 
 @pytest.mark.parametrize("status", [400, 404, 410])

@@ -8,15 +8,15 @@ from campaign_gateway.policy.entry import Cause, Swept
 from campaign_gateway.policy.list_scan import conclude
 from campaign_gateway.policy.sweeping import (
     SETTLE_SECONDS,
-    Known,
+    IndexedCampaign,
+    IndexSnapshot,
     ListFlaw,
     Poll,
-    View,
-    attest,
-    is_covered,
+    is_listed_reliably,
+    validate_by_list,
 )
 from tests.support.builders import NOW, absence, entry, invalid, stamp
-from tests.support.lists import LONG_AGO, polled, read, row, rows, seen, view_of
+from tests.support.lists import LONG_AGO, polled, read, row, rows, seen, snapshot_of
 
 VOICE, SMS = Channel
 
@@ -26,11 +26,13 @@ VOICE, SMS = Channel
 
 def test_a_poll_proves_what_was_read_after_its_row_was_first_seen():
     listed = rows(3)
-    view = view_of(listed, NOW - 100)
+    snapshot = snapshot_of(listed, NOW - 100)
     kept = read(listed[1], NOW - 90)
-    assert attest(kept, view.known["c1"], view.head).attested_at == kept.proven_at, "no poll since"
-    view, _ = seen(view, listed, NOW)
-    proven = attest(kept, view.known["c1"], view.head)
+    assert validate_by_list(kept, snapshot.campaigns["c1"], snapshot.state).attested_at == kept.validated_at, (
+        "no poll since"
+    )
+    snapshot, _ = seen(snapshot, listed, NOW)
+    proven = validate_by_list(kept, snapshot.campaigns["c1"], snapshot.state)
     assert proven == replace(kept, swept=Swept(NOW, lasts=30.0, blind=300.0))
     assert proven.attested_at == NOW, "its age counts from where the poll began, not from where it ended"
 
@@ -47,23 +49,25 @@ def test_a_poll_proves_what_was_read_after_its_row_was_first_seen():
     ],
 )
 def test_which_reads_a_moved_row_leaves_good(read_at: float, shows: str, is_good: bool):
-    # An answer that carries the row's new mark, and was read since the old one was seen, came after the change.
+    # An answer that carries the row's new revision, and was read since the old one was seen, came after the change.
     before, after = row("c0"), row("c0", NOW - 150.5)
-    view = view_of([before], NOW - 200)
-    view, _ = seen(view, [after], NOW - 100)
-    assert view.known["c0"].since == NOW - 99
-    view, _ = seen(view, [after], NOW)
+    snapshot = snapshot_of([before], NOW - 200)
+    snapshot, _ = seen(snapshot, [after], NOW - 100)
+    assert snapshot.campaigns["c0"].since == NOW - 99
+    snapshot, _ = seen(snapshot, [after], NOW)
     kept = read({"before": before, "after": after, "another": row("c0", NOW - 7000)}[shows], read_at)
-    swept = attest(kept, view.known["c0"], view.head).swept
-    assert swept == (Swept(NOW, lasts=30.0, blind=300.0) if is_good else Swept(NOW - 99, is_moved=True))
+    swept = validate_by_list(kept, snapshot.campaigns["c0"], snapshot.state).swept
+    assert swept == (Swept(NOW, lasts=30.0, blind=300.0) if is_good else Swept(NOW - 99, is_changed=True))
 
 
 def test_a_row_that_moved_under_the_same_mark_leaves_no_earlier_read_good():
-    # Only the campaign's run has a new mark: an answer by id may carry this one from before.
+    # Only the campaign's run has a new revision: an answer by id may carry this one from before.
     before = row("c0")
-    after = replace(before, mark="by the run's mark")
-    view, _ = seen(view_of([before], NOW - 200), [after], NOW - 100)
-    assert attest(read(before, NOW - 150), view.known["c0"], view.head).swept == Swept(NOW - 99, is_moved=True)
+    after = replace(before, revision="by the run's mark")
+    snapshot, _ = seen(snapshot_of([before], NOW - 200), [after], NOW - 100)
+    assert validate_by_list(read(before, NOW - 150), snapshot.campaigns["c0"], snapshot.state).swept == Swept(
+        NOW - 99, is_changed=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,43 +81,43 @@ def test_a_row_that_moved_under_the_same_mark_leaves_no_earlier_read_good():
 )
 def test_a_read_while_polls_go_on_is_a_proof_like_theirs(read_at: float, at: float | None):
     listed = rows(1)
-    view, _ = seen(view_of(listed), listed, NOW)
-    swept = attest(read(listed[0], read_at), view.known["c0"], view.head).swept
+    snapshot, _ = seen(snapshot_of(listed), listed, NOW)
+    swept = validate_by_list(read(listed[0], read_at), snapshot.campaigns["c0"], snapshot.state).swept
     assert swept == (None if at is None else Swept(at, lasts=30.0, blind=300.0))
 
 
 @pytest.mark.parametrize(
-    ("status", "mark", "is_proven"),
+    ("status", "revision", "is_proven"),
     [("Ready", "by-time", True), ("Active", "by-time", False), ("Ready", "another", False)],
 )
 def test_an_answer_from_before_a_row_was_first_seen_is_proven_if_nothing_tells_them_apart(
-    status: str, mark: str, is_proven: bool
+    status: str, revision: str, is_proven: bool
 ):
     shown = row("c0")
-    view, _ = seen(view_of([shown]), [shown], NOW)
+    snapshot, _ = seen(snapshot_of([shown]), [shown], NOW)
     kept = replace(read(shown, NOW - 500), campaign_status=status)
-    kept = kept if mark == "by-time" else replace(kept, mark=stamp(LONG_AGO + 1))
-    assert (attest(kept, view.known["c0"], view.head).attested_at == NOW) is is_proven
+    kept = kept if revision == "by-time" else replace(kept, revision=stamp(LONG_AGO + 1))
+    assert (validate_by_list(kept, snapshot.campaigns["c0"], snapshot.state).attested_at == NOW) is is_proven
 
 
 @pytest.mark.parametrize("by", list(Cause))
-@pytest.mark.parametrize("was_moved", [True, False])
-def test_no_poll_says_anything_of_an_invalidated_entry(by: Cause, was_moved: bool):
+@pytest.mark.parametrize("was_changed", [True, False])
+def test_no_poll_says_anything_of_an_invalidated_entry(by: Cause, was_changed: bool):
     shown = row("c0")
-    view = view_of([shown], NOW - 100)
+    snapshot = snapshot_of([shown], NOW - 100)
     kept = read(shown, NOW - 50)
-    listed = [row("c0", NOW - 20)] if was_moved else [shown]
-    view, _ = seen(view, listed, NOW - 10)
+    listed = [row("c0", NOW - 20)] if was_changed else [shown]
+    snapshot, _ = seen(snapshot, listed, NOW - 10)
     marked = invalid(kept, by, ago=30)
-    assert attest(kept, view.known["c0"], view.head) != kept
-    assert attest(marked, view.known["c0"], view.head) is marked
+    assert validate_by_list(kept, snapshot.campaigns["c0"], snapshot.state) != kept
+    assert validate_by_list(marked, snapshot.campaigns["c0"], snapshot.state) is marked
 
 
 def test_a_poll_proves_what_was_read_soon_after_a_write_like_anything_else():
     shown = row("c0")
-    view, _ = seen(view_of([shown], NOW - 100), [shown], NOW)
+    snapshot, _ = seen(snapshot_of([shown], NOW - 100), [shown], NOW)
     settling = invalid(read(shown, NOW - 50), Cause.WRITE, ago=51, is_open=False)
-    assert attest(settling, view.known["c0"], view.head).attested_at == NOW
+    assert validate_by_list(settling, snapshot.campaigns["c0"], snapshot.state).attested_at == NOW
 
 
 @pytest.mark.parametrize(
@@ -127,15 +131,15 @@ def test_a_poll_proves_what_was_read_soon_after_a_write_like_anything_else():
 def test_a_copy_in_doubt_stays_in_doubt_until_a_poll_well_after(since: float, is_proven: bool):
     # What may have been missed is a write that invalidated it: a poll that may lag behind cannot make up for that.
     listed = rows(1)
-    view, _ = seen(view_of(listed), listed, NOW)
-    kept = replace(read(listed[0], NOW - 50), swept=Swept(since, is_moved=True))
-    attested = attest(kept, view.known["c0"], view.head)
-    assert attested.attested_at == (NOW if is_proven else kept.proven_at)
-    assert (attested == kept) is not is_proven
+    snapshot, _ = seen(snapshot_of(listed), listed, NOW)
+    kept = replace(read(listed[0], NOW - 50), swept=Swept(since, is_changed=True))
+    validated = validate_by_list(kept, snapshot.campaigns["c0"], snapshot.state)
+    assert validated.attested_at == (NOW if is_proven else kept.validated_at)
+    assert (validated == kept) is not is_proven
 
 
 @pytest.mark.parametrize(
-    ("after", "mark_agrees", "covered"),
+    ("after", "revision_agrees", "covered"),
     [
         pytest.param(0.0, True, True, id="the-row-s-mark"),
         pytest.param(-0.001, True, True, id="the-row-s-mark-read-before-it-was-first-seen"),
@@ -144,57 +148,61 @@ def test_a_copy_in_doubt_stays_in_doubt_until_a_poll_well_after(since: float, is
         pytest.param(SETTLE_SECONDS, False, True, id="another-mark-settled"),
     ],
 )
-def test_which_reads_are_covered(after: float, mark_agrees: bool, covered: bool):
+def test_which_reads_are_covered(after: float, revision_agrees: bool, covered: bool):
     listed = row("c0")
-    known = view_of([listed]).known["c0"]
-    kept = read(listed if mark_agrees else row("c0", LONG_AGO - 1), known.since + after)
-    assert is_covered(kept, known) is covered
+    indexed = snapshot_of([listed]).campaigns["c0"]
+    kept = read(listed if revision_agrees else row("c0", LONG_AGO - 1), indexed.since + after)
+    assert is_listed_reliably(kept, indexed) is covered
 
 
 def test_an_answer_without_a_mark_is_covered_once_it_has_settled():
-    known = view_of([row("c0")]).known["c0"]
-    assert not is_covered(entry(NOW - known.since, mark=None), known)
-    assert is_covered(entry(NOW - known.since - SETTLE_SECONDS, mark=None), known)
+    indexed = snapshot_of([row("c0")]).campaigns["c0"]
+    assert not is_listed_reliably(entry(NOW - indexed.since, revision=None), indexed)
+    assert is_listed_reliably(entry(NOW - indexed.since - SETTLE_SECONDS, revision=None), indexed)
 
 
 def test_a_missing_campaign_is_never_covered():
-    known = view_of([row("c0")]).known["c0"]
-    assert not is_covered(absence(NOW - known.since - SETTLE_SECONDS), known)
+    indexed = snapshot_of([row("c0")]).campaigns["c0"]
+    assert not is_listed_reliably(absence(NOW - indexed.since - SETTLE_SECONDS), indexed)
 
 
 def test_what_no_list_shows_lives_by_its_own_lifetime():
     listed = rows(2)
-    view, _ = seen(view_of(listed), listed, NOW)
+    snapshot, _ = seen(snapshot_of(listed), listed, NOW)
     kept = entry(50)
-    assert attest(kept, view.known.get("unlisted"), view.head) == kept
+    assert validate_by_list(kept, snapshot.campaigns.get("unlisted"), snapshot.state) == kept
 
 
 def test_a_move_makes_what_was_read_before_out_of_date_and_proves_the_rest():
     before = rows(3)
-    view = view_of(before)
+    snapshot = snapshot_of(before)
     moved = row("c2", NOW - 1)
-    view, result = seen(view, [moved, *before[:2]], NOW)
+    snapshot, result = seen(snapshot, [moved, *before[:2]], NOW)
     assert result.moved == {"c2"}
     assert set(result.updates) == {"c2"}
-    assert attest(read(before[2], NOW - 50), view.known["c2"], view.head).swept == Swept(NOW + 1, is_moved=True)
-    assert attest(read(before[1], NOW - 50), view.known["c1"], view.head).attested_at == NOW
+    assert validate_by_list(read(before[2], NOW - 50), snapshot.campaigns["c2"], snapshot.state).swept == Swept(
+        NOW + 1, is_changed=True
+    )
+    assert validate_by_list(read(before[1], NOW - 50), snapshot.campaigns["c1"], snapshot.state).attested_at == NOW
     # Read again after the poll, and proven by the next one.
     again = read(moved, NOW + 1)
-    assert attest(again, view.known["c2"], view.head).attested_at == again.proven_at
-    view, _ = seen(view, [moved, *before[:2]], NOW + 10)
-    assert attest(again, view.known["c2"], view.head).attested_at == NOW + 10
+    assert validate_by_list(again, snapshot.campaigns["c2"], snapshot.state).attested_at == again.validated_at
+    snapshot, _ = seen(snapshot, [moved, *before[:2]], NOW + 10)
+    assert validate_by_list(again, snapshot.campaigns["c2"], snapshot.state).attested_at == NOW + 10
 
 
 def test_a_read_right_after_a_change_that_still_shows_the_old_state_is_not_proven():
     before = row("c0")
-    view = view_of([before])
-    view, _ = seen(view, [row("c0", NOW - 1)], NOW)
+    snapshot = snapshot_of([before])
+    snapshot, _ = seen(snapshot, [row("c0", NOW - 1)], NOW)
     late = read(before, NOW + 2)
     for later in (10, 100, 1000):
-        view, _ = seen(view, [row("c0", NOW - 1)], NOW + later)
-        doubtful = attest(late, view.known["c0"], view.head)
-        assert doubtful.attested_at == late.proven_at
-        assert doubtful.swept == Swept(view.known["c0"].since + SETTLE_SECONDS, is_moved=True), "and not good for long"
+        snapshot, _ = seen(snapshot, [row("c0", NOW - 1)], NOW + later)
+        doubtful = validate_by_list(late, snapshot.campaigns["c0"], snapshot.state)
+        assert doubtful.attested_at == late.validated_at
+        assert doubtful.swept == Swept(snapshot.campaigns["c0"].since + SETTLE_SECONDS, is_changed=True), (
+            "and not good for long"
+        )
 
 
 @pytest.mark.parametrize(
@@ -206,62 +214,71 @@ def test_a_read_right_after_a_change_that_still_shows_the_old_state_is_not_prove
     ],
 )
 def test_a_mark_that_differs_in_any_way_has_moved(changes: dict[str, Any]):
-    view = view_of([row("c0")])
-    view, result = seen(view, [row("c0", **changes)], NOW)
+    snapshot = snapshot_of([row("c0")])
+    snapshot, result = seen(snapshot, [row("c0", **changes)], NOW)
     assert result.moved == {"c0"}
-    assert view.known["c0"].has_moved
+    assert snapshot.campaigns["c0"].has_changed
 
 
 def test_a_new_row_is_known_from_then_on_and_nothing_is_out_of_date():
     before = rows(2)
-    view, result = seen(view_of(before), [row("new", NOW - 1), *before], NOW)
+    snapshot, result = seen(snapshot_of(before), [row("new", NOW - 1), *before], NOW)
     assert (set(result.updates), result.moved) == ({"new"}, frozenset())
     early = read(row("new", NOW - 2), NOW - 0.5)
-    assert attest(early, view.known["new"], view.head).swept == Swept(NOW + 1, is_moved=True), "another mark"
+    assert validate_by_list(early, snapshot.campaigns["new"], snapshot.state).swept == Swept(
+        NOW + 1, is_changed=True
+    ), "another mark"
     same = read(row("new", NOW - 1), NOW - 0.5)
-    assert attest(same, view.known["new"], view.head).attested_at == NOW
+    assert validate_by_list(same, snapshot.campaigns["new"], snapshot.state).attested_at == NOW
 
 
 def test_a_flaw_proves_nothing_but_what_has_moved_stays_out_of_date():
     before = rows(2)
-    view, _ = seen(view_of(before), [row("c1", NOW - 1), before[0]], NOW)
-    flawed = replace(view.head, flaws={VOICE: ListFlaw.DISAGREES})
+    snapshot, _ = seen(snapshot_of(before), [row("c1", NOW - 1), before[0]], NOW)
+    flawed = replace(snapshot.state, flaws={VOICE: ListFlaw.DISAGREES})
     kept = read(before[0], NOW - 50)
-    assert attest(kept, view.known["c0"], view.head).swept is not None
-    assert attest(kept, view.known["c0"], flawed) == kept
-    moved = attest(read(before[1], NOW - 50), view.known["c1"], flawed).swept
+    assert validate_by_list(kept, snapshot.campaigns["c0"], snapshot.state).swept is not None
+    assert validate_by_list(kept, snapshot.campaigns["c0"], flawed) == kept
+    moved = validate_by_list(read(before[1], NOW - 50), snapshot.campaigns["c1"], flawed).swept
     assert moved is not None
-    assert moved.is_moved
+    assert moved.is_changed
 
 
 def test_a_good_poll_ends_a_flaw():
-    view = view_of(rows(1))
-    flawed = View(replace(view.head, flaws={VOICE: ListFlaw.UNSORTED, SMS: ListFlaw.NO_PAGE}), view.known)
-    ended = conclude(polled(flawed, rows(1), NOW), flawed, NOW).head.flaws
+    snapshot = snapshot_of(rows(1))
+    flawed = IndexSnapshot(
+        replace(snapshot.state, flaws={VOICE: ListFlaw.UNSORTED, SMS: ListFlaw.NO_PAGE}), snapshot.campaigns
+    )
+    ended = conclude(polled(flawed, rows(1), NOW), flawed, NOW).state.flaws
     assert ended == {SMS: ListFlaw.NO_PAGE}, "the other list is another matter"
 
 
 def test_each_channel_s_polls_prove_its_own_campaigns():
     voice, sms = row("v"), row("s")
-    view, _ = seen(view_of([voice]), [sms], NOW - 90, channel=SMS)
-    view, result = seen(view, [voice], NOW)
+    snapshot, _ = seen(snapshot_of([voice]), [sms], NOW - 90, channel=SMS)
+    snapshot, result = seen(snapshot, [voice], NOW)
     assert result.moved == frozenset(), "the other list's campaigns are not gone"
-    assert attest(read(voice, NOW - 50), view.known["v"], view.head).attested_at == NOW
-    assert attest(read(sms, NOW - 50), view.known["s"], view.head).swept is None
-    assert attest(read(sms, NOW - 50), view.known["s"], replace(view.head, polls={VOICE: Poll(NOW)})).swept is None
+    assert validate_by_list(read(voice, NOW - 50), snapshot.campaigns["v"], snapshot.state).attested_at == NOW
+    assert validate_by_list(read(sms, NOW - 50), snapshot.campaigns["s"], snapshot.state).swept is None
+    assert (
+        validate_by_list(
+            read(sms, NOW - 50), snapshot.campaigns["s"], replace(snapshot.state, polls={VOICE: Poll(NOW)})
+        ).swept
+        is None
+    )
 
 
 def test_the_number_rises_with_each_round():
-    view = view_of(rows(1))
-    assert seen(view, rows(1), NOW)[0].head.number == view.head.number + 1
+    snapshot = snapshot_of(rows(1))
+    assert seen(snapshot, rows(1), NOW)[0].state.number == snapshot.state.number + 1
 
 
 def test_what_a_row_says_is_kept():
     edged = replace(row("c0", status="Active"), edges=(NOW + 5,))
-    known = view_of([edged], NOW - 100).known["c0"]
-    assert known == Known(
+    indexed = snapshot_of([edged], NOW - 100).campaigns["c0"]
+    assert indexed == IndexedCampaign(
         VOICE,
-        edged.mark,
+        edged.revision,
         edged.updated_at,
         NOW - 99,
         False,

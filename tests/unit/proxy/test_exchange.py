@@ -7,17 +7,18 @@ import pytest
 from campaign_gateway.contract.answers import classify
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.contract.operations import GET, operation
+from campaign_gateway.policy.directives import NO_DIRECTIVES, RequestDirectives
 from campaign_gateway.policy.entry import SETTLE_SECONDS, Cause, Entry
 from campaign_gateway.policy.ledger import Allowance, Lane
 from campaign_gateway.policy.plan import Fwd
 from campaign_gateway.policy.settle import Failure, Fill, settle
-from campaign_gateway.policy.sweeping import Head, Known, Poll
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll
 from campaign_gateway.policy.visibility import Visibility
-from campaign_gateway.policy.wishes import NO_WISHES, Wishes
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy import exchange as exchange_module
-from campaign_gateway.proxy.ask import Ask, Detail, Outcome, group_of
 from campaign_gateway.proxy.ports import Put, UpstreamError
+from campaign_gateway.proxy.reply import Detail, Outcome
+from campaign_gateway.proxy.request import Request, group_of
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import writer_of
 from campaign_gateway.store.clock import StoreClock
@@ -35,19 +36,19 @@ from tests.support.doubles import (
     FleetStore,
     LostStore,
     ManualClock,
-    ask,
     begun,
     campaign_response,
     error_response,
     finished,
     json_response,
+    make_request,
     turns,
 )
 from tests.support.story import FRESHNESS, HARD_BOUND, LIFETIME, MISSING, READ_YOUR_WRITES, WINDOW, Story
 
 OLD = campaign_response(name="old")
 NEW = campaign_response(name="new")
-NO_CACHE = Wishes(no_cache=True)
+NO_CACHE = RequestDirectives(no_cache=True)
 SPENT = Failure(Problem.BUDGET_EXHAUSTED, "spent", retry_after=7.0)
 PAUSED = Failure(Problem.UPSTREAM_PAUSED, "paused", retry_after=30.0)
 IN_WINDOW = LIFETIME + 1
@@ -121,7 +122,7 @@ async def test_age_counts_from_before_the_request_left(tell):
 async def test_the_same_id_in_another_stream_is_another_thing(tell):
     story = tell(OLD, NEW)
     await story.read()
-    reply = await story.exchange.read(ask(stream=SALES))
+    reply = await story.exchange.read(make_request(stream=SALES))
     assert body_of(reply) == NEW.body
     assert [call.headers["accountId"] for _, call in story.upstream.calls] == ["acc-1", "acc-2"]
 
@@ -140,7 +141,7 @@ async def test_a_missing_campaign_is_remembered_for_a_while_and_no_longer(tell):
 
 async def test_only_if_cached_never_goes_forward(tell):
     story = tell(OLD)
-    reply = await story.read(wishes=Wishes(only_if_cached=True))
+    reply = await story.read(directives=RequestDirectives(only_if_cached=True))
     assert reply.failure.problem is Problem.NOT_CACHED
     assert reply.outcome == Outcome()
     assert story.calls == 0
@@ -158,7 +159,7 @@ async def test_without_a_store_each_read_is_a_call_and_a_good_one(tell):
 async def test_a_thousand_concurrent_cold_reads_are_one_call(tell):
     story = tell(OLD)
     story.upstream.hold()
-    readers = [start(story.exchange.read(ask())) for _ in range(1000)]
+    readers = [start(story.exchange.read(make_request())) for _ in range(1000)]
     await story.upstream.arrived()
     await turns()
     story.upstream.release()
@@ -172,7 +173,7 @@ async def test_a_thousand_concurrent_cold_reads_are_one_call(tell):
 async def test_different_campaigns_do_not_collapse(tell):
     story = tell(lambda _stream, call: campaign_response(call.target.rpartition("/")[2].partition("?")[0]))
     story.upstream.hold()
-    readers = [start(story.exchange.read(ask(f"c-{number}"))) for number in range(5)]
+    readers = [start(story.exchange.read(make_request(f"c-{number}"))) for number in range(5)]
     await story.upstream.arrived(5)
     story.upstream.release()
     assert len({body_of(reply) for reply in await asyncio.gather(*readers)}) == 5
@@ -181,7 +182,7 @@ async def test_different_campaigns_do_not_collapse(tell):
 async def test_a_cancelled_first_caller_cancels_no_one(tell):
     story = tell(OLD)
     story.upstream.hold()
-    first, second = start(story.exchange.read(ask())), start(story.exchange.read(ask()))
+    first, second = start(story.exchange.read(make_request())), start(story.exchange.read(make_request()))
     await story.upstream.arrived()
     await turns()
     first.cancel()
@@ -194,7 +195,7 @@ async def test_a_cancelled_first_caller_cancels_no_one(tell):
 async def test_a_fill_that_all_callers_left_is_stored_for_the_next(tell):
     story = tell(OLD)
     story.upstream.hold()
-    reader = start(story.exchange.read(ask()))
+    reader = start(story.exchange.read(make_request()))
     await story.upstream.arrived()
     reader.cancel()
     await turns()
@@ -207,7 +208,7 @@ async def test_a_fill_that_all_callers_left_is_stored_for_the_next(tell):
 async def test_a_failed_flight_answers_all_its_waiters_and_the_next_reader_tries_again(tell):
     story = tell(error_response(500, "Internal"), OLD)
     story.upstream.hold()
-    readers = [start(story.exchange.read(ask())) for _ in range(10)]
+    readers = [start(story.exchange.read(make_request())) for _ in range(10)]
     await story.upstream.arrived()
     await turns()
     story.upstream.release()
@@ -222,7 +223,7 @@ async def test_a_failed_flight_answers_all_its_waiters_and_the_next_reader_tries
 async def test_a_waiter_has_its_own_deadline_and_the_flight_flies_on(tell):
     story = tell(OLD, patience=0.02)
     story.upstream.hold()
-    reply = await story.exchange.read(ask())
+    reply = await story.exchange.read(make_request())
     assert reply.failure.problem is Problem.UPSTREAM_TIMEOUT
     assert story.calls == 1
     story.upstream.release()
@@ -236,22 +237,22 @@ async def test_a_waiter_whose_patience_ends_gets_what_is_stored_if_that_may_be_s
     await story.read()
     story.clock.advance(PAST_WINDOW)
     story.upstream.hold()
-    reply = await story.exchange.read(ask())
+    reply = await story.exchange.read(make_request())
     assert (body_of(reply), reply.outcome.detail) == (OLD.body, Detail.STALE_IF_ERROR)
 
 
 async def test_a_reply_does_not_wait_for_the_put(tell):
     story = tell(OLD)
     story.memory.hold()
-    assert body_of(await story.exchange.read(ask())) == OLD.body
+    assert body_of(await story.exchange.read(make_request())) == OLD.body
     assert await story.stored() is None
 
 
 async def test_a_read_between_reply_and_put_joins_the_landed_flight(tell):
     story = tell(OLD, NEW)
     story.memory.hold()
-    await story.exchange.read(ask())
-    reply = await story.exchange.read(ask())
+    await story.exchange.read(make_request())
+    reply = await story.exchange.read(make_request())
     assert (body_of(reply), reply.outcome.collapsed) == (OLD.body, True)
     assert story.calls == 1
 
@@ -262,9 +263,9 @@ async def test_no_cache_between_reply_and_put_is_not_content_with_the_landed_one
     await story.read()
     story.clock.advance(PAST_WINDOW)
     story.memory.hold()
-    assert body_of(await story.exchange.read(ask())) == NEW.body
+    assert body_of(await story.exchange.read(make_request())) == NEW.body
     story.upstream.script.append(OLD)
-    reply = await story.exchange.read(ask(wishes=NO_CACHE))
+    reply = await story.exchange.read(make_request(directives=NO_CACHE))
     assert (body_of(reply), reply.outcome.collapsed) == (OLD.body, False)
     assert story.calls == 3
 
@@ -272,7 +273,7 @@ async def test_no_cache_between_reply_and_put_is_not_content_with_the_landed_one
 async def test_an_unexpected_error_is_everybodys_and_frees_the_key(tell, caplog):
     story = tell(LookupError("a defect"), OLD)
     story.upstream.hold()
-    readers = [start(story.exchange.read(ask())) for _ in range(3)]
+    readers = [start(story.exchange.read(make_request())) for _ in range(3)]
     await story.upstream.arrived()
     await turns()
     story.upstream.release()
@@ -291,7 +292,7 @@ async def test_an_unexpected_error_costs_nobody_the_stored_answer(tell, caplog):
     story = tell(OLD, LookupError("a defect"))
     await story.read()
     story.clock.advance(PAST_WINDOW)
-    reply = await story.exchange.read(ask())
+    reply = await story.exchange.read(make_request())
     assert (body_of(reply), reply.outcome.detail) == (OLD.body, Detail.STALE_IF_ERROR)
     assert caplog.records
 
@@ -300,12 +301,12 @@ async def test_flights_are_bounded_and_the_next_caller_is_told_when_to_come_back
     monkeypatch.setattr(exchange_module, "MAX_FLIGHTS", 2)
     story = tell(OLD)
     story.upstream.hold()
-    readers = [start(story.exchange.read(ask(f"c-{number}"))) for number in range(2)]
+    readers = [start(story.exchange.read(make_request(f"c-{number}"))) for number in range(2)]
     await story.upstream.arrived(2)
-    reply = await story.exchange.read(ask("c-3"))
+    reply = await story.exchange.read(make_request("c-3"))
     assert (reply.failure.problem, reply.failure.retry_after) == (Problem.OVERLOADED, 1.0)
     assert reply.outcome.fwd is None
-    joined = start(story.exchange.read(ask("c-1")))
+    joined = start(story.exchange.read(make_request("c-1")))
     await turns()
     assert not joined.done(), "joining takes no further flight"
     story.upstream.release()
@@ -328,7 +329,7 @@ class Replica(Story):
 
     async def others_store(self, response, age: float = 0.0) -> Entry:
         entry = entry_of(response, self.clock.now() - age)
-        await self.fleet.others_store(ask().key, entry)
+        await self.fleet.others_store(make_request().key, entry)
         return entry
 
     async def copy(self) -> None:
@@ -376,22 +377,22 @@ async def test_a_fresh_copy_of_an_absence_answers_without_a_trip(replica):
 
 
 @pytest.mark.parametrize(
-    ("age", "wishes"),
+    ("age", "directives"),
     [
-        pytest.param(IN_WINDOW, NO_WISHES, id="stale-in-the-window"),
-        pytest.param(IN_WINDOW, Wishes(max_stale=LIFETIME), id="stale-and-the-caller-takes-it"),
-        pytest.param(PAST_WINDOW, NO_WISHES, id="past-the-window"),
+        pytest.param(IN_WINDOW, NO_DIRECTIVES, id="stale-in-the-window"),
+        pytest.param(IN_WINDOW, RequestDirectives(max_stale=LIFETIME), id="stale-and-the-caller-takes-it"),
+        pytest.param(PAST_WINDOW, NO_DIRECTIVES, id="past-the-window"),
         pytest.param(1, NO_CACHE, id="no-cache"),
-        pytest.param(10, Wishes(max_age=5), id="older-than-the-caller-takes"),
-        pytest.param(50, Wishes(min_fresh=20), id="not-fresh-for-long-enough"),
-        pytest.param(PAST_WINDOW, Wishes(only_if_cached=True), id="only-if-cached"),
+        pytest.param(10, RequestDirectives(max_age=5), id="older-than-the-caller-takes"),
+        pytest.param(50, RequestDirectives(min_fresh=20), id="not-fresh-for-long-enough"),
+        pytest.param(PAST_WINDOW, RequestDirectives(only_if_cached=True), id="only-if-cached"),
     ],
 )
-async def test_a_copy_that_does_not_do_is_looked_up_where_others_may_have_stored_a_newer_one(replica, age, wishes):
+async def test_a_copy_that_does_not_do_is_looked_up_where_others_may_have_stored_a_newer_one(replica, age, directives):
     story = replica(OLD, NEW)
     await story.copy()
     story.clock.advance(age)
-    await story.read(wishes=wishes)
+    await story.read(directives=directives)
     assert story.fleet.trips[0] == "get"
 
 
@@ -407,7 +408,7 @@ async def test_a_newer_entry_behind_a_stale_copy_is_a_hit(replica):
 async def test_without_a_copy_the_store_is_asked_even_for_only_if_cached(replica):
     story = replica(OLD)
     await story.others_store(NEW)
-    assert body_of(await story.read(wishes=Wishes(only_if_cached=True))) == NEW.body
+    assert body_of(await story.read(directives=RequestDirectives(only_if_cached=True))) == NEW.body
     assert story.fleet.trips == ["get"]
 
 
@@ -469,7 +470,7 @@ async def test_the_leader_leaves_after_an_exception_out_of_the_put(replica, capl
 async def test_the_leader_leaves_when_the_gateway_stops(replica):
     story = replica(OLD)
     story.upstream.hold()
-    reading = start(story.exchange.read(ask()))
+    reading = start(story.exchange.read(make_request()))
     await story.upstream.arrived()
     await story.tasks.close()
     await asyncio.wait([reading])
@@ -479,7 +480,7 @@ async def test_the_leader_leaves_when_the_gateway_stops(replica):
 async def test_a_follower_takes_what_another_replica_stored_and_makes_no_call(replica):
     story = replica(NEW)
     story.fleet.is_led_elsewhere = True
-    reading = start(story.exchange.read(ask()))
+    reading = start(story.exchange.read(make_request()))
     await turns()
     assert not reading.done()
     story.clock.advance(1)
@@ -519,7 +520,7 @@ async def test_what_was_stored_between_look_up_and_lead_is_taken_at_once(replica
 async def test_a_thousand_followers_in_one_process_are_one_follower(replica):
     story = replica(NEW)
     story.fleet.is_led_elsewhere = True
-    readers = [start(story.exchange.read(ask())) for _ in range(1000)]
+    readers = [start(story.exchange.read(make_request())) for _ in range(1000)]
     await turns()
     await story.others_store(OLD)
     story.fleet.others_leave()
@@ -539,13 +540,13 @@ async def test_a_follower_takes_an_absence_too(replica):
     assert story.calls == 0
 
 
-@pytest.mark.parametrize("wishes", [NO_CACHE, NO_WISHES], ids=["no-cache", "stale"])
-async def test_a_follower_is_not_content_with_what_was_there_before(replica, wishes):
+@pytest.mark.parametrize("directives", [NO_CACHE, NO_DIRECTIVES], ids=["no-cache", "stale"])
+async def test_a_follower_is_not_content_with_what_was_there_before(replica, directives):
     story = replica(OLD, NEW)
     await story.read()
     story.clock.advance(PAST_WINDOW)
     story.fleet.is_led_elsewhere = True
-    reading = start(story.read(wishes=wishes))
+    reading = start(story.read(directives=directives))
     await turns()
     story.fleet.wake()
     await turns()
@@ -623,7 +624,7 @@ async def test_a_follower_that_takes_the_lead_stores_under_the_fence_of_that_mom
     story.fleet.is_led_elsewhere = True
     reading = start(story.read())
     await turns()
-    await story.store.invalidate(ask().key, Cause.WRITE)
+    await story.store.invalidate(make_request().key, Cause.WRITE)
     story.fleet.others_leave()
     await reading
     assert story.memory.puts == [Put.STORED]
@@ -632,9 +633,9 @@ async def test_a_follower_that_takes_the_lead_stores_under_the_fence_of_that_mom
 async def test_a_follower_gives_up_at_its_own_deadline(replica):
     story = replica(NEW, patience=0.04)
     story.fleet.is_led_elsewhere = True
-    reading = start(story.exchange.read(ask()))
+    reading = start(story.exchange.read(make_request()))
     await turns()
-    flight = story.flights.current(ask().key)
+    flight = story.flights.current(make_request().key)
     assert (await reading).failure.problem is Problem.UPSTREAM_TIMEOUT
     async with asyncio.timeout(5):
         await finished(story.tasks)
@@ -649,7 +650,7 @@ async def test_a_follower_gives_up_at_its_own_deadline(replica):
 async def test_news_about_the_key_do_not_lengthen_a_followers_patience(replica):
     story = replica(NEW, patience=0.04)
     story.fleet.is_led_elsewhere = True
-    reading = start(story.exchange.read(ask()))
+    reading = start(story.exchange.read(make_request()))
     async with asyncio.timeout(5):
         while not reading.done() or story.tasks._running:
             story.fleet.wake()
@@ -672,7 +673,7 @@ async def test_a_refresh_that_another_replica_leads_keeps_nobody_waiting(replica
     await story.read()
     story.clock.advance(IN_WINDOW)
     story.fleet.is_led_elsewhere = True
-    reply = await story.exchange.read(ask())
+    reply = await story.exchange.read(make_request())
     assert (body_of(reply), reply.outcome.detail) == (OLD.body, Detail.STALE_WHILE_REVALIDATE)
     await turns()
     await story.others_store(NEW)
@@ -688,7 +689,7 @@ async def test_a_refresh_that_another_replica_leads_keeps_nobody_waiting(replica
 async def test_a_fill_fenced_by_an_invalidation_in_flight_is_not_stored(tell):
     story = tell(OLD, NEW)
     story.upstream.hold()
-    reading = start(story.exchange.read(ask()))
+    reading = start(story.exchange.read(make_request()))
     await story.upstream.arrived()
     await story.invalidate()
     story.upstream.release()
@@ -702,10 +703,10 @@ async def test_a_fill_fenced_by_an_invalidation_in_flight_is_not_stored(tell):
 async def test_a_read_after_an_invalidation_does_not_join_the_flight_from_before_it(tell):
     story = tell(OLD, NEW)
     story.upstream.hold()
-    before = start(story.exchange.read(ask()))
+    before = start(story.exchange.read(make_request()))
     await story.upstream.arrived()
     await story.invalidate()
-    after = start(story.exchange.read(ask()))
+    after = start(story.exchange.read(make_request()))
     await story.upstream.arrived(2)
     story.upstream.release()
     assert (body_of(await before), body_of(await after)) == (OLD.body, NEW.body)
@@ -716,7 +717,7 @@ async def test_a_read_after_an_invalidation_does_not_join_the_flight_from_before
 async def test_an_invalidation_between_reply_and_put_keeps_the_fill_out(tell):
     story = tell(OLD)
     story.memory.hold()
-    await story.exchange.read(ask())
+    await story.exchange.read(make_request())
     await story.invalidate()
     story.memory.release()
     await finished(story.tasks)
@@ -726,11 +727,11 @@ async def test_an_invalidation_between_reply_and_put_keeps_the_fill_out(tell):
 async def test_a_read_that_started_earlier_never_replaces_a_later_one(tell):
     story = tell(OLD, NEW)
     story.upstream.hold()
-    slow = start(story.exchange.read(ask()))
+    slow = start(story.exchange.read(make_request()))
     await story.upstream.arrived()
-    story.flights.forget(ask().key)
+    story.flights.forget(make_request().key)
     story.clock.advance(1)
-    quick = start(story.exchange.read(ask()))
+    quick = start(story.exchange.read(make_request()))
     await story.upstream.arrived(2)
     story.memory.hold()
     story.upstream.release()
@@ -748,7 +749,7 @@ async def test_a_read_that_started_earlier_never_replaces_a_later_one(tell):
 async def test_no_cache_brings_newer_proof_from_the_proof_lane_without_waiting_for_budget(tell):
     story = tell(OLD, NEW)
     await story.read()
-    reply = await story.read(wishes=NO_CACHE)
+    reply = await story.read(directives=NO_CACHE)
     assert body_of(reply) == NEW.body
     assert (reply.outcome.fwd, reply.outcome.fwd_status) == (Fwd.REQUEST, 200)
     assert story.budget.asked[-1] == ("acc-1", Lane.PROOF, "tests", 0.0)
@@ -759,7 +760,7 @@ async def test_newer_proof_replaces_the_entry(tell):
     story = tell(OLD, NEW)
     await story.read()
     story.clock.advance(1)
-    assert body_of(await story.read(wishes=NO_CACHE)) == NEW.body
+    assert body_of(await story.read(directives=NO_CACHE)) == NEW.body
     assert body_of(await story.read()) == NEW.body
     assert story.calls == 2
 
@@ -774,7 +775,7 @@ async def test_no_cache_without_budget_serves_the_stored_answer_and_says_why(tel
     await story.read()
     story.clock.advance(3)
     story.budget.refuse_all = refusal
-    reply = await story.read(wishes=NO_CACHE)
+    reply = await story.read(directives=NO_CACHE)
     assert (body_of(reply), reply.age) == (OLD.body, 3.0)
     assert reply.outcome == Outcome(ttl=LIFETIME - 3, detail=detail), "nothing was forwarded"
     assert story.calls == 1
@@ -786,7 +787,7 @@ async def test_no_cache_against_a_really_spent_budget_spends_nothing(tell):
     budget = CallBudget(lambda _: allowance, MemoryLedgers(StoreClock()), CountingMeter(), tasks)
     story = tell(OLD, NEW, budget=budget)
     await story.read()
-    replies = [await story.read(wishes=NO_CACHE) for _ in range(50)]
+    replies = [await story.read(directives=NO_CACHE) for _ in range(50)]
     assert {reply.outcome.detail for reply in replies} == {Detail.BUDGET}
     assert story.calls == 1
     await tasks.close()
@@ -797,7 +798,7 @@ async def test_concurrent_wishes_for_newer_proof_are_one_call(tell):
     await story.read()
     story.clock.advance(1)
     story.upstream.hold()
-    readers = [start(story.exchange.read(ask(wishes=NO_CACHE))) for _ in range(50)]
+    readers = [start(story.exchange.read(make_request(directives=NO_CACHE))) for _ in range(50)]
     await story.upstream.arrived(2)
     await turns()
     story.upstream.release()
@@ -815,7 +816,7 @@ async def test_unchanged_content_keeps_bytes_and_tag_and_renews_the_proof(tell):
     story = tell(OLD, respelled)
     first = await story.read()
     story.clock.advance(20)
-    second = await story.read(wishes=NO_CACHE)
+    second = await story.read(directives=NO_CACHE)
     assert respelled.body != OLD.body
     assert (body_of(second), second.entry.etag, second.age) == (OLD.body, first.entry.etag, 0.0)
     assert (second.outcome.detail, second.outcome.stored) == (Detail.UNCHANGED, True)
@@ -851,10 +852,10 @@ async def test_a_refusal_that_is_known_starts_no_fill(tell):
 
 async def test_a_refusal_that_is_known_keeps_nobody_from_joining_a_fill(tell):
     story = tell(NEW)
-    first = start(story.exchange.read(ask()))
+    first = start(story.exchange.read(make_request()))
     await turns(1)
     story.budget.known_refusal = SPENT
-    assert body_of(await story.exchange.read(ask())) == NEW.body
+    assert body_of(await story.exchange.read(make_request())) == NEW.body
     assert body_of(await first) == NEW.body
 
 
@@ -883,13 +884,13 @@ async def test_a_reader_that_joined_a_refused_modest_flight_asks_with_its_own_ri
         return Delayed(permit, gate)
 
     story.budget.permit = slow_to_refuse
-    modest = start(story.exchange.read(ask(wishes=NO_CACHE)))
+    modest = start(story.exchange.read(make_request(directives=NO_CACHE)))
     await turns()
     if stored == "nothing":
-        story.memory.outdate(ask().key)
+        story.memory.outdate(make_request().key)
     else:
-        story.memory.mark(ask().key, Cause.WRITE)
-    cold = start(story.exchange.read(ask()))
+        story.memory.mark(make_request().key, Cause.WRITE)
+    cold = start(story.exchange.read(make_request()))
     await turns()
     gate.set()
     assert (await modest).outcome.detail is Detail.BUDGET
@@ -914,10 +915,10 @@ async def test_a_cold_reader_that_joined_an_impatient_flight_waits_for_its_own_p
         )
 
     story.budget.permit = slow_to_refuse
-    served = start(story.exchange.read(ask()))
+    served = start(story.exchange.read(make_request()))
     await turns()
-    story.memory.outdate(ask().key)
-    cold = start(story.exchange.read(ask()))
+    story.memory.outdate(make_request().key)
+    cold = start(story.exchange.read(make_request()))
     await turns()
     gate.set()
     assert (await served).outcome.detail is Detail.BUDGET
@@ -946,7 +947,7 @@ async def test_in_the_window_the_stale_answer_comes_at_once_and_one_refresh_runs
     await story.read()
     story.clock.advance(IN_WINDOW)
     story.upstream.hold()
-    replies = [await story.exchange.read(ask()) for _ in range(100)]
+    replies = [await story.exchange.read(make_request()) for _ in range(100)]
     assert {body_of(reply) for reply in replies} == {OLD.body}
     assert replies[0].outcome == Outcome(ttl=-1.0, detail=Detail.STALE_WHILE_REVALIDATE)
     await story.upstream.arrived(2)
@@ -1059,7 +1060,7 @@ async def test_an_entry_that_grows_too_old_while_the_caller_waits_is_not_served(
     await story.read()
     story.clock.advance(HARD_BOUND - 1)
     story.upstream.hold()
-    reading = start(story.exchange.read(ask()))
+    reading = start(story.exchange.read(make_request()))
     await story.upstream.arrived(2)
     story.clock.advance(2)
     story.upstream.release()
@@ -1096,8 +1097,8 @@ async def test_a_failing_key_is_tried_at_growing_distances_while_its_entry_is_se
 async def test_a_resting_key_keeps_a_wish_for_newer_proof_from_the_platform_too(tell):
     story = tell(OLD, error_response(500, "Internal"))
     await story.read()
-    await story.read(wishes=NO_CACHE)
-    reply = await story.read(wishes=NO_CACHE)
+    await story.read(directives=NO_CACHE)
+    reply = await story.read(directives=NO_CACHE)
     assert reply.outcome == Outcome(ttl=LIFETIME, detail=Detail.STALE_IF_ERROR)
     assert story.calls == 2
 
@@ -1152,7 +1153,7 @@ async def test_a_key_rests_as_long_as_the_platform_asked_and_no_longer_than_the_
 async def test_each_fill_is_counted_as_a_proof_by_what_it_proved(tell):
     story = tell(OLD, OLD, NEW, error_response(500, "Internal"))
     for _ in range(4):
-        await story.read(wishes=NO_CACHE)
+        await story.read(directives=NO_CACHE)
         story.clock.advance(1)
     assert story.meter.events["proof", "read", "changed"] == 2
     assert story.meter.events["proof", "read", "unchanged"] == 1
@@ -1162,7 +1163,7 @@ async def test_each_fill_is_counted_as_a_proof_by_what_it_proved(tell):
 async def test_calls_are_counted_by_why_they_were_made(tell):
     story = tell(OLD)
     await story.read()
-    await story.read(wishes=NO_CACHE)
+    await story.read(directives=NO_CACHE)
     story.clock.advance(IN_WINDOW)
     await story.read()
     story.clock.advance(PAST_WINDOW)
@@ -1173,7 +1174,7 @@ async def test_calls_are_counted_by_why_they_were_made(tell):
 
 # Readers who know of a write.
 
-SINCE = Wishes(newer_than=START + 10)
+SINCE = RequestDirectives(newer_than=START + 10)
 
 
 async def test_a_client_s_own_read_after_its_write_goes_forward(tell):
@@ -1182,7 +1183,7 @@ async def test_a_client_s_own_read_after_its_write_goes_forward(tell):
     await story.read()
     story.clock.advance(10)
     story.versions.note(writer_of(SUPPORT, "tests", "get"))
-    other = await story.exchange.read(replace(ask(), client="another"))
+    other = await story.exchange.read(replace(make_request(), client="another"))
     assert (body_of(other), other.outcome.fwd) == (OLD.body, None)
     reply = await story.read()
     assert (body_of(reply), reply.outcome.fwd, reply.outcome.detail) == (NEW.body, Fwd.REQUEST, None)
@@ -1203,14 +1204,14 @@ async def test_a_token_holds_whoever_sends_it(tell):
     story = tell(OLD, NEW)
     await story.read()
     story.clock.advance(20)
-    assert body_of(await story.read(wishes=SINCE)) == NEW.body
-    assert (await story.read(wishes=SINCE)).outcome.fwd is None
+    assert body_of(await story.read(directives=SINCE)) == NEW.body
+    assert (await story.read(directives=SINCE)).outcome.fwd is None
 
 
 async def test_a_token_from_before_the_entry_costs_nothing(tell):
     story = tell(OLD, NEW)
     await story.read()
-    assert (await story.read(wishes=Wishes(newer_than=START - 1))).outcome == Outcome(ttl=LIFETIME)
+    assert (await story.read(directives=RequestDirectives(newer_than=START - 1))).outcome == Outcome(ttl=LIFETIME)
     assert story.calls == 1
 
 
@@ -1220,7 +1221,7 @@ async def test_of_token_and_own_write_the_later_counts(tell):
     await story.read()
     story.clock.advance(1)
     story.versions.note(writer_of(SUPPORT, "tests", "get"))
-    assert body_of(await story.read(wishes=SINCE)) == NEW.body
+    assert body_of(await story.read(directives=SINCE)) == NEW.body
 
 
 @pytest.mark.parametrize("failure", [SPENT, PAUSED])
@@ -1229,7 +1230,7 @@ async def test_a_reply_says_that_a_newer_proof_was_not_to_be_had(tell, failure):
     await story.read()
     story.clock.advance(20)
     story.budget.refuse_all = failure
-    reply = await story.read(wishes=SINCE)
+    reply = await story.read(directives=SINCE)
     assert (body_of(reply), reply.outcome.detail, reply.outcome.fwd) == (OLD.body, Detail.BEFORE_WRITE, None)
 
 
@@ -1238,7 +1239,7 @@ async def test_an_absence_from_before_the_write_is_said_to_be_so(tell):
     await story.read()
     story.clock.advance(MISSING - 1)
     story.budget.refuse_all = SPENT
-    reply = await story.read(wishes=Wishes(newer_than=START + 1))
+    reply = await story.read(directives=RequestDirectives(newer_than=START + 1))
     assert reply.entry.absence is not None
     assert reply.outcome.detail is Detail.BEFORE_WRITE
 
@@ -1247,20 +1248,20 @@ async def test_a_token_of_the_future_asks_for_a_proof_from_now(tell):
     story = tell(OLD, NEW)
     await story.read()
     story.clock.advance(1)
-    far = Wishes(newer_than=START + 10**6)
-    reply = await story.read(wishes=far)
+    far = RequestDirectives(newer_than=START + 10**6)
+    reply = await story.read(directives=far)
     assert (body_of(reply), reply.outcome.detail) == (NEW.body, None), "it is met"
-    assert (await story.read(wishes=far)).outcome.fwd is None, "by what was read at this moment"
+    assert (await story.read(directives=far)).outcome.fwd is None, "by what was read at this moment"
 
 
 async def test_a_flight_from_before_the_write_is_not_joined_by_who_knows_of_it(tell):
     story = tell(OLD, NEW)
     story.upstream.hold()
-    before = start(story.exchange.read(ask()))
+    before = start(story.exchange.read(make_request()))
     await story.upstream.arrived()
     story.clock.advance(20)
-    knowing = [start(story.exchange.read(ask(wishes=SINCE))) for _ in range(2)]
-    unknowing = start(story.exchange.read(ask()))
+    knowing = [start(story.exchange.read(make_request(directives=SINCE))) for _ in range(2)]
+    unknowing = start(story.exchange.read(make_request()))
     await story.upstream.arrived(2)
     await turns()
     story.upstream.release()
@@ -1275,9 +1276,9 @@ async def test_what_another_replica_read_before_the_write_is_no_answer_to_who_kn
     story = replica(NEW)
     story.clock.advance(20)
     story.fleet.is_led_elsewhere = True
-    unknowing = start(story.exchange.read(ask()))
+    unknowing = start(story.exchange.read(make_request()))
     await turns()
-    knowing = start(story.exchange.read(ask(wishes=SINCE)))
+    knowing = start(story.exchange.read(make_request(directives=SINCE)))
     await turns()
     await story.others_store(OLD, age=15)
     story.fleet.others_leave()
@@ -1290,11 +1291,11 @@ async def test_what_another_replica_read_before_the_write_is_no_answer_to_who_kn
 async def test_what_another_replica_stored_and_a_write_has_changed_since_is_no_proof(replica):
     story = replica(NEW)
     story.fleet.is_led_elsewhere = True
-    reading = start(story.exchange.read(ask()))
+    reading = start(story.exchange.read(make_request()))
     await turns()
     await story.others_store(OLD)
     story.clock.advance(1)
-    story.memory.mark(ask().key, Cause.WRITE)
+    story.memory.mark(make_request().key, Cause.WRITE)
     story.fleet.others_leave()
     assert body_of(await reading) == NEW.body
 
@@ -1304,7 +1305,7 @@ async def test_an_overwritten_answer_is_never_served_before_the_platform_was_ask
     await story.read()
     await story.invalidate()
     story.clock.advance(1)
-    reply = await story.read(wishes=Wishes(max_stale=float("inf")))
+    reply = await story.read(directives=RequestDirectives(max_stale=float("inf")))
     assert (body_of(reply), reply.outcome.fwd) == (NEW.body, Fwd.STALE)
     assert story.budget.asked[-1][1] is Lane.INTERACTIVE
 
@@ -1315,7 +1316,7 @@ async def test_an_overwritten_answer_is_fallen_back_on_and_said_to_be_stale(tell
     await story.read()
     await story.invalidate()
     story.clock.advance(3)
-    reply = await story.read(wishes=Wishes(only_if_cached=only_if_cached))
+    reply = await story.read(directives=RequestDirectives(only_if_cached=only_if_cached))
     if only_if_cached:
         assert reply.failure.problem is Problem.NOT_CACHED
     else:
@@ -1328,7 +1329,9 @@ async def test_a_caller_may_keep_what_was_read_soon_after_a_write_for_the_shorte
     tell, reach, after, lifetime
 ):
     story = tell(OLD)
-    await story.invalidator.invalidate([ask().key if reach == "one" else group_of(ask().key)], Cause.WRITE)
+    await story.invalidator.invalidate(
+        [make_request().key if reach == "one" else group_of(make_request().key)], Cause.WRITE
+    )
     story.clock.advance(after)
     assert [(await story.read()).lifetime for _ in range(2)] == [lifetime, lifetime], "the fill's own reply as well"
 
@@ -1336,7 +1339,7 @@ async def test_a_caller_may_keep_what_was_read_soon_after_a_write_for_the_shorte
 async def test_a_purged_answer_is_served_as_stale_while_it_is_read_again(tell):
     story = tell(OLD, NEW)
     await story.read()
-    await story.invalidator.invalidate([ask().key], Cause.PURGE)
+    await story.invalidator.invalidate([make_request().key], Cause.PURGE)
     story.clock.advance(1)
     reply = await story.read()
     assert (body_of(reply), reply.outcome.ttl, reply.outcome.detail) == (OLD.body, -1.0, Detail.STALE_WHILE_REVALIDATE)
@@ -1354,22 +1357,22 @@ async def test_a_key_does_not_rest_from_a_failure_that_came_before_the_write(tel
     assert body_of(await story.read()) == OLD.body, "it rests"
     if how == "overwritten":
         await story.invalidate()
-    wishes = NO_WISHES if how == "overwritten" else Wishes(newer_than=story.clock.now())
-    assert body_of(await story.read(wishes=wishes)) == NEW.body
+    directives = NO_DIRECTIVES if how == "overwritten" else RequestDirectives(newer_than=story.clock.now())
+    assert body_of(await story.read(directives=directives)) == NEW.body
 
 
 # Rows of the list after an invalidation.
 
 
-async def row_reply(story, wishes=NO_WISHES):
-    return await story.exchange.read(replace(ask(wishes=wishes), fields=frozenset({"name"})))
+async def row_reply(story, directives=NO_DIRECTIVES):
+    return await story.exchange.read(replace(make_request(directives=directives), fields=frozenset({"name"})))
 
 
 async def round_began(story, number: int, name: str, lag: float = 0.0) -> None:
     now = story.clock.now()
-    row = Known(Channel.VOICE, "mark", None, now, has_moved=False, fields={"name": name})
-    head = Head(polls={Channel.VOICE: Poll(now, lasts=30.0)}, blind=300.0, lag=lag, number=number)
-    assert await story.board.post(SUPPORT.identity, head, {"c-1": row})
+    row = IndexedCampaign(Channel.VOICE, "mark", None, now, has_changed=False, fields={"name": name})
+    state = IndexState(polls={Channel.VOICE: Poll(now, lasts=30.0)}, blind=300.0, lag=lag, number=number)
+    assert await story.index.publish(SUPPORT.identity, state, {"c-1": row})
 
 
 @pytest.mark.parametrize("how", ["write", "purge", "all", "gap"])
@@ -1382,12 +1385,12 @@ async def test_a_row_from_before_an_invalidation_answers_nobody(tell, how):
         case "gap":
             story.memory.doubt()
         case "all":
-            story.memory.mark(group_of(ask().key), Cause.WRITE)
+            story.memory.mark(group_of(make_request().key), Cause.WRITE)
         case _:
-            story.memory.mark(ask().key, Cause(how))
+            story.memory.mark(make_request().key, Cause(how))
     reply = await row_reply(story)
     assert (reply.outcome.detail, b"new" in body_of(reply)) == (None, True)
-    story.memory.outdate(ask().key)
+    story.memory.outdate(make_request().key)
     story.clock.advance(1)
     await round_began(story, 2, "newer")
     assert b"newer" in body_of(await row_reply(story)), "a poll that began after it answers again"
@@ -1402,7 +1405,7 @@ async def test_a_row_answers_nobody_who_knows_of_a_write(tell):
 
 async def test_a_list_that_may_lag_proves_nothing_right_after_an_invalidation(tell):
     story = tell(NEW)
-    story.memory.mark(ask().key, Cause.WRITE)
+    story.memory.mark(make_request().key, Cause.WRITE)
     story.clock.advance(4)
     await round_began(story, 1, "old", lag=5.0)
     assert b"new" in body_of(await row_reply(story))
@@ -1411,16 +1414,16 @@ async def test_a_list_that_may_lag_proves_nothing_right_after_an_invalidation(te
 # What answers say of changes, and what is counted of them.
 
 
-async def list_seen(story, number: int, known: Known) -> None:
-    head = Head(polls={Channel.VOICE: Poll(story.clock.now(), 8.0)}, blind=300.0, lag=5.0, number=number)
-    assert await story.board.post(SUPPORT.identity, head, {"c-1": known})
+async def list_seen(story, number: int, indexed: IndexedCampaign) -> None:
+    state = IndexState(polls={Channel.VOICE: Poll(story.clock.now(), 8.0)}, blind=300.0, lag=5.0, number=number)
+    assert await story.index.publish(SUPPORT.identity, state, {"c-1": indexed})
 
 
 async def test_a_fill_and_a_stale_answer_say_how_soon_changes_are_seen(tell):
     story = tell(NEW)
     assert (await story.read()).visibility == Visibility(LIFETIME + WINDOW)
     story.clock.advance(LIFETIME + 1)
-    stale = await story.exchange.read(ask())
+    stale = await story.exchange.read(make_request())
     assert (stale.outcome.detail, stale.visibility) == (Detail.STALE_WHILE_REVALIDATE, Visibility(LIFETIME + WINDOW))
 
 
@@ -1436,29 +1439,33 @@ async def test_what_the_list_has_outdated_names_the_newer_mark_until_it_was_read
     story = tell(NEW)
     first = (await story.read()).entry
     story.clock.advance(10)
-    known = Known(Channel.VOICE, "m", first.mark, story.clock.now() - 20, has_moved=False, status="Ready")
-    await list_seen(story, 1, known)
+    indexed = IndexedCampaign(
+        Channel.VOICE, "m", first.revision, story.clock.now() - 20, has_changed=False, status="Ready"
+    )
+    await list_seen(story, 1, indexed)
     until = story.clock.now() + 8.0
-    assert (await story.exchange.read(ask())).visibility == Visibility(13.0, until)
-    moved = replace(known, updated_at=stamp(story.clock.now()), since=story.clock.now(), has_moved=True)
+    assert (await story.exchange.read(make_request())).visibility == Visibility(13.0, until)
+    moved = replace(indexed, updated_at=stamp(story.clock.now()), since=story.clock.now(), has_changed=True)
     await list_seen(story, 2, moved)
-    reply = await story.exchange.read(ask())
+    reply = await story.exchange.read(make_request())
     assert reply.outcome.detail is Detail.STALE_WHILE_REVALIDATE
     assert reply.visibility == Visibility(13.0, until, moved.updated_at)
     await finished(story.tasks)
     story.clock.advance(1)
-    assert (await story.read(wishes=Wishes(no_cache=True))).visibility.newer is None
+    assert (await story.read(directives=RequestDirectives(no_cache=True))).visibility.newer is None
 
 
 async def test_a_row_promises_what_its_list_does(tell):
     story = tell(NEW)
-    await list_seen(story, 1, Known(Channel.VOICE, "m", None, story.clock.now(), has_moved=False, fields={"name": "x"}))
+    await list_seen(
+        story, 1, IndexedCampaign(Channel.VOICE, "m", None, story.clock.now(), has_changed=False, fields={"name": "x"})
+    )
     assert (await row_reply(story)).visibility == Visibility(13.0, story.clock.now() + 8.0)
 
 
 async def test_what_is_not_about_one_campaign_promises_nothing(tell):
     story = tell(json_response({"status": "success", "data": {"results": []}}))
-    reply = await story.exchange.read(Ask(SUPPORT, operation("list"), "", "tests", body=b"{}"))
+    reply = await story.exchange.read(Request(SUPPORT, operation("list"), "", "tests", body=b"{}"))
     assert reply.entry is not None
     assert reply.visibility is None
 
@@ -1486,7 +1493,7 @@ async def test_a_change_is_counted_with_the_time_it_took(tell, first, second, se
     story = tell(campaign_response(**first), campaign_response(**second))
     await story.read()
     story.clock.advance(60)
-    await story.read(wishes=Wishes(no_cache=True))
+    await story.read(directives=RequestDirectives(no_cache=True))
     assert story.calls == 2
     assert story.meter.visible == pytest.approx(seen)
     assert story.meter.events["change_visible", "support"] == len(seen)
@@ -1500,7 +1507,7 @@ async def test_that_time_is_told_by_our_clock(tell):
     story = tell(by_a_clock_behind("old", START - 9000), by_a_clock_behind("new", CHANGED))
     await story.read()
     story.clock.advance(60)
-    await story.read(wishes=Wishes(no_cache=True))
+    await story.read(directives=RequestDirectives(no_cache=True))
     assert story.meter.visible == [pytest.approx(5.0, abs=1.1)]
 
 
@@ -1517,7 +1524,7 @@ async def test_a_change_that_was_not_stored_was_not_seen(tell):
     await story.read()
     story.clock.advance(60)
     story.memory.hold()
-    reading = begun(story.exchange.read(ask(wishes=Wishes(no_cache=True))))
+    reading = begun(story.exchange.read(make_request(directives=RequestDirectives(no_cache=True))))
     await story.upstream.arrived(2)
     await turns()
     await story.invalidate()

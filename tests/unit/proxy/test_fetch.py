@@ -22,9 +22,9 @@ from tests.support.doubles import (
     ManualClock,
     ScriptedBudget,
     ScriptedUpstream,
-    ask,
     campaign_response,
     error_response,
+    make_request,
 )
 
 OK = campaign_response()
@@ -43,7 +43,7 @@ class Desk:
         self.fetcher = Fetcher(self.upstream, self.budget, self.store, self.meter)
 
     async def fetch(self, lane=Lane.INTERACTIVE, reason="uri-miss", wait=5.0, stream=SUPPORT) -> Fetched | Failure:
-        return await self.fetcher.fetch(ask(stream=stream), lane, reason, wait)
+        return await self.fetcher.fetch(make_request(stream=stream), lane, reason, wait)
 
     async def answer(self) -> Fetched:
         fetched = await self.fetch()

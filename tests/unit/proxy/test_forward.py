@@ -11,10 +11,11 @@ from campaign_gateway.policy.entry import Cause
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.plan import Fwd
 from campaign_gateway.policy.settle import OUTCOME_UNKNOWN, Failure
-from campaign_gateway.policy.sweeping import Head, Known
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ask import Ask, Outcome, Reply, all_of
 from campaign_gateway.proxy.ports import Put, UpstreamError
+from campaign_gateway.proxy.reply import Outcome, Reply
+from campaign_gateway.proxy.request import Request, all_of
 from campaign_gateway.proxy.versions import writer_of
 from tests.support.doubles import (
     LIMITED,
@@ -23,12 +24,12 @@ from tests.support.doubles import (
     SUPPORT,
     UNAUTHORIZED,
     GatedStore,
-    ask,
     begun,
     campaign_response,
     error_response,
     finished,
     json_response,
+    make_request,
     turns,
 )
 from tests.support.story import HARD_BOUND, LIFETIME, Story
@@ -59,16 +60,16 @@ async def tell() -> AsyncIterator[Tell]:
         await story.close()
 
 
-def update(campaign: str = "c-1", client: str = "tests") -> Ask:
-    return Ask(SUPPORT, operation("update"), campaign, client, body=b"{}", values={"type": "voice"})
+def update(campaign: str = "c-1", client: str = "tests") -> Request:
+    return Request(SUPPORT, operation("update"), campaign, client, body=b"{}", values={"type": "voice"})
 
 
-def schedule(name: str) -> Ask:
-    return Ask(SUPPORT, operation("schedule-on"), "", "tests", body=b"{}", values={"name": name})
+def schedule(name: str) -> Request:
+    return Request(SUPPORT, operation("schedule-on"), "", "tests", body=b"{}", values={"name": name})
 
 
-def create() -> Ask:
-    return Ask(SUPPORT, operation("create"), "", "tests", body=b"{}", values={"type": "voice"})
+def create() -> Request:
+    return Request(SUPPORT, operation("create"), "", "tests", body=b"{}", values={"type": "voice"})
 
 
 async def stood(story: Story, *campaigns: str) -> list[Cause | None]:
@@ -91,10 +92,12 @@ async def read_all(story: Story, *campaigns: str) -> None:
 async def known_by_name(story: Story, **names: str) -> None:
     """What a poll of the list has shown."""
     rows = {
-        id_.replace("_", "-"): Known(Channel.VOICE, "mark", None, START, has_moved=False, fields={"name": name})
+        id_.replace("_", "-"): IndexedCampaign(
+            Channel.VOICE, "mark", None, START, has_changed=False, fields={"name": name}
+        )
         for id_, name in names.items()
     }
-    assert await story.board.post(SUPPORT.identity, Head(number=1), rows)
+    assert await story.index.publish(SUPPORT.identity, IndexState(number=1), rows)
 
 
 # Sent once.
@@ -149,22 +152,22 @@ async def test_fences_are_raised_before_the_write_leaves_and_after_it_ended(tell
     writing = begun(story.forwarder.send(update()))
     await story.upstream.arrived(2)
     assert await stood(story, "c-1") == [Cause.WRITE], "before it is answered"
-    reading = begun(story.exchange.read(ask()))
+    reading = begun(story.exchange.read(make_request()))
     await story.upstream.arrived(3)
     story.clock.advance(1)
-    before_answer = story.memory.invalidated_at(ask().key)
+    before_answer = story.memory.invalidated_at(make_request().key)
     story.upstream.release()
     await writing
     await reading
     await finished(story.tasks)
-    assert story.memory.invalidated_at(ask().key) > before_answer
+    assert story.memory.invalidated_at(make_request().key) > before_answer
     assert (await stood(story, "c-1")) == [Cause.WRITE], "what was read meanwhile is not kept as good"
 
 
 async def test_a_fill_from_before_a_write_is_not_stored(tell: Tell) -> None:
     story = tell(campaign_response(name="before"), DONE)
     story.upstream.hold()
-    reading = begun(story.exchange.read(ask()))
+    reading = begun(story.exchange.read(make_request()))
     await story.upstream.arrived(1)
     writing = begun(story.forwarder.send(update()))
     await story.upstream.arrived(2)
@@ -302,7 +305,7 @@ async def test_what_a_write_may_have_changed_binds_its_client_on_all_replicas_an
 
     story = tell(DONE, store_kind=Telling)
     await read_all(story, "c-1")
-    call_back = Ask(SUPPORT, operation("call-back"), "i-1", "me", body=b"{}")
+    call_back = Request(SUPPORT, operation("call-back"), "i-1", "me", body=b"{}")
     reply = await story.forwarder.send(call_back)
     bound = {
         (client, resource)
@@ -326,7 +329,7 @@ async def test_what_a_write_changes_for_certain_binds_everybody_and_its_client_n
 
 async def test_what_carries_personal_data_is_passed_on_and_never_stored(tell: Tell) -> None:
     story = tell(json_response({"status": "success", "data": {"contacts": []}}))
-    contacts = Ask(SUPPORT, operation("contacts"), "l-1", "tests")
+    contacts = Request(SUPPORT, operation("contacts"), "l-1", "tests")
     for _ in range(2):
         reply = await story.forwarder.send(contacts)
         assert reply.passed is not None
@@ -339,7 +342,7 @@ async def test_what_carries_personal_data_is_passed_on_and_never_stored(tell: Te
 
 
 async def test_such_a_read_may_be_repeated_and_says_nothing_of_effects(tell: Tell) -> None:
-    contacts = Ask(SUPPORT, operation("contacts"), "l-1", "tests")
+    contacts = Request(SUPPORT, operation("contacts"), "l-1", "tests")
     story = tell(RESET, json_response({"status": "success", "data": {"contacts": []}}))
     assert (await story.forwarder.send(contacts)).failure is None
     failure = (await tell(TIMEOUT).forwarder.send(contacts)).failure

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 import pytest
 
 from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.directives import RequestDirectives
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure
-from campaign_gateway.policy.sweeping import Head, Known, ListFlaw, Poll
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, ListFlaw, Poll
 from campaign_gateway.policy.visibility import LATE_FACTOR
-from campaign_gateway.policy.wishes import Wishes
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ask import Detail, Reply
 from campaign_gateway.proxy.hints import MAX_READS, MAX_WAITING, Hints, Readers
 from campaign_gateway.proxy.invalidate import keys_of
-from tests.support.doubles import SALES, SUPPORT, LostStore, ask, begun, campaign_response, finished, turns
+from campaign_gateway.proxy.reply import Detail, Reply
+from tests.support.doubles import SALES, SUPPORT, LostStore, begun, campaign_response, finished, make_request, turns
 from tests.support.story import Story
 
 SPENT = Failure(Problem.BUDGET_EXHAUSTED, "spent", retry_after=7.0)
@@ -44,7 +44,7 @@ class Place:
             self.readers,
             self.story.invalidator,
             self.story.exchange,
-            self.story.board,
+            self.story.index,
             self.story.store,
             self.story.tasks,
         )
@@ -61,9 +61,11 @@ class Place:
     async def lists(self, *campaigns: str, flaw: ListFlaw | None = None) -> None:
         """A list that can be relied on, unless it has a flaw, has shown these."""
         now = self.story.clock.now()
-        head = Head({Channel.VOICE: Poll(now, 30.0)}, number=1, flaws={} if flaw is None else {Channel.VOICE: flaw})
-        known = {id_: Known(Channel.VOICE, "m", None, now, has_moved=False) for id_ in campaigns}
-        assert await self.story.board.post(SUPPORT.identity, head, known)
+        state = IndexState(
+            {Channel.VOICE: Poll(now, 30.0)}, number=1, flaws={} if flaw is None else {Channel.VOICE: flaw}
+        )
+        indexed = {id_: IndexedCampaign(Channel.VOICE, "m", None, now, has_changed=False) for id_ in campaigns}
+        assert await self.story.index.publish(SUPPORT.identity, state, indexed)
 
     async def hint(self, *campaigns: str) -> None:
         await self.hints.give(SUPPORT, campaigns, "a system")
@@ -142,7 +144,7 @@ async def test_a_hint_from_another_replica_reaches_whoever_leads(place: Place) -
 
 async def test_a_hint_is_a_use(place: Place) -> None:
     await place.hint("c-1", "c-2")
-    assert place.story.board.used(SUPPORT.identity) == dict.fromkeys(("c-1", "c-2"), place.story.clock.now())
+    assert place.story.index.used(SUPPORT.identity) == dict.fromkeys(("c-1", "c-2"), place.story.clock.now())
 
 
 # Reads here.
@@ -184,8 +186,10 @@ async def test_no_more_wait_than_there_is_room_for(place: Place) -> None:
 # Stored answers.
 
 
-async def read(place: Place, wishes: Wishes | None = None) -> Reply:
-    return await place.story.exchange.read(ask() if wishes is None else ask(wishes=wishes))
+async def read(place: Place, directives: RequestDirectives | None = None) -> Reply:
+    return await place.story.exchange.read(
+        make_request() if directives is None else make_request(directives=directives)
+    )
 
 
 async def test_a_stored_answer_is_served_as_stale_until_it_was_read(place: Place) -> None:
@@ -209,10 +213,10 @@ async def test_no_list_makes_it_fresh_again(place: Place) -> None:
     await place.lists("c-1")
     place.story.clock.advance(5)
     await place.hint("c-1")
-    view = place.story.board.view(SUPPORT.identity)
+    snapshot = place.story.index.snapshot(SUPPORT.identity)
     place.story.clock.advance(5)
-    later = Head({Channel.VOICE: Poll(place.story.clock.now(), 30.0)}, blind=600.0, number=2)
-    assert await place.story.board.post(SUPPORT.identity, later, view.known)
+    later = IndexState({Channel.VOICE: Poll(place.story.clock.now(), 30.0)}, blind=600.0, number=2)
+    assert await place.story.index.publish(SUPPORT.identity, later, snapshot.campaigns)
     place.story.upstream.hold()
     assert (await read(place)).outcome.detail is Detail.STALE_WHILE_REVALIDATE
 
@@ -230,7 +234,7 @@ async def test_a_read_from_before_the_hint_is_not_stored_and_not_joined(place: P
     await finished(place.story.tasks)
     stored = await place.story.stored()
     assert stored is not None
-    assert (stored.proven_at, stored.is_invalid) == (hinted_at, False)
+    assert (stored.validated_at, stored.is_invalid) == (hinted_at, False)
 
 
 async def test_all_that_is_stored_about_the_campaign_is_doubted(place: Place) -> None:
@@ -244,7 +248,7 @@ async def test_a_lost_store_tells_nobody_and_reads_here() -> None:
     story.store = LostStore(story.clock)
     readers = Readers()
     readers.register(SUPPORT.identity, lambda _: pytest.fail("it does not lead"), lambda: False)
-    hints = Hints(readers, story.invalidator, story.exchange, story.board, story.store, story.tasks)
+    hints = Hints(readers, story.invalidator, story.exchange, story.index, story.store, story.tasks)
     await hints.give(SUPPORT, ["c-1"], "a system")
     await finished(story.tasks)
     assert story.calls == 1

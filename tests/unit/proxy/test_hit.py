@@ -3,22 +3,22 @@
 import pytest
 
 from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.directives import RequestDirectives
 from campaign_gateway.policy.entry import Cause
 from campaign_gateway.policy.ledger import Lane
-from campaign_gateway.policy.sweeping import Head, Known, Poll
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll
 from campaign_gateway.policy.visibility import LATE_STEP, Visibility
-from campaign_gateway.policy.wishes import Wishes
-from campaign_gateway.proxy.ask import Detail, Hit
 from campaign_gateway.proxy.exchange import NOTE_SECONDS
-from tests.support.doubles import NOT_FOUND, SUPPORT, ask, campaign_response, finished
+from campaign_gateway.proxy.reply import Detail, Hit
+from tests.support.doubles import NOT_FOUND, SUPPORT, campaign_response, finished, make_request
 from tests.support.story import LIFETIME, MISSING, WINDOW, Story
 
 
 async def fill(story: Story, campaign: str) -> None:
     """Stores a campaign beside the one that was read."""
-    found, entry = await story.memory.get(ask(campaign).key), await story.stored()
+    found, entry = await story.memory.get(make_request(campaign).key), await story.stored()
     assert entry is not None
-    await story.memory.put(ask(campaign).key, entry, found.fence, LIFETIME)
+    await story.memory.put(make_request(campaign).key, entry, found.fence, LIFETIME)
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ async def story():
 
 
 async def test_a_fresh_copy_is_a_hit_with_its_age_and_lifetime(story):
-    hit = story.exchange.hit(ask())
+    hit = story.exchange.hit(make_request())
     assert hit is not None
     assert (hit.lifetime, hit.detail) == (LIFETIME, None)
     assert story.exchange.current_age(hit, "tests") == 10.0
@@ -40,27 +40,27 @@ async def test_a_fresh_copy_is_a_hit_with_its_age_and_lifetime(story):
 
 
 async def test_nothing_stored_and_nothing_fresh_is_no_hit(story):
-    assert story.exchange.hit(ask("c-2")) is None
+    assert story.exchange.hit(make_request("c-2")) is None
     story.clock.advance(LIFETIME - 10)
-    assert story.exchange.hit(ask()) is None
+    assert story.exchange.hit(make_request()) is None
 
 
 @pytest.mark.parametrize(
-    ("wishes", "is_hit"),
+    ("directives", "is_hit"),
     [
-        (Wishes(no_cache=True), False),
-        (Wishes(max_age=9), False),
-        (Wishes(max_age=11), True),
-        (Wishes(only_if_cached=True), True),
+        (RequestDirectives(no_cache=True), False),
+        (RequestDirectives(max_age=9), False),
+        (RequestDirectives(max_age=11), True),
+        (RequestDirectives(only_if_cached=True), True),
     ],
 )
-async def test_a_wish_is_heeded(story, wishes, is_hit):
-    assert (story.exchange.hit(ask(wishes=wishes)) is not None) is is_hit
+async def test_a_wish_is_heeded(story, directives, is_hit):
+    assert (story.exchange.hit(make_request(directives=directives)) is not None) is is_hit
 
 
 async def test_a_hit_ends_with_its_freshness(story):
     story.clock.advance(LIFETIME - 11)
-    hit = story.exchange.hit(ask())
+    hit = story.exchange.hit(make_request())
     story.clock.advance(0.99)
     assert story.exchange.current_age(hit, "tests") == pytest.approx(LIFETIME - 0.01)
     story.clock.advance(0.01)
@@ -68,39 +68,39 @@ async def test_a_hit_ends_with_its_freshness(story):
 
 
 async def test_use_of_a_hit_is_noted_now_and_then_and_it_stays_the_same_one(story):
-    hit = story.exchange.hit(ask())
+    hit = story.exchange.hit(make_request())
     noted = story.clock.now()
     story.clock.advance(NOTE_SECONDS - 1)
     assert story.exchange.current_age(hit, "tests") is not None
-    assert story.board.used(SUPPORT.identity) == {"c-1": noted}
+    assert story.index.used(SUPPORT.identity) == {"c-1": noted}
     story.clock.advance(1)
-    assert story.exchange.current_age(hit, "tests") == story.clock.now() - hit.proven_at
-    assert story.board.used(SUPPORT.identity) == {"c-1": story.clock.now()}
-    assert hit.until == hit.proven_at + LIFETIME, "and no longer than it is fresh"
+    assert story.exchange.current_age(hit, "tests") == story.clock.now() - hit.validated_at
+    assert story.index.used(SUPPORT.identity) == {"c-1": story.clock.now()}
+    assert hit.until == hit.validated_at + LIFETIME, "and no longer than it is fresh"
 
 
 async def test_what_only_hits_have_used_is_not_the_first_to_go_for_want_of_room(story):
-    hit = story.exchange.hit(ask())
+    hit = story.exchange.hit(make_request())
     await fill(story, "c-2")
     assert story.exchange.current_age(hit, "tests") is not None
-    assert story.exchange.hit(ask("c-2")) is not None
-    assert next(iter(story.memory._kept)) == ask().key
+    assert story.exchange.hit(make_request("c-2")) is not None
+    assert next(iter(story.memory._kept)) == make_request().key
     story.clock.advance(NOTE_SECONDS)
     assert story.exchange.current_age(hit, "tests") is not None
-    assert next(iter(story.memory._kept)) == ask("c-2").key
+    assert next(iter(story.memory._kept)) == make_request("c-2").key
 
 
 async def test_a_hit_ends_with_the_stored_entry_but_not_with_another_ones(story):
-    hit = story.exchange.hit(ask())
-    await story.memory.invalidate(ask("c-2").key, Cause.WRITE)
+    hit = story.exchange.hit(make_request())
+    await story.memory.invalidate(make_request("c-2").key, Cause.WRITE)
     await fill(story, "c-3")
     assert story.exchange.current_age(hit, "tests") == 10.0
-    await story.memory.invalidate(ask().key, Cause.WRITE)
+    await story.memory.invalidate(make_request().key, Cause.WRITE)
     assert story.exchange.current_age(hit, "tests") is None
 
 
 async def test_looking_whether_a_hit_still_holds_costs_no_look_up_while_the_store_stands_still(story):
-    hit = story.exchange.hit(ask())
+    hit = story.exchange.hit(make_request())
     looked = story.meter.of("store")
     for _ in range(5):
         assert story.exchange.current_age(hit, "tests") == 10.0
@@ -113,12 +113,12 @@ async def test_looking_whether_a_hit_still_holds_costs_no_look_up_while_the_stor
 
 
 async def test_a_hit_ends_when_a_poll_shows_something_else(story):
-    hit = story.exchange.hit(ask())
+    hit = story.exchange.hit(make_request())
     now = story.clock.now()
-    known = Known(Channel.VOICE, "m", None, now, has_moved=True)
-    await story.board.post(SUPPORT.identity, Head({Channel.VOICE: Poll(now)}, number=1), {"c-1": known})
+    indexed = IndexedCampaign(Channel.VOICE, "m", None, now, has_changed=True)
+    await story.index.publish(SUPPORT.identity, IndexState({Channel.VOICE: Poll(now)}, number=1), {"c-1": indexed})
     assert story.exchange.current_age(hit, "tests") is None
-    assert story.exchange.hit(ask()) is None
+    assert story.exchange.hit(make_request()) is None
 
 
 async def test_a_poll_that_proves_it_makes_a_younger_hit():
@@ -127,12 +127,14 @@ async def test_a_poll_that_proves_it_makes_a_younger_hit():
     entry = await story.stored()
     assert entry is not None
     now = story.clock.now()
-    known = Known(Channel.VOICE, "m", entry.mark, now - 50, has_moved=False, status="Ready")
+    indexed = IndexedCampaign(Channel.VOICE, "m", entry.revision, now - 50, has_changed=False, status="Ready")
     story.clock.advance(20)
-    await story.board.post(
-        SUPPORT.identity, Head({Channel.VOICE: Poll(now + 15, lasts=30.0)}, blind=600.0, number=1), {"c-1": known}
+    await story.index.publish(
+        SUPPORT.identity,
+        IndexState({Channel.VOICE: Poll(now + 15, lasts=30.0)}, blind=600.0, number=1),
+        {"c-1": indexed},
     )
-    hit = story.exchange.hit(ask())
+    hit = story.exchange.hit(make_request())
     assert hit is not None
     assert (hit.detail, story.exchange.current_age(hit, "tests"), hit.lifetime) == (Detail.SWEEP, 5.0, 30.0)
     await story.tasks.close()
@@ -141,10 +143,10 @@ async def test_a_poll_that_proves_it_makes_a_younger_hit():
 async def test_a_missing_campaign_is_a_hit_too():
     story = Story(NOT_FOUND)
     await story.read()
-    hit = story.exchange.hit(ask())
+    hit = story.exchange.hit(make_request())
     assert hit is not None
     assert (hit.detail, hit.lifetime) == (Detail.MISSING, MISSING)
-    assert story.board.used(SUPPORT.identity) == {}
+    assert story.index.used(SUPPORT.identity) == {}
     await story.tasks.close()
 
 
@@ -152,7 +154,7 @@ async def test_a_missing_campaign_is_a_hit_too():
 
 
 def hit_of(story: Story) -> Hit:
-    hit = story.exchange.hit(ask())
+    hit = story.exchange.hit(make_request())
     assert hit is not None
     return hit
 
@@ -164,10 +166,10 @@ async def listed(lasts: float = 30.0) -> Story:
     entry = await story.stored()
     assert entry is not None
     now = story.clock.now()
-    known = Known(Channel.VOICE, "m", entry.mark, now - 50, has_moved=False, status="Ready")
+    indexed = IndexedCampaign(Channel.VOICE, "m", entry.revision, now - 50, has_changed=False, status="Ready")
     story.clock.advance(1)
-    head = Head({Channel.VOICE: Poll(now + 1, lasts)}, blind=600.0, number=1)
-    await story.board.post(SUPPORT.identity, head, {"c-1": known})
+    state = IndexState({Channel.VOICE: Poll(now + 1, lasts)}, blind=600.0, number=1)
+    await story.index.publish(SUPPORT.identity, state, {"c-1": indexed})
     return story
 
 
@@ -182,7 +184,7 @@ async def test_a_hit_is_made_anew_when_the_poll_is_late_since_what_it_says_is_no
     story = await listed(lasts=20.0)
     # Read again since: proven for longer than the list's word holds.
     story.clock.advance(1)
-    await story.exchange.read_again(ask(), Lane.PROOF, "test")
+    await story.exchange.read_again(make_request(), Lane.PROOF, "test")
     await finished(story.tasks)
     hit = hit_of(story)
     assert (hit.lifetime, hit.visibility) == (20.0, Visibility(20.0, story.clock.now() + 19.0))
@@ -196,7 +198,7 @@ async def test_a_hit_is_made_anew_when_the_poll_is_late_since_what_it_says_is_no
 
 async def test_use_that_goes_on_does_not_keep_a_hit_beyond_what_it_says():
     story = await listed(lasts=NOTE_SECONDS + 10)
-    await story.exchange.read_again(ask(), Lane.PROOF, "test")
+    await story.exchange.read_again(make_request(), Lane.PROOF, "test")
     await finished(story.tasks)
     hit = hit_of(story)
     story.clock.advance(NOTE_SECONDS)

@@ -9,8 +9,8 @@ from campaign_gateway.policy.entry import Cause
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ask import all_of
-from tests.support.doubles import SALES, SUPPORT, ask, begun, campaign_response, finished, turns
+from campaign_gateway.proxy.request import all_of
+from tests.support.doubles import SALES, SUPPORT, begun, campaign_response, finished, make_request, turns
 from tests.support.story import Story
 
 Tell = Callable[..., Story]
@@ -54,7 +54,7 @@ async def test_named_campaigns_are_read_again_in_the_background(tell: Tell) -> N
     assert [await purged(story, campaign) for campaign in ("c-1", "c-2", "c-3")] == [True, True, False]
     await story.upstream.arrived(5)
     assert story.budget.asked[3:] == [("acc-1", Lane.BACKGROUND, "an operator", 0.0)] * 2
-    served = await story.exchange.read(ask())
+    served = await story.exchange.read(make_request())
     assert served.entry is not None, "and are served meanwhile"
     assert served.outcome.ttl is not None
     assert served.outcome.ttl <= 0, "as stale"
@@ -83,14 +83,14 @@ async def test_a_purge_that_the_budget_does_not_pay_for_is_stale_until_somebody_
 
 async def test_a_purge_of_all_waits_for_readers(tell: Tell) -> None:
     story = await stored(tell, "c-1", "c-2")
-    await story.exchange.read(ask("c-1", stream=SALES))
+    await story.exchange.read(make_request("c-1", stream=SALES))
     await story.invalidator.purge(SUPPORT, None, "an operator")
     await finished(story.tasks)
     assert story.calls == 3
     assert [await purged(story, campaign) for campaign in ("c-1", "c-2")] == [True, True]
     for resource in (name for names in RESOURCES.values() for name in names):
         assert story.memory.invalidated_at(all_of(SUPPORT, resource)) == story.clock.now(), resource
-    assert story.memory.invalidated_at(ask("c-1", stream=SALES).key) == 0.0, "another stream's"
+    assert story.memory.invalidated_at(make_request("c-1", stream=SALES).key) == 0.0, "another stream's"
     await story.read("c-1")
     assert [await purged(story, campaign) for campaign in ("c-1", "c-2")] == [False, True]
 
@@ -107,10 +107,10 @@ async def test_both_versions_and_the_status_are_purged(tell: Tell) -> None:
 async def test_a_flight_from_before_is_not_joined(tell: Tell, reach: str) -> None:
     story = tell(campaign_response(name="old"), campaign_response(name="new"))
     story.upstream.hold()
-    first = begun(story.exchange.read(ask()))
+    first = begun(story.exchange.read(make_request()))
     await story.upstream.arrived()
-    await story.invalidator.invalidate([ask().key if reach == "one" else all_of(SUPPORT, "get")], Cause.WRITE)
-    second = begun(story.exchange.read(ask()))
+    await story.invalidator.invalidate([make_request().key if reach == "one" else all_of(SUPPORT, "get")], Cause.WRITE)
+    second = begun(story.exchange.read(make_request()))
     await story.upstream.arrived(2)
     story.upstream.release()
     replies = await asyncio.gather(first, second)
@@ -125,13 +125,13 @@ async def test_a_flight_that_began_while_the_fence_was_raised_is_not_joined_eith
     readers = []
 
     async def slow(key: str, by: Cause) -> None:
-        readers.append(begun(story.exchange.read(ask())))
+        readers.append(begun(story.exchange.read(make_request())))
         await story.upstream.arrived()
         await raise_fence(key, by)
 
     story.memory.invalidate = slow  # type: ignore[method-assign]
-    await story.invalidator.invalidate([ask().key], Cause.WRITE)
-    readers.append(begun(story.exchange.read(ask())))
+    await story.invalidator.invalidate([make_request().key], Cause.WRITE)
+    readers.append(begun(story.exchange.read(make_request())))
     await turns()
     assert story.calls == 2
     story.upstream.release()
@@ -142,5 +142,5 @@ async def test_nothing_is_counted_where_nothing_is_to_be_invalidated(tell: Tell)
     story = await stored(tell, "c-1")
     await story.invalidator.invalidate([], Cause.WRITE)
     assert story.meter.of("invalidation") == 0
-    await story.invalidator.invalidate([ask().key], Cause.WRITE)
+    await story.invalidator.invalidate([make_request().key], Cause.WRITE)
     assert story.meter.events["invalidation", "write"] == 1

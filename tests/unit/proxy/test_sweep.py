@@ -11,21 +11,30 @@ from campaign_gateway.contract.answers import Response
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.contract.operations import Call
 from campaign_gateway.policy import list_scan
+from campaign_gateway.policy.directives import RequestDirectives
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.pacing import Capacity
 from campaign_gateway.policy.settle import Failure
-from campaign_gateway.policy.sweeping import SETTLE_SECONDS, ListFlaw, View
+from campaign_gateway.policy.sweeping import SETTLE_SECONDS, IndexSnapshot, ListFlaw
 from campaign_gateway.policy.trust import STAND_DOWN_SECONDS
 from campaign_gateway.policy.visibility import LATE_STEP
-from campaign_gateway.policy.wishes import Wishes
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ask import Detail, Stream
 from campaign_gateway.proxy.bounds import stated_bounds
+from campaign_gateway.proxy.reply import Detail
+from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import SweepConfig, Sweeper
 from campaign_gateway.proxy.sweep.leader import SHORTEST_SLEEP_SECONDS
 from campaign_gateway.proxy.sweep.poll import STARVED_SECONDS
 from tests.support.builders import stamp
-from tests.support.doubles import SUPPORT, ask, campaign_response, error_response, finished, json_response, turns
+from tests.support.doubles import (
+    SUPPORT,
+    campaign_response,
+    error_response,
+    finished,
+    json_response,
+    make_request,
+    turns,
+)
 from tests.support.lists import row
 from tests.support.story import FRESHNESS, HARD_BOUND, Story
 from tests.support.virtual_time import timers
@@ -52,7 +61,7 @@ class World:
         self.fetcher = story.exchange._fetcher
         self.sweeper = Sweeper(
             SUPPORT,
-            story.board,
+            story.index,
             story.store,
             self.fetcher,
             story.exchange.read_again,
@@ -82,8 +91,8 @@ class World:
         )
 
     @property
-    def view(self) -> View:
-        return self.story.board.view(ID)
+    def snapshot(self) -> IndexSnapshot:
+        return self.story.index.snapshot(ID)
 
     def change(self, id_: str, **members: Any) -> None:
         self.campaigns[id_] = {**self.campaigns[id_], "updatedAt": stamp(self.clock.now()), **members}
@@ -136,9 +145,9 @@ async def test_a_stream_that_nobody_uses_wakes_nobody_until_its_first_use():
     await turns()
     assert timers() == before
     for id_ in world.campaigns:
-        world.story.board.ask(ID, id_, world.clock.now())
+        world.story.index.record_use(ID, id_, world.clock.now())
     async with asyncio.timeout(5):
-        await world.story.board.news(ID, math.inf)
+        await world.story.index.wait_for_change(ID, math.inf)
     assert "list voice" in world.asked
     await world.story.close()
 
@@ -147,7 +156,7 @@ async def test_the_first_look_asks_for_each_list_once(world: World):
     asked = await world.look()
     assert asked[:1] == ["list voice"]
     assert world.lists(asked) == 1
-    assert set(world.view.known) == set(world.campaigns)
+    assert set(world.snapshot.campaigns) == set(world.campaigns)
     assert world.story.meter.of("proof", "sweep", "unchanged") >= 1
 
 
@@ -170,9 +179,9 @@ async def test_callers_are_answered_by_proof_of_the_list(world: World):
 async def test_what_moved_is_read_again_and_callers_get_the_new_state(world: World):
     await world.looks(40)
     world.change("c-2", name="new")
-    asked = await world.looks(world.view.head.polls[Channel.VOICE].lasts)
+    asked = await world.looks(world.snapshot.state.polls[Channel.VOICE].lasts)
     assert "c-2" in asked
-    reply = await world.story.read("c-2", Wishes(only_if_cached=True))
+    reply = await world.story.read("c-2", RequestDirectives(only_if_cached=True))
     assert reply.entry is not None
     assert b'"new"' in reply.entry.body
     assert reply.outcome.cache == "hit"
@@ -184,7 +193,7 @@ async def test_what_moved_and_nobody_asks_for_is_not_read(world: World):
     await world.looks(20)
     world.change("unused")
     assert "unused" not in await world.looks(20)
-    assert world.view.known["unused"].has_moved
+    assert world.snapshot.campaigns["unused"].has_changed
 
 
 async def test_a_read_that_may_still_show_the_old_state_is_made_once_more(world: World):
@@ -204,69 +213,69 @@ async def test_a_read_that_may_still_show_the_old_state_is_made_once_more(world:
             world.campaigns["c-1"] = old
 
     world.story.upstream.script = [lagging]
-    while not world.view.known["c-1"].has_moved:
+    while not world.snapshot.campaigns["c-1"].has_changed:
         await world.look(1.0)
     world.story.upstream.script = [answer]
     world.campaigns["c-1"] = new
     await world.looks(SETTLE_SECONDS + 2)
     entry = await world.story.stored("c-1")
     assert entry is not None
-    assert entry.mark == new["updatedAt"]
+    assert entry.revision == new["updatedAt"]
 
 
 async def test_a_list_that_is_not_sorted_proves_nothing_and_is_left_alone_for_a_while(world: World):
     await world.looks(40)
-    assert stated_bounds(world.story.board, world.story.store, 60.0, ID).is_proving
+    assert stated_bounds(world.story.index, world.story.store, 60.0, ID).is_proving
     world.is_ascending = True
-    while not world.view.head.flaws:
+    while not world.snapshot.state.flaws:
         await world.look(1.0)
-    assert ListFlaw.UNSORTED in world.view.head.flaws.values()
-    bounds = stated_bounds(world.story.board, world.story.store, 60.0, ID)
+    assert ListFlaw.UNSORTED in world.snapshot.state.flaws.values()
+    bounds = stated_bounds(world.story.index, world.story.store, 60.0, ID)
     assert (bounds.is_proving, bounds.signal, bounds.blind) == (False, 60.0, 60.0)
     reply = await world.story.read("c-0")
     assert reply.outcome.detail is not Detail.SWEEP
     assert world.lists(await world.looks(STAND_DOWN_SECONDS - 2)) == 0
     world.is_ascending = False
     await world.looks(5)
-    assert not world.view.head.flaws
+    assert not world.snapshot.state.flaws
 
 
 async def test_a_list_that_fails_proves_nothing_and_is_no_reason_for_distrust(world: World):
     await world.looks(40)
-    began = {channel: done.began for channel, done in world.view.head.polls.items()}
+    began = {channel: done.began for channel, done in world.snapshot.state.polls.items()}
     world.list_fails = error_response(500, "broken")
     await world.looks(5)
-    assert not world.view.head.flaws
-    assert {channel: done.began for channel, done in world.view.head.polls.items()} == began
+    assert not world.snapshot.state.flaws
+    assert {channel: done.began for channel, done in world.snapshot.state.polls.items()} == began
     assert world.story.meter.of("proof", "sweep", "failed") >= 1
     world.list_fails = None
     await world.looks(60)
-    assert world.view.head.polls[Channel.VOICE].began > began[Channel.VOICE]
+    assert world.snapshot.state.polls[Channel.VOICE].began > began[Channel.VOICE]
 
 
 async def test_a_lagging_list_is_not_believed(world: World):
     await world.looks(40)
     world.change("c-3", updatedAt=stamp(world.clock.now() - LAG - 40))
     await world.looks(20)
-    assert ListFlaw.TOO_LATE in world.view.head.flaws.values()
+    assert ListFlaw.TOO_LATE in world.snapshot.state.flaws.values()
 
 
 async def test_stated_bounds_hold_as_long_as_polls_go_on(world: World):
     await world.looks(3)
-    last = world.view.head.polls[Channel.VOICE]
-    bounds = stated_bounds(world.story.board, world.story.store, 600.0, ID)
+    last = world.snapshot.state.polls[Channel.VOICE]
+    bounds = stated_bounds(world.story.index, world.story.store, 600.0, ID)
     assert bounds.is_proving
     assert bounds.signal == last.lasts + LAG
-    assert bounds.blind == max(world.view.head.blind, 600.0)
+    assert bounds.blind == max(world.snapshot.state.blind, 600.0)
 
 
 @pytest.mark.parametrize(("late", "signal"), [(0.5, 1.0), (1.5, 1.5), (2.9, 2.9), (3.1, None)])
 async def test_a_late_poll_widens_the_bound_and_no_more_than_that(world: World, late: float, signal: float | None):
     """It does not jump to the longest lifetime, and is true all the same: what a poll will show came after the last."""
     await world.looks(3)
-    last = world.view.head.polls[Channel.VOICE]
+    last = world.snapshot.state.polls[Channel.VOICE]
     world.clock.advance(last.began + late * last.lasts - world.clock.now())
-    bounds = stated_bounds(world.story.board, world.story.store, 600.0, ID)
+    bounds = stated_bounds(world.story.index, world.story.store, 600.0, ID)
     assert bounds.is_proving is (signal is not None)
     widened = 0.0 if late <= 1 else LATE_STEP
     assert bounds.signal == pytest.approx(600.0 if signal is None else signal * last.lasts + widened + LAG)
@@ -274,19 +283,19 @@ async def test_a_late_poll_widens_the_bound_and_no_more_than_that(world: World, 
 
 async def test_the_stated_bound_is_that_of_the_slowest_channel(world: World):
     await world.looks(3)
-    head = world.view.head
-    sms = replace(head.polls[Channel.VOICE], lasts=100.0)
-    head = replace(head, polls={**head.polls, Channel.SMS: sms}, paced=tuple(Channel), number=head.number + 1)
-    await world.story.board.post(ID, head, {})
-    assert stated_bounds(world.story.board, world.story.store, 600.0, ID).signal == 100.0 + LAG
+    state = world.snapshot.state
+    sms = replace(state.polls[Channel.VOICE], lasts=100.0)
+    state = replace(state, polls={**state.polls, Channel.SMS: sms}, paced=tuple(Channel), number=state.number + 1)
+    await world.story.index.publish(ID, state, {})
+    assert stated_bounds(world.story.index, world.story.store, 600.0, ID).signal == 100.0 + LAG
 
 
 async def test_nothing_is_stated_of_all_campaigns_before_a_full_scan_has_come_to_its_end(world: World):
     await world.looks(3)
-    head = world.view.head
-    polls = {Channel.VOICE: replace(head.polls[Channel.VOICE], full_scan_at=0.0)}
-    await world.story.board.post(ID, replace(head, polls=polls, number=head.number + 1), {})
-    assert not stated_bounds(world.story.board, world.story.store, 600.0, ID).is_proving
+    state = world.snapshot.state
+    polls = {Channel.VOICE: replace(state.polls[Channel.VOICE], full_scan_at=0.0)}
+    await world.story.index.publish(ID, replace(state, polls=polls, number=state.number + 1), {})
+    assert not stated_bounds(world.story.index, world.story.store, 600.0, ID).is_proving
 
 
 async def test_polls_keep_no_answer_past_the_hard_bound(world: World):
@@ -314,7 +323,7 @@ async def test_no_share_no_sweep():
 
 
 async def test_changes_that_the_list_never_shows_end_the_trust_in_it(world: World):
-    # Answers by id carry new marks; the list's rows stand still.
+    # Answers by id carry new revisions; the list's rows stand still.
     await world.looks(200)
     answer, stood = world.answer, {id_: dict(row) for id_, row in world.campaigns.items()}
 
@@ -332,16 +341,16 @@ async def test_changes_that_the_list_never_shows_end_the_trust_in_it(world: Worl
         world.change(id_, name="new")
     for _ in range(400):
         await world.look(1.0)
-        if world.view.head.flaws:
+        if world.snapshot.state.flaws:
             break
-    assert ListFlaw.DISAGREES in world.view.head.flaws.values()
+    assert ListFlaw.DISAGREES in world.snapshot.state.flaws.values()
 
 
 async def test_one_change_that_the_list_does_not_show_is_no_reason_yet(world: World):
     await world.looks(200)
     world.campaigns["c-0"] = {**world.campaigns["c-0"], "name": "silent"}
     await world.looks(300)
-    assert not world.view.head.flaws
+    assert not world.snapshot.state.flaws
     entry = await world.story.stored("c-0")
     assert entry is not None
     assert b"silent" in entry.body, "the rotation has found it"
@@ -375,13 +384,13 @@ async def test_a_poll_of_several_pages_that_gets_no_call_goes_on_where_it_was():
         return answer(stream, call)
 
     world.story.upstream.script = [noting]
-    before = world.view.head.polls[Channel.VOICE].began
+    before = world.snapshot.state.polls[Channel.VOICE].began
     for _ in range(60):
         await world.look(1.0)
-        if world.view.head.polls[Channel.VOICE].began > before:
+        if world.snapshot.state.polls[Channel.VOICE].began > before:
             break
     assert skips[:3] == [0, 97, 0], "the first page, the second one when there was a call, and the front once more"
-    assert sum(known.has_moved for known in world.view.known.values()) == 150
+    assert sum(indexed.has_changed for indexed in world.snapshot.campaigns.values()) == 150
     await world.story.close()
 
 
@@ -403,11 +412,11 @@ async def test_polls_that_get_no_call_for_long_are_said_to_prove_nothing(world: 
     await world.looks(40)
     world.story.budget.refuse_all = Failure(Problem.BUDGET_EXHAUSTED, "spent", retry_after=1.0)
     await world.looks(STARVED_SECONDS + 30)
-    assert world.view.head.flaws == {Channel.VOICE: ListFlaw.STARVED}
+    assert world.snapshot.state.flaws == {Channel.VOICE: ListFlaw.STARVED}
     assert [record.message for record in caplog.records if "starved" in record.message], "once, in the log"
     world.story.budget.refuse_all = None
     await world.looks(20)
-    assert not world.view.head.flaws
+    assert not world.snapshot.state.flaws
 
 
 # Answers from rows.
@@ -417,7 +426,7 @@ async def test_fifty_status_reads_cost_one_round():
     world = World(campaigns=50)
     world.story.exchange._has_rounds = True
     reads = [
-        asyncio.create_task(world.story.exchange.read(replace(ask(id_), fields=frozenset({"name", "status"}))))  # noqa: TID251
+        asyncio.create_task(world.story.exchange.read(replace(make_request(id_), fields=frozenset({"name", "status"}))))  # noqa: TID251
         for id_ in world.campaigns
     ]
     for _ in range(100):
@@ -435,7 +444,7 @@ async def test_a_lone_status_read_does_not_wait_for_a_round():
     world = World()
     world.story.exchange._has_rounds = True
     async with asyncio.timeout(1):
-        reply = await world.story.exchange.read(replace(ask("c-0"), fields=frozenset({"status"})))
+        reply = await world.story.exchange.read(replace(make_request("c-0"), fields=frozenset({"status"})))
     assert reply.entry is not None
     assert reply.entry.body == b'{"status":"success","data":{"status":"Ready"}}'
     assert world.asked == ["c-0"]
@@ -456,7 +465,7 @@ async def test_an_unexpected_error_ends_one_look_and_not_the_looking(world: Worl
         while len(caplog.records) < 2:
             await asyncio.sleep(0.001)
         world.capacity_source = capacity
-        while not world.view.head.polls:
+        while not world.snapshot.state.polls:
             await asyncio.sleep(0.001)
     await world.story.tasks.close()
 

@@ -14,9 +14,9 @@ ENTRIES = st.builds(
     body=st.binary(max_size=60),
     content_type=TEXT,
     content=st.binary(max_size=16),
-    mark=st.none() | TEXT,
+    revision=st.none() | TEXT,
     campaign_status=st.none() | TEXT,
-    proven_at=st.floats(allow_nan=False),
+    validated_at=st.floats(allow_nan=False),
     absence=st.none() | st.builds(Absence, st.integers(100, 599), st.none() | TEXT, st.none() | TEXT),
     clock_offset=st.floats(allow_nan=False),
 )
@@ -35,7 +35,9 @@ def test_what_is_encoded_is_decoded(kept: Entry) -> None:
     assert decode(encode(kept)) == kept
 
 
-@pytest.mark.parametrize("kept", [entry(), entry(mark=None, campaign_status=None), absence(), absence(message=None)])
+@pytest.mark.parametrize(
+    "kept", [entry(), entry(revision=None, campaign_status=None), absence(), absence(message=None)]
+)
 def test_the_usual_entries_survive(kept: Entry) -> None:
     assert decode(encode(kept)) == kept
 

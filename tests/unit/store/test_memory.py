@@ -11,8 +11,8 @@ from typing_extensions import override
 
 from campaign_gateway.policy.entry import SETTLE_SECONDS, Cause, Entry, Invalidation
 from campaign_gateway.policy.freshness import Freshness
-from campaign_gateway.proxy.ask import group_of
 from campaign_gateway.proxy.ports import Put
+from campaign_gateway.proxy.request import group_of
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.memory import ENTRY_OVERHEAD_BYTES, FENCE_SECONDS, MemoryStore, doubted
 from tests.support.builders import NOW, absence
@@ -183,7 +183,7 @@ async def test_only_a_read_that_started_later_replaces(age: float, outcome: Put,
     assert await room.put("a", sized(1, age=age)) is outcome
     found = (await room.store.get("a")).entry
     assert found is not None
-    assert NOW - found.proven_at == kept
+    assert NOW - found.validated_at == kept
 
 
 async def test_a_fill_from_before_an_invalidation_is_refused_and_a_later_one_is_not() -> None:
@@ -334,7 +334,7 @@ def test_it_tells_its_clock_s_time() -> None:
     assert room.store.now() == NOW + 3
 
 
-# Copies in doubt.
+# Copies unverified.
 
 
 async def test_a_copy_in_doubt_stays_to_fall_back_on_and_is_never_fresh() -> None:
@@ -371,7 +371,7 @@ async def test_a_fill_that_looked_up_before_the_doubt_is_refused() -> None:
 
 
 async def test_a_copy_in_doubt_can_be_replaced_by_any_read() -> None:
-    # Nobody knows which of the two is the newer campaign: the one in doubt may be from before a write.
+    # Nobody knows which of the two is the newer campaign: the one unverified may be from before a write.
     room = Room()
     await room.put("a", sized(1))
     room.store.doubt()
@@ -403,7 +403,7 @@ async def test_a_copy_overwritten_and_in_doubt_is_both(first: str) -> None:
     assert found is not None
     assert found.is_overwritten
     assert found.swept is not None
-    assert found.swept.is_moved
+    assert found.swept.is_changed
     assert room.store.peek("a") is None
 
 

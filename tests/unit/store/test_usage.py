@@ -90,7 +90,7 @@ def test_the_first_use_is_told(usage, first):
 def test_whoever_found_nothing_in_use_is_told_of_the_next_use_whatever_the_clock_does(usage, first):
     usage.note(A, "c1", NOW)
     assert usage.used(A, NOW + USED_SECONDS + 1) == {}
-    # The store's clock steps back: the time since the last use is not long any more.
+    # The store's clock steps back: the time since the last use is not long any longer.
     usage.note(A, "c1", NOW + 5)
     assert first == [A, A]
 

@@ -39,15 +39,15 @@ async def test_who_waits_for_ever_needs_no_timer(kind):
 
 
 async def test_news_of_before_do_not_count_and_wakes_do_once():
-    news, wakes = News(), Wakes()
-    for waits in (news, wakes):
+    wait_for_change, wakes = News(), Wakes()
+    for waits in (wait_for_change, wakes):
         waits.come("one")
         waits.come("one")
     async with asyncio.timeout(5):
         await wakes.wait("one", math.inf)
-    waiting = [begun(waits.wait("one", math.inf)) for waits in (news, wakes)]
+    waiting = [begun(waits.wait("one", math.inf)) for waits in (wait_for_change, wakes)]
     await turns()
     assert not any(task.done() for task in waiting)
-    for waits in (news, wakes):
+    for waits in (wait_for_change, wakes):
         waits.come("one")
     await asyncio.gather(*waiting)

@@ -11,7 +11,8 @@ from campaign_gateway.contract.answers import Response
 from campaign_gateway.policy.entry import Entry
 from campaign_gateway.policy.plan import Fwd
 from campaign_gateway.policy.schedule import Quota
-from campaign_gateway.proxy.ask import Ask, Outcome, Reply, Stream
+from campaign_gateway.proxy.reply import Outcome, Reply
+from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.web.answers import Bounds
 from campaign_gateway.web.api import Api
 from campaign_gateway.web.clients import Client, Clients
@@ -36,11 +37,11 @@ class ScriptedExchange:
 
     def __init__(self) -> None:
         self.reply: Reply | Exception = HIT
-        self.asks: list[Ask] = []
+        self.asks: list[Request] = []
         self.open = asyncio.Event()
         self.open.set()
 
-    async def read(self, ask: Ask) -> Reply:
+    async def read(self, ask: Request) -> Reply:
         self.asks.append(ask)
         await self.open.wait()
         if isinstance(self.reply, Exception):
@@ -53,12 +54,12 @@ class ScriptedForwarder:
 
     def __init__(self) -> None:
         self.reply: Reply | Exception = SENT
-        self.asks: list[Ask] = []
+        self.asks: list[Request] = []
         self.looked_at: list[tuple[str, str]] = []
         """Stream and id of each campaign whose channel was asked for."""
         self.found: str | Reply = "voice"
 
-    async def send(self, ask: Ask) -> Reply:
+    async def send(self, ask: Request) -> Reply:
         self.asks.append(ask)
         if isinstance(self.reply, Exception):
             raise self.reply

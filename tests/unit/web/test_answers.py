@@ -11,7 +11,7 @@ from campaign_gateway.policy.plan import Fwd
 from campaign_gateway.policy.settle import Failure, settle
 from campaign_gateway.policy.visibility import Visibility
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ask import Detail, Outcome, Reply
+from campaign_gateway.proxy.reply import Detail, Outcome, Reply
 from campaign_gateway.web.answers import Bounds, cache_status, render, render_failure
 from tests.support.doubles import START
 
@@ -53,7 +53,7 @@ def test_a_campaign_is_answered_byte_for_byte_with_these_fields_and_no_others():
 
 
 @pytest.mark.parametrize(
-    "mark",
+    "revision",
     [
         pytest.param(None, id="none"),
         pytest.param("yesterday", id="unreadable"),
@@ -62,12 +62,12 @@ def test_a_campaign_is_answered_byte_for_byte_with_these_fields_and_no_others():
         pytest.param("1767225600000", id="a-number"),
     ],
 )
-def test_a_mark_that_tells_no_past_moment_gives_no_last_modified(mark):
-    assert "Last-Modified" not in answer(replace(ENTRY, mark=mark)).headers
+def test_a_mark_that_tells_no_past_moment_gives_no_last_modified(revision):
+    assert "Last-Modified" not in answer(replace(ENTRY, revision=revision)).headers
 
 
 def test_a_mark_before_the_epoch_is_still_a_date():
-    headers = answer(replace(ENTRY, mark="1969-12-31T23:59:58Z")).headers
+    headers = answer(replace(ENTRY, revision="1969-12-31T23:59:58Z")).headers
     assert headers["Last-Modified"] == "Wed, 31 Dec 1969 23:59:58 GMT"
 
 

@@ -4,12 +4,12 @@ import re
 import pytest
 
 from campaign_gateway.contract.answers import Response
+from campaign_gateway.policy.directives import RequestDirectives
 from campaign_gateway.policy.entry import make_etag
 from campaign_gateway.policy.plan import Fwd
 from campaign_gateway.policy.settle import Failure
-from campaign_gateway.policy.wishes import Wishes
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ask import Detail, Outcome, Reply
+from campaign_gateway.proxy.reply import Detail, Outcome, Reply
 from campaign_gateway.proxy.versions import write_token
 from tests.support.doubles import START
 
@@ -42,7 +42,7 @@ async def test_a_read_becomes_an_ask_and_its_reply_an_answer(front):
     assert (answer.status, answer.body) == (200, BODY)
     (asked,) = front.exchange.asks
     assert (asked.stream.alias, asked.operation.name, asked.id, asked.client) == ("support", "get", "c-1", "reporting")
-    assert asked.wishes == Wishes()
+    assert asked.directives == RequestDirectives()
 
 
 async def test_a_stream_in_the_path_is_the_one_asked(front):
@@ -56,18 +56,18 @@ async def test_an_encoded_but_plain_id_is_the_plain_one(front):
 
 
 @pytest.mark.parametrize(
-    ("fields", "wishes"),
+    ("fields", "directives"),
     [
-        (["Cache-Control: no-cache"], Wishes(no_cache=True)),
-        (["Cache-Control: max-age=5", "Cache-Control: min-fresh=2"], Wishes(max_age=5, min_fresh=2)),
-        (["cache-control: only-if-cached, max-stale"], Wishes(only_if_cached=True, max_stale=float("inf"))),
-        (["Pragma: no-cache"], Wishes(no_cache=True)),
-        (["Pragma: no-cache", "Cache-Control: max-age=5"], Wishes(max_age=5)),
+        (["Cache-Control: no-cache"], RequestDirectives(no_cache=True)),
+        (["Cache-Control: max-age=5", "Cache-Control: min-fresh=2"], RequestDirectives(max_age=5, min_fresh=2)),
+        (["cache-control: only-if-cached, max-stale"], RequestDirectives(only_if_cached=True, max_stale=float("inf"))),
+        (["Pragma: no-cache"], RequestDirectives(no_cache=True)),
+        (["Pragma: no-cache", "Cache-Control: max-age=5"], RequestDirectives(max_age=5)),
     ],
 )
-async def test_the_callers_wishes_come_along(front, fields, wishes):
+async def test_the_callers_wishes_come_along(front, fields, directives):
     await front.ask("/v1/campaigns/c-1", *fields)
-    assert front.exchange.asks[0].wishes == wishes
+    assert front.exchange.asks[0].directives == directives
 
 
 @pytest.mark.parametrize(
@@ -502,13 +502,13 @@ async def test_a_refused_write_is_422_with_the_platforms_words_and_a_version(fro
 
 async def test_a_version_that_comes_back_is_a_wish_for_something_newer(front):
     await front.ask("/v1/campaigns/c-1", f"Campaign-Gateway-Version: {write_token(START)}")
-    assert front.exchange.asks[0].wishes == Wishes(newer_than=START)
+    assert front.exchange.asks[0].directives == RequestDirectives(newer_than=START)
 
 
 async def test_of_several_versions_the_last_counts(front):
     fields = [f"Campaign-Gateway-Version: {write_token(START + late)}" for late in (1, 2, 0)]
     await front.ask("/v1/campaigns/c-1", *fields, "Cache-Control: max-age=5")
-    assert front.exchange.asks[0].wishes == Wishes(max_age=5, newer_than=START + 2)
+    assert front.exchange.asks[0].directives == RequestDirectives(max_age=5, newer_than=START + 2)
 
 
 @pytest.mark.parametrize("token", ["", "x", "1.5", "-1", "0x1", "F", "f" * 21, "6 6", "\u0661"])
@@ -520,7 +520,7 @@ async def test_a_version_that_is_none_is_refused(front, token):
 
 async def test_the_parts_of_a_batch_are_held_to_it_too(front):
     await front.ask("/v1/campaigns?ids=a,b", f"Campaign-Gateway-Version: {write_token(START)}")
-    assert [asked.wishes.newer_than for asked in front.exchange.asks] == [START, START]
+    assert [asked.directives.newer_than for asked in front.exchange.asks] == [START, START]
 
 
 # Scopes.

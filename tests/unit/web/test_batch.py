@@ -6,7 +6,7 @@ from campaign_gateway.policy.entry import Absence
 from campaign_gateway.policy.plan import Fwd
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ask import Detail, Outcome, Reply
+from campaign_gateway.proxy.reply import Detail, Outcome, Reply
 from campaign_gateway.web.batch import render_batch
 from tests.unit.web.conftest import BODY, ENTRY, HIT
 

@@ -11,20 +11,21 @@ import pytest
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.contract.operations import GET, LITERALS
 from campaign_gateway.policy.entry import Cause
-from campaign_gateway.policy.sweeping import Head, Known, Poll
-from campaign_gateway.proxy.ask import Reply, group_of
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll
+from campaign_gateway.proxy.reply import Reply
+from campaign_gateway.proxy.request import group_of
 from campaign_gateway.proxy.versions import writer_of
 from campaign_gateway.store.layered import LayeredStore
 from campaign_gateway.store.redis.link import StoreDownError
 from campaign_gateway.web import hot, sheets
 from campaign_gateway.web.hot import HotConnection
-from tests.support.doubles import START, SUPPORT, ask
+from tests.support.doubles import START, SUPPORT, make_request
 from tests.support.hot import FRESHNESS, Caller, FarStore, Gateway, calling, comparable, far, local, running, stored
 
 LINES = b"Host: gateway\r\nAuthorization: Bearer cgk_reporting\r\nX-Request-ID: r-1\r\n"
 GOOD = b"GET /v1/campaigns/c-1 HTTP/1.1\r\n" + LINES + b"\r\n"
-KNOWN = Known(Channel.VOICE, "m-1", None, START + 1, has_moved=True)
-MOVED = Head({Channel.VOICE: Poll(START + 1)}, number=1)
+KNOWN = IndexedCampaign(Channel.VOICE, "m-1", None, START + 1, has_changed=True)
+MOVED = IndexState({Channel.VOICE: Poll(START + 1)}, number=1)
 
 
 class SilentBus:
@@ -81,19 +82,19 @@ def drain(gateway: Gateway) -> None:
 
 
 async def overwrite(gateway: Gateway) -> None:
-    await gateway.memory.invalidate(ask("c-1").key, Cause.WRITE)
+    await gateway.memory.invalidate(make_request("c-1").key, Cause.WRITE)
 
 
 async def purge(gateway: Gateway) -> None:
-    await gateway.memory.invalidate(ask("c-1").key, Cause.PURGE)
+    await gateway.memory.invalidate(make_request("c-1").key, Cause.PURGE)
 
 
 async def purge_all(gateway: Gateway) -> None:
-    await gateway.memory.invalidate(group_of(ask("c-1").key), Cause.PURGE)
+    await gateway.memory.invalidate(group_of(make_request("c-1").key), Cause.PURGE)
 
 
 def outdate(gateway: Gateway) -> None:
-    gateway.memory.outdate(ask("c-1").key)
+    gateway.memory.outdate(make_request("c-1").key)
 
 
 def write(gateway: Gateway) -> None:
@@ -121,11 +122,11 @@ def grow_old(gateway: Gateway) -> None:
 
 
 async def refill(gateway: Gateway) -> None:
-    await gateway.put("c-1", stored("another", proven_at=START + 1))
+    await gateway.put("c-1", stored("another", validated_at=START + 1))
 
 
 async def move(gateway: Gateway) -> None:
-    assert await gateway.board.post(SUPPORT.identity, MOVED, {"c-1": KNOWN})
+    assert await gateway.index.publish(SUPPORT.identity, MOVED, {"c-1": KNOWN})
 
 
 CHANGES = [
@@ -178,7 +179,7 @@ async def test_another_campaigns_change_keeps_the_rest_hot():
     gateway = Gateway()
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
-        await gateway.memory.invalidate(ask("c-2").key, Cause.WRITE)
+        await gateway.memory.invalidate(make_request("c-2").key, Cause.WRITE)
         await gateway.put("c-3", stored("c-3"))
         assert (await last_answer(caller)).status == 200
         assert gateway.hot.taken == 2
@@ -208,7 +209,7 @@ async def test_what_another_replica_invalidated_is_not_answered():
     gateway = Gateway(layer=layered(bus, made))
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
-        made[0]._heard("write", ask("c-1").key)
+        made[0]._heard("write", make_request("c-1").key)
         assert "before-write" in str((await last_answer(caller))["Cache-Status"])
         assert gateway.hot.taken == 1
 
@@ -241,12 +242,12 @@ async def test_a_template_is_of_its_own_connection():
         assert [answer.status for answer in other.heard().answers] == [200, 401]
 
 
-@pytest.mark.parametrize("proven_at", [START, START - 0.3])
-async def test_age_and_ttl_move_as_on_the_slow_path(proven_at):
+@pytest.mark.parametrize("validated_at", [START, START - 0.3])
+async def test_age_and_ttl_move_as_on_the_slow_path(validated_at):
     hot, slow = Gateway(), Gateway(has_hot_path=False)
     async with running(hot), running(slow), calling(hot) as quick, calling(slow) as plain:
         for gateway in (hot, slow):
-            await gateway.put("c-9", stored("c-9", proven_at=proven_at))
+            await gateway.put("c-9", stored("c-9", validated_at=validated_at))
         for step in (0.0, 0.25, 0.5, 0.125, 0.125, 0.9, 0.2, 1.0, 30.0, 0.7, 500.0, 60.0):
             hot.clock.advance(step)
             slow.clock.advance(step)
@@ -264,7 +265,7 @@ async def test_use_is_noted_so_that_polls_go_on():
             await caller.send(GOOD)
             gateway.clock.advance(29)
         assert gateway.hot.taken > 10
-        used = gateway.board.used(SUPPORT.identity)
+        used = gateway.index.used(SUPPORT.identity)
         assert used["c-1"] >= gateway.clock.now() - 60
 
 
@@ -287,7 +288,7 @@ async def test_many_heads_are_learned_only_so_often(monkeypatch):
 async def test_a_slow_reader_is_waited_for_on_the_slow_path_and_gets_all_in_order():
     gateway = Gateway()
     async with running(gateway), calling(gateway) as caller:
-        await gateway.put("c-1", stored("x" * 30_000, proven_at=START + 1))
+        await gateway.put("c-1", stored("x" * 30_000, validated_at=START + 1))
         gateway.clock.advance(1)
         await warm(caller, gateway)
         sent = 2

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.entry import make_etag
 from campaign_gateway.policy.settle import Failure
-from campaign_gateway.policy.sweeping import Head, Known, Poll
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll
 from campaign_gateway.problems import Problem
 from campaign_gateway.web.hot import MAX_HEAD_BYTES
 from campaign_gateway.web.server import MAX_FIELD_BYTES
@@ -50,8 +50,8 @@ def head(
 
 
 GOOD = head()
-HEAD = Head({Channel.VOICE: Poll(START, 12.5)}, blind=600.0, number=1)
-LISTED = Known(Channel.VOICE, "m", LONG_AGO, START - 50, has_moved=False, status="Ready")
+HEAD = IndexState({Channel.VOICE: Poll(START, 12.5)}, blind=600.0, number=1)
+LISTED = IndexedCampaign(Channel.VOICE, "m", LONG_AGO, START - 50, has_changed=False, status="Ready")
 NEXT = [head(b"/v1/campaigns/c-2", id_=b"next-1"), head(b"/v1/campaigns/c-2", id_=b"next-2")]
 
 
@@ -75,14 +75,14 @@ async def tell(
     to_head: bool = False,
     turns: int = 25,
     layer: Layer = local,
-    board: Mapping[str, Known] | None = None,
+    index: Mapping[str, IndexedCampaign] | None = None,
     refused: Failure | None = None,
 ) -> Told:
     gateway = Gateway(has_hot_path=has_hot_path, has_standings=has_standings, layer=layer)
     gateway.platform.refused = refused
     async with running(gateway):
-        if board is not None:
-            assert await gateway.board.post(SUPPORT.identity, HEAD, board)
+        if index is not None:
+            assert await gateway.index.publish(SUPPORT.identity, HEAD, index)
         gateway.clock.advance(6.25)
         with logged() as lines:
             async with calling(gateway) as caller:
@@ -248,7 +248,7 @@ TALKS = [
     pytest.param([head(method=b"HEAD", id_=b"r-1")[:-2] + b"Connection: close\r\n\r\n"], 0, id="HEAD-and-close"),
     pytest.param([head(method=b"get")], 0, id="the-method-in-lower-case"),
     pytest.param([head(method=b"OPTIONS")], 0 + 2, id="OPTIONS"),
-    # Conditions and wishes.
+    # Conditions and directives.
     pytest.param([head(b"/v1/campaigns/c-1", b"If-None-Match: " + TAG)], 0 + 1, id="a-good-copy"),
     pytest.param([head(b"/v1/campaigns/c-1", b'If-None-Match: "other"')], 0 + 1, id="another-copy"),
     pytest.param([head(b"/v1/campaigns/c-1", b"If-Modified-Since: Fri, 01 Jan 2027 00:00:00 GMT")], 2, id="since"),
@@ -292,7 +292,7 @@ async def test_nobody_can_tell_the_paths_apart(pieces, taken):
 
 @pytest.mark.parametrize("layer", [local, far])
 async def test_all_say_how_soon_changes_are_seen(layer):
-    told = await compare([GOOD, *NEXT, GOOD, *NEXT], layer=layer, board={"c-1": LISTED})
+    told = await compare([GOOD, *NEXT, GOOD, *NEXT], layer=layer, index={"c-1": LISTED})
     bounds = [answer["Campaign-Gateway-Bound"] for answer in told.heard.answers]
     assert bounds == ["13", "660", "660"] * 2, "one by its list, the other by its lifetime"
     assert told.taken >= 3

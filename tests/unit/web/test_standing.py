@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from campaign_gateway.proxy.ask import Ask, Reply
+from campaign_gateway.proxy.reply import Reply
+from campaign_gateway.proxy.request import Request
 from campaign_gateway.web import standing
 from tests.support.hot import Gateway, calling, running
 
@@ -23,11 +24,11 @@ class Watched(Gateway):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(has_hot_path=False, **options)
-        self.whole: list[Ask] = []
+        self.whole: list[Request] = []
         self.meanwhile = lambda: None
         read = self.exchange.read
 
-        async def watched(ask: Ask) -> Reply:
+        async def watched(ask: Request) -> Reply:
             self.whole.append(ask)
             self.meanwhile()
             return await read(ask)

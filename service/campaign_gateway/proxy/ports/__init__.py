@@ -5,14 +5,14 @@ The expected is a value (`Reply`, `Failure`); exceptions carry only what interru
 """
 
 from campaign_gateway.proxy.ports.budget import Budget, LedgerLostError, Ledgers, Permit, Refused
-from campaign_gateway.proxy.ports.index import USED_SECONDS, Board
+from campaign_gateway.proxy.ports.index import USED_SECONDS, CampaignIndex
 from campaign_gateway.proxy.ports.meter import HitLog, HitMeter, Meter, RequestMeter
 from campaign_gateway.proxy.ports.store import Found, Lead, Put, Store
 from campaign_gateway.proxy.ports.upstream import Upstream, UpstreamError
 
 __all__ = [
     "USED_SECONDS",
-    "Board",
+    "CampaignIndex",
     "Budget",
     "Found",
     "HitLog",

@@ -68,7 +68,7 @@ class Permit(Protocol):
     """The right to send one call."""
 
     leave_by: float
-    """The moment on the monotonic clock after which the request may not leave any more."""
+    """The moment on the monotonic clock after which the request may not leave any longer."""
 
     def void(self) -> None:
         """Says that the call certainly never left."""

@@ -3,20 +3,20 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from campaign_gateway.policy.sweeping import Head, Known, View
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot, IndexState
 
 USED_SECONDS = 600.0
 """A campaign that was asked for within this time is in use."""
 
 
-class Board(Protocol):
+class CampaignIndex(Protocol):
     """What polls of a stream's list have shown, for all replicas, and which of them looks after it. Never raises."""
 
-    def view(self, stream: str) -> View:
+    def snapshot(self, stream: str) -> IndexSnapshot:
         """What is known, without asking anybody. Its frozen value may be seconds old where replicas share it."""
         ...
 
-    def ask(self, stream: str, id_: str, now: float) -> None:
+    def record_use(self, stream: str, id_: str, now: float) -> None:
         """Notes that a caller asked for the campaign and got it: each time, or now and then while answers stand."""
         ...
 
@@ -30,8 +30,8 @@ class Board(Protocol):
     def interest(self, stream: str) -> Mapping[str, float]:
         """How often each campaign in use was asked for of late, by the callers that `used` counts.
 
-        A read counts half after each minute. Of hits that go on only some are noted (see `ask`), while each answer that
-        is out of date counts.
+        A read counts half after each minute. Of hits that go on only some are noted (see `request`), while each answer
+        that is out of date counts.
         """
         ...
 
@@ -43,7 +43,7 @@ class Board(Protocol):
         """
         ...
 
-    async def news(self, stream: str, seconds: float) -> None:
+    async def wait_for_change(self, stream: str, seconds: float) -> None:
         """Waits until something else is known of the stream's list, or so long."""
         ...
 
@@ -55,6 +55,6 @@ class Board(Protocol):
         """
         ...
 
-    async def post(self, stream: str, head: Head, updates: Mapping[str, Known]) -> bool:
+    async def publish(self, stream: str, state: IndexState, updates: Mapping[str, IndexedCampaign]) -> bool:
         """Whether `head` and `updates` have taken the place of what was known when `head.number` was one less."""
         ...

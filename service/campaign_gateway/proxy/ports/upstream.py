@@ -6,7 +6,7 @@ from campaign_gateway.contract.answers import Response
 from campaign_gateway.contract.operations import Call
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ask import Stream
+from campaign_gateway.proxy.request import Stream
 
 
 class UpstreamError(Exception):
@@ -37,7 +37,7 @@ class Upstream(Protocol):
         Args:
             stream: who signs.
             call: the request.
-            leave_by: the moment on the monotonic clock after which it may not leave any more.
+            leave_by: the moment on the monotonic clock after which it may not leave any longer.
 
         Raises:
             UpstreamError: no whole answer came.

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from campaign_gateway.policy.entry import Entry
 from campaign_gateway.policy.list_scan import Scan
 from campaign_gateway.policy.settle import Fill
-from campaign_gateway.policy.sweeping import Known, ListFlaw, View, has_moved, is_covered
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot, ListFlaw, has_changed, is_listed_reliably
 
 STRIKES = 2
-"""Changes that answers by id show and rows do not, before the list is not believed any more."""
+"""Changes that answers by id show and rows do not, before the list is not believed any longer."""
 
 
 @dataclass(slots=True)
@@ -16,7 +16,7 @@ class _Seen:
     """A change that a read by id showed, and that no row has shown yet."""
 
     read_at: float
-    shows_mark: bool
+    shows_revision: bool
 
 
 class Disagreement:
@@ -31,21 +31,26 @@ class Disagreement:
         self._seen.clear()
         self._strikes = 0
 
-    def note(self, id_: str, before: Entry | None, fill: Fill, known: Known) -> None:
+    def note(self, id_: str, before: Entry | None, fill: Fill, indexed: IndexedCampaign) -> None:
         """Notes a read by id that showed another state than one that the list had proven."""
-        if before is None or fill.is_unchanged or fill.entry.absence is not None or not is_covered(before, known):
+        if (
+            before is None
+            or fill.is_unchanged
+            or fill.entry.absence is not None
+            or not is_listed_reliably(before, indexed)
+        ):
             return
-        self._seen[id_] = _Seen(fill.entry.proven_at, shows_mark=fill.entry.mark != before.mark)
+        self._seen[id_] = _Seen(fill.entry.validated_at, shows_revision=fill.entry.revision != before.revision)
 
-    def found(self, scan: Scan, view: View, lag: float) -> ListFlaw | None:
+    def found(self, scan: Scan, snapshot: IndexSnapshot, lag: float) -> ListFlaw | None:
         """The flaw of a poll that does not show what was read by id `lag` seconds before it, or earlier."""
         for id_, seen in list(self._seen.items()):
-            known, row = view.known.get(id_), scan.rows.get(id_)
-            if known is None or known.channel is not scan.channel or scan.began < seen.read_at + lag:
+            indexed, row = snapshot.campaigns.get(id_), scan.rows.get(id_)
+            if indexed is None or indexed.channel is not scan.channel or scan.began < seen.read_at + lag:
                 continue
             del self._seen[id_]
-            if known.since > seen.read_at or (row is not None and has_moved(known, row)):
+            if indexed.since > seen.read_at or (row is not None and has_changed(indexed, row)):
                 self._strikes = 0
                 continue
-            self._strikes += seen.shows_mark
+            self._strikes += seen.shows_revision
         return ListFlaw.DISAGREES if self._strikes >= STRIKES else None

@@ -19,11 +19,11 @@ from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.list_scan import ScanResult
 from campaign_gateway.policy.pacing import Pace, Workload, plan_pace
-from campaign_gateway.policy.sweeping import View
-from campaign_gateway.proxy.ask import Ask, Stream
+from campaign_gateway.policy.sweeping import IndexSnapshot
 from campaign_gateway.proxy.collapse import Landed
 from campaign_gateway.proxy.fetch import Fetcher
-from campaign_gateway.proxy.ports import USED_SECONDS, Board, Meter, Store
+from campaign_gateway.proxy.ports import USED_SECONDS, CampaignIndex, Meter, Store
+from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.sweep.config import CLIENT, SweepConfig
 from campaign_gateway.proxy.sweep.disagreement import Disagreement
 from campaign_gateway.proxy.sweep.poll import Poller
@@ -49,10 +49,10 @@ class Sweeper:
     def __init__(
         self,
         stream: Stream,
-        board: Board,
+        index: CampaignIndex,
         store: Store,
         fetcher: Fetcher,
-        refresh: Callable[[Ask, Lane, str], Awaitable[Landed]],
+        refresh: Callable[[Request, Lane, str], Awaitable[Landed]],
         config: SweepConfig,
         tasks: Tasks,
         meter: Meter,
@@ -61,7 +61,7 @@ class Sweeper:
 
         Args:
             stream: whose lists.
-            board: where they are known.
+            index: where they are known.
             store: where entries and the clock are.
             fetcher: asks the platform.
             refresh: reads one campaign by id, into the store.
@@ -70,14 +70,14 @@ class Sweeper:
             meter: where polls are counted.
         """
         self._stream = stream
-        self._board = board
+        self._index = index
         self._store = store
         self._config = config
         self._tasks = tasks
         self._woken = asyncio.Event()
         disagreement = Disagreement()
-        self._poller = Poller(stream, board, store, fetcher, config, disagreement, meter)
-        self._rotation = Rotation(stream, board, store, refresh, disagreement, tasks, self._woken.set)
+        self._poller = Poller(stream, index, store, fetcher, config, disagreement, meter)
+        self._rotation = Rotation(stream, index, store, refresh, disagreement, tasks, self._woken.set)
         self._is_polling = False
         self.pace = Pace({})
         self.is_leading = False
@@ -96,15 +96,15 @@ class Sweeper:
 
     async def _lead_or_follow(self) -> None:
         """One look, and the sleep until the next one."""
-        if not self._board.is_leading(self._stream.identity):
+        if not self._index.is_leading(self._stream.identity):
             self.is_leading = False
-            await self._board.wait(self._stream.identity, math.inf)
+            await self._index.wait(self._stream.identity, math.inf)
             return
         if not self.is_leading:
             self.take_over()
         seconds = self.look()
         if seconds > LONGEST_SLEEP_SECONDS:
-            await self._board.wait(self._stream.identity, seconds)
+            await self._index.wait(self._stream.identity, seconds)
         else:
             await self._sleep(seconds)
 
@@ -131,29 +131,29 @@ class Sweeper:
     def look(self) -> float:
         """Starts whatever is due; the seconds until there may be something more to do."""
         now = self._store.now()
-        view = self._board.view(self._stream.identity)
-        used = self._board.used(self._stream.identity)
+        snapshot = self._index.snapshot(self._stream.identity)
+        used = self._index.used(self._stream.identity)
         capacity = self._config.capacity()
-        self.pace = plan_pace(capacity, self._workload(view, used))
+        self.pace = plan_pace(capacity, self._workload(snapshot, used))
         if not self.pace.poll_intervals:
             # Too few are in use for the list to be worth its calls. What has been hinted at is read all the same.
-            at = self._rotation.start(self.pace, capacity, used, view, now)
+            at = self._rotation.start(self.pace, capacity, used, snapshot, now)
             return min(max(SHORTEST_SLEEP_SECONDS, at - now), LONGEST_SLEEP_SECONDS if used else math.inf)
         at = min(
-            self._start_poll(view, used, now, is_crowded=capacity.is_wanted),
-            self._rotation.start(self.pace, capacity, used, view, now),
+            self._start_poll(snapshot, used, now, is_crowded=capacity.is_wanted),
+            self._rotation.start(self.pace, capacity, used, snapshot, now),
         )
         return min(max(SHORTEST_SLEEP_SECONDS, at - now), LONGEST_SLEEP_SECONDS)
 
-    def _start_poll(self, view: View, used: Mapping[str, float], now: float, *, is_crowded: bool) -> float:
+    def _start_poll(self, snapshot: IndexSnapshot, used: Mapping[str, float], now: float, *, is_crowded: bool) -> float:
         """Starts the poll, or the page of a full scan, that is due, one at a time; when the next one is."""
         if self._is_polling:
             return math.inf
-        due, channel = self._poller.next_poll(self.pace, view, self._rotation.waiting(now), now)
+        due, channel = self._poller.next_poll(self.pace, snapshot, self._rotation.waiting(now), now)
         if channel is not None and due <= now:
             self._spawn(self._poller.poll(channel, self.pace, used), used)
             return math.inf
-        page_at = self._poller.next_page(self.pace, view, now)
+        page_at = self._poller.next_page(self.pace, snapshot, now)
         if page_at <= now:
             self._spawn(self._poller.page(self.pace, is_crowded=is_crowded), used)
             return math.inf
@@ -173,20 +173,20 @@ class Sweeper:
         self._is_polling = False
         self._woken.set()
 
-    def _workload(self, view: View, used: Mapping[str, float]) -> Workload:
+    def _workload(self, snapshot: IndexSnapshot, used: Mapping[str, float]) -> Workload:
         listed = dict.fromkeys(Channel, 0)
-        for known in view.known.values():
-            listed[known.channel] += 1
+        for indexed in snapshot.campaigns.values():
+            listed[indexed.channel] += 1
         counts = dict.fromkeys(Channel, 0)
         unlisted = 0
         for id_ in used:
-            if id_ in view.known:
-                counts[view.known[id_].channel] += 1
+            if id_ in snapshot.campaigns:
+                counts[snapshot.campaigns[id_].channel] += 1
             else:
                 unlisted += 1
         is_scanned = True
         for channel in Channel:
-            last = view.head.polls.get(channel)
+            last = snapshot.state.polls.get(channel)
             if last is None or not last.full_scan_at:
                 # Not all of this list is known yet: what is in use may be in it.
                 counts[channel] += unlisted

@@ -17,11 +17,11 @@ from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.list_scan import MAX_POLL_PAGES, PAGE_ROWS, Scan, ScanResult
 from campaign_gateway.policy.pacing import LONGEST_POLL_INTERVAL_SECONDS, Pace
 from campaign_gateway.policy.settle import Failure
-from campaign_gateway.policy.sweeping import ListFlaw, View
+from campaign_gateway.policy.sweeping import IndexSnapshot, ListFlaw
 from campaign_gateway.policy.trust import MOST_LAG_SECONDS, Lag, Trust
-from campaign_gateway.proxy.ask import Ask, Stream
 from campaign_gateway.proxy.fetch import Fetcher
-from campaign_gateway.proxy.ports import Board, Meter, Store
+from campaign_gateway.proxy.ports import CampaignIndex, Meter, Store
+from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.sweep.config import CLIENT, PERMIT_SECONDS, SweepConfig, lane
 from campaign_gateway.proxy.sweep.disagreement import Disagreement
 
@@ -45,7 +45,7 @@ class Poller:
     def __init__(
         self,
         stream: Stream,
-        board: Board,
+        index: CampaignIndex,
         store: Store,
         fetcher: Fetcher,
         config: SweepConfig,
@@ -56,7 +56,7 @@ class Poller:
 
         Args:
             stream: whose lists.
-            board: where they are known.
+            index: where they are known.
             store: whose clock counts.
             fetcher: asks the platform.
             config: what may be spent and believed.
@@ -64,7 +64,7 @@ class Poller:
             meter: where polls are counted.
         """
         self._stream = stream
-        self._board = board
+        self._index = index
         self._store = store
         self._fetcher = fetcher
         self._config = config
@@ -97,8 +97,8 @@ class Poller:
         self._due_since.clear()
 
     @property
-    def _view(self) -> View:
-        return self._board.view(self._stream.identity)
+    def _snapshot(self) -> IndexSnapshot:
+        return self._index.snapshot(self._stream.identity)
 
     @property
     def lag(self) -> float:
@@ -107,19 +107,19 @@ class Poller:
 
     # What is due.
 
-    def next_poll(self, pace: Pace, view: View, waiting: int, now: float) -> tuple[float, Channel | None]:
+    def next_poll(self, pace: Pace, snapshot: IndexSnapshot, waiting: int, now: float) -> tuple[float, Channel | None]:
         """When the next poll is due, and whose.
 
         Args:
             pace: as planned.
-            view: what is known.
+            snapshot: what is known.
             waiting: reads by id that wait for a call.
             now: the time.
         """
         capacity = self._config.capacity()
         due: dict[Channel, float] = {}
         for channel in pace.poll_intervals:
-            last = view.head.polls.get(channel)
+            last = snapshot.state.polls.get(channel)
             begin_at = 0.0 if last is None else last.began + pace.distance(channel, capacity, waiting)
             if channel in self._polls:
                 begin_at = 0.0
@@ -131,12 +131,12 @@ class Poller:
         channel = min(due, key=due.__getitem__)
         return due[channel], channel
 
-    def next_page(self, pace: Pace, view: View, now: float) -> float:
+    def next_page(self, pace: Pace, snapshot: IndexSnapshot, now: float) -> float:
         """When the next page of a full scan is due; infinite where none is wanted."""
         if self._polls:
             return float("inf")
         if self._scan is None:
-            channel = self._whose_scan(pace, view, now)
+            channel = self._whose_scan(pace, snapshot, now)
             if channel is None:
                 return float("inf")
             self._wants_scan.discard(channel)
@@ -144,9 +144,9 @@ class Poller:
             self._met.clear()
         return self._page_at
 
-    def _whose_scan(self, pace: Pace, view: View, now: float) -> Channel | None:
+    def _whose_scan(self, pace: Pace, snapshot: IndexSnapshot, now: float) -> Channel | None:
         for channel in pace.poll_intervals:
-            last = view.head.polls.get(channel)
+            last = snapshot.state.polls.get(channel)
             if last is None or now < self._trust.get(channel, Trust()).quiet_until:
                 continue
             is_early = now - last.full_scan_at > pace.full_scan_after * EARLY_SCAN_PART
@@ -167,8 +167,8 @@ class Poller:
         scan = self._polls.pop(channel, None)
         if scan is None or now - scan.began > STALE_SCAN_SECONDS:
             scan = list_scan.begin(channel, now, offset=self._config.platform_offset())
-        view = self._view
-        last = view.head.polls.get(channel)
+        snapshot = self._snapshot
+        last = snapshot.state.polls.get(channel)
         is_overdue = last is None or now - last.began > LONGEST_POLL_INTERVAL_SECONDS
         capacity = self._config.capacity()
         paid_by = lane(is_overdue=is_overdue and capacity.is_wanted and capacity.free <= 0)
@@ -184,13 +184,13 @@ class Poller:
             page = read_page(body)
             if page is not None and page.total is not None and 0 < len(page.rows) < page.total - (scan.skip or 0):
                 self.page_rows = len(page.rows)
-            scan = list_scan.step(scan, page, view)
+            scan = list_scan.step(scan, page, snapshot)
         return await self._conclude(scan, pace, used)
 
     async def _page(self, scan: Scan, paid_by: Lane, pace: Pace) -> tuple[bytes | None, float, float]:
         """The body of the scan's next page and when its read began; or None, and when to ask again."""
         fetched = await self._fetcher.fetch(
-            Ask(self._stream, LIST, "", CLIENT, body=list_body(scan.channel, scan.skip or 0, PAGE_ROWS)),
+            Request(self._stream, LIST, "", CLIENT, body=list_body(scan.channel, scan.skip or 0, PAGE_ROWS)),
             paid_by,
             "scan" if scan.is_full else "sweep",
             PERMIT_SECONDS,
@@ -209,19 +209,19 @@ class Poller:
     async def _note_starved(self, channel: Channel) -> None:
         """Says that polls prove nothing, where they have got no call, or come to no end, for too long."""
         late = self._store.now() - self._due_since[channel]
-        if late > STARVED_SECONDS and channel not in self._view.head.flaws:
+        if late > STARVED_SECONDS and channel not in self._snapshot.state.flaws:
             await self._publish_flaw(ListFlaw.STARVED, channel)
 
     async def _conclude(self, scan: Scan, pace: Pace, used: Mapping[str, float]) -> ScanResult | None:
         ended, channel = self._store.now(), scan.channel
         # Pages of full scans have been published meanwhile by nobody: polls and pages take turns.
-        view = self._view
-        lag = list_scan.lag_shown(scan, view) if scan.flaw is None else None
+        snapshot = self._snapshot
+        lag = list_scan.lag_shown(scan, snapshot) if scan.flaw is None else None
         if lag is not None:
             self._lag = self._lag.seen(lag, ended)
         most = self._config.lag if self._config.lag is not None else MOST_LAG_SECONDS
         flaw = scan.flaw or (ListFlaw.TOO_LATE if lag is not None and lag > most else None)
-        flaw = flaw or self._disagreement.found(scan, view, self.lag)
+        flaw = flaw or self._disagreement.found(scan, snapshot, self.lag)
         if self._scan is not None and self._scan.channel is channel:
             self._met.update(scan.rows)
         if flaw is ListFlaw.SHIFTING:
@@ -229,33 +229,33 @@ class Poller:
             self._meter.proof("sweep", "failed")
             self._retry_at[channel] = ended + pace.poll_intervals.get(channel, LONGEST_POLL_INTERVAL_SECONDS)
             await self._note_starved(channel)
-            found = await self._publish(list_scan.learn(self._view, channel, scan.rows.values(), ended))
+            found = await self._publish(list_scan.learn(self._snapshot, channel, scan.rows.values(), ended))
             if scan.pages >= MAX_POLL_PAGES:
-                await self._publish(list_scan.forget(self._view, channel))
+                await self._publish(list_scan.forget(self._snapshot, channel))
             return found
         if flaw is not None:
             await self._distrust(flaw, channel)
             return None
         lasts = pace.lasts(channel) + (ended - scan.began)
-        result = list_scan.conclude(scan, view, ended, lasts)
-        flaws = dict(result.head.flaws)
+        result = list_scan.conclude(scan, snapshot, ended, lasts)
+        flaws = dict(result.state.flaws)
         if channel in self._unsound:
             flaws[channel] = self._unsound[channel]
-        head = replace(result.head, blind=pace.blind, paced=tuple(pace.poll_intervals), lag=self.lag, flaws=flaws)
+        state = replace(result.state, blind=pace.blind, paced=tuple(pace.poll_intervals), lag=self.lag, flaws=flaws)
         if result.wants_full:
             self._wants_scan.add(channel)
-        found = await self._publish(replace(result, head=head))
+        found = await self._publish(replace(result, state=state))
         moved = found.moved if found is not None else frozenset()
         self._due_since.pop(channel, None)
         self._trust[channel] = self._trust.get(channel, Trust()).held(ended)
-        if channel in view.head.flaws and channel not in flaws:
+        if channel in snapshot.state.flaws and channel not in flaws:
             _log.info("the %s list of stream %s is trusted again", channel, self._stream.alias)
         self._meter.proof("sweep", "changed" if moved else "unchanged")
-        self._note_rate(scan, view, sum(1 for id_ in moved if id_ in used))
+        self._note_rate(scan, snapshot, sum(1 for id_ in moved if id_ in used))
         return found
 
-    def _note_rate(self, scan: Scan, view: View, moved: int) -> None:
-        last = view.head.polls.get(scan.channel)
+    def _note_rate(self, scan: Scan, snapshot: IndexSnapshot, moved: int) -> None:
+        last = snapshot.state.polls.get(scan.channel)
         seconds = scan.began - last.began if last is not None else 0.0
         if seconds <= 0:
             return
@@ -281,12 +281,12 @@ class Poller:
         self._page_at = retry_at if body is None else now + pace.page_after
         if body is None:
             return None
-        view, page = self._view, read_page(body)
-        self._scan = scan = list_scan.step(scan, page, view)
+        snapshot, page = self._snapshot, read_page(body)
+        self._scan = scan = list_scan.step(scan, page, snapshot)
         rows = page.rows if page is not None and scan.flaw in {None, ListFlaw.SHIFTING} else ()
         self._met.update(row.id for row in rows)
         # Rows that are known already cost nothing to publish, and none of them is published.
-        result = list_scan.learn(view, scan.channel, rows, now)
+        result = list_scan.learn(snapshot, scan.channel, rows, now)
         found = await self._publish(result) if result.updates else None
         if scan.skip is None:
             self._scan = None
@@ -299,24 +299,24 @@ class Poller:
             self._unsound[channel] = scan.flaw
             await self._distrust(scan.flaw, channel)
             return
-        view = self._view
-        result = list_scan.conclude_full(scan, self._met, view, now) if scan.flaw is None else None
+        snapshot = self._snapshot
+        result = list_scan.conclude_full(scan, self._met, snapshot, now) if scan.flaw is None else None
         if result is None:
             # Rows were passed by. Again, when others have had their turn.
             self._page_at = now + LONGEST_POLL_INTERVAL_SECONDS
             return
         is_sound_again = self._unsound.pop(channel, None) is not None
         if is_sound_again:
-            flaws = {other: flaw for other, flaw in result.head.flaws.items() if other is not channel}
-            result = replace(result, head=replace(result.head, flaws=flaws))
+            flaws = {other: flaw for other, flaw in result.state.flaws.items() if other is not channel}
+            result = replace(result, state=replace(result.state, flaws=flaws))
         await self._publish(result)
 
     # What all replicas are to know.
 
     async def _publish(self, result: ScanResult) -> ScanResult | None:
         """The same, once all replicas can know of it; None where this replica was deposed meanwhile."""
-        is_posted = await self._board.post(self._stream.identity, result.head, result.updates)
-        return result if is_posted else None
+        is_published = await self._index.publish(self._stream.identity, result.state, result.updates)
+        return result if is_published else None
 
     async def _distrust(self, flaw: ListFlaw, channel: Channel) -> None:
         self._meter.proof("sweep", "failed")
@@ -326,9 +326,9 @@ class Poller:
         await self._publish_flaw(flaw, channel)
 
     async def _publish_flaw(self, flaw: ListFlaw, channel: Channel) -> None:
-        head = self._view.head
-        if head.flaws.get(channel) is not flaw:
+        state = self._snapshot.state
+        if state.flaws.get(channel) is not flaw:
             text = "the %s list of stream %s proves nothing (%s): lifetimes count until it does"
             _log.warning(text, channel, self._stream.alias, flaw)
-        head = replace(head, flaws={**head.flaws, channel: flaw}, number=head.number + 1)
-        await self._board.post(self._stream.identity, head, {})
+        state = replace(state, flaws={**state.flaws, channel: flaw}, number=state.number + 1)
+        await self._index.publish(self._stream.identity, state, {})

@@ -10,10 +10,10 @@ from campaign_gateway.policy import sweeping
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.pacing import Capacity, Pace
 from campaign_gateway.policy.settle import Failure
-from campaign_gateway.policy.sweeping import Known, View
-from campaign_gateway.proxy.ask import Ask, Stream
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot
 from campaign_gateway.proxy.collapse import Landed
-from campaign_gateway.proxy.ports import Board, Store
+from campaign_gateway.proxy.ports import CampaignIndex, Store
+from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.sweep.config import CLIENT, lane
 from campaign_gateway.proxy.sweep.disagreement import Disagreement
 from campaign_gateway.proxy.tasks import Tasks
@@ -36,7 +36,7 @@ RATE_SECONDS = 120.0
 """Over which the rate of turns is averaged."""
 EDGE_SECONDS = 2.0
 """After a moment named by a schedule: how long the platform is given to act on it."""
-MOVED_URGENCY = 0.1
+CHANGED_URGENCY = 0.1
 """The part of the rotation after which a campaign that has moved, and was not read since, has its turn."""
 URGENCY = {"Preparing": 0.25, "Active": 0.5}
 """Parts of the rotation after which campaigns of these statuses are read again."""
@@ -59,9 +59,9 @@ class Rotation:
     def __init__(
         self,
         stream: Stream,
-        board: Board,
+        index: CampaignIndex,
         store: Store,
-        refresh: Callable[[Ask, Lane, str], Awaitable[Landed]],
+        refresh: Callable[[Request, Lane, str], Awaitable[Landed]],
         disagreement: Disagreement,
         tasks: Tasks,
         wake: Callable[[], None],
@@ -70,7 +70,7 @@ class Rotation:
 
         Args:
             stream: whose campaigns.
-            board: where its list is known.
+            index: where its list is known.
             store: where entries and the clock are.
             refresh: reads one campaign by id, into the store.
             disagreement: is told of what reads by id show.
@@ -78,7 +78,7 @@ class Rotation:
             wake: called when a read has ended.
         """
         self._stream = stream
-        self._board = board
+        self._index = index
         self._store = store
         self._refresh = refresh
         self._disagreement = disagreement
@@ -119,15 +119,17 @@ class Rotation:
     async def compare(self, ids: Iterable[str]) -> None:
         """Has those read that the list shows for the first time, and in another state than what is stored of them."""
         for id_ in ids:
-            entry, known = (await self._store.get(self._ask(id_).key)).entry, self._known(id_)
-            if entry is not None and known is not None and sweeping.is_outdated(entry, known):
+            entry, indexed = (await self._store.get(self._ask(id_).key)).entry, self._indexed(id_)
+            if entry is not None and indexed is not None and sweeping.is_superseded(entry, indexed):
                 self.enqueue([id_], self._store.now())
 
     def waiting(self, now: float) -> int:
         """Reads that wait for a call."""
         return sum(1 for due in self._due.values() if due.at <= now)
 
-    def start(self, pace: Pace, capacity: Capacity, used: Mapping[str, float], view: View, now: float) -> float:
+    def start(
+        self, pace: Pace, capacity: Capacity, used: Mapping[str, float], snapshot: IndexSnapshot, now: float
+    ) -> float:
         """Starts the reads that there are calls for; when to look again."""
         for id_ in self._due.keys() - used.keys():
             del self._due[id_]
@@ -148,7 +150,7 @@ class Rotation:
             self._reading.add(id_)
             work = self._look_again(id_, paid_by, due.reason, due.since)
             self._tasks.spawn(work, name="read by id", on_end=partial(self._ended, id_))
-        self._start_turn(pace, capacity, used, view, now)
+        self._start_turn(pace, capacity, used, snapshot, now)
         return self._look_at(pace, capacity, now)
 
     def _look_at(self, pace: Pace, capacity: Capacity, now: float) -> float:
@@ -165,7 +167,7 @@ class Rotation:
         oldest = sorted(ready, key=lambda id_: (self._due[id_].reason != "hint", self._due[id_].since))
         if not is_backlog:
             return oldest
-        interest = self._board.interest(self._stream.identity)
+        interest = self._index.interest(self._stream.identity)
         wanted = sorted(oldest, key=lambda id_: -interest.get(id_, 0.0))
         turns = range(min(MAX_READS, len(ready)))
         order = [(oldest if (self._taken + turn) % FAIR_TURN == 0 else wanted)[turn] for turn in turns]
@@ -173,13 +175,15 @@ class Rotation:
 
     # Turns.
 
-    def _start_turn(self, pace: Pace, capacity: Capacity, used: Mapping[str, float], view: View, now: float) -> None:
+    def _start_turn(
+        self, pace: Pace, capacity: Capacity, used: Mapping[str, float], snapshot: IndexSnapshot, now: float
+    ) -> None:
         if self._is_turning or now < self._turn_at or len(self._reading) >= MAX_READS or pace.rotation == math.inf:
             return
         between = pace.rotation / max(1, len(used))
         is_overdue = capacity.is_wanted and self._turn_due > 0 and now - self._turn_due > OVERDUE_TURNS * between
         self._is_turning = True
-        work = self._take_turn(pace, used, view, between, lane(is_overdue=is_overdue))
+        work = self._take_turn(pace, used, snapshot, between, lane(is_overdue=is_overdue))
         self._tasks.spawn(work, name="turn", on_end=self._turned)
 
     def _turned(self) -> None:
@@ -187,10 +191,10 @@ class Rotation:
         self._wake()
 
     async def _take_turn(
-        self, pace: Pace, used: Mapping[str, float], view: View, between: float, paid_by: Lane
+        self, pace: Pace, used: Mapping[str, float], snapshot: IndexSnapshot, between: float, paid_by: Lane
     ) -> None:
         now = self._store.now()
-        id_ = await self._whose_turn(pace, used, view, now)
+        id_ = await self._whose_turn(pace, used, snapshot, now)
         has_read = True
         self._note_turn(now, between if id_ is not None else math.inf)
         if id_ is not None and id_ not in self._reading:
@@ -210,30 +214,32 @@ class Rotation:
         self.rate += part * (1 / between - self.rate)
         self._noted_at = now
 
-    async def _whose_turn(self, pace: Pace, used: Mapping[str, float], view: View, now: float) -> str | None:
+    async def _whose_turn(
+        self, pace: Pace, used: Mapping[str, float], snapshot: IndexSnapshot, now: float
+    ) -> str | None:
         """The campaign in use whose read by id is the most overdue, and was not made by somebody else meanwhile."""
         self._read = {id_: at for id_, at in self._read.items() if id_ in used}
         waiting = [id_ for id_ in used if id_ not in self._reading and id_ not in self._due]
-        for id_ in sorted(waiting, key=lambda id_: self._turn(id_, pace, view, now))[:MAX_READS]:
-            if self._turn(id_, pace, view, now) > now:
+        for id_ in sorted(waiting, key=lambda id_: self._turn(id_, pace, snapshot, now))[:MAX_READS]:
+            if self._turn(id_, pace, snapshot, now) > now:
                 return None
             found = await self._store.get(self._ask(id_).key)
-            if found.entry is None or found.entry.proven_at <= self._read.get(id_, 0.0):
+            if found.entry is None or found.entry.validated_at <= self._read.get(id_, 0.0):
                 return id_
-            self._read[id_] = found.entry.proven_at
-            if self._turn(id_, pace, view, now) <= now:
+            self._read[id_] = found.entry.validated_at
+            if self._turn(id_, pace, snapshot, now) <= now:
                 return id_
         return None
 
-    def _turn(self, id_: str, pace: Pace, view: View, now: float) -> float:
+    def _turn(self, id_: str, pace: Pace, snapshot: IndexSnapshot, now: float) -> float:
         """When the campaign is to be read by id again."""
         read_at = self._read.get(id_, 0.0)
-        known = view.known.get(id_)
-        if known is None:
+        indexed = snapshot.campaigns.get(id_)
+        if indexed is None:
             return read_at + pace.rotation
-        has_moved = known.has_moved and read_at < known.since
-        urgency = MOVED_URGENCY if has_moved else URGENCY.get(known.status or "", 1.0)
-        edges = (edge + EDGE_SECONDS for edge in known.edges if read_at < edge + EDGE_SECONDS <= now)
+        has_changed = indexed.has_changed and read_at < indexed.since
+        urgency = CHANGED_URGENCY if has_changed else URGENCY.get(indexed.status or "", 1.0)
+        edges = (edge + EDGE_SECONDS for edge in indexed.edges if read_at < edge + EDGE_SECONDS <= now)
         return min((read_at + pace.rotation * urgency, *edges))
 
     # One read.
@@ -245,10 +251,15 @@ class Rotation:
     async def _look_again(self, id_: str, paid_by: Lane, reason: str, since: float = 0.0) -> bool:
         """Whether the campaign was read by id, by this or by somebody else meanwhile."""
         before = (await self._store.get(self._ask(id_).key)).entry
-        known = self._known(id_)
-        if reason == "moved" and before is not None and known is not None and sweeping.is_covered(before, known):
+        indexed = self._indexed(id_)
+        if (
+            reason == "moved"
+            and before is not None
+            and indexed is not None
+            and sweeping.is_listed_reliably(before, indexed)
+        ):
             # A caller's read was first.
-            self._read[id_] = before.proven_at
+            self._read[id_] = before.validated_at
             return True
         landed = await self._refresh(self._ask(id_), paid_by, reason)
         now = self._store.now()
@@ -259,20 +270,20 @@ class Rotation:
                 self._due[id_] = _Due(now + max(AGAIN_SECONDS, told), since, reason)
             return landed.was_forwarded
         entry = landed.entry
-        self._read[id_] = entry.proven_at
+        self._read[id_] = entry.validated_at
         # What polls have shown while it was read counts too.
-        known = self._known(id_)
-        if known is None:
+        indexed = self._indexed(id_)
+        if indexed is None:
             return True
-        if entry.absence is None and not sweeping.is_covered(entry, known):
+        if entry.absence is None and not sweeping.is_listed_reliably(entry, indexed):
             # Begun before the change was seen; or perhaps still the old state: once more, when it has settled.
-            settled = known.since + sweeping.SETTLE_SECONDS
-            self._due[id_] = _Due(now if sweeping.is_outdated(entry, known) else settled, now, "moved")
-        self._disagreement.note(id_, before, landed, known)
+            settled = indexed.since + sweeping.SETTLE_SECONDS
+            self._due[id_] = _Due(now if sweeping.is_superseded(entry, indexed) else settled, now, "moved")
+        self._disagreement.note(id_, before, landed, indexed)
         return True
 
-    def _known(self, id_: str) -> Known | None:
-        return self._board.view(self._stream.identity).known.get(id_)
+    def _indexed(self, id_: str) -> IndexedCampaign | None:
+        return self._index.snapshot(self._stream.identity).campaigns.get(id_)
 
-    def _ask(self, id_: str) -> Ask:
-        return Ask(self._stream, GET, id_, CLIENT)
+    def _ask(self, id_: str) -> Request:
+        return Request(self._stream, GET, id_, CLIENT)

@@ -217,9 +217,9 @@ class Snapshot:
                     if self._is_ours(key):
                         self._store.mark(key, by, min(at + shift, now))
                 case Kept(key, entry, seconds):
-                    proven_at = entry.proven_at + shift
-                    if self._is_ours(key) and now - seconds < proven_at <= now:
-                        self._store.restore(key, replace(entry, proven_at=proven_at), seconds, unverified_since)
+                    validated_at = entry.validated_at + shift
+                    if self._is_ours(key) and now - seconds < validated_at <= now:
+                        self._store.restore(key, replace(entry, validated_at=validated_at), seconds, unverified_since)
 
     def _is_ours(self, key: str) -> bool:
         return key.partition(":")[0] in self._streams

@@ -19,9 +19,9 @@ from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 LEASE_SECONDS = 3.0
 """How long a lead lasts after the beat that took or kept it: two beats may come late."""
 FORGET_SECONDS = 600
-"""How long a replica that is not seen any more is remembered: longer than its calls count in any budget."""
+"""How long a replica that is not seen any longer is remembered: longer than its calls count in any budget."""
 KEEP_MILLISECONDS = 3_600_000
-"""How long it is remembered which boards were changed: as long as the boards themselves."""
+"""How long it is remembered which indexes were changed: as long as the indexes themselves."""
 LONGEST_NOTES = 2_097_152
 """Bytes of notes on one stream that wait for its leader, which fetches them each second: room for what several replicas
 tell in one beat each."""
@@ -42,8 +42,8 @@ class Heard(NamedTuple):
 
     is_forgotten: bool
     """Whether Redis knew nothing of this replica's earlier beats, or has lost what it told since."""
-    posted: frozenset[str]
-    """Streams whose boards other replicas have changed since the last beat."""
+    published: frozenset[str]
+    """Streams whose indexes other replicas have changed since the last beat."""
     led: Mapping[str, Sequence[Note]]
     """Streams that this replica leads, and what others' callers asked for of them."""
 
@@ -80,13 +80,13 @@ class Beat:
         return self._replicas
 
     async def send(
-        self, notes: Mapping[str, Sequence[Note]], posted: Collection[str], *, may_lead: bool = True
+        self, notes: Mapping[str, Sequence[Note]], published: Collection[str], *, may_lead: bool = True
     ) -> Heard:
         """What others told, in one trip.
 
         Args:
             notes: of each stream in use, what is new of it.
-            posted: streams whose boards this replica has changed since its last beat.
+            published: streams whose indexes this replica has changed since its last beat.
             may_lead: whether it takes leads at all.
 
         Raises:
@@ -96,8 +96,8 @@ class Beat:
         names += [self._keys.used(stream) for stream, told in notes.items() if told]
         lease = int(LEASE_SECONDS * 1000) if may_lead else 0
         limits = (FORGET_SECONDS, self._announcement, KEEP_MILLISECONDS, lease, int(USED_SECONDS), LONGEST_NOTES)
-        arguments = (self.name, *limits, len(posted), *posted, *_flat(notes))
-        answer = await self._link.ask("beat", lambda: self._beat(keys=names, args=arguments))
+        arguments = (self.name, *limits, len(published), *published, *_flat(notes))
+        answer = await self._link.execute("beat", lambda: self._beat(keys=names, args=arguments))
         try:
             return self._hear(list(notes), answer)
         except ValueError as error:
@@ -111,13 +111,13 @@ class Beat:
         """
         names = [self._keys.beat("replicas"), self._keys.beat("leads")]
         arguments = (self.name, *led)
-        await self._link.ask("depart", lambda: self._depart(keys=names, args=arguments))
+        await self._link.execute("depart", lambda: self._depart(keys=names, args=arguments))
 
     def _hear(self, asked: list[str], answer: object) -> Heard:
-        is_forgotten, announcement, replicas, posted, notes = msgspec.convert(answer, _Reply)
+        is_forgotten, announcement, replicas, published, notes = msgspec.convert(answer, _Reply)
         led = {stream: _read(text) for stream, text in zip(asked, notes, strict=True) if text is not None}
         seen = {name.decode(): float(at) for name, at in zip(replicas[::2], replicas[1::2], strict=True)}
-        heard = Heard(bool(is_forgotten), frozenset(stream.decode() for stream in posted), led)
+        heard = Heard(bool(is_forgotten), frozenset(stream.decode() for stream in published), led)
         self._announcement, self._replicas = announcement, seen
         return heard
 

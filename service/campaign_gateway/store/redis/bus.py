@@ -44,8 +44,8 @@ class Bus:
         self._heard_at = float("-inf")
         self._is_subscribed = False
         self._waiting: dict[str, asyncio.Event] = {}
-        self.on_posted: Callable[[str], None] = lambda _: None
-        """Called with each stream whose board another replica has changed."""
+        self.on_published: Callable[[str], None] = lambda _: None
+        """Called with each stream whose index another replica has changed."""
 
     def silent_for(self) -> float:
         """Seconds for which messages may have been missed; 0 while the subscription is good."""
@@ -116,5 +116,5 @@ class Bus:
         if sender == self.sender:
             return
         if kind == "swept":
-            self.on_posted(key)
+            self.on_published(key)
         on_news(kind, key)

@@ -1,6 +1,6 @@
 """What polls of the streams' lists have shown, in Redis for all replicas.
 
-A stream's board is a head, a row per campaign, and an order of the rows by the number of the change that wrote
+A stream's index is a head, a row per campaign, and an order of the rows by the number of the change that wrote
 them; the three change together, by one script that also checks that nobody else has changed them since. So a leader
 that was deposed without noticing changes nothing, and a replica that has seen change n asks for what came after it.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from campaign_gateway.contract.ids import is_id
-from campaign_gateway.policy.sweeping import Head, Known, View, apply
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot, IndexState, apply
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.ports import USED_SECONDS
 from campaign_gateway.proxy.tasks import Tasks
@@ -40,33 +40,33 @@ KEEP_MILLISECONDS = 3_600_000
 _EPOCH_BYTES = 16
 
 _encode = msgspec.msgpack.Encoder().encode
-_heads = msgspec.msgpack.Decoder(Head)
-_rows = msgspec.msgpack.Decoder(Known)
+_heads = msgspec.msgpack.Decoder(IndexState)
+_rows = msgspec.msgpack.Decoder(IndexedCampaign)
 
 
-class RedisBoard:
-    """Implements `Board` for all replicas on one Redis. Only `post` costs a trip; the rest goes with the beat."""
+class RedisIndex:
+    """A `CampaignIndex` for all replicas on one Redis. Only `publish` costs a trip; the rest goes with the beat."""
 
     def __init__(self, link: RedisLink, bus: Bus, beat: Beat, keys: Keys, epoch: Epoch) -> None:
-        """A board that ends the epoch whenever `view` says something else."""
+        """An index that ends the epoch whenever `view` says something else."""
         self._epoch = epoch
         self._link = link
         self._bus = bus
         self._beat = beat
         self._keys = keys
         self._news, self._wakes = News(), Wakes()
-        self._post = link.script("publish_index.lua")
-        self._catch_up = link.script("pull_index.lua")
-        self._views: dict[str, View] = {}
+        self._publish = link.script("publish_index.lua")
+        self._pull = link.script("pull_index.lua")
+        self._views: dict[str, IndexSnapshot] = {}
         self._epochs: dict[str, bytes] = {}
         self._usage = Usage(self._wakes.come)
         self._untold: dict[str, dict[str, int]] = {}
         """Reads by stream and campaign that no beat has told of yet."""
-        self._posted: set[str] = set()
-        """Streams whose boards this replica has changed, and no beat has told of it yet."""
+        self._published: set[str] = set()
+        """Streams whose indexes this replica has changed, and no beat has told of it yet."""
         self._streams: frozenset[str] = frozenset()
         self._behind: set[str] = set()
-        """Streams whose boards are to be looked at."""
+        """Streams whose indexes are to be looked at."""
         self._is_behind = asyncio.Event()
         self._together = asyncio.Semaphore(TOGETHER)
         self._may_lead = True
@@ -77,65 +77,65 @@ class RedisBoard:
         """The link's generation then: another server knows of no lease."""
 
     def start(self, tasks: Tasks, streams: Iterable[str], *, may_lead: bool = True) -> None:
-        """Follows the boards of these streams, and takes its part in looking after them.
+        """Follows the indexes of these streams, and takes its part in looking after them.
 
         Args:
             tasks: where that runs.
-            streams: the boards.
+            streams: the indexes.
             may_lead: whether anybody here looks after the streams that this replica leads.
         """
         self._streams = frozenset(streams)
         self._may_lead = may_lead
-        self._bus.on_posted = self._fall_behind
+        self._bus.on_published = self._fall_behind
         tasks.spawn(self._keep_beating(), name="beat")
         tasks.spawn(self._keep_up(), name="follow boards")
 
-    def view(self, stream: str) -> View:
-        """See `Board`."""
+    def snapshot(self, stream: str) -> IndexSnapshot:
+        """See `CampaignIndex`."""
         return self._views.get(stream) or NOTHING
 
-    def ask(self, stream: str, id_: str, now: float) -> None:
-        """See `Board`. Told with the next beat."""
+    def record_use(self, stream: str, id_: str, now: float) -> None:
+        """See `CampaignIndex`. Told with the next beat."""
         if self._usage.note(stream, id_, now):
             untold = self._untold.setdefault(stream, {})
             untold[id_] = untold.get(id_, 0) + 1
 
     def used(self, stream: str) -> Mapping[str, float]:
-        """See `Board`."""
+        """See `CampaignIndex`."""
         return self._usage.used(stream, self._link.clock.now())
 
     def interest(self, stream: str) -> Mapping[str, float]:
-        """See `Board`."""
+        """See `CampaignIndex`."""
         return self._usage.interest(stream, self._link.clock.now())
 
     def is_leading(self, stream: str) -> bool:
-        """See `Board`. Nobody is while Redis is lost, since all would be."""
+        """See `CampaignIndex`. Nobody is while Redis is lost, since all would be."""
         return stream in self._led and self._has_leases()
 
     def _has_leases(self) -> bool:
         is_same_server = self._link.is_up and self._link.generation == self._led_on
         return is_same_server and time.monotonic() < self._led_until
 
-    async def news(self, stream: str, seconds: float) -> None:
-        """See `Board`."""
+    async def wait_for_change(self, stream: str, seconds: float) -> None:
+        """See `CampaignIndex`."""
         await self._news.wait(stream, seconds)
 
     async def wait(self, stream: str, seconds: float) -> None:
-        """See `Board`."""
+        """See `CampaignIndex`."""
         await self._wakes.wait(stream, seconds)
 
-    async def post(self, stream: str, head: Head, updates: Mapping[str, Known]) -> bool:
-        """See `Board`. One trip."""
+    async def publish(self, stream: str, state: IndexState, updates: Mapping[str, IndexedCampaign]) -> bool:
+        """See `CampaignIndex`. One trip."""
         epoch = self._epochs.get(stream, b"")
         epoch_now = epoch or uuid.uuid4().hex[:_EPOCH_BYTES].encode()
-        rows = [part for id_, known in updates.items() for part in (id_.encode(), _encode(known))]
+        rows = [part for id_, indexed in updates.items() for part in (id_.encode(), _encode(indexed))]
         arguments = (
             epoch,
             # Not that of the view as it stands: it may have caught up with another leader's change meanwhile.
-            head.number - 1,
+            state.number - 1,
             epoch_now,
-            head.number,
-            _encode(head),
+            state.number,
+            _encode(state),
             KEEP_MILLISECONDS,
             self._keys.channel,
             self._bus.sender,
@@ -144,16 +144,16 @@ class RedisBoard:
         )
         names = self._names(stream)
         try:
-            is_posted = await self._link.ask("post", lambda: self._post(keys=names, args=arguments))
+            is_published = await self._link.execute("post", lambda: self._publish(keys=names, args=arguments))
         except StoreDownError:
             return False
-        self._link.meter.store_operation("redis", "post", "stored" if is_posted else "contended")
-        if not is_posted:
+        self._link.meter.store_operation("redis", "post", "stored" if is_published else "contended")
+        if not is_published:
             self._fall_behind(stream)
             return False
         self._epochs[stream] = epoch_now
-        self._posted.add(stream)
-        self._show(stream, apply(self.view(stream), head, updates))
+        self._published.add(stream)
+        self._show(stream, apply(self.snapshot(stream), state, updates))
         return True
 
     async def leave(self) -> None:
@@ -183,19 +183,19 @@ class RedisBoard:
             StoreDownError: Redis is lost. This replica leads nothing then, and tells the same once more.
         """
         sent, generation = time.monotonic(), self._link.generation
-        notes, posted = self._take_notes(), self._posted
-        self._posted = set()
+        notes, published = self._take_notes(), self._published
+        self._published = set()
         try:
-            heard = await self._beat.send(notes, posted, may_lead=self._may_lead)
+            heard = await self._beat.send(notes, published, may_lead=self._may_lead)
         except StoreDownError:
-            self._posted |= posted
+            self._published |= published
             self._give_back(notes)
             self._lead(frozenset())
             raise
         for stream, told in heard.led.items():
             self._hear(stream, told)
         # With what could not be looked at before.
-        self._fall_behind(*self._behind, *heard.posted, *(self._views if heard.is_forgotten else ()))
+        self._fall_behind(*self._behind, *heard.published, *(self._views if heard.is_forgotten else ()))
         self._led_until, self._led_on = sent + LEASE_SECONDS, generation
         led = frozenset(heard.led)
         self._lead(self._led & led)
@@ -214,7 +214,7 @@ class RedisBoard:
                 self._untold[stream] = dict(itertools.islice(untold.items(), len(told), None))
             asked = ((id_, reads, self._usage.asked_at(stream, id_)) for id_, reads in told.items())
             if stream in notes:
-                # Redis may have been lost for so long that some are of no interest any more.
+                # Redis may have been lost for so long that some are of no interest any longer.
                 notes[stream] = [Note(id_, reads, at) for id_, reads, at in asked if at is not None]
         return notes
 
@@ -238,7 +238,7 @@ class RedisBoard:
         name, since = self._keys.used(stream), self._link.clock.now() - USED_SECONDS
         try:
             async with self._together:
-                rows: list[tuple[bytes, float]] = await self._link.ask(
+                rows: list[tuple[bytes, float]] = await self._link.execute(
                     "used", lambda: self._link.client.zrangebyscore(name, since, "+inf", withscores=True)
                 )
         except StoreDownError:
@@ -256,7 +256,7 @@ class RedisBoard:
             self._wakes.come(stream)
 
     def _fall_behind(self, *streams: str) -> None:
-        """The boards of these streams are to be looked at."""
+        """The indexes of these streams are to be looked at."""
         if behind := self._streams.intersection(streams):
             self._behind |= behind
             self._is_behind.set()
@@ -271,48 +271,48 @@ class RedisBoard:
     async def _keep_up_with(self, stream: str) -> None:
         try:
             async with self._together:
-                await self.catch_up(stream)
+                await self.pull(stream)
         except StoreDownError:
             # The next beat that is answered tries again.
             self._behind.add(stream)
         except Exception:  # noqa: BLE001 - logged with its traceback
-            # Or no board would be followed any more.
+            # Or no index would be followed any longer.
             _log.exception("a board cannot be followed")
             self._behind.add(stream)
 
-    async def catch_up(self, stream: str) -> None:
+    async def pull(self, stream: str) -> None:
         """Takes over what has been posted since it was last looked at, in one trip.
 
         Raises:
             StoreDownError: Redis is lost.
         """
-        epoch, view = self._epochs.get(stream, b""), self.view(stream)
-        names, arguments = self._names(stream)[:3], (epoch, view.head.number)
-        found: list[Any] | None = await self._link.ask("catch_up", lambda: self._catch_up(keys=names, args=arguments))
-        if found is None or self.view(stream) is not view:
+        epoch, snapshot = self._epochs.get(stream, b""), self.snapshot(stream)
+        names, arguments = self._names(stream)[:3], (epoch, snapshot.state.number)
+        found: list[Any] | None = await self._link.execute("catch_up", lambda: self._pull(keys=names, args=arguments))
+        if found is None or self.snapshot(stream) is not snapshot:
             # Nothing new; or this replica has posted meanwhile.
             return
         try:
-            epoch_now, head, *rows = found
-            news = {rows[n].decode(): _rows.decode(rows[n + 1]) for n in range(0, len(rows), 2)}
-            head_now = _heads.decode(head) if head else Head()
-            is_next = epoch_now == epoch and head_now.number > view.head.number
-            self._show(stream, apply(view if is_next else NOTHING, head_now, news))
+            epoch_now, state, *rows = found
+            wait_for_change = {rows[n].decode(): _rows.decode(rows[n + 1]) for n in range(0, len(rows), 2)}
+            state_now = _heads.decode(state) if state else IndexState()
+            is_next = epoch_now == epoch and state_now.number > snapshot.state.number
+            self._show(stream, apply(snapshot if is_next else NOTHING, state_now, wait_for_change))
             self._epochs[stream] = epoch_now
         except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
             # Written by another program, or another version of this one.
             self._show(stream, NOTHING)
 
-    def _show(self, stream: str, view: View) -> None:
-        self._views[stream] = view
+    def _show(self, stream: str, snapshot: IndexSnapshot) -> None:
+        self._views[stream] = snapshot
         self._epoch.end()
         self._news.come(stream)
         self._wakes.come(stream)
 
     def _names(self, stream: str) -> list[str]:
         return [
-            self._keys.board(stream, "head"),
-            self._keys.board(stream, "rows"),
-            self._keys.board(stream, "order"),
+            self._keys.index(stream, "head"),
+            self._keys.index(stream, "rows"),
+            self._keys.index(stream, "order"),
             self._keys.number(stream),
         ]

@@ -7,7 +7,7 @@ braces. So the keys of entries are parted, and each part has a counter of its me
 import zlib
 from dataclasses import dataclass
 
-from campaign_gateway.proxy.ask import group_of
+from campaign_gateway.proxy.request import group_of
 
 CLUSTER_PARTS = 64
 """Parts in a cluster: enough to spread over any number of nodes that one gateway needs."""
@@ -54,7 +54,7 @@ class Keys:
         """The number of the last message about its part."""
         return self.number_in(self.part(key))
 
-    def board(self, stream: str, what: str) -> str:
+    def index(self, stream: str, what: str) -> str:
         """A part of what is known of the stream's list."""
         return f"{self.prefix}:w2:{{{self.part(stream)}}}:{stream}:{what}"
 

@@ -67,7 +67,7 @@ class RedisLedgers:
             value = os.urandom(_VERSION_BYTES // 2).hex().encode() + _encode(ledger)
             arguments = (held[:_VERSION_BYTES], value, KEEP_MILLISECONDS)
             try:
-                answer = await self._link.ask("swap", lambda: self._swap(keys=[name], args=arguments))  # noqa: B023
+                answer = await self._link.execute("swap", lambda: self._swap(keys=[name], args=arguments))  # noqa: B023
             except StoreDownError as error:
                 raise LedgerLostError(str(error)) from error
             if answer is None:
@@ -84,7 +84,7 @@ class RedisLedgers:
         """See `Ledgers`. One trip."""
         arguments = (self.now(), NOTICE_SECONDS, *accounts)
         try:
-            answer = await self._link.ask("notify", lambda: self._notify(keys=[self._keys.noticed], args=arguments))
+            answer = await self._link.execute("notify", lambda: self._notify(keys=[self._keys.noticed], args=arguments))
         except StoreDownError as error:
             raise LedgerLostError(str(error)) from error
         # Somebody else's value may answer anything.

@@ -111,7 +111,7 @@ class RedisLink:
         """A Lua script of this room, to be called with `keys` and `args`; loaded again where the server forgot it."""
         return self.client.register_script(_SCRIPTS.joinpath(name).read_text("utf-8"))
 
-    async def ask(self, operation: str, command: Callable[[], Awaitable[_T]]) -> _T:
+    async def execute(self, operation: str, command: Callable[[], Awaitable[_T]]) -> _T:
         """The command's answer.
 
         Raises:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from campaign_gateway.policy.entry import Cause, Entry, Invalidation, settling
-from campaign_gateway.proxy.ask import EVERY
 from campaign_gateway.proxy.ports import Put
+from campaign_gateway.proxy.request import EVERY
 from campaign_gateway.store.codec import decode, encode
 from campaign_gateway.store.fences import GroupFence, invalidated
 from campaign_gateway.store.redis.batch_loader import Lookups
@@ -85,13 +85,13 @@ class RedisStore:
 
     async def _fetch(self, names: list[str]) -> Sequence[object]:
         # Not by redis-py's own `mget`, whose wrappers cost a tenth of a trip.
-        return await self._link.ask("get", lambda: self._link.client.execute_command("MGET", *names))
+        return await self._link.execute("get", lambda: self._link.client.execute_command("MGET", *names))
 
     async def put(self, key: str, entry: Entry, fence: SharedFence, keep: float) -> Put:
         """Stores under the fence, in one trip."""
         generation, number, group = fence
-        earliest = (entry.proven_at - self._link.clock.uncertainty) * 1e6
-        latest = (entry.proven_at + self._link.clock.uncertainty) * 1e6
+        earliest = (entry.validated_at - self._link.clock.uncertainty) * 1e6
+        latest = (entry.validated_at + self._link.clock.uncertainty) * 1e6
         times = (f"{earliest:.0f}", f"{latest:016.0f}", int(keep * 1000) + 1)
         told = (self._keys.channel, self._bus.sender, key)
         arguments = (number, *times, encode(entry), *told, FENCE_MILLISECONDS, group.number)
@@ -100,7 +100,7 @@ class RedisStore:
             outcome = Put.FENCED
         else:
             names = [self._keys.entry(key), self._keys.number(key), self._keys.group(key)]
-            answer = await self._link.ask("put", lambda: self._put(keys=names, args=arguments))
+            answer = await self._link.execute("put", lambda: self._put(keys=names, args=arguments))
             outcome = Put(answer.decode() if isinstance(answer, bytes) else answer)
         self._link.meter.store_operation("redis", "put", outcome.value)
         return outcome
@@ -112,7 +112,7 @@ class RedisStore:
         else:
             names = [self._keys.entry(key), self._keys.number(key)]
             arguments = (FENCE_MILLISECONDS, self._keys.channel, self._bus.sender, key, by.value)
-            await self._link.ask("invalidate", lambda: self._invalidate(keys=names, args=arguments))
+            await self._link.execute("invalidate", lambda: self._invalidate(keys=names, args=arguments))
         self._link.meter.store_operation("redis", "invalidate", "stored")
 
     async def _raise_group(self, group: str, by: Cause) -> None:
@@ -122,19 +122,19 @@ class RedisStore:
             names = [self._keys.group_in(part, group), self._keys.number_in(part)]
             channel = self._keys.channel if part == told else ""
             arguments = (channel, self._bus.sender, group, by.value)
-            await self._link.ask("invalidate", lambda: self._invalidate_all(keys=names, args=arguments))  # noqa: B023
+            await self._link.execute("invalidate", lambda: self._invalidate_all(keys=names, args=arguments))  # noqa: B023
 
     async def tell(self, word: str, key: str) -> None:
         """Tells all replicas something about a key (see `store.bus`), in one trip."""
         names, arguments = [self._keys.number(key)], (self._keys.channel, word, self._bus.sender, key)
-        await self._link.ask("tell", lambda: self._tell(keys=names, args=arguments))
+        await self._link.execute("tell", lambda: self._tell(keys=names, args=arguments))
 
     async def lead(self, key: str) -> tuple[bool, Entry | None, SharedFence]:
         """Whether this replica leads now, the entry and its fence, in one trip."""
         generation = self._link.generation
         names = [self._keys.entry(key), self._keys.lease(key), self._keys.group(key)]
         arguments = (self._bus.sender, LEASE_MILLISECONDS)
-        is_mine, value, group = await self._link.ask("lead", lambda: self._lead(keys=names, args=arguments))
+        is_mine, value, group = await self._link.execute("lead", lambda: self._lead(keys=names, args=arguments))
         raw = _read(value, group)
         fence = (generation, raw.number, raw.fence)
         if is_mine:
@@ -148,7 +148,7 @@ class RedisStore:
         self._led.discard((key, lease))
         names = [self._keys.lease(key), self._keys.number(key)]
         arguments = (lease, self._keys.channel, key, self._bus.sender)
-        await self._link.ask("leave", lambda: self._leave(keys=names, args=arguments))
+        await self._link.execute("leave", lambda: self._leave(keys=names, args=arguments))
 
     async def keep_leading(self) -> None:
         """Renews all leases that are held, for as long as it runs: a lease that is not renewed is a dead leader's."""
@@ -157,7 +157,7 @@ class RedisStore:
             for key, lease in list(self._led):
                 names, arguments = [self._keys.lease(key)], (lease, LEASE_MILLISECONDS)
                 try:
-                    await self._link.ask("renew", lambda: self._renew(keys=names, args=arguments))  # noqa: B023
+                    await self._link.execute("renew", lambda: self._renew(keys=names, args=arguments))  # noqa: B023
                 except StoreDownError:
                     break
 
@@ -175,7 +175,7 @@ def is_fenced(fence: SharedFence, copy: Entry) -> bool:
     """Whether Redis knows of an invalidation that may be later than the copy of an entry that it has no more."""
     _, number, group = fence
     # A key's own number says nothing of when. What was purged, or lost its fence, is not worse than what Redis lost.
-    return number > 0 or group.written_at >= copy.proven_at
+    return number > 0 or group.written_at >= copy.validated_at
 
 
 def _read(value: object, group: object) -> Raw:

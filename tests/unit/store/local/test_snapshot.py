@@ -11,11 +11,11 @@ from types import SimpleNamespace
 import pytest
 
 from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.directives import NO_DIRECTIVES
 from campaign_gateway.policy.entry import Cause, Entry
 from campaign_gateway.policy.freshness import Freshness
 from campaign_gateway.policy.plan import Forward, Fwd, Reuse, plan
-from campaign_gateway.policy.sweeping import Head, Known, Poll, attest
-from campaign_gateway.policy.wishes import NO_WISHES
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll, validate_by_list
 from campaign_gateway.store import clock as clock_module
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.local import records
@@ -57,7 +57,7 @@ class Process:
 
     async def put(self, name: str, entry: Entry | None = None, age: float = 100.0) -> Entry:
         if entry is None:
-            entry = replace(built(0.0, body=name.encode()), proven_at=self.store.now() - age)
+            entry = replace(built(0.0, body=name.encode()), validated_at=self.store.now() - age)
         found = await self.store.get(name)
         await self.store.put(name, entry, found.fence, KEEP)
         return entry
@@ -122,7 +122,7 @@ async def test_what_was_stored_is_there_again_with_its_age(start, machine: Machi
     after = await second.entry(key("one"))
     assert after is not None
     assert replace(after, swept=None) == before
-    assert second.store.now() - after.proven_at == 120
+    assert second.store.now() - after.validated_at == 120
 
 
 @pytest.mark.parametrize("step", [-3600.0, -50.0, 50.0])
@@ -135,7 +135,7 @@ async def test_a_step_of_the_wall_clock_changes_no_age(start, machine: Machine, 
     second = await start()
     after = await second.entry(key("one"))
     assert after is not None
-    assert second.store.now() - after.proven_at == pytest.approx(120)
+    assert second.store.now() - after.validated_at == pytest.approx(120)
 
 
 async def test_an_entry_is_not_fresh_until_something_validates_it(start, machine: Machine):
@@ -147,11 +147,11 @@ async def test_an_entry_is_not_fresh_until_something_validates_it(start, machine
     machine.advance(5)
     second = await start()
     after, now = await second.entry(key("one")), second.store.now()
-    decision = plan(after, NO_WISHES, now, FRESHNESS)
+    decision = plan(after, NO_DIRECTIVES, now, FRESHNESS)
     assert isinstance(decision, Reuse)
     assert (decision.is_stale, decision.wants_refresh) == (True, True)
     machine.advance(120)
-    decision = plan(await second.entry(key("one")), NO_WISHES, second.store.now(), FRESHNESS)
+    decision = plan(await second.entry(key("one")), NO_DIRECTIVES, second.store.now(), FRESHNESS)
     assert isinstance(decision, Forward)
     assert (decision.reason, decision.fallback) == (Fwd.STALE, after)
 
@@ -164,12 +164,14 @@ async def test_the_first_poll_validates_what_the_list_still_shows(start, machine
     second = await start()
     after, now = await second.entry(key("one")), second.store.now()
     assert after is not None
-    head = Head({Channel.VOICE: Poll(began=now, lasts=10.0)}, blind=600.0)
-    row = Known(Channel.VOICE, "a mark", before.mark, since=now + 0.5, has_moved=False, status=before.campaign_status)
-    shown = attest(after, row, head)
+    head = IndexState({Channel.VOICE: Poll(began=now, lasts=10.0)}, blind=600.0)
+    row = IndexedCampaign(
+        Channel.VOICE, "a mark", before.revision, since=now + 0.5, has_changed=False, status=before.campaign_status
+    )
+    shown = validate_by_list(after, row, head)
     assert FRESHNESS.ttl(shown, now + 0.5) > 0
-    for other in (replace(row, updated_at="another"), replace(row, status="Active"), replace(row, has_moved=True)):
-        assert FRESHNESS.ttl(attest(after, other, head), now + 0.5) <= 0
+    for other in (replace(row, updated_at="another"), replace(row, status="Active"), replace(row, has_changed=True)):
+        assert FRESHNESS.ttl(validate_by_list(after, other, head), now + 0.5) <= 0
 
 
 async def test_a_read_by_id_takes_its_place(start, machine: Machine):
@@ -201,7 +203,7 @@ async def test_an_entry_from_the_future_is_none(start, machine: Machine):
 
 async def test_what_the_platform_did_not_have_is_asked_again(start):
     first = await start()
-    await first.put(key("one"), replace(absence(0.0), proven_at=first.store.now()))
+    await first.put(key("one"), replace(absence(0.0), validated_at=first.store.now()))
     await stop(first)
     assert len((await start()).store) == 0
 

@@ -1,73 +1,15 @@
-"""What is asked of the story, and what it replies: the words that its rooms share with those who ask."""
+"""What the story replies, and how it went."""
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from campaign_gateway.contract.answers import Response
-from campaign_gateway.contract.operations import Operation, Subject, Tenant
 from campaign_gateway.policy.entry import Entry
 from campaign_gateway.policy.plan import Fwd
 from campaign_gateway.policy.settle import Failure
-from campaign_gateway.policy.sweeping import View
+from campaign_gateway.policy.sweeping import IndexSnapshot
 from campaign_gateway.policy.visibility import Visibility
-from campaign_gateway.policy.wishes import NO_WISHES, Wishes
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """A platform application as the gateway knows it."""
-
-    alias: str
-    tenant: Tenant
-    credential: str
-    """Name of the credential that signs for it."""
-    identity: str
-    """Digest of host, tenant and credential: everything that makes two streams' campaigns different things."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One request of a client's: a read, or a write."""
-
-    stream: Stream
-    operation: Operation
-    id: str
-    client: str
-    wishes: Wishes = NO_WISHES
-    fields: frozenset[str] | None = None
-    """Members of `data` that are wanted; None for all. No part of the key: they are cut out after the cache."""
-
-    body: bytes | None = None
-    """JSON, for operations that take some; of reads that are stored, in its canonical form."""
-    values: Mapping[str, str] = field(default_factory=dict)
-    """What the operation's placeholders other than the id and the tenant's stand for."""
-
-    @property
-    def is_about_a_campaign(self) -> bool:
-        """Whether it is about the one campaign whose id it names."""
-        return bool(self.id) and self.operation.subject is Subject.CAMPAIGN
-
-    @property
-    def key(self) -> str:
-        """The entry's key: equal only for the same question to the same stream."""
-        question = self.id if self.body is None else hashlib.blake2b(self.body, digest_size=16).hexdigest()
-        return f"{self.stream.identity}:{self.operation.resource}:{question}"
-
-
-def all_of(stream: Stream, resource: str) -> str:
-    """The key that stands for every stored answer of a stream's resource."""
-    return f"{stream.identity}:{resource}:{EVERY}"
-
-
-def group_of(key: str) -> str:
-    """The key of all answers that the key's one belongs to."""
-    return f"{key.rpartition(':')[0]}:{EVERY}"
-
-
-EVERY = "*"
-"""In the place of an id, which never holds it."""
+from campaign_gateway.proxy.request import Request
 
 
 class Detail(StrEnum):
@@ -150,12 +92,12 @@ class Hit:
     Age and remaining lifetime move with the clock, the rest stands still, so whoever keeps a hit can render it once.
     """
 
-    ask: Ask
+    request: Request
     """Any client's."""
     key: str
     entry: Entry
     """With what polls of the list say of it."""
-    proven_at: float
+    validated_at: float
     """Age counts from here, in seconds of the store's clock."""
     lifetime: float
     """Seconds from there."""
@@ -163,7 +105,7 @@ class Hit:
     """The moment until which it is good without more being noted; see `Exchange.current_age`."""
     detail: Detail | None
     stored: Entry
-    view: View
+    snapshot: IndexSnapshot
     """What it was made from, besides: the stored entry and what was known of the stream's list."""
     epoch: int
     """That of the store, when it was last known to be the answer."""

@@ -7,7 +7,7 @@ _LONGEST = 2.0**31
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class RequestDirectives:
     """A wish is paid from the budget when it can be; it never evicts anything. Seconds; None where not asked."""
 
     no_cache: bool = False
@@ -20,23 +20,25 @@ class Wishes:
     """The moment of a write, in seconds of the store's clock: only proofs that began after it count."""
 
 
-NO_WISHES = Wishes()
+NO_DIRECTIVES = RequestDirectives()
 
 
-def read_wishes(cache_control: str | None, pragma: str | None = None) -> Wishes:
-    """The wishes in these header values, which may each be several lines joined with commas.
+def read_directives(cache_control: str | None, pragma: str | None = None) -> RequestDirectives:
+    """The directives in these header values, which may each be several lines joined with commas.
 
     Unknown directives are ignored; a directive with an unreadable value counts as its strictest form, as RFC 9111
     section 4.2.1 encourages. `Pragma: no-cache` counts only without a `Cache-Control` (section 5.4).
     """
     if cache_control is None:
-        return Wishes(no_cache=True) if pragma is not None and "no-cache" in pragma.lower() else NO_WISHES
+        return (
+            RequestDirectives(no_cache=True) if pragma is not None and "no-cache" in pragma.lower() else NO_DIRECTIVES
+        )
     given: dict[str, str | None] = {}
     for directive in _split(cache_control):
         name, has_value, value = directive.partition("=")
         # Of a directive given twice, the first counts (section 4.2.1).
         given.setdefault(name.strip().lower(), value.strip() if has_value else None)
-    return Wishes(
+    return RequestDirectives(
         no_cache="no-cache" in given,
         max_age=_seconds(given["max-age"], strictest=0.0) if "max-age" in given else None,
         min_fresh=_seconds(given["min-fresh"], strictest=_LONGEST) if "min-fresh" in given else None,

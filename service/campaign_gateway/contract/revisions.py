@@ -8,10 +8,10 @@ from typing import Any
 from campaign_gateway.contract.document import plain
 
 
-def mark_of(campaign: Mapping[str, Any]) -> str | None:
-    """The mark of a campaign or list row; None when it carries none.
+def revision_of(campaign: Mapping[str, Any]) -> str | None:
+    """The revision of a campaign or list row; None when it carries none.
 
-    A mark says "changed or not" and nothing about order: the platform moves it backwards after a create.
+    A revision says "changed or not" and nothing about order: the platform moves it backwards after a create.
     """
     match campaign.get("updatedAt"):
         case str() as text if text:
@@ -25,12 +25,12 @@ def mark_of(campaign: Mapping[str, Any]) -> str | None:
 
 
 @lru_cache(20_000)
-def instant(mark: str | None) -> float | None:
-    """The time a mark names, in seconds since the epoch; None when it is not an ISO 8601 instant with a zone."""
-    if mark is None:
+def instant(revision: str | None) -> float | None:
+    """The time a revision names, in seconds since the epoch; None when it is not an ISO 8601 instant with a zone."""
+    if revision is None:
         return None
     try:
-        moment = datetime.fromisoformat(mark)
+        moment = datetime.fromisoformat(revision)
         return moment.timestamp() if moment.tzinfo else None
     except (ValueError, OverflowError):
         return None

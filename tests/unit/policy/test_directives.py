@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaign_gateway.policy.wishes import NO_WISHES, Wishes, read_wishes
+from campaign_gateway.policy.directives import NO_DIRECTIVES, RequestDirectives, read_directives
 
 LONG = 2**31
 
 
 @pytest.mark.parametrize(
-    ("field", "wishes"),
+    ("field", "directives"),
     [
         pytest.param(None, {}, id="absent"),
         pytest.param("", {}, id="empty"),
@@ -55,8 +55,8 @@ LONG = 2**31
         pytest.param("max-age=10, max-age=60", {"max_age": 10}, id="rfc9111-4.2.1-twice-the-first-counts"),
     ],
 )
-def test_cache_control(field: str | None, wishes: dict[str, Any]):
-    assert read_wishes(field) == Wishes(**wishes)
+def test_cache_control(field: str | None, directives: dict[str, Any]):
+    assert read_directives(field) == RequestDirectives(**directives)
 
 
 @pytest.mark.parametrize(
@@ -71,19 +71,19 @@ def test_cache_control(field: str | None, wishes: dict[str, Any]):
     ],
 )
 def test_pragma(cache_control: str | None, pragma: str, no_cache: bool):
-    assert read_wishes(cache_control, pragma).no_cache is no_cache
+    assert read_directives(cache_control, pragma).no_cache is no_cache
 
 
 def test_nothing_asked_is_nothing_wished():
-    assert read_wishes(None) == NO_WISHES == Wishes()
+    assert read_directives(None) == NO_DIRECTIVES == RequestDirectives()
 
 
 @given(st.text(max_size=60) | st.text(alphabet='max-agestlenofrhcid=0123456789", ', max_size=60))
 def test_any_field_is_read(field: str):
-    wishes = read_wishes(field)
-    for seconds in (wishes.max_age, wishes.min_fresh):
+    directives = read_directives(field)
+    for seconds in (directives.max_age, directives.min_fresh):
         assert seconds is None or 0 <= seconds <= LONG
-    assert wishes.max_stale is None or wishes.max_stale >= 0
+    assert directives.max_stale is None or directives.max_stale >= 0
 
 
 @pytest.mark.parametrize(
@@ -99,5 +99,5 @@ def test_any_field_is_read(field: str):
 def test_a_long_field_does_not_stop_the_house(field: str):
     # design-6.10: one caller's header must not hold up everybody's answers. Linear reading takes about a millisecond.
     began = time.process_time()
-    read_wishes(field)
+    read_directives(field)
     assert time.process_time() - began < 0.1

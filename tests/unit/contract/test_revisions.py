@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaign_gateway.contract.marks import instant, mark_of
+from campaign_gateway.contract.revisions import instant, revision_of
 from tests.support.builders import NOW, campaign, stamp, without
 
 
 @pytest.mark.parametrize(
-    ("updated_at", "mark"),
+    ("updated_at", "revision"),
     [
         pytest.param("2026-02-03T14:06:48.902Z", "2026-02-03T14:06:48.902Z", id="contract-6-iso"),
         pytest.param("yesterday", "yesterday", id="contract-12.9-not-iso"),
@@ -23,22 +23,24 @@ from tests.support.builders import NOW, campaign, stamp, without
         pytest.param({"$date": 1}, None, id="object"),
     ],
 )
-def test_mark_is_the_text_of_updated_at(updated_at: Any, mark: str | None):
-    assert mark_of(campaign(updatedAt=updated_at)) == mark
+def test_mark_is_the_text_of_updated_at(updated_at: Any, revision: str | None):
+    assert revision_of(campaign(updatedAt=updated_at)) == revision
 
 
 def test_no_updated_at_is_no_mark():
     # contract-10: a status answer carries none, and `createdAt` does not stand in for it.
-    assert mark_of(without(campaign(createdAt="2026-02-03T14:05:11.214Z"), "updatedAt")) is None
+    assert revision_of(without(campaign(createdAt="2026-02-03T14:05:11.214Z"), "updatedAt")) is None
 
 
 def test_one_instant_spelled_twice_is_two_marks():
     # contract-10: compared for equality only, so nothing is normalised away.
-    assert mark_of({"updatedAt": "2026-02-03T14:06:48.900Z"}) != mark_of({"updatedAt": "2026-02-03T14:06:48.9Z"})
+    assert revision_of({"updatedAt": "2026-02-03T14:06:48.900Z"}) != revision_of(
+        {"updatedAt": "2026-02-03T14:06:48.9Z"}
+    )
 
 
 @pytest.mark.parametrize(
-    ("mark", "seconds"),
+    ("revision", "seconds"),
     [
         pytest.param("1970-01-01T00:00:00.000Z", 0.0, id="epoch"),
         pytest.param(stamp(NOW), NOW, id="contract-6-milliseconds-and-z"),
@@ -56,13 +58,13 @@ def test_one_instant_spelled_twice_is_two_marks():
         pytest.param("0001-01-01T00:00:00+23:59", -62135683140.0, id="before-the-first-year"),
     ],
 )
-def test_instant(mark: str | None, seconds: float | None):
-    assert instant(mark) == seconds
+def test_instant(revision: str | None, seconds: float | None):
+    assert instant(revision) == seconds
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_an_instant_or_none(mark: str):
-    found = instant(mark)
+def test_any_text_is_an_instant_or_none(revision: str):
+    found = instant(revision)
     assert found is None or isinstance(found, float)
 
 
