@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Report, Slot, SlotRequest
+from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Slot, SlotRequest
+from campaign_gateway.policy.reports import Report
 from campaign_gateway.policy.schedule import grant
 
 # Times in these tests are parts of a second on which float arithmetic is exact.

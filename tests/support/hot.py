@@ -17,7 +17,7 @@ from aiohttp import web
 
 from campaign_gateway.policy.entry import Absence, Entry
 from campaign_gateway.policy.freshness import Freshness
-from campaign_gateway.policy.schedule import Quota
+from campaign_gateway.policy.outlook import Quota
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.collapse import Flights

@@ -57,8 +57,8 @@ class Service:
             import os, signal, sys, time
             number, port, path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
             marks = {str(self.folder)!r}
-            first = not os.path.exists(f"{{marks}}/{{number}}")
-            open(f"{{marks}}/{{number}}", "a").write(f"{{os.getpid()}}\\n")
+            first = not os.path.exists(f"{{revisions}}/{{number}}")
+            open(f"{{revisions}}/{{number}}", "a").write(f"{{os.getpid()}}\\n")
         """
         self.program.write_text(textwrap.dedent(head) + textwrap.dedent(text))
 
@@ -73,8 +73,8 @@ class Service:
 
     def pids(self, number: int) -> list[int]:
         """All processes that there were at a number, the newest last."""
-        mark = self.folder / str(number)
-        return [int(pid) for pid in mark.read_text().split()] if mark.exists() else []
+        revision = self.folder / str(number)
+        return [int(pid) for pid in revision.read_text().split()] if revision.exists() else []
 
     def said(self, text: str) -> bool:
         return any(text in message for message in self.log.messages)
@@ -116,7 +116,7 @@ async def test_it_serves_when_all_are_up_and_ends_with_0_when_asked(service: Ser
 
 async def test_all_are_told_the_same_free_port_and_a_socket_in_a_private_folder(service: Service):
     service.write(f"""
-        print(f"{{port}} {{path}} {{os.stat(os.path.dirname(path)).st_mode:o}}", file=open(f"{{marks}}/told-{{number}}", "w"))
+        print(f"{{port}} {{path}} {{os.stat(os.path.dirname(path)).st_mode:o}}", file=open(f"{{revisions}}/told-{{number}}", "w"))
         {UP}
         {UNTIL_TOLD}
     """)

@@ -1,20 +1,21 @@
 """What an answer of the platform means, read from its status, headers **and** body.
 
 The status alone misleads: a missing campaign may be a 400, the rate limit may be any 4xx or a 200 with a sentence, a
-200 may carry a failure, and a front door may put HTML under any of them. So the rules run in this order:
+200 may carry a failure, and a front door may put HTML under any of them. So the rules run in this order (`_RULES`):
 
 1. the limit, wherever its text stands;
 2. a refused credential (a 403 page in HTML is a front door's, not the platform's);
 3. a page, which only ever comes from something in front of the platform (a JSON document under `text/html` is none);
-4. success, if the body proves it;
-5. a missing campaign or contact list;
-6. another refusal (4xx), or a 200 that reports a failed write;
-7. all else is broken.
+4. success, if the body proves it; of a write also without a body;
+5. a failed write under a 2xx; any other 2xx is broken;
+6. a missing campaign or contact list;
+7. another refusal (4xx);
+8. all else is broken.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
@@ -94,6 +95,71 @@ _NOT_ABOUT_THE_SUBJECT = {
 _GONE_STATUS = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """An answer as the rules see it."""
+
+    operation: Operation
+    asked_id: str | None
+    response: Response
+    document: Any
+    """The JSON document of the body; None where it holds none."""
+    said: str
+    """The body's error text; the beginning of the body where it has no members."""
+
+    def tells_limit(self) -> bool:
+        return self.response.status == HTTPStatus.TOO_MANY_REQUESTS or bool(_LIMIT_TEXT.search(self.said))
+
+    def refuses_credential(self) -> bool:
+        status = self.response.status
+        return status == HTTPStatus.UNAUTHORIZED or (status == HTTPStatus.FORBIDDEN and not self.is_page())
+
+    def is_page(self) -> bool:
+        return self.document is None and _is_html(self.response)
+
+    def is_proven(self) -> bool:
+        return self.is_success() and self.flaw() is None
+
+    def is_bare_write(self) -> bool:
+        return self.is_success() and self.operation.kind is Kind.WRITE and self.is_empty()
+
+    def is_failed_write(self) -> bool:
+        return self.is_success() and self.operation.kind is Kind.WRITE and self.flaw() is Flaw.FAILING_BODY
+
+    def is_success(self) -> bool:
+        return HTTPStatus.OK <= self.response.status < HTTPStatus.MULTIPLE_CHOICES
+
+    def is_missing(self) -> bool:
+        is_said = (self.document is not None or self.is_empty()) and bool(self.asked_id)
+        return is_said and _says_missing(self.operation, self.response.status, self.said)
+
+    def is_refusal(self) -> bool:
+        return HTTPStatus.BAD_REQUEST <= self.response.status < HTTPStatus.INTERNAL_SERVER_ERROR
+
+    def is_empty(self) -> bool:
+        return not self.response.body.strip()
+
+    def flaw(self) -> Flaw | None:
+        """Why it is no success; None when its body proves one."""
+        if self.is_page():
+            return Flaw.HTML
+        return _flaw(self.operation, self.asked_id, self.document) if self.is_success() else Flaw.STATUS
+
+
+_RULES: tuple[tuple[Callable[[_Reading], bool], Verdict], ...] = (
+    (_Reading.tells_limit, Verdict.LIMITED),
+    (_Reading.refuses_credential, Verdict.UNAUTHORIZED),
+    (_Reading.is_page, Verdict.BROKEN),
+    (_Reading.is_proven, Verdict.OK),
+    (_Reading.is_bare_write, Verdict.OK),
+    (_Reading.is_failed_write, Verdict.REJECTED),
+    (_Reading.is_success, Verdict.BROKEN),
+    (_Reading.is_missing, Verdict.MISSING),
+    (_Reading.is_refusal, Verdict.REJECTED),
+)
+"""The first that holds counts; where none does, the answer is broken."""
+
+
 def classify(operation: Operation, asked_id: str | None, response: Response, now: float) -> Answer:
     """What `response` says about `operation` on `asked_id`.
 
@@ -109,31 +175,21 @@ def classify(operation: Operation, asked_id: str | None, response: Response, now
     except DocumentError:
         document = None
     code, message = _complaint(document)
-    status = response.status
     is_bare = document is None or isinstance(document, str)
     said = response.body[:LONGEST_TEXT].decode("utf-8", "replace") if is_bare else message or ""
-
-    def answer(verdict: Verdict, flaw: Flaw | None = None, retry_after: float | None = None) -> Answer:
-        return Answer(verdict, response, flaw, code, message, retry_after)
-
-    if status == HTTPStatus.TOO_MANY_REQUESTS or _LIMIT_TEXT.search(said):
-        written_at = None if response.date is None else http_date(response.date)
-        return answer(Verdict.LIMITED, retry_after=wait_told(response.retry_after, written_at or now))
-    is_page = document is None and _is_html(response)
-    if status == HTTPStatus.UNAUTHORIZED or (status == HTTPStatus.FORBIDDEN and not is_page):
-        return answer(Verdict.UNAUTHORIZED)
-    if is_page:
-        return answer(Verdict.BROKEN, Flaw.HTML)
-    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        flaw = _flaw(operation, asked_id, document)
-        if operation.kind is Kind.WRITE and (not response.body.strip() or flaw is Flaw.FAILING_BODY):
-            return answer(Verdict.REJECTED if document is not None else Verdict.OK)
-        return answer(Verdict.BROKEN, flaw) if flaw else _success(operation, response, document)
-    if (document is not None or not response.body.strip()) and asked_id and _says_missing(operation, status, said):
-        return answer(Verdict.MISSING)
-    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return answer(Verdict.REJECTED)
-    return answer(Verdict.BROKEN, Flaw.STATUS)
+    reading = _Reading(operation, asked_id, response, document, said)
+    verdict = next((verdict for holds, verdict in _RULES if holds(reading)), Verdict.BROKEN)
+    answer = Answer(verdict, response, code=code, message=message)
+    match verdict:
+        case Verdict.OK:
+            return _success(operation, response, document) if document is not None else answer
+        case Verdict.LIMITED:
+            written_at = None if response.date is None else http_date(response.date)
+            return replace(answer, retry_after=wait_told(response.retry_after, written_at or now))
+        case Verdict.BROKEN:
+            return replace(answer, flaw=reading.flaw())
+        case _:
+            return answer
 
 
 def wait_told(retry_after: str | None, now: float) -> float | None:

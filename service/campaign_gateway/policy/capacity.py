@@ -16,7 +16,7 @@ Laws of this module:
 from dataclasses import replace
 
 from campaign_gateway.policy.backoff import Backoff
-from campaign_gateway.policy.ledger import Allowance, Ledger, is_whole, withheld
+from campaign_gateway.policy.ledger import Allowance, Ledger, Pause, is_whole, pause_of, withheld
 
 LONGEST_TRIAL_WINDOWS = 8
 """Windows between two trials of more than was learned, at most; each may cost a pause."""
@@ -60,11 +60,12 @@ def pause(ledger: Ledger, allowance: Allowance, told: float | None, now: float) 
         told = min(max(oldest - now, allowance.window * SHORTEST_GUESS), allowance.window)
     until = max(ledger.paused_until, now + min(told, allowance.longest_pause))
     paused = replace(ledger, paused_until=until, probe=None, learned_at=until)
-    if now < ledger.paused_until:
+    before = pause_of(ledger, now)
+    if before is Pause.PAUSED:
         # Sent together with the one that was refused first, whose verdict took this one for accepted.
         is_learned = ledger.learned is not None and not ledger.halvings
         return replace(paused, learned=max(1, (ledger.learned or 1) - 1)) if is_learned else paused
-    if ledger.paused_until:
+    if before is not Pause.OPEN:
         # The probe: it says that the pause was too short, and nothing of how much there is room for.
         return paused
     accepted, tried = len(held) - 1, learned(ledger, allowance, now)

@@ -19,12 +19,12 @@ is left to tell of are not counted: a ledger emptied, and their replica gone, or
 all where a new one is counted in its stead.
 
 Neither a token bucket nor a fixed window has property 2: both let nearly twice the budget into some windows. All
-functions are pure; times are seconds of the clock that all replicas share. Who may take a slot is decided in
-`policy.schedule`, how many there are in `policy.capacity`.
+functions are pure; times are seconds of the clock that all replicas share. What a replica's report changes is in
+`policy.reports`, who may take a slot in `policy.schedule`, how many there are in `policy.capacity`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import attrgetter
 
@@ -101,6 +101,10 @@ class Slot:
     free_at: float
 
 
+free_at = attrgetter("free_at")
+"""By which the slots of a ledger are in order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Promise:
     """What refused callers were told: so many of a client may come back at a moment, and find a slot."""
@@ -152,30 +156,6 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What one replica knows of its own calls."""
-
-    replica: str
-    known: int
-    """How many replicas there were when it last saw the ledger, itself included."""
-    slots: Mapping[str, Slot]
-    voided: frozenset[str] = frozenset()
-    """Calls that never left."""
-    succeeded: frozenset[str] = frozenset()
-    """Calls that ended without the platform refusing them for the limit."""
-    server: str = ""
-    """The run of the server that the ledger came from."""
-    promises: tuple[Promise, ...] = ()
-    """All of its own."""
-    refused: Mapping[str, float] = field(default_factory=dict)
-    """When it last refused a caller of each client."""
-    allotment: int = 0
-    """Calls that it may still begin without the ledger."""
-    quiet_until: float = 0.0
-    """Until when it will not be seen, unless it has something to say."""
-
-
-@dataclass(frozen=True, slots=True)
 class SlotRequest:
     """A request for a slot."""
 
@@ -208,89 +188,36 @@ class Wait:
     """After these it may already be worth another look: somebody who was promised a slot may not come for it."""
 
 
-def absorb(ledger: Ledger | None, report: Report, allowance: Allowance, now: float) -> Ledger:
-    """The ledger with a replica's report in it; a new one where there was none."""
-    if ledger is None:
-        wholeness = now + allowance.most
-        ledger = Ledger(expected=report.known, whole_at=wholeness if report.known > 1 else 0.0, server=report.server)
-    elif report.server and not ledger.server:
-        # Written last by a replica that has no right to ask for the name.
-        ledger = replace(ledger, server=report.server)
-    elif report.server and ledger.server != report.server:
-        # Restarted from what was saved, or failed over to a copy: the latest slots may be missing.
-        expected = max(report.known, len(ledger.replicas))
-        whole_at = now + allowance.most if expected > 1 else 0.0
-        ledger = replace(ledger, replicas={}, expected=expected, whole_at=whole_at, server=report.server)
-    elif report.replica in ledger.replicas and len(missing(ledger, now)) == len(ledger.replicas):
-        # All were cut off, this one too, and have been sending their shares since: missing from now on, until seen.
-        ledger = replace(ledger, replicas=dict.fromkeys(ledger.replicas, now - SILENCE_SECONDS - 1), quiet={})
-    expected, whole_at = ledger.expected, ledger.whole_at
-    if now < whole_at and report.known > expected:
-        expected = report.known
-    horizon = now - SILENCE_SECONDS - WITHHELD_WINDOWS * allowance.window
-    seen = {name: at for name, at in ledger.replicas.items() if _heard(ledger, name) > horizon} | {report.replica: now}
-    quiet = {name: at for name, at in ledger.quiet.items() if name in seen} | {report.replica: report.quiet_until}
-    joined = {name: at for name, at in ledger.joined.items() if name in seen}
-    if report.replica not in ledger.replicas and ledger.replicas:
-        joined[report.replica] = now
-    if sum(1 for name, at in seen.items() if max(at, quiet.get(name, 0.0)) >= now - SILENCE_SECONDS) >= expected:
-        expected, whole_at = 0, 0.0
-    paused_until, probe = ledger.paused_until, ledger.probe
-    if probe in report.succeeded:
-        paused_until, probe = 0.0, None
-    elif probe in report.voided:
-        probe = None
-    return replace(
-        ledger,
-        slots=_slots(ledger, report, now),
-        promises=_promises(ledger, report, allowance, now),
-        refused=_refused(ledger, report, allowance, now),
-        replicas=seen,
-        joined=joined,
-        expected=expected,
-        whole_at=whole_at,
-        paused_until=paused_until,
-        probe=probe,
-        allotments={name: count for name, count in ledger.allotments.items() if name in seen}
-        | {report.replica: report.allotment},
-        quiet=quiet,
-    )
+class Pause(StrEnum):
+    """Whether calls may be made, after the platform said that its limit is exceeded.
+
+    | from    | when                                                | to      |
+    |---------|-----------------------------------------------------|---------|
+    | open    | a call is refused for the limit                     | paused  |
+    | paused  | another one is, which was sent together with it     | paused  |
+    | paused  | the time is over                                    | over    |
+    | over    | a call takes a slot: it is the probe                | probing |
+    | probing | the probe never left, or nobody reported its end    | over    |
+    | probing | the probe is refused for the limit                  | paused  |
+    | probing | the probe ends in another way                       | open    |
+    """
+
+    OPEN = "open"
+    PAUSED = "paused"
+    OVER = "over"
+    """Whoever is the first may find out for all."""
+    PROBING = "probing"
+    """One call finds out; all others wait for it."""
 
 
-def _slots(ledger: Ledger, report: Report, now: float) -> tuple[Slot, ...]:
-    own, voided = report.slots, report.voided
-    others = [slot for slot in ledger.slots if slot.id not in own and slot.id not in voided]
-    held = [slot for slot in (*others, *own.values()) if slot.free_at > now]
-    held.sort(key=_FREE_AT)
-    return tuple(held)
-
-
-_FREE_AT = attrgetter("free_at")
-
-
-def _promises(ledger: Ledger, report: Report, allowance: Allowance, now: float) -> tuple[Promise, ...]:
-    others = (promise for promise in ledger.promises if promise.replica != report.replica)
-    return tuple(promise for promise in (*others, *report.promises) if now < promise.at + allowance.hold)
-
-
-def _refused(ledger: Ledger, report: Report, allowance: Allowance, now: float) -> Mapping[str, float]:
-    refused = {client: at for client, at in ledger.refused.items() if at > now - allowance.window}
-    for client, at in report.refused.items():
-        if at > now - allowance.window:
-            refused[client] = max(at, refused.get(client, at))
-    return refused
-
-
-def depart(ledger: Ledger, replica: str) -> Ledger:
-    """The ledger without a replica that has stopped in good order; its slots stay until they fall free."""
-    stay = {name: at for name, at in ledger.replicas.items() if name != replica}
-    return replace(
-        ledger,
-        replicas=stay,
-        joined={name: at for name, at in ledger.joined.items() if name in stay},
-        allotments={name: count for name, count in ledger.allotments.items() if name in stay},
-        quiet={name: at for name, at in ledger.quiet.items() if name in stay},
-    )
+def pause_of(ledger: Ledger, now: float) -> Pause:
+    """Whether the account is paused."""
+    if not ledger.paused_until:
+        return Pause.OPEN
+    if now < ledger.paused_until:
+        return Pause.PAUSED
+    is_under_way = any(slot.id == ledger.probe and slot.free_at > now for slot in ledger.slots)
+    return Pause.PROBING if is_under_way else Pause.OVER
 
 
 def is_whole(ledger: Ledger, now: float) -> bool:
@@ -300,11 +227,11 @@ def is_whole(ledger: Ledger, now: float) -> bool:
 
 def missing(ledger: Ledger, now: float) -> frozenset[str]:
     """The replicas that have gone silent."""
-    return frozenset(name for name in ledger.replicas if _heard(ledger, name) < now - SILENCE_SECONDS)
+    return frozenset(name for name in ledger.replicas if last_well(ledger, name) < now - SILENCE_SECONDS)
 
 
-def _heard(ledger: Ledger, name: str) -> float:
-    """The last moment at which nothing was amiss with a replica."""
+def last_well(ledger: Ledger, name: str) -> float:
+    """The last moment at which the replica was seen, or had said that it would not be."""
     return max(ledger.replicas[name], ledger.quiet.get(name, 0.0))
 
 

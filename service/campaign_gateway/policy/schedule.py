@@ -11,10 +11,9 @@ Laws of this module:
 
 1. Nothing lies idle while a caller who may have it is refused, but what writes can count on, and for a moment what was
    promised to callers who were told to come back.
-2. Whoever waits is served in the order of `line_up`: writes within their own slots; then whoever holds less than its
-   fair part, those who were told to come back first, and among equals whoever holds least. Lanes that nobody waits for
-   come last. So a client beyond its fair part yields each slot that falls free.
-3. While callers of one client are refused, another one that directives for more than its fair part takes calls at an
+2. Whoever waits is served in the order of `policy.serving_order`: so a client that holds more than its fair part yields
+   each slot that falls free.
+3. While callers of one client are refused, another one that asks for more than its fair part takes calls at an
    even pace, and so do lanes that nobody waits for: slots fall free in the pattern in which they were taken, and a
    burst would come back with every window and leave nothing in between.
 4. A refusal is a *promise*: the k-th caller refused is told when the k-th slot falls free, after those that callers
@@ -28,7 +27,7 @@ import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from campaign_gateway.policy.allotments import allotted_to_others, reserved_by_others
 from campaign_gateway.policy.capacity import capacity
@@ -36,14 +35,18 @@ from campaign_gateway.policy.ledger import (
     Allowance,
     Lane,
     Ledger,
+    Pause,
     Promise,
     Slot,
     SlotRequest,
     Wait,
     WaitReason,
+    free_at,
     is_whole,
+    pause_of,
     withheld,
 )
+from campaign_gateway.policy.serving_order import is_proof_overdue
 
 PROBE_SECONDS = 1.0
 """How soon to look again while another call probes whether a pause is over."""
@@ -51,18 +54,10 @@ GATHER_SECONDS = 0.25
 """How soon to look again while replicas are putting their slots back."""
 RETURN_SECONDS = 0.25
 """How soon to look again while replicas give back what was allotted to them."""
-PROOFS = 4
-"""Calls for proof in a window that are served like a caller's while callers are refused ..."""
-LEAST_PROOF = 5
-"""... if there are so many calls for each."""
 EVEN_PARTS = 12
 """Parts of a window over which calls are spread ..."""
 EVEN_SLACK = 1.2
 """... and how much more than its even share one of them may take."""
-WANTED_SECONDS = 5.0
-"""For how long after a refusal callers count as wanting calls."""
-
-_LANES = {lane: number for number, lane in enumerate(Lane)}
 
 
 class Schedule:
@@ -103,6 +98,7 @@ class Schedule:
         self._claimants = {slot.client for slot in self._slots if slot.lane.is_waited_for} | self._refused
         self._is_needed = bool(self._used[Lane.INTERACTIVE] or self._refused)
         self._openings: dict[Lane, list[float]] = {}
+        self._pause = pause_of(ledger, now)
         self._probe = ledger.probe if any(slot.id == ledger.probe for slot in self._slots) else None
         self._waiting = 0
         self._delayed: Counter[str] = Counter()
@@ -129,11 +125,11 @@ class Schedule:
 
     def forecast(self, request: SlotRequest, ahead: int) -> Wait | None:
         """The request's wait behind so many others; None where there is a slot for it now."""
-        if self._ledger.paused_until and self.now >= self._ledger.paused_until and self._probe is not None:
+        if self._pause is Pause.PROBING:
             return Wait(PROBE_SECONDS, WaitReason.PAUSED, PROBE_SECONDS)
         if self._is_overdue(request):
             request = replace(request, lane=Lane.INTERACTIVE)
-        if self.now >= self._ledger.paused_until:
+        if self._pause is not Pause.PAUSED:
             if (delay := self._delay(request, ahead)) is not None:
                 return delay
             if self.room(request) >= 1:
@@ -142,7 +138,7 @@ class Schedule:
 
     def room(self, request: SlotRequest) -> int:
         """Slots that the request's lane and client could take now; below zero when as many have to fall free before."""
-        if self._ledger.paused_until and self._is_whole:
+        if self._pause is not Pause.OPEN and self._is_whole:
             # The probe's: whoever is the first may find out, also where more are held than was learned.
             most = self._allowance.calls - withheld(self._ledger, self._allowance, self.now)
             return most - allotted_to_others(self._ledger, self._replica, self.now) - len(self._slots)
@@ -183,7 +179,7 @@ class Schedule:
             hold = self._allowance.hold
             due = min((each.at + hold for each in self._ledger.promises if each.at <= now), default=now + window)
             soonest = min(due, now + PROBE_SECONDS) if self._is_trial else due
-        reason = WaitReason.PAUSED if now < self._ledger.paused_until else WaitReason.SPENT
+        reason = WaitReason.PAUSED if self._pause is Pause.PAUSED else WaitReason.SPENT
         return Wait(max(0.0, certain - now), reason, max(soonest, now) - now)
 
     def _opening(self, lane: Lane, number: int) -> float:
@@ -263,7 +259,7 @@ class Schedule:
         part = self._allowance.window * limit / max(1, calls)
         limit = max(limit, least)
         since = self.now + self._allowance.window - part
-        first = bisect_right(self._slots, since, key=_free_at)
+        first = bisect_right(self._slots, since, key=free_at)
         recent = [slot.free_at for slot in self._slots[first:] if kind in {slot.lane, slot.client}]
         if len(recent) < limit:
             return None
@@ -275,20 +271,16 @@ class Schedule:
 
     def _take(self, request: SlotRequest) -> Slot:
         slot = Slot(request.id, request.lane, request.client, self.now + self._allowance.most)
-        self._slots.insert(bisect_right(self._slots, slot.free_at, key=_free_at), slot)
+        self._slots.insert(bisect_right(self._slots, slot.free_at, key=free_at), slot)
         self._used[slot.lane] += 1
         if slot.lane is not Lane.BACKGROUND:
             self._held[slot.client] += 1
         if slot.lane.is_waited_for:
             self._claimants.add(slot.client)
-        if self._ledger.paused_until:
-            self._probe = slot.id
+        if self._pause is Pause.OVER:
+            self._pause, self._probe = Pause.PROBING, slot.id
         self._openings.clear()
         return slot
-
-
-def _free_at(slot: Slot) -> float:
-    return slot.free_at
 
 
 def _by_client(promises: Iterable[Promise]) -> Counter[str]:
@@ -306,7 +298,7 @@ def grant(
     Args:
         ledger: the account's.
         allowance: what it may do.
-        requests: in the order of `line_up`.
+        requests: in the order of `serving_order.line_up`.
         now: the time.
         replica: who asks.
 
@@ -316,116 +308,3 @@ def grant(
     schedule = Schedule(ledger, allowance, now, replica)
     answers = [schedule.answer(request) for request in requests]
     return schedule.ledger(), answers
-
-
-def is_proof_overdue(ledger: Ledger, slots: Sequence[Slot], allowance: Allowance, now: float) -> bool:
-    """Whether callers are refused and no call for proof was begun for too long; see law 5."""
-    proofs = min(PROOFS, allowance.calls // LEAST_PROOF)
-    if not proofs or not any(at > now - allowance.window for at in ledger.refused.values()):
-        return False
-    since = now + allowance.window * (1 - 1 / proofs)
-    return not any(slot.lane is Lane.PROOF for slot in slots[bisect_right(slots, since, key=_free_at) :])
-
-
-def line_up(
-    ledger: Ledger | None, allowance: Allowance, requests: Iterable[SlotRequest], now: float
-) -> list[SlotRequest]:
-    """The requests in the order in which they are served; see laws 2 and 5."""
-    slots = ledger.slots if ledger is not None else ()
-    is_overdue = ledger is not None and is_proof_overdue(ledger, slots, allowance, now)
-    own = {lane: part - sum(1 for slot in slots if slot.lane is lane) for lane, part in allowance.lanes.items()}
-    held: Counter[object] = Counter()
-    for slot in slots:
-        held[slot.client if slot.lane.is_waited_for else (slot.lane, slot.client)] += 1
-    asked = sorted(requests, key=lambda request: (_LANES[request.lane], request.arrival))
-    clients = {request.client for request in asked if request.lane.is_waited_for}
-    clients |= {slot.client for slot in slots if slot.lane.is_waited_for}
-    fair = allowance.calls // max(1, len(clients))
-    ranked: list[tuple[tuple[bool | int, ...], SlotRequest]] = []
-    for request in asked:
-        lane = request.lane
-        if lane is Lane.WRITES and own.get(lane, 0) > 0:
-            own[lane] -= 1
-            rank: tuple[bool | int, ...] = (0, 0, 0, 0, request.arrival)
-        elif lane is Lane.PROOF and is_overdue:
-            is_overdue = False
-            rank = (1, 0, 0, 0, 0, request.arrival)
-        elif lane.is_waited_for:
-            holds = held[request.client]
-            rank = (1, holds >= fair, not request.is_promised, holds, _LANES[lane], request.arrival)
-        else:
-            rank = (2, _LANES[lane], held[lane, request.client], request.arrival)
-        held[request.client if lane.is_waited_for else (lane, request.client)] += 1
-        ranked.append((rank, request))
-    ranked.sort(key=lambda row: row[0])
-    return [request for _, request in ranked]
-
-
-@dataclass(frozen=True, slots=True)
-class Outlook:
-    """What an account's calls look like to whoever plans calls that nobody waits for."""
-
-    capacity: int
-    """Slots in all."""
-    window: float
-    """Seconds."""
-    free: int
-    """Slots that the proof lane could take now; below zero when as many have to fall free before."""
-    falls: tuple[float, ...]
-    """Seconds until each held slot falls free, the soonest first, a call under way taken to end now."""
-    callers: int
-    """Slots that callers and writes hold."""
-    is_wanted: bool
-    """Whether a caller was refused within the last seconds."""
-
-
-def outlook(ledger: Ledger, allowance: Allowance, now: float) -> Outlook:
-    """What the account's calls look like now."""
-    schedule = Schedule(ledger, allowance, now)
-    slots = [slot for slot in ledger.slots if slot.free_at > now]
-    # What is allotted to replicas is given back for whoever wants it.
-    allotted = allotted_to_others(ledger, "", now) if is_whole(ledger, now) else 0
-    return Outlook(
-        capacity=schedule.capacity,
-        window=allowance.window,
-        free=0 if now < ledger.paused_until else schedule.room(SlotRequest("", Lane.PROOF, "")) + allotted,
-        falls=tuple(min(slot.free_at - now, allowance.window) for slot in slots),
-        callers=sum(1 for slot in slots if slot.lane.is_waited_for),
-        is_wanted=any(at > now - WANTED_SECONDS for at in ledger.refused.values()),
-    )
-
-
-def remaining(ledger: Ledger, allowance: Allowance, now: float) -> int:
-    """Slots that are free for a waiting caller of some lane or other."""
-    if now < ledger.paused_until:
-        return 0
-    held = sum(1 for slot in ledger.slots if slot.free_at > now)
-    return max(0, capacity(ledger, allowance, now) - held)
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """One client's own share of an account's calls."""
-
-    calls: int
-    window: float
-    remaining: int
-    """Calls of its share that it could make now."""
-    reset: float
-    """Seconds until the next of its calls leaves the window; the whole window when there is none."""
-
-
-def quota(ledger: Ledger, allowance: Allowance, client: str, now: float) -> Quota:
-    """The client's share, and what is left of it."""
-    own = [slot.free_at for slot in ledger.slots if slot.client == client and slot.free_at > now]
-    calls = max(1, allowance.calls // allowance.clients)
-    left = min(max(0, calls - len(own)), remaining(ledger, allowance, now))
-    reset = min(own, default=now + allowance.window) - now
-    return Quota(calls, allowance.window, left, min(reset, allowance.window))
-
-
-def own_part(allowance: Allowance, calls: int) -> Allowance:
-    """What may be done with a part of an account's calls; writes can count on one of them, if there are several."""
-    writes = allowance.lanes.get(Lane.WRITES, 0)
-    own = min(max(1, writes * calls // max(1, allowance.calls)), calls - 1) if writes else 0
-    return replace(allowance, calls=calls, reserve=0, lanes={Lane.WRITES: own} if own > 0 else {})

@@ -1,8 +1,8 @@
-"""The call budget: a fair queue per account in front of its ledger, alone or shared with other replicas.
+"""The call budget: a fair queue per account in front of its ledger, its own or shared with other replicas.
 
 Who gets the next call is decided in `policy.schedule`; what a replica knows of an account, and how it goes on without
-the shared ledger, is in `upstream.account`. A refusal is cheap: it is answered out of the ledger as last seen, before
-anything is made for the caller.
+the shared ledger, is in `upstream.account`; those who wait are in `upstream.queue`. A refusal is cheap: it is answered
+out of the ledger as last seen, before anything is made for the caller.
 """
 
 import asyncio
@@ -12,98 +12,23 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from campaign_gateway.policy import capacity as learning
-from campaign_gateway.policy import schedule
-from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Slot, SlotRequest, Wait, WaitReason, depart
-from campaign_gateway.policy.schedule import Outlook, Quota
+from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Slot, SlotRequest, Wait, WaitReason
+from campaign_gateway.policy.outlook import Outlook, Quota, outlook, quota, remaining
+from campaign_gateway.policy.reports import depart
+from campaign_gateway.policy.schedule import GATHER_SECONDS
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.ports import LedgerLostError, Ledgers, Meter, Refused
 from campaign_gateway.proxy.tasks import Tasks
-from campaign_gateway.upstream.account import NEVER, REPORT_SECONDS, Account
+from campaign_gateway.upstream.account import REPORT_SECONDS, Account
+from campaign_gateway.upstream.queue import CallPermit, Queue, Waiter
 
 LONGEST_QUEUE = 2_000
 LOOK_SECONDS = 0.25
 """How often a replica asks whether others miss calls that are allotted to it."""
-
-
-class CallPermit:
-    """Implements `Permit`."""
-
-    def __init__(self, id_: str, leave_by: float) -> None:
-        self.id = id_
-        self.leave_by = leave_by
-        self.is_void = False
-
-    def void(self) -> None:
-        """See `Permit`."""
-        self.is_void = True
-
-
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    request: SlotRequest
-    key: str
-    can_wait: bool
-    give_up_at: float
-    permit: asyncio.Future[CallPermit]
-
-
-class _Queue(Account):
-    """An account, and those who wait for its calls."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.waiters: list[_Waiter] = []
-        self.callers: Counter[str] = Counter()
-        """How many of them are callers, by client."""
-        self.is_served = False
-        self.has_ends_to_report = False
-        """Whether calls have ended that are about to be reported."""
-        self.looked_at = NEVER
-        """When the ledger was last looked at for others."""
-        self.is_notified = False
-        """Whether the other replicas were asked to look at the ledger, since somebody began to wait for that."""
-        self.call = asyncio.Event()
-
-    def join(self, waiter: _Waiter) -> None:
-        """One more waits."""
-        self.waiters.append(waiter)
-        if waiter.request.lane.is_waited_for:
-            self.callers[waiter.request.client] += 1
-        self.call.set()
-
-    def leave(self, waiter: _Waiter) -> None:
-        """One does not wait any longer."""
-        if waiter not in self.waiters:
-            return
-        self.waiters.remove(waiter)
-        client = waiter.request.client
-        if waiter.request.lane.is_waited_for:
-            self.callers[client] -= 1
-            if not self.callers[client]:
-                del self.callers[client]
-
-    def ahead_of(self, lane: Lane, client: str) -> int:
-        """How many of those who wait go before one more caller of the client: its own, and as many of each other's."""
-        own = self.callers.get(client, 0)
-        if not lane.is_waited_for:
-            return self.callers.total()
-        return own + sum(min(count, own + 1) for other, count in self.callers.items() if other != client)
-
-    def in_order(self, now: float) -> list[_Waiter]:
-        """Those who wait, in the order in which they are served; as many as there can be slots."""
-        by_id = {waiter.request.id: waiter for waiter in self.waiters}
-        requests = schedule.line_up(
-            self.ledger, self.allowance, [waiter.request for waiter in self.waiters], self._ledgers.now()
-        )
-        last = max(1, self.allowance.calls)
-        # Who is too far back to be weighed, and has to be told because its time is up.
-        late = [request for request in requests[last:] if by_id[request.id].give_up_at <= now]
-        return [by_id[request.id] for request in (*requests[:last], *late)]
 
 
 class CallBudget:
@@ -137,23 +62,23 @@ class CallBudget:
         self._replicas = replicas
         self._replica = uuid.uuid4().hex[:12]
         self._numbers = itertools.count(1)
-        self._accounts: dict[str, _Queue] = {}
+        self._queues: dict[str, Queue] = {}
 
     async def start(self, accounts: Sequence[str]) -> None:
         """Shows this replica in the shared ledgers, and keeps doing so."""
         if not self._ledgers.is_shared:
             return
         for account in accounts:
-            await self._report(self._state(account))
+            await self.report(account)
         # Whoever has nothing to say would not learn of this one for a while.
         await self._notify(accounts)
         self._tasks.spawn(self._keep_reporting(), name="report calls")
 
     async def depart(self) -> None:
         """Takes this replica out of the shared ledgers, so that nobody waits for it or withholds its share."""
-        for state in self._accounts.values():
+        for queue in self._queues.values():
             try:
-                await state.change(lambda ledger, _allowance, _now: (depart(ledger, self._replica), None))
+                await queue.account.change(lambda ledger, _allowance, _now: (depart(ledger, self._replica), None))
             except LedgerLostError:
                 continue
 
@@ -161,74 +86,83 @@ class CallBudget:
 
     def remaining(self, account: str) -> int:
         """Calls that a waiting caller could send now."""
-        return schedule.remaining(*self._state(account).seen())
+        return remaining(*self._queue(account).account.seen())
 
     def outlook(self, account: str) -> Outlook:
         """What the account's calls look like to whoever plans calls that nobody waits for."""
-        state = self._state(account)
-        known = schedule.outlook(*state.seen())
-        return replace(known, is_wanted=True) if state.callers and not known.is_wanted else known
+        queue = self._queue(account)
+        known = outlook(*queue.account.seen())
+        return replace(known, is_wanted=True) if queue.callers and not known.is_wanted else known
 
     def capacity(self, account: str) -> int:
         """Calls in a window, as far as the platform was seen to allow them."""
-        state = self._state(account)
-        ledger, _, now = state.seen()
-        return learning.learned(ledger, state.allowance, now)
+        queue = self._queue(account)
+        ledger, _, now = queue.account.seen()
+        return learning.learned(ledger, queue.account.allowance, now)
 
     def window_calls(self, account: str) -> Mapping[Lane, int]:
         """Calls that each lane holds at present."""
-        ledger, _, now = self._state(account).seen()
+        ledger, _, now = self._queue(account).account.seen()
         return Counter(slot.lane for slot in ledger.slots if slot.free_at > now)
 
     def quota(self, account: str, client: str) -> Quota:
         """The client's own share of the account's calls."""
-        ledger, allowance, now = self._state(account).seen()
-        return schedule.quota(ledger, allowance, client, now)
+        ledger, allowance, now = self._queue(account).account.seen()
+        return quota(ledger, allowance, client, now)
 
     def is_paused(self, account: str) -> bool:
         """Whether the platform has asked for a pause that is not over."""
-        ledger = self._state(account).ledger
+        ledger = self._queue(account).account.ledger
         return ledger is not None and ledger.paused_until > 0
 
     def pause_left(self, account: str) -> float:
         """Seconds until the pause that the platform has asked for may be over; 0 without one."""
-        ledger = self._state(account).ledger
+        ledger = self._queue(account).account.ledger
         return 0.0 if ledger is None else max(0.0, ledger.paused_until - self._ledgers.now())
+
+    def waiting(self, account: str) -> int:
+        """How many wait for the account's calls in this replica."""
+        return len(self._queue(account).waiters)
 
     def replicas(self, account: str) -> int:
         """How many replicas share the budget, as last seen."""
-        return self._state(account).known
+        return self._queue(account).account.known
 
     def is_cut_off(self, account: str) -> bool:
         """Whether the shared ledger is lost and this replica goes on by itself."""
-        return self._state(account).is_cut_off
+        return self._queue(account).account.is_cut_off
 
     def refusal(self, account: str, lane: Lane, client: str, key: str, wait: float) -> Failure | None:
         """See `Budget`."""
-        state = self._state(account)
-        if state.has_spare(lane) and not state.waiters:
+        queue = self._queue(account)
+        if queue.account.has_spare(lane) and not queue.waiters:
             return None
-        claims = state.claims()
+        claims = queue.account.claims()
         if claims is None:
             return None
         now = self._ledgers.now()
-        at = state.promises.told(client, key)
-        if at is not None and at > now - state.allowance.window:
+        at = queue.account.promises.told(client, key)
+        if at is not None and at > now - queue.account.allowance.window:
             if at <= now + wait:
                 return None
             self._meter.budget_wait(lane.value, 0.0)
             return _failure(Wait(at - now, WaitReason.SPENT))
-        told = claims.forecast(SlotRequest("", lane, client), state.ahead_of(lane, client))
+        told = claims.forecast(SlotRequest("", lane, client), queue.ahead_of(lane, client))
         if told is None or told.reason is WaitReason.ALLOTTED:
             return None
         since = claims.now - now
-        told = state.in_time(Wait(max(0.0, told.seconds + since), told.reason, told.soonest + since))
+        told = queue.account.in_time(Wait(max(0.0, told.seconds + since), told.reason, told.soonest + since))
         if told.soonest <= wait:
             return None
         self._meter.budget_wait(lane.value, 0.0)
         if wait > 0 and lane.is_waited_for:
-            state.promise(client, key, now + told.seconds)
+            queue.account.promise(client, key, now + told.seconds)
         return _failure(told)
+
+    def wake(self) -> None:
+        """Has all who wait looked after again, as if a call had ended."""
+        for queue in self._queues.values():
+            queue.woken.set()
 
     # Calls.
 
@@ -239,110 +173,106 @@ class CallBudget:
         """See `Budget`."""
         if (refused := self.refusal(account, lane, client, key, wait)) is not None:
             raise Refused(refused)
-        state = self._state(account)
+        queue = self._queue(account)
         began, number = self._clock(), next(self._numbers)
-        request = SlotRequest(f"{self._replica}.{number}", lane, client, number, state.take_promise(client, key))
+        is_promised = queue.account.take_promise(client, key)
+        request = SlotRequest(f"{self._replica}.{number}", lane, client, number, is_promised)
         try:
-            permit = await self._queue_up(state, _Waiter(request, key, wait > 0, began + wait, _future()))
+            permit = await self._queue_up(queue, Waiter(request, key, wait > 0, began + wait, _future()))
         finally:
             self._meter.budget_wait(lane.value, self._clock() - began)
         try:
             yield permit
         finally:
-            self._end(state, permit)
+            self._end(queue, permit)
 
     async def pause(self, account: str, seconds: float | None) -> float:
         """See `Budget`."""
-        state = self._state(account)
+        queue = self._queue(account)
 
         def step(ledger: Ledger, allowance: Allowance, now: float) -> tuple[Ledger, float]:
             paused = learning.pause(ledger, allowance, seconds, now)
             return paused, paused.paused_until - now
 
         try:
-            return await state.change(step)
+            return await queue.account.change(step)
         except LedgerLostError:
             now = self._ledgers.now()
-            ledger, left = step(state.absorbed(now), state.allowance, now)
-            state.keep_pause(ledger)
+            ledger, left = step(queue.account.absorbed(now), queue.account.allowance, now)
+            queue.account.keep_pause(ledger)
             return left
 
-    async def _queue_up(self, state: _Queue, waiter: _Waiter) -> CallPermit:
-        if len(state.waiters) >= LONGEST_QUEUE:
+    async def _queue_up(self, queue: Queue, waiter: Waiter) -> CallPermit:
+        if len(queue.waiters) >= LONGEST_QUEUE:
             raise Refused(Failure(Problem.OVERLOADED, "too many calls wait for the budget", retry_after=1.0))
-        state.join(waiter)
-        if not state.is_served:
-            state.is_served = True
-            self._tasks.spawn(self._serve(state), name="serve calls")
+        queue.join(waiter)
+        if not queue.is_served:
+            queue.is_served = True
+            self._tasks.spawn(self._serve(queue), name="serve calls")
         try:
             return await waiter.permit
         except asyncio.CancelledError:
-            if waiter in state.waiters:
-                state.leave(waiter)
+            if waiter in queue.waiters:
+                queue.leave(waiter)
             elif waiter.permit.done() and not waiter.permit.cancelled() and waiter.permit.exception() is None:
                 waiter.permit.result().void()
-                self._end(state, waiter.permit.result())
+                self._end(queue, waiter.permit.result())
             raise
 
-    def _end(self, state: _Queue, permit: CallPermit) -> None:
-        state.end(permit.id, is_void=permit.is_void)
-        state.call.set()
-        if self._ledgers.wants_ends and not state.has_ends_to_report:
-            state.has_ends_to_report = True
-            self._tasks.spawn(self._report_ends(state), name="report ends of calls")
+    def _end(self, queue: Queue, permit: CallPermit) -> None:
+        queue.account.end(permit.id, is_void=permit.is_void)
+        queue.woken.set()
+        if self._ledgers.wants_ends and not queue.has_ends_to_report:
+            queue.has_ends_to_report = True
+            self._tasks.spawn(self._report_ends(queue), name="report ends of calls")
 
-    async def _serve(self, state: _Queue) -> None:
+    async def _serve(self, queue: Queue) -> None:
         """Gives slots to waiting calls, and refuses those whose wait cannot succeed."""
         try:
-            while state.waiters:
-                state.call.clear()
+            while queue.waiters:
+                queue.woken.clear()
                 asked = self._clock()
-                waiters = state.in_order(asked)
-                answers = await state.grant([waiter.request for waiter in waiters])
-                pauses = [self._tell(state, *pair, asked) for pair in zip(waiters, answers, strict=True)]
-                await self._call_in(state, answers)
-                if state.waiters:
-                    await self._sleep(state, min(filter(None, pauses), default=schedule.GATHER_SECONDS))
+                waiters = queue.in_order(asked, self._ledgers.now())
+                answers = await queue.account.grant([waiter.request for waiter in waiters])
+                pauses = [self._settle(queue, *pair, asked) for pair in zip(waiters, answers, strict=True)]
+                await self._call_in(queue, answers)
+                if queue.waiters:
+                    await queue.wait_until_woken(min(filter(None, pauses), default=GATHER_SECONDS))
         finally:
-            state.is_served = False
+            queue.is_served = False
 
-    def _tell(self, state: _Queue, waiter: _Waiter, answer: Slot | Wait, asked: float) -> float | None:
+    def _settle(self, queue: Queue, waiter: Waiter, answer: Slot | Wait, asked: float) -> float | None:
         """Passes the answer on. Returns the seconds after which to ask again for a call that goes on waiting."""
+        has_left = waiter.permit.done()
         if isinstance(answer, Slot):
-            permit = CallPermit(answer.id, asked + state.allowance.leave)
-            if waiter.permit.done():
+            permit = CallPermit(answer.id, asked + queue.account.allowance.leave)
+            if has_left:
                 permit.void()
-                self._end(state, permit)
+                self._end(queue, permit)
             else:
                 waiter.permit.set_result(permit)
-        elif not waiter.permit.done():
-            left = waiter.give_up_at - self._clock()
-            if answer.soonest <= left:
-                return max(answer.soonest, 0.001)
-            if state.is_brief_loss and left >= schedule.GATHER_SECONDS:
-                return schedule.GATHER_SECONDS
-            request = waiter.request
-            if waiter.can_wait and request.lane.is_waited_for:
-                state.promise(request.client, waiter.key, self._ledgers.now() + answer.seconds)
-            waiter.permit.set_exception(Refused(_failure(answer)))
-        state.leave(waiter)
+        elif not has_left:
+            pause = queue.look_again_after(answer, waiter.give_up_at - self._clock())
+            if pause is not None:
+                return pause
+            self._refuse(queue, waiter, answer)
+        queue.leave(waiter)
         return None
 
-    async def _sleep(self, state: _Queue, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await state.call.wait()
-        except TimeoutError:
-            return
+    def _refuse(self, queue: Queue, waiter: Waiter, wait: Wait) -> None:
+        request = waiter.request
+        if waiter.can_wait and request.lane.is_waited_for:
+            queue.account.promise(request.client, waiter.key, self._ledgers.now() + wait.seconds)
+        waiter.permit.set_exception(Refused(_failure(wait)))
 
     # The ledger.
 
-    async def _call_in(self, state: _Queue, answers: Sequence[Slot | Wait]) -> None:
+    async def _call_in(self, queue: Queue, answers: Sequence[Slot | Wait]) -> None:
         """Asks the other replicas to look at the ledger, if that is what somebody waits for."""
         is_missed = any(isinstance(answer, Wait) and answer.reason is WaitReason.ALLOTTED for answer in answers)
-        if is_missed and not state.is_notified:
-            await self._notify([state.name])
-        state.is_notified = is_missed
+        if is_missed and not queue.is_notified:
+            await self._notify([queue.account.name])
+        queue.is_notified = is_missed
 
     async def _notify(self, accounts: Sequence[str]) -> frozenset[str] | None:
         """The accounts whose ledgers somebody asked to look at; None where that cannot be known."""
@@ -351,16 +281,18 @@ class CallBudget:
         except LedgerLostError:
             return None
 
-    async def _report(self, state: _Queue) -> None:
+    async def report(self, account: str) -> None:
+        """Shows this replica in the account's ledger, with all that it knows."""
+        queue = self._queue(account)
         try:
-            await state.report(has_waiters=bool(state.waiters))
+            await queue.account.report(has_waiters=bool(queue.waiters))
         except LedgerLostError:
             return
-        state.call.set()
+        queue.woken.set()
 
-    async def _report_ends(self, state: _Queue) -> None:
-        state.has_ends_to_report = False
-        await self._report(state)
+    async def _report_ends(self, queue: Queue) -> None:
+        queue.has_ends_to_report = False
+        await self.report(queue.account.name)
 
     async def _keep_reporting(self) -> None:
         due = self._clock() + REPORT_SECONDS
@@ -368,29 +300,29 @@ class CallBudget:
             await asyncio.sleep(LOOK_SECONDS)
             if is_due := self._clock() >= due:
                 due = self._clock() + REPORT_SECONDS
-            await self._report_all(is_due=is_due)
+            await self.look(is_due=is_due)
 
-    async def _report_all(self, *, is_due: bool = True) -> None:
+    async def look(self, *, is_due: bool = True) -> None:
         """Shows this replica where it is asked to look and, when that is due, where it has something to say."""
-        noticed = await self._notify([state.name for state in self._accounts.values() if state.is_notified])
-        for state in list(self._accounts.values()):
-            is_told = (
-                noticed is not None and state.name in noticed and state.looked_at + REPORT_SECONDS <= self._clock()
-            )
-            # Whoever cannot be told by others finds out by looking.
-            has_to = is_due and (noticed is None or bool(state.waiters) or state.has_to_report())
-            if is_told:
-                state.looked_at = self._clock()
-            if is_told or has_to:
-                await self._report(state)
+        noticed = await self._notify([queue.account.name for queue in self._queues.values() if queue.is_notified])
+        for queue in list(self._queues.values()):
+            account = queue.account
+            is_rested = queue.looked_at + REPORT_SECONDS <= self._clock()
+            is_asked = noticed is not None and account.name in noticed and is_rested
+            # Whoever cannot be asked by others finds out by looking.
+            has_to = is_due and (noticed is None or bool(queue.waiters) or account.has_to_report())
+            if is_asked:
+                queue.looked_at = self._clock()
+            if is_asked or has_to:
+                await self.report(queue.account.name)
 
-    def _state(self, account: str) -> _Queue:
-        state = self._accounts.get(account)
-        if state is None:
+    def _queue(self, account: str) -> Queue:
+        queue = self._queues.get(account)
+        if queue is None:
             allowance = self._allowance(account)
-            state = _Queue(account, allowance, self._ledgers, self._replica, self._replicas, self._clock)
-            self._accounts[account] = state
-        return state
+            known = Account(account, allowance, self._ledgers, self._replica, self._replicas, self._clock)
+            queue = self._queues[account] = Queue(known)
+        return queue
 
 
 def _future() -> asyncio.Future[CallPermit]:

@@ -14,7 +14,7 @@ from campaign_gateway.contract.operations import Subject
 from campaign_gateway.contract.revisions import instant
 from campaign_gateway.policy.conditions import is_not_modified
 from campaign_gateway.policy.entry import Entry, json_type
-from campaign_gateway.policy.schedule import Quota
+from campaign_gateway.policy.outlook import Quota
 from campaign_gateway.policy.settle import NOT_FOUND, Failure
 from campaign_gateway.policy.visibility import Visibility
 from campaign_gateway.problems import Problem

@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 
 from campaign_gateway.contract.operations import Subject, operation
 from campaign_gateway.policy.directives import RequestDirectives, read_directives
-from campaign_gateway.policy.schedule import Quota
+from campaign_gateway.policy.outlook import Quota
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.ports import RequestMeter

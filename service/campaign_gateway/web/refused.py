@@ -12,7 +12,7 @@ from http import HTTPStatus
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from campaign_gateway.policy.schedule import Quota
+from campaign_gateway.policy.outlook import Quota
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.request import Stream

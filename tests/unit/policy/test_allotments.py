@@ -5,7 +5,8 @@ import pytest
 
 from campaign_gateway.policy.allotments import WANTED_SECONDS, allot, allotted_to_others, reserved_by_others, share_of
 from campaign_gateway.policy.capacity import capacity
-from campaign_gateway.policy.ledger import Ledger, Slot, absorb, depart
+from campaign_gateway.policy.ledger import Ledger, Slot
+from campaign_gateway.policy.reports import absorb, depart
 from campaign_gateway.policy.schedule import grant
 from tests.support.budgets import INTERACTIVE, NOW, WINDOW, WRITES, allow, held, report, requests, told
 

@@ -1,7 +1,8 @@
 import pytest
 
 from campaign_gateway.policy.capacity import capacity, pause
-from campaign_gateway.policy.ledger import LONGEST_PAUSE_SECONDS, Lane, Ledger, Slot, WaitReason, absorb
+from campaign_gateway.policy.ledger import LONGEST_PAUSE_SECONDS, Lane, Ledger, Slot, WaitReason
+from campaign_gateway.policy.reports import absorb
 from campaign_gateway.policy.schedule import PROBE_SECONDS, grant
 from tests.support.budgets import (
     INTERACTIVE,

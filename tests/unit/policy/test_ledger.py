@@ -1,180 +1,38 @@
-from collections.abc import Mapping
-from dataclasses import replace
+"""The states of an account's pause; `Pause` has the table."""
 
-import pytest
+from campaign_gateway.policy.capacity import pause
+from campaign_gateway.policy.ledger import Ledger, Pause, Slot, pause_of
+from campaign_gateway.policy.reports import absorb
+from campaign_gateway.policy.schedule import grant
+from tests.support.budgets import INTERACTIVE, NOW, allow, report, requests
 
-from campaign_gateway.policy.capacity import capacity
-from campaign_gateway.policy.ledger import (
-    SILENCE_SECONDS,
-    WITHHELD_WINDOWS,
-    Ledger,
-    Report,
-    Slot,
-    absorb,
-    depart,
-)
-from campaign_gateway.policy.schedule import GATHER_SECONDS
-from tests.support.budgets import (
-    INTERACTIVE,
-    MOST,
-    NOW,
-    WINDOW,
-    allow,
-    held,
-    report,
-    requests,
-    told,
-)
-
-# Reports.
+PAUSED = pause(Ledger(), allow(2), 10.0, NOW)
+OVER = NOW + 10.0
 
 
-@pytest.mark.parametrize(
-    ("stood", "said", "stands"),
-    [
-        pytest.param(held(5), report("a"), {"interactive-c-1": 5}, id="what-is-not-spoken-of-stays"),
-        pytest.param((), report("a", *held(5)), {"interactive-c-1": 5}, id="an-own-slot-is-put-back"),
-        pytest.param(held(20), report("a", *held(5)), {"interactive-c-1": 5}, id="an-own-slot-overrides"),
-        pytest.param(held(5), report("a", *held(20)), {"interactive-c-1": 20}, id="in-either-direction"),
-        pytest.param(
-            held(5, 7), report("a", voided=frozenset({"interactive-c-1"})), {"interactive-c-2": 7}, id="voided"
-        ),
-        pytest.param((), report("a", voided=frozenset({"unknown"})), {}, id="voided-and-never-there"),
-        pytest.param(held(0, 7), report("a"), {"interactive-c-2": 7}, id="what-is-free-goes"),
-        pytest.param((), report("a", *held(0, 7)), {"interactive-c-2": 7}, id="own-too"),
-    ],
-)
-def test_slots_after_a_report(stood: tuple[Slot, ...], said: Report, stands: dict[str, float]):
-    ledger = absorb(Ledger(slots=stood), said, allow(), NOW)
-    assert {slot.id: slot.free_at - NOW for slot in ledger.slots} == stands
+def probing() -> tuple[Ledger, Slot]:
+    ledger, [slot] = grant(PAUSED, allow(2), requests(INTERACTIVE), OVER)
+    assert isinstance(slot, Slot)
+    return ledger, slot
 
 
-def gather(*rows: tuple[str, int, float]) -> Ledger:
-    """An empty ledger after reports by replicas that knew so many, so many seconds from now."""
-    ledger = None
-    for replica, known, at in rows:
-        ledger = absorb(ledger, report(replica, known=known), allow(), NOW + at)
-    assert ledger is not None
-    return ledger
+def test_an_account_is_paused_until_the_time_is_over():
+    assert pause_of(Ledger(), NOW) is Pause.OPEN
+    assert pause_of(PAUSED, NOW) is Pause.PAUSED
+    assert pause_of(pause(PAUSED, allow(2), 5.0, NOW), OVER - 1) is Pause.PAUSED, "sent together: no pause is cut short"
+    assert pause_of(PAUSED, OVER) is Pause.OVER
 
 
-@pytest.mark.parametrize(
-    ("ledger", "at", "most"),
-    [
-        pytest.param(gather(("a", 1, 0)), 0.0, 3, id="the-only-one-needs-nobody"),
-        pytest.param(gather(("a", 2, 0)), 0.0, 0, id="one-of-two-waits"),
-        pytest.param(gather(("a", 2, 0), ("a", 2, 1)), 1.0, 0, id="and-is-not-counted-twice"),
-        pytest.param(gather(("a", 2, 0), ("b", 2, 1)), 1.0, 3, id="both-are-there"),
-        pytest.param(gather(("a", 3, 0), ("b", 3, 1)), 1.0, 0, id="two-of-three-wait"),
-        pytest.param(gather(("a", 3, 0), ("b", 3, 1), ("c", 3, 2)), 2.0, 3, id="all-three-are-there"),
-        pytest.param(gather(("a", 2, 0), ("a", 2, MOST - 1)), MOST - 0.25, 0, id="a-dead-one-is-waited-for"),
-        pytest.param(gather(("a", 2, 0), ("a", 2, MOST - 1)), MOST, 3, id="until-all-it-sent-has-left-the-window"),
-    ],
-)
-def test_an_empty_ledger_gathers_all_known_replicas_first(ledger: Ledger, at: float, most: int):
-    assert capacity(ledger, allow(), NOW + at) == most
-    answer = told(ledger, allow(), requests(INTERACTIVE), NOW + at)
-    assert answer == [True if most else (GATHER_SECONDS, "allotted")]
+def test_the_first_call_after_a_pause_is_the_probe():
+    ledger, slot = probing()
+    assert pause_of(ledger, OVER) is Pause.PROBING
+    assert pause_of(ledger, slot.free_at) is Pause.OVER, "nobody reported its end"
 
 
-def test_a_ledger_that_was_whole_stays_whole():
-    """All that were known have put their slots back; who leaves after that takes nothing out of it."""
-    ledger = gather(("a", 2, 0), ("b", 2, 0))
-    assert capacity(depart(ledger, "b"), allow(12), NOW + 1) == 12, "departed in good order"
-    later = absorb(ledger, report("a"), allow(), NOW + SILENCE_SECONDS + 1)
-    assert capacity(later, allow(12), NOW + SILENCE_SECONDS + 1) == 6, "gone silent: its share is withheld, no more"
-
-
-@pytest.mark.parametrize(
-    ("known", "replicas", "most"),
-    [
-        pytest.param(1, {"a": NOW - 1}, 3, id="the-only-one"),
-        pytest.param(2, {}, 0, id="one-of-two-by-its-own-account"),
-        pytest.param(1, {"a": NOW - 1, "b": NOW - 1}, 0, id="one-of-two-by-the-ledgers"),
-    ],
-)
-def test_a_ledger_from_another_run_of_the_server_gathers_as_well(known: int, replicas: Mapping[str, float], most: int):
-    """What was saved last, or copied last, may lack the latest slots."""
-    kept = Ledger(replicas=replicas, server="run-1")
-    back = replace(report("a", known=known), server="run-2")
-    ledger = absorb(kept, back, allow(), NOW)
-    assert capacity(ledger, allow(), NOW) == most
-    ledger = absorb(ledger, replace(report("b", known=2), server="run-2"), allow(), NOW)
-    assert capacity(ledger, allow(), NOW) == 3
-
-
-def test_a_later_report_of_more_replicas_is_gathered_as_well():
-    """1. `c` joins, which `a` has not seen yet; 2. the ledger is lost; 3. `a` and `b`, which has seen it, are back."""
-    ledger = gather(("a", 2, 0), ("b", 3, 0.5))
-    assert capacity(ledger, allow(), NOW + 0.5) == 0, "the slots of `c` are not back"
-    ledger = absorb(ledger, report("c", known=3), allow(), NOW + 1)
-    assert capacity(ledger, allow(), NOW + 1) == 3
-
-
-SEEN = NOW - 1
-WITHHELD = SILENCE_SECONDS + WITHHELD_WINDOWS * WINDOW
-
-
-@pytest.mark.parametrize(
-    ("replicas", "most"),
-    [
-        pytest.param({"a": SEEN}, 12, id="nobody-else"),
-        pytest.param({"a": SEEN, "b": NOW - SILENCE_SECONDS}, 12, id="both-seen"),
-        pytest.param({"a": SEEN, "b": NOW - SILENCE_SECONDS - 0.25}, 6, id="one-of-two-is-silent"),
-        pytest.param({"a": SEEN, "b": SEEN, "c": NOW - 6}, 8, id="one-of-three-is-silent"),
-        pytest.param({"a": SEEN, "b": NOW - 7, "c": NOW - 6}, 4, id="two-of-three-are-silent"),
-        pytest.param({"a": SEEN, **dict.fromkeys("bcdefgh", NOW - 6)}, 5, id="shares-are-rounded-down"),
-        pytest.param({"a": SEEN, "b": NOW - WITHHELD + 0.25}, 6, id="still-withheld"),
-        pytest.param({"a": SEEN, "b": NOW - WITHHELD}, 12, id="silent-for-so-long-that-it-is-gone"),
-    ],
-)
-def test_a_silent_replicas_share_is_withheld(replicas: Mapping[str, float], most: int):
-    ledger = absorb(Ledger(replicas=replicas), report("a"), allow(), NOW)
-    assert capacity(ledger, allow(12), NOW) == most
-
-
-def test_a_newcomer_does_not_shrink_the_share_that_is_withheld():
-    """1. `b` of two is cut off and keeps to its half; 2. `c` is started in its stead; 3. the half is still `b`'s."""
-    ledger = absorb(Ledger(replicas={"a": SEEN, "b": NOW - 6}), report("c"), allow(), NOW)
-    assert capacity(ledger, allow(12), NOW) <= 6
-
-
-def test_a_replica_that_is_seen_again_has_its_share_back_in_the_common_budget():
-    ledger = absorb(Ledger(replicas={"a": SEEN, "b": NOW - 6}), report("b"), allow(), NOW)
-    assert capacity(ledger, allow(12), NOW) == 12
-
-
-@pytest.mark.parametrize("outage", [SILENCE_SECONDS + 1, WITHHELD + 1, 3600.0])
-def test_after_a_total_outage_the_first_one_back_withholds_the_others_shares_until_they_are_seen(outage: float):
-    lost = Ledger(replicas=dict.fromkeys("abc", NOW - outage))
-    first = absorb(lost, report("a"), allow(), NOW)
-    assert capacity(first, allow(12), NOW) == 4
-    second = absorb(first, report("b"), allow(), NOW + 0.5)
-    assert capacity(second, allow(12), NOW + 0.5) == 8
-    third = absorb(second, report("c"), allow(), NOW + 1)
-    assert capacity(third, allow(12), NOW + 1) == 12
-
-
-def test_an_outage_shorter_than_the_silence_withholds_nothing():
-    lost = Ledger(replicas=dict.fromkeys("ab", NOW - SILENCE_SECONDS + 0.25))
-    assert capacity(absorb(lost, report("a"), allow(), NOW), allow(12), NOW) == 12
-
-
-def test_what_was_learned_survives_a_report():
-    ledger = absorb(Ledger(learned=2, learned_at=NOW, paused_until=NOW + 9), report("a"), allow(), NOW)
-    assert (ledger.learned, ledger.learned_at, ledger.paused_until) == (2, NOW, NOW + 9)
-
-
-# Departures.
-
-
-def test_one_that_departs_leaves_its_slots_and_nobody_withholds_its_share():
-    ledger = Ledger(slots=held(5), replicas={"a": SEEN, "b": SEEN})
-    left = depart(ledger, "b")
-    assert (left.slots, dict(left.replicas)) == (held(5), {"a": SEEN})
-    assert capacity(left, allow(12), NOW + SILENCE_SECONDS - 1) == 12
-
-
-def test_one_that_was_never_there_may_depart():
-    ledger = Ledger(replicas={"a": SEEN})
-    assert depart(ledger, "b") == ledger
+def test_a_probe_ends_the_pause_or_begins_another_one():
+    ledger, slot = probing()
+    voided = report("a", voided=frozenset({slot.id}))
+    assert pause_of(absorb(ledger, voided, allow(2), OVER), OVER) is Pause.OVER
+    succeeded = report("a", slot, succeeded=frozenset({slot.id}))
+    assert pause_of(absorb(ledger, succeeded, allow(2), OVER), OVER) is Pause.OPEN
+    assert pause_of(pause(ledger, allow(2), 10.0, OVER), OVER) is Pause.PAUSED

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 
 from campaign_gateway.policy.capacity import capacity
-from campaign_gateway.policy.ledger import LONGEST_PAUSE_SECONDS, Allowance, Lane, Ledger, Report, Slot, absorb
+from campaign_gateway.policy.ledger import LONGEST_PAUSE_SECONDS, Allowance, Lane, Ledger, Slot
+from campaign_gateway.policy.reports import Report, absorb
 from campaign_gateway.policy.restart import all_spent, left_behind, taken_over
 
 NOW = 1000.0

@@ -1,12 +1,12 @@
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Promise, Slot, SlotRequest, Wait, absorb
-from campaign_gateway.policy.schedule import Outlook, grant, line_up, outlook, remaining
+from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Promise, Slot, SlotRequest, Wait
+from campaign_gateway.policy.reports import absorb
+from campaign_gateway.policy.schedule import grant
 from tests.support.budgets import (
     BACKGROUND,
     INTERACTIVE,
@@ -195,100 +195,6 @@ def test_a_wait_is_true_beside_the_shares_of_other_lanes(
     assert told(ledger, allowance, asked, NOW + seconds) == [True]
 
 
-# What is left.
-
-
-@pytest.mark.parametrize(
-    ("ledger", "left"),
-    [
-        pytest.param(Ledger(), 3, id="unused"),
-        pytest.param(Ledger(slots=held(5, 7)), 1, id="slots-held"),
-        pytest.param(Ledger(slots=held(0, 7)), 2, id="a-slot-that-is-free"),
-        pytest.param(Ledger(slots=held(1, 2, 3, 4)), 0, id="overfull-is-none-not-less"),
-        pytest.param(Ledger(paused_until=NOW + 1), 0, id="paused"),
-        pytest.param(Ledger(learned=2, learned_at=NOW), 2, id="learned"),
-        pytest.param(Ledger(expected=2, whole_at=NOW + 1), 0, id="not-whole"),
-        pytest.param(Ledger(expected=2, whole_at=NOW), 3, id="whole-by-time"),
-    ],
-)
-def test_remaining(ledger: Ledger, left: int):
-    assert remaining(ledger, allow(), NOW) == left
-
-
-# Order.
-
-
-def lined_up(slots: tuple[Slot, ...], asked: list[SlotRequest], **fields: Any) -> list[int]:
-    """The numbers of the requests, in the order in which they are served."""
-    return [request.arrival for request in line_up(Ledger(slots=slots), allow(12, **fields), asked, NOW)]
-
-
-def arriving(*rows: tuple[Lane, str] | tuple[Lane, str, bool]) -> list[SlotRequest]:
-    return [SlotRequest(f"w{n}", lane, client, n, *promised) for n, (lane, client, *promised) in enumerate(rows)]
-
-
-@pytest.mark.parametrize(
-    ("slots", "asked", "fields", "order"),
-    [
-        pytest.param((), arriving(*((lane, "a") for lane in reversed(Lane))), {}, [3, 2, 1, 0], id="lanes"),
-        pytest.param((), arriving((INTERACTIVE, "a"), (INTERACTIVE, "a")), {}, [0, 1], id="first-come"),
-        pytest.param(
-            held(5, client="a"),
-            arriving((INTERACTIVE, "a"), (INTERACTIVE, "b")),
-            {},
-            [1, 0],
-            id="whoever-holds-least-goes-first",
-        ),
-        pytest.param(
-            held(5, lane=WRITES, client="a"),
-            arriving((WRITES, "a"), (WRITES, "b")),
-            {},
-            [1, 0],
-            id="among-writers-too",
-        ),
-        pytest.param(
-            held(5, lane=WRITES, client="a"),
-            arriving((WRITES, "a"), (INTERACTIVE, "b")),
-            {},
-            [1, 0],
-            id="a-writer-does-not-go-before-a-reader-who-holds-less",
-        ),
-        pytest.param(
-            held(5, lane=WRITES, client="a"),
-            arriving((INTERACTIVE, "b"), (WRITES, "a")),
-            {"lanes": {WRITES: 2}},
-            [1, 0],
-            id="but-within-the-slots-of-writes",
-        ),
-        pytest.param(
-            held(5, lane=PROOF, client="a"),
-            arriving((PROOF, "a"), (PROOF, "b")),
-            {},
-            [1, 0],
-            id="among-those-nobody-waits-for-too",
-        ),
-        pytest.param(
-            (),
-            arriving((INTERACTIVE, "a"), (INTERACTIVE, "a"), (INTERACTIVE, "a", True)),
-            {},
-            [2, 0, 1],
-            id="those-who-were-told-to-come-back-go-first",
-        ),
-        pytest.param(
-            held(*[5] * 6, client="a"),
-            arriving((INTERACTIVE, "a", True), (INTERACTIVE, "b")),
-            {},
-            [1, 0],
-            id="but-not-before-another-client-that-has-less-than-its-fair-part",
-        ),
-    ],
-)
-def test_the_order_in_which_those_who_wait_are_served(
-    slots: tuple[Slot, ...], asked: list[SlotRequest], fields: dict[str, Any], order: list[int]
-) -> None:
-    assert lined_up(slots, asked, **fields) == order
-
-
 # Promises.
 
 
@@ -336,31 +242,6 @@ def test_writes_within_their_own_slots_are_bound_by_no_promise() -> None:
     assert answers[1] is True
 
 
-# Proof.
-
-
-@pytest.mark.parametrize(
-    ("slots", "fields", "is_served"),
-    [
-        pytest.param(held(*[1] * 60), {"refused": {"c": NOW - 1}}, True, id="no-proof-for-a-quarter-of-a-window"),
-        pytest.param(held(*[1] * 60), {}, False, id="nobody-is-refused"),
-        pytest.param(
-            (*held(*[1] * 59), *held(WINDOW - 3, lane=PROOF)), {"refused": {"c": NOW - 1}}, False, id="one-is-recent"
-        ),
-    ],
-)
-def test_one_call_for_proof_in_a_while_is_served_before_callers(
-    slots: tuple[Slot, ...], fields: dict[str, Any], is_served: bool
-) -> None:
-    ledger, allowance = Ledger(slots=slots, **fields), allow(60, reserve=5)
-    asked = arriving((INTERACTIVE, "a"), (PROOF, "sweep"), (PROOF, "sweep"))
-    in_order = line_up(ledger, allowance, asked, NOW)
-    assert [request.arrival for request in in_order] == ([1, 0, 2] if is_served else [0, 1, 2])
-    later = replace(ledger, slots=slots[1:])
-    answers = told(later, allowance, in_order)
-    assert [answer is True for answer in answers] == [True, False, False]
-
-
 # An even pace.
 
 
@@ -401,21 +282,3 @@ def test_the_reserve_shrinks_to_what_writes_can_count_on_while_no_caller_needs_c
 ) -> None:
     answers = told(ledger, allow(12, reserve=4, lanes={WRITES: 2}), requests(*[PROOF] * 12))
     assert sum(answer is True for answer in answers) == taken
-
-
-# What planners see.
-
-
-def test_the_outlook() -> None:
-    slots = (*held(5, lane=WRITES), *held(6), *held(19, lane=PROOF))
-    ledger = Ledger(slots=slots, promises=promised(2), refused={"c": NOW - 1})
-    known = outlook(ledger, allow(12, reserve=4, lanes={WRITES: 2}), NOW)
-    assert known == Outlook(
-        capacity=12, window=WINDOW, free=12 - 3 - 4 - 2, falls=(5.0, 6.0, WINDOW), callers=2, is_wanted=True
-    )
-    assert not outlook(replace(ledger, refused={"c": NOW - 6}), allow(12), NOW).is_wanted
-    assert outlook(replace(ledger, paused_until=NOW + 1), allow(12), NOW).free == 0
-
-
-def test_the_outlook_of_an_overfull_account_says_how_many_have_to_fall_free_before() -> None:
-    assert outlook(Ledger(slots=held(5, 6, 7)), allow(2, reserve=1), NOW).free == -2

@@ -22,7 +22,7 @@ from campaign_gateway.policy.ledger import (
     WaitReason,
     is_whole,
 )
-from campaign_gateway.policy.schedule import remaining
+from campaign_gateway.policy.outlook import remaining
 from campaign_gateway.proxy.ports import LedgerLostError
 from campaign_gateway.upstream.account import QUIET_SECONDS, Account
 from tests.support.budgets import INTERACTIVE, LEAVE, MOST, NOW, TIMEOUT, WINDOW, WRITES, allow

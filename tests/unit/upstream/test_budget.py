@@ -16,8 +16,10 @@ from campaign_gateway.proxy.ports import LedgerLostError, Ledgers, Refused
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.local.ledgers import MemoryLedgers
+from campaign_gateway.upstream import budget
 from campaign_gateway.upstream.account import QUIET_SECONDS, SCHEDULE_SECONDS, Account
-from campaign_gateway.upstream.budget import LONGEST_QUEUE, CallBudget, CallPermit
+from campaign_gateway.upstream.budget import CallBudget
+from campaign_gateway.upstream.queue import CallPermit
 from tests.support.meters import CountingMeter
 
 _T = TypeVar("_T")
@@ -155,13 +157,12 @@ class Counter:
     async def pass_time(self, seconds: float) -> None:
         """Moves the clock, and lets those who wait look at it."""
         self.clock.advance(seconds)
-        for state in self.budget._accounts.values():
-            state.call.set()
+        self.budget.wake()
         await turns()
 
     async def look(self) -> None:
         """What a replica does once a second."""
-        await self.budget._report(self.budget._state(ACCOUNT))
+        await self.budget.report(ACCOUNT)
 
     async def close(self) -> None:
         for caller in self.callers:
@@ -378,7 +379,7 @@ async def test_a_queue_holds_nobody_whose_turn_does_not_come_in_time(shop: Shop)
     for number in range(50):
         _ = counter.caller(str(number), wait=WINDOW)
     await turns()
-    assert len(counter.budget._state(ACCOUNT).waiters) == 2
+    assert counter.budget.waiting(ACCOUNT) == 2
 
 
 async def test_a_refusal_does_not_hold_for_one_who_can_wait_longer(shop: Shop):
@@ -411,16 +412,15 @@ async def test_a_wait_is_bounded_and_leaves_nothing_behind(shop: Shop):
     assert counter.budget.remaining(ACCOUNT) == 1
 
 
-async def test_more_callers_than_the_queue_holds_are_turned_away(shop: Shop):
+async def test_more_callers_than_the_queue_holds_are_turned_away(shop: Shop, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(budget, "LONGEST_QUEUE", 2)
     counter = shop.alone(1)
     await counter.call()
-    state = counter.budget._state(ACCOUNT)
-    _ = counter.caller("queued")
+    for number in range(2):
+        _ = counter.caller(str(number))
     await turns()
-    state.waiters.extend(state.waiters * (LONGEST_QUEUE - 1))
     failure = await counter.refusal(wait=1000)
     assert (failure.problem, failure.retry_after) == (Problem.OVERLOADED, 1.0)
-    del state.waiters[1:]
 
 
 # Order.
@@ -561,9 +561,8 @@ async def test_a_waiter_that_is_cancelled_leaves_the_queue(shop: Shop):
 
 async def given(counter: Counter, waiting: asyncio.Task[None]) -> None:
     """Returns in the moment in which a queued waiter has its turn and has not run yet."""
-    state = counter.budget._state(ACCOUNT)
-    waiter = min(state.waiters, key=lambda each: each.request.arrival)
-    while not waiter.permit.done():
+    queued = counter.budget.waiting(ACCOUNT)
+    while counter.budget.waiting(ACCOUNT) == queued:
         await asyncio.sleep(0)
     assert not waiting.done()
 
@@ -799,7 +798,7 @@ async def test_what_is_allotted_to_others_is_given_back_when_it_is_missed(shop: 
     await turns()
     assert len(one.order) == 6
     assert ledgers.changes == asked
-    await two.budget._report_all()
+    await two.budget.look()
     assert ledgers.changes == asked + 1, "two was told to look, though it has nothing to say"
     await one.pass_time(0.5)
     assert len(one.order) == 11, "two keeps the least there is"
@@ -824,9 +823,9 @@ async def test_of_a_change_whose_answer_was_lost_the_smaller_allotment_is_believ
     ledgers.is_answer_lost, ledgers.is_lost = is_made, not is_made
     assert await one.calls(1) == 1
     ledgers.is_lost = True
-    await one.calls(6)
-    assert len(one.budget._state(ACCOUNT)._own) + await two.calls(6) <= 6
-    assert len(one.budget._state(ACCOUNT)._own) >= 2
+    begun = 1 + await one.calls(6)
+    assert begun >= 2
+    assert begun + await two.calls(6) <= 6
 
 
 async def test_before_the_ledger_is_whole_again_what_was_allotted_may_be_begun(shop: Shop):
@@ -843,8 +842,8 @@ async def test_an_account_that_nobody_uses_is_reported_only_now_and_then(shop: S
     ledgers.changes = 0
     for _ in range(60):
         shop.clock.advance(1)
-        await one.budget._report_all()
-        await two.budget._report_all()
+        await one.budget.look()
+        await two.budget.look()
     assert ledgers.changes <= 5
     assert one.budget.remaining(ACCOUNT) == 6
 

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from campaign_gateway.contract.answers import Response
 from campaign_gateway.policy.entry import Entry
+from campaign_gateway.policy.outlook import Quota
 from campaign_gateway.policy.plan import Fwd
-from campaign_gateway.policy.schedule import Quota
 from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.web.answers import Bounds
@@ -140,7 +140,7 @@ class Front:
     async def talk(self, *pieces: bytes, count: int = 1, to_head: bool = False) -> list[Answered]:
         return await talk(self.port, *pieces, count=count, to_head=to_head)
 
-    async def ask(
+    async def make_request(
         self,
         target: str | bytes = "/v1/campaigns/c-1",
         *fields: str | bytes,

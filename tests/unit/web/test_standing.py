@@ -28,10 +28,10 @@ class Watched(Gateway):
         self.meanwhile = lambda: None
         read = self.exchange.read
 
-        async def watched(ask: Request) -> Reply:
-            self.whole.append(ask)
+        async def watched(request: Request) -> Reply:
+            self.whole.append(request)
             self.meanwhile()
-            return await read(ask)
+            return await read(request)
 
         self.exchange.read = watched  # type: ignore[method-assign]
 

@@ -12,8 +12,8 @@ from campaign_gateway.proxy.ports.upstream import Upstream, UpstreamError
 
 __all__ = [
     "USED_SECONDS",
-    "CampaignIndex",
     "Budget",
+    "CampaignIndex",
     "Found",
     "HitLog",
     "HitMeter",
