@@ -43,12 +43,13 @@ from campaign_gateway.store.redis.bus import MAX_QUIET_SECONDS, PING_SECONDS, RE
 from campaign_gateway.store.redis.link import WATCH_SECONDS
 from campaign_gateway.store.redis.store import LEASE_MILLISECONDS
 from tests.support.doubles import make_request
+from tests.support.examples import scaled
 from tests.support.fleet import ALLOWANCE, FRESHNESS, TIMEOUT, UNWATCHED, Platform, PlatformCall, Read, Replica
 from tests.support.redis_net import SLOWEST_SECONDS, RedisNet
 from tests.support.virtual_time import virtual_time
 
 FLEET = 3
-EXAMPLES = 20
+EXAMPLES = max(10, scaled(20))
 """Of each profile. The same ones in each run; more of them find more, a hundred take about half a minute."""
 TOLERANCE = 0.15
 """How far two replicas' clocks may be apart: each knows the server's to within half a trip, connecting included."""
@@ -659,7 +660,7 @@ def _played(seed: int, events: Sequence[tuple[float, Event]]) -> Counter[str]:
     ],
     ids=lambda sequence: "-".join(map(str, sequence)),
 )
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(1, 1 + scaled(3)))
 def test_the_promises_hold_in_a_sequence_made_to_break_them(seed: int, sequence: Event) -> None:
     assert _played(seed, [(1.0, sequence)])["fills"] > 0
 

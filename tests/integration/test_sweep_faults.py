@@ -32,6 +32,7 @@ from campaign_gateway.proxy.ports import USED_SECONDS
 from campaign_gateway.proxy.request import Stream
 from campaign_gateway.store.redis.keys import Keys
 from tests.support.doubles import SUPPORT
+from tests.support.examples import SEEDS
 from tests.support.redis_net import RedisNet
 from tests.support.swept import (
     FRESHNESS,
@@ -292,7 +293,7 @@ def played(setup: Setup, seed: int, script: Script) -> World:
         return loop.run_until_complete(playing())
 
 
-SEEDS = pytest.mark.parametrize("seed", [1, 2])
+EACH_SEED = pytest.mark.parametrize("seed", SEEDS)
 
 
 async def nothing(_world: World) -> None:
@@ -332,7 +333,7 @@ async def comings_and_goings(world: World) -> None:
         world.platform.edit(SUPPORT.tenant.stream, used.pop(0), "gone")
 
 
-@SEEDS
+@EACH_SEED
 @pytest.mark.parametrize(
     ("setup", "fault"),
     [
@@ -380,7 +381,7 @@ def test_answers_are_as_new_as_they_say(setup: Setup, fault: Script, seed: int) 
     assert min(answer.bounds.signal for answer in world.answers(10)) < 4 * LAG
 
 
-@SEEDS
+@EACH_SEED
 def test_rows_that_shift_between_pages_hide_nothing(seed: int) -> None:
     async def script(world: World) -> None:
         world.platform.max_rows = 20
@@ -394,7 +395,7 @@ def test_rows_that_shift_between_pages_hide_nothing(seed: int) -> None:
     assert set(world.flaws) <= {ListFlaw.SHIFTING}
 
 
-@SEEDS
+@EACH_SEED
 @pytest.mark.parametrize("sort_key", ["id", "createdAt"])
 @pytest.mark.parametrize("channels", [frozenset(Channel), frozenset({Channel.SMS})], ids=["all", "sms"])
 def test_a_list_out_of_order_is_not_believed_until_it_is_mended(
@@ -421,7 +422,7 @@ def test_a_list_out_of_order_is_not_believed_until_it_is_mended(
     assert len(tried) <= 80 / STAND_DOWN_SECONDS * len(channels)
 
 
-@SEEDS
+@EACH_SEED
 def test_a_list_out_of_order_from_the_start_proves_nothing(seed: int) -> None:
     async def script(world: World) -> None:
         world.platform.sort_key = "id"
@@ -435,7 +436,7 @@ def test_a_list_out_of_order_from_the_start_proves_nothing(seed: int) -> None:
     assert len(world.lists()) < 150 / STAND_DOWN_SECONDS * 2
 
 
-@SEEDS
+@EACH_SEED
 def test_a_list_that_lags_beyond_what_is_allowed_is_not_believed(seed: int) -> None:
     async def script(world: World) -> None:
         await asyncio.sleep(60)
@@ -449,7 +450,7 @@ def test_a_list_that_lags_beyond_what_is_allowed_is_not_believed(seed: int) -> N
     assert world.part_proving(100, 240) < 0.5
 
 
-@SEEDS
+@EACH_SEED
 def test_a_pause_that_the_platform_asks_for_is_kept(seed: int) -> None:
     async def script(world: World) -> None:
         await asyncio.sleep(60)
@@ -465,7 +466,7 @@ def test_a_pause_that_the_platform_asks_for_is_kept(seed: int) -> None:
     assert not world.flaws
 
 
-@SEEDS
+@EACH_SEED
 @pytest.mark.parametrize("channel", [None, Channel.SMS], ids=["all", "sms-lists"])
 def test_an_outage_of_the_platform_ends_with_its_end(seed: int, channel: Channel | None) -> None:
     async def script(world: World) -> None:
@@ -483,7 +484,7 @@ def test_an_outage_of_the_platform_ends_with_its_end(seed: int, channel: Channel
     assert not world.flaws
 
 
-@SEEDS
+@EACH_SEED
 def test_callers_who_eat_the_budget_stretch_the_rounds(seed: int) -> None:
     async def script(world: World) -> None:
         await asyncio.sleep(60)
@@ -499,7 +500,7 @@ def test_callers_who_eat_the_budget_stretch_the_rounds(seed: int) -> None:
     assert world.part_proving(270, 330) > 0.6
 
 
-@SEEDS
+@EACH_SEED
 def test_another_leads_soon_after_the_leader_died(seed: int) -> None:
     deaths: list[float] = []
 
@@ -522,7 +523,7 @@ def test_another_leads_soon_after_the_leader_died(seed: int) -> None:
     assert world.part_proving(10, 60) > 0.6
 
 
-@SEEDS
+@EACH_SEED
 def test_a_leader_that_was_cut_off_posts_nothing(seed: int) -> None:
     async def script(world: World) -> None:
         await asyncio.sleep(20)
@@ -544,7 +545,7 @@ def test_a_leader_that_was_cut_off_posts_nothing(seed: int) -> None:
     assert len(world.heads) > 2
 
 
-@SEEDS
+@EACH_SEED
 def test_a_redis_that_is_lost_or_emptied_proves_nothing_wrong(seed: int) -> None:
     async def script(world: World) -> None:
         await asyncio.sleep(60)
@@ -567,7 +568,7 @@ def test_a_redis_that_is_lost_or_emptied_proves_nothing_wrong(seed: int) -> None
     assert world.lists(300, 360)
 
 
-@SEEDS
+@EACH_SEED
 def test_a_new_replica_goes_on_from_what_redis_knows(seed: int) -> None:
     async def script(world: World) -> None:
         await asyncio.sleep(90)
@@ -583,7 +584,7 @@ def test_a_new_replica_goes_on_from_what_redis_knows(seed: int) -> None:
     assert world.proven(100, 120) > 0
 
 
-@SEEDS
+@EACH_SEED
 def test_campaigns_that_nobody_reads_cost_nothing(seed: int) -> None:
     async def script(world: World) -> None:
         await asyncio.sleep(40)
@@ -608,7 +609,7 @@ async def a_while(_world: World) -> None:
     await asyncio.sleep(240)
 
 
-@SEEDS
+@EACH_SEED
 @pytest.mark.parametrize("skew", [-30.0, -12.0, 30.0])
 @pytest.mark.parametrize("lag", [0.0, 5.0])
 def test_a_platform_whose_clock_is_off_is_believed_all_the_same(seed: int, skew: float, lag: float) -> None:
@@ -623,7 +624,7 @@ def test_a_platform_whose_clock_is_off_is_believed_all_the_same(seed: int, skew:
     assert world.part_proving(90, 240) > 0.9
 
 
-@SEEDS
+@EACH_SEED
 @pytest.mark.parametrize("to", [-30.0, 30.0])
 def test_a_step_of_the_platform_s_clock_calls_nothing_fresher_than_it_is(seed: int, to: float) -> None:
     async def script(world: World) -> None:
@@ -639,7 +640,7 @@ def test_a_step_of_the_platform_s_clock_calls_nothing_fresher_than_it_is(seed: i
     assert world.part_proving(90, 120) > 0.6
 
 
-@SEEDS
+@EACH_SEED
 @pytest.mark.parametrize("lag", [2.0, 5.0, 9.0])
 def test_a_lag_is_measured(seed: int, lag: float) -> None:
     async def script(world: World) -> None:
@@ -657,7 +658,7 @@ def test_a_lag_is_measured(seed: int, lag: float) -> None:
         )
 
 
-@SEEDS
+@EACH_SEED
 def test_rows_that_lag_each_by_itself_prove_no_more_than_is_true(seed: int) -> None:
     async def script(world: World) -> None:
         world.platform.row_lag = 9.0
@@ -666,7 +667,7 @@ def test_rows_that_lag_each_by_itself_prove_no_more_than_is_true(seed: int) -> N
     played(replace(AUTO, edit_every=2.0), seed, script).judge()
 
 
-@SEEDS
+@EACH_SEED
 def test_a_list_that_lags_by_more_than_can_be_allowed_for_is_not_believed(seed: int) -> None:
     async def script(world: World) -> None:
         world.platform.list_lag = 15.0
@@ -677,7 +678,7 @@ def test_a_list_that_lags_by_more_than_can_be_allowed_for_is_not_believed(seed: 
     world.judge(is_bounded=lambda answer: answer.at > 120)
 
 
-@SEEDS
+@EACH_SEED
 @pytest.mark.parametrize("rows", [50, 100])
 def test_many_changes_at_once_with_one_mark_hide_nothing(seed: int, rows: int) -> None:
     """Five hundred rows with one revision, in another order with each question: some slip through between two pages."""
@@ -696,7 +697,7 @@ def test_many_changes_at_once_with_one_mark_hide_nothing(seed: int, rows: int) -
     assert seen["ages from a poll"] > 0
 
 
-@SEEDS
+@EACH_SEED
 @pytest.mark.parametrize("rows", [20, 100])
 def test_a_flood_of_changes_calls_nothing_fresher_than_it_is(seed: int, rows: int) -> None:
     async def script(world: World) -> None:

@@ -3,7 +3,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from campaign_gateway.contract.answers import Answer, Flaw, Response, Verdict, classify, wait_told
@@ -469,7 +469,6 @@ def test_retry_after_counts_for_the_limit_only() -> None:
     assert read(response(b"", 503, "application/json", retry_after="37")).retry_after is None
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.text(max_size=60) | st.from_regex(r"[A-Z][a-z]{2},? \d{1,3} [A-Z][a-z]{2} \d{2,5} \d\d:\d\d:\d\d .{0,8}"))
 def test_retry_after_is_read_or_ignored(text: str) -> None:
     wait = wait_told(text, NOW)
@@ -490,7 +489,6 @@ ANY_JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.binary(max_size=40) | ANY_JSON, st.integers(100, 599), st.sampled_from(["application/json", "text/html", ""]))
 def test_any_answer_has_a_verdict_that_fits_its_status(body: Any, status: int, content_type: str) -> None:
     found: Answer = read(response(body, status, content_type))

@@ -3,7 +3,7 @@ import string
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from campaign_gateway.contract.document import DocumentError, content_digest, parse
@@ -61,7 +61,6 @@ def test_refuses_what_is_not_one_document(body: bytes):
 
 
 @given(st.binary(max_size=60) | st.text(alphabet=string.printable, max_size=60).map(str.encode))
-@settings(max_examples=60, deadline=None)
 def test_bytes_are_a_document_or_a_document_error(body: bytes):
     try:
         parse(body)
@@ -70,20 +69,17 @@ def test_bytes_are_a_document_or_a_document_error(body: bytes):
 
 
 @given(json_documents())
-@settings(max_examples=60, deadline=None)
 def test_what_is_written_is_read_back(document: Any):
     assert parse(json.dumps(document).encode()) == document
 
 
 @given(json_documents())
-@settings(max_examples=60, deadline=None)
 def test_digest_ignores_order_white_space_and_number_spelling(document: Any):
     respelled = parse(json.dumps(shuffled(document), indent=3).encode())
     assert content_digest(respelled) == content_digest(parse(json.dumps(document, separators=(",", ":")).encode()))
 
 
 @given(json_documents(), json_documents())
-@settings(max_examples=60, deadline=None)
 def test_digest_is_equal_only_for_equal_content(one: Any, other: Any):
     # `==` calls 1 and true equal, which the digest must not; so it is asked in one direction.
     if content_digest(one) == content_digest(other):

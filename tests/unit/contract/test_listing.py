@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from campaign_gateway.contract.document import parse
 from campaign_gateway.contract.listing import ROW_FIELDS, Channel, ListPage, Row, list_body, read_page
@@ -179,7 +179,6 @@ def test_lone_surrogates_reach_nobody():
 
 
 @given(json_documents(), json_documents())
-@settings(max_examples=60, deadline=None)
 def test_whatever_comes_is_a_page_or_none(found: Any, other: Any):
     for document in (
         found,

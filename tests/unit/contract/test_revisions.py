@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from campaign_gateway.contract.revisions import instant, revision_of
@@ -63,13 +63,11 @@ def test_instant(revision: str | None, seconds: float | None):
 
 
 @given(st.text(max_size=40))
-@settings(max_examples=50, deadline=None)
 def test_any_text_is_an_instant_or_none(revision: str):
     found = instant(revision)
     assert found is None or isinstance(found, float)
 
 
 @given(st.integers(min_value=-62_000_000_000_000, max_value=250_000_000_000_000))
-@settings(max_examples=50, deadline=None)
 def test_instant_reads_what_the_platform_writes(milliseconds: int):
     assert instant(stamp(milliseconds / 1000)) == pytest.approx(milliseconds / 1000, abs=0.0011)

@@ -17,6 +17,7 @@ from campaign_gateway.policy.clock_offset import (
     is_far_off,
 )
 from tests.support.builders import NOW
+from tests.support.examples import scaled
 
 
 def answered(platform: Callable[[float], float], sent: float, there: float, back: float) -> DatedAnswer:
@@ -41,7 +42,7 @@ def test_one_answer_leaves_half_a_second_and_half_its_trip() -> None:
     assert offset.uncertainty == pytest.approx(0.7)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=scaled(200))
 @given(
     st.floats(-100.0, 100.0),
     st.lists(st.tuples(st.floats(0.0, 30.0), st.floats(0.0, 3.0), st.floats(0.0, 3.0)), min_size=1, max_size=40),

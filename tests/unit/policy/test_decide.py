@@ -3,7 +3,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from campaign_gateway.contract.listing import Channel
@@ -232,7 +232,6 @@ ANY_RULES = st.builds(
 
 
 @given(STORED, DIRECTIVES, ANY_RULES)
-@settings(max_examples=60, deadline=None)
 def test_nothing_past_the_hard_bound_is_ever_served_or_kept_to_serve(
     stored: Stored | None, directives: RequestDirectives, rules: Freshness
 ):
@@ -243,7 +242,6 @@ def test_nothing_past_the_hard_bound_is_ever_served_or_kept_to_serve(
 
 
 @given(STORED, DIRECTIVES, ANY_RULES)
-@settings(max_examples=60, deadline=None)
 def test_every_decision_keeps_its_word(stored: Stored | None, directives: RequestDirectives, rules: Freshness):
     decision = decide(stored, GOOD, directives, rules, NOW)
     match decision.choice:

@@ -3,7 +3,7 @@ from math import inf
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from campaign_gateway.policy.directives import NO_DIRECTIVES, RequestDirectives, read_directives
@@ -79,7 +79,6 @@ def test_nothing_asked_is_nothing_wished():
 
 
 @given(st.text(max_size=60) | st.text(alphabet='max-agestlenofrhcid=0123456789", ', max_size=60))
-@settings(max_examples=50, deadline=None)
 def test_any_field_is_read(field: str):
     directives = read_directives(field)
     for seconds in (directives.max_age, directives.min_fresh):

@@ -2,7 +2,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from campaign_gateway.policy.evidence import GOOD, Cause, Evidence, Validation
@@ -116,13 +116,11 @@ def test_the_defaults_are_the_documented_ones():
 
 
 @given(RULES, ENTRIES)
-@settings(max_examples=50, deadline=None)
 def test_lifetime_is_never_negative_and_never_past_the_hard_bound(rules: Freshness, of: Stored):
     assert 0 <= rules.lifetime(of).seconds <= rules.stale_if_error
 
 
 @given(RULES, ENTRIES)
-@settings(max_examples=60, deadline=None)
 def test_a_fresh_entry_is_usable(rules: Freshness, of: Stored):
     if NOW - of.validated_at < rules.lifetime(of).seconds:
         assert rules.is_usable(of, GOOD, NOW)
@@ -222,7 +220,6 @@ WORDS = st.builds(Validation, MOMENTS, st.floats(0, 1e5), st.floats(0, 1e6))
 
 
 @given(RULES, ENTRIES, WORDS)
-@settings(max_examples=100, deadline=None)
 def test_no_word_of_the_list_makes_an_answer_fresh_past_poll_and_read(rules: Freshness, of: Stored, word: Validation):
     ttl, by_id = (ttl_of(of, evidence, rules=rules) for evidence in (Evidence(validation=word), GOOD))
     by_list = min(word.at + word.lasts, of.validated_at + word.blind) - NOW
@@ -231,7 +228,6 @@ def test_no_word_of_the_list_makes_an_answer_fresh_past_poll_and_read(rules: Fre
 
 
 @given(RULES, ENTRIES, MOMENTS, st.booleans())
-@settings(max_examples=100, deadline=None)
 def test_what_speaks_against_an_answer_only_shortens_its_time(
     rules: Freshness, of: Stored, since: float, is_changed: bool
 ):

@@ -22,6 +22,7 @@ from campaign_gateway.policy.sweeping import (
     apply,
 )
 from tests.support.builders import NOW, stamp
+from tests.support.examples import scaled
 from tests.support.lists import (
     LASTS,
     LONG_AGO,
@@ -701,7 +702,6 @@ class Truth:
 
 
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
 def test_nothing_is_proven_that_had_changed_when_the_poll_began(random: Random):
     Truth(random).run(120)
 
@@ -721,7 +721,7 @@ PAGES = st.none() | st.builds(
 
 
 @given(st.lists(PAGES, min_size=1, max_size=5), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=scaled(200))
 def test_no_poll_goes_on_for_ever(pages: list[ListPage | None], is_full: bool):
     snapshot = snapshot_of([row("c0")], NOW - 100)
     scan = begin(VOICE, NOW, is_full=is_full)

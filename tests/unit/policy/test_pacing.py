@@ -30,6 +30,7 @@ from campaign_gateway.policy.pacing import (
     Workload,
     plan_pace,
 )
+from tests.support.examples import scaled
 
 VOICE, SMS = Channel
 CAPACITY = Capacity(calls=60, window=60.0, reserve=5, share=0.5)
@@ -59,7 +60,7 @@ DEMANDS = st.builds(
     page_rows=st.integers(1, 100),
     is_scanned=st.booleans(),
 )
-MANY = settings(max_examples=150, deadline=None)
+MANY = settings(max_examples=scaled(150))
 
 
 def workload(voice: int = 40, sms: int = 0, **fields: Any) -> Workload:

@@ -21,6 +21,7 @@ from tests.support.budgets import (
     requests,
     told,
 )
+from tests.support.examples import scaled
 
 # What stands in the names.
 
@@ -151,7 +152,7 @@ def test_slots_taken_count_for_the_requests_behind_them():
 
 
 @given(st.lists(st.integers(1, 64), max_size=6), st.integers(1, 6), st.integers(1, 8))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=scaled(150))
 def test_a_wait_is_true_in_the_order_of_positions(offsets: list[int], calls: int, count: int):
     """If nobody else takes a slot, each is served after its wait and not before."""
     allowance = allow(calls)

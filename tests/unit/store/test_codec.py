@@ -1,7 +1,7 @@
 import zlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from campaign_gateway.policy.stored import Absence, Stored
@@ -31,7 +31,6 @@ PAYLOAD = encode(entry())[5:]
 
 
 @given(ENTRIES)
-@settings(max_examples=60, deadline=None)
 def test_what_is_encoded_is_decoded(kept: Stored) -> None:
     assert decode(encode(kept)) == kept
 
@@ -44,13 +43,11 @@ def test_the_usual_entries_survive(kept: Stored) -> None:
 
 
 @given(st.binary(max_size=80) | st.binary(max_size=60).map(sealed))
-@settings(max_examples=50, deadline=None)
 def test_any_bytes_are_no_entry(stored: bytes) -> None:
     assert decode(stored) is None
 
 
 @given(st.binary(max_size=60), st.integers(0, len(PAYLOAD)))
-@settings(max_examples=50, deadline=None)
 def test_a_right_checksum_over_wrong_content_is_an_entry_of_its_own_or_none(inserted: bytes, where: int) -> None:
     found = decode(sealed(PAYLOAD[:where] + inserted + PAYLOAD[where:]))
     assert found is None or decode(encode(found)) == found

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
@@ -143,7 +143,6 @@ async def test_the_words_of_an_absence_take_room_too() -> None:
         max_size=40,
     )
 )
-@settings(max_examples=60, deadline=None)
 async def test_the_bound_holds_and_the_count_is_true(steps: list[tuple[str, str, int]]) -> None:
     room = Room()
     for key, step, size in steps:

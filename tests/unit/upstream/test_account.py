@@ -26,6 +26,7 @@ from campaign_gateway.policy.outlook import remaining
 from campaign_gateway.proxy.ports import LedgerLostError
 from campaign_gateway.upstream.account import QUIET_SECONDS, Account
 from tests.support.budgets import INTERACTIVE, LEAVE, MOST, NOW, TIMEOUT, WINDOW, WRITES, allow
+from tests.support.examples import scaled
 
 _T = TypeVar("_T")
 
@@ -338,19 +339,18 @@ def most_in_a_window(arrivals: list[float]) -> int:
 
 
 @given(st.integers(1, 7), st.integers(1, 3), st.lists(STEPS, max_size=40))
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=scaled(200), derandomize=True)
 def test_no_window_sees_more_arrivals_than_calls(calls: int, size: int, steps: list[tuple[Any, ...]]):
     assert most_in_a_window(run(calls, size, steps).arrivals) <= calls
 
 
 @given(st.integers(12, 40), st.integers(2, 3), st.lists(STEPS, max_size=30))
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(derandomize=True)
 def test_nor_of_more_calls_with_some_for_writes(calls: int, size: int, steps: list[tuple[Any, ...]]):
     assert most_in_a_window(run(calls, size, steps, lanes={WRITES: 3}, reserve=4).arrivals) <= calls
 
 
 @given(st.integers(1, 7), st.integers(1, 3), st.lists(STEPS, max_size=30))
-@settings(max_examples=60, deadline=None)
 def test_slots_are_not_lost_for_good_whatever_happened(calls: int, size: int, steps: list[tuple[Any, ...]]):
     fleet = run(calls, size, steps)
     fleet.go_on()

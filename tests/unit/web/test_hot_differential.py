@@ -25,6 +25,7 @@ from campaign_gateway.problems import Problem
 from campaign_gateway.web.hot import MAX_HEAD_BYTES
 from campaign_gateway.web.server import MAX_FIELD_BYTES
 from tests.support.doubles import LONG_AGO, START, SUPPORT
+from tests.support.examples import scaled
 from tests.support.hot import CAMPAIGNS, Gateway, Heard, Layer, calling, comparable, far, local, logged, running
 
 KEY = b"Authorization: Bearer cgk_reporting"
@@ -504,7 +505,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=scaled(120), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(
     parts=st.lists(st.one_of(st.just(GOOD), st.just(NEXT[0]), PIECES), min_size=1, max_size=6),
     cuts=st.lists(st.integers(0, 1_000), max_size=4),
