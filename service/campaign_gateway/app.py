@@ -53,13 +53,15 @@ from campaign_gateway.telemetry.metrics import Metrics
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.upstream.client import Limits, PlatformClient
 from campaign_gateway.upstream.signer import Claims, Recipient, Secret, Signer
-from campaign_gateway.web.answers import Bounds
+from campaign_gateway.web.actions import Actions
 from campaign_gateway.web.api import Api
 from campaign_gateway.web.clients import Client, Clients
-from campaign_gateway.web.hot import HotConnection, HotPath
-from campaign_gateway.web.perform import Performer
+from campaign_gateway.web.fast import FastRoad, is_supported
+from campaign_gateway.web.grants import Grants
+from campaign_gateway.web.record import Recorder
+from campaign_gateway.web.rendered import RenderedHits
+from campaign_gateway.web.responses import Bounds
 from campaign_gateway.web.server import Server, insist_on_compiled_parser
-from campaign_gateway.web.standing import Standings
 
 _log = logging.getLogger(__name__)
 
@@ -153,7 +155,7 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
         invalidator = Invalidator(store, flights, exchange, metrics)
         forwarder = Forwarder(exchange, fetcher, invalidator, index, store, versions, patience, fills)
         hints = Hints(readers, invalidator, exchange, index, store, fills)
-        performer = Performer(exchange, forwarder, invalidator, settings.platform.max_request, hints)
+        actions = Actions(exchange, forwarder, invalidator, settings.platform.max_request, hints)
         stated = partial(stated_bounds, index, store, settings.freshness.max)
         sweepers = _build_sweepers(settings, streams, budget, exchange, fetcher, index, store, watchers, metrics)
         for stream, sweeper in sweepers:
@@ -163,8 +165,10 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
         explainer = Explainer(store, index, freshness, stated, budget.remaining)
         bounds = Bounds(freshness.stale_while_revalidate, freshness.stale_if_error)
         clients = build_clients(settings)
-        standings = Standings(exchange, bounds, metrics, _open_lines(seat, stack), clients.epoch, budget.quota)
-        api = Api(performer, streams, settings.default_stream, clients, bounds, metrics, budget.quota, standings)
+        recorder = Recorder(metrics, _open_lines(seat, stack))
+        rendered = RenderedHits(exchange, bounds, recorder.hit_line)
+        grants = Grants(exchange, recorder, rendered, bounds, clients.epoch, budget.quota)
+        api = Api(actions, streams, settings.default_stream, clients, bounds, recorder, budget.quota, grants)
 
         def readiness() -> dict[str, Part]:
             listener = Part("down", "stopping") if api.is_draining else Part("ok")
@@ -183,7 +187,7 @@ async def running(settings: Settings, seat: Seat | None = None) -> AsyncIterator
         operators = admin_application(readiness, metrics.registry, explain)
         admin = web.AppRunner(operators, access_log=None, shutdown_timeout=1.0)
         admin_listen = await _listen_for_operators(admin, settings.admin_listen, seat, stack)
-        runner = web.ServerRunner(_build_server(settings, api), shutdown_timeout=settings.shutdown.grace)
+        runner = web.ServerRunner(_build_server(settings, api, stack), shutdown_timeout=settings.shutdown.grace)
         site, listen = await _listen(runner, settings.listen, seat, stack)
         _log.info("serving on %s, metrics and probes on %s", listen, admin_listen)
         yield Gateway(settings, listen, admin_listen, api, site)
@@ -202,11 +206,13 @@ def _open_lines(seat: Seat | None, stack: AsyncExitStack) -> HitLines:
     return lines
 
 
-def _build_server(settings: Settings, api: Api) -> Server:
-    """The server under the API, with the hot path if it is wanted."""
-    if not settings.hot_path:
+def _build_server(settings: Settings, api: Api, stack: AsyncExitStack) -> Server:
+    """The server under the API, with the fast road if it is wanted and this aiohttp allows for it."""
+    if not settings.hot_path or not is_supported():
         return Server(api.handle, api.refuse)
-    return Server(api.handle, api.refuse, partial(HotConnection, HotPath(api.epoch)))
+    road = FastRoad(api.epoch)
+    stack.push_async_callback(road.close)
+    return Server(api.handle, api.refuse, road.connect)
 
 
 def build_freshness(settings: FreshnessSettings) -> Freshness:

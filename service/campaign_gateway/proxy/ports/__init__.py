@@ -12,8 +12,8 @@ from campaign_gateway.proxy.ports.upstream import Upstream, UpstreamError
 
 __all__ = [
     "USED_SECONDS",
-    "Budget",
     "CampaignIndex",
+    "Budget",
     "Found",
     "HitLog",
     "HitMeter",

@@ -163,18 +163,18 @@ async def test_contention_without_end_is_a_lost_ledger(shared: Shared, monkeypat
     """Another replica is always first."""
     monkeypatch.setattr(ledgers_module, "ATTEMPTS", 5)
     one, other = shared.replicas[:2]
-    execute, executed = shared.links[0].execute, 0
+    ask, asked = shared.links[0].ask, 0
 
-    async def execute_late(operation: str, command: Callable[[], Any]) -> Any:
-        nonlocal executed
-        executed += 1
+    async def ask_late(operation: str, command: Callable[[], Any]) -> Any:
+        nonlocal asked
+        asked += 1
         await other.change(ACCOUNT, count)
-        return await execute(operation, command)
+        return await ask(operation, command)
 
-    monkeypatch.setattr(shared.links[0], "execute", execute_late)
+    monkeypatch.setattr(shared.links[0], "ask", ask_late)
     with pytest.raises(LedgerLostError):
         await one.change(ACCOUNT, write)
-    assert executed == 5
+    assert asked == 5
     assert await other.change(ACCOUNT, count) == 6, "and nothing was written"
 
 

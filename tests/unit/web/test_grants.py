@@ -1,4 +1,4 @@
-"""Plain hits of callers who are known. That they look like any others is seen in `test_hot_differential`."""
+"""Plain hits of callers who are known. That they look like any others is seen in `test_fast_differential`."""
 
 import asyncio
 import contextlib
@@ -10,8 +10,8 @@ import pytest
 
 from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.request import Request
-from campaign_gateway.web import standing
-from tests.support.hot import Gateway, calling, running
+from campaign_gateway.web import grants
+from tests.support.fast import Gateway, calling, running
 
 
 def head(campaign: str = "c-1", *fields: str, key: str = "cgk_reporting", version: str = "1.1") -> bytes:
@@ -23,15 +23,15 @@ class Watched(Gateway):
     """Without the hot path; remembers what took the whole way."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(has_hot_path=False, **options)
+        super().__init__(is_fast=False, **options)
         self.whole: list[Request] = []
         self.meanwhile = lambda: None
         read = self.exchange.read
 
-        async def watched(request: Request) -> Reply:
-            self.whole.append(request)
+        async def watched(ask: Request) -> Reply:
+            self.whole.append(ask)
             self.meanwhile()
-            return await read(request)
+            return await read(ask)
 
         self.exchange.read = watched  # type: ignore[method-assign]
 
@@ -65,7 +65,7 @@ async def test_only_the_first_of_a_standing_takes_the_whole_way_on_any_connectio
         pytest.param(head("c-1", "Connection: close"), id="a-connection-that-ends"),
         pytest.param(head(version="1.0"), id="an-old-version"),
         pytest.param(head("c%2D1"), id="an-id-in-other-words"),
-        pytest.param(head("c-1", "X-Padding: " + "a" * standing.MAX_FIELDS_BYTES), id="a-long-head"),
+        pytest.param(head("c-1", "X-Padding: " + "a" * grants.MAX_FIELDS_BYTES), id="a-long-head"),
     ],
 )
 async def test_what_is_not_of_the_standing_takes_the_whole_way(other):
@@ -76,12 +76,12 @@ async def test_what_is_not_of_the_standing_takes_the_whole_way(other):
 
 
 @pytest.mark.parametrize(
-    "field", ["Cache-Control: max-age=600", "Connection: close", "X-Padding: " + "a" * standing.MAX_FIELDS_BYTES]
+    "field", ["Cache-Control: max-age=600", "Connection: close", "X-Padding: " + "a" * grants.MAX_FIELDS_BYTES]
 )
 async def test_what_is_not_plain_makes_no_standing(field):
     async with watched() as gateway:
         await gateway.say(head("c-1", field))
-        assert len(gateway.standings) == 0
+        assert len(gateway.grants) == 0
 
 
 async def test_a_key_that_is_withdrawn_is_refused_at_once():
@@ -98,7 +98,7 @@ async def test_what_was_authorised_before_the_epoch_ended_makes_no_standing():
     async with watched() as gateway:
         gateway.meanwhile = gateway.epoch.end
         await gateway.say(head())
-        assert len(gateway.standings) == 0
+        assert len(gateway.grants) == 0
 
 
 async def test_a_gateway_that_stops_closes_every_connection_with_its_answer():
@@ -111,11 +111,11 @@ async def test_a_gateway_that_stops_closes_every_connection_with_its_answer():
 
 
 async def test_standings_are_bounded(monkeypatch):
-    monkeypatch.setattr(standing, "MAX_KNOWN", 3)
+    monkeypatch.setattr(grants, "MAX_HEADS", 3)
     async with watched() as gateway:
         for number in range(10):
             await gateway.say(head("c-1", f"User-Agent: {number}"))
-            assert 1 <= len(gateway.standings) <= 3
+            assert 1 <= len(gateway.grants) <= 3
 
 
 async def test_answers_keep_their_order_when_requests_come_at_once():
