@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from campaign_gateway.app import running
 from campaign_gateway.settings import read_tree
-from campaign_gateway.web.hot import HotConnection
+from campaign_gateway.web.fast import FastConnection
 from campaign_gateway.web.server import Connection
 from tests.support.gateway import ROOT
 
@@ -37,7 +37,7 @@ def tree(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(("is_wanted", "kind"), [(True, HotConnection), (False, Connection)])
+@pytest.mark.parametrize(("is_wanted", "kind"), [(True, FastConnection), (False, Connection)])
 async def test_the_hot_path_is_there_unless_it_is_switched_off(
     tree: dict[str, Any], *, is_wanted: bool, kind: type[Connection]
 ) -> None:

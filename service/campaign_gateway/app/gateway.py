@@ -33,12 +33,14 @@ from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.telemetry.logs import HitLines
 from campaign_gateway.telemetry.metrics import Metrics
 from campaign_gateway.upstream.budget import CallBudget
-from campaign_gateway.web.answers import Bounds
+from campaign_gateway.web.actions import Actions
 from campaign_gateway.web.api import Api
-from campaign_gateway.web.hot import HotConnection, HotPath
-from campaign_gateway.web.perform import Performer
+from campaign_gateway.web.fast import FastRoad, is_supported
+from campaign_gateway.web.grants import Grants
+from campaign_gateway.web.record import Recorder
+from campaign_gateway.web.rendered import RenderedHits
+from campaign_gateway.web.responses import Bounds
 from campaign_gateway.web.server import Server, insist_on_compiled_parser
-from campaign_gateway.web.standing import Standings
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +104,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         invalidator = Invalidator(store, flights, exchange, metrics)
         forwarder = Forwarder(exchange, fetcher, invalidator, index, store, versions, timeouts, fills)
         hints = Hints(readers, invalidator, exchange, index, store, fills)
-        performer = Performer(exchange, forwarder, invalidator, settings.platform.max_request, hints)
+        actions = Actions(exchange, forwarder, invalidator, settings.platform.max_request, hints)
         stated = partial(stated_bounds, index, store, settings.freshness.max)
         for stream in plan.streams.values():
             config = build.build_sweep_config(plan, stream, budget, fetcher.clock.seconds_ahead)
@@ -113,14 +115,16 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         explainer = Explainer(store, index, plan.freshness, stated, budget.remaining)
         bounds = Bounds(plan.freshness.stale_while_revalidate, plan.freshness.stale_if_error)
         clients = build.build_clients(settings)
-        standings = Standings(exchange, bounds, metrics, _open_lines(slot, stack), clients.epoch, budget.quota)
-        api = Api(performer, plan.streams, settings.default_stream, clients, bounds, metrics, budget.quota, standings)
+        recorder = Recorder(metrics, _open_lines(slot, stack))
+        hits = RenderedHits(exchange, bounds, recorder.hit_line)
+        grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
+        api = Api(actions, plan.streams, settings.default_stream, clients, bounds, recorder, budget.quota, grants)
         status.show_platform(metrics.gauges, fetcher.refusals, fetcher.clock)
         readiness = partial(status.readiness, plan, api, stores.part, budget, index, fetcher.clock)
         operators = admin_application(readiness, metrics.registry, partial(_explain, explainer, plan.streams))
         admin = web.AppRunner(operators, access_log=None, shutdown_timeout=1.0)
         admin_listen = await listen_for_operators(admin, settings.admin_listen, slot, stack)
-        runner = web.ServerRunner(_build_server(settings, api), shutdown_timeout=settings.shutdown.grace)
+        runner = web.ServerRunner(_build_server(settings, api, stack), shutdown_timeout=settings.shutdown.grace)
         site, address = await listen(runner, settings.listen, slot, stack)
         _log.info("serving on %s, metrics and probes on %s", address, admin_listen)
         yield Gateway(settings, address, admin_listen, api, site)
@@ -157,8 +161,10 @@ def _open_lines(slot: WorkerSlot | None, stack: AsyncExitStack) -> HitLines:
     return lines
 
 
-def _build_server(settings: Settings, api: Api) -> Server:
-    """The server under the API, with the hot path if it is wanted."""
-    if not settings.hot_path:
+def _build_server(settings: Settings, api: Api, stack: AsyncExitStack) -> Server:
+    """The server under the API, with the fast road if it is wanted and this aiohttp allows for it."""
+    if not settings.hot_path or not is_supported():
         return Server(api.handle, api.refuse)
-    return Server(api.handle, api.refuse, partial(HotConnection, HotPath(api.epoch)))
+    road = FastRoad(api.epoch)
+    stack.push_async_callback(road.close)
+    return Server(api.handle, api.refuse, road.connect)

@@ -1,46 +1,38 @@
-"""The API: one handler that takes every request from its head to its answer, log line and count."""
+"""The API: one handler that takes every request from its head to its answer.
+
+One road: authorise, or recall the grant of an equal head; get the answer; make it bytes; write it down.
+"""
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from aiohttp import hdrs, web
 
 from campaign_gateway.contract.operations import Subject, operation
-from campaign_gateway.policy.directives import RequestDirectives, read_directives
-from campaign_gateway.policy.outlook import Quota
+from campaign_gateway.policy.directives import NO_DIRECTIVES, RequestDirectives, read_directives
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ports import RequestMeter
-from campaign_gateway.proxy.reply import Outcome, Reply
-from campaign_gateway.proxy.request import Request, Stream
+from campaign_gateway.proxy.reply import Reply
+from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.versions import read_token
-from campaign_gateway.web import dropin, routes
-from campaign_gateway.web.answers import VERSION, Bounds, Fail, concerns_quota, quota_fields, render, render_failure
+from campaign_gateway.web import platform_paths, routes
+from campaign_gateway.web.actions import Actions, Authorized
 from campaign_gateway.web.batch import render_batch
-from campaign_gateway.web.bodies import BodyError
-from campaign_gateway.web.clients import Client, Clients, DeniedError, allow
+from campaign_gateway.web.clients import Client, Clients, allow
 from campaign_gateway.web.docs.pages import DOCS, page_at, render_page
-from campaign_gateway.web.perform import Authorized, Performer
-from campaign_gateway.web.routes import Action, NoRouteError, Target
+from campaign_gateway.web.grants import Caller, Grant, Grants
+from campaign_gateway.web.heads import new_request_id, request_id_of, tags_of
+from campaign_gateway.web.record import Record, Recorder
+from campaign_gateway.web.rejected import RejectedError
+from campaign_gateway.web.rendered_refusals import QuotaOf
+from campaign_gateway.web.responses import VERSION, Bounds, Fail, concerns_quota, quota_fields, render, render_failure
+from campaign_gateway.web.routes import Action, Target
 from campaign_gateway.web.server import fault_of
-from campaign_gateway.web.standing import Known, Rendered, Standings, new_request_id, request_id_of
+from campaign_gateway.web.written import Written
 
-_NO_OUTCOME = Outcome()
 _log = logging.getLogger("campaign_gateway.requests")
-
-
-@dataclass(slots=True)
-class _Record:
-    """What is known of a request so far, for its log line and its metrics."""
-
-    request_id: str
-    operation: str = "none"
-    client: str = "none"
-    stream: str | None = None
-    campaign: str | None = None
-    replies: Sequence[Reply] = ()
 
 
 class Api:
@@ -48,35 +40,35 @@ class Api:
 
     def __init__(
         self,
-        performer: Performer,
+        actions: Actions,
         streams: Mapping[str, Stream],
         default_stream: str | None,
         clients: Clients,
         bounds: Bounds,
-        meter: RequestMeter,
-        quota: Callable[[str, str], Quota],
-        standings: Standings | None = None,
+        recorder: Recorder,
+        quota: QuotaOf,
+        grants: Grants,
     ) -> None:
         """The API.
 
         Args:
-            performer: asks the story.
+            actions: asks the story.
             streams: by alias.
             default_stream: the alias for paths that name none.
             clients: who may.
             bounds: the staleness to announce.
-            meter: where requests are counted.
+            recorder: writes answers down.
             quota: tells a client's share of an account's calls.
-            standings: answers plain hits of callers who are known; None where each request takes the whole way.
+            grants: answers reads by id.
         """
-        self._performer = performer
+        self._actions = actions
         self._streams = streams
         self._default_stream = default_stream
         self._clients = clients
         self._bounds = bounds
-        self._meter = meter
+        self._recorder = recorder
         self._quota = quota
-        self._standings = standings
+        self._grants = grants
         self.epoch = clients.epoch
         """Ends when what was authorised before has to be authorised anew."""
         self.is_draining = False
@@ -87,34 +79,20 @@ class Api:
         self.is_draining = True
         self.epoch.end()
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """The answer, whatever happens."""
-        began = time.perf_counter()
-        known = None if self._standings is None or self.is_draining else self._standings.find(request, began)
-        if known is not None and (hit := known.answer()) is not None:
-            return hit
-        record = _Record(request_id_of(request.headers) if known is None else known.request_id)
-        is_dropin = not request.raw_path.startswith("/v1/") and dropin.is_platform_path(request.raw_path)
-        fail = dropin.render_platform_failure if is_dropin else render_failure
+        record = Record(http.method, request_id_of(http.headers), time.perf_counter())
+        is_platform_path = not http.raw_path.startswith("/v1/") and platform_paths.is_platform_path(http.raw_path)
+        fail = platform_paths.render_platform_failure if is_platform_path else render_failure
+        response: web.StreamResponse
         try:
-            if known is not None and (ask := known.ask) is not None:
-                answered = await self._answer_known(request, record, known, ask)
-                if isinstance(answered, Rendered):
-                    return answered
-                response = answered
-            else:
-                response = await self._answer(request, record, dropin.find if is_dropin else routes.find, fail)
-        except NoRouteError as error:
-            record.operation = error.operation
+            response = await self._answer(http, record, platform_paths.find if is_platform_path else routes.find, fail)
+        except RejectedError as error:
+            record.operation = error.operation or record.operation
             response = fail(error.failure, record.request_id)
             if error.allow is not None:
                 response.headers[hdrs.ALLOW] = error.allow
-        except DeniedError as error:
-            response = fail(Failure(error.problem, error.detail), record.request_id)
-        except BodyError as error:
-            response = fail(error.failure, record.request_id)
-            if not request.content.is_eof():
-                # What is left of it is not waited for.
+            if error.has_to_close:
                 response.force_close()
         except Exception:  # noqa: BLE001 - the last line of defence: the caller gets an answer, its id finds the reason
             _log.exception("request failed", extra={"fields": {"request_id": record.request_id}})
@@ -122,127 +100,122 @@ class Api:
             response = fail(failure, record.request_id)
         if self.is_draining:
             response.force_close()
-        self._note(request.method, record, response, time.perf_counter() - began)
+        if not isinstance(response, Written):
+            self._recorder.write(record, response.status)
         return response
 
     def refuse(self, failure: Failure) -> web.Response:
         """The answer to something that the parser would not take for a request."""
-        record = _Record(new_request_id())
+        record = Record("none", new_request_id(), time.perf_counter())
         response = render_failure(failure, record.request_id)
-        self._note("none", record, response, 0.0)
+        self._recorder.write(record, response.status)
         return response
 
     async def _answer(
-        self, request: web.BaseRequest, record: _Record, find: Callable[[str, str], Target], fail: Fail
-    ) -> web.Response:
-        fault = fault_of(request)
-        if fault is not None:
-            response = fail(Failure(Problem.INVALID_REQUEST, fault), record.request_id)
-            response.force_close()
-            return response
-        headers = request.headers
-        page = page_at(request.method, request.raw_path)
+        self, http: web.BaseRequest, record: Record, find: Callable[[str, str], Target], fail: Fail
+    ) -> web.StreamResponse:
+        recalled = self._grants.recall(http)
+        if recalled is not None:
+            return await self._read(http, record, *recalled, fail=fail)
+        if (fault := fault_of(http)) is not None:
+            raise RejectedError(Problem.INVALID_REQUEST, fault, has_to_close=True)
+        page = page_at(http.method, http.raw_path)
         if page is not None:
             record.operation = DOCS
-            return render_page(page, headers, record.request_id)
-        epoch = self.epoch.number
-        client = self._clients.identify(headers.getall(hdrs.AUTHORIZATION, []))
+            return render_page(page, http.headers, record.request_id)
+        authorized = self._authorise(http, record, find)
+        target, stream, client = authorized.target, authorized.stream, authorized.client
+        if authorized.is_plain_read:
+            grant = self._grants.give(Caller(http.method, stream, authorized.operation, client), fail)
+            is_plain = self._grants.learn(http, target.id, grant)
+            return await self._read(http, record, grant, target.id, authorized.directives, is_plain=is_plain, fail=fail)
+        if target.action is Action.BATCH:
+            record.replies = await self._actions.batch(authorized)
+            return render_batch(target.parameters["ids"], record.replies, record.request_id)
+        reply = await self._perform(authorized)
+        return self._render(http, record, reply, stream, _subject_of(target), fail)
+
+    def _authorise(self, http: web.BaseRequest, record: Record, find: Callable[[str, str], Target]) -> Authorized:
+        """What the request is for, if its caller may have that.
+
+        Raises:
+            RejectedError: it goes no further.
+        """
+        client = self._clients.identify(http.headers.getall(hdrs.AUTHORIZATION, []))
         record.client = client.name
-        target = find(request.method, request.raw_path)
+        target = find(http.method, http.raw_path)
         record.operation, record.campaign = target.name, target.id or None
         stream = self._stream_of(target, client)
         record.stream = stream.alias
         allow(client, stream.alias, target.scope)
-        asked = Authorized(request, target, stream, client.name, _directives(request))
-        if target.action is Action.BATCH:
-            record.replies = await self._performer.batch(asked)
-            return render_batch(target.parameters["ids"], record.replies, record.request_id)
-        reply = await self._perform(asked)
-        if self._standings is not None:
-            self._standings.learn(request, epoch)
-        return self._render(request, record, reply, stream, _subject_of(target), fail)
+        return Authorized(http, target, stream, client.name, _directives(http))
 
-    async def _answer_known(
-        self, request: web.BaseRequest, record: _Record, known: Known, ask: Request
-    ) -> Rendered | web.Response:
-        """The answer to a request that needs no more checking. One that is rendered already counts as given."""
-        record.operation, record.campaign = ask.operation.name, ask.id
-        record.client, record.stream = ask.client, ask.stream.alias
-        found = await known.look_up(ask)
-        if isinstance(found, Reply):
-            reply = found
-            if not self.is_draining and (refused := known.refuse(ask, reply)) is not None:
-                return refused
+    async def _read(
+        self,
+        http: web.BaseRequest,
+        record: Record,
+        grant: Grant,
+        id_: str,
+        directives: RequestDirectives = NO_DIRECTIVES,
+        *,
+        is_plain: bool = True,
+        fail: Fail,
+    ) -> web.StreamResponse:
+        """The answer to a read by id."""
+        request, request_id = grant.request(id_, directives), record.request_id.encode("ascii")
+        found = grant.local(request) or await grant.look_up(request)
+        if not isinstance(found, Reply):
+            since = None if is_plain else http.headers.get(hdrs.IF_MODIFIED_SINCE)
+            answer = grant.write(*found, request_id, tags_of(http.headers), record.began, since)
+        elif (refused := grant.refuse(found, request, request_id, record.began)) is not None:
+            answer = refused
         else:
-            sheet, age = found
-            if not self.is_draining:
-                return known.render(sheet, age)
-            reply = sheet.hit.reply(age)
-        return self._render(request, record, reply, ask.stream, ask.operation.subject, render_failure)
+            record.operation, record.campaign = request.operation.name, id_
+            record.client, record.stream = request.client, request.stream.alias
+            return self._render(http, record, found, request.stream, request.operation.subject, fail)
+        return Written(http, answer, grant if is_plain else None)
 
     def _render(
-        self, request: web.BaseRequest, record: _Record, reply: Reply, stream: Stream, subject: Subject, fail: Fail
+        self, http: web.BaseRequest, record: Record, reply: Reply, stream: Stream, subject: Subject, fail: Fail
     ) -> web.Response:
         record.replies = (reply,)
-        response = render(reply, request.headers, self._bounds, record.request_id, subject, fail)
+        response = render(reply, http.headers, self._bounds, record.request_id, subject, fail)
         if concerns_quota(reply):
             response.headers.update(quota_fields(self._quota(stream.tenant.account, record.client)))
         return response
 
-    async def _perform(self, asked: Authorized) -> Reply:
-        match asked.target.action:
+    async def _perform(self, authorized: Authorized) -> Reply:
+        match authorized.target.action:
             case Action.READ | Action.BATCH:
-                return await self._performer.read(asked)
+                return await self._actions.read(authorized)
             case Action.SEND:
-                return await self._performer.send(asked)
+                return await self._actions.send(authorized)
             case Action.PURGE:
-                return await self._performer.purge(asked)
+                return await self._actions.purge(authorized)
             case Action.HINT:
-                return await self._performer.hint(asked)
+                return await self._actions.hint(authorized)
 
     def _stream_of(self, target: Target, client: Client) -> Stream:
         """The stream that the target names.
 
         Raises:
-            DeniedError: there is none, or none that the client may use where it is named by the platform's own id.
+            RejectedError: there is none, or none that the client may use where it is named by the platform's own id.
         """
         if target.stream_id is not None:
             for alias, stream in self._streams.items():
                 if stream.tenant.stream == target.stream_id and alias in client.streams:
                     return stream
             # Whether there is such a stream is not told.
-            raise DeniedError(Problem.FORBIDDEN, "this client has no right to that stream")
+            raise RejectedError(Problem.FORBIDDEN, "this client has no right to that stream")
         stream_of_alias = self._streams.get(target.stream or self._default_stream or "")
         if stream_of_alias is None:
             named = "no stream has this alias" if target.stream else "no stream is the default: name one in the path"
-            raise DeniedError(Problem.UNKNOWN_STREAM, named)
+            raise RejectedError(Problem.UNKNOWN_STREAM, named)
         return stream_of_alias
 
-    def _note(self, method: str, record: _Record, response: web.Response, seconds: float) -> None:
-        outcome = record.replies[0].outcome if len(record.replies) == 1 else _NO_OUTCOME
-        self._meter.request(record.operation, record.client, response.status, outcome.cache, seconds)
-        ages = [reply.age for reply in record.replies if reply.entry is not None]
-        for age in ages:
-            self._meter.served(record.operation, age)
-        fields = {
-            "request_id": record.request_id,
-            "method": method,
-            "operation": record.operation,
-            "client": record.client,
-            "stream": record.stream,
-            "campaign": record.campaign,
-            "status": response.status,
-            "cache": outcome.cache,
-            "fwd": outcome.fwd,
-            "detail": outcome.detail,
-            "age": int(max(ages)) if ages else None,
-            "milliseconds": round(seconds * 1000, 2),
-        }
-        _log.info("request", extra={"fields": {name: value for name, value in fields.items() if value is not None}})
 
-
-def _directives(request: web.BaseRequest) -> RequestDirectives:
-    headers = request.headers
+def _directives(http: web.BaseRequest) -> RequestDirectives:
+    headers = http.headers
     directives = read_directives(_joined(headers.getall(hdrs.CACHE_CONTROL, [])), headers.get(hdrs.PRAGMA))
     tokens = headers.getall(VERSION, [])
     if not tokens:
@@ -250,7 +223,7 @@ def _directives(request: web.BaseRequest) -> RequestDirectives:
     versions = [read_token(token.strip()) for token in tokens]
     known = [version for version in versions if version is not None]
     if len(known) < len(versions):
-        raise DeniedError(Problem.INVALID_REQUEST, f"{VERSION} is not one that the answer to a write carried")
+        raise RejectedError(Problem.INVALID_REQUEST, f"{VERSION} is not one that the answer to a write carried")
     return replace(directives, newer_than=max(known))
 
 

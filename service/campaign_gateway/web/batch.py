@@ -9,7 +9,7 @@ from campaign_gateway.contract.operations import Subject
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.reply import Outcome, Reply
-from campaign_gateway.web.answers import absent, cache_status, finish, problem_document
+from campaign_gateway.web.responses import absent, cache_status, finish, problem_document
 
 
 class _Answer(msgspec.Struct):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.epoch import Epoch
+from campaign_gateway.web.rejected import RejectedError
 
 KEY_BYTES = 32
 
@@ -19,15 +20,6 @@ class Client:
     name: str
     streams: frozenset[str]
     scopes: frozenset[str]
-
-
-class DeniedError(Exception):
-    """The request may not go on."""
-
-    def __init__(self, problem: Problem, detail: str) -> None:
-        super().__init__(detail)
-        self.problem = problem
-        self.detail = detail
 
 
 class Clients:
@@ -56,7 +48,7 @@ class Clients:
         Every known hash is compared in constant time, so the time taken says nothing about how close a guess was.
 
         Raises:
-            DeniedError: no key, no such key, or more than one.
+            RejectedError: no key, no such key, or more than one.
         """
         if self._anonymous is not None:
             return self._anonymous
@@ -67,7 +59,7 @@ class Clients:
             if hmac.compare_digest(known, digest):
                 found = client
         if found is None or scheme.lower() != "bearer":
-            raise DeniedError(Problem.UNAUTHENTICATED, "send Authorization: Bearer <client key>")
+            raise RejectedError(Problem.UNAUTHENTICATED, "send Authorization: Bearer <client key>")
         return found
 
 
@@ -75,12 +67,12 @@ def allow(client: Client, stream: str, scope: str) -> None:
     """Lets the client go on.
 
     Raises:
-        DeniedError: the stream or the scope is not the client's.
+        RejectedError: the stream or the scope is not the client's.
     """
     if stream not in client.streams:
-        raise DeniedError(Problem.FORBIDDEN, "this client has no right to that stream")
+        raise RejectedError(Problem.FORBIDDEN, "this client has no right to that stream")
     if scope not in client.scopes:
-        raise DeniedError(Problem.FORBIDDEN, f"this client lacks the scope {scope}")
+        raise RejectedError(Problem.FORBIDDEN, f"this client lacks the scope {scope}")
 
 
 def new_key() -> tuple[str, str]:

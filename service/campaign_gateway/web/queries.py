@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from campaign_gateway.contract.ids import is_id
+from campaign_gateway.web.rejected import invalid
 
 MAX_FIELDS = 50
 MAX_IDS = 100
@@ -24,15 +25,13 @@ Reader = Callable[[str], Any]
 """Reads a parameter's decoded value; a `ValueError` says what it should be."""
 
 
-class QueryError(ValueError):
-    """The query cannot be meant; the text says why, and repeats nothing of it."""
-
-
-def read_query(query: str, known: Mapping[str, Reader], required: AbstractSet[str] = frozenset()) -> dict[str, Any]:
+def read_query(
+    query: str, known: Mapping[str, Reader], required: AbstractSet[str] = frozenset(), operation: str | None = None
+) -> dict[str, Any]:
     """The parameters in the query, read.
 
     Raises:
-        QueryError: one is unknown, given twice, not what it should be, or not there.
+        RejectedError: one is unknown, given twice, not what it should be, or not there. The text repeats nothing of it.
     """
     read: dict[str, Any] = {}
     for part in query.split("&") if query else ():
@@ -40,15 +39,15 @@ def read_query(query: str, known: Mapping[str, Reader], required: AbstractSet[st
         name = unquote_plus(name, errors="replace")
         if name not in known:
             names = ", ".join(sorted(known))
-            raise QueryError(f"the parameters here are {names}" if names else "there are no parameters here")
+            raise invalid(f"the parameters here are {names}" if names else "there are no parameters here", operation)
         if name in read:
-            raise QueryError(f"{name} is given twice")
+            raise invalid(f"{name} is given twice", operation)
         try:
             read[name] = known[name](unquote_plus(value, errors="replace"))
         except ValueError as error:
-            raise QueryError(f"{name} is {error}") from error
+            raise invalid(f"{name} is {error}", operation) from error
     for name in sorted(required - read.keys()):
-        raise QueryError(f"{name} is needed")
+        raise invalid(f"{name} is needed", operation)
     return read
 
 

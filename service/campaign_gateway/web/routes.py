@@ -16,10 +16,10 @@ from campaign_gateway.contract.ids import is_id
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.contract.operations import LITERALS, Operation
 from campaign_gateway.contract.requests import list_request
-from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
 from campaign_gateway.web import queries
-from campaign_gateway.web.queries import QueryError, Reader, read_query
+from campaign_gateway.web.queries import Reader, read_query
+from campaign_gateway.web.rejected import RejectedError, invalid
 
 
 class Action(StrEnum):
@@ -155,28 +155,18 @@ ROUTES = (
 _PATTERNS = tuple((route, route.pattern) for route in ROUTES)
 
 
-class NoRouteError(Exception):
-    """The request is for nothing that there is."""
-
-    def __init__(self, failure: Failure, operation: str = "none", allow: str | None = None) -> None:
-        super().__init__(failure.detail)
-        self.failure = failure
-        self.operation = operation
-        self.allow = allow
-
-
 def find(method: str, raw_target: str) -> Target:
     """What the request is for, with its names decoded and found fit.
 
     Raises:
-        NoRouteError: no such route, method, or a name or query that cannot be meant.
+        RejectedError: no such route, method, or a name or query that cannot be meant.
     """
     path, _, query = raw_target.partition("?")
     for route, pattern in _PATTERNS:
         match = pattern.fullmatch(path)
         if match is not None:
             return _target(route, method, match.groupdict(), query)
-    raise NoRouteError(Failure(Problem.NOT_FOUND, "there is nothing at this path"))
+    raise RejectedError(Problem.NOT_FOUND, "there is nothing at this path")
 
 
 def _target(route: Route, method: str, raw_names: Mapping[str, str | None], query: str) -> Target:
@@ -188,12 +178,9 @@ def _target(route: Route, method: str, raw_names: Mapping[str, str | None], quer
         raise invalid("an id is 1 to 128 of A-Z a-z 0-9 _ -", asked.name)
     if names.get("id") in LITERALS:
         raise invalid("this is a word of the platform's own, and no id", asked.name)
-    try:
-        given = read_query(query, asked.parameters, asked.required)
-        stream = names["stream"] if raw_names["stream"] is not None else None
-        return _complete(Target(asked.action, asked.name, asked.scope, stream, names.get("id", ""), given))
-    except (QueryError, DocumentError) as error:
-        raise invalid(str(error), asked.name) from error
+    given = read_query(query, asked.parameters, asked.required, asked.name)
+    stream = names["stream"] if raw_names["stream"] is not None else None
+    return _complete(Target(asked.action, asked.name, asked.scope, stream, names.get("id", ""), given))
 
 
 def _complete(target: Target) -> Target:
@@ -201,10 +188,13 @@ def _complete(target: Target) -> Target:
     given = target.parameters
     if target.name == "list" and "ids" in given:
         if given.keys() - {"ids", "fields"}:
-            raise QueryError("ids goes with fields only")
+            raise invalid("ids goes with fields only", target.name)
         return Target(Action.BATCH, "batch", target.scope, target.stream, "", given)
     if target.name == "list":
-        return replace(target, body=list_request(_list_members(given)))
+        try:
+            return replace(target, body=list_request(_list_members(given)))
+        except DocumentError as error:
+            raise invalid(str(error), target.name) from error
     return target
 
 
@@ -215,11 +205,6 @@ def _list_members(given: Mapping[str, Any]) -> dict[str, Any]:
     return {**members, "sortBy": given.get("sort"), "filters": filters}
 
 
-def wrong_method(allow: str) -> NoRouteError:
+def wrong_method(allow: str) -> RejectedError:
     """The path takes other methods."""
-    return NoRouteError(Failure(Problem.METHOD_NOT_ALLOWED, f"this route takes {allow}"), allow=allow)
-
-
-def invalid(detail: str, name: str) -> NoRouteError:
-    """The request for this operation cannot be meant."""
-    return NoRouteError(Failure(Problem.INVALID_REQUEST, detail), name)
+    return RejectedError(Problem.METHOD_NOT_ALLOWED, f"this route takes {allow}", allow=allow)

@@ -15,7 +15,6 @@ from typing_extensions import override
 
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.request import Request
 
 MAX_TARGET_BYTES = 32_768
 MAX_FIELD_BYTES = 16_384
@@ -25,8 +24,6 @@ LINGER_SECONDS = 2.0
 """How long an unread request body is drained before the connection is closed."""
 
 OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
-ASKED = web.RequestKey("ASKED", Request)
-"""On a request that was answered with a hit, or refused for want of calls: what it asked for."""
 
 _VERSIONS = frozenset({HttpVersion10, HttpVersion11})
 _HOST = re.compile(r"[A-Za-z0-9.\-_~%\[\]:]+")
@@ -100,25 +97,25 @@ def insist_on_compiled_parser() -> None:
         raise RuntimeError("aiohttp runs without its compiled parser (AIOHTTP_NO_EXTENSIONS?)")
 
 
-def fault_of(request: web.BaseRequest) -> str | None:
+def fault_of(http: web.BaseRequest) -> str | None:
     """What is wrong with a request that the parser let through; None when nothing is.
 
     Each of these is read differently by some other HTTP implementation, which is how requests are smuggled.
     """
-    headers = request.headers
+    headers = http.headers
     hosts = headers.getall(hdrs.HOST, ())
     encodings = headers.getall(hdrs.TRANSFER_ENCODING, ())
-    if request.version not in _VERSIONS:
+    if http.version not in _VERSIONS:
         return "the protocol version is not HTTP/1.0 or HTTP/1.1"
     if any(name in headers for name in OVERRIDES):
         # The platform itself may honour them: then it would not do what was understood here.
         return "a request is taken for what its method says: method overrides are not"
-    if not request.raw_path.startswith("/"):
+    if not http.raw_path.startswith("/"):
         return "the request target is not a path"
-    if len(hosts) > 1 or (not hosts and request.version == HttpVersion11):
+    if len(hosts) > 1 or (not hosts and http.version == HttpVersion11):
         return "exactly one Host field is needed"
     if hosts and not _HOST.fullmatch(hosts[0]):
         return "the Host field is not a host"
-    if encodings and (request.version != HttpVersion11 or [text.lower() for text in encodings] != ["chunked"]):
+    if encodings and (http.version != HttpVersion11 or [text.lower() for text in encodings] != ["chunked"]):
         return "the transfer encoding is not understood"
     return None

@@ -13,10 +13,14 @@ from campaign_gateway.policy.outlook import Quota
 from campaign_gateway.policy.stored import Stored
 from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.proxy.request import Request, Stream
-from campaign_gateway.web.answers import Bounds
+from campaign_gateway.telemetry.logs import HitLines
+from campaign_gateway.web.actions import Actions
 from campaign_gateway.web.api import Api
 from campaign_gateway.web.clients import Client, Clients
-from campaign_gateway.web.perform import Performer
+from campaign_gateway.web.grants import Grants
+from campaign_gateway.web.record import Recorder
+from campaign_gateway.web.rendered import RenderedHits
+from campaign_gateway.web.responses import Bounds
 from campaign_gateway.web.server import Server
 from tests.support.doubles import SALES, START, SUPPORT, CountingMeter
 from tests.support.wire import Answered, talk
@@ -47,6 +51,18 @@ class ScriptedExchange:
         if isinstance(self.reply, Exception):
             raise self.reply
         return self.reply
+
+    async def answer(self, ask: Request, _last: object) -> Reply:
+        return await self.read(ask)
+
+    def hit(self, _ask: Request) -> None:
+        return None
+
+    holds = current_age = hit
+
+
+def quota(_account: str, _client: str) -> Quota:
+    return Quota(20, 60.0, 7, 12.3)
 
 
 class ScriptedForwarder:
@@ -110,8 +126,9 @@ class Front:
         bounds = Bounds(60.0, 86_400.0)
         self.forwarder, self.invalidator = ScriptedForwarder(), ScriptedInvalidator()
         self.hints = ScriptedHints()
+        recorder, reader = Recorder(self.meter, HitLines()), cast("Any", self.exchange)
         self.api = Api(
-            Performer(
+            Actions(
                 cast("Any", self.exchange),
                 cast("Any", self.forwarder),
                 cast("Any", self.invalidator),
@@ -122,8 +139,9 @@ class Front:
             default_stream,
             clients,
             bounds,
-            self.meter,
-            lambda _account, _client: Quota(20, 60.0, 7, 12.3),
+            recorder,
+            quota,
+            Grants(reader, recorder, RenderedHits(reader, bounds, recorder.hit_line), bounds, clients.epoch, quota),
         )
         self.port = 0
 

@@ -4,7 +4,8 @@ import re
 import pytest
 
 from campaign_gateway.problems import Problem
-from campaign_gateway.web.clients import Client, Clients, DeniedError, allow, new_key
+from campaign_gateway.web.clients import Client, Clients, allow, new_key
+from campaign_gateway.web.rejected import RejectedError
 
 KEY = "cgk_the-key-of-reporting"
 REPORTING = Client("reporting", frozenset({"support"}), frozenset({"read"}))
@@ -21,8 +22,8 @@ def clients() -> Clients:
     return Clients({digest(KEY): REPORTING, digest("cgk_other"): OPERATIONS}, None)
 
 
-def denial(action, *arguments) -> DeniedError:
-    with pytest.raises(DeniedError) as denied:
+def denial(action, *arguments) -> RejectedError:
+    with pytest.raises(RejectedError) as denied:
         action(*arguments)
     return denied.value
 
@@ -68,8 +69,8 @@ def test_each_key_names_its_own_client(clients):
 )
 def test_anything_else_is_unauthenticated_and_not_repeated(clients, values):
     error = denial(clients.identify, values)
-    assert error.problem is Problem.UNAUTHENTICATED
-    assert error.detail == str(error) == "send Authorization: Bearer <client key>"
+    assert error.failure.problem is Problem.UNAUTHENTICATED
+    assert error.failure.detail == str(error) == "send Authorization: Bearer <client key>"
 
 
 @pytest.mark.parametrize("values", [[], ["Bearer nonsense"], ["a", "b"]])
@@ -78,7 +79,7 @@ def test_without_keys_in_the_settings_everybody_is_the_same(values):
 
 
 def test_without_keys_and_without_leave_nobody_gets_in():
-    assert denial(Clients({}, None).identify, [f"Bearer {KEY}"]).problem is Problem.UNAUTHENTICATED
+    assert denial(Clients({}, None).identify, [f"Bearer {KEY}"]).failure.problem is Problem.UNAUTHENTICATED
 
 
 def test_a_known_client_goes_on_with_its_own_stream_and_scope():
@@ -97,7 +98,7 @@ def test_a_known_client_goes_on_with_its_own_stream_and_scope():
 )
 def test_another_stream_or_scope_is_forbidden_and_no_name_is_told(stream, scope, detail):
     error = denial(allow, REPORTING, stream, scope)
-    assert (error.problem, error.detail) == (Problem.FORBIDDEN, detail)
+    assert (error.failure.problem, error.failure.detail) == (Problem.FORBIDDEN, detail)
 
 
 def test_a_new_key_is_long_unguessable_and_fits_its_hash():

@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 
 from campaign_gateway.web import queries
-from campaign_gateway.web.queries import QueryError, read_query
+from campaign_gateway.web.queries import read_query
+from campaign_gateway.web.rejected import RejectedError
 
 KNOWN = {"type": queries.choice("voice", "sms"), "limit": queries.whole(1, 100), "campaignName": queries.name}
 
@@ -34,18 +35,18 @@ def test_parameters_are_read_by_their_readers():
     ],
 )
 def test_what_cannot_be_meant_is_refused_and_not_repeated(query, told):
-    with pytest.raises(QueryError) as refused:
+    with pytest.raises(RejectedError) as refused:
         read_query(query, KNOWN)
     assert str(refused.value) == told
 
 
 def test_where_there_are_no_parameters_that_is_told():
-    with pytest.raises(QueryError, match="there are no parameters here"):
+    with pytest.raises(RejectedError, match="there are no parameters here"):
         read_query("a=b", {})
 
 
 def test_what_is_needed_is_told():
-    with pytest.raises(QueryError, match="campaignName is needed"):
+    with pytest.raises(RejectedError, match="campaignName is needed"):
         read_query("type=sms", KNOWN, frozenset({"campaignName"}))
 
 

@@ -2,11 +2,12 @@ import pytest
 
 from campaign_gateway.contract.operations import LITERALS, OPERATIONS, Kind
 from campaign_gateway.problems import Problem
-from campaign_gateway.web.routes import ROUTES, Action, NoRouteError, Target, find
+from campaign_gateway.web.rejected import RejectedError
+from campaign_gateway.web.routes import ROUTES, Action, Target, find
 
 
-def refusal(method: str, target: str) -> NoRouteError:
-    with pytest.raises(NoRouteError) as refused:
+def refusal(method: str, target: str) -> RejectedError:
+    with pytest.raises(RejectedError) as refused:
         find(method, target)
     return refused.value
 
@@ -123,7 +124,7 @@ def test_an_id_of_anything_else_is_refused_and_not_repeated(segment):
 )
 def test_a_path_that_is_none_of_ours_is_not_found(target):
     error = refusal("GET", target)
-    assert (error.failure.problem, error.operation) == (Problem.NOT_FOUND, "none")
+    assert (error.failure.problem, error.operation) == (Problem.NOT_FOUND, None)
 
 
 # Path, then each method with action, operation and scope; HEAD goes with each GET that is answered from the cache.
@@ -165,7 +166,7 @@ def test_each_method_on_each_path_does_what_the_table_says_and_no_other_is_taken
             assert target.operation is None
         else:
             refused = refusal(method, prefix + path)
-            assert (refused.failure.problem, refused.operation) == (Problem.METHOD_NOT_ALLOWED, "none")
+            assert (refused.failure.problem, refused.operation) == (Problem.METHOD_NOT_ALLOWED, None)
             assert refused.allow == ", ".join(sorted(taken))
 
 
@@ -196,7 +197,7 @@ def test_a_word_of_the_platforms_paths_is_no_id(method, path, word):
 
 def test_an_unknown_method_is_not_told_to_the_metrics():
     error = refusal("BREW", "/v1/campaigns/cd-1")
-    assert error.operation == "none", "a closed set of labels, whatever methods are sent"
+    assert error.operation is None, "a closed set of labels, whatever methods are sent"
 
 
 @pytest.mark.parametrize(

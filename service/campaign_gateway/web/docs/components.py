@@ -6,8 +6,8 @@ from typing import Any
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.problems import Problem
 from campaign_gateway.web import queries
-from campaign_gateway.web.answers import BOUND, NEWER
-from campaign_gateway.web.perform import MAX_NAMED
+from campaign_gateway.web.actions import MAX_NAMED
+from campaign_gateway.web.responses import BOUND, NEWER
 
 Json = Mapping[str, Any]
 """A piece of the document."""

@@ -15,7 +15,7 @@ from multidict import CIMultiDictProxy
 
 from campaign_gateway.policy.preconditions import is_not_modified
 from campaign_gateway.policy.stored import make_etag
-from campaign_gateway.web.answers import finish
+from campaign_gateway.web.responses import finish
 from campaign_gateway.web.routes import wrong_method
 
 DOCS = "docs"
@@ -58,7 +58,7 @@ def page_at(method: str, raw_target: str) -> Page | None:
     """What is there for a request; None where its target is not one of these. A query changes nothing.
 
     Raises:
-        NoRouteError: it is one of these, and the method none of theirs.
+        RejectedError: it is one of these, and the method none of theirs.
     """
     path = raw_target.partition("?")[0]
     if path != _DESCRIPTION and path not in _FILES:

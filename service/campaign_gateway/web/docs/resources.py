@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from campaign_gateway.contract.operations import Subject, Takes, operation
 from campaign_gateway.policy.settle import NOT_FOUND
 from campaign_gateway.problems import Problem
-from campaign_gateway.web.answers import BOUND, NEWER
+from campaign_gateway.web.responses import BOUND, NEWER
 from campaign_gateway.web.routes import ROUTES, Action, Method, Route
 
 

@@ -13,7 +13,8 @@ from campaign_gateway.web.docs.components import HEADERS, PARAMETERS, SCHEMAS
 from campaign_gateway.web.docs.openapi import NEEDED, document, problems_of
 from campaign_gateway.web.docs.pages import page_at
 from campaign_gateway.web.docs.resources import RESOURCES, TAGS, TEXTS, Resource
-from campaign_gateway.web.routes import ROUTES, NoRouteError, find
+from campaign_gateway.web.rejected import RejectedError
+from campaign_gateway.web.routes import ROUTES, find
 
 OURS = [resource for resource in RESOURCES if resource.scope is None]
 
@@ -77,7 +78,7 @@ def test_a_routes_query_is_described_with_what_cannot_be_left_out(route):
 def test_a_described_path_leads_to_its_route_which_takes_these_methods_and_no_other(path):
     methods = sorted(resource.method for resource in RESOURCES if resource.path == path)
     ask = page_at if path in {resource.path for resource in OURS} else find
-    with pytest.raises(NoRouteError) as refused:
+    with pytest.raises(RejectedError) as refused:
         ask("BREW", re.sub(r"\{\w+\}", "x-1", path))
     assert refused.value.allow == ", ".join(methods)
 

@@ -12,7 +12,7 @@ from campaign_gateway.policy.stored import Absence, Stored, make_etag
 from campaign_gateway.policy.visibility import Visibility
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.reply import Outcome, Reply
-from campaign_gateway.web.answers import Bounds, cache_status, render, render_failure
+from campaign_gateway.web.responses import Bounds, cache_status, render, render_failure
 from tests.support.doubles import START
 
 BODY = b'{"data": {"_id": "c-1"}}'

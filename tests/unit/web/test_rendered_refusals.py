@@ -1,4 +1,4 @@
-"""A refusal costs next to nothing. That it looks like any other is seen in `test_hot_differential`."""
+"""A refusal costs next to nothing. That it looks like any other is seen in `test_fast_differential`."""
 
 import asyncio
 from typing import cast
@@ -7,8 +7,8 @@ import pytest
 
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
-from campaign_gateway.web import refused
-from tests.support.hot import FarStore, Gateway, Layer, calling, far, local, running, stored
+from campaign_gateway.web import rendered_refusals
+from tests.support.fast import FarStore, Gateway, Layer, calling, far, local, running, stored
 
 SPENT = Failure(Problem.BUDGET_EXHAUSTED, "the account's calls for now are spent", retry_after=12.3)
 
@@ -18,9 +18,9 @@ def head(campaign: str) -> bytes:
 
 
 @pytest.mark.parametrize("layer", [local, far])
-@pytest.mark.parametrize("has_hot_path", [True, False])
-async def test_a_refusal_starts_no_task_and_no_flight_and_writes_nothing(layer: Layer, has_hot_path, monkeypatch):
-    gateway = Gateway(layer=layer, has_hot_path=has_hot_path)
+@pytest.mark.parametrize("is_fast", [True, False])
+async def test_a_refusal_starts_no_task_and_no_flight_and_writes_nothing(layer: Layer, is_fast, monkeypatch):
+    gateway = Gateway(layer=layer, is_fast=is_fast)
     gateway.platform.refused = SPENT
     async with running(gateway), calling(gateway) as caller:
         await caller.send(head("unknown"), head("unknown"))
@@ -78,7 +78,7 @@ async def test_a_gateway_that_stops_closes_every_connection_with_its_refusal():
 
 
 async def test_so_does_one_that_stops_while_it_looks_up_what_it_refuses():
-    gateway = Gateway(layer=far, has_hot_path=False)
+    gateway = Gateway(layer=far, is_fast=False)
     gateway.platform.refused = SPENT
     store = cast("FarStore", gateway.store)
     async with running(gateway), calling(gateway) as caller:
@@ -93,7 +93,7 @@ async def test_so_does_one_that_stops_while_it_looks_up_what_it_refuses():
 
 
 async def test_forms_are_bounded(monkeypatch):
-    monkeypatch.setattr(refused, "MAX_FORMS", 3)
+    monkeypatch.setattr(rendered_refusals, "MAX_KEPT", 3)
     gateway = Gateway()
     async with running(gateway), calling(gateway) as caller:
         for number in range(10):

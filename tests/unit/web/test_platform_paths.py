@@ -15,8 +15,9 @@ from campaign_gateway.contract.operations import (
 )
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
-from campaign_gateway.web.dropin import find, is_platform_path, platform_error, render_platform_failure
-from campaign_gateway.web.routes import Action, NoRouteError, Target
+from campaign_gateway.web.platform_paths import find, is_platform_path, platform_error, render_platform_failure
+from campaign_gateway.web.rejected import RejectedError
+from campaign_gateway.web.routes import Action, Target
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 MANIFEST = json.loads((SAMPLES / "manifest.json").read_text())
@@ -30,8 +31,8 @@ def target_of(row: Operation) -> str:
     return build_call(row, TENANT, VALUES).target
 
 
-def refusal(method: str, target: str) -> NoRouteError:
-    with pytest.raises(NoRouteError) as refused:
+def refusal(method: str, target: str) -> RejectedError:
+    with pytest.raises(RejectedError) as refused:
         find(method, target)
     return refused.value
 
@@ -189,7 +190,7 @@ def test_what_fits_no_documented_operation_is_refused(method, target):
 def test_a_path_without_an_operation_is_not_found(target):
     for method in ("GET", "POST", "PUT", "DELETE"):
         error = refusal(method, target)
-        assert (error.failure.problem, error.operation) == (Problem.NOT_FOUND, "none")
+        assert (error.failure.problem, error.operation) == (Problem.NOT_FOUND, None)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ def test_a_path_without_an_operation_is_not_found(target):
 )
 def test_another_method_is_told_which_ones_there_are(method, target, allow):
     error = refusal(method, target)
-    assert (error.failure.problem, error.allow, error.operation) == (Problem.METHOD_NOT_ALLOWED, allow, "none")
+    assert (error.failure.problem, error.allow, error.operation) == (Problem.METHOD_NOT_ALLOWED, allow, None)
 
 
 @pytest.mark.parametrize("row", ALL)
@@ -218,7 +219,7 @@ def test_no_get_is_ever_taken_for_a_write_nor_a_write_for_a_read(row):
         if row.kind is Kind.WRITE:
             try:
                 found = find(method, target_of(row))
-            except NoRouteError:
+            except RejectedError:
                 continue
             assert found.scope == "read"
     assert find(row.method, target_of(row)).scope == ("write" if row.kind is Kind.WRITE else "read")

@@ -21,10 +21,10 @@ from campaign_gateway.proxy.invalidate import Invalidator
 from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.proxy.request import Request, Stream
-from campaign_gateway.web.bodies import Body, read_body, unacceptable
+from campaign_gateway.web.bodies import Body, read_body
 from campaign_gateway.web.queries import MAX_PAGE_ROWS
-from campaign_gateway.web.routes import Target
-from campaign_gateway.web.server import ASKED
+from campaign_gateway.web.rejected import invalid
+from campaign_gateway.web.routes import Action, Target
 
 MAX_NAMED = 1_000
 """Campaigns in one purge or hint; beyond, all of them is the shorter word."""
@@ -42,14 +42,25 @@ class Authorized:
     client: str
     directives: RequestDirectives
 
+    @property
+    def operation(self) -> Operation:
+        """The platform's, as far as the target tells; a write's may depend on the channel."""
+        return self.target.operation or operation(self.target.name)
 
-class Performer:
+    @property
+    def is_plain_read(self) -> bool:
+        """Whether it asks for one stored answer by its id, whole."""
+        target = self.target
+        return target.action is Action.READ and bool(target.id) and target.fields is None
+
+
+class Actions:
     """Asks the story."""
 
     def __init__(
         self, exchange: Exchange, forwarder: Forwarder, invalidator: Invalidator, max_body: int, hints: Hints
     ) -> None:
-        """A performer.
+        """Actions.
 
         Args:
             exchange: answers reads.
@@ -64,92 +75,89 @@ class Performer:
         self._max_body = max_body
         self._hints = hints
 
-    async def read(self, request: Authorized) -> Reply:
+    async def read(self, authorized: Authorized) -> Reply:
         """One read, from the cache or through it."""
-        target = request.target
-        row = target.operation or operation(target.name)
+        target, row = authorized.target, authorized.operation
         body = target.body
         if row.takes is Takes.JSON and body is None:
-            body = self._list_body((await self._body(request, row.takes)).document)
-        ask = Request(request.stream, row, target.id, request.client, request.directives, target.fields, body)
-        reply = await self._exchange.read(ask)
-        if reply.outcome.cache == "hit" or reply.is_refusal:
-            request.http[ASKED] = ask
-        return reply
+            body = self._list_body((await self._body(authorized, row.takes)).document)
+        request = Request(
+            authorized.stream, row, target.id, authorized.client, authorized.directives, target.fields, body
+        )
+        return await self._exchange.read(request)
 
-    async def batch(self, request: Authorized) -> Sequence[Reply]:
+    async def batch(self, authorized: Authorized) -> Sequence[Reply]:
         """The reads of all ids, at once."""
-        target, row = request.target, operation("get")
-        asks = [
-            Request(request.stream, row, id_, request.client, request.directives, target.fields)
+        target, row = authorized.target, operation("get")
+        requests = [
+            Request(authorized.stream, row, id_, authorized.client, authorized.directives, target.fields)
             for id_ in target.parameters["ids"]
         ]
-        return await asyncio.gather(*map(self._exchange.read, asks))
+        return await asyncio.gather(*map(self._exchange.read, requests))
 
-    async def send(self, request: Authorized) -> Reply:
+    async def send(self, authorized: Authorized) -> Reply:
         """Something that is sent on and never stored."""
-        target = request.target
-        row = target.operation or operation(target.name)
+        target, row = authorized.target, authorized.operation
         if target.operation is None and target.name == "outcomes":
             page = {"page": 1, "limit": MAX_PAGE_ROWS, **target.parameters}
             body = Body(_encode(page), page)
         else:
-            body = await self._body(request, row.takes)
+            body = await self._body(authorized, row.takes)
         values: dict[str, str] = {}
         if "campaignName" in target.parameters:
             values["name"] = target.parameters["campaignName"]
         if "campaignType" in row.query and (target.operation is None or "{type}" in row.query):
-            located = await self._locate(request, body.document)
+            located = await self._locate(authorized, body.document)
             if isinstance(located, Reply):
                 return located
             values["type"] = located
             row = target.operation or _place(target.name, located, body.document)
         return await self._forwarder.send(
-            Request(request.stream, row, target.id, request.client, body=body.raw, values=values)
+            Request(authorized.stream, row, target.id, authorized.client, body=body.raw, values=values)
         )
 
-    async def purge(self, request: Authorized) -> Reply:
+    async def purge(self, authorized: Authorized) -> Reply:
         """Stored answers made stale until they are proven."""
-        document = (await self._body(request, Takes.JSON)).document
+        document = (await self._body(authorized, Takes.JSON)).document
         match document:
             case {"all": True, **rest} if not rest:
                 campaigns = None
             case _:
                 campaigns = _campaigns_in(document)
                 if campaigns is None:
-                    raise unacceptable(f'the body is {{"campaigns": [1 to {MAX_NAMED} ids]}} or {{"all": true}}')
-        await self._invalidator.purge(request.stream, campaigns, request.client)
+                    raise invalid(f'the body is {{"campaigns": [1 to {MAX_NAMED} ids]}} or {{"all": true}}')
+        await self._invalidator.purge(authorized.stream, campaigns, authorized.client)
         told = {"purged": "all" if campaigns is None else campaigns}
         return Reply(Outcome(), passed=Response(200, "application/json", _encode(told)))
 
-    async def hint(self, request: Authorized) -> Reply:
+    async def hint(self, authorized: Authorized) -> Reply:
         """Campaigns that are said to have changed, to be read first."""
-        campaigns = _campaigns_in((await self._body(request, Takes.JSON)).document)
+        campaigns = _campaigns_in((await self._body(authorized, Takes.JSON)).document)
         if campaigns is None:
-            raise unacceptable(f'the body is {{"campaigns": [1 to {MAX_NAMED} ids]}}')
-        await self._hints.give(request.stream, campaigns, request.client)
+            raise invalid(f'the body is {{"campaigns": [1 to {MAX_NAMED} ids]}}')
+        await self._hints.give(authorized.stream, campaigns, authorized.client)
         # Stale from now on, that is done; the reads are still to come (RFC 9110 section 15.3.3).
         taken = Response(HTTPStatus.ACCEPTED, "application/json", _encode({"accepted": campaigns}))
         return Reply(Outcome(), passed=taken)
 
-    async def _locate(self, request: Authorized, document: Any) -> str | Reply:
+    async def _locate(self, authorized: Authorized, document: Any) -> str | Reply:
         """Voice or SMS: as the request says, or the campaign itself; the reply says why neither does."""
-        given = request.target.parameters.get("type") or channel_of(document)
+        given = authorized.target.parameters.get("type") or channel_of(document)
         if given is not None:
             return str(given)
-        if not request.target.id:
-            raise unacceptable("the body does not show whether it is for voice or sms: say type")
-        return await self._forwarder.channel(request.stream, request.target.id, request.client)
+        if not authorized.target.id:
+            raise invalid("the body does not show whether it is for voice or sms: say type")
+        return await self._forwarder.channel(authorized.stream, authorized.target.id, authorized.client)
 
-    async def _body(self, request: Authorized, takes: Takes) -> Body:
-        return await read_body(request.http, takes, self._max_body)
+    async def _body(self, authorized: Authorized, takes: Takes) -> Body:
+        return await read_body(authorized.http, takes, self._max_body)
 
     @staticmethod
     def _list_body(document: Any) -> bytes:
         try:
             return list_request(document)
         except DocumentError as error:
-            raise unacceptable(str(error)) from error
+            raise invalid(str(error)) from error
 
 
 def _place(name: str, channel: str, document: Any) -> Operation:

@@ -1,4 +1,4 @@
-"""A gateway's web room on a real socket, with the hot path or without, on a real story whose clock stands still."""
+"""A gateway's web room on a real socket, with the fast road or without, on a real story whose clock stands still."""
 
 import asyncio
 import contextlib
@@ -10,10 +10,11 @@ import re
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from types import SimpleNamespace
 from typing import Any, cast
 
 from aiohttp import web
+from typing_extensions import override
 
 from campaign_gateway.policy.evidence import Evidence
 from campaign_gateway.policy.freshness import Freshness
@@ -24,19 +25,22 @@ from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.fill import Flights, Timeouts
 from campaign_gateway.proxy.ports import Copy, Found, Store
 from campaign_gateway.proxy.read import Exchange
+from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.request import Request
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.versions import Versions
 from campaign_gateway.store.local.index import LocalIndex
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.telemetry.logs import HitLines, JsonFormatter
-from campaign_gateway.web.answers import Bounds
+from campaign_gateway.web.actions import Actions
 from campaign_gateway.web.api import Api
 from campaign_gateway.web.clients import Client, Clients
-from campaign_gateway.web.hot import HotConnection, HotPath
-from campaign_gateway.web.perform import Performer
+from campaign_gateway.web.fast import FastRoad
+from campaign_gateway.web.grants import Grant, Grants
+from campaign_gateway.web.record import Recorder
+from campaign_gateway.web.rendered import RenderedHits
+from campaign_gateway.web.responses import Bounds
 from campaign_gateway.web.server import Connection, Server
-from campaign_gateway.web.standing import Standings
 from tests.support.doubles import LONG_AGO, SALES, START, SUPPORT, CountingMeter, ManualClock, make_request
 from tests.support.wire import Answered, parse_answers
 
@@ -118,12 +122,44 @@ class NoPlatform:
         self.asked: list[str] = []
         """What calls were wanted for."""
 
-    def refusal(self, ask: Request, *_: Any) -> Failure | None:
-        self.asked.append(ask.id)
+    def refusal(self, request: Request, *_: Any) -> Failure | None:
+        self.asked.append(request.id)
         return self.refused
 
     async def fetch(self, *_: Any) -> Failure:
         return Failure(Problem.UPSTREAM_UNAVAILABLE, "no platform here")
+
+
+class WholeRoad:
+    """A reader whose answers are all replies: none is rendered, counted or logged as a hit."""
+
+    def __init__(self, reader: Exchange) -> None:
+        self._reader = reader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    def hit(self, _request: Request) -> None:
+        return None
+
+    holds = hit
+
+    async def answer(self, request: Request, _last: object) -> Reply:
+        return await self._reader.read(request)
+
+
+class NoGrants(Grants):
+    """Nothing is recalled, and refusals are made anew like any other failure."""
+
+    @override
+    def recall(self, http: object) -> None:
+        return None
+
+    @override
+    def give(self, *arguments: Any) -> Grant:
+        grant = super().give(*arguments)
+        grant._refusals = cast("Any", SimpleNamespace(of=lambda _: None))
+        return grant
 
 
 @dataclass
@@ -139,9 +175,10 @@ class Heard:
 class Gateway:
     """One web room, and what it does it with."""
 
-    has_hot_path: bool = True
-    has_standings: bool = True
-    """Without them, and without the hot path, each request takes the whole way."""
+    is_fast: bool = True
+    """Whether it has the fast road."""
+    has_grants: bool = True
+    """Without them, and without the fast road, each request is authorised anew and each answer made anew."""
     clock: ManualClock = field(default_factory=ManualClock)
     layer: Layer = local
 
@@ -172,18 +209,23 @@ class Gateway:
         bounds = Bounds(60.0, 86_400.0)
         self.epoch = self.clients.epoch
         self.lines = HitLines()
-        self.standings = Standings(self.exchange, bounds, self.meter, self.lines, self.epoch, quota)
+        recorder = Recorder(self.meter, self.lines)
+        reader = self.exchange if self.has_grants else cast("Any", WholeRoad(self.exchange))
+        self.rendered = RenderedHits(reader, bounds, recorder.hit_line)
+        self.grants = (Grants if self.has_grants else NoGrants)(
+            reader, recorder, self.rendered, bounds, self.epoch, quota
+        )
         self.api = Api(
-            Performer(self.exchange, cast("Any", None), cast("Any", None), 4_096, cast("Any", None)),
+            Actions(self.exchange, cast("Any", None), cast("Any", None), 4_096, cast("Any", None)),
             {"support": SUPPORT, "sales": SALES},
             "support",
             self.clients,
             bounds,
-            self.meter,
+            recorder,
             quota,
-            self.standings if self.has_standings else None,
+            self.grants,
         )
-        self.hot = HotPath(self.epoch)
+        self.fast = FastRoad(self.epoch)
         self.runner: web.ServerRunner | None = None
 
     @property
@@ -205,7 +247,7 @@ class Gateway:
 async def running(gateway: Gateway) -> AsyncIterator[Gateway]:
     for id_, entry in CAMPAIGNS.items():
         await gateway.put(id_, entry)
-    connect = partial(HotConnection, gateway.hot) if gateway.has_hot_path else Connection
+    connect = gateway.fast.connect if gateway.is_fast else Connection
     server = Server(gateway.api.handle, gateway.api.refuse, connect)
     runner = gateway.runner = web.ServerRunner(server, shutdown_timeout=0.2)
     await runner.setup()
@@ -216,6 +258,7 @@ async def running(gateway: Gateway) -> AsyncIterator[Gateway]:
         yield gateway
     finally:
         await runner.cleanup()
+        await gateway.fast.close()
         await gateway.tasks.close()
         gateway.lines.flush()
 

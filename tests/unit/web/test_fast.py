@@ -12,15 +12,14 @@ from campaign_gateway.contract.listing import Channel
 from campaign_gateway.contract.operations import GET, LITERALS
 from campaign_gateway.policy.evidence import Cause
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll
-from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.request import group_of
 from campaign_gateway.proxy.versions import writer_of
 from campaign_gateway.store.layered import LayeredStore
 from campaign_gateway.store.redis.link import StoreDownError
-from campaign_gateway.web import hot, sheets
-from campaign_gateway.web.hot import HotConnection
+from campaign_gateway.web import fast, rendered
+from campaign_gateway.web.fast import FastConnection
 from tests.support.doubles import START, SUPPORT, make_request
-from tests.support.hot import FRESHNESS, Caller, FarStore, Gateway, calling, comparable, far, local, running, stored
+from tests.support.fast import FRESHNESS, Caller, FarStore, Gateway, calling, comparable, far, local, running, stored
 
 LINES = b"Host: gateway\r\nAuthorization: Bearer cgk_reporting\r\nX-Request-ID: r-1\r\n"
 GOOD = b"GET /v1/campaigns/c-1 HTTP/1.1\r\n" + LINES + b"\r\n"
@@ -69,8 +68,20 @@ async def last_answer(caller: Caller, sent: bytes = GOOD) -> Any:
 
 async def warm(caller: Caller, gateway: Gateway) -> None:
     """Sees to it that the next request would take the hot path, which one has taken."""
-    await caller.send(*[GOOD] * (3 if gateway.layer is far else 2))
-    assert gateway.hot.taken == 1
+    await caller.send(GOOD, GOOD, GOOD)
+    assert gateway.fast.taken == 1
+
+
+def hold(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Keeps what is looked up in the store back, until the event that is returned is set."""
+    gate, answer = asyncio.Event(), gateway.exchange.answer
+
+    async def answer_later(*arguments: Any) -> Any:
+        await gate.wait()
+        return await answer(*arguments)
+
+    monkeypatch.setattr(gateway.exchange, "answer", answer_later)
+    return gate
 
 
 def revoke(gateway: Gateway) -> None:
@@ -161,7 +172,7 @@ async def test_a_change_shows_in_the_next_answer(change, status, said, layer):
         assert answer.status == status
         assert (answer["Cache-Status"] or "campaign-gateway; ") == f"campaign-gateway; {said}"
         assert caller.is_closed == (change is drain)
-        assert gateway.hot.taken == 1 + (change in {refill, write_as_another})
+        assert gateway.fast.taken == 1 + (change in {refill, write_as_another})
 
 
 async def test_a_newer_fill_is_what_the_hot_path_answers_with():
@@ -172,7 +183,7 @@ async def test_a_newer_fill_is_what_the_hot_path_answers_with():
         await refill(gateway)
         answer = await last_answer(caller)
         assert (answer.body, answer["Age"]) == (stored("another").body, "9")
-        assert gateway.hot.taken == 2
+        assert gateway.fast.taken == 2
 
 
 async def test_another_campaigns_change_keeps_the_rest_hot():
@@ -182,7 +193,7 @@ async def test_another_campaigns_change_keeps_the_rest_hot():
         await gateway.memory.invalidate(make_request("c-2").key, Cause.WRITE)
         await gateway.put("c-3", stored("c-3"))
         assert (await last_answer(caller)).status == 200
-        assert gateway.hot.taken == 2
+        assert gateway.fast.taken == 2
 
 
 async def test_a_lost_bus_ends_the_hot_path_when_it_ends_local_answers():
@@ -194,14 +205,14 @@ async def test_a_lost_bus_ends_the_hot_path_when_it_ends_local_answers():
         await caller.send(GOOD)
         bus.silent = 1.0
         await caller.send(GOOD)
-        assert gateway.hot.taken == 3
+        assert gateway.fast.taken == 3
         bus.silent = 1.01
         await caller.send(GOOD)
-        assert gateway.hot.taken == 3
+        assert gateway.fast.taken == 3
         bus.silent = 0.0
         await caller.send(GOOD)
-        assert gateway.hot.taken == 4
-        assert [answer.status for answer in caller.heard().answers] == [200] * 6
+        assert gateway.fast.taken == 4
+        assert [answer.status for answer in caller.heard().answers] == [200] * 7
 
 
 async def test_what_another_replica_invalidated_is_not_answered():
@@ -211,25 +222,21 @@ async def test_what_another_replica_invalidated_is_not_answered():
         await warm(caller, gateway)
         made[0]._receive("write", make_request("c-1").key)
         assert "before-write" in str((await last_answer(caller))["Cache-Status"])
-        assert gateway.hot.taken == 1
+        assert gateway.fast.taken == 1
 
 
 async def test_a_key_revoked_while_its_request_was_in_flight_makes_no_template(monkeypatch):
     gateway = Gateway()
     async with running(gateway), calling(gateway) as caller:
-        gate, read = asyncio.Event(), gateway.exchange.read
-
-        async def read_later(asked: Any) -> Reply:
-            await gate.wait()
-            return await read(asked)
-
-        monkeypatch.setattr(gateway.exchange, "read", read_later)
+        await warm(caller, gateway)
+        gate = hold(gateway, monkeypatch)
+        await purge(gateway)
         await caller.send(GOOD)
         revoke(gateway)
         gate.set()
         await caller.send(GOOD)
-        assert [answer.status for answer in caller.heard().answers] == [200, 401]
-        assert gateway.hot.taken == 0
+        assert [answer.status for answer in caller.heard().answers] == [200, 200, 200, 200, 401]
+        assert gateway.fast.taken == 1
 
 
 async def test_a_template_is_of_its_own_connection():
@@ -237,14 +244,14 @@ async def test_a_template_is_of_its_own_connection():
     async with running(gateway), calling(gateway) as caller, calling(gateway) as other:
         await warm(caller, gateway)
         await other.send(GOOD)
-        assert gateway.hot.taken == 1
+        assert gateway.fast.taken == 1
         await other.send(GOOD.replace(b"cgk_reporting", b"cgk_wrong"))
         assert [answer.status for answer in other.heard().answers] == [200, 401]
 
 
 @pytest.mark.parametrize("validated_at", [START, START - 0.3])
 async def test_age_and_ttl_move_as_on_the_slow_path(validated_at):
-    hot, slow = Gateway(), Gateway(has_hot_path=False)
+    hot, slow = Gateway(), Gateway(is_fast=False)
     async with running(hot), running(slow), calling(hot) as quick, calling(slow) as plain:
         for gateway in (hot, slow):
             await gateway.put("c-9", stored("c-9", validated_at=validated_at))
@@ -255,7 +262,7 @@ async def test_age_and_ttl_move_as_on_the_slow_path(validated_at):
                 await caller.send(GOOD.replace(b"c-1", b"c-9"))
         assert comparable(quick.received) == comparable(plain.received)
         assert hot.meter.ages == slow.meter.ages
-        assert hot.hot.taken == 11
+        assert hot.fast.taken == 10
 
 
 async def test_use_is_noted_so_that_polls_go_on():
@@ -264,22 +271,22 @@ async def test_use_is_noted_so_that_polls_go_on():
         for _ in range(20):
             await caller.send(GOOD)
             gateway.clock.advance(29)
-        assert gateway.hot.taken > 10
+        assert gateway.fast.taken > 10
         used = gateway.index.used(SUPPORT.identity)
         assert used["c-1"] >= gateway.clock.now() - 60
 
 
 async def test_many_heads_are_learned_only_so_often(monkeypatch):
-    monkeypatch.setattr(hot, "MAX_TEMPLATES", 2)
+    monkeypatch.setattr(fast, "MAX_PATTERNS", 2)
     gateway = Gateway()
     async with running(gateway), calling(gateway) as caller:
         for name in (b"a", b"b", b"c", b"d", b"e", b"f"):
-            await caller.send(*[GOOD.replace(b"gateway", name)] * 2)
-        assert gateway.hot.taken == 4, "two, then two anew, and no more for a while"
-        monkeypatch.setattr(hot, "RENEWAL_SECONDS", 0.0)
-        await caller.send(*[GOOD.replace(b"gateway", b"g")] * 2)
-        assert gateway.hot.taken == 5
-        assert [answer.status for answer in caller.heard().answers] == [200] * 14
+            await caller.send(*[GOOD.replace(b"gateway", name)] * 3)
+        assert gateway.fast.taken == 4, "two, then two anew, and no more for a while"
+        monkeypatch.setattr(fast, "RENEWAL_SECONDS", 0.0)
+        await caller.send(*[GOOD.replace(b"gateway", b"g")] * 3)
+        assert gateway.fast.taken == 5
+        assert [answer.status for answer in caller.heard().answers] == [200] * 21
 
 
 # Connections.
@@ -291,25 +298,25 @@ async def test_a_slow_reader_is_waited_for_on_the_slow_path_and_gets_all_in_orde
         await gateway.put("c-1", stored("x" * 30_000, validated_at=START + 1))
         gateway.clock.advance(1)
         await warm(caller, gateway)
-        sent = 2
+        sent = 3
         while not gateway.connection._paused:
             assert sent < 2_000
             await caller.send(GOOD.replace(b"r-1", b"r-%d" % sent), turns=2, listens=False)
             sent += 1
-        taken = gateway.hot.taken
+        taken = gateway.fast.taken
         await caller.send(GOOD.replace(b"r-1", b"r-%d" % sent), turns=5, listens=False)
-        assert gateway.hot.taken == taken
+        assert gateway.fast.taken == taken
         while len(caller.heard().answers) < sent + 1:
             caller.read()
             await asyncio.sleep(0)
         ids = [answer["X-Request-ID"] for answer in caller.heard().answers]
-        assert ids == ["r-1", "r-1", *(f"r-{number}" for number in range(2, sent + 1))]
+        assert ids == ["r-1", "r-1", "r-1", *(f"r-{number}" for number in range(3, sent + 1))]
 
 
 async def test_the_keepalive_timer_runs_from_the_last_request():
     gateway = Gateway()
     async with running(gateway), calling(gateway) as caller:
-        await caller.send(GOOD)
+        await caller.send(GOOD, GOOD)
         connection, loop, timers = gateway.connection, asyncio.get_running_loop(), list[float]()
         began = connection._next_keepalive_close_time - connection.keepalive_timeout
         now = began + 60
@@ -323,7 +330,7 @@ async def test_the_keepalive_timer_runs_from_the_last_request():
             ),
         )
         await caller.send(GOOD)
-        assert gateway.hot.taken == 1
+        assert gateway.fast.taken == 1
         now = began + 75
         connection._process_keepalive()
         assert not connection._force_close
@@ -344,21 +351,13 @@ async def test_a_connection_that_only_the_hot_path_used_is_idle_when_the_gateway
         assert caller.is_closed
 
 
-@pytest.mark.parametrize("has_hot_path", [True, False])
-async def test_a_connection_that_is_to_close_finishes_what_is_in_flight_and_takes_nothing_more(
-    has_hot_path, monkeypatch
-):
-    gateway = Gateway(has_hot_path=has_hot_path)
+@pytest.mark.parametrize("is_fast", [True, False])
+async def test_a_connection_that_is_to_close_finishes_what_is_in_flight_and_takes_nothing_more(is_fast, monkeypatch):
+    gateway = Gateway(is_fast=is_fast)
     async with running(gateway), calling(gateway) as caller:
         await caller.send(GOOD)
-        gate, read = asyncio.Event(), gateway.exchange.read
-
-        async def read_later(asked: Any) -> Reply:
-            await gate.wait()
-            return await read(asked)
-
-        monkeypatch.setattr(gateway.exchange, "read", read_later)
-        await caller.send(GOOD.replace(b"\r\nX-R", b"\r\nCache-Control: max-age=1000\r\nX-R"))
+        gate = hold(gateway, monkeypatch)
+        await caller.send(GOOD.replace(b"\r\nX-R", b"\r\nCache-Control: no-cache\r\nX-R"))
         gateway.connection.close()
         await caller.send(GOOD)
         assert len(caller.heard().answers) == 1
@@ -366,7 +365,7 @@ async def test_a_connection_that_is_to_close_finishes_what_is_in_flight_and_take
         await caller.send(GOOD)
         assert len(caller.heard().answers) == 2
         assert caller.is_closed
-        assert gateway.hot.taken == 0
+        assert gateway.fast.taken == 0
 
 
 async def test_nothing_is_answered_once_the_connection_is_to_close():
@@ -377,15 +376,15 @@ async def test_nothing_is_answered_once_the_connection_is_to_close():
         connection.close()
         connection.data_received(GOOD)
         await caller.send(b"")
-        assert gateway.hot.taken == 1
-        assert len(caller.heard().answers) == 2
+        assert gateway.fast.taken == 1
+        assert len(caller.heard().answers) == 3
 
 
 async def test_nothing_is_answered_between_the_last_answer_and_the_end(monkeypatch):
     gateway = Gateway()
-    finish = HotConnection.finish_response
+    finish = FastConnection.finish_response
 
-    async def finish_and_hear_more(connection: HotConnection, *arguments: Any) -> Any:
+    async def finish_and_hear_more(connection: FastConnection, *arguments: Any) -> Any:
         done = await finish(connection, *arguments)
         if not done[0].keep_alive:
             connection.data_received(GOOD)
@@ -393,10 +392,10 @@ async def test_nothing_is_answered_between_the_last_answer_and_the_end(monkeypat
 
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
-        monkeypatch.setattr(HotConnection, "finish_response", finish_and_hear_more)
+        monkeypatch.setattr(FastConnection, "finish_response", finish_and_hear_more)
         await caller.send(GOOD.replace(b"\r\nX-R", b"\r\nConnection: close\r\nX-R"))
-        assert gateway.hot.taken == 1
-        assert [answer["Connection"] for answer in caller.heard().answers] == [None, None, "close"]
+        assert gateway.fast.taken == 1
+        assert [answer["Connection"] for answer in caller.heard().answers] == [None, None, None, "close"]
 
 
 # Hits that are looked up elsewhere.
@@ -420,11 +419,11 @@ async def test_each_hit_from_elsewhere_is_one_trip_and_one_sheet():
     gateway = Gateway(layer=far)
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
-        sheet = gateway.standings.sheets.of_stream(SUPPORT.identity)[b"c-1"]
+        sheet = gateway.rendered.of(SUPPORT.identity, GET.resource)[b"c-1"]
         await caller.send(GOOD, GOOD)
-        assert gateway.hot.taken == 3
+        assert gateway.fast.taken == 3
         assert cast("FarStore", gateway.store).trips == 5
-        assert gateway.standings.sheets.of_stream(SUPPORT.identity) == {b"c-1": sheet}
+        assert gateway.rendered.of(SUPPORT.identity, GET.resource) == {b"c-1": sheet}
 
 
 async def test_what_comes_behind_a_look_up_waits_and_keeps_its_order():
@@ -455,7 +454,7 @@ async def test_a_key_revoked_during_a_look_up_is_refused():
         store.gate.set()
         await caller.send(b"", turns=40)
         assert [answer.status for answer in caller.heard().answers] == [200, 200, 200, 401]
-        assert gateway.hot.taken == 1
+        assert gateway.fast.taken == 1
 
 
 async def test_a_gateway_that_begins_to_stop_during_a_look_up_closes_the_connection_with_the_answer():
@@ -468,9 +467,9 @@ async def test_a_gateway_that_begins_to_stop_during_a_look_up_closes_the_connect
         assert caller.is_closed
 
 
-@pytest.mark.parametrize("has_hot_path", [True, False])
-async def test_a_standing_that_begins_to_stop_during_a_look_up_closes_the_connection_too(has_hot_path):
-    gateway = Gateway(layer=far, has_hot_path=has_hot_path)
+@pytest.mark.parametrize("is_fast", [True, False])
+async def test_a_standing_that_begins_to_stop_during_a_look_up_closes_the_connection_too(is_fast):
+    gateway = Gateway(layer=far, is_fast=is_fast)
     async with running(gateway), calling(gateway) as caller:
         await caller.send(GOOD)
         store = cast("FarStore", gateway.store)
@@ -492,7 +491,7 @@ async def test_a_connection_that_is_to_close_waits_for_its_look_up_and_takes_not
         store.gate.set()
         await caller.send(b"", turns=40)
         assert len(caller.heard().answers) == 4
-        assert gateway.hot.taken == 1 + is_hit
+        assert gateway.fast.taken == 1 + is_hit
 
 
 @pytest.mark.parametrize("is_hit", [True, False])
@@ -524,8 +523,8 @@ async def test_a_caller_who_leaves_during_a_look_up_leaves_nothing_behind(is_hit
         store.gate.set()
         for _ in range(20):
             await asyncio.sleep(0)
-        assert gateway.hot.taken == 1 + is_hit
-        assert not gateway.hot.tasks._running
+        assert gateway.fast.taken == 1 + is_hit
+        assert not gateway.fast.tasks._running
         assert "failed" not in caplog.text
 
 
@@ -545,7 +544,7 @@ async def test_where_a_look_up_found_no_hit_the_next_does_not_wait_for_another()
         store = cast("FarStore", gateway.store)
         await purge(gateway)
         # As when many others were heard of since: the request takes the whole way.
-        gateway.standings._known.clear()
+        gateway.grants._by_head.clear()
         before = store.trips
         await caller.send(GOOD)
         assert store.trips == before + 2
@@ -571,19 +570,19 @@ async def test_a_flood_of_ids_leaves_nothing_behind():
         await warm(caller, gateway)
         for number in range(50):
             await caller.send(GOOD.replace(b"c-1", b"n-%d" % number), turns=10)
-        assert list(gateway.standings.sheets.of_stream(SUPPORT.identity)) == [b"c-1"]
+        assert list(gateway.rendered.of(SUPPORT.identity, GET.resource)) == [b"c-1"]
 
 
 async def test_what_is_kept_rendered_is_bounded(monkeypatch):
-    monkeypatch.setattr(sheets, "MAX_BYTES", 3 * (sheets.SHEET_BYTES + 40))
+    monkeypatch.setattr(rendered, "MAX_BYTES", 3 * (rendered.RENDERED_BYTES + 40))
     gateway = Gateway()
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
         for number in range(20):
             await gateway.put(f"n-{number}", stored(f"n-{number}"))
             await caller.send(GOOD.replace(b"c-1", b"n-%d" % number))
-            assert 1 <= len(gateway.standings.sheets.of_stream(SUPPORT.identity)) <= 3
-        assert gateway.hot.taken == 21
+            assert 1 <= len(gateway.rendered.of(SUPPORT.identity, GET.resource)) <= 3
+        assert gateway.fast.taken == 21
 
 
 async def test_what_is_gone_from_the_store_is_not_kept_alive_by_a_further_request():
@@ -592,4 +591,4 @@ async def test_what_is_gone_from_the_store_is_not_kept_alive_by_a_further_reques
         await warm(caller, gateway)
         outdate(gateway)
         await caller.send(GOOD)
-        assert not gateway.standings.sheets.of_stream(SUPPORT.identity)
+        assert not gateway.rendered.of(SUPPORT.identity, GET.resource)

@@ -1,7 +1,7 @@
-"""Refusals as bytes: what `web.answers` makes of a read for which no call may be made, with little work for each.
+"""Refusals as bytes: what `web.responses` makes of a read for which no call may be made, with little work for each.
 
 Whoever asks beyond the budget asks often, and must not take the time of those whose answers are stored. The fields,
-their order and the document are those of the slow path, since its functions make them; what is the same for a while is
+their order and the document are those of the whole road, since its functions make them; what is the same for a while is
 kept.
 """
 
@@ -13,12 +13,11 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from campaign_gateway.policy.outlook import Quota
-from campaign_gateway.policy.settle import Failure
 from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.request import Stream
-from campaign_gateway.web.answers import Bounds, advice, http_date_text, quota_fields, render
+from campaign_gateway.web.responses import Bounds, Fail, advice, http_date_text, quota_fields, render
 
-MAX_FORMS = 1_000
+MAX_KEPT = 1_000
 """Refusals that differ in more than the request's id and are kept, for a second at most."""
 
 QUOTA_SECONDS = 0.1
@@ -32,47 +31,46 @@ _ID = "id-of-the-request"
 _NO_CONDITIONS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 
 
-class Form:
+class RenderedRefusal:
     """A refusal, in pieces between which the request's id and the length of the document are put in."""
 
-    __slots__ = ("_after_id", "_body", "_body_bytes", "_end", "_up_to_id", "failure")
+    __slots__ = ("_after_id", "_body", "_body_bytes", "_end", "_up_to_id", "status")
 
-    def __init__(self, response: web.Response, failure: Failure) -> None:
+    def __init__(self, response: web.Response) -> None:
         fields = "".join(f"\r\n{name}: {value}" for name, value in response.headers.items())
         up_to_id, after_id = fields.split(_ID)
-        status = HTTPStatus(response.status)
+        status = self.status = HTTPStatus(response.status)
         body = response.body
         if not isinstance(body, bytes):
-            raise TypeError("a problem document is bytes")
-        self.failure = failure
+            raise TypeError("the document of a failure is bytes")
         self._up_to_id = f"HTTP/1.1 {status} {status.phrase}{up_to_id}".encode()
         self._after_id = f"{after_id}\r\nContent-Length: ".encode()
         self._end = f"\r\nDate: {http_date_text(int(time.time()))}\r\n\r\n".encode()
         self._body = body.split(_ID.encode())
         self._body_bytes = sum(map(len, self._body))
 
-    def answer(self, request_id: bytes, *, has_body: bool) -> bytes:
+    def answer(self, request_id: bytes, *, is_head: bool) -> bytes:
         """The whole answer to the request with this id."""
-        length = b"%d" % (self._body_bytes + len(request_id))
+        length = b"%d" % (self._body_bytes + (len(self._body) - 1) * len(request_id))
         head = (self._up_to_id, request_id, self._after_id, length, self._end)
-        before, after = self._body
-        return b"".join((*head, before, request_id, after) if has_body else head)
+        return b"".join(head if is_head else (*head, request_id.join(self._body)))
 
 
-class Forms:
+class RenderedRefusals:
     """The refusals of one client on one stream."""
 
-    def __init__(self, bounds: Bounds, quota: QuotaOf, stream: Stream, client: str) -> None:
+    def __init__(self, bounds: Bounds, quota: QuotaOf, stream: Stream, client: str, fail: Fail) -> None:
         self._bounds = bounds
         self._quota = quota
         self._account = stream.tenant.account
         self._client = client
-        self._kept: dict[tuple[object, ...], Form] = {}
+        self._fail = fail
+        self._kept: dict[tuple[object, ...], RenderedRefusal] = {}
         self._second = 0
         self._share: dict[str, str] = {}
         self._shared_until = 0.0
 
-    def of(self, reply: Reply) -> Form | None:
+    def of(self, reply: Reply) -> RenderedRefusal | None:
         """The reply's; None where it is no refusal."""
         failure = reply.failure
         if failure is None or not reply.is_refusal:
@@ -82,14 +80,14 @@ class Forms:
         if not 0 < self._shared_until - now <= QUOTA_SECONDS:
             self._share = quota_fields(self._quota(self._account, self._client))
             self._shared_until = now + QUOTA_SECONDS
-        if second != self._second or len(self._kept) >= MAX_FORMS:
+        if second != self._second or len(self._kept) >= MAX_KEPT:
             self._second = second
             self._kept.clear()
         share = self._share
         key = (failure.problem, failure.detail, reply.outcome.detail, *advice(failure).values(), *share.values())
-        form = self._kept.get(key)
-        if form is None:
-            response = render(reply, _NO_CONDITIONS, self._bounds, _ID)
+        refusal = self._kept.get(key)
+        if refusal is None:
+            response = render(reply, _NO_CONDITIONS, self._bounds, _ID, fail=self._fail)
             response.headers.update(share)
-            form = self._kept[key] = Form(response, failure)
-        return form
+            refusal = self._kept[key] = RenderedRefusal(response)
+        return refusal

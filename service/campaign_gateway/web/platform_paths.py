@@ -16,9 +16,10 @@ from campaign_gateway.contract.ids import is_id
 from campaign_gateway.contract.operations import LITERALS, OPERATIONS, Family, Kind, Operation
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
-from campaign_gateway.web.answers import advice, finish
 from campaign_gateway.web.queries import name
-from campaign_gateway.web.routes import Action, NoRouteError, Target, invalid, wrong_method
+from campaign_gateway.web.rejected import RejectedError, invalid
+from campaign_gateway.web.responses import advice, finish
+from campaign_gateway.web.routes import Action, Target, wrong_method
 
 _PREFIXES = tuple((family, tuple(family.value.split("/")[1:-1])) for family in Family)
 _ROWS = tuple((row, tuple(part for part in row.path.split("/") if part)) for row in OPERATIONS)
@@ -38,17 +39,17 @@ def find(method: str, raw_target: str) -> Target:
     """What a request to one of the platform's paths is for.
 
     Raises:
-        NoRouteError: no operation that the platform documents.
+        RejectedError: no operation that the platform documents.
     """
     segments = _segments(raw_target)
     family = _family(segments)
     if family is None:
-        raise NoRouteError(Failure(Problem.NOT_FOUND, "there is nothing at this path"))
+        raise RejectedError(Problem.NOT_FOUND, "there is nothing at this path")
     depth = len(dict(_PREFIXES)[family])
     stream_id, rest = segments[depth], segments[depth + 1 :]
     rows = [row for row, parts in _ROWS if row.family is family and _fits(parts, rest)]
     if not rows:
-        raise NoRouteError(Failure(Problem.NOT_FOUND, "the platform has no operation at this path"))
+        raise RejectedError(Problem.NOT_FOUND, "the platform has no operation at this path")
     taken = [row for row in rows if method in _methods(row)]
     if not taken:
         raise wrong_method(", ".join(sorted({name for row in rows for name in _methods(row)})))
@@ -95,7 +96,7 @@ def _parameters(query: str) -> dict[str, str]:
         lower = unquote_plus(key, errors="replace").lower()
         decoded = unquote_plus(value, errors="replace").removesuffix("\\")
         if lower in given and given[lower] != decoded and lower != "accountid":
-            raise invalid("a parameter of the query is given twice", "none")
+            raise invalid("a parameter of the query is given twice")
         given[lower] = decoded
     return given
 

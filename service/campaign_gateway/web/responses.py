@@ -103,10 +103,10 @@ def render(
         headers |= visibility_fields(reply.visibility)
         return fail(absent(entry, subject), request_id, headers)
     headers |= entry_fields(entry, reply.lifetime, bounds, reply.visibility)
-    last_modified = _last_modified(entry)
+    modified = last_modified(entry)
     tags = request_headers.getall(hdrs.IF_NONE_MATCH, [])
     since = request_headers.get(hdrs.IF_MODIFIED_SINCE)
-    if is_not_modified(", ".join(tags) if tags else None, since, entry.etag, last_modified):
+    if is_not_modified(", ".join(tags) if tags else None, since, entry.etag, modified):
         return finish(web.Response(status=304, headers=headers), request_id)
     headers["Content-Type"] = entry.content_type
     return finish(web.Response(body=entry.body, headers=headers), request_id)
@@ -115,9 +115,9 @@ def render(
 def entry_fields(entry: Stored, lifetime: float, bounds: Bounds, visibility: Visibility | None) -> dict[str, str]:
     """The fields that a 200 and a 304 have in common, but for those that move with the clock."""
     fields = {"Cache-Control": bounds.cache_control(lifetime), "ETag": entry.etag}
-    last_modified = _last_modified(entry)
-    if last_modified is not None:
-        fields["Last-Modified"] = http_date_text(last_modified)
+    modified = last_modified(entry)
+    if modified is not None:
+        fields["Last-Modified"] = http_date_text(modified)
     return fields | visibility_fields(visibility)
 
 
@@ -226,7 +226,7 @@ def absent(entry: Stored, subject: Subject) -> Failure:
     )
 
 
-def _last_modified(entry: Stored) -> int | None:
+def last_modified(entry: Stored) -> int | None:
     """Whole seconds since the epoch; None for a revision that is unreadable or in the future (RFC 9110 8.8.2.1)."""
     # As the platform names it, whatever its clock: a validator is the origin's, and one and the same for one version.
     moment = instant(entry.revision)

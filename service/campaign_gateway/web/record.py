@@ -1,0 +1,106 @@
+"""What is written down of each answer: one log line and its counts. Nobody else in this room logs or counts answers."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from time import perf_counter
+
+from campaign_gateway.policy.decide import Detail
+from campaign_gateway.proxy.ports import HitLog, RequestMeter
+from campaign_gateway.proxy.reply import Outcome, Reply
+from campaign_gateway.web.rendered import Rendering
+
+_NO_OUTCOME = Outcome()
+_log = logging.getLogger("campaign_gateway.requests")
+
+
+@dataclass(slots=True)
+class Record:
+    """What is known of a request so far."""
+
+    method: str
+    request_id: str
+    began: float
+    """When it came, on the performance counter."""
+    operation: str = "none"
+    client: str = "none"
+    stream: str | None = None
+    campaign: str | None = None
+    replies: Sequence[Reply] = ()
+
+
+class Recorder:
+    """Logs and counts answers."""
+
+    def __init__(self, meter: RequestMeter, log: HitLog) -> None:
+        """A recorder.
+
+        Args:
+            meter: where answers are counted.
+            log: where the lines of hits and refusals go, which are too many to be made one by one.
+        """
+        self._meter = meter
+        self._log = log
+
+    def write(self, record: Record, status: int) -> None:
+        """One answer that was made for its request alone."""
+        seconds = perf_counter() - record.began
+        outcome = record.replies[0].outcome if len(record.replies) == 1 else _NO_OUTCOME
+        self._meter.request(record.operation, record.client, status, outcome.cache, seconds)
+        ages = [reply.age for reply in record.replies if reply.entry is not None]
+        for age in ages:
+            self._meter.served(record.operation, age)
+        fields = {
+            "request_id": record.request_id,
+            "method": record.method,
+            "operation": record.operation,
+            "client": record.client,
+            "stream": record.stream,
+            "campaign": record.campaign,
+            "status": status,
+            "cache": outcome.cache,
+            "fwd": outcome.fwd,
+            "detail": outcome.detail,
+            "age": int(max(ages)) if ages else None,
+            "milliseconds": round(seconds * 1000, 2),
+        }
+        _log.info("request", extra={"fields": {name: value for name, value in fields.items() if value is not None}})
+
+    def hit_line(self, campaign: str, status: HTTPStatus, detail: Detail | None) -> bytes:
+        """The part of a line that hits of one rendering have in common: a pattern for `%` with the age in seconds."""
+        members = {"campaign": campaign, "status": status.value, "cache": "hit", "detail": detail}
+        return self._log.answer({name: value for name, value in members.items() if value is not None})
+
+    def of_caller(self, method: str, operation: str, client: str, stream: str) -> "CallerRecorder":
+        """Records what is answered to one caller, to one kind of request; the stream by its alias."""
+        return CallerRecorder(self._meter, self._log, method, operation, client, stream)
+
+
+class CallerRecorder:
+    """Logs and counts rendered answers to one caller, with what they have in common made ready."""
+
+    __slots__ = ("_caller", "_client", "_count_not_modified", "_count_ok", "_log", "_meter", "_operation", "_write")
+
+    def __init__(self, meter: RequestMeter, log: HitLog, method: str, operation: str, client: str, stream: str) -> None:
+        self._meter, self._log, self._operation, self._client = meter, log, operation, client
+        self._caller = log.caller({"method": method, "operation": operation, "client": client, "stream": stream})
+        self._write = log.hit
+        self._count_ok = meter.hits(operation, client, HTTPStatus.OK).hit
+        self._count_not_modified = meter.hits(operation, client, HTTPStatus.NOT_MODIFIED).hit
+
+    def hit(self, rendering: Rendering, age: float, request_id: bytes, began: float) -> None:
+        """One hit at this age in seconds; `began` as in `Record`."""
+        seconds = perf_counter() - began
+        if rendering.is_not_modified:
+            self._count_not_modified(seconds, age)
+        else:
+            self._count_ok(seconds, age)
+        self._write(request_id, self._caller, rendering.line, seconds)
+
+    def refusal(self, reply: Reply, campaign: str, status: int, request_id: bytes, began: float) -> None:
+        """One refusal, since no call may be made."""
+        seconds, outcome = perf_counter() - began, reply.outcome
+        self._meter.request(self._operation, self._client, status, outcome.cache, seconds)
+        members = {"campaign": campaign, "status": status, "cache": outcome.cache, "detail": outcome.detail}
+        self._write(request_id, self._caller, self._log.ageless(members), seconds)

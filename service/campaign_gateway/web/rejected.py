@@ -1,0 +1,37 @@
+"""The one exception for a request that is refused before anything is asked."""
+
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.problems import Problem
+
+
+class RejectedError(Exception):
+    """The request goes no further; whoever answers it renders the failure."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        detail: str,
+        *,
+        operation: str | None = None,
+        allow: str | None = None,
+        has_to_close: bool = False,
+    ) -> None:
+        """A rejection.
+
+        Args:
+            problem: what is wrong.
+            detail: the same for a person; it repeats nothing of the request.
+            operation: the metric label, where the operation is known; else None.
+            allow: the methods that the path takes, for an `Allow` field; else None.
+            has_to_close: whether the connection cannot be trusted with another request.
+        """
+        super().__init__(detail)
+        self.failure = Failure(problem, detail)
+        self.operation = operation
+        self.allow = allow
+        self.has_to_close = has_to_close
+
+
+def invalid(detail: str, operation: str | None = None) -> RejectedError:
+    """The request is not one that can be meant."""
+    return RejectedError(Problem.INVALID_REQUEST, detail, operation=operation)
