@@ -4,10 +4,15 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-TESTS := tests/unit tests/integration tests/e2e
+IMAGE_PYTHON := 3.13
+# Those that wait most come first, beside those that compute.
+TESTS := tests/e2e tests/integration tests/unit
+
+# Tests start hundreds of processes; each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test coverage lint check fix artefacts browser image bench bench-freshness bench-accounts lock clean
+.PHONY: help demo run test test-image coverage lint check fix artefacts browser image bench bench-freshness bench-accounts lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t20
@@ -19,7 +24,10 @@ run: $(READY) ## The gateway with the settings in gateway.yaml (or CONFIG=...)
 	$(BIN)/campaign-gateway serve --config $(or $(CONFIG),gateway.yaml)
 
 test: $(READY) ## Every test: unit, integration, end to end
-	$(BIN)/python -m pytest $(TESTS) -n 3 --dist worksteal -q
+	$(BIN)/python -m pytest $(TESTS) -n 4 --dist worksteal -q
+
+test-image: $(VENV)-$(IMAGE_PYTHON)/.ready ## Unit and integration tests on the Python of the image
+	$(VENV)-$(IMAGE_PYTHON)/bin/python -m pytest tests/integration tests/unit -n 4 --dist worksteal -q
 
 coverage: $(READY) ## The same, and which lines and branches they reach
 	$(BIN)/python -m pytest $(TESTS) -n 2 --cov -q
@@ -65,8 +73,12 @@ lock: $(READY) ## Lock what pyproject.toml asks for (UPGRADE=1: everything at it
 		$(if $(UPGRADE),--upgrade) --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
 
 clean: ## Remove what was built here
-	rm -rf $(VENV) .venv-bench .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.json
+	rm -rf $(VENV) $(VENV)-$(IMAGE_PYTHON) .venv-bench .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.json
 
 $(READY): requirements-dev.lock pyproject.toml tools/setup-venv
 	@PYTHON=$(PYTHON) tools/setup-venv $(VENV)
+	@touch $@
+
+$(VENV)-$(IMAGE_PYTHON)/.ready: requirements-dev.lock pyproject.toml tools/setup-venv tools/find-python
+	@python=$$(tools/find-python $(IMAGE_PYTHON)) && PYTHON=$$python tools/setup-venv $(VENV)-$(IMAGE_PYTHON)
 	@touch $@

@@ -12,6 +12,8 @@ medians of the turns are shown. How to read the table:
 - The peers check no keys, write no log lines and count nothing; the gateway does all of it (lines go to `/dev/null`).
 - A Redis runs on the load's core where there are only two, and is no part of its users' CPU time.
 - The ladder takes the gateway's work apart, on one cache in memory.
+- Callers' libraries and proxies add fields that are new in each request. They mean nothing to the answer, so they are to
+  cost nothing but their bytes: `VARYING` has the usual ones, each measured by itself.
 
 It fails when an answer was wrong, and when a request has become far dearer, measured by plain aiohttp in the same run.
 """
@@ -39,6 +41,14 @@ from tests.support.redis_server import redis_server
 
 ROUNDS = 5
 SECONDS = 3
+VARYING = {
+    "traceparent": "traceparent: 00-0af7651916cd43dd8448eb21~-b7ad6b71692033~-01",
+    "x-amzn-trace-id": "X-Amzn-Trace-Id: Root=1-67891233-abcdef01234567~",
+    "x-datadog-trace-id": "x-datadog-trace-id: 62391~",
+    "baggage": "baggage: session=~,region=eu-west-1",
+    "cookie": "Cookie: seen=~; theme=dark",
+}
+"""Fields of callers, each with a part that differs in each request."""
 SCRATCH = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
 """In memory: nginx keeps its answers in files."""
 
@@ -57,6 +67,7 @@ class Bench:
         self.peaks: dict[str, list[Peak]] = defaultdict(list)
         self.paced: dict[str, list[Paced]] = defaultdict(list)
         self.alone: dict[str, list[Peak]] = defaultdict(list)
+        self.varying: dict[str, list[Peak]] = defaultdict(list)
 
     async def try_to_take(self, name: str, starting: Awaitable[Server]) -> None:
         """Warms a server and looks at it; what the first one answers is what all have to answer."""
@@ -90,6 +101,18 @@ class Bench:
                 self.alone[name].append(await load.peak(self.running[name], seconds, self._heads, connections=1))
             except BadRunError as error:
                 self._fail(name, error)
+
+    async def turn_varying(self, seconds: int) -> None:
+        """The gateway once with each of the fields that differ in each request."""
+        for name, field in VARYING.items():
+            if gateways.GATEWAY not in self.running:
+                return
+            heads = self._heads.with_name(name)
+            load.write_heads(heads, self.bodies, gateways.KEY, field)
+            try:
+                self.varying[name].append(await load.peak(self.running[gateways.GATEWAY], seconds, heads))
+            except BadRunError as error:
+                self._fail(gateways.GATEWAY, error)
 
     @property
     def half_rate(self) -> float:
@@ -149,6 +172,7 @@ async def measure(rounds: int, seconds: int) -> Bench:
             click.echo(f"round {number + 1} of {rounds}", err=True)
             await bench.turn(seconds)
             await bench.turn_alone(seconds)
+            await bench.turn_varying(max(1, seconds // 3))
         for number in range(rounds):
             click.echo(f"half load, {bench.half_rate:.0f} a second: {number + 1} of {rounds}", err=True)
             await bench.paced_turn(seconds)
@@ -175,6 +199,7 @@ def main(rounds: int, seconds: int, *, keep: bool) -> None:
         peaks=bench.peaks,
         paced=bench.paced,
         alone=bench.alone,
+        varying=bench.varying,
         rate=bench.half_rate,
         absent=bench.absent,
         failed=bench.failed,

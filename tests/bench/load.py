@@ -44,9 +44,17 @@ class Paced:
     p99: float
 
 
-def write_heads(file: Path, ids: Iterable[str], key: str) -> None:
-    """The requests for both kinds of load, one a line, `|` between their lines, up to the request id's value."""
-    fields = f"Host: {HOST}|User-Agent: bench|Accept: */*|Authorization: Bearer {key}|X-Request-ID: bench-"
+def write_heads(file: Path, ids: Iterable[str], key: str, more: str = "") -> None:
+    """The requests for both kinds of load, one a line, `|` between their lines, up to the request id's value.
+
+    Args:
+        file: where to.
+        ids: the campaigns.
+        key: the client's.
+        more: a further field; `~` stands for a number that is another one in each request.
+    """
+    more = more and f"{more}|"
+    fields = f"Host: {HOST}|User-Agent: bench|Accept: */*|Authorization: Bearer {key}|{more}X-Request-ID: bench-"
     file.write_text("".join(f"GET /v1/campaigns/{id_} HTTP/1.1|{fields}\n" for id_ in ids))
 
 

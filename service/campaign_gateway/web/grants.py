@@ -50,7 +50,7 @@ class Grant:
 
     __slots__ = (
         *("_caller", "_client", "_current_age", "_hits", "_is_head", "_is_refused", "_kept", "_now"),
-        *("_reader", "_record", "_refusals", "_write_down", "epoch"),
+        *("_reader", "_record", "_refusals", "_write_down", "epoch", "look_up"),
     )
 
     def __init__(
@@ -68,6 +68,8 @@ class Grant:
         """The one in which it holds."""
         self._client = caller.client
         self._current_age, self._write_down = reader.current_age, record.hit
+        self.look_up = hits.answer
+        """See `RenderedHits.answer`: what `local` does not have, from wherever it has to be had."""
         self._kept = hits.of(caller.stream.identity, caller.operation.resource)
         self._is_head = caller.method == hdrs.METH_HEAD
         self._is_refused = False
@@ -112,10 +114,6 @@ class Grant:
             return self._certain_refusal(request) if request.directives == NO_DIRECTIVES else None
         age = self._current_age(hit, self._client)
         return None if age is None else self._hits.rendered(hit, age)
-
-    async def look_up(self, request: Request) -> Fresh | Reply:
-        """What else is answered, from wherever it has to be had."""
-        return await self._hits.answer(request)
 
     def find(
         self, id_: bytes, request_id: bytes, tags: str | None, began: float
