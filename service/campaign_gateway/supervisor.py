@@ -18,7 +18,7 @@ from typing import Any
 
 from aiohttp import web
 
-from campaign_gateway.admin.joined import Lines, joined_application
+from campaign_gateway.admin.workers import WorkerClient, workers_application
 from campaign_gateway.settings import Address, Settings
 from campaign_gateway.telemetry.metrics import WorkerMetrics
 
@@ -60,8 +60,8 @@ async def supervise(settings: Settings, command: Sequence[str], until_stopped: U
         sockets = [Path(folder, str(number)) for number in range(settings.workers)]
         listen = await _reserve(settings.listen, stack)
         metrics = WorkerMetrics(settings.workers)
-        lines = await stack.enter_async_context(Lines(sockets))
-        operators = joined_application(lines, metrics.registry, metrics.answered)
+        client = await stack.enter_async_context(WorkerClient(sockets))
+        operators = workers_application(client, metrics.registry, metrics.answered)
         admin_listen = await _open(operators, settings.admin_listen, stack)
 
         def report() -> None:
@@ -73,13 +73,15 @@ async def supervise(settings: Settings, command: Sequence[str], until_stopped: U
             for number, path in enumerate(sockets)
         ]
         stop_seconds = settings.shutdown.drain + settings.shutdown.grace + STOP_MARGIN_SECONDS
-        return await _run(workers, lines, until_stopped, stop_seconds)
+        return await _run(workers, client, until_stopped, stop_seconds)
 
 
-async def _run(workers: Sequence["Worker"], lines: Lines, until_stopped: UntilStopped, stop_seconds: float) -> int:
+async def _run(
+    workers: Sequence["Worker"], client: WorkerClient, until_stopped: UntilStopped, stop_seconds: float
+) -> int:
     async with asyncio.TaskGroup() as group:
         asking = group.create_task(until_stopped())
-        watching = group.create_task(_watch(workers, lines))
+        watching = group.create_task(_watch(workers, client))
         keeping = [group.create_task(worker.keep()) for worker in workers]
         await asyncio.wait([asking, *keeping], return_when=asyncio.FIRST_COMPLETED)
         was_asked = asking.done()
@@ -99,9 +101,9 @@ async def _run(workers: Sequence["Worker"], lines: Lines, until_stopped: UntilSt
     return 0 if was_asked and not bad else EXIT_FAILED
 
 
-async def _watch(workers: Sequence["Worker"], lines: Lines) -> None:
+async def _watch(workers: Sequence["Worker"], client: WorkerClient) -> None:
     while True:
-        alive, _ = await asyncio.gather(lines.ask("/livez", WATCH_SECONDS), asyncio.sleep(WATCH_SECONDS))
+        alive, _ = await asyncio.gather(client.fetch("/livez", WATCH_SECONDS), asyncio.sleep(WATCH_SECONDS))
         for worker in workers:
             worker.note_answer(answered=worker.number in alive)
 

@@ -23,7 +23,7 @@ from campaign_gateway.store.redis import beat as beat_module
 from campaign_gateway.store.redis import index as index_module
 from campaign_gateway.store.redis.beat import Beat
 from campaign_gateway.store.redis.bus import Bus
-from campaign_gateway.store.redis.connect import Target, open_link, partitions_of
+from campaign_gateway.store.redis.connect import RedisTarget, open_link, partitions_of
 from campaign_gateway.store.redis.index import RedisIndex
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
@@ -133,7 +133,7 @@ async def on_fakeredis(_folder: Path) -> AsyncIterator[Fleet]:
 async def on_valkey(folder: Path) -> AsyncIterator[Fleet]:
     async with (
         redis_server(folder) as process,
-        on_redis(process.client(), partial(open_link, Target(process.url, 1.0))) as fleet,
+        on_redis(process.client(), partial(open_link, RedisTarget(process.url, 1.0))) as fleet,
     ):
         yield fleet
 
@@ -153,7 +153,7 @@ async def on_cluster(cluster: RedisCluster) -> AsyncIterator[Fleet]:
     raw = cluster.client()
     await raw.flushall(target_nodes="primaries")
     async with on_redis(
-        raw, partial(open_link, Target(cluster.url, 1.0)), Keys("cg", partitions_of(cluster.url))
+        raw, partial(open_link, RedisTarget(cluster.url, 1.0)), Keys("cg", partitions_of(cluster.url))
     ) as fleet:
         yield fleet
 
@@ -605,7 +605,7 @@ async def test_what_nobody_asked_for_in_a_long_time_is_forgotten(fleet: Fleet) -
 
 
 async def test_more_than_one_beat_can_tell_goes_with_the_next(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_module, "MAX_TOLD", 3)
+    monkeypatch.setattr(index_module, "MAX_NOTES", 3)
     for n in range(5):
         fleet.one.index.record_use(STREAM, f"c{n}", fleet.one.now)
         fleet.one.index.record_use("another stream", f"c{n}", fleet.one.now)
@@ -614,17 +614,17 @@ async def test_more_than_one_beat_can_tell_goes_with_the_next(fleet: Fleet, monk
         await fleet.one.index.beat()
         told.append(sum([await fleet.raw.zcard(fleet.keys.used(name)) for name in (STREAM, "another stream")]))
     assert told == [3, 6, 9, 10]
-    assert not fleet.one.index._untold
+    assert not fleet.one.index._unsent
 
 
 async def test_five_thousand_campaigns_in_one_beat(fleet: Fleet) -> None:
-    for n in range(index_module.MAX_TOLD):
+    for n in range(index_module.MAX_NOTES):
         fleet.one.index.record_use(STREAM, f"cd-{n:0120d}", fleet.one.now)
         fleet.two.index.record_use(STREAM, f"ab-{n:0120d}", fleet.one.now)
     for replica in (fleet.one, fleet.two, fleet.one):
         await replica.index.beat()
-    assert await fleet.raw.zcard(fleet.keys.used(STREAM)) == 2 * index_module.MAX_TOLD
-    assert len(fleet.one.index.used(STREAM)) == 2 * index_module.MAX_TOLD
+    assert await fleet.raw.zcard(fleet.keys.used(STREAM)) == 2 * index_module.MAX_NOTES
+    assert len(fleet.one.index.used(STREAM)) == 2 * index_module.MAX_NOTES
 
 
 @pytest.mark.parametrize(
@@ -674,7 +674,7 @@ async def test_who_leads_leads_on(fleet: Fleet) -> None:
 
 async def test_a_stream_that_nobody_uses_is_led_by_nobody_and_costs_nothing(fleet: Fleet) -> None:
     assert await fleet.leading() == [False, False, False]
-    assert await fleet.raw.exists(fleet.keys.beat("leads")) == 0
+    assert await fleet.raw.exists(fleet.keys.beat("leases")) == 0
     await use(fleet.two)
     assert await fleet.leading() == [False, True, False]
 
@@ -735,7 +735,7 @@ async def test_whoever_leaves_late_takes_no_lead_from_another(fleet: Fleet) -> N
     await use(*fleet.replicas)
     await fleet.one.index.beat()
     # Its lease lapsed, and it has not noticed yet.
-    await fleet.raw.hdel(fleet.keys.beat("leads"), STREAM)
+    await fleet.raw.hdel(fleet.keys.beat("leases"), STREAM)
     await fleet.two.index.beat()
     await fleet.one.index.leave()
     await fleet.three.index.beat()
@@ -764,7 +764,7 @@ async def test_a_dead_leader_is_replaced(fleet: Fleet, monkeypatch: pytest.Monke
 
 
 async def test_a_replica_without_anybody_to_look_after_lists_leads_none(fleet: Fleet) -> None:
-    fleet.one.index._may_lead = False
+    fleet.one.index._may_hold_leases = False
     await use(fleet.one, fleet.two)
     assert await fleet.leading() == [False, True, False]
     await fleet.one.index.beat()
@@ -855,7 +855,7 @@ async def test_after_redis_came_back_empty_all_boards_are_looked_at(fleet: Fleet
     await fleet.one.index.beat()
     await fleet.two.follow()
     await fleet.two.index.beat()
-    await fleet.raw.delete(*fleet.names(), *(fleet.keys.beat(what) for what in ("replicas", "boards")))
+    await fleet.raw.delete(*fleet.names(), *(fleet.keys.beat(what) for what in ("replicas", "indexes")))
     assert await pulled(fleet.two) == {STREAM}
     assert await fleet.two.follow() == BARE
 
@@ -866,7 +866,7 @@ async def test_announcements_that_begin_again_are_not_missed(fleet: Fleet) -> No
         await fleet.one.index.beat()
     await fleet.two.follow()
     await fleet.two.index.beat()
-    await fleet.raw.delete(fleet.keys.beat("boards"))
+    await fleet.raw.delete(fleet.keys.beat("indexes"))
     await fleet.one.index.publish("another stream", state(1), {})
     await fleet.one.index.beat()
     assert await pulled(fleet.two) == {STREAM, "another stream"}
@@ -937,7 +937,7 @@ async def test_streams_in_use_are_told_of_in_one_command_as_well(tmp_path: Path)
         after = await commands_of(fleet)
         assert after["evalsha"] - before["evalsha"] == 2
         assert after.get("zrangebyscore", 0) - before.get("zrangebyscore", 0) == 2, "no use is fetched once more"
-        assert len(fleet.one.index._led) == 500
+        assert len(fleet.one.index._leases) == 500
 
 
 # Size.

@@ -21,7 +21,7 @@ from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.redis import bus as bus_module
 from campaign_gateway.store.redis import store as redis_module
 from campaign_gateway.store.redis.bus import Bus
-from campaign_gateway.store.redis.connect import Target, open_link
+from campaign_gateway.store.redis.connect import RedisTarget, open_link
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 from campaign_gateway.store.redis.store import RedisStore
@@ -118,7 +118,7 @@ async def fleet(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
         replicas = []
         for _ in range(2):
             tasks, clock, meter = Tasks(), StoreClock(), CountingMeter()
-            link = open_link(Target(server.url, 1.0), clock, meter)
+            link = open_link(RedisTarget(server.url, 1.0), clock, meter)
             stack.push_async_callback(link.close)
             stack.push_async_callback(tasks.close)
             await link.start(tasks)

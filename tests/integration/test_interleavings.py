@@ -66,7 +66,7 @@ _GRACE = {"rob": 5 * SLOWEST_SECONDS, "cut_bus": UNWATCHED, "deafen": MAX_QUIET_
 """How long a replica may go on with its copies, by what keeps it from hearing; for `rob` until the next message."""
 CAMPAIGNS = ("c-1", "c-2")
 ALL = group_of(make_request(CAMPAIGNS[0]).key)
-WISHES = (
+DIRECTIVES = (
     NO_DIRECTIVES,
     NO_DIRECTIVES,
     RequestDirectives(no_cache=True),
@@ -572,7 +572,7 @@ def _value(body: bytes) -> str:
 
 WHICH = st.integers(0, FLEET - 1)
 CAMPAIGN = st.sampled_from(CAMPAIGNS)
-WISH = st.sampled_from(WISHES)
+WISH = st.sampled_from(DIRECTIVES)
 CAUSE = st.sampled_from(list(Cause))
 VALUE = st.sampled_from(["v1", "v2", "v3", None])
 OUTCOME = st.sampled_from(["good", "good", "good", "error", "html", "reset", "limited"])

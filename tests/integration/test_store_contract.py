@@ -22,7 +22,7 @@ from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.redis import bus as bus_module
 from campaign_gateway.store.redis import store as redis_module
 from campaign_gateway.store.redis.bus import Bus
-from campaign_gateway.store.redis.connect import Target, open_link, partitions_of
+from campaign_gateway.store.redis.connect import RedisTarget, open_link, partitions_of
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink
 from campaign_gateway.store.redis.store import RedisStore
@@ -109,7 +109,7 @@ async def on_fakeredis(_folder: Path) -> AsyncIterator[Subject]:
 async def on_valkey(folder: Path) -> AsyncIterator[Subject]:
     async with (
         redis_server(folder) as process,
-        on_redis(process.client(), partial(open_link, Target(process.url, 1.0))) as subject,
+        on_redis(process.client(), partial(open_link, RedisTarget(process.url, 1.0))) as subject,
     ):
         yield subject
 
@@ -130,7 +130,7 @@ async def on_cluster(cluster: RedisCluster) -> AsyncIterator[Subject]:
     raw = cluster.client()
     await raw.flushall(target_nodes="primaries")
     keys = Keys("cg", partitions_of(cluster.url))
-    async with on_redis(raw, partial(open_link, Target(cluster.url, 1.0)), keys) as subject:
+    async with on_redis(raw, partial(open_link, RedisTarget(cluster.url, 1.0)), keys) as subject:
         yield subject
 
 

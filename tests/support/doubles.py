@@ -80,7 +80,7 @@ class CountingMeter:
     def store_operations(self, store: str, operation: str, outcome: str) -> Counted:
         return Counted(self.events, "store", store, operation, outcome)
 
-    def proof(self, kind: str, outcome: str) -> None:
+    def validation(self, kind: str, outcome: str) -> None:
         self.events["proof", kind, outcome] += 1
 
     def invalidation(self, cause: str) -> None:

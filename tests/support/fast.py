@@ -28,7 +28,7 @@ from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.request import Request
 from campaign_gateway.proxy.tasks import Tasks
-from campaign_gateway.proxy.versions import Versions
+from campaign_gateway.proxy.writers import Writers
 from campaign_gateway.store.local.index import LocalIndex
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.telemetry.logs import HitLines, JsonFormatter
@@ -163,7 +163,7 @@ class NoGrants(Grants):
 
 
 @dataclass
-class Heard:
+class Received:
     """What came back on a connection."""
 
     answers: list[Answered]
@@ -187,7 +187,7 @@ class Gateway:
         self.memory = MemoryStore(2**26, self.clock, self.meter)
         self.store = self.layer(self.memory)
         self.index, self.tasks = LocalIndex(self.memory.epoch, self.clock.now), Tasks()
-        self.versions, self.platform = Versions(self.clock.now, 5.0), NoPlatform()
+        self.versions, self.platform = Writers(self.clock.now, 5.0), NoPlatform()
         self.exchange = Exchange(
             self.store,
             self.index,
@@ -297,10 +297,10 @@ class Caller:
         except ConnectionError:
             self.is_closed = True
 
-    def heard(self, *, to_head: bool = False) -> Heard:
+    def heard(self, *, to_head: bool = False) -> Received:
         answers = parse_answers(self.received, to_head=to_head)
         length = sum(len(answer.head) + len(answer.body) for answer in answers)
-        return Heard(answers, self.received[length:], self.is_closed)
+        return Received(answers, self.received[length:], self.is_closed)
 
 
 @contextlib.asynccontextmanager

@@ -21,13 +21,13 @@ from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.tasks import Tasks
-from campaign_gateway.proxy.versions import Versions
+from campaign_gateway.proxy.writers import Writers
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.layered import LayeredStore
 from campaign_gateway.store.local.index import LocalIndex
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.redis.bus import Bus
-from campaign_gateway.store.redis.connect import Target, open_link
+from campaign_gateway.store.redis.connect import RedisTarget, open_link
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.ledgers import RedisLedgers
 from campaign_gateway.store.redis.store import RedisStore
@@ -186,7 +186,7 @@ class Replica:
         meter, keys = self.meter, Keys("cg")
         memory = MemoryStore(2**20, self.clock, meter)
         self.clock.on_step = memory.clear
-        self.link = open_link(Target("redis://store.example:6379", 0.25), self.clock, meter)
+        self.link = open_link(RedisTarget("redis://store.example:6379", 0.25), self.clock, meter)
         net.dress(self.link.client, name)
         self.bus = Bus(self.link, keys)
         shared = RedisStore(self.link, self.bus, keys)
@@ -199,7 +199,7 @@ class Replica:
         self._fetcher = Fetcher(self, self.budget, self.store, meter)
         self.index = self._make_index(keys)
         patience = Timeouts(allowance.timeout)
-        self.versions = Versions(self.clock.now, 0.0)
+        self.versions = Writers(self.clock.now, 0.0)
         self._exchange = Exchange(
             self.store,
             self.index,

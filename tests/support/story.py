@@ -12,7 +12,7 @@ from campaign_gateway.proxy.ports import Budget, Found, Store
 from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.tasks import Tasks
-from campaign_gateway.proxy.versions import Versions
+from campaign_gateway.proxy.writers import Writers
 from campaign_gateway.store.local.index import LocalIndex
 from tests.support.doubles import (
     CountingMeter,
@@ -55,7 +55,7 @@ class Story:
         self.flights = Flights(self.tasks)
         self.fetcher = Fetcher(self.upstream, budget or self.budget, self.store, self.meter)
         self.index = LocalIndex(self.store.epoch, self.clock.now)
-        self.versions = Versions(self.clock.now, READ_YOUR_WRITES)
+        self.versions = Writers(self.clock.now, READ_YOUR_WRITES)
         self.exchange = Exchange(
             self.store,
             self.index,

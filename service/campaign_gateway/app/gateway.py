@@ -27,7 +27,7 @@ from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import Sweeper
 from campaign_gateway.proxy.tasks import Tasks
-from campaign_gateway.proxy.versions import Versions
+from campaign_gateway.proxy.writers import Writers
 from campaign_gateway.settings import Address, Settings
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.telemetry.logs import HitLines
@@ -89,7 +89,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
     # Left in reverse: the API's listener and its requests, probes, fills, and then what the fills use.
     async with AsyncExitStack() as stack:
         platform = await stack.enter_async_context(build.build_platform(settings))
-        flights, readers, versions = Flights(fills), Readers(), Versions(clock.now, settings.freshness.read_your_writes)
+        flights, readers, versions = Flights(fills), Readers(), Writers(clock.now, settings.freshness.read_your_writes)
         opener = Opener(plan, metrics, clock, watchers, stack)
         stores = await opener.open(Handlers(flights.forget, versions.note, readers.hand))
         store, index = stores.entries, stores.index
@@ -119,7 +119,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         hits = RenderedHits(exchange, bounds, recorder.hit_line)
         grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
         api = Api(actions, plan.streams, settings.default_stream, clients, bounds, recorder, budget.quota, grants)
-        status.show_platform(metrics.gauges, fetcher.refusals, fetcher.clock)
+        status.show_platform(metrics.gauges, fetcher.breaker, fetcher.clock)
         readiness = partial(status.readiness, plan, api, stores.part, budget, index, fetcher.clock)
         operators = admin_application(readiness, metrics.registry, partial(_explain, explainer, plan.streams))
         admin = web.AppRunner(operators, access_log=None, shutdown_timeout=1.0)

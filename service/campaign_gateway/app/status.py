@@ -9,9 +9,9 @@ from campaign_gateway.app.build import Plan
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.sweeping import ListFlaw
 from campaign_gateway.proxy.bounds import StatedBounds
+from campaign_gateway.proxy.circuit_breaker import CircuitBreaker
 from campaign_gateway.proxy.platform_clock import PlatformClock, describe
 from campaign_gateway.proxy.ports import CampaignIndex
-from campaign_gateway.proxy.refusals import Refusals
 from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import Sweeper
 from campaign_gateway.store.memory import MemoryStore
@@ -150,10 +150,10 @@ def _is_distrusted(index: CampaignIndex, identity: str, flaw: ListFlaw) -> bool:
     return flaw in index.snapshot(identity).state.flaws.values()
 
 
-def show_platform(gauges: Gauges, refusals: Refusals, clock: PlatformClock) -> None:
+def show_platform(gauges: Gauges, breaker: CircuitBreaker, clock: PlatformClock) -> None:
     """Publishes what answers have told of the platform: whose credentials it refuses, how far its clock is off."""
     text = "Credentials that the platform keeps refusing, and that are tried only now and then."
-    gauges.add("credentials_refused", text, lambda: refusals.open_count(time.monotonic()))
+    gauges.add("credentials_refused", text, lambda: breaker.open_count(time.monotonic()))
     text = "Seconds by which the platform's clock is ahead of the store's, told from the Date of its answers."
     gauges.add("platform_clock_offset_seconds", text, lambda: clock.offset().seconds)
     text = "Seconds by which that may be wrong, either way; infinite until an answer has told the time."

@@ -56,14 +56,14 @@ class Opener:
 
     async def _open_redis(self, memory: MemoryStore, handlers: Handlers) -> Stores:
         # Only here, for redis-py is a sixth of a cold start, and a gateway on its own has no use for it.
-        from campaign_gateway.store.open import Target, Tls, open_shared  # noqa: PLC0415
+        from campaign_gateway.store.open import RedisTarget, Tls, open_redis  # noqa: PLC0415
 
         cache = self.plan.settings.cache
         tls = Tls(cache.tls.ca_file, cache.tls.cert_file, cache.tls.key_file) if cache.tls is not None else None
         file = cache.password_file
         password = None if file is None else lambda: file.read_text("utf-8", "replace").strip()
-        target = Target(cache.url, cache.timeout, cache.username, password, tls)
-        shared = open_shared(target, cache.prefix, cache.local_unwatched, memory, self.clock, self.metrics)
+        target = RedisTarget(cache.url, cache.timeout, cache.username, password, tls)
+        shared = open_redis(target, cache.prefix, cache.local_unwatched, memory, self.clock, self.metrics)
         link, store, index = shared.link, shared.store, shared.index
         self.stack.push_async_callback(link.close)
         await link.start(self.watchers)
@@ -71,7 +71,7 @@ class Opener:
         status.show_redis(self.metrics.gauges, lambda: link.is_up)
         store.start(self.watchers, handlers)
         self.clock.on_step = memory.clear
-        index.start(self.watchers, self.plan.identities.values(), may_lead=self.plan.settings.sweep.share > 0)
+        index.start(self.watchers, self.plan.identities.values(), may_hold_leases=self.plan.settings.sweep.share > 0)
         self.stack.push_async_callback(index.leave)
         return Stores(store, index, shared.ledgers, lambda: status.redis_part(is_up=link.is_up, state=link.state))
 

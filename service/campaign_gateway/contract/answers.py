@@ -100,14 +100,14 @@ class _Reading:
     """An answer as the rules see it."""
 
     operation: Operation
-    asked_id: str | None
+    requested_id: str | None
     response: Response
     document: Any
     """The JSON document of the body; None where it holds none."""
     said: str
     """The body's error text; the beginning of the body where it has no members."""
 
-    def tells_limit(self) -> bool:
+    def names_limit(self) -> bool:
         return self.response.status == HTTPStatus.TOO_MANY_REQUESTS or bool(_LIMIT_TEXT.search(self.said))
 
     def refuses_credential(self) -> bool:
@@ -117,7 +117,7 @@ class _Reading:
     def is_page(self) -> bool:
         return self.document is None and _is_html(self.response)
 
-    def is_proven(self) -> bool:
+    def is_validated(self) -> bool:
         return self.is_success() and self.flaw() is None
 
     def is_bare_write(self) -> bool:
@@ -130,7 +130,7 @@ class _Reading:
         return HTTPStatus.OK <= self.response.status < HTTPStatus.MULTIPLE_CHOICES
 
     def is_missing(self) -> bool:
-        is_said = (self.document is not None or self.is_empty()) and bool(self.asked_id)
+        is_said = (self.document is not None or self.is_empty()) and bool(self.requested_id)
         return is_said and _says_missing(self.operation, self.response.status, self.said)
 
     def is_refusal(self) -> bool:
@@ -143,14 +143,14 @@ class _Reading:
         """Why it is no success; None when its body proves one."""
         if self.is_page():
             return Flaw.HTML
-        return _flaw(self.operation, self.asked_id, self.document) if self.is_success() else Flaw.STATUS
+        return _flaw(self.operation, self.requested_id, self.document) if self.is_success() else Flaw.STATUS
 
 
 _RULES: tuple[tuple[Callable[[_Reading], bool], Verdict], ...] = (
-    (_Reading.tells_limit, Verdict.LIMITED),
+    (_Reading.names_limit, Verdict.LIMITED),
     (_Reading.refuses_credential, Verdict.UNAUTHORIZED),
     (_Reading.is_page, Verdict.BROKEN),
-    (_Reading.is_proven, Verdict.OK),
+    (_Reading.is_validated, Verdict.OK),
     (_Reading.is_bare_write, Verdict.OK),
     (_Reading.is_failed_write, Verdict.REJECTED),
     (_Reading.is_success, Verdict.BROKEN),
@@ -160,12 +160,12 @@ _RULES: tuple[tuple[Callable[[_Reading], bool], Verdict], ...] = (
 """The first that holds counts; where none does, the answer is broken."""
 
 
-def classify(operation: Operation, asked_id: str | None, response: Response, now: float) -> Answer:
-    """What `response` says about `operation` on `asked_id`.
+def classify(operation: Operation, requested_id: str | None, response: Response, now: float) -> Answer:
+    """What `response` says about `operation` on `requested_id`.
 
     Args:
         operation: what was asked.
-        asked_id: the id in the request; None where the operation has none.
+        requested_id: the id in the request; None where the operation has none.
         response: the platform's answer.
         now: the platform's time in seconds since the epoch, where the answer itself does not tell it: a `Retry-After`
             that is a date is read against that.
@@ -177,7 +177,7 @@ def classify(operation: Operation, asked_id: str | None, response: Response, now
     code, message = _complaint(document)
     is_bare = document is None or isinstance(document, str)
     said = response.body[:LONGEST_TEXT].decode("utf-8", "replace") if is_bare else message or ""
-    reading = _Reading(operation, asked_id, response, document, said)
+    reading = _Reading(operation, requested_id, response, document, said)
     verdict = next((verdict for holds, verdict in _RULES if holds(reading)), Verdict.BROKEN)
     answer = Answer(verdict, response, code=code, message=message)
     match verdict:
@@ -185,14 +185,14 @@ def classify(operation: Operation, asked_id: str | None, response: Response, now
             return _success(operation, response, document) if document is not None else answer
         case Verdict.LIMITED:
             written_at = None if response.date is None else http_date(response.date)
-            return replace(answer, retry_after=wait_told(response.retry_after, written_at or now))
+            return replace(answer, retry_after=retry_wait(response.retry_after, written_at or now))
         case Verdict.BROKEN:
             return replace(answer, flaw=reading.flaw())
         case _:
             return answer
 
 
-def wait_told(retry_after: str | None, now: float) -> float | None:
+def retry_wait(retry_after: str | None, now: float) -> float | None:
     """The seconds a `Retry-After` field asks for (RFC 9110 section 10.2.3); None when absent or unreadable."""
     if retry_after is None:
         return None
@@ -225,7 +225,7 @@ def _success(operation: Operation, response: Response, document: Mapping[str, An
     )
 
 
-def _flaw(operation: Operation, asked_id: str | None, document: Any) -> Flaw | None:
+def _flaw(operation: Operation, requested_id: str | None, document: Any) -> Flaw | None:
     """Why a 2xx answer is no success; None when it is one."""
     if document is None:
         return Flaw.NOT_JSON
@@ -241,7 +241,7 @@ def _flaw(operation: Operation, asked_id: str | None, document: Any) -> Flaw | N
         return Flaw.NO_DATA
     if shape.ids and isinstance(data, dict):
         named = [data[name] for name in shape.ids if name in data]
-        if asked_id not in named:
+        if requested_id not in named:
             return Flaw.WRONG_ID
     return None
 

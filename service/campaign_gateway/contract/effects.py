@@ -10,7 +10,7 @@ from campaign_gateway.contract.operations import OPERATIONS, Kind
 _ID_FIELDS = ("_id", "id", "campId", "contactListId")
 
 
-class Reach(StrEnum):
+class Scope(StrEnum):
     """Which stored answers of an operation a write can have changed."""
 
     ONE = "one"
@@ -26,15 +26,15 @@ class Effect:
     """Stored answers that a write can have changed."""
 
     resource: str
-    reach: Reach
+    scope: Scope
 
 
-_ONE, _ALL, _MAYBE = Reach
+_ONE, _ALL, _MAYBE = Scope
 _CAMPAIGN = {"get": _ONE, "status": _ONE, "list": _ALL}
 _LISTS = {"contact-list-get": _ALL, "contact-list-list": _ALL}
 """They name the campaigns that use them, or count their contacts."""
 
-_EFFECTS: Mapping[str, Mapping[str, Reach]] = {
+_EFFECTS: Mapping[str, Mapping[str, Scope]] = {
     "create": {**_CAMPAIGN, **_LISTS},
     "update": {**_CAMPAIGN, **_LISTS},
     "delete": {**_CAMPAIGN, **_LISTS},
@@ -61,8 +61,8 @@ RESOURCES: Mapping[str, tuple[str, ...]] = {
 
 def effects_of(write: str) -> Iterator[Effect]:
     """What the write of this name can have changed."""
-    for read, reach in _EFFECTS[write].items():
-        yield from (Effect(resource, reach) for resource in RESOURCES[read])
+    for read, scope in _EFFECTS[write].items():
+        yield from (Effect(resource, scope) for resource in RESOURCES[read])
 
 
 def ids_named(document: Any) -> Iterable[str]:

@@ -38,7 +38,7 @@ class Subject(StrEnum):
     CONTACT_LIST = "contact-list"
 
 
-class Takes(StrEnum):
+class RequestBody(StrEnum):
     """The body of a request."""
 
     NOTHING = "nothing"
@@ -72,7 +72,7 @@ class Operation:
     family: Family
     path: str
     query: str = ""
-    takes: Takes = Takes.NOTHING
+    body: RequestBody = RequestBody.NOTHING
     answer: Shape = field(default_factory=Shape)
     subject: Subject = Subject.CAMPAIGN
     version: int = 2
@@ -120,7 +120,7 @@ _A, _B, _C, _D, _E = Family
 _LISTS = "/campaign/contactList"
 _ACCOUNT = "accountId={account}"
 _TYPE = "campaignType={type}"
-_JSON, _MAYBE, _LIST = Takes.JSON, Takes.MAYBE_JSON, Subject.CONTACT_LIST
+_JSON, _MAYBE, _LIST = RequestBody.JSON, RequestBody.MAYBE_JSON, Subject.CONTACT_LIST
 
 OPERATIONS: tuple[Operation, ...] = (
     # Campaigns, v2.
@@ -174,7 +174,7 @@ OPERATIONS: tuple[Operation, ...] = (
         for family, version in ((_A, 2), (_B, 1))
         for name, kind, method, path, query, v1_query, takes, shape in (
             ("contact-list-create", _W, "POST", "/createContactList", _ACCOUNT, "", _JSON, _CHANGED),
-            ("contact-list-get", _R, "GET", "/{id}", _ACCOUNT, "", Takes.NOTHING, _LIST_BY_ID),
+            ("contact-list-get", _R, "GET", "/{id}", _ACCOUNT, "", RequestBody.NOTHING, _LIST_BY_ID),
             (
                 "contact-list-list",
                 _RP,
@@ -186,8 +186,8 @@ OPERATIONS: tuple[Operation, ...] = (
                 _ARRAY,
             ),
             ("contact-list-update", _W, "PUT", "/{id}", _ACCOUNT, "", _JSON, _CHANGED),
-            ("contact-list-delete", _W, "DELETE", "/{id}", _ACCOUNT, "", Takes.NOTHING, _CHANGED),
-            ("contacts", _RX, "GET", "/{id}/getAllContacts", _ACCOUNT, _ACCOUNT, Takes.NOTHING, Shape()),
+            ("contact-list-delete", _W, "DELETE", "/{id}", _ACCOUNT, "", RequestBody.NOTHING, _CHANGED),
+            ("contacts", _RX, "GET", "/{id}/getAllContacts", _ACCOUNT, _ACCOUNT, RequestBody.NOTHING, Shape()),
         )
     ),
     Operation("contacts-add", _W, "POST", _E, f"{_LISTS}/addContacts", "", _JSON, _CHANGED, _LIST),
@@ -239,7 +239,7 @@ def build_call(operation: Operation, tenant: Tenant, values: Mapping[str, str], 
     target = (operation.family + operation.path).format_map(encoded)
     if operation.query:
         target += "?" + operation.query.format_map(encoded)
-    if body is None and operation.takes is Takes.MAYBE_JSON:
+    if body is None and operation.body is RequestBody.MAYBE_JSON:
         body = b"{}"
     headers = {"iid": tenant.app, "accountId": tenant.account, "Content-Type": "application/json"}
     return Call(method=operation.method, target=target, headers=headers, body=body)

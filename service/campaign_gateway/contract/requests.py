@@ -25,23 +25,23 @@ def list_request(asked: Any) -> bytes:
     """
     if not isinstance(asked, dict):
         raise DocumentError("the body must be an object")
-    told = {name: _meant(value) for name, value in asked.items()}
-    told = {name: value for name, value in told.items() if value not in ("", None, [], {})}
-    if told.get("type") not in list(Channel):
+    named = {name: _meant(value) for name, value in asked.items()}
+    named = {name: value for name, value in named.items() if value not in ("", None, [], {})}
+    if named.get("type") not in list(Channel):
         raise DocumentError("type must be voice or sms")
-    told.setdefault("limit", DEFAULT_LIMIT)
-    if "page" not in told:
-        told.setdefault("skip", 0)
-    filters = told.get("filters")
+    named.setdefault("limit", DEFAULT_LIMIT)
+    if "page" not in named:
+        named.setdefault("skip", 0)
+    filters = named.get("filters")
     if isinstance(filters, dict):
-        told["filters"] = {
+        named["filters"] = {
             name: _as_set(filters[name]) for name in sorted(filters) if filters[name] not in ("", None, [])
         }
-        if not told["filters"]:
-            del told["filters"]
-    names = [*(name for name in _KNOWN if name in told), *sorted(told.keys() - set(_KNOWN))]
+        if not named["filters"]:
+            del named["filters"]
+    names = [*(name for name in _KNOWN if name in named), *sorted(named.keys() - set(_KNOWN))]
     # ASCII with escapes: text that JSON can spell may be none that UTF-8 can.
-    return json.dumps({name: told[name] for name in names}, separators=(",", ":")).encode()
+    return json.dumps({name: named[name] for name in names}, separators=(",", ":")).encode()
 
 
 def _meant(value: Any) -> Any:

@@ -46,8 +46,8 @@ class Lane(StrEnum):
     WRITES = "writes"
     INTERACTIVE = "interactive"
     """A caller waits and has nothing else to be given."""
-    PROOF = "proof"
-    """Newer proof of what is stored, on a caller's wish or for the published bound."""
+    VALIDATION = "proof"
+    """A newer answer than what is stored, for a caller who wants one or for the published bound."""
     BACKGROUND = "background"
     """Nobody waits."""
 

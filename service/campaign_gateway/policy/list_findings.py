@@ -76,7 +76,7 @@ def learn(snapshot: IndexSnapshot, channel: Channel, rows: Iterable[Row], ended:
         ended: when the last of them came.
     """
     last = snapshot.state.polls.get(channel)
-    told_until = math.inf if last is None else last.began - snapshot.state.lag
+    known_until = math.inf if last is None else last.began - snapshot.state.lag
     updates, changed = {}, set()
     for row in rows:
         indexed = snapshot.campaigns.get(row.id)
@@ -85,7 +85,7 @@ def learn(snapshot: IndexSnapshot, channel: Channel, rows: Iterable[Row], ended:
                 updates[row.id] = _listed(channel, row, ended)
             case Finding.CHANGED if indexed is not None:
                 # The same text under another revision: an answer that carries it may be from before.
-                after = told_until if indexed.updated_at != row.updated_at else math.inf
+                after = known_until if indexed.updated_at != row.updated_at else math.inf
                 updates[row.id] = replace(_listed(channel, row, ended), has_changed=True, changed_after=after)
                 changed.add(row.id)
             case Finding.RELISTED if indexed is not None:

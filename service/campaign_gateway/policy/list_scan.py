@@ -152,7 +152,7 @@ def step(scan: Scan, page: ListPage | None, snapshot: IndexSnapshot) -> Scan:
     is_last = not page.rows or _is_end(page, scan.skip)
     if scan.phase is Phase.CLOSING:
         return _close(met) if is_last or _is_met(page, scan) else met.onward(following)
-    met = _follow_run(met, page, is_last=is_last)
+    met = _run_of(met, page, is_last=is_last)
     if not is_last and (scan.is_full or not _settles(page, met, snapshot)):
         return met.onward(following)
     if scan.is_full or scan.skip == 0:
@@ -218,7 +218,7 @@ def _is_met(page: ListPage, scan: Scan) -> bool:
     return top is None or any(moment is not None and moment <= top for moment in moments)
 
 
-def _follow_run(scan: Scan, page: ListPage, *, is_last: bool) -> Scan:
+def _run_of(scan: Scan, page: ListPage, *, is_last: bool) -> Scan:
     """The scan with its run of equal revisions carried over this page, or closed in it and counted."""
     revisions = [instant(row.updated_at) for row in page.rows]
     run, is_short = scan.run, scan.is_short

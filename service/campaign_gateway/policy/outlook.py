@@ -39,7 +39,7 @@ def outlook(ledger: Ledger, allowance: Allowance, now: float) -> Outlook:
     return Outlook(
         capacity=schedule.capacity,
         window=allowance.window,
-        free=0 if is_paused else schedule.room(SlotRequest("", Lane.PROOF, "")) + allotted,
+        free=0 if is_paused else schedule.room(SlotRequest("", Lane.VALIDATION, "")) + allotted,
         falls=tuple(min(slot.free_at - now, allowance.window) for slot in slots),
         callers=sum(1 for slot in slots if slot.lane.is_waited_for),
         is_wanted=any(at > now - WANTED_SECONDS for at in ledger.refused.values()),

@@ -46,7 +46,7 @@ from campaign_gateway.policy.ledger import (
     pause_of,
     withheld,
 )
-from campaign_gateway.policy.serving_order import is_proof_overdue
+from campaign_gateway.policy.serving_order import is_validation_overdue
 
 PROBE_SECONDS = 1.0
 """How soon to look again while another call probes whether a pause is over."""
@@ -157,7 +157,9 @@ class Schedule:
 
     def _is_overdue(self, request: SlotRequest) -> bool:
         """Whether it is proof, and none was begun for so long that it is served like a caller."""
-        return request.lane is Lane.PROOF and is_proof_overdue(self._ledger, self._slots, self._allowance, self.now)
+        return request.lane is Lane.VALIDATION and is_validation_overdue(
+            self._ledger, self._slots, self._allowance, self.now
+        )
 
     def promise(self, client: str) -> None:
         """Counts one more caller of the client's who is told to come back."""

@@ -14,21 +14,21 @@ from collections.abc import Iterable, Sequence
 
 from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Slot, SlotRequest, free_at
 
-PROOFS = 4
+VALIDATIONS = 4
 """Calls for proof in a window that are served like a caller's while callers are refused ..."""
-LEAST_PROOF = 5
+LEAST_VALIDATIONS = 5
 """... if there are so many calls for each."""
 
 _LANES = {lane: number for number, lane in enumerate(Lane)}
 
 
-def is_proof_overdue(ledger: Ledger, slots: Sequence[Slot], allowance: Allowance, now: float) -> bool:
+def is_validation_overdue(ledger: Ledger, slots: Sequence[Slot], allowance: Allowance, now: float) -> bool:
     """Whether callers are refused and no call for proof was begun for too long."""
-    proofs = min(PROOFS, allowance.calls // LEAST_PROOF)
-    if not proofs or not any(at > now - allowance.window for at in ledger.refused.values()):
+    validations = min(VALIDATIONS, allowance.calls // LEAST_VALIDATIONS)
+    if not validations or not any(at > now - allowance.window for at in ledger.refused.values()):
         return False
-    since = now + allowance.window * (1 - 1 / proofs)
-    return not any(slot.lane is Lane.PROOF for slot in slots[bisect_right(slots, since, key=free_at) :])
+    since = now + allowance.window * (1 - 1 / validations)
+    return not any(slot.lane is Lane.VALIDATION for slot in slots[bisect_right(slots, since, key=free_at) :])
 
 
 def line_up(
@@ -36,7 +36,7 @@ def line_up(
 ) -> list[SlotRequest]:
     """The requests in the order in which they are served."""
     slots = ledger.slots if ledger is not None else ()
-    is_overdue = ledger is not None and is_proof_overdue(ledger, slots, allowance, now)
+    is_overdue = ledger is not None and is_validation_overdue(ledger, slots, allowance, now)
     own = {lane: part - sum(1 for slot in slots if slot.lane is lane) for lane, part in allowance.lanes.items()}
     held: Counter[object] = Counter()
     for slot in slots:
@@ -51,7 +51,7 @@ def line_up(
         if lane is Lane.WRITES and own.get(lane, 0) > 0:
             own[lane] -= 1
             rank: tuple[bool | int, ...] = (0, 0, 0, 0, request.arrival)
-        elif lane is Lane.PROOF and is_overdue:
+        elif lane is Lane.VALIDATION and is_overdue:
             is_overdue = False
             rank = (1, 0, 0, 0, 0, request.arrival)
         elif lane.is_waited_for:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from campaign_gateway.contract.answers import Answer, Flaw, Verdict
-from campaign_gateway.contract.operations import Kind, Operation, Subject, Takes
+from campaign_gateway.contract.operations import Kind, Operation, RequestBody, Subject
 from campaign_gateway.policy.clock_offset import AGREED, ClockOffset
 from campaign_gateway.policy.evidence import GOOD, Evidence
 from campaign_gateway.policy.stored import Stored, stored_from
@@ -43,7 +43,7 @@ class Fill:
     upstream_status: int
     evidence: Evidence = GOOD
     """What is known of it already."""
-    is_followed: bool = False
+    is_collapsed: bool = False
     """Another replica made it."""
 
 
@@ -88,7 +88,7 @@ def _failure(operation: Operation, answer: Answer) -> Failure:
     match answer.verdict:
         case Verdict.MISSING:
             problem, detail = NOT_FOUND[operation.subject], f"the platform knows no such {operation.subject}"
-        case Verdict.REJECTED if operation.kind is Kind.WRITE or operation.takes is Takes.JSON:
+        case Verdict.REJECTED if operation.kind is Kind.WRITE or operation.body is RequestBody.JSON:
             problem, detail = Problem.UPSTREAM_REJECTED, "the platform refused the request"
         case _:
             problem, detail = _REFUSALS.get(answer.verdict) or _broken(answer)

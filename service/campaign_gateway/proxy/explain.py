@@ -82,7 +82,7 @@ class Explainer:
             is_stored=stored is not None,
             is_absent=stored is not None and stored.absence is not None,
             age=None if stored is None else decision.age,
-            proof=None if stored is None else _proof(stored, decision),
+            proof=None if stored is None else _validation(stored, decision),
             read_ago=None if stored is None else now - stored.validated_at,
             lifetime=None if stored is None else decision.age + ttl.seconds,
             why=None if stored is None else ttl.why,
@@ -111,7 +111,7 @@ def _next(decision: Decision) -> str:
             return "nothing"
 
 
-def _proof(stored: Stored, decision: Decision) -> str:
+def _validation(stored: Stored, decision: Decision) -> str:
     evidence = decision.evidence
     if evidence.unverified_since is not None:
         return "unverified"

@@ -10,9 +10,9 @@ from campaign_gateway.policy.clock_offset import AGREED, ClockOffset
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.circuit_breaker import CircuitBreaker
 from campaign_gateway.proxy.platform_clock import PlatformClock
 from campaign_gateway.proxy.ports import Budget, Meter, Refused, Store, Upstream, UpstreamError
-from campaign_gateway.proxy.refusals import Refusals
 from campaign_gateway.proxy.request import Request
 
 _OUTCOMES = {
@@ -42,7 +42,7 @@ class Fetcher:
         self._budget = budget
         self._store = store
         self._meter = meter
-        self.refusals = Refusals()
+        self.breaker = CircuitBreaker()
         self.clock = PlatformClock(store.now)
         """The platform's, which all answers tell of."""
 
@@ -73,10 +73,10 @@ class Fetcher:
             first: done with a permit in hand, before the request leaves.
         """
         credential, version = request.stream.credential, self._upstream.credential_version(request.stream)
-        spared = self.refusals.wait(credential, version, time.monotonic())
-        if spared and not await self._upstream.renew_credential(request.stream, version):
+        retry_in = self.breaker.retry_in(credential, version, time.monotonic())
+        if retry_in and not await self._upstream.renew_credential(request.stream, version):
             detail = "the platform refuses the credential of this stream; it is tried again later"
-            return Failure(Problem.UPSTREAM_UNAUTHORIZED, detail, retry_after=spared)
+            return Failure(Problem.UPSTREAM_UNAUTHORIZED, detail, retry_after=retry_in)
         fetched = await self._attempt(request, lane, reason, wait, first)
         if isinstance(fetched, UpstreamError):
             again = fetched.may_repeat
@@ -88,9 +88,9 @@ class Fetcher:
         if isinstance(fetched, Fetched):
             if fetched.answer.verdict is Verdict.UNAUTHORIZED:
                 version = self._upstream.credential_version(request.stream)
-                self.refusals.refused(credential, version, time.monotonic())
+                self.breaker.note_refusal(credential, version, time.monotonic())
             else:
-                self.refusals.accepted(credential)
+                self.breaker.note_success(credential)
         return fetched if isinstance(fetched, Fetched) else fetched.failure
 
     async def _attempt(
@@ -112,7 +112,7 @@ class Fetcher:
                     if not error.was_sent:
                         permit.void()
                     return error
-                self.clock.hear(began, time.monotonic(), response.date)
+                self.clock.note(began, time.monotonic(), response.date)
                 answer = classify(request.operation, request.id, response, self.clock.now())
                 outcome = answer.verdict.value
                 if answer.verdict is Verdict.LIMITED:

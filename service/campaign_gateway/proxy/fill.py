@@ -74,7 +74,7 @@ class Claim:
     """Seconds that he waits for a permit at most."""
     newer_than: float | None = None
     """The moment of a write, in seconds of the store's clock: an answer from before it will not do."""
-    takes_landed: bool = True
+    accepts_landed: bool = True
     """Whether an answer will do that others have asked for and that has just come in."""
 
     @property
@@ -148,7 +148,7 @@ class Flights:
         flight = self._by_key.get(key)
         if flight is None or not flight.serves(claim):
             return None
-        return flight if claim.takes_landed or not flight.landing.done() else None
+        return flight if claim.accepts_landed or not flight.landing.done() else None
 
     def start(self, flight: Flight, fly: Callable[[Flight], Coroutine[None, None, None]]) -> None:
         """Lets it fly, for the key's next requests to join."""
@@ -212,7 +212,7 @@ class Fills:
             joined = self._flights.to_join(request.key, claim)
         collapsed = joined is not None
         if isinstance(result, Fill):
-            collapsed = collapsed or result.is_followed
+            collapsed = collapsed or result.is_collapsed
             detail = Detail.UNCHANGED if result.is_unchanged else None
             outcome = Outcome(reason, result.upstream_status, stored=True, collapsed=collapsed, detail=detail)
             return self._serve(request, self._assessor.decide(request, result.stored, result.evidence), outcome)
@@ -236,10 +236,10 @@ class Fills:
         else:
             # Polls of the list, which validate many answers, go before a read that validates one, unless the caller
             # asked for it.
-            lane = Lane.PROOF if decision.fwd is Fwd.REQUEST else Lane.BACKGROUND
+            lane = Lane.VALIDATION if decision.fwd is Fwd.REQUEST else Lane.BACKGROUND
         # With something to serve already, nobody is kept waiting for the budget.
         wait = self._timeouts.for_permit if decision.fallback is None else 0.0
-        return Claim(lane, wait, newer_than, takes_landed=decision.fwd is not Fwd.REQUEST)
+        return Claim(lane, wait, newer_than, accepts_landed=decision.fwd is not Fwd.REQUEST)
 
     def _backing_off(self, request: Request, decision: Decision) -> Failure | None:
         """The failure for which the key is left alone; one from before a write that got through is out of date."""
@@ -273,7 +273,7 @@ class Fills:
     async def read_again(self, request: Request, lane: Lane, reason: str) -> FillResult:
         """See `Exchange.read_again`."""
         found = await self._store.get(request.key)
-        claim = Claim(lane, self._timeouts.for_permit, request.directives.newer_than, takes_landed=False)
+        claim = Claim(lane, self._timeouts.for_permit, request.directives.newer_than, accepts_landed=False)
         flight = self._flights.to_join(request.key, claim) or self._start(request, found, claim, reason)
         return flight if isinstance(flight, Failure) else await flight.wait(self._timeouts.total)
 
@@ -297,7 +297,7 @@ class Fills:
         give_up_at = time.monotonic() + self._timeouts.total
         with flight.always_lands():
             lease = await self._store.acquire_lease(key, flight.found)
-            while (fill := self._followed(flight, lease)) is None and not lease.is_mine:
+            while (fill := self._filled_elsewhere(flight, lease)) is None and not lease.is_mine:
                 left = give_up_at - time.monotonic()
                 if left <= 0:
                     failure = Failure(Problem.UPSTREAM_TIMEOUT, "another replica's read took too long")
@@ -331,7 +331,7 @@ class Fills:
             return True
         return self._assessor.decide(flight.request, stored, evidence).choice is Choice.FRESH
 
-    def _followed(self, flight: Flight, lease: Lease) -> Fill | None:
+    def _filled_elsewhere(self, flight: Flight, lease: Lease) -> Fill | None:
         """What another replica made; None where a call has to be made."""
         stored = lease.found.stored
         if stored is None or not self._is_filled(flight, lease):
@@ -339,7 +339,9 @@ class Fills:
         self._backoffs.succeeded(flight.request.key)
         self._meter.collapsed("fleet")
         status = stored.absence.status if stored.absence is not None else HTTPStatus.OK
-        return Fill(stored, is_unchanged=False, upstream_status=status, evidence=lease.found.evidence, is_followed=True)
+        return Fill(
+            stored, is_unchanged=False, upstream_status=status, evidence=lease.found.evidence, is_collapsed=True
+        )
 
     def _settle(self, request: Request, found: Found, fetched: Fetched | Failure) -> FillResult:
         if isinstance(fetched, Failure):
@@ -350,10 +352,10 @@ class Fills:
             )
         if isinstance(result, Fill):
             self._backoffs.succeeded(request.key)
-            self._meter.proof("read", "unchanged" if result.is_unchanged else "changed")
+            self._meter.validation("read", "unchanged" if result.is_unchanged else "changed")
         elif result.was_forwarded:
             self._backoffs.failed(request.key, result, self._store.now())
-            self._meter.proof("read", "failed")
+            self._meter.validation("read", "failed")
         return result
 
     def _note_change(self, request: Request, before: Stored | None, after: Stored) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from campaign_gateway.contract.answers import Verdict
 from campaign_gateway.contract.document import DocumentError, parse
-from campaign_gateway.contract.effects import Reach, effects_of, ids_named
+from campaign_gateway.contract.effects import Scope, effects_of, ids_named
 from campaign_gateway.contract.ids import is_id
 from campaign_gateway.contract.operations import GET, Kind
 from campaign_gateway.contract.requests import channel_of
@@ -27,7 +27,7 @@ from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.proxy.request import Request, Stream, all_of
 from campaign_gateway.proxy.tasks import Tasks
-from campaign_gateway.proxy.versions import Versions, writer_of
+from campaign_gateway.proxy.writers import Writers, writer_of
 
 
 class Forwarder:
@@ -40,8 +40,8 @@ class Forwarder:
         invalidator: Invalidator,
         index: CampaignIndex,
         store: Store,
-        versions: Versions,
-        patience: Timeouts,
+        versions: Writers,
+        timeouts: Timeouts,
         tasks: Tasks,
     ) -> None:
         """A forwarder.
@@ -53,7 +53,7 @@ class Forwarder:
             index: knows campaigns by name.
             store: tells other replicas of writes.
             versions: who wrote when.
-            patience: how long callers are kept.
+            timeouts: how long callers are kept.
             tasks: where writes run to their end, also when the caller is gone.
         """
         self._exchange = exchange
@@ -62,7 +62,7 @@ class Forwarder:
         self._index = index
         self._store = store
         self._versions = versions
-        self._patience = patience
+        self._timeouts = timeouts
         self._tasks = tasks
 
     async def channel(self, stream: Stream, campaign: str, client: str) -> str | Reply:
@@ -91,7 +91,7 @@ class Forwarder:
         if request.operation.kind is Kind.WRITE:
             return await self._tasks.see_through(self._write(request), name="write")
         return self._reply(
-            request, await self._fetcher.fetch(request, Lane.INTERACTIVE, "bypass", self._patience.for_permit)
+            request, await self._fetcher.fetch(request, Lane.INTERACTIVE, "bypass", self._timeouts.for_permit)
         )
 
     async def _write(self, request: Request) -> Reply:
@@ -101,7 +101,7 @@ class Forwarder:
             await self._invalidator.invalidate(self._changed(request, ids), Cause.WRITE)
 
         fetched = await self._fetcher.fetch(
-            request, Lane.WRITES, "write", self._patience.for_permit, first=raise_fences
+            request, Lane.WRITES, "write", self._timeouts.for_permit, first=raise_fences
         )
         if isinstance(fetched, Failure) and not (fetched.was_forwarded and fetched.was_sent):
             return self._reply(request, fetched)
@@ -109,7 +109,7 @@ class Forwarder:
         is_known = bool(ids | told) or request.operation.name in _MAKES_AN_ID or _is_refused(fetched)
         await self._invalidator.invalidate(self._changed(request, ids | told, is_known=is_known), Cause.WRITE)
         for effect in effects_of(request.operation.name):
-            if effect.reach is Reach.MAYBE:
+            if effect.scope is Scope.MAYBE:
                 writer = writer_of(request.stream, request.client, effect.resource)
                 self._versions.note(writer)
                 await self._store.publish_write(writer)
@@ -125,9 +125,9 @@ class Forwarder:
         """The keys of what the write can have changed; where nobody knows of which id, those of all."""
         keys = []
         for effect in effects_of(request.operation.name):
-            if effect.reach is Reach.MAYBE:
+            if effect.scope is Scope.MAYBE:
                 continue
-            if effect.reach is Reach.ALL or not is_known:
+            if effect.scope is Scope.ALL or not is_known:
                 keys.append(all_of(request.stream, effect.resource))
             else:
                 keys += [f"{request.stream.identity}:{effect.resource}:{id_}" for id_ in ids]

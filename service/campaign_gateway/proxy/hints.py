@@ -149,10 +149,10 @@ class Hints:
             while waiting:
                 rows = [(id_, waiting.pop(id_)) for id_ in list(waiting)[:MAX_READS]]
                 requests = [Request(stream, GET, id_, client) for id_, client in rows]
-                landed = await asyncio.gather(
-                    *(self._exchange.read_again(request, Lane.PROOF, REASON) for request in requests)
+                results = await asyncio.gather(
+                    *(self._exchange.read_again(request, Lane.VALIDATION, REASON) for request in requests)
                 )
-                if any(isinstance(one, Failure) and not one.was_forwarded for one in landed):
+                if any(isinstance(one, Failure) and not one.was_forwarded for one in results):
                     # There are no calls: whoever asks for one of the others has it read.
                     return
         finally:

@@ -9,7 +9,7 @@ from campaign_gateway.proxy.assess import Assessor
 from campaign_gateway.proxy.ports import CampaignIndex, Found, Store
 from campaign_gateway.proxy.reply import Hit
 from campaign_gateway.proxy.request import Request
-from campaign_gateway.proxy.versions import Versions
+from campaign_gateway.proxy.writers import Writers
 
 NOTE_SECONDS = 30.0
 """How long a kept hit is good at most, so that the campaign counts as in use."""
@@ -21,7 +21,7 @@ NO_EPOCH = -1
 class Hits:
     """Makes hits, and says for how long they stand."""
 
-    def __init__(self, store: Store, index: CampaignIndex, assessor: Assessor, versions: Versions) -> None:
+    def __init__(self, store: Store, index: CampaignIndex, assessor: Assessor, versions: Writers) -> None:
         self._store = store
         self._index = index
         self._assessor = assessor

@@ -49,7 +49,7 @@ class PlatformClock:
         """What it shows now, in seconds since the epoch."""
         return self._now() + self.offset().seconds
 
-    def hear(self, sent: float, had: float, date: str | None) -> None:
+    def note(self, sent: float, had: float, date: str | None) -> None:
         """Takes an answer's word for the time.
 
         Args:

@@ -16,7 +16,7 @@ from campaign_gateway.proxy.ports import CampaignIndex, Found, Meter, Store
 from campaign_gateway.proxy.reply import Hit, Outcome, Reply, reply_from
 from campaign_gateway.proxy.request import Request
 from campaign_gateway.proxy.rows import Rows
-from campaign_gateway.proxy.versions import Versions
+from campaign_gateway.proxy.writers import Writers
 
 
 class Exchange:
@@ -31,7 +31,7 @@ class Exchange:
         rules: Freshness,
         meter: Meter,
         timeouts: Timeouts,
-        versions: Versions,
+        versions: Writers,
         *,
         is_polled: bool = False,
     ) -> None:

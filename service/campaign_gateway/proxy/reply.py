@@ -51,7 +51,7 @@ class Reply:
     passed: Response | None = None
     """The platform's own answer: of what is never stored, or the refusal behind `failure`."""
     version: float | None = None
-    """Of a write; see `proxy.versions`."""
+    """Of a write; see `proxy.writers`."""
     visibility: Visibility | None = None
     """How soon changes are seen, for answers about one campaign; else None."""
 

@@ -65,7 +65,7 @@ class Credential(Section):
         return self.algorithm.startswith("HS")
 
 
-class Stream(Section):
+class StreamSettings(Section):
     """A platform application under a short alias."""
 
     stream_id: PlatformId
@@ -88,7 +88,7 @@ class Lanes(Section):
     background: Share = 0.0
 
 
-class Budget(Section):
+class BudgetSettings(Section):
     """Calls per window for one account; `reserve` of them are kept for callers who wait."""
 
     calls: Annotated[int, Field(ge=1)] = 60
@@ -110,7 +110,7 @@ class Pause(Section):
     """A wait that it tells is believed up to this long; then one call finds out."""
 
 
-class Client(Section):
+class ClientSettings(Section):
     """An internal caller: the SHA-256 of its key, and what it may do."""
 
     key_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
@@ -202,10 +202,10 @@ class Settings(Section):
     """Whether hits are answered without parsing a request's head that is known already."""
     platform: Platform = Platform()
     credentials: dict[Alias, Credential]
-    streams: Annotated[dict[Alias, Stream], Field(min_length=1)]
-    budgets: dict[str, Budget] = {}
+    streams: Annotated[dict[Alias, StreamSettings], Field(min_length=1)]
+    budgets: dict[str, BudgetSettings] = {}
     pause: Pause = Pause()
-    clients: dict[Alias, Client] = {}
+    clients: dict[Alias, ClientSettings] = {}
     cache: Cache = Cache()
     freshness: FreshnessSettings = FreshnessSettings()
     sweep: Sweep = Sweep()
@@ -219,6 +219,6 @@ class Settings(Section):
             return marked[0]
         return next(iter(self.streams)) if len(self.streams) == 1 else None
 
-    def budget_of(self, account: str) -> Budget:
+    def budget_of(self, account: str) -> BudgetSettings:
         """The budget of one account: its own, or the default."""
-        return self.budgets.get(account) or self.budgets.get("default") or Budget()
+        return self.budgets.get(account) or self.budgets.get("default") or BudgetSettings()

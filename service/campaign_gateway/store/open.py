@@ -8,18 +8,18 @@ from campaign_gateway.store.layered import LayeredStore
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.redis.beat import Beat
 from campaign_gateway.store.redis.bus import Bus
-from campaign_gateway.store.redis.connect import Target, Tls, open_link, partitions_of
+from campaign_gateway.store.redis.connect import RedisTarget, Tls, open_link, partitions_of
 from campaign_gateway.store.redis.index import RedisIndex
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.ledgers import RedisLedgers
 from campaign_gateway.store.redis.link import RedisLink
 from campaign_gateway.store.redis.store import RedisStore
 
-__all__ = ["Shared", "Target", "Tls", "open_shared"]
+__all__ = ["RedisStores", "RedisTarget", "Tls", "open_redis"]
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class RedisStores:
     """The link to Redis, and what is kept there."""
 
     link: RedisLink
@@ -29,9 +29,9 @@ class Shared:
     ledgers: RedisLedgers
 
 
-def open_shared(
-    target: Target, prefix: str, unwatched: float, local: MemoryStore, clock: StoreClock, meter: Meter
-) -> Shared:
+def open_redis(
+    target: RedisTarget, prefix: str, unwatched: float, local: MemoryStore, clock: StoreClock, meter: Meter
+) -> RedisStores:
     """Nothing of it has been started, and Redis not been asked.
 
     Args:
@@ -49,4 +49,4 @@ def open_shared(
     layers = LayeredStore(store, local, bus, unwatched)
     beat = Beat(link, keys, bus.replica_id)
     index = RedisIndex(link, bus, beat, keys, local.epoch)
-    return Shared(link, layers, beat, index, RedisLedgers(link, keys))
+    return RedisStores(link, layers, beat, index, RedisLedgers(link, keys))

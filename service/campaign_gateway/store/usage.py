@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from campaign_gateway.proxy.ports import USED_SECONDS
 
-MAX_ASKED = 50_000
+MAX_USED = 50_000
 """Campaigns of a stream whose use is noted; what is beyond lives by its own lifetime."""
 PRUNE_SECONDS = 30.0
 """How often it is looked for campaigns that are no longer in use, so that they keep no room from others."""
@@ -49,7 +49,7 @@ class Usage:
         uses = self._streams.setdefault(stream, {})
         use = uses.get(id_)
         if use is None:
-            if len(uses) >= MAX_ASKED:
+            if len(uses) >= MAX_USED:
                 return False
             uses[id_] = _Use(at, reads)
         else:
@@ -64,7 +64,7 @@ class Usage:
                 self._on_first(stream)
         return True
 
-    def asked_at(self, stream: str, id_: str) -> float | None:
+    def used_at(self, stream: str, id_: str) -> float | None:
         """When the campaign was last asked for; None where that is too long ago to be known."""
         use = self._streams.get(stream, {}).get(id_)
         return use.at if use is not None else None

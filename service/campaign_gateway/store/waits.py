@@ -1,21 +1,21 @@
-"""Waiting for something about one stream, by key: nobody looks again and again, so who waits costs nothing."""
+"""Waits for something about one stream, without looking again and again."""
 
 import asyncio
 import math
 
 
-class News:
-    """Wakes those who wait for the next news of a stream; what came before they waited does not count."""
+class Changes:
+    """Wakes those who wait for the next change of a stream; what came before they waited does not count."""
 
     def __init__(self) -> None:
         self._events: dict[str, asyncio.Event] = {}
 
     async def wait(self, stream: str, seconds: float) -> None:
-        """Waits for the next news, or so long."""
+        """Waits for the next change, or so long."""
         await _wait_for(self._events.setdefault(stream, asyncio.Event()), seconds)
 
-    def come(self, stream: str) -> None:
-        """There is news."""
+    def notify(self, stream: str) -> None:
+        """There is a change."""
         if (event := self._events.pop(stream, None)) is not None:
             event.set()
 
@@ -35,7 +35,7 @@ class Wakes:
         await _wait_for(event, seconds)
         event.clear()
 
-    def come(self, stream: str) -> None:
+    def notify(self, stream: str) -> None:
         """Something is to be looked at."""
         self._events.setdefault(stream, asyncio.Event()).set()
 

@@ -90,7 +90,7 @@ class HitLines(HitLog):
         """Lines of this logger, with these members in each, as `set_up` has them."""
         self._log = logging.getLogger(name)
         opening = {"level": "info", "logger": name, "message": "request", **fields}
-        self._rest = _members(opening) + b'"request_id":"'
+        self._common = _members(opening) + b'"request_id":"'
         self._stamp = _Stamp()
         self._since = self._until = 0.0
         self._opening = b""
@@ -112,7 +112,7 @@ class HitLines(HitLog):
     def hit(self, request_id: bytes, caller: bytes, answer: bytes, seconds: float) -> None:
         now = time.time()
         if not self._since <= now < self._until:
-            self._turn(now)
+            self._begin_second(now)
         if request_id[0] in _MAY_BEGIN_NUMBER:
             request_id = mask(request_id.decode("ascii")).encode("ascii")
         hundredths = int(seconds * 100_000)
@@ -122,19 +122,19 @@ class HitLines(HitLog):
             asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
         parts += (self._opening, request_id, caller, answer, took)
 
-    def _turn(self, now: float) -> None:
+    def _begin_second(self, now: float) -> None:
         """Renders what lines of the same millisecond have in common."""
         whole = int(now * 1000)
         self._since, self._until = whole / 1000, (whole + 1) / 1000
-        self._opening = b'{"time":"%b",%b' % (self._stamp.text(now).encode("ascii"), self._rest)
+        self._opening = b'{"time":"%b",%b' % (self._stamp.text(now).encode("ascii"), self._common)
 
     def flush(self) -> None:
         """Hands over what has come together, if the logger wants it."""
         parts, self._parts = self._parts, []
         if not self._log.isEnabledFor(logging.INFO):
             return
-        for first in range(0, len(parts), _PARTS_AT_ONCE):
-            text = b"".join(parts[first : first + _PARTS_AT_ONCE]).decode("ascii").removesuffix("\n")
+        for first in range(0, len(parts), _AT_ONCE):
+            text = b"".join(parts[first : first + _AT_ONCE]).decode("ascii").removesuffix("\n")
             record = self._log.makeRecord(self._log.name, logging.INFO, "", 0, text, (), None, extra={LINES: True})
             self._log.handle(record)
 
@@ -151,7 +151,7 @@ def _took(milliseconds: float) -> bytes:
 _KNOWN_HUNDREDTHS = 1_000
 _HUNDREDTHS = [_took(number / 100) for number in range(_KNOWN_HUNDREDTHS)]
 """The ends of lines, by hundredths of a millisecond."""
-_PARTS_AT_ONCE = 5 * 100
+_AT_ONCE = 5 * 100
 """Of lines that are handed over together: 30 kB, which the allocator has at hand."""
 _MAY_BEGIN_NUMBER = frozenset(b"0123456789tTsSpPmM")
 """What a request's id begins with if a part of it is masked: no character of ids may stand before a number."""

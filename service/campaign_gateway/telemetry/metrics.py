@@ -3,14 +3,15 @@
 from bisect import bisect_left
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Info
+import prometheus_client
+from prometheus_client import CollectorRegistry, Gauge, Info
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from campaign_gateway import __version__
 from campaign_gateway.proxy.ports import HitMeter, Meter, RequestMeter, Tally
-from campaign_gateway.telemetry.cells import Count, Counts, Spread, Spreads
+from campaign_gateway.telemetry.counters import Counter, CounterFamily, Histogram, HistogramFamily
 
 PREFIX = "campaign_gateway_"
 
@@ -41,12 +42,12 @@ class Gauges(Collector):
         return list(families.values())
 
 
-class Hits(HitMeter):
-    """What `Metrics.request` and `Metrics.served` do, with the cells at hand."""
+class HitCounters(HitMeter):
+    """What `Metrics.request` and `Metrics.served` do, with the children at hand."""
 
     __slots__ = ("_ages", "_requests", "_seconds")
 
-    def __init__(self, requests: Count, seconds: Spread, ages: Spread) -> None:
+    def __init__(self, requests: Counter, seconds: Histogram, ages: Histogram) -> None:
         self._requests, self._seconds, self._ages = requests, seconds, ages
 
     @override
@@ -65,11 +66,11 @@ class Metrics(Meter, RequestMeter):
     """All that is counted."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counts:
-            return Counts(PREFIX + name, text, labels, registry)
+        def counter(name: str, text: str, *labels: str) -> CounterFamily:
+            return CounterFamily(PREFIX + name, text, labels, registry)
 
-        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Spreads:
-            return Spreads(PREFIX + name, text, labels, buckets, registry)
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> HistogramFamily:
+            return HistogramFamily(PREFIX + name, text, labels, buckets, registry)
 
         self.registry = registry
         self.gauges = Gauges()
@@ -113,7 +114,7 @@ class Metrics(Meter, RequestMeter):
         self._store = counter(
             "store_operations_total", "Operations on a store and how they ended.", "store", "operation", "outcome"
         )
-        self._proofs = counter(
+        self._validations = counter(
             "proofs_total",
             "Proofs of entries that were asked for, by kind: unchanged, changed or failed.",
             "kind",
@@ -141,7 +142,7 @@ class Metrics(Meter, RequestMeter):
 
     @override
     def hits(self, operation: str, client: str, status: int) -> HitMeter:
-        return Hits(
+        return HitCounters(
             self._requests(operation, client, str(status), "hit"),
             self._request_seconds(operation, "hit"),
             self._served_age(operation),
@@ -162,15 +163,15 @@ class Metrics(Meter, RequestMeter):
 
     @override
     def store_operation(self, store: str, operation: str, outcome: str) -> None:
-        self._store.cells[store, operation, outcome].value += 1
+        self._store.children[store, operation, outcome].value += 1
 
     @override
     def store_operations(self, store: str, operation: str, outcome: str) -> Tally:
         return self._store(store, operation, outcome)
 
     @override
-    def proof(self, kind: str, outcome: str) -> None:
-        self._proofs(kind, outcome).inc()
+    def validation(self, kind: str, outcome: str) -> None:
+        self._validations(kind, outcome).inc()
 
     @override
     def invalidation(self, cause: str) -> None:
@@ -187,7 +188,7 @@ class WorkerMetrics:
     def __init__(self, workers: int) -> None:
         self.registry = CollectorRegistry()
         self._up = Gauge(PREFIX + "workers_up", "Workers that answered this scrape.", registry=self.registry)
-        restarts = Counter(
+        restarts = prometheus_client.Counter(
             PREFIX + "worker_restarts_total",
             "Workers started in place of one that ended.",
             ["worker"],

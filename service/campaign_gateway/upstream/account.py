@@ -93,9 +93,9 @@ class Account:
         """Whether its allotment may be more when slots have fallen free."""
         self._lock = asyncio.Lock()
         """One change at a time, so that it is known which allotment is the latest."""
-        self._view: Ledger | None = None
+        self._seen: Ledger | None = None
         """The ledger with what this replica has known since; None when it has to be worked out anew ..."""
-        self._viewed_at = 0.0
+        self._seen_at = 0.0
         """... as it has to be some time after this moment."""
         self._lacks_promises = False
         """Whether promises were made since: each of many refusals is not worth working it out anew."""
@@ -106,9 +106,9 @@ class Account:
     def seen(self) -> tuple[Ledger, Allowance, float]:
         """What this replica knows, what it may do, and the time."""
         now, allowance = self._ledgers.now(), self.permitted()
-        if self._view is None or not 0 <= now - self._viewed_at < REPORT_SECONDS:
-            self._view, self._viewed_at, self._lacks_promises = self.absorbed(now), now, False
-        return self._view, allowance, now
+        if self._seen is None or not 0 <= now - self._seen_at < REPORT_SECONDS:
+            self._seen, self._seen_at, self._lacks_promises = self.absorbed(now), now, False
+        return self._seen, allowance, now
 
     def claims(self) -> Schedule | None:
         """The table of claims as this replica knows it; None where it does not know enough to refuse anybody."""
@@ -119,7 +119,7 @@ class Account:
             return None
         if self._claims is None or not 0 <= now - self._claims.now < SCHEDULE_SECONDS:
             if self._lacks_promises:
-                self._view = None
+                self._seen = None
             self._claims = Schedule(*self.seen(), self._replica)
         return self._claims
 
@@ -135,13 +135,13 @@ class Account:
             self._claims.promise(client)
         self._lacks_promises = True
         if is_first:
-            self._view = None
+            self._seen = None
 
     def take_promise(self, client: str, key: str) -> bool:
         """Whether the caller was told to come now: by this replica, or perhaps by another."""
         now = self._ledgers.now()
         if self.promises.take(client, key, now):
-            self.forget_view()
+            self.forget_ledger()
             return True
         others = self.ledger.promises if self.ledger is not None else ()
         return any(row.client == client and row.replica != self._replica and row.at <= now for row in others)
@@ -178,28 +178,28 @@ class Account:
 
     def _begin(self, slot: Slot, asked: float) -> None:
         self._own.begin(slot, asked, is_unreported=self.is_cut_off)
-        self.forget_view()
+        self.forget_ledger()
 
     def end(self, id_: str, *, is_void: bool) -> None:
         """One of its calls has ended, or never left."""
         self._own.end(id_, is_void=is_void)
-        self.forget_view()
+        self.forget_ledger()
 
     def keep_pause(self, ledger: Ledger) -> None:
         """Goes on by itself with a pause that the shared ledger does not know of yet."""
         self.ledger, self._unreported_pause = ledger, ledger.paused_until
-        self.forget_view()
+        self.forget_ledger()
 
-    def forget_view(self) -> None:
+    def forget_ledger(self) -> None:
         """What was worked out is out of date."""
-        self._view = self._claims = None
+        self._seen = self._claims = None
 
     # The ledger.
 
     def has_to_report(self) -> bool:
         """Whether the shared ledger lacks something that this replica knows, or its time to be seen has come."""
         ledger, now = self.ledger, self._ledgers.now()
-        if ledger is None or self.is_cut_off or self._own or self._own.has_ended or self.promises.is_news:
+        if ledger is None or self.is_cut_off or self._own or self._own.has_ended or self.promises.is_changed:
             return True
         if self._clock() >= self.contact.quiet_until - REPORT_SECONDS or not is_whole(ledger, now):
             return True
@@ -220,13 +220,13 @@ class Account:
         answers: dict[str, Slot | Wait] = {}
         if not self.is_cut_off:
             try:
-                answers = await self._grant_shared(requests, asked)
+                answers = await self._grant_by_ledger(requests, asked)
             except LedgerLostError:
                 answers = self._take_unconfirmed(requests, asked)
         answers |= self._grant_local([request for request in requests if request.id not in answers], asked)
         return [answers[request.id] for request in requests]
 
-    async def _grant_shared(self, requests: Sequence[SlotRequest], asked: float) -> dict[str, Slot | Wait]:
+    async def _grant_by_ledger(self, requests: Sequence[SlotRequest], asked: float) -> dict[str, Slot | Wait]:
         def step(ledger: Ledger, allowance: Allowance, now: float) -> tuple[Ledger, list[Slot | Wait]]:
             ledger, answers = schedule.grant(ledger, allowance, requests, now, self._replica)
             self._unconfirmed = [answer for answer in answers if isinstance(answer, Slot)]
@@ -293,7 +293,7 @@ class Account:
         unreported, was_cut_off, left = self._own.unreported(), self.is_cut_off, self._own.left_of(self._allotment)
         attempt = _Attempt(self._clock(), left, left)
         quiet = QUIET_SECONDS if self._ledgers.is_shared and not self._own and not has_waiters else 0.0
-        self.promises.is_news = False
+        self.promises.is_changed = False
 
         def whole(ledger: Ledger | None, now: float) -> tuple[Ledger, tuple[Ledger, _T]]:
             # Early for what has to fall free, late for what has to be held: the shared clock is known only so well.
@@ -327,11 +327,11 @@ class Account:
         """Remembers that nobody knows whether the change was made: what it took from the allotment may be gone."""
         self._unsure = self._allotment, self._allotment - attempt.left + attempt.allotment
         self._allotment = min(self._unsure)
-        self.promises.is_news, self._has_spare = True, False
+        self.promises.is_changed, self._has_spare = True, False
         if isinstance(error, LedgerLostError) and not self.is_cut_off:
             self.contact = replace(self.contact, lost_at=self._clock())
             _log.warning("the ledger of calls is lost (%s): %d replicas were known", error, self.known)
-        self.forget_view()
+        self.forget_ledger()
 
     def _learn(self, ledger: Ledger, attempt: _Attempt) -> None:
         now = self._ledgers.now()
@@ -351,7 +351,7 @@ class Account:
             and len(ledger.replicas) == 1
             and len(ledger.slots) + reserved < self.allowance.calls
         )
-        self.forget_view()
+        self.forget_ledger()
 
     def absorbed(self, now: float) -> Ledger:
         """The ledger as this replica alone knows it."""

@@ -24,7 +24,7 @@ class Promises:
         # Of a plain dictionary the first one is found only behind all that were deleted before it.
         self._promised: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._rows: Counter[tuple[str, float]] = Counter()
-        self.is_news = False
+        self.is_changed = False
         """Whether the ledger has not been told of the last of them."""
         self.refused: dict[str, float] = {}
         """When a caller of each client was last refused."""
@@ -39,7 +39,7 @@ class Promises:
         if at is None:
             return False
         del self._promised[client, key]
-        self.is_news = True
+        self.is_changed = True
         row = (client, self._moment(at))
         if self._rows[row] > 1:
             self._rows[row] -= 1
@@ -53,7 +53,7 @@ class Promises:
         Without a key it cannot be known when it is back.
         """
         self.refused[client] = now
-        self.is_news = True
+        self.is_changed = True
         if not key:
             return False
         if (client, key) in self._promised:

@@ -12,7 +12,7 @@ from aiohttp import web
 from campaign_gateway.contract.answers import Response
 from campaign_gateway.contract.document import DocumentError
 from campaign_gateway.contract.ids import is_id
-from campaign_gateway.contract.operations import Family, Operation, Takes, operation
+from campaign_gateway.contract.operations import Family, Operation, RequestBody, operation
 from campaign_gateway.contract.requests import channel_of, list_request
 from campaign_gateway.policy.directives import RequestDirectives
 from campaign_gateway.proxy.forward import Forwarder
@@ -79,8 +79,8 @@ class Actions:
         """One read, from the cache or through it."""
         target, row = authorized.target, authorized.operation
         body = target.body
-        if row.takes is Takes.JSON and body is None:
-            body = self._list_body((await self._body(authorized, row.takes)).document)
+        if row.body is RequestBody.JSON and body is None:
+            body = self._list_body((await self._body(authorized, row.body)).document)
         request = Request(
             authorized.stream, row, target.id, authorized.client, authorized.directives, target.fields, body
         )
@@ -102,7 +102,7 @@ class Actions:
             page = {"page": 1, "limit": MAX_PAGE_ROWS, **target.parameters}
             body = Body(_encode(page), page)
         else:
-            body = await self._body(authorized, row.takes)
+            body = await self._body(authorized, row.body)
         values: dict[str, str] = {}
         if "campaignName" in target.parameters:
             values["name"] = target.parameters["campaignName"]
@@ -118,7 +118,7 @@ class Actions:
 
     async def purge(self, authorized: Authorized) -> Reply:
         """Stored answers made stale until they are proven."""
-        document = (await self._body(authorized, Takes.JSON)).document
+        document = (await self._body(authorized, RequestBody.JSON)).document
         match document:
             case {"all": True, **rest} if not rest:
                 campaigns = None
@@ -132,7 +132,7 @@ class Actions:
 
     async def hint(self, authorized: Authorized) -> Reply:
         """Campaigns that are said to have changed, to be read first."""
-        campaigns = _campaigns_in((await self._body(authorized, Takes.JSON)).document)
+        campaigns = _campaigns_in((await self._body(authorized, RequestBody.JSON)).document)
         if campaigns is None:
             raise invalid(f'the body is {{"campaigns": [1 to {MAX_NAMED} ids]}}')
         await self._hints.give(authorized.stream, campaigns, authorized.client)
@@ -149,8 +149,8 @@ class Actions:
             raise invalid("the body does not show whether it is for voice or sms: say type")
         return await self._forwarder.channel(authorized.stream, authorized.target.id, authorized.client)
 
-    async def _body(self, authorized: Authorized, takes: Takes) -> Body:
-        return await read_body(authorized.http, takes, self._max_body)
+    async def _body(self, authorized: Authorized, kind: RequestBody) -> Body:
+        return await read_body(authorized.http, kind, self._max_body)
 
     @staticmethod
     def _list_body(document: Any) -> bytes:

@@ -16,7 +16,7 @@ from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.request import Stream
-from campaign_gateway.proxy.versions import read_token
+from campaign_gateway.proxy.writers import parse_token
 from campaign_gateway.web import platform_paths, routes
 from campaign_gateway.web.actions import Actions, Authorized
 from campaign_gateway.web.batch import render_batch
@@ -220,7 +220,7 @@ def _directives(http: web.BaseRequest) -> RequestDirectives:
     tokens = headers.getall(VERSION, [])
     if not tokens:
         return directives
-    versions = [read_token(token.strip()) for token in tokens]
+    versions = [parse_token(token.strip()) for token in tokens]
     known = [version for version in versions if version is not None]
     if len(known) < len(versions):
         raise RejectedError(Problem.INVALID_REQUEST, f"{VERSION} is not one that the answer to a write carried")

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from campaign_gateway.contract.document import DocumentError, parse
-from campaign_gateway.contract.operations import Takes
+from campaign_gateway.contract.operations import RequestBody
 from campaign_gateway.problems import Problem
 from campaign_gateway.web.rejected import RejectedError, invalid
 
@@ -24,22 +24,22 @@ class Body:
     document: Any = None
 
 
-async def read_body(http: web.BaseRequest, takes: Takes, most: int) -> Body:
+async def read_body(http: web.BaseRequest, wanted: RequestBody, most: int) -> Body:
     """The body, once it was found to be JSON.
 
     Args:
-        http: the http.
-        takes: what its operation takes.
+        http: the request.
+        wanted: what its operation takes.
         most: the largest that is taken, in bytes.
 
     Raises:
         RejectedError: it is too large, too slow, encoded, absent where one is needed, or no JSON document.
     """
-    if takes is Takes.NOTHING:
+    if wanted is RequestBody.NOTHING:
         return Body()
     raw = await _read(http, most)
     if not raw.strip():
-        if takes is Takes.JSON:
+        if wanted is RequestBody.JSON:
             raise invalid("a JSON body is needed")
         return Body()
     try:

@@ -156,7 +156,7 @@ def platform_error(failure: Failure) -> tuple[int, bytes]:
     problem = failure.problem
     message = failure.upstream_message or failure.detail
     status, code = int(problem.status), failure.upstream_code
-    if problem in _TOLD_AS_IT_WAS and failure.upstream_status is not None:
+    if problem in _PASSED_ON and failure.upstream_status is not None:
         status = failure.upstream_status
     elif problem in {Problem.BUDGET_EXHAUSTED, Problem.UPSTREAM_PAUSED, Problem.OVERLOADED}:
         status, message, code = HTTPStatus.TOO_MANY_REQUESTS, _LIMIT_TEXT, None
@@ -166,4 +166,4 @@ def platform_error(failure: Failure) -> tuple[int, bytes]:
     return status, _encode({"errors": [{"msg": message, "code": told}]})
 
 
-_TOLD_AS_IT_WAS = frozenset({Problem.UPSTREAM_REJECTED, Problem.CAMPAIGN_NOT_FOUND, Problem.CONTACT_LIST_NOT_FOUND})
+_PASSED_ON = frozenset({Problem.UPSTREAM_REJECTED, Problem.CAMPAIGN_NOT_FOUND, Problem.CONTACT_LIST_NOT_FOUND})

@@ -39,7 +39,7 @@ class Rendering:
     """A hit under one status: its answer and its log line, with what is constant rendered once, the rest in time."""
 
     __slots__ = (
-        *("_end", "_head", "_hit", "_line", "_rest"),
+        *("_end", "_head", "_hit", "_line", "_fields"),
         *("after_id", "body", "is_not_modified", "line", "refresh_at", "up_to_id"),
     )
 
@@ -49,7 +49,9 @@ class Rendering:
         before, _, after = cache_status(Outcome(ttl=0.0, detail=hit.detail)).partition("ttl=0")
         self._hit = hit
         self._head = f"HTTP/1.1 {status} {status.phrase}\r\nCache-Status: {before}ttl=%d{after}\r\nAge: %d".encode()
-        self._rest = "".join(f"\r\n{name}: {value}" for name, value in fields.items()).encode() + b"\r\nX-Request-ID: "
+        self._fields = (
+            "".join(f"\r\n{name}: {value}" for name, value in fields.items()).encode() + b"\r\nX-Request-ID: "
+        )
         final = "".join(f"\r\n{name}: {value}" for name, value in FINAL_FIELDS.items())
         self._end = f"{final}\r\n{length}Date: %b\r\n\r\n".encode()
         self._line = line_of(hit.request.id, status, hit.detail)
@@ -64,7 +66,7 @@ class Rendering:
     def refresh_clock_fields(self, age: float) -> None:
         """Renders `Age`, `ttl` and `Date` for this age, and for as long as they stay the same."""
         ttl, now = self._hit.lifetime - age, time.time()
-        self.up_to_id = self._head % (int(ttl), int(age)) + self._rest
+        self.up_to_id = self._head % (int(ttl), int(age)) + self._fields
         self.after_id = self._end % http_date_text(int(now)).encode()
         self.line = self._line % int(age)
         self.refresh_at = age + min(1 - age % 1, ttl % 1, 1 - now % 1)

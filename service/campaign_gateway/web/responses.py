@@ -20,7 +20,7 @@ from campaign_gateway.policy.stored import Stored, json_type
 from campaign_gateway.policy.visibility import Visibility
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.reply import Outcome, Reply
-from campaign_gateway.proxy.versions import write_token
+from campaign_gateway.proxy.writers import format_token
 
 CACHE_NAME = "campaign-gateway"
 SERVER = "campaign-gateway"
@@ -89,7 +89,7 @@ def render(
     fail = fail or render_failure
     headers = {"Cache-Status": cache_status(reply.outcome)}
     if reply.version is not None:
-        headers[VERSION] = write_token(reply.version)
+        headers[VERSION] = format_token(reply.version)
     if reply.passed is not None:
         passed = reply.passed
         headers |= {"Cache-Control": "no-store", "Content-Type": json_type(passed.content_type)}

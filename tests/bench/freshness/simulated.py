@@ -30,7 +30,7 @@ from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.request import Request
 from campaign_gateway.proxy.sweep import SweepConfig, Sweeper
 from campaign_gateway.proxy.tasks import Tasks
-from campaign_gateway.proxy.versions import Versions
+from campaign_gateway.proxy.writers import Writers
 from campaign_gateway.sandbox.journal import most_in_window
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.local.index import LocalIndex
@@ -95,7 +95,7 @@ def put_together(scenario: Scenario, upstream: Platform, truth: Truth, tasks: Ta
         policy.freshness,
         meter,
         Timeouts(TIMEOUT),
-        Versions(store.now, 0.0),
+        Writers(store.now, 0.0),
         is_polled=policy.share > 0,
     )
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaign_gateway.contract.answers import Answer, Flaw, Response, Verdict, classify, wait_told
+from campaign_gateway.contract.answers import Answer, Flaw, Response, Verdict, classify, retry_wait
 from campaign_gateway.contract.operations import GET, OPERATIONS, Kind, Operation, Shape, operation
 from tests.support.builders import CAMPAIGN as ID
 from tests.support.builders import JSON_TYPE, NOW, OTHER_CAMPAIGN, SAMPLES, envelope, errors, response, samples
@@ -18,9 +18,9 @@ OLDER_LIMIT = "Rate limit for this API has been reached. Please try again after 
 PAGE = b"<html>\n<head><title>502 Bad Gateway</title></head>\n</html>"
 
 
-def read(answer: Response, asked_id: str | None = ID, operation: Operation = GET) -> Answer:
+def read(answer: Response, requested_id: str | None = ID, operation: Operation = GET) -> Answer:
     """What an answer means, to a by-id read unless told otherwise."""
-    return classify(operation, asked_id, answer, NOW)
+    return classify(operation, requested_id, answer, NOW)
 
 
 def success(**members: Any) -> dict[str, Any]:
@@ -45,7 +45,7 @@ CONTACTS = "cl-e05a9c3-1f7d-4b68-8a42-6d3b9e7f1c20"
 
 class Expected(NamedTuple):
     verdict: Verdict
-    asked_id: str | None = ID
+    requested_id: str | None = ID
     operation: Operation = GET
     flaw: Flaw | None = None
     code: str | None = None
@@ -123,7 +123,7 @@ def test_every_sample_is_listed_and_has_an_expectation() -> None:
 @pytest.mark.parametrize("file", sorted(samples()))
 def test_sample(file: str) -> None:
     expected, sample = SAMPLE_MEANS[file], samples()[file]
-    found = read(sample.response, expected.asked_id, expected.operation)
+    found = read(sample.response, expected.requested_id, expected.operation)
     assert found.response is sample.response
     assert (found.verdict, found.flaw, found.code, found.message, found.retry_after) == (
         expected.verdict,
@@ -443,7 +443,7 @@ RETRY_AFTER = [
 
 @pytest.mark.parametrize(("text", "seconds"), RETRY_AFTER)
 def test_retry_after(text: str | None, seconds: float | None) -> None:
-    assert wait_told(text, NOW) == seconds
+    assert retry_wait(text, NOW) == seconds
     limited = classify(GET, ID, response(b"", 429, retry_after=text), NOW)
     assert (limited.verdict, limited.retry_after) == (LIMITED, seconds)
 
@@ -460,7 +460,7 @@ def test_a_retry_after_date_is_read_against_the_answers_own() -> None:
 
 
 def test_retry_after_beyond_reason_is_a_finite_number() -> None:
-    wait = wait_told("9" * 5000, NOW)
+    wait = retry_wait("9" * 5000, NOW)
     assert wait is not None
     assert 1e6 < wait < 1e12
 
@@ -471,7 +471,7 @@ def test_retry_after_counts_for_the_limit_only() -> None:
 
 @given(st.text(max_size=60) | st.from_regex(r"[A-Z][a-z]{2},? \d{1,3} [A-Z][a-z]{2} \d{2,5} \d\d:\d\d:\d\d .{0,8}"))
 def test_retry_after_is_read_or_ignored(text: str) -> None:
-    wait = wait_told(text, NOW)
+    wait = retry_wait(text, NOW)
     assert wait is None or 0 <= wait < float("inf")
 
 

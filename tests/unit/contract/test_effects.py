@@ -1,11 +1,11 @@
 import pytest
 
 from campaign_gateway.contract.document import parse
-from campaign_gateway.contract.effects import RESOURCES, Reach, effects_of, ids_named
+from campaign_gateway.contract.effects import RESOURCES, Scope, effects_of, ids_named
 from campaign_gateway.contract.operations import OPERATIONS, Kind
 from tests.support.builders import samples
 
-ONE, ALL, MAYBE = Reach
+ONE, ALL, MAYBE = Scope
 
 # Section 10 of the contract, "What a write can change". Outcomes and contacts are never stored.
 #   write                  by id  status list   list by id  all lists
@@ -29,12 +29,12 @@ READS = ("get", "status", "list", "contact-list-get", "contact-list-list")
 @pytest.mark.parametrize("write", SECTION_10)
 def test_a_write_invalidates_what_the_contract_says_in_both_versions(write):
     expected = {
-        (resource, reach)
-        for read, reach in zip(READS, SECTION_10[write], strict=True)
-        if reach is not None
+        (resource, scope)
+        for read, scope in zip(READS, SECTION_10[write], strict=True)
+        if scope is not None
         for resource in (read, f"{read}-v1")
     }
-    found = [(effect.resource, effect.reach) for effect in effects_of(write)]
+    found = [(effect.resource, effect.scope) for effect in effects_of(write)]
     assert set(found) == expected
     assert len(found) == len(expected)
 

@@ -12,9 +12,9 @@ from campaign_gateway.contract.operations import (
     Family,
     Kind,
     Operation,
+    RequestBody,
     Shape,
     Subject,
-    Takes,
     Tenant,
     build_call,
     operation,
@@ -98,7 +98,7 @@ def test_a_placeholder_without_a_value_is_an_error():
 def test_no_body_is_an_empty_object_where_one_is_expected_and_none_where_it_is_not():
     # contract-8.4: status takes none or `{}`, schedule off `{}`; contract-2: some pages send nothing at all.
     for asked in OPERATIONS:
-        assert build_call(asked, TENANT, VALUES).body == (b"{}" if asked.takes is Takes.MAYBE_JSON else None)
+        assert build_call(asked, TENANT, VALUES).body == (b"{}" if asked.body is RequestBody.MAYBE_JSON else None)
 
 
 VALUES = {"id": "x", "name": "n", "type": "voice"}
@@ -106,7 +106,7 @@ VALUES = {"id": "x", "name": "n", "type": "voice"}
 
 def line_of(asked: Operation) -> Line:
     """A row as a line of section 8."""
-    return Line(asked.name, asked.kind, asked.method, asked.family.name, asked.path, asked.query, asked.takes)
+    return Line(asked.name, asked.kind, asked.method, asked.family.name, asked.path, asked.query, asked.body)
 
 
 def test_the_rows_are_the_lines_of_the_contract_no_more_and_no_fewer():

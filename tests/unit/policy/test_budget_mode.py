@@ -60,5 +60,5 @@ def test_modes_come_in_their_order_and_it_sits_out_until_it_may_count_on_its_sha
 
 @pytest.mark.parametrize(("calls", "writes"), [(0, {}), (1, {}), (2, {Lane.WRITES: 1}), (6, {Lane.WRITES: 1})])
 def test_writes_can_count_on_one_of_several_calls(calls: int, writes: dict[Lane, int]) -> None:
-    found = part_of(allow(12, lanes={Lane.WRITES: 2, Lane.PROOF: 3}, reserve=4), calls)
+    found = part_of(allow(12, lanes={Lane.WRITES: 2, Lane.VALIDATION: 3}, reserve=4), calls)
     assert (found.calls, found.reserve, found.lanes) == (calls, 0, writes)

@@ -78,17 +78,17 @@ def test_a_read_while_polls_go_on_is_a_proof_like_theirs(read_at: float, at: flo
 
 
 @pytest.mark.parametrize(
-    ("status", "revision", "is_proven"),
+    ("status", "revision", "is_validated"),
     [("Ready", "by-time", True), ("Active", "by-time", False), ("Ready", "another", False)],
 )
 def test_an_answer_from_before_a_row_was_first_seen_is_proven_if_nothing_tells_them_apart(
-    status: str, revision: str, is_proven: bool
+    status: str, revision: str, is_validated: bool
 ):
     shown = row("c0")
     snapshot, _ = seen(snapshot_of([shown]), [shown], NOW)
     kept = replace(read(shown, NOW - 500), campaign_status=status)
     kept = kept if revision == "by-time" else replace(kept, revision=stamp(LONG_AGO + 1))
-    assert (by_list(kept, snapshot) == validated(NOW)) is is_proven
+    assert (by_list(kept, snapshot) == validated(NOW)) is is_validated
 
 
 @pytest.mark.parametrize("by", list(Cause))
@@ -113,20 +113,20 @@ def test_a_poll_proves_what_was_read_soon_after_a_write_like_anything_else():
 
 
 @pytest.mark.parametrize(
-    ("since", "is_proven"),
+    ("since", "is_validated"),
     [
         pytest.param(NOW - SETTLE_SECONDS - 1, True, id="a-poll-well-after"),
         pytest.param(NOW - SETTLE_SECONDS + 1, False, id="a-poll-that-may-lag"),
         pytest.param(NOW + 20, False, id="no-poll-since"),
     ],
 )
-def test_an_unverified_copy_stays_that_until_a_poll_well_after(since: float, is_proven: bool):
+def test_an_unverified_copy_stays_that_until_a_poll_well_after(since: float, is_validated: bool):
     # What may have been missed is a write that invalidated it: a poll that may lag behind cannot make up for that.
     listed = rows(1)
     snapshot, _ = seen(snapshot_of(listed), listed, NOW)
     unverified = GOOD.unverified(since)
     after = by_list(read(listed[0], NOW - 50), snapshot, evidence=unverified)
-    assert after == (validated(NOW) if is_proven else unverified)
+    assert after == (validated(NOW) if is_validated else unverified)
 
 
 def test_an_unverified_copy_that_the_list_shows_in_another_state_stays_unverified():

@@ -22,7 +22,7 @@ from campaign_gateway.proxy.ports import Put, UpstreamError
 from campaign_gateway.proxy.reply import Outcome
 from campaign_gateway.proxy.request import Request, group_of
 from campaign_gateway.proxy.tasks import Tasks
-from campaign_gateway.proxy.versions import writer_of
+from campaign_gateway.proxy.writers import writer_of
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.local.ledgers import MemoryLedgers
 from campaign_gateway.upstream.budget import CallBudget
@@ -755,7 +755,7 @@ async def test_no_cache_brings_newer_proof_from_the_proof_lane_without_waiting_f
     reply = await story.read(directives=NO_CACHE)
     assert body_of(reply) == NEW.body
     assert (reply.outcome.fwd, reply.outcome.fwd_status) == (Fwd.REQUEST, 200)
-    assert story.budget.asked[-1] == ("acc-1", Lane.PROOF, "tests", 0.0)
+    assert story.budget.asked[-1] == ("acc-1", Lane.VALIDATION, "tests", 0.0)
     assert story.calls == 2
 
 
@@ -880,9 +880,9 @@ async def test_a_reader_that_joined_a_refused_modest_flight_asks_with_its_own_ri
     original = story.budget.permit
 
     def slow_to_refuse(account, lane, client, wait, key):
-        story.budget.refusals = [SPENT] if lane is Lane.PROOF else []
+        story.budget.refusals = [SPENT] if lane is Lane.VALIDATION else []
         permit = original(account, lane, client, wait, key)
-        if lane is not Lane.PROOF:
+        if lane is not Lane.VALIDATION:
             return permit
         return Delayed(permit, gate)
 
@@ -898,7 +898,7 @@ async def test_a_reader_that_joined_a_refused_modest_flight_asks_with_its_own_ri
     gate.set()
     assert (await modest).outcome.detail is Detail.BUDGET
     assert body_of(await cold) == NEW.body
-    assert [lane for _, lane, _, _ in story.budget.asked] == [Lane.INTERACTIVE, Lane.PROOF, Lane.INTERACTIVE]
+    assert [lane for _, lane, _, _ in story.budget.asked] == [Lane.INTERACTIVE, Lane.VALIDATION, Lane.INTERACTIVE]
 
 
 async def test_a_cold_reader_that_joined_an_impatient_flight_waits_for_its_own_permit(tell):

@@ -147,7 +147,7 @@ async def test_what_is_read_soon_after_a_write():
     story = Story(campaign_response())
     await story.invalidate()
     story.clock.advance(1)
-    await story.exchange.read_again(make_request(), Lane.PROOF, "test")
+    await story.exchange.read_again(make_request(), Lane.VALIDATION, "test")
     await finished(story.tasks)
     expected = replace(READ, age=0.0, read_ago=0.0, lifetime=FRESHNESS.min, why="write", ttl=FRESHNESS.min)
     assert await explained(story) == expected

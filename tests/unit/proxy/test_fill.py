@@ -19,7 +19,7 @@ from tests.support.doubles import finished, turns
 
 PATIENT = Claim(Lane.INTERACTIVE, wait=2.5)
 ANY = Claim(Lane.BACKGROUND, wait=0.0)
-NEWEST = Claim(Lane.PROOF, wait=0.0, takes_landed=False)
+NEWEST = Claim(Lane.VALIDATION, wait=0.0, accepts_landed=False)
 FILL = Fill(Stored(b"{}", "application/json", b"digest", None, None, 0.0), is_unchanged=False, upstream_status=200)
 Fly = Callable[[Flight], Coroutine[None, None, None]]
 FAILED = Failure(Problem.UPSTREAM_UNAVAILABLE, "no connection")

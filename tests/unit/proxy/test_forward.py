@@ -16,7 +16,7 @@ from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.ports import Put, UpstreamError
 from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.proxy.request import Request, all_of
-from campaign_gateway.proxy.versions import writer_of
+from campaign_gateway.proxy.writers import writer_of
 from tests.support.doubles import (
     LIMITED,
     NOT_FOUND,

@@ -94,7 +94,7 @@ async def test_where_nobody_looks_after_lists_it_is_read_here(place: Place) -> N
     await place.hint("c-1", "c-2")
     assert await place.read_here() == ["c-1", "c-2"]
     assert place.told == []
-    assert place.story.budget.asked == [("acc-1", Lane.PROOF, "a system", 2.5)] * 2
+    assert place.story.budget.asked == [("acc-1", Lane.VALIDATION, "a system", 2.5)] * 2
     assert place.story.meter.of("upstream", "support", "get", "hint") == 2
     assert place.story.meter.events["invalidation", "hint"] == 1
 

@@ -214,7 +214,7 @@ async def test_a_hit_is_made_anew_when_the_poll_is_late_since_what_it_says_is_no
     story = await listed(lasts=20.0)
     # Read again since: proven for longer than the list's word holds.
     story.clock.advance(1)
-    await story.exchange.read_again(make_request(), Lane.PROOF, "test")
+    await story.exchange.read_again(make_request(), Lane.VALIDATION, "test")
     await finished(story.tasks)
     hit = hit_of(story)
     assert (hit.lifetime, hit.visibility) == (20.0, Visibility(20.0, story.clock.now() + 19.0))
@@ -228,7 +228,7 @@ async def test_a_hit_is_made_anew_when_the_poll_is_late_since_what_it_says_is_no
 
 async def test_use_that_goes_on_does_not_keep_a_hit_beyond_what_it_says():
     story = await listed(lasts=NOTE_SECONDS + 10)
-    await story.exchange.read_again(make_request(), Lane.PROOF, "test")
+    await story.exchange.read_again(make_request(), Lane.VALIDATION, "test")
     await finished(story.tasks)
     hit = hit_of(story)
     story.clock.advance(NOTE_SECONDS)

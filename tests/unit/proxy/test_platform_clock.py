@@ -20,7 +20,7 @@ class Wall:
     def answer(self, ahead: float, count: int = 1) -> None:
         """Answers that were there at once, written half a second past a second that is `ahead` of the store's."""
         for _ in range(count):
-            self.clock.hear(self.began, self.began, formatdate(START + ahead, usegmt=True))
+            self.clock.note(self.began, self.began, formatdate(START + ahead, usegmt=True))
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def wall() -> Wall:
 
 def test_until_an_answer_tells_the_clocks_agree(wall: Wall) -> None:
     for date in (None, "", "soon", "Mon, 99 Feb 2026 02:40:37 GMT"):
-        wall.clock.hear(wall.began, wall.began, date)
+        wall.clock.note(wall.began, wall.began, date)
     assert (wall.clock.is_known, wall.clock.offset(), wall.clock.seconds_ahead()) == (False, AGREED, None)
     assert wall.clock.now() == START
 

@@ -166,7 +166,7 @@ async def test_the_first_look_asks_for_each_list_once(world: World):
 async def test_lists_are_paid_from_the_proof_lane_under_a_name_of_their_own(world: World):
     world.story.budget.asked.clear()
     await world.look()
-    assert ("acc-1", Lane.PROOF, "sweep") in {permit[:3] for permit in world.story.budget.asked}
+    assert ("acc-1", Lane.VALIDATION, "sweep") in {permit[:3] for permit in world.story.budget.asked}
     assert world.story.meter.of("upstream", "support", "list", "sweep", "ok") >= 1
 
 

@@ -22,7 +22,7 @@ def usage(first: list[str]) -> Usage:
 def test_nothing_is_in_use_at_first(usage):
     assert usage.streams(NOW) == []
     assert usage.used(A, NOW) == usage.interest(A, NOW) == {}
-    assert usage.asked_at(A, "c1") is None
+    assert usage.used_at(A, "c1") is None
 
 
 def test_a_campaign_is_in_use_for_a_while(usage):
@@ -39,7 +39,7 @@ def test_a_stream_that_nobody_uses_any_more_is_forgotten_without_being_looked_at
     usage.note(A, "c1", NOW)
     usage.note(B, "c1", NOW + 100)
     assert usage.streams(NOW + USED_SECONDS + 1) == [B]
-    assert usage.asked_at(A, "c1") is None
+    assert usage.used_at(A, "c1") is None
 
 
 def test_notes_that_arrive_late_take_nothing_back(usage):
@@ -47,7 +47,7 @@ def test_notes_that_arrive_late_take_nothing_back(usage):
     usage.note(A, "c1", NOW - 300)
     assert usage.used(A, NOW) == {"c1": NOW}
     assert usage.streams(NOW + USED_SECONDS) == [A]
-    assert usage.asked_at(A, "c1") == NOW
+    assert usage.used_at(A, "c1") == NOW
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_whoever_found_nothing_in_use_is_told_of_the_next_use_whatever_the_clock
 
 
 def test_a_stream_has_room_for_so_many_and_the_old_make_room(usage, monkeypatch):
-    monkeypatch.setattr(usage_module, "MAX_ASKED", 3)
+    monkeypatch.setattr(usage_module, "MAX_USED", 3)
     assert [usage.note(A, f"c{n}", NOW) for n in range(4)] == [True, True, True, False]
     assert usage.note(A, "c1", NOW + 60), "of what is there"
     assert usage.note(B, "c1", NOW)

@@ -14,7 +14,7 @@ from campaign_gateway.telemetry.logs import HitLines, JsonFormatter, mask
 NUMBERED = r"\A((tel|SMS|phone)[-_.:])?[0-9]{6,16}([-._:a-z]|\Z)[A-Za-z0-9._:-]{0,9}\Z"
 
 
-class Heard:
+class BeatReply:
     """A logger with one handler, as `set_up` makes it."""
 
     def __init__(self, name: str) -> None:
@@ -35,7 +35,7 @@ class Heard:
 
 @pytest.fixture
 async def heard(request):
-    made = Heard(request.node.name)
+    made = BeatReply(request.node.name)
     yield made
     made.lines.flush()
     made.log.handlers.clear()
@@ -114,7 +114,7 @@ async def test_any_other_handler_gets_them_too(heard):
 @example("Tel:12025550163")
 @example("7.12025550163")
 async def test_an_id_is_masked_as_any_text_is(request_id):
-    made = Heard("ids")
+    made = BeatReply("ids")
     try:
         made.note(request_id.encode())
         made.lines.flush()

@@ -46,7 +46,7 @@ def exercise(metrics: Metrics) -> None:
     metrics.collapsed("process")
     metrics.store_operation("memory", "get", "hit")
     metrics.store_operations("memory", "get", "hit").value += 1
-    metrics.proof("read", "changed")
+    metrics.validation("read", "changed")
     metrics.change_visible("support", 7.0)
     metrics.gauges.add("budget_remaining", "Calls that the account could make now.", lambda: 7, account="acc-1")
 

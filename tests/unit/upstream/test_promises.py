@@ -65,7 +65,7 @@ class Counter:
     async def poll(self, every: float) -> None:
         while True:
             with contextlib.suppress(Refused):
-                await self.call(Lane.PROOF, "sweep", 0.0, "poll")
+                await self.call(Lane.VALIDATION, "sweep", 0.0, "poll")
             await asyncio.sleep(every)
 
     async def newcomers(self, every: float) -> None:

@@ -13,7 +13,7 @@ from campaign_gateway.contract.operations import GET, LITERALS
 from campaign_gateway.policy.evidence import Cause
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll
 from campaign_gateway.proxy.request import group_of
-from campaign_gateway.proxy.versions import writer_of
+from campaign_gateway.proxy.writers import writer_of
 from campaign_gateway.store.layered import LayeredStore
 from campaign_gateway.store.redis.link import StoreDownError
 from campaign_gateway.web import fast, rendered

@@ -26,7 +26,7 @@ from campaign_gateway.web.fast import MAX_HEAD_BYTES
 from campaign_gateway.web.server import MAX_FIELD_BYTES
 from tests.support.doubles import LONG_AGO, START, SUPPORT
 from tests.support.examples import scaled
-from tests.support.fast import CAMPAIGNS, Gateway, Heard, Layer, calling, comparable, far, local, logged, running
+from tests.support.fast import CAMPAIGNS, Gateway, Layer, Received, calling, comparable, far, local, logged, running
 
 KEY = b"Authorization: Bearer cgk_reporting"
 OTHER_KEY = b"Authorization: Bearer cgk_operations"
@@ -59,7 +59,7 @@ NEXT = [head(b"/v1/campaigns/c-2", id_=b"next-1"), head(b"/v1/campaigns/c-2", id
 class Told:
     """What one gateway made of a talk."""
 
-    heard: Heard
+    heard: Received
     received: bytes
     events: Counter[tuple[str, ...]]
     ages: list[float]

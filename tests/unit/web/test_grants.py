@@ -67,7 +67,7 @@ async def test_a_head_is_recalled_from_its_third_sight_on_any_connection():
     "field",
     [
         *("X-Amzn-Trace-Id: Root=1-%d", "X-Datadog-Trace-Id: %d", "baggage: user=%d", "traceparent: 00-%d"),
-        *("User-Agent: curl/%d", "Cookie: seen=%d", "X-Never-Heard-Of: %d", "Accept: text/plain;q=%d"),
+        *("User-Agent: curl/%d", "Cookie: seen=%d", "X-Never-Received-Of: %d", "Accept: text/plain;q=%d"),
     ],
 )
 async def test_a_field_that_means_nothing_to_an_answer_may_differ(field, layer):

@@ -9,7 +9,7 @@ from campaign_gateway.contract.operations import (
     Family,
     Kind,
     Operation,
-    Takes,
+    RequestBody,
     Tenant,
     build_call,
 )
@@ -333,6 +333,6 @@ def test_every_problem_has_a_shape_that_clients_of_the_platform_read(problem_):
 
 def test_a_body_is_taken_where_the_row_takes_one():
     # contract-2: a POST with nothing in it, for what takes one or none.
-    assert {row.name for row in OPERATIONS if row.takes is Takes.NOTHING} == {
+    assert {row.name for row in OPERATIONS if row.body is RequestBody.NOTHING} == {
         *("get", "delete", "contact-list-get", "contact-list-delete", "contacts")
     }

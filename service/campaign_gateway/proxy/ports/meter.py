@@ -33,7 +33,7 @@ class Meter(Protocol):
         """Where operations of one kind are counted, for whoever makes too many to call for each."""
         ...
 
-    def proof(self, kind: str, outcome: str) -> None:
+    def validation(self, kind: str, outcome: str) -> None:
         """A read renewed or replaced an entry, or failed to."""
         ...
 

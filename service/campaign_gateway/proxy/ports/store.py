@@ -64,7 +64,7 @@ class Handlers:
     on_invalidated: Callable[[str | None], None]
     """With each key that was invalidated; with None when it may be any."""
     on_written: Callable[[str], object]
-    """With each writer whose write has ended (see `proxy.versions`)."""
+    """With each writer whose write has ended (see `proxy.writers`)."""
     on_hinted: Callable[[str, Sequence[str]], object]
     """With a stream, and campaigns of it that are to be read first."""
 
@@ -149,7 +149,7 @@ class Store(Protocol):
         ...
 
     async def publish_write(self, writer: str) -> None:
-        """Publishes that a write by `writer` (see `proxy.versions`) has just ended."""
+        """Publishes that a write by `writer` (see `proxy.writers`) has just ended."""
         ...
 
     async def publish_hint(self, stream: str, campaigns: Sequence[str]) -> bool:

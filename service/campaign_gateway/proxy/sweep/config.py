@@ -26,6 +26,6 @@ class SweepConfig:
     """Seconds that the platform's clock is ahead of the store's; None where that is not known."""
 
 
-def lane(*, is_overdue: bool) -> Lane:
+def lane_of(*, is_overdue: bool) -> Lane:
     """What pays for a poll, a page or a read in rotation: what is overdue stands in line with the callers who wait."""
-    return Lane.INTERACTIVE if is_overdue else Lane.PROOF
+    return Lane.INTERACTIVE if is_overdue else Lane.VALIDATION

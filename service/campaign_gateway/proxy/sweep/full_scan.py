@@ -13,7 +13,7 @@ from campaign_gateway.policy.list_scan import Scan, begin, step
 from campaign_gateway.policy.pacing import LONGEST_POLL_INTERVAL_SECONDS, Pace
 from campaign_gateway.policy.sweeping import IndexSnapshot, ListFlaw
 from campaign_gateway.policy.trust import ListEvent
-from campaign_gateway.proxy.sweep.config import lane
+from campaign_gateway.proxy.sweep.config import lane_of
 from campaign_gateway.proxy.sweep.disagreement import Disagreement
 from campaign_gateway.proxy.sweep.lists import Lists, NoPage
 
@@ -72,7 +72,7 @@ class FullScanner:
     def _next_channel(self, pace: Pace, snapshot: IndexSnapshot, now: float) -> Channel | None:
         for channel in pace.poll_intervals:
             last = snapshot.state.polls.get(channel)
-            if last is None or now < self._lists.left_alone_until(channel):
+            if last is None or now < self._lists.backs_off_until(channel):
                 continue
             since = now - last.full_scan_at
             is_wanted = channel in self.wanted and since > pace.full_scan_after * EARLY_SCAN_PART
@@ -90,7 +90,7 @@ class FullScanner:
         scan = self._scan
         if scan is None:
             return None
-        read = await self._lists.read(scan, lane(is_overdue=is_crowded))
+        read = await self._lists.read(scan, lane_of(is_overdue=is_crowded))
         now = self._lists.now()
         if isinstance(read, NoPage):
             wait = pace.poll_intervals.get(scan.channel, LONGEST_POLL_INTERVAL_SECONDS)

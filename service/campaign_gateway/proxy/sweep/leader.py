@@ -91,13 +91,13 @@ class Sweeper:
             return
         while True:
             try:
-                await self._lead_or_follow()
+                await self._hold_or_wait()
             except Exception:  # noqa: BLE001 - logged with its traceback
                 # Or this replica would keep the lead and do nothing with it.
                 _log.exception("a look after stream %s failed", self._stream.alias)
                 await asyncio.sleep(AGAIN_SECONDS)
 
-    async def _lead_or_follow(self) -> None:
+    async def _hold_or_wait(self) -> None:
         """One look, and the sleep until the next one."""
         if not self._index.is_leading(self._stream.identity):
             self.is_leading = False

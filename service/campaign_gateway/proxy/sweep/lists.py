@@ -99,7 +99,7 @@ class Lists:
         self._lag = self._lag.seen(lag, now)
         return lag > (self.config.lag if self.config.lag is not None else MOST_LAG_SECONDS)
 
-    def left_alone_until(self, channel: Channel) -> float:
+    def backs_off_until(self, channel: Channel) -> float:
         """Until when nothing is asked of the channel's list, after a flaw."""
         return self._trust.get(channel, Trust()).quiet_until
 
@@ -133,11 +133,11 @@ class Lists:
 
     # Pages.
 
-    async def read(self, scan: Scan, paid_by: Lane) -> PageRead | NoPage:
+    async def read(self, scan: Scan, lane: Lane) -> PageRead | NoPage:
         """The scan's next page."""
         fetched = await self._fetcher.fetch(
             Request(self._stream, LIST, "", CLIENT, body=list_body(scan.channel, scan.skip, PAGE_ROWS)),
-            paid_by,
+            lane,
             "scan" if scan.is_full else "sweep",
             PERMIT_SECONDS,
         )
@@ -152,4 +152,4 @@ class Lists:
 
     def count(self, outcome: str) -> None:
         """One poll ended, or a page could not be read."""
-        self._meter.proof("sweep", outcome)
+        self._meter.validation("sweep", outcome)

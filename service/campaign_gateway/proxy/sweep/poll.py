@@ -30,7 +30,7 @@ from campaign_gateway.policy.list_scan import MAX_POLL_PAGES, Scan, begin, step
 from campaign_gateway.policy.pacing import LONGEST_POLL_INTERVAL_SECONDS, Pace
 from campaign_gateway.policy.sweeping import IndexSnapshot, ListFlaw
 from campaign_gateway.policy.trust import ListEvent
-from campaign_gateway.proxy.sweep.config import lane
+from campaign_gateway.proxy.sweep.config import lane_of
 from campaign_gateway.proxy.sweep.disagreement import Disagreement
 from campaign_gateway.proxy.sweep.full_scan import FullScanner
 from campaign_gateway.proxy.sweep.lists import Lists, NoPage
@@ -99,7 +99,7 @@ class Poller:
             begin_at = 0.0
             if last is not None and ours.waiting is None:
                 begin_at = last.began + pace.distance(channel, capacity, waiting)
-            due[channel] = max(begin_at, ours.retry_at, self._lists.left_alone_until(channel))
+            due[channel] = max(begin_at, ours.retry_at, self._lists.backs_off_until(channel))
         if not due:
             return now, None
         # The one that has waited longest beyond its distance.
@@ -117,9 +117,9 @@ class Poller:
         snapshot = self._lists.snapshot
         last, capacity = snapshot.state.polls.get(channel), self._lists.config.capacity()
         is_overdue = last is None or now - last.began > LONGEST_POLL_INTERVAL_SECONDS
-        paid_by = lane(is_overdue=is_overdue and capacity.is_wanted and capacity.free <= 0)
+        lane = lane_of(is_overdue=is_overdue and capacity.is_wanted and capacity.free <= 0)
         while not scan.has_ended:
-            read = await self._lists.read(scan, paid_by)
+            read = await self._lists.read(scan, lane)
             if isinstance(read, NoPage):
                 await self._wait(scan, read, pace)
                 return None
@@ -150,7 +150,7 @@ class Poller:
         self._full_scan.meet(scan.channel, scan.rows)
         match self._flaw(scan, snapshot, ended):
             case None:
-                return await self._prove(scan, snapshot, pace, used, ended)
+                return await self._validate(scan, snapshot, pace, used, ended)
             case ListFlaw.SHIFTING:
                 return await self._learn(scan, pace, ended)
             case flaw:
@@ -178,7 +178,7 @@ class Poller:
             await self._lists.publish(forget(self._lists.snapshot, channel))
         return found
 
-    async def _prove(
+    async def _validate(
         self, scan: Scan, snapshot: IndexSnapshot, pace: Pace, used: Mapping[str, float], ended: float
     ) -> ScanResult | None:
         channel, flaws = scan.channel, snapshot.state.flaws

@@ -18,7 +18,7 @@ from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot
 from campaign_gateway.proxy.fill import FillResult
 from campaign_gateway.proxy.ports import CampaignIndex, Store
 from campaign_gateway.proxy.request import Request, Stream
-from campaign_gateway.proxy.sweep.config import CLIENT, lane
+from campaign_gateway.proxy.sweep.config import CLIENT, lane_of
 from campaign_gateway.proxy.sweep.disagreement import Disagreement
 from campaign_gateway.proxy.tasks import Tasks
 
@@ -123,7 +123,7 @@ class Rotation:
     async def compare(self, ids: Iterable[str]) -> None:
         """Has those read that the list shows for the first time, and in another state than what is stored of them."""
         for id_ in ids:
-            entry, indexed = (await self._store.get(self._ask(id_).key)).stored, self._indexed(id_)
+            entry, indexed = (await self._store.get(self._request(id_).key)).stored, self._indexed(id_)
             if entry is not None and indexed is not None and sweeping.is_superseded(entry, indexed):
                 self.enqueue([id_], self._store.now())
 
@@ -145,14 +145,14 @@ class Rotation:
             most = MAX_READS if free > 0 else MAX_LATE_READS if is_late and capacity.is_wanted else 0
             if len(self._reading) >= most or now < self._next_read:
                 break
-            paid_by = lane(is_overdue=free <= 0)
+            lane = lane_of(is_overdue=free <= 0)
             due = self._due.pop(id_)
             free -= 1
             self._taken += 1
             if is_backlog:
                 self._next_read = max(now - 1.0, self._next_read) + EVEN * capacity.window / max(1, capacity.calls)
             self._reading.add(id_)
-            work = self._look_again(id_, paid_by, due.reason, due.since)
+            work = self._look_again(id_, lane, due.reason, due.since)
             self._tasks.spawn(work, name="read by id", on_end=partial(self._ended, id_))
         self._start_next(pace, capacity, used, snapshot, now)
         return self._look_at(pace, capacity, now)
@@ -187,7 +187,7 @@ class Rotation:
         between = pace.rotation / max(1, len(used))
         is_late = self._rotation_due > 0 and now - self._rotation_due > OVERDUE_INTERVALS * between
         self._is_rotating = True
-        work = self._read_next(pace, used, snapshot, between, lane(is_overdue=is_late and capacity.is_wanted))
+        work = self._read_next(pace, used, snapshot, between, lane_of(is_overdue=is_late and capacity.is_wanted))
         self._tasks.spawn(work, name="rotation", on_end=self._rotated)
 
     def _rotated(self) -> None:
@@ -195,7 +195,7 @@ class Rotation:
         self._wake()
 
     async def _read_next(
-        self, pace: Pace, used: Mapping[str, float], snapshot: IndexSnapshot, between: float, paid_by: Lane
+        self, pace: Pace, used: Mapping[str, float], snapshot: IndexSnapshot, between: float, lane: Lane
     ) -> None:
         now = self._store.now()
         id_ = await self._most_overdue(pace, used, snapshot, now)
@@ -204,7 +204,7 @@ class Rotation:
         if id_ is not None and id_ not in self._reading:
             self._reading.add(id_)
             try:
-                has_read = await self._look_again(id_, paid_by, "rotation")
+                has_read = await self._look_again(id_, lane, "rotation")
             finally:
                 self._reading.discard(id_)
         if has_read:
@@ -224,18 +224,18 @@ class Rotation:
         """The campaign in use that is the most overdue, and was not read by somebody else meanwhile."""
         self._read = {id_: at for id_, at in self._read.items() if id_ in used}
         waiting = [id_ for id_ in used if id_ not in self._reading and id_ not in self._due]
-        for id_ in sorted(waiting, key=lambda id_: self._turn(id_, pace, snapshot, now))[:MAX_READS]:
-            if self._turn(id_, pace, snapshot, now) > now:
+        for id_ in sorted(waiting, key=lambda id_: self._due_at(id_, pace, snapshot, now))[:MAX_READS]:
+            if self._due_at(id_, pace, snapshot, now) > now:
                 return None
-            found = await self._store.get(self._ask(id_).key)
+            found = await self._store.get(self._request(id_).key)
             if found.stored is None or found.stored.validated_at <= self._read.get(id_, 0.0):
                 return id_
             self._read[id_] = found.stored.validated_at
-            if self._turn(id_, pace, snapshot, now) <= now:
+            if self._due_at(id_, pace, snapshot, now) <= now:
                 return id_
         return None
 
-    def _turn(self, id_: str, pace: Pace, snapshot: IndexSnapshot, now: float) -> float:
+    def _due_at(self, id_: str, pace: Pace, snapshot: IndexSnapshot, now: float) -> float:
         """When the campaign is to be read by id again."""
         read_at = self._read.get(id_, 0.0)
         indexed = snapshot.campaigns.get(id_)
@@ -252,9 +252,9 @@ class Rotation:
         self._reading.discard(id_)
         self._wake()
 
-    async def _look_again(self, id_: str, paid_by: Lane, reason: str, since: float = 0.0) -> bool:
+    async def _look_again(self, id_: str, lane: Lane, reason: str, since: float = 0.0) -> bool:
         """Whether the campaign was read by id, by this or by somebody else meanwhile."""
-        before = (await self._store.get(self._ask(id_).key)).stored
+        before = (await self._store.get(self._request(id_).key)).stored
         indexed = self._indexed(id_)
         if (
             reason == "moved"
@@ -265,13 +265,13 @@ class Rotation:
             # A caller's read was first.
             self._read[id_] = before.validated_at
             return True
-        landed = await self._refresh(self._ask(id_), paid_by, reason)
+        result = await self._refresh(self._request(id_), lane, reason)
         now = self._store.now()
-        if isinstance(landed, Failure):
+        if isinstance(result, Failure):
             if reason != "rotation":
-                self._due[id_] = _Due(now + _wait_after(landed), since, reason)
-            return landed.was_forwarded
-        entry = landed.stored
+                self._due[id_] = _Due(now + _wait_after(result), since, reason)
+            return result.was_forwarded
+        entry = result.stored
         self._read[id_] = entry.validated_at
         # What polls have shown while it was read counts too.
         indexed = self._indexed(id_)
@@ -281,13 +281,13 @@ class Rotation:
             # Begun before the change was seen; or perhaps still the old state: once more, when it has settled.
             settled = indexed.since + sweeping.SETTLE_SECONDS
             self._due[id_] = _Due(now if sweeping.is_superseded(entry, indexed) else settled, now, "moved")
-        self._disagreement.note(id_, before, landed, indexed)
+        self._disagreement.note(id_, before, result, indexed)
         return True
 
     def _indexed(self, id_: str) -> IndexedCampaign | None:
         return self._index.snapshot(self._stream.identity).campaigns.get(id_)
 
-    def _ask(self, id_: str) -> Request:
+    def _request(self, id_: str) -> Request:
         return Request(self._stream, GET, id_, CLIENT)
 
 

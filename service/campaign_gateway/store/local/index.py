@@ -8,7 +8,7 @@ from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot, Ind
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.ports import CampaignIndex
 from campaign_gateway.store.usage import Usage
-from campaign_gateway.store.waits import News, Wakes
+from campaign_gateway.store.waits import Changes, Wakes
 
 NOTHING = IndexSnapshot()
 
@@ -20,18 +20,18 @@ class LocalIndex(CampaignIndex):
         """An index.
 
         Args:
-            epoch: ended whenever `view` says something else.
+            epoch: ended whenever `snapshot` says something else.
             now: the store's clock.
         """
         self._epoch = epoch
         self._now = now
-        self._news, self._wakes = News(), Wakes()
-        self._usage = Usage(self._wakes.come)
-        self._views: dict[str, IndexSnapshot] = {}
+        self._changes, self._wakes = Changes(), Wakes()
+        self._usage = Usage(self._wakes.notify)
+        self._snapshots: dict[str, IndexSnapshot] = {}
 
     @override
     def snapshot(self, stream: str) -> IndexSnapshot:
-        return self._views.get(stream) or NOTHING
+        return self._snapshots.get(stream) or NOTHING
 
     @override
     def record_use(self, stream: str, id_: str, now: float) -> None:
@@ -51,7 +51,7 @@ class LocalIndex(CampaignIndex):
 
     @override
     async def wait_for_change(self, stream: str, seconds: float) -> None:
-        await self._news.wait(stream, seconds)
+        await self._changes.wait(stream, seconds)
 
     @override
     async def wait(self, stream: str, seconds: float) -> None:
@@ -61,8 +61,8 @@ class LocalIndex(CampaignIndex):
     async def publish(self, stream: str, state: IndexState, updates: Mapping[str, IndexedCampaign]) -> bool:
         if state.number != self.snapshot(stream).state.number + 1:
             return False
-        self._views[stream] = apply(self.snapshot(stream), state, updates)
+        self._snapshots[stream] = apply(self.snapshot(stream), state, updates)
         self._epoch.end()
-        self._news.come(stream)
-        self._wakes.come(stream)
+        self._changes.notify(stream)
+        self._wakes.notify(stream)
         return True

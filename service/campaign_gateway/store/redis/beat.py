@@ -1,8 +1,8 @@
-"""One sign of life a second for everything that a replica has to tell all the others.
+"""One heartbeat a second for everything that a replica has to publish to all the others.
 
-A beat is one command, whatever the number of streams: it shows the replica, hands on what its callers asked for, keeps
-the leads of streams in use, and brings what others told. Streams that nobody uses are not mentioned. All its keys lie
-together, so it is one command in a cluster as well.
+A beat is one command, whatever the number of streams: it shows the replica, publishes what its callers read, renews its
+leases on streams in use, and returns what others have published. Streams that nobody uses are not mentioned. All its
+keys lie together, so it is one command in a cluster as well.
 """
 
 import math
@@ -17,18 +17,18 @@ from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 
 LEASE_SECONDS = 3.0
-"""How long a lead lasts after the beat that took or kept it: two beats may come late."""
+"""How long a lease lasts after the beat that acquired or renewed it: two beats may come late."""
 FORGET_SECONDS = 600
-"""How long a replica that is not seen any longer is remembered: longer than its calls count in any budget."""
+"""How long a replica that is no longer seen is remembered: longer than its calls count in any budget."""
 KEEP_MILLISECONDS = 3_600_000
 """How long it is remembered which indexes were changed: as long as the indexes themselves."""
 LONGEST_NOTES = 2_097_152
 """Bytes of notes on one stream that wait for its leader, which fetches them each second: room for what several replicas
-tell in one beat each."""
+publish in one beat each."""
 
 
 class Note(NamedTuple):
-    """What callers of one replica asked for."""
+    """A campaign that callers of one replica have read."""
 
     id: str
     reads: float
@@ -37,15 +37,15 @@ class Note(NamedTuple):
     """When they last did, by the store's clock."""
 
 
-class Heard(NamedTuple):
-    """What a beat brought."""
+class BeatReply(NamedTuple):
+    """What a beat returns."""
 
     is_forgotten: bool
-    """Whether Redis knew nothing of this replica's earlier beats, or has lost what it told since."""
+    """Whether Redis knew nothing of this replica's earlier beats, or has lost what it published since."""
     published: frozenset[str]
     """Streams whose indexes other replicas have changed since the last beat."""
-    led: Mapping[str, Sequence[Note]]
-    """Streams that this replica leads, and what others' callers asked for of them."""
+    leases: Mapping[str, Sequence[Note]]
+    """Streams whose lease this replica holds, and what others' callers have read of them."""
 
 
 _Reply = tuple[int, int, list[bytes], list[bytes], list[bytes | None]]
@@ -53,10 +53,10 @@ _Reply = tuple[int, int, list[bytes], list[bytes], list[bytes | None]]
 
 
 class Beat:
-    """This replica's beats, and what the last one told of the others."""
+    """This replica's beats, and what the last one returned of the others."""
 
     def __init__(self, link: RedisLink, keys: Keys, name: str) -> None:
-        """Nothing is told yet.
+        """Nothing is sent yet.
 
         Args:
             link: to Redis.
@@ -69,63 +69,63 @@ class Beat:
         self._beat = link.script("beat.lua")
         self._depart = link.script("depart.lua")
         self._announcement = 0
-        """The last one that was heard."""
+        """The last one that was received."""
         self._replicas: dict[str, float] = {}
 
     def replicas(self) -> Mapping[str, float]:
-        """The replicas and when each was last seen, by the store's clock, as the last beat that was answered told.
+        """The replicas and when each was last seen, by the store's clock, as the last beat that was answered returned.
 
         This one is among them. One that left is not; one that died is for a while (`FORGET_SECONDS`).
         """
         return self._replicas
 
     async def send(
-        self, notes: Mapping[str, Sequence[Note]], published: Collection[str], *, may_lead: bool = True
-    ) -> Heard:
-        """What others told, in one trip.
+        self, notes: Mapping[str, Sequence[Note]], published: Collection[str], *, may_hold_leases: bool = True
+    ) -> BeatReply:
+        """Sends a beat, and returns what others have published, in one trip.
 
         Args:
             notes: of each stream in use, what is new of it.
             published: streams whose indexes this replica has changed since its last beat.
-            may_lead: whether it takes leads at all.
+            may_hold_leases: whether it acquires leases at all.
 
         Raises:
             StoreDownError: Redis is lost, or the answer is none. It may have taken the notes all the same.
         """
-        names = [self._keys.beat(what) for what in ("replicas", "boards", "leads", "notes")]
-        names += [self._keys.used(stream) for stream, told in notes.items() if told]
-        lease = int(LEASE_SECONDS * 1000) if may_lead else 0
+        names = [self._keys.beat(what) for what in ("replicas", "indexes", "leases", "notes")]
+        names += [self._keys.used(stream) for stream, reads in notes.items() if reads]
+        lease = int(LEASE_SECONDS * 1000) if may_hold_leases else 0
         limits = (FORGET_SECONDS, self._announcement, KEEP_MILLISECONDS, lease, int(USED_SECONDS), LONGEST_NOTES)
         arguments = (self.name, *limits, len(published), *published, *_flat(notes))
         answer = await self._link.execute("beat", lambda: self._beat(keys=names, args=arguments))
         try:
-            return self._hear(list(notes), answer)
+            return self._read_reply(list(notes), answer)
         except ValueError as error:
             raise StoreDownError("other") from error
 
-    async def depart(self, led: Iterable[str]) -> None:
-        """Takes this replica out and gives up the streams that it leads, in one trip.
+    async def depart(self, leases: Iterable[str]) -> None:
+        """Takes this replica out and releases its leases on these streams, in one trip.
 
         Raises:
-            StoreDownError: Redis is lost; the leads lapse by themselves.
+            StoreDownError: Redis is lost; the leases lapse by themselves.
         """
-        names = [self._keys.beat("replicas"), self._keys.beat("leads")]
-        arguments = (self.name, *led)
+        names = [self._keys.beat("replicas"), self._keys.beat("leases")]
+        arguments = (self.name, *leases)
         await self._link.execute("depart", lambda: self._depart(keys=names, args=arguments))
 
-    def _hear(self, asked: list[str], answer: object) -> Heard:
+    def _read_reply(self, streams: list[str], answer: object) -> BeatReply:
         is_forgotten, announcement, replicas, published, notes = msgspec.convert(answer, _Reply)
-        led = {stream: _read(text) for stream, text in zip(asked, notes, strict=True) if text is not None}
+        leases = {stream: _read(text) for stream, text in zip(streams, notes, strict=True) if text is not None}
         seen = {name.decode(): float(at) for name, at in zip(replicas[::2], replicas[1::2], strict=True)}
-        heard = Heard(bool(is_forgotten), frozenset(stream.decode() for stream in published), led)
+        reply = BeatReply(bool(is_forgotten), frozenset(stream.decode() for stream in published), leases)
         self._announcement, self._replicas = announcement, seen
-        return heard
+        return reply
 
 
 def _flat(notes: Mapping[str, Sequence[Note]]) -> Iterator[str | int | float]:
-    for stream, told in notes.items():
-        yield from (stream, len(told))
-        for note in told:
+    for stream, reads in notes.items():
+        yield from (stream, len(reads))
+        for note in reads:
             yield from note
 
 

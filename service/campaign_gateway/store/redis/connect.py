@@ -37,7 +37,7 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RedisTarget:
     """Which Redis, and how to be let in."""
 
     url: str
@@ -70,7 +70,7 @@ def partitions_of(url: str) -> int:
     return CLUSTER_PARTITIONS if urlsplit(url).scheme == CLUSTER_SCHEME else 1
 
 
-def open_link(target: Target, clock: StoreClock, meter: Meter) -> RedisLink:
+def open_link(target: RedisTarget, clock: StoreClock, meter: Meter) -> RedisLink:
     """A link whose commands end within about the time-out, with redis-py's own ten retries off."""
     link = RedisLink(None, clock, meter)
     options: dict[str, Any] = {

@@ -2,7 +2,7 @@
 
 A stream's index is a head, a row per campaign, and an order of the rows by the number of the change that wrote
 them; the three change together, by one script that also checks that nobody else has changed them since. So a leader
-that was deposed without noticing changes nothing, and a replica that has seen change n asks for what came after it.
+that was deposed without noticing changes nothing, and a replica that has seen change n pulls what came after it.
 """
 
 import asyncio
@@ -27,16 +27,16 @@ from campaign_gateway.store.redis.bus import Bus
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 from campaign_gateway.store.usage import Usage
-from campaign_gateway.store.waits import News, Wakes
+from campaign_gateway.store.waits import Changes, Wakes
 
 _log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 1.0
-"""How often a replica tells what its callers asked for, keeps its leads, and hears of changes that the bus lost."""
-MAX_TOLD = 5_000
-"""Campaigns told of in one beat, so that none takes long; the rest goes with the next."""
+"""How often a replica publishes what its callers read, renews its leases, and learns of changes that the bus lost."""
+MAX_NOTES = 5_000
+"""Campaigns in one beat, so that none takes long; the others go with the next."""
 TOGETHER = 4
-"""Boards, or uses of streams, that are fetched at a time: a new replica needs all, and its callers need Redis too."""
+"""Indexes, or uses of streams, that are fetched at a time: a new replica needs all, and its callers need Redis too."""
 KEEP_MILLISECONDS = 3_600_000
 _EPOCH_BYTES = 16
 
@@ -49,58 +49,58 @@ class RedisIndex(CampaignIndex):
     """What lists have shown, for all replicas on one Redis. Only `publish` costs a trip of its own."""
 
     def __init__(self, link: RedisLink, bus: Bus, beat: Beat, keys: Keys, epoch: Epoch) -> None:
-        """An index that ends the epoch whenever `view` says something else."""
+        """An index that ends the epoch whenever `snapshot` says something else."""
         self._epoch = epoch
         self._link = link
         self._bus = bus
         self._beat = beat
         self._keys = keys
-        self._news, self._wakes = News(), Wakes()
+        self._changes, self._wakes = Changes(), Wakes()
         self._publish = link.script("publish_index.lua")
         self._pull = link.script("pull_index.lua")
-        self._views: dict[str, IndexSnapshot] = {}
+        self._snapshots: dict[str, IndexSnapshot] = {}
         self._epochs: dict[str, bytes] = {}
-        self._usage = Usage(self._wakes.come)
-        self._untold: dict[str, dict[str, int]] = {}
-        """Reads by stream and campaign that no beat has told of yet."""
+        self._usage = Usage(self._wakes.notify)
+        self._unsent: dict[str, dict[str, int]] = {}
+        """Reads by stream and campaign that no beat has published yet."""
         self._published: set[str] = set()
-        """Streams whose indexes this replica has changed, and no beat has told of it yet."""
+        """Streams whose indexes this replica has changed, and no beat has published that yet."""
         self._streams: frozenset[str] = frozenset()
         self._behind: set[str] = set()
         """Streams whose indexes are to be looked at."""
         self._is_behind = asyncio.Event()
         self._together = asyncio.Semaphore(TOGETHER)
-        self._may_lead = True
-        self._led: frozenset[str] = frozenset()
-        self._led_until = 0.0
-        """Monotonic time at which the leases may end, counted from before the beat that took them was sent."""
-        self._led_on = 0
+        self._may_hold_leases = True
+        self._leases: frozenset[str] = frozenset()
+        self._leases_until = 0.0
+        """Monotonic time at which the leases may end, counted from before the beat that acquired them was sent."""
+        self._leases_on = 0
         """The link's generation then: another server knows of no lease."""
 
-    def start(self, tasks: Tasks, streams: Iterable[str], *, may_lead: bool = True) -> None:
-        """Follows the indexes of these streams, and takes its part in looking after them.
+    def start(self, tasks: Tasks, streams: Iterable[str], *, may_hold_leases: bool = True) -> None:
+        """Keeps up with the indexes of these streams, and takes its part in looking after them.
 
         Args:
             tasks: where that runs.
             streams: the indexes.
-            may_lead: whether anybody here looks after the streams that this replica leads.
+            may_hold_leases: whether anybody here looks after the streams whose leases this replica holds.
         """
         self._streams = frozenset(streams)
-        self._may_lead = may_lead
+        self._may_hold_leases = may_hold_leases
         self._bus.on_published = self._fall_behind
         tasks.spawn(self._keep_beating(), name="beat")
-        tasks.spawn(self._keep_up(), name="follow boards")
+        tasks.spawn(self._keep_up(), name="pull indexes")
 
     @override
     def snapshot(self, stream: str) -> IndexSnapshot:
-        return self._views.get(stream) or NOTHING
+        return self._snapshots.get(stream) or NOTHING
 
     @override
     def record_use(self, stream: str, id_: str, now: float) -> None:
-        """Told with the next beat."""
+        """Published with the next beat."""
         if self._usage.note(stream, id_, now):
-            untold = self._untold.setdefault(stream, {})
-            untold[id_] = untold.get(id_, 0) + 1
+            unsent = self._unsent.setdefault(stream, {})
+            unsent[id_] = unsent.get(id_, 0) + 1
 
     @override
     def used(self, stream: str) -> Mapping[str, float]:
@@ -113,15 +113,15 @@ class RedisIndex(CampaignIndex):
     @override
     def is_leading(self, stream: str) -> bool:
         """Nobody is while Redis is lost, since all would be."""
-        return stream in self._led and self._has_leases()
+        return stream in self._leases and self._has_leases()
 
     def _has_leases(self) -> bool:
-        is_same_server = self._link.is_up and self._link.generation == self._led_on
-        return is_same_server and time.monotonic() < self._led_until
+        is_same_server = self._link.is_up and self._link.generation == self._leases_on
+        return is_same_server and time.monotonic() < self._leases_until
 
     @override
     async def wait_for_change(self, stream: str, seconds: float) -> None:
-        await self._news.wait(stream, seconds)
+        await self._changes.wait(stream, seconds)
 
     @override
     async def wait(self, stream: str, seconds: float) -> None:
@@ -135,7 +135,7 @@ class RedisIndex(CampaignIndex):
         rows = [part for id_, indexed in updates.items() for part in (id_.encode(), _encode(indexed))]
         arguments = (
             epoch,
-            # Not that of the view as it stands: it may have caught up with another leader's change meanwhile.
+            # Not that of the snapshot as it stands: another leader's change may have been pulled meanwhile.
             state.number - 1,
             epoch_now,
             state.number,
@@ -148,10 +148,10 @@ class RedisIndex(CampaignIndex):
         )
         names = self._names(stream)
         try:
-            is_published = await self._link.execute("post", lambda: self._publish(keys=names, args=arguments))
+            is_published = await self._link.execute("publish_index", lambda: self._publish(keys=names, args=arguments))
         except StoreDownError:
             return False
-        self._link.meter.store_operation("redis", "post", "stored" if is_published else "contended")
+        self._link.meter.store_operation("redis", "publish_index", "stored" if is_published else "contended")
         if not is_published:
             self._fall_behind(stream)
             return False
@@ -161,10 +161,10 @@ class RedisIndex(CampaignIndex):
         return True
 
     async def leave(self) -> None:
-        """Gives up what this replica leads, and takes it out of those that are there. One trip."""
-        led, self._led = self._led, frozenset()
+        """Releases the leases of this replica, and takes it out of those that are there. One trip."""
+        leases, self._leases = self._leases, frozenset()
         try:
-            await self._beat.depart(sorted(led))
+            await self._beat.depart(sorted(leases))
         except StoreDownError:
             return
 
@@ -177,65 +177,65 @@ class RedisIndex(CampaignIndex):
             except Exception:  # noqa: BLE001 - logged with its traceback
                 # Or this replica would look dead for ever.
                 _log.exception("a beat failed")
-                self._lead(frozenset())
+                self._hold(frozenset())
             await asyncio.sleep(BEAT_SECONDS)
 
     async def beat(self) -> None:
-        """Tells what is new here, and takes over what others told: one trip, and one for each lead that is new.
+        """Publishes what is new here, and takes over what others published: one trip, and one for each new lease.
 
         Raises:
-            StoreDownError: Redis is lost. This replica leads nothing then, and tells the same once more.
+            StoreDownError: Redis is lost. This replica holds no lease then, and publishes the same once more.
         """
         sent, generation = time.monotonic(), self._link.generation
         notes, published = self._take_notes(), self._published
         self._published = set()
         try:
-            heard = await self._beat.send(notes, published, may_lead=self._may_lead)
+            reply = await self._beat.send(notes, published, may_hold_leases=self._may_hold_leases)
         except StoreDownError:
             self._published |= published
             self._give_back(notes)
-            self._lead(frozenset())
+            self._hold(frozenset())
             raise
-        for stream, told in heard.led.items():
-            self._hear(stream, told)
+        for stream, reads in reply.leases.items():
+            self._note_use(stream, reads)
         # With what could not be looked at before.
-        self._fall_behind(*self._behind, *heard.published, *(self._views if heard.is_forgotten else ()))
-        self._led_until, self._led_on = sent + LEASE_SECONDS, generation
-        led = frozenset(heard.led)
-        self._lead(self._led & led)
-        await self._take_over(led - self._led)
-        self._lead(led)
+        self._fall_behind(*self._behind, *reply.published, *(self._snapshots if reply.is_forgotten else ()))
+        self._leases_until, self._leases_on = sent + LEASE_SECONDS, generation
+        leases = frozenset(reply.leases)
+        self._hold(self._leases & leases)
+        await self._take_over(leases - self._leases)
+        self._hold(leases)
 
     def _take_notes(self) -> dict[str, list[Note]]:
-        """What the next beat tells of each stream in use."""
-        room = MAX_TOLD
+        """What the next beat publishes of each stream in use."""
+        room = MAX_NOTES
         notes: dict[str, list[Note]] = {stream: [] for stream in self._usage.streams(self._link.clock.now())}
-        for stream in list(self._untold):
-            untold = self._untold.pop(stream)
-            told = dict(itertools.islice(untold.items(), room))
-            room -= len(told)
-            if len(told) < len(untold):
-                self._untold[stream] = dict(itertools.islice(untold.items(), len(told), None))
-            asked = ((id_, reads, self._usage.asked_at(stream, id_)) for id_, reads in told.items())
+        for stream in list(self._unsent):
+            unsent = self._unsent.pop(stream)
+            sent = dict(itertools.islice(unsent.items(), room))
+            room -= len(sent)
+            if len(sent) < len(unsent):
+                self._unsent[stream] = dict(itertools.islice(unsent.items(), len(sent), None))
+            used = ((id_, reads, self._usage.used_at(stream, id_)) for id_, reads in sent.items())
             if stream in notes:
-                # Redis may have been lost for so long that some are of no interest any longer.
-                notes[stream] = [Note(id_, reads, at) for id_, reads, at in asked if at is not None]
+                # Redis may have been lost for so long that some are no longer of interest.
+                notes[stream] = [Note(id_, reads, at) for id_, reads, at in used if at is not None]
         return notes
 
     def _give_back(self, notes: Mapping[str, Sequence[Note]]) -> None:
-        for stream, told in notes.items():
-            untold = self._untold.setdefault(stream, {}) if told else {}
-            for note in told:
-                untold[note.id] = untold.get(note.id, 0) + int(note.reads)
+        for stream, reads in notes.items():
+            unsent = self._unsent.setdefault(stream, {}) if reads else {}
+            for note in reads:
+                unsent[note.id] = unsent.get(note.id, 0) + int(note.reads)
 
-    def _hear(self, stream: str, notes: Iterable[Note]) -> None:
+    def _note_use(self, stream: str, notes: Iterable[Note]) -> None:
         now = self._link.clock.now()
         for note in notes:
             # From the future are those of a clock that was wrong; they would be in use for ever.
             self._usage.note(stream, note.id, min(note.at, now), note.reads)
 
     async def _take_over(self, streams: Iterable[str]) -> None:
-        """Finds out what callers of all replicas asked for before this one led."""
+        """Finds out what callers of all replicas read before this one had the lease."""
         await asyncio.gather(*map(self._take_over_one, streams))
 
     async def _take_over_one(self, stream: str) -> None:
@@ -246,18 +246,18 @@ class RedisIndex(CampaignIndex):
                     "used", lambda: self._link.client.zrangebyscore(name, since, "+inf", withscores=True)
                 )
         except StoreDownError:
-            # What its own callers ask for, it knows; if Redis is lost, it does not lead either.
+            # What its own callers read, it knows; if Redis is lost, it does not hold the lease either.
             return
         ids = ((id_.decode("utf-8", "replace"), at) for id_, at in rows)
         # Whatever else stands there, only what can be an id may get into the path of a call.
-        self._hear(stream, (Note(id_, 0, at) for id_, at in ids if is_id(id_)))
+        self._note_use(stream, (Note(id_, 0, at) for id_, at in ids if is_id(id_)))
 
-    def _lead(self, streams: frozenset[str]) -> None:
-        """From now on, these are led, and those who look after others that were or were not are woken."""
-        updates = self._led ^ streams
-        self._led = streams
+    def _hold(self, streams: frozenset[str]) -> None:
+        """From now on these leases are held; whoever looks after a stream whose lease came or went is woken."""
+        updates = self._leases ^ streams
+        self._leases = streams
         for stream in updates:
-            self._wakes.come(stream)
+            self._wakes.notify(stream)
 
     def _fall_behind(self, *streams: str) -> None:
         """The indexes of these streams are to be looked at."""
@@ -280,38 +280,38 @@ class RedisIndex(CampaignIndex):
             # The next beat that is answered tries again.
             self._behind.add(stream)
         except Exception:  # noqa: BLE001 - logged with its traceback
-            # Or no index would be followed any longer.
-            _log.exception("a board cannot be followed")
+            # Or no index would be pulled any longer.
+            _log.exception("an index cannot be pulled")
             self._behind.add(stream)
 
     async def pull(self, stream: str) -> None:
-        """Takes over what has been posted since it was last looked at, in one trip.
+        """Takes over what has been published since it was last looked at, in one trip.
 
         Raises:
             StoreDownError: Redis is lost.
         """
         epoch, snapshot = self._epochs.get(stream, b""), self.snapshot(stream)
         names, arguments = self._names(stream)[:3], (epoch, snapshot.state.number)
-        found: list[Any] | None = await self._link.execute("catch_up", lambda: self._pull(keys=names, args=arguments))
+        found: list[Any] | None = await self._link.execute("pull_index", lambda: self._pull(keys=names, args=arguments))
         if found is None or self.snapshot(stream) is not snapshot:
-            # Nothing new; or this replica has posted meanwhile.
+            # Nothing new; or this replica has published meanwhile.
             return
         try:
             epoch_now, state, *rows = found
-            wait_for_change = {rows[n].decode(): _rows.decode(rows[n + 1]) for n in range(0, len(rows), 2)}
+            updates = {rows[n].decode(): _rows.decode(rows[n + 1]) for n in range(0, len(rows), 2)}
             state_now = _heads.decode(state) if state else IndexState()
             is_next = epoch_now == epoch and state_now.number > snapshot.state.number
-            self._show(stream, apply(snapshot if is_next else NOTHING, state_now, wait_for_change))
+            self._show(stream, apply(snapshot if is_next else NOTHING, state_now, updates))
             self._epochs[stream] = epoch_now
         except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
             # Written by another program, or another version of this one.
             self._show(stream, NOTHING)
 
     def _show(self, stream: str, snapshot: IndexSnapshot) -> None:
-        self._views[stream] = snapshot
+        self._snapshots[stream] = snapshot
         self._epoch.end()
-        self._news.come(stream)
-        self._wakes.come(stream)
+        self._changes.notify(stream)
+        self._wakes.notify(stream)
 
     def _names(self, stream: str) -> list[str]:
         return [

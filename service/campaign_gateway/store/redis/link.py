@@ -82,7 +82,7 @@ class RedisLink:
         self.client = client
         self.clock = clock
         self.meter = meter
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(AT_ONCE)
         self.is_up = False
         self.state = "not asked yet"
         """`ok`, or the kind of the last failure."""
@@ -118,7 +118,7 @@ class RedisLink:
             StoreDownError: it failed, or the server is known to be lost and was not asked.
         """
         # Those that wait when the server is lost are told so by the first command that finds out.
-        async with self._turns:
+        async with self._slots:
             if not self.is_up:
                 raise StoreDownError(self.state)
             try:

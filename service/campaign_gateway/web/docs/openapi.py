@@ -8,7 +8,7 @@ from typing import Any
 from campaign_gateway import __version__
 from campaign_gateway.problems import Problem
 from campaign_gateway.web.docs.components import HEADERS, PARAMETERS, SCHEMAS, Json
-from campaign_gateway.web.docs.resources import RESOURCES, TAGS, Answer, Resource
+from campaign_gateway.web.docs.resources import RESOURCES, TAGS, Resource, ResponseText
 
 _KEY = "clientKey"
 NEEDED = ".needed"
@@ -109,7 +109,7 @@ def _responses(resource: Resource) -> Json:
     return found | {str(status): _ref("responses", name) for status, name, _ in _failures(resource)}
 
 
-def _success(answer: Answer, *, has_body: bool) -> Json:
+def _success(answer: ResponseText, *, has_body: bool) -> Json:
     schema: Json = {} if answer.schema is None else {"schema": _ref("schemas", answer.schema)}
     content = {"content": {answer.media: schema}} if has_body else {}
     fields = _headers(answer.headers, answer.sometimes)

@@ -7,7 +7,7 @@ route: the paths, HEAD, the scope, the fields of answers, the problems.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from campaign_gateway.contract.operations import Subject, Takes, operation
+from campaign_gateway.contract.operations import RequestBody, Subject, operation
 from campaign_gateway.policy.settle import NOT_FOUND
 from campaign_gateway.problems import Problem
 from campaign_gateway.web.responses import BOUND, NEWER
@@ -82,7 +82,7 @@ TAGS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ResponseText:
     """What comes when all goes well."""
 
     schema: str | None
@@ -105,7 +105,7 @@ class Resource:
     path: str
     text: Text
     tag: str
-    answer: Answer
+    answer: ResponseText
     parameters: tuple[str, ...]
     """Names in `components.PARAMETERS`."""
     required: frozenset[str] = frozenset()
@@ -117,10 +117,10 @@ class Resource:
 
 
 CONDITIONS = ("If-None-Match", "If-Modified-Since")
-WISHES = ("Cache-Control", "Campaign-Gateway-Version")
+DIRECTIVES = ("Cache-Control", "Campaign-Gateway-Version")
 
 _QUOTA = ("RateLimit", "RateLimit-Policy")
-_PROVEN = ("Age", "ETag")
+_VALIDATED = ("Age", "ETag")
 _FRESHNESS = ("Cache-Control", "Cache-Status")
 _PLATFORM = (
     Problem.UPSTREAM_UNAUTHORIZED,
@@ -144,7 +144,11 @@ def _of_route(route: Route) -> Iterator[Resource]:
             text,
             _tag(route, method),
             _answer(method, text),
-            (*_variables(route), *method.parameters, *(CONDITIONS + WISHES if method.action is Action.READ else ())),
+            (
+                *_variables(route),
+                *method.parameters,
+                *(CONDITIONS + DIRECTIVES if method.action is Action.READ else ()),
+            ),
             method.required,
             method.scope,
             (Problem.UNAUTHENTICATED, Problem.FORBIDDEN, Problem.UNKNOWN_STREAM, *_problems(method)),
@@ -171,21 +175,21 @@ def _tag(route: Route, method: Method) -> str:
     return "Contact lists" if route.path.startswith("/contact") else "Campaigns"
 
 
-def _answer(method: Method, text: Text) -> Answer:
+def _answer(method: Method, text: Text) -> ResponseText:
     match method.action:
         case Action.READ if "ids" in method.parameters:
-            return Answer(text.answer, _FRESHNESS, (*_PROVEN, "Last-Modified", *_QUOTA))
+            return ResponseText(text.answer, _FRESHNESS, (*_VALIDATED, "Last-Modified", *_QUOTA))
         case Action.READ if operation(method.name).subject is Subject.CAMPAIGN:
-            return Answer(text.answer, (*_PROVEN, *_FRESHNESS, BOUND), ("Last-Modified", NEWER, *_QUOTA))
+            return ResponseText(text.answer, (*_VALIDATED, *_FRESHNESS, BOUND), ("Last-Modified", NEWER, *_QUOTA))
         case Action.READ | Action.BATCH:
-            return Answer(text.answer, (*_PROVEN, *_FRESHNESS), ("Last-Modified", *_QUOTA))
+            return ResponseText(text.answer, (*_VALIDATED, *_FRESHNESS), ("Last-Modified", *_QUOTA))
         case Action.SEND:
             version = ("Campaign-Gateway-Version",) if method.scope == "write" else ()
-            return Answer(text.answer, (*_FRESHNESS, *version), _QUOTA, status="2XX", is_validated=False)
+            return ResponseText(text.answer, (*_FRESHNESS, *version), _QUOTA, status="2XX", is_validated=False)
         case Action.PURGE:
-            return Answer(text.answer, _FRESHNESS, is_validated=False)
+            return ResponseText(text.answer, _FRESHNESS, is_validated=False)
         case Action.HINT:
-            return Answer(text.answer, _FRESHNESS, status="202", is_validated=False)
+            return ResponseText(text.answer, _FRESHNESS, status="202", is_validated=False)
 
 
 def _problems(method: Method) -> Iterator[Problem]:
@@ -193,18 +197,18 @@ def _problems(method: Method) -> Iterator[Problem]:
         yield Problem.TOO_LARGE
         return
     asked = operation(method.name)
-    if method.scope == "write" and asked.takes is not Takes.NOTHING:
+    if method.scope == "write" and asked.body is not RequestBody.NOTHING:
         yield Problem.TOO_LARGE
     yield from _PLATFORM
     yield NOT_FOUND[asked.subject]
     if method.action is Action.READ:
         yield Problem.NOT_CACHED
-    if method.scope == "write" or asked.takes is Takes.JSON:
+    if method.scope == "write" or asked.body is RequestBody.JSON:
         yield Problem.UPSTREAM_REJECTED
 
 
 def _of_this_api() -> Iterator[Resource]:
-    described = Answer(None, ("ETag", "Cache-Control"))
+    described = ResponseText(None, ("ETag", "Cache-Control"))
     rows = (
         ("/openapi.json", Text("getDescription", "This description"), described),
         ("/docs", Text("getPage", "A page to read and try it"), replace(described, media="text/html")),

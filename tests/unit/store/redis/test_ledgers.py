@@ -14,7 +14,7 @@ from campaign_gateway.proxy.ports import LedgerLostError
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.local.ledgers import MemoryLedgers
 from campaign_gateway.store.redis import ledgers as ledgers_module
-from campaign_gateway.store.redis.connect import Target, open_link
+from campaign_gateway.store.redis.connect import RedisTarget, open_link
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.ledgers import RedisLedgers
 from campaign_gateway.store.redis.link import RedisLink
@@ -26,7 +26,7 @@ NAME = f"cg:ledger:{ACCOUNT}"
 CHANGERS, TIMES = 8, 50
 
 FULL = Ledger(
-    slots=(Slot("r1.1", Lane.WRITES, "desk", 1_770_000_000.25), Slot("r2.1", Lane.PROOF, "ümlaut", 1.5)),
+    slots=(Slot("r1.1", Lane.WRITES, "desk", 1_770_000_000.25), Slot("r2.1", Lane.VALIDATION, "ümlaut", 1.5)),
     replicas={"r1": 1_770_000_000.5},
     expected=2,
     whole_at=3.25,
@@ -38,7 +38,7 @@ FULL = Ledger(
 
 
 @dataclass
-class Shared:
+class RedisStores:
     """A server, and replicas on it."""
 
     raw: Any
@@ -48,10 +48,12 @@ class Shared:
 
 
 @asynccontextmanager
-async def replicas_on(raw: Any, open_one: Callable[[StoreClock, CountingMeter], RedisLink]) -> AsyncIterator[Shared]:
+async def replicas_on(
+    raw: Any, open_one: Callable[[StoreClock, CountingMeter], RedisLink]
+) -> AsyncIterator[RedisStores]:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(raw.aclose)
-        shared = Shared(raw, [], [], [])
+        shared = RedisStores(raw, [], [], [])
         for _ in range(CHANGERS):
             shared.meters.append(CountingMeter())
             shared.links.append(open_one(StoreClock(), shared.meters[-1]))
@@ -62,23 +64,23 @@ async def replicas_on(raw: Any, open_one: Callable[[StoreClock, CountingMeter], 
 
 
 @asynccontextmanager
-async def on_fakeredis(_folder: Path) -> AsyncIterator[Shared]:
+async def on_fakeredis(_folder: Path) -> AsyncIterator[RedisStores]:
     client = partial(fakeredis.FakeAsyncRedis, server=fakeredis.FakeServer())
     async with replicas_on(client(), lambda clock, meter: RedisLink(client(), clock, meter)) as shared:
         yield shared
 
 
 @asynccontextmanager
-async def on_valkey(folder: Path) -> AsyncIterator[Shared]:
+async def on_valkey(folder: Path) -> AsyncIterator[RedisStores]:
     async with (
         redis_server(folder) as process,
-        replicas_on(process.client(), partial(open_link, Target(process.url, 2.0))) as shared,
+        replicas_on(process.client(), partial(open_link, RedisTarget(process.url, 2.0))) as shared,
     ):
         yield shared
 
 
 @pytest.fixture(params=[on_fakeredis, on_valkey])
-async def shared(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shared]:
+async def shared(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RedisStores]:
     async with request.param(tmp_path) as found:
         yield found
 
@@ -97,7 +99,7 @@ def write(_ledger: Ledger | None, _now: float) -> tuple[Ledger, None]:
     return FULL, None
 
 
-async def test_of_many_changes_at_once_none_is_lost(shared: Shared):
+async def test_of_many_changes_at_once_none_is_lost(shared: RedisStores):
     async def change(replica: RedisLedgers) -> list[int]:
         return [await replica.change(ACCOUNT, count) for _ in range(TIMES)]
 
@@ -106,29 +108,29 @@ async def test_of_many_changes_at_once_none_is_lost(shared: Shared):
     assert all(numbers == sorted(numbers) for numbers in told)
 
 
-async def test_changes_of_one_replica_at_once_are_not_lost_either(shared: Shared):
+async def test_changes_of_one_replica_at_once_are_not_lost_either(shared: RedisStores):
     told = await asyncio.gather(*(shared.replicas[0].change(ACCOUNT, count) for _ in range(CHANGERS)))
     assert sorted(told) == list(range(1, CHANGERS + 1))
 
 
-async def test_accounts_have_ledgers_of_their_own(shared: Shared):
+async def test_accounts_have_ledgers_of_their_own(shared: RedisStores):
     one, two = shared.replicas[:2]
     assert (await one.change("one", count), await two.change("two", count), await two.change("one", count)) == (1, 1, 2)
 
 
-async def test_all_of_a_ledger_survives_the_trip(shared: Shared):
+async def test_all_of_a_ledger_survives_the_trip(shared: RedisStores):
     one, two = shared.replicas[:2]
     await one.change(ACCOUNT, write)
     assert await two.change(ACCOUNT, read) == FULL
 
 
-async def test_a_change_that_nobody_contends_takes_one_trip(shared: Shared):
+async def test_a_change_that_nobody_contends_takes_one_trip(shared: RedisStores):
     for _ in range(3):
         await shared.replicas[0].change(ACCOUNT, count)
     assert shared.meters[0].counts == {("store_operation", "redis", "swap", "stored"): 3}
 
 
-async def test_a_change_is_made_again_on_what_another_replica_left(shared: Shared):
+async def test_a_change_is_made_again_on_what_another_replica_left(shared: RedisStores):
     one, two = shared.replicas[:2]
     await one.change(ACCOUNT, count)
     await two.change(ACCOUNT, count)
@@ -136,19 +138,19 @@ async def test_a_change_is_made_again_on_what_another_replica_left(shared: Share
     assert shared.meters[0].counts["store_operation", "redis", "swap", "contended"] == 1
 
 
-async def test_a_ledger_that_is_not_used_is_forgotten(shared: Shared):
+async def test_a_ledger_that_is_not_used_is_forgotten(shared: RedisStores):
     await shared.replicas[0].change(ACCOUNT, count)
     assert 0 < await shared.raw.pttl(NAME) <= ledgers_module.KEEP_MILLISECONDS
 
 
-async def test_a_ledger_that_was_lost_is_none(shared: Shared):
+async def test_a_ledger_that_was_lost_is_none(shared: RedisStores):
     one = shared.replicas[0]
     await one.change(ACCOUNT, count)
     await shared.raw.flushall()
     assert await one.change(ACCOUNT, read) is None
 
 
-async def test_a_step_that_fails_changes_nothing(shared: Shared):
+async def test_a_step_that_fails_changes_nothing(shared: RedisStores):
     def fail(_ledger: Ledger | None, _now: float) -> tuple[Ledger, None]:
         raise ZeroDivisionError
 
@@ -159,7 +161,7 @@ async def test_a_step_that_fails_changes_nothing(shared: Shared):
     assert await two.change(ACCOUNT, read) == FULL
 
 
-async def test_contention_without_end_is_a_lost_ledger(shared: Shared, monkeypatch: pytest.MonkeyPatch):
+async def test_contention_without_end_is_a_lost_ledger(shared: RedisStores, monkeypatch: pytest.MonkeyPatch):
     """Another replica is always first."""
     monkeypatch.setattr(ledgers_module, "ATTEMPTS", 5)
     one, other = shared.replicas[:2]
@@ -178,7 +180,7 @@ async def test_contention_without_end_is_a_lost_ledger(shared: Shared, monkeypat
     assert await other.change(ACCOUNT, count) == 6, "and nothing was written"
 
 
-async def test_a_link_that_is_down_is_a_lost_ledger(shared: Shared):
+async def test_a_link_that_is_down_is_a_lost_ledger(shared: RedisStores):
     shared.links[0].is_up = False
     shared.links[0].state = "timeout"
     with pytest.raises(LedgerLostError, match="timeout"):
@@ -187,7 +189,7 @@ async def test_a_link_that_is_down_is_a_lost_ledger(shared: Shared):
 
 async def test_a_server_that_dies_is_a_lost_ledger_and_one_that_is_back_is_not(tmp_path: Path):
     async with redis_server(tmp_path) as process, AsyncExitStack() as stack:
-        link = open_link(Target(process.url, 0.25), StoreClock(), CountingMeter())
+        link = open_link(RedisTarget(process.url, 0.25), StoreClock(), CountingMeter())
         stack.push_async_callback(link.close)
         await link.look()
         ledgers = RedisLedgers(link, Keys("cg"))
@@ -206,7 +208,7 @@ async def test_a_server_that_dies_is_a_lost_ledger_and_one_that_is_back_is_not(t
 
 async def test_a_server_that_hangs_is_a_lost_ledger(tmp_path: Path):
     async with redis_server(tmp_path) as process, AsyncExitStack() as stack:
-        link = open_link(Target(process.url, 0.1), StoreClock(), CountingMeter())
+        link = open_link(RedisTarget(process.url, 0.1), StoreClock(), CountingMeter())
         stack.push_async_callback(link.close)
         await link.look()
         process.pause()
@@ -229,7 +231,7 @@ async def test_a_server_that_hangs_is_a_lost_ledger(tmp_path: Path):
         pytest.param(b"\xff" * 100, id="noise"),
     ],
 )
-async def test_damaged_bytes_are_no_ledger_and_are_replaced(shared: Shared, value: bytes):
+async def test_damaged_bytes_are_no_ledger_and_are_replaced(shared: RedisStores, value: bytes):
     one, two = shared.replicas[:2]
     await one.change(ACCOUNT, count)
     await shared.raw.set(NAME, value)
@@ -244,7 +246,7 @@ async def test_one_process_keeps_its_ledgers_itself():
     assert (ledgers.is_shared, ledgers.uncertainty) == (False, 0.0)
 
 
-async def test_what_one_replica_asks_to_look_at_all_are_told_for_a_moment(shared: Shared, monkeypatch):
+async def test_what_one_replica_asks_to_look_at_all_are_told_for_a_moment(shared: RedisStores, monkeypatch):
     one, two = shared.replicas[:2]
     assert await two.notify([]) == frozenset()
     assert await one.notify(["acc-1", "änd"]) == {"acc-1", "änd"}
@@ -253,7 +255,7 @@ async def test_what_one_replica_asks_to_look_at_all_are_told_for_a_moment(shared
     assert await two.notify([]) == frozenset()
 
 
-async def test_somebody_elses_value_in_the_slot_of_what_is_to_be_looked_at_is_a_lost_ledger(shared: Shared):
+async def test_somebody_elses_value_in_the_slot_of_what_is_to_be_looked_at_is_a_lost_ledger(shared: RedisStores):
     await shared.raw.set(Keys("cg").noticed, b"of somebody else")
     with pytest.raises(LedgerLostError):
         await shared.replicas[0].notify(["acc-1"])

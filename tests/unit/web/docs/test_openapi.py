@@ -7,7 +7,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from campaign_gateway import __version__
-from campaign_gateway.contract.operations import OPERATIONS, Kind, Takes
+from campaign_gateway.contract.operations import OPERATIONS, Kind, RequestBody
 from campaign_gateway.problems import Problem
 from campaign_gateway.web.docs.components import HEADERS, PARAMETERS, SCHEMAS
 from campaign_gateway.web.docs.openapi import NEEDED, document, problems_of
@@ -84,7 +84,7 @@ def test_a_described_path_leads_to_its_route_which_takes_these_methods_and_no_ot
 
 
 def test_what_must_be_sent_is_described():
-    taking = {row.name for row in OPERATIONS if row.kind is Kind.WRITE and row.takes is Takes.JSON}
+    taking = {row.name for row in OPERATIONS if row.kind is Kind.WRITE and row.body is RequestBody.JSON}
     assert {name for name, text in TEXTS.items() if text.body is not None} == taking | {"purge", "changed"}
 
 

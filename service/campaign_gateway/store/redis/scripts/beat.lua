@@ -1,19 +1,19 @@
--- One beat of a replica: shows that it lives, tells what its callers ask for, and takes or keeps the leads of streams in
--- use. A lead that is not kept lapses.
+-- One beat of a replica: shows that it lives, publishes what its callers read, and acquires or renews its leases on
+-- streams in use. A lease that is not renewed lapses.
 --
 -- KEYS[1]  the replicas, by the seconds at which they were last seen
--- KEYS[2]  streams whose boards were changed, by the number of the announcement; numbers rise
--- KEYS[3]  the leads: stream to replica, and the milliseconds at which its lease ends
--- KEYS[4]  notes of use for the leaders: stream to lines of campaign, reads, and when it was last asked for
--- KEYS[5...]  the campaigns in use of each stream that has notes below, in the same order, by when they were last asked for
+-- KEYS[2]  streams whose indexes were changed, by the number of the announcement; numbers rise
+-- KEYS[3]  the leases: stream to replica, and the milliseconds at which its lease ends
+-- KEYS[4]  notes of use for the leaders: stream to lines of campaign, reads, and when it was last read
+-- KEYS[5...]  the campaigns in use of each stream that has notes below, in the same order, by when they were last read
 -- ARGV[1]  the replica
 -- ARGV[2]  seconds after which a replica that is not seen is forgotten
 -- ARGV[3]  the last announcement that it has seen
 -- ARGV[4]  milliseconds to remember announcements
--- ARGV[5]  milliseconds that a lease lasts from now; 0 for a replica that leads nothing
--- ARGV[6]  seconds for which a campaign is in use once it was asked for
+-- ARGV[5]  milliseconds that a lease lasts from now; 0 for a replica that acquires none
+-- ARGV[6]  seconds for which a campaign is in use once it was read
 -- ARGV[7]  the longest text of notes that is kept for a leader
--- ARGV[8]  how many boards it announces
+-- ARGV[8]  how many indexes it announces
 -- ARGV[9...]  these streams; then of each stream in use its name, how many notes follow, and of each note three
 --
 -- Returns whether earlier beats of the replica were forgotten, or others' announcements that it has seen (1); the number

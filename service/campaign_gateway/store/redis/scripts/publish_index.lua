@@ -1,4 +1,4 @@
--- Changes a stream's board, unless somebody else has changed it since it was read.
+-- Changes a stream's index, unless somebody else has changed it since it was read.
 --
 -- KEYS[1]  the head: 16 bytes of epoch, 16 digits of number, then the encoded head
 -- KEYS[2]  the rows, by campaign

@@ -1,4 +1,4 @@
--- Tells what has changed on a stream's board.
+-- Returns what has changed in a stream's index.
 --
 -- KEYS[1]  the head: 16 bytes of epoch, 16 digits of number, then the encoded head
 -- KEYS[2]  the rows, by campaign

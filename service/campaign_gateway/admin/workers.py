@@ -28,7 +28,7 @@ SCRAPE_SECONDS = 3.0
 """How long a scrape waits for a worker, well within the ten seconds that Prometheus waits."""
 
 
-class Answer(NamedTuple):
+class WorkerResponse(NamedTuple):
     """What a worker says."""
 
     status: int
@@ -36,8 +36,8 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class Lines:
-    """The ways to the workers, by number."""
+class WorkerClient:
+    """Asks the workers, each over its own socket, by number."""
 
     def __init__(self, sockets: Sequence[Path]) -> None:
         self._sockets = sockets
@@ -55,56 +55,62 @@ class Lines:
         for session in self._sessions:
             await session.close()
 
-    async def ask(self, target: str, seconds: float, accept: str = "*/*") -> dict[int, Answer]:
+    async def fetch(self, target: str, seconds: float, accept: str = "*/*") -> dict[int, WorkerResponse]:
         """The answers of the workers that gave one in time."""
-        answers = await asyncio.gather(*(self._ask(session, target, seconds, accept) for session in self._sessions))
+        answers = await asyncio.gather(*(self._fetch(session, target, seconds, accept) for session in self._sessions))
         return {number: answer for number, answer in enumerate(answers) if answer is not None}
 
-    async def ask_any(self, target: str, seconds: float) -> Answer | None:
+    async def fetch_any(self, target: str, seconds: float) -> WorkerResponse | None:
         """The answer of the first worker that gives one in time."""
         for session in self._sessions:
-            if (answer := await self._ask(session, target, seconds, "*/*")) is not None:
+            if (answer := await self._fetch(session, target, seconds, "*/*")) is not None:
                 return answer
         return None
 
-    async def _ask(self, session: aiohttp.ClientSession, target: str, seconds: float, accept: str) -> Answer | None:
+    async def _fetch(
+        self, session: aiohttp.ClientSession, target: str, seconds: float, accept: str
+    ) -> WorkerResponse | None:
         try:
             async with asyncio.timeout(seconds), session.get(target, headers={"Accept": accept}) as response:
-                return Answer(response.status, response.headers["Content-Type"], await response.read())
+                return WorkerResponse(response.status, response.headers["Content-Type"], await response.read())
         except (aiohttp.ClientError, TimeoutError):
             return None
 
 
-def joined_application(lines: Lines, registry: CollectorRegistry, answered: Callable[[int], None]) -> web.Application:
+def workers_application(
+    client: WorkerClient, registry: CollectorRegistry, answered: Callable[[int], None]
+) -> web.Application:
     """The application behind `admin_listen` when there are several workers.
 
     Args:
-        lines: the ways to them.
+        client: asks them.
         registry: what is counted of the workers themselves; none of its families is theirs.
-        answered: told with each scrape how many of them are in it.
+        answered: called at each scrape with how many of them are in it.
     """
 
     async def livez(_request: web.Request) -> web.Response:
         return answer_json(200, {"status": "ok"})
 
     async def readyz(_request: web.Request) -> web.Response:
-        answers = await lines.ask("/readyz", READY_SECONDS)
-        told = {number: msgspec.json.decode(answer.body, type=_Told).parts for number, answer in answers.items()}
-        return answer_readiness(join_readiness(told, len(lines)))
+        answers = await client.fetch("/readyz", READY_SECONDS)
+        readiness = {
+            number: msgspec.json.decode(answer.body, type=_Readiness).parts for number, answer in answers.items()
+        }
+        return answer_readiness(join_readiness(readiness, len(client)))
 
     async def metrics(request: web.Request) -> web.Response:
         # In the form that leaves nothing out, whatever the scrape asks for.
-        answers = await lines.ask("/metrics", SCRAPE_SECONDS, OPENMETRICS)
+        answers = await client.fetch("/metrics", SCRAPE_SECONDS, OPENMETRICS)
         pages = {number: answer.body.decode() for number, answer in answers.items() if answer.status == 200}  # noqa: PLR2004
         answered(len(pages))
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         # Some 25 us a line, and probes come to the same loop.
-        body = await asyncio.to_thread(lambda: encode(Joined(registry.collect(), pages)))
+        body = await asyncio.to_thread(lambda: encode(JoinedMetrics(registry.collect(), pages)))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def explained(request: web.Request) -> web.Response:
         # As it came, for the worker to judge.
-        answer = await lines.ask_any(request.raw_path, SCRAPE_SECONDS)
+        answer = await client.fetch_any(request.raw_path, SCRAPE_SECONDS)
         if answer is None:
             return answer_json(503, {"detail": "no worker answers"})
         return web.Response(status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type})
@@ -112,23 +118,23 @@ def joined_application(lines: Lines, registry: CollectorRegistry, answered: Call
     return application(livez, readyz, metrics, explained)
 
 
-class _Told(msgspec.Struct):
+class _Readiness(msgspec.Struct):
     parts: dict[str, Part]
 
 
-def join_readiness(told: Mapping[int, Mapping[str, Part]], workers: int) -> dict[str, Part]:
-    """The service's parts, out of those that the workers told, by number: it is ready when one of them is."""
-    ready = {number for number, parts in told.items() if all(part.status != "down" for part in parts.values())}
+def join_readiness(readiness: Mapping[int, Mapping[str, Part]], workers: int) -> dict[str, Part]:
+    """The service's parts, out of those of the workers, by number: it is ready when one of them is."""
+    ready = {number for number, parts in readiness.items() if all(part.status != "down" for part in parts.values())}
     missing = [number for number in range(workers) if number not in ready]
     joined = {"workers": Part("ok")}
     if missing:
         joined["workers"] = Part("degraded" if ready else "down", f"not ready: {_named(missing)}")
-    for name in sorted({name for parts in told.values() for name in parts}):
+    for name in sorted({name for parts in readiness.values() for name in parts}):
         reasons: dict[str | None, list[int]] = {}
-        for number, parts in told.items():
+        for number, parts in readiness.items():
             if parts[name].status != "ok":
                 reasons.setdefault(parts[name].reason, []).append(number)
-        is_down = all(parts[name].status == "down" for parts in told.values())
+        is_down = all(parts[name].status == "down" for parts in readiness.values())
         text = "; ".join(f"{reason} ({_named(numbers)})" for reason, numbers in reasons.items())
         joined[name] = Part("down" if is_down else "degraded", text) if reasons else Part("ok")
     return joined
@@ -138,7 +144,7 @@ def _named(numbers: Sequence[int]) -> str:
     return f"worker {', '.join(map(str, numbers))}"
 
 
-class Joined(Collector):
+class JoinedMetrics(Collector):
     """The families of several workers as those of one process: each family once, each sample with a label `worker`."""
 
     def __init__(self, own: Iterable[Metric], pages: Mapping[int, str]) -> None:

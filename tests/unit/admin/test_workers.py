@@ -12,9 +12,9 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from campaign_gateway.admin import joined
-from campaign_gateway.admin.joined import Joined, Lines, join_readiness, joined_application
+from campaign_gateway.admin import workers
 from campaign_gateway.admin.probes import Part, admin_application
+from campaign_gateway.admin.workers import JoinedMetrics, WorkerClient, join_readiness, workers_application
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 OK, SLOW, STOPPING = Part("ok"), Part("degraded", "redis: timeout"), Part("down", "stopping")
@@ -39,17 +39,17 @@ def test_pages_are_joined_by_family_with_the_worker_as_a_label():
         0: '# HELP a A.\n# TYPE a counter\na_total 1.0\n# HELP b B.\n# TYPE b gauge\nb{x="y"} 2.0\n# EOF\n',
         3: "# HELP a A.\n# TYPE a counter\na_total 5.0\n# HELP c C.\n# TYPE c gauge\nc 7.0\n# EOF\n",
     }
-    assert plain_of(Joined([], pages)).decode() == (
+    assert plain_of(JoinedMetrics([], pages)).decode() == (
         '# HELP a_total A.\n# TYPE a_total counter\na_total{worker="0"} 1.0\na_total{worker="3"} 5.0\n'
         '# HELP b B.\n# TYPE b gauge\nb{worker="0",x="y"} 2.0\n'
         '# HELP c C.\n# TYPE c gauge\nc{worker="3"} 7.0\n'
     )
-    assert plain_of(Joined([], {})) == b""
+    assert plain_of(JoinedMetrics([], {})) == b""
 
 
 def test_what_one_worker_says_comes_through_unchanged_but_for_its_label():
     registry = registry_of(3)
-    joined_page = plain_of(Joined([], {0: openmetrics_of(registry).decode()})).decode()
+    joined_page = plain_of(JoinedMetrics([], {0: openmetrics_of(registry).decode()})).decode()
     labelled = re.sub(r"(?m)^(\w+)(?:\{(.*)\})?( \S+)$", with_worker, plain_of(registry).decode())
     assert sorted(joined_page.splitlines()) == sorted(labelled.splitlines())
 
@@ -106,8 +106,8 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     registry = CollectorRegistry()
     Counter("campaign_gateway_worker_restarts", "Restarts.", ["worker"], registry=registry).labels("0")
     seen: list[int] = []
-    async with Lines([tmp_path / str(number) for number in range(3)]) as lines:
-        application = joined_application(lines, registry, seen.append)
+    async with WorkerClient([tmp_path / str(number) for number in range(3)]) as workers_client:
+        application = workers_application(workers_client, registry, seen.append)
         async with TestClient(TestServer(application)) as client:
             made = Desk(client, tmp_path)
             made.seen = seen
@@ -157,7 +157,7 @@ async def test_one_scrape_has_all_workers_in_the_form_that_is_asked_for(desk, ac
 
 
 async def test_a_worker_that_is_gone_hangs_or_fails_is_left_out_of_the_scrape(desk, monkeypatch):
-    monkeypatch.setattr(joined, "SCRAPE_SECONDS", 0.1)
+    monkeypatch.setattr(workers, "SCRAPE_SECONDS", 0.1)
     await desk.go(0)
     await desk.come(2, hanging())
     text = await (await desk.get("/metrics")).text()
@@ -174,7 +174,7 @@ async def test_a_worker_that_is_gone_hangs_or_fails_is_left_out_of_the_scrape(de
 
 
 async def test_it_is_ready_while_one_worker_is_and_says_what_is_missing(desk, monkeypatch):
-    monkeypatch.setattr(joined, "READY_SECONDS", 0.1)
+    monkeypatch.setattr(workers, "READY_SECONDS", 0.1)
     fine = {"listener": ("ok", None), "store": ("ok", None)}
     await desk.come(2)
     assert await desk.ready() == (200, "ready", {"workers": ("ok", None), **fine})
@@ -188,7 +188,7 @@ async def test_it_is_ready_while_one_worker_is_and_says_what_is_missing(desk, mo
 
 
 @pytest.mark.parametrize(
-    ("told", "parts"),
+    ("readiness", "parts"),
     [
         pytest.param(
             {0: {"store": OK}, 1: {"store": SLOW}},
@@ -224,8 +224,8 @@ async def test_it_is_ready_while_one_worker_is_and_says_what_is_missing(desk, mo
         ),
     ],
 )
-def test_each_part_tells_of_the_workers_that_have_less(told, parts):
-    assert join_readiness(told, 2) == parts
+def test_each_part_tells_of_the_workers_that_have_less(readiness, parts):
+    assert join_readiness(readiness, 2) == parts
 
 
 async def test_livez_asks_nobody(desk):
@@ -235,7 +235,7 @@ async def test_livez_asks_nobody(desk):
 
 
 async def test_explain_is_answered_by_a_worker_that_is_there(desk, monkeypatch):
-    monkeypatch.setattr(joined, "SCRAPE_SECONDS", 0.1)
+    monkeypatch.setattr(workers, "SCRAPE_SECONDS", 0.1)
     assert await (await desk.get("/explain/support/cd-1")).json() == {"campaign": "cd-1", "by": 0}
     await desk.go(0)
     await desk.come(0, hanging())
@@ -255,5 +255,5 @@ async def test_no_answer_names_a_version(desk, path):
 def test_the_joined_openmetrics_page_keeps_exemplars():
     page = openmetrics_of(registry_of(1)).decode()
     assert 'le="2.0"} 1.0 # {trace="a b"} 1.5' in page
-    joined_page = openmetrics_of(Joined([], {1: page})).decode()
+    joined_page = openmetrics_of(JoinedMetrics([], {1: page})).decode()
     assert re.search(r'campaign_gateway_seconds_bucket\{.*worker="1".*\} 1\.0 # \{trace="a b"\} 1\.5', joined_page)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from campaign_gateway.telemetry.cells import Counts, Spreads
+from campaign_gateway.telemetry.counters import CounterFamily, HistogramFamily
 from campaign_gateway.telemetry.metrics import Metrics
 
 BOUNDS = (0.5, 1, 2.5)
@@ -19,7 +19,10 @@ def page(registry: CollectorRegistry) -> list[str]:
 @given(st.lists(st.tuples(st.sampled_from(["a", "b"]), VALUES), max_size=30))
 def test_a_page_is_the_librarys(events):
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    counts, spreads = Counts("x_total", "Text.", ["of"], ours), Spreads("y", "Text.", ["of"], BOUNDS, ours)
+    counts, spreads = (
+        CounterFamily("x_total", "Text.", ["of"], ours),
+        HistogramFamily("y", "Text.", ["of"], BOUNDS, ours),
+    )
     counter = Counter("x_total", "Text.", ["of"], registry=theirs)
     histogram = Histogram("y", "Text.", ["of"], buckets=BOUNDS, registry=theirs)
     for label, value in events:

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 
-class Count:
+class Counter:
     """A number of events."""
 
     __slots__ = ("value",)
@@ -32,7 +32,7 @@ class Count:
         self.value += 1
 
 
-class Spread:
+class Histogram:
     """How values spread over ranges, each with its upper bound in it."""
 
     __slots__ = ("bounds", "counts", "sum")
@@ -48,53 +48,53 @@ class Spread:
         self.sum += value
 
 
-_Cell = TypeVar("_Cell", Count, Spread)
+_Child = TypeVar("_Child", Counter, Histogram)
 
 
-class _Family(Collector, Generic[_Cell]):
-    """One metric: a cell for each set of label values that has occurred."""
+class _Family(Collector, Generic[_Child]):
+    """One metric: a child for each set of label values that has occurred."""
 
-    def __init__(self, name: str, text: str, labels: Sequence[str], make: Callable[[], _Cell]) -> None:
+    def __init__(self, name: str, text: str, labels: Sequence[str], make: Callable[[], _Child]) -> None:
         self._name = name
         self._text = text
         self._labels = labels
-        self.cells: dict[tuple[str, ...], _Cell] = defaultdict(make)
+        self.children: dict[tuple[str, ...], _Child] = defaultdict(make)
         """By label values."""
 
-    def __call__(self, *values: str) -> _Cell:
-        """The cell for these label values."""
-        return self.cells[values]
+    def __call__(self, *values: str) -> _Child:
+        """The child for these label values."""
+        return self.children[values]
 
 
-class Counts(_Family[Count]):
-    """Implements a Prometheus counter."""
+class CounterFamily(_Family[Counter]):
+    """A Prometheus counter."""
 
     def __init__(self, name: str, text: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
-        super().__init__(name, text, labels, Count)
+        super().__init__(name, text, labels, Counter)
         registry.register(self)
 
     @override
     def collect(self) -> Iterator[Metric]:
         family = CounterMetricFamily(self._name, self._text, labels=self._labels)
-        for values, cell in list(self.cells.items()):
-            family.add_metric(values, cell.value)
+        for values, child in list(self.children.items()):
+            family.add_metric(values, child.value)
         yield family
 
 
-class Spreads(_Family[Spread]):
-    """Implements a Prometheus histogram."""
+class HistogramFamily(_Family[Histogram]):
+    """A Prometheus histogram."""
 
     def __init__(
         self, name: str, text: str, labels: Sequence[str], bounds: Sequence[float], registry: CollectorRegistry
     ) -> None:
-        super().__init__(name, text, labels, partial(Spread, bounds))
+        super().__init__(name, text, labels, partial(Histogram, bounds))
         self._names = [*(str(float(bound)) for bound in bounds), "+Inf"]
         registry.register(self)
 
     @override
     def collect(self) -> Iterator[Metric]:
         family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
-        for values, cell in list(self.cells.items()):
-            buckets = list(zip(self._names, accumulate(cell.counts), strict=True))
-            family.add_metric(values, buckets, cell.sum)
+        for values, child in list(self.children.items()):
+            buckets = list(zip(self._names, accumulate(child.counts), strict=True))
+            family.add_metric(values, buckets, child.sum)
         yield family

@@ -14,11 +14,11 @@ MAX_WRITERS = 10_000
 _LONGEST_TOKEN = 20
 
 
-class Versions:
+class Writers:
     """The last write of each client that may have changed a resource, as this replica did it or heard of it."""
 
     def __init__(self, now: Callable[[], float], seconds: float) -> None:
-        """Versions.
+        """Writers.
 
         Args:
             now: the store's clock.
@@ -56,12 +56,12 @@ def writer_of(stream: Stream, client: str, resource: str) -> str:
     return f"{stream.identity}:{client}:{resource}"
 
 
-def write_token(version: float) -> str:
+def format_token(version: float) -> str:
     """The version as a token: hexadecimal microseconds."""
     return f"{round(version * 1e6):x}"
 
 
-def read_token(token: str) -> float | None:
+def parse_token(token: str) -> float | None:
     """The version that a token carries; None where it is none of ours."""
     if not 0 < len(token) <= _LONGEST_TOKEN or set(token) - set("0123456789abcdef"):
         return None

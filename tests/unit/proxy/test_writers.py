@@ -1,7 +1,7 @@
 import pytest
 
-from campaign_gateway.proxy import versions as versions_module
-from campaign_gateway.proxy.versions import Versions, read_token, write_token, writer_of
+from campaign_gateway.proxy import writers as writers_module
+from campaign_gateway.proxy.writers import Writers, format_token, parse_token, writer_of
 from tests.support.builders import NOW
 from tests.support.doubles import SALES, SUPPORT, ManualClock
 
@@ -15,16 +15,16 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def versions(clock: ManualClock) -> Versions:
-    return Versions(clock.now, SECONDS)
+def versions(clock: ManualClock) -> Writers:
+    return Writers(clock.now, SECONDS)
 
 
-def test_who_never_wrote_is_held_to_nothing(versions: Versions):
+def test_who_never_wrote_is_held_to_nothing(versions: Writers):
     versions.note(YOU)
     assert versions.floor(SUPPORT, "me", "get") is None
 
 
-def test_a_writer_is_held_to_the_last_write_for_a_while(versions: Versions, clock: ManualClock):
+def test_a_writer_is_held_to_the_last_write_for_a_while(versions: Writers, clock: ManualClock):
     versions.note(ME)
     clock.advance(SECONDS - 1)
     assert versions.floor(SUPPORT, "me", "get") == NOW
@@ -35,7 +35,7 @@ def test_a_writer_is_held_to_the_last_write_for_a_while(versions: Versions, cloc
     assert versions.floor(SUPPORT, "me", "get") is None
 
 
-def test_a_write_to_another_stream_or_resource_or_by_another_client_is_another_s(versions: Versions):
+def test_a_write_to_another_stream_or_resource_or_by_another_client_is_another_s(versions: Writers):
     versions.note(ME)
     assert versions.floor(SUPPORT, "me", "get") == NOW
     assert versions.floor(SALES, "me", "get") is None
@@ -44,12 +44,12 @@ def test_a_write_to_another_stream_or_resource_or_by_another_client_is_another_s
 
 
 def test_no_seconds_hold_nobody(clock: ManualClock):
-    versions = Versions(clock.now, 0.0)
+    versions = Writers(clock.now, 0.0)
     versions.note(ME)
     assert versions.floor(SUPPORT, "me", "get") is None
 
 
-def test_writers_of_long_ago_are_forgotten(versions: Versions, clock: ManualClock):
+def test_writers_of_long_ago_are_forgotten(versions: Writers, clock: ManualClock):
     versions.note(ME)
     clock.advance(1.0)
     versions.note(YOU)
@@ -59,9 +59,9 @@ def test_writers_of_long_ago_are_forgotten(versions: Versions, clock: ManualCloc
 
 
 def test_of_too_many_writers_those_are_forgotten_who_wrote_longest_ago(
-    versions: Versions, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    versions: Writers, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(versions_module, "MAX_WRITERS", 3)
+    monkeypatch.setattr(writers_module, "MAX_WRITERS", 3)
     for name in ("a", "b", "c", "a", "d"):
         versions.note(writer_of(SUPPORT, name, "get"))
         clock.advance(0.1)
@@ -70,7 +70,7 @@ def test_of_too_many_writers_those_are_forgotten_who_wrote_longest_ago(
 
 @pytest.mark.parametrize("version", [0.0, 1.0, NOW, NOW + 0.123456, 4_102_444_800.654321])
 def test_a_token_carries_its_version(version: float):
-    assert read_token(write_token(version)) == pytest.approx(version, abs=1e-6)
+    assert parse_token(format_token(version)) == pytest.approx(version, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_a_token_carries_its_version(version: float):
     ids=repr,
 )
 def test_what_is_none_of_our_tokens_carries_nothing(token: str):
-    assert read_token(token) is None
+    assert parse_token(token) is None
 
 
 def test_the_longest_token_is_still_a_number():
-    assert read_token("f" * 20) == pytest.approx(2**80 / 1e6)
+    assert parse_token("f" * 20) == pytest.approx(2**80 / 1e6)
