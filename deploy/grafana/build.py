@@ -125,7 +125,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         ),
         Panel(
             "Requests by what the cache did",
-            "Fresh hits, stale answers, misses, entries proven again, and answers that no entry was for.",
+            "Fresh hits, stale answers, misses, entries validated again, and answers that no entry was for.",
             "reqps",
             [per_second("requests_total", "cache")],
             is_stacked=True,
@@ -395,7 +395,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         ),
         Panel(
             "Invalidations",
-            "How often stored answers were marked as needing a new proof, by writes, purges and hints.",
+            "How often stored answers were marked as needing a new validation, by writes, purges and hints.",
             "ops",
             [per_second("invalidations_total", "cause")],
         ),

@@ -444,7 +444,7 @@ async def test_a_foreign_head_is_no_knowledge(fleet: Fleet, value: bytes) -> Non
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     await fleet.two.follow()
     await fleet.raw.set(fleet.names()[0], value)
-    assert (await fleet.two.follow()).state == IndexState(), "nothing is proven"
+    assert (await fleet.two.follow()).state == IndexState(), "nothing is validated"
     assert (await fleet.three.follow()).state == IndexState()
 
 

@@ -523,7 +523,7 @@ class World:
         assert read.reply.entry is not None
         entry, age = read.reply.entry, read.reply.age
         seen["replies with an entry"] += 1
-        proven = read.ended - age
+        validated = read.ended - age
         value = None if entry.absence is not None else _value(entry.body)
         proofs = [
             call
@@ -531,7 +531,7 @@ class World:
             if call.campaign == read.campaign
             and call.answered
             and call.value == value
-            and abs(call.started - proven) <= TOLERANCE
+            and abs(call.started - validated) <= TOLERANCE
         ]
         assert proofs, (
             f"no read proved {value} of {read.campaign} {age:.3f} s before {read.ended:.3f} on {read.replica}"

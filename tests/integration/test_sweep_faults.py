@@ -6,12 +6,12 @@ loop on virtual time. For every answer of every replica:
 1. Its age leads to a proof: a read by id that brought this content, or a list poll of its channel. The content was
    true when that proof began; what a poll proves may have changed before it by so much as lists may lag.
 2. Called fresh, it is within what its replica stated at that moment: the signal bound after a change that moves the
-   revision, the blind bound after any change; where polls prove nothing, its own lifetime.
+   revision, the blind bound after any change; where polls validate nothing, its own lifetime.
 
 And for every run: no window sees more calls than the account has; polls were made, and proved answers, where they
 should; and where a list is not to be trusted, that was noticed.
 
-Seen to fail: without the lag check, with answers proven that had not settled, with lives of proofs ten times as long,
+Seen to fail: without the lag check, with answers validated that had not settled, with lives of proofs ten times as long,
 with proofs that outlive their list's flaw, and with a index that is changed without comparing.
 """
 
@@ -150,7 +150,7 @@ class World:
     def answers(self, since: float = 0.0, until: float = float("inf")) -> list[SweptAnswer]:
         return [answer for replica in self.all for answer in replica.answers if since <= answer.at < until]
 
-    def proven(self, since: float = 0.0, until: float = float("inf")) -> int:
+    def validated(self, since: float = 0.0, until: float = float("inf")) -> int:
         return sum(1 for answer in self.answers(since, until) if answer.detail is Detail.SWEEP)
 
     def part_proving(self, since: float, until: float) -> float:
@@ -252,7 +252,7 @@ class World:
         seen["ages from a poll"] += 1
         _, signalled = self._changes(answer)
         assert signalled > began - self.setup.allowed_lag - TOLERANCE, (
-            f"changed at {signalled:.2f}, and proven by the poll of {began:.2f}: {answer}"
+            f"changed at {signalled:.2f}, and validated by the poll of {began:.2f}: {answer}"
         )
 
     def _judge_bounds(self, answer: SweptAnswer, seen: Counter[str]) -> None:
@@ -581,7 +581,7 @@ def test_a_new_replica_goes_on_from_what_redis_knows(seed: int) -> None:
     # Each channel may be due at once; nothing is read by id that the dead replica has read.
     assert len(world.lists(90, 100)) <= 4
     assert len(world.reads(90, 100)) <= 3
-    assert world.proven(100, 120) > 0
+    assert world.validated(100, 120) > 0
 
 
 @EACH_SEED

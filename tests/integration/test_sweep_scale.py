@@ -1,6 +1,6 @@
 """Long lists in short pages: what a full scan, and polls, may cost, on virtual time and the simulated platform's own list.
 
-Seen to fail: with a poll that begins anew whenever it gets no call, the list of 4,500 is never proven; with a full scan
+Seen to fail: with a poll that begins anew whenever it gets no call, the list of 4,500 is never validated; with a full scan
 at once, cold readers beside it are refused.
 """
 

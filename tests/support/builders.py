@@ -119,7 +119,7 @@ def entry(
     """A stored campaign.
 
     Args:
-        age: seconds from its proof to `NOW`.
+        age: seconds from its validation to `NOW`.
         revision: by default, that of a change 1000 s before the proof.
         campaign_status: the campaign's.
         body: the stored bytes; those of no other builder.

@@ -136,12 +136,12 @@ def show_sweep(
     add("signal_bound_seconds", text, lambda: stated(identity).signal)
     text = "Seconds within which any change of a campaign in use is seen."
     add("blind_bound_seconds", text, lambda: stated(identity).blind)
-    text = "Whether polls of the stream's list prove stored answers (1) or lifetimes count (0)."
+    text = "Whether polls of the stream's list validate stored answers (1) or lifetimes count (0)."
     add("sweep_up", text, lambda: stated(identity).is_proving)
     add("sweep_leading", "Whether this replica looks after the stream's list.", lambda: sweeper.is_leading)
     text = "Campaigns that the stream's lists have shown."
     add("sweep_campaigns", text, lambda: len(index.snapshot(identity).campaigns))
-    text = "Why the stream's list proves nothing (1), if it is not trusted."
+    text = "Why the stream's list validates nothing (1), if it is not trusted."
     for flaw in ListFlaw:
         add("sweep_distrusted", text, partial(_is_distrusted, index, identity, flaw), flaw=flaw.value)
 

@@ -75,7 +75,7 @@ class Decision:
     ttl: Lifetime = NO_TIME
     """For how long it goes on being fresh, negative once it is stale, and why."""
     until: float = inf
-    """The moment until which a fresh answer is that, and says the same of itself, if nothing more is heard."""
+    """The moment until which a fresh answer is that, and says the same of itself, if nothing else is received."""
     detail: Detail | None = None
     visibility: Visibility | None = None
     """How soon changes are seen; None of what is not about one campaign."""

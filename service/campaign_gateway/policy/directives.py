@@ -17,7 +17,7 @@ class RequestDirectives:
     """How stale an answer may be; infinite when the directive came without a value."""
     only_if_cached: bool = False
     newer_than: float | None = None
-    """The moment of a write, in seconds of the store's clock: only proofs that began after it count."""
+    """The moment of a write, in seconds of the store's clock: only answers validated after it count."""
 
 
 NO_DIRECTIVES = RequestDirectives()

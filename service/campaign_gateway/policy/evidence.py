@@ -3,8 +3,8 @@
 A stored answer is in one of three states. Their laws:
 
 1. A read by id makes it *good*, whatever it was: it looked up the fence before it began, and is stored under it.
-2. A gap in what this process hears, or a restart, makes all that it holds *unverified*: an invalidation may have been
-   missed. A look-up in the shared store ends that, or a poll of the list that began well after it.
+2. A gap in what this process receives, or a restart, makes all that it holds *unverified*: an invalidation may have
+   been missed. A look-up in the shared store ends that, or a poll of the list that began well after it.
 3. An invalidation makes it *invalidated*, whatever it was, and only a read by id ends that. A purge after a write does
    not make less of the write.
 4. Only a good one may be fresh. An unverified or purged one has been stale since then; an overwritten one is not even

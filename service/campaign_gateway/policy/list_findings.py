@@ -4,7 +4,7 @@ Laws of this module:
 
 1. A row is compared with what the index holds of its campaign (`Finding`). What comes of that is true whether or not
    the poll or scan comes to its end.
-2. Only a poll that went through says how long what did not change is proven.
+2. Only a poll that went through says how long what did not change is validated.
 3. Only what has shown the whole list says that the others are gone.
 
 All functions are pure; times are seconds of the clock that all replicas share.
@@ -117,7 +117,7 @@ def conclude(scan: Scan, snapshot: IndexSnapshot, ended: float, lasts: float = 0
         scan: the poll.
         snapshot: what was known when it ended.
         ended: when that was.
-        lasts: seconds for which its proof is good.
+        lasts: seconds for which its validation is good.
     """
     result = learn(snapshot, scan.channel, scan.rows.values(), ended)
     if scan.is_whole:
@@ -134,7 +134,7 @@ def conclude(scan: Scan, snapshot: IndexSnapshot, ended: float, lasts: float = 0
 
 
 def conclude_full(scan: Scan, seen: AbstractSet[str], snapshot: IndexSnapshot, ended: float) -> ScanResult | None:
-    """What to remember of a full scan at its end, beside what its rows said; polls go on proving.
+    """What to remember of a full scan at its end, beside what its rows said; polls go on validating.
 
     Args:
         scan: the scan; its own rows were learned page by page.
@@ -190,7 +190,7 @@ def lag_shown(scan: Scan, snapshot: IndexSnapshot) -> float | None:
 
 
 def with_flaw(state: IndexState, channel: Channel, flaw: ListFlaw) -> IndexState:
-    """The state in which the channel's list proves nothing."""
+    """The state in which the channel's list validates nothing."""
     return replace(state, flaws={**state.flaws, channel: flaw})
 
 

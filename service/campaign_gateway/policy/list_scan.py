@@ -20,10 +20,10 @@ Laws of this module:
    still. Where a run of equal revisions goes over the end of a page, its rows may come in another order with each
    question: then as many of them have to be met, in one pass, as there are places in the run. What moved to the front
    meanwhile is met by looking there once more, down to what was met before.
-3. Its proof counts from its first page, however long it takes, so it can wait for calls between two pages.
+3. Its validation counts from its first page, however long it takes, so it can wait for calls between two pages.
 4. The first poll of a channel is its first page: a place to begin from. Rows are listed reliably as a full scan meets
    them.
-5. A full scan proves nothing: polls do. Polls go on beside it, and show what moves to the front behind its back.
+5. A full scan validates nothing: polls do. Polls go on beside it, and show what moves to the front behind its back.
 6. What a poll or a scan has met is true whether or not it comes to its end (`policy.list_findings`).
 
 All functions are pure; times are seconds of the clock that all replicas share.

@@ -52,7 +52,7 @@ EARLY = 0.5
 STRETCH = 1.45
 """How much later than planned a poll comes at the most, whatever else wants calls ..."""
 SLACK = 1.7
-"""... and how much later it may come before its proof has run out."""
+"""... and how much later it may come before its validation has run out."""
 APART = 2.0
 """How much further apart the polls of a quiet channel may be than those of the busiest."""
 SPREAD_SECONDS = 1.0
@@ -150,7 +150,7 @@ class Pace:
         return sum(1 / seconds for seconds in self.poll_intervals.values())
 
     def lasts(self, channel: Channel) -> float:
-        """Seconds for which a poll's proof has to be good."""
+        """Seconds for which a poll's validation has to be good."""
         return self.poll_intervals.get(channel, 0.0) * SLACK + SPREAD_SECONDS
 
     @property

@@ -1,24 +1,24 @@
-"""What a list of campaigns proves about stored answers, decided without asking anybody.
+"""What a list of campaigns says about stored answers, decided without asking anybody.
 
 A *poll* reads the list of one channel, newest change first, down to what cannot have changed since the last poll, and
 compares each row's revision with the last list revision of the same id (`policy.list_scan` reads it page by page). A
 *full scan* reads the list to its end, page by page and at leisure. The laws of this module:
 
-1. A row that has not moved since the last poll proves every answer that was read since its revision was first seen: the
-   answer was true when the poll *began*. Their age restarts there, all at once, by one number.
-2. A row that has moved proves nothing, and says that answers read before the poll's end are out of date; but not an
+1. A row that has not changed since the last poll validates every answer that was read since its revision was first
+   seen: the answer was true when the poll *began*. Their age restarts there, all at once, by one number.
+2. A changed row validates nothing, and says that answers read before the poll's end are out of date; but not an
    answer with the row's own new `updatedAt` and status, read after the last poll that still showed the old one. So does
    a row that is first seen in another state than an answer from before.
 3. An answer is *listed reliably* only if it was read after its row's revision had been seen, and carries that row's
    `updatedAt` or was read `SETTLE_SECONDS` later: a read right after a change may still show the old state, and would
-   then be proven for ever. Before a row was first seen, an answer with its `updatedAt` and status is the same state.
-4. A listed reliably answer that was read by id since the last poll began is as good as if a poll had begun then: the
+   then be validated for ever. Before a row was first seen, an answer with its `updatedAt` and status is the same state.
+4. A reliably listed answer that was read by id since the last poll began is as good as if a poll had begun then: the
    next poll shows what has changed since either.
 5. Revisions are compared for equality; that a list is in order is judged by the instants they name. A revision that
    steps back is a change like any other, but it is not at the top of the list: only a full scan finds it.
 6. A campaign that no list shows, or with a revision that names no instant, is not listed reliably. It lives by its own
-   lifetime. So does one that no page has shown yet: a full scan covers rows as it meets them, and polls prove them from
-   then on.
+   lifetime. So does one that no page has shown yet: a full scan lists rows as it meets them, and polls validate
+   them from then on.
 7. Only a scan that has seen as many rows as there are says that the others are gone.
 
 All functions are pure; times are seconds of the clock that all replicas share.
@@ -38,7 +38,7 @@ SETTLE_SECONDS = 20.0
 
 
 class ListFlaw(StrEnum):
-    """Why a channel's list proves nothing. Metric label and reason at the same time: a closed set."""
+    """Why a channel's list validates nothing. Metric label and reason at the same time: a closed set."""
 
     UNSORTED = "unsorted"
     """Rows are not in the order asked for."""
@@ -84,7 +84,7 @@ class Poll:
 
     began: float
     lasts: float = 0.0
-    """Seconds for which its proof is good: until the next one has to be there."""
+    """Seconds for which its validation is good: until the next one has to be there."""
     top: str | None = None
     """The newest `updatedAt` when it began: what changed since then bears none that is older."""
     total: int | None = None
@@ -101,11 +101,11 @@ class IndexState:
 
     polls: Mapping[Channel, Poll] = field(default_factory=dict)
     blind: float = 0.0
-    """Seconds after a read by id for which polls may prove its answer: until the next such read has to be there."""
+    """Seconds after a read by id for which polls may validate its answer: until the next such read has to be there."""
     paced: tuple[Channel, ...] = ()
     """Channels that are polled; the others have no campaign in use."""
     flaws: Mapping[Channel, ListFlaw] = field(default_factory=dict)
-    """Why a channel's list proves nothing at present."""
+    """Why a channel's list validates nothing at present."""
     lag: float = 0.0
     """Seconds that the lists are taken to lag behind answers by id; part of the stated bound."""
     number: int = 0

@@ -9,11 +9,11 @@
 
 Laws of this module:
 
-1. Polls prove something only while the list is trusted. All replicas know why it is not: the flaw is published.
+1. Polls validate something only while the list is trusted. All replicas know why it is not: the flaw is published.
 2. After a flaw the list is left alone, for longer each time; what was long ago is forgotten.
 3. What a full scan has found further down no poll can take back.
-4. Polls that get no call, or come to no end, prove nothing from then on; that is no flaw of the list, which is not left
-   alone therefore.
+4. Polls that get no call, or come to no end, validate nothing from then on. That is no flaw of the list, so it is not
+   left alone.
 
 Pure values; times are seconds of the clock that all replicas share.
 """

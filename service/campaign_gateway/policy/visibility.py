@@ -24,7 +24,7 @@ class Visibility:
     bound: float
     """Seconds within which a change is seen: one that moves the campaign's revision, where its list gives the bound."""
     until: float = inf
-    """The moment until which that is known to hold if nothing more is heard, in seconds of the store's clock."""
+    """The moment until which that is known to hold if nothing else is received, in seconds of the store's clock."""
     newer: str | None = None
     """The `updatedAt` that the list has shown since, where it says that the answer is out of date."""
 

@@ -51,7 +51,7 @@ class Forwarder:
             fetcher: asks the platform.
             invalidator: invalidates.
             index: knows campaigns by name.
-            store: tells other replicas of writes.
+            store: publishes writes to other replicas.
             versions: who wrote when.
             timeouts: how long callers are kept.
             tasks: where writes run to their end, also when the caller is gone.

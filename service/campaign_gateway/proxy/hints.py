@@ -1,7 +1,7 @@
 """Hints: the callers' own systems say which campaigns have just changed, so that these are read first.
 
-A hint evicts nothing and proves nothing. What is stored of the campaign is stale from then on until it was read by id,
-as after a purge: served while it is read again, superseded by that read, and never called fresh again by a read or a
+A hint evicts nothing and validates nothing. What is stored of the campaign is stale until it is read by id, as after a
+purge: served while it is read again, superseded by that read, and never called fresh again by a read or a
 list from before. Who reads it:
 
 1. Where the campaign's list can be relied on, whoever looks after that list, perhaps another replica: it reads what has
@@ -90,7 +90,7 @@ class Hints:
             invalidator: makes what is stored stale.
             exchange: reads what no list shows.
             index: what lists have shown, and where use is noted.
-            store: tells other replicas.
+            store: publishes to other replicas.
             tasks: where reads run.
         """
         self._readers = readers
@@ -131,7 +131,7 @@ class Hints:
     async def _hand(self, stream: str, campaigns: Sequence[str]) -> bool:
         if not self._readers.has_one_for(stream):
             return False
-        # A list that can be relied on has somebody who looks after it. Where it is not this replica, it hears of it.
+        # A list that can be relied on has somebody who looks after it. Where it is not this replica, it receives it.
         return self._readers.hand(stream, campaigns) or await self._store.publish_hint(stream, campaigns)
 
     def _read(self, stream: Stream, campaigns: Sequence[str], client: str) -> None:

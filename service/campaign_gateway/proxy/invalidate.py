@@ -37,7 +37,7 @@ class Invalidator:
         self._meter.invalidation(counted_as or by.value)
 
     async def purge(self, stream: Stream, campaigns: Collection[str] | None, client: str) -> None:
-        """Makes what is stored of these campaigns stale until it is proven; None means all of the stream.
+        """Makes what is stored of these campaigns stale until it is validated; None means all of the stream.
 
         Named campaigns that are stored are read again at once, out of the background's part of the budget; the others
         when somebody asks for them.

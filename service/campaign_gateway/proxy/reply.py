@@ -108,7 +108,7 @@ class Hit:
     lifetime: float
     """Seconds from there."""
     holds_until: float
-    """The moment until which it is the answer, if nothing more is heard."""
+    """The moment until which it is the answer, if nothing else is received."""
     until: float
     """The moment until which it is that without its use being noted; see `Exchange.current_age`."""
     detail: Detail | None

@@ -2,7 +2,7 @@
 
 A version is the moment at which a write ended, in seconds of the clock that all replicas share. What a write can have
 changed for certain is invalidated for everybody. What it may have changed, its client alone is held to for a while. The
-version's token carries further: to another client, past that time, or to a replica that cannot hear of the write.
+version's token carries further: to another client, past that time, or to a replica that did not receive the write.
 """
 
 from collections import OrderedDict
@@ -15,7 +15,7 @@ _LONGEST_TOKEN = 20
 
 
 class Writers:
-    """The last write of each client that may have changed a resource, as this replica did it or heard of it."""
+    """The last write of each client that may have changed a resource, as this replica did it or received it."""
 
     def __init__(self, now: Callable[[], float], seconds: float) -> None:
         """Writers.

@@ -139,7 +139,7 @@ class Cache(Section):
     timeout: PositiveDuration = 0.25
     local_max_bytes: Size = 64 * 2**20
     local_unwatched: Duration = 1.0
-    """How long a local copy may answer without Redis while invalidations by other replicas cannot be heard."""
+    """How long a local copy may answer without Redis while no invalidations by other replicas are received."""
     replicas: Annotated[int, Field(ge=1)] = 1
     """How many replicas share the budget, for as long as Redis cannot be asked; then those seen count. Each has
     `workers`."""
@@ -174,7 +174,7 @@ class FreshnessSettings(Section):
 
 
 class Sweep(Section):
-    """Polls of the list of campaigns, which prove stored answers; see `policy.sweeping`."""
+    """Polls of the list of campaigns, which validate stored answers; see `policy.sweeping`."""
 
     share: Share = 0.5
     """The part of the budget for them, for full scans and for turns by id; 0 switches them off."""

@@ -119,7 +119,7 @@ class LayeredStore(Store):
         if copy.stored is None:
             return _found(now, fence, copy)
         if is_fenced(fence, copy.stored):
-            # Invalidated, and this replica has not heard of it: to fall back on, and no more.
+            # Invalidated, and this replica has not received it: to fall back on, and no more.
             self._local.invalidate_here(key, Cause.WRITE)
             copy = self._local.peek(key)
             return _copied(copy, copy.evidence, fence)

@@ -116,7 +116,7 @@ class Metrics(Meter, RequestMeter):
         )
         self._validations = counter(
             "proofs_total",
-            "Proofs of entries that were asked for, by kind: unchanged, changed or failed.",
+            "Validations of entries that were asked for, by kind: unchanged, changed or failed.",
             "kind",
             "outcome",
         )

@@ -117,7 +117,7 @@ class Actions:
         )
 
     async def purge(self, authorized: Authorized) -> Reply:
-        """Stored answers made stale until they are proven."""
+        """Stored answers made stale until they are validated."""
         document = (await self._body(authorized, RequestBody.JSON)).document
         match document:
             case {"all": True, **rest} if not rest:

@@ -90,9 +90,9 @@ class Row:
         return max(phase.bound for phase in self.phases)
 
     @property
-    def proven(self) -> float | None:
-        """The longest that a seed took until everything was proven; None where one never was."""
-        times = [result.proven for result in self.results if result.proven is not None]
+    def validated(self) -> float | None:
+        """The longest that a seed took until everything was validated; None where one never was."""
+        times = [result.validated for result in self.results if result.validated is not None]
         return max(times) if len(times) == len(self.results) else None
 
     def mean(self, field: str) -> float:
@@ -121,7 +121,7 @@ class Row:
             "best": {f"p{part * 100:g}": self.best(part) for part in (0.5, 0.99)},
             "best_outdated": sum(best.outdated for best in self.bests) / max(1, len(self.bests)),
             "bound": self.bound,
-            "proven_after": self.proven,
+            "proven_after": self.validated,
             "warm_up": max(result.warm_up for result in self.results),
             "most": self.most,
             "most_pages": max(result.most_pages for result in self.results),
@@ -146,7 +146,7 @@ COLUMNS: Sequence[tuple[str, str, int]] = (
     ("in vain", f"<{IN_VAIN:g}", 9),
     ("most", f"{CALLS}", 6),
     ("old", f"<{OUTDATED:.0%}", 8),
-    ("proven", "", 9),
+    ("validated", "", 9),
     ("pages", "", 7),
     ("best", "p50, p99", 15),
     ("ours/best", "p50, p99", 11),
@@ -187,7 +187,7 @@ def _cells(row: Row) -> list[str]:
         _starred(f"{in_vain:.1f}", misses=in_vain >= IN_VAIN),
         _starred(f"{row.most}", misses=row.most > CALLS),
         _starred(f"{outdated:.1%}", misses=outdated >= OUTDATED),
-        "never" if row.proven is None else spell(row.proven),
+        "never" if row.validated is None else spell(row.validated),
         f"{max(result.most_pages for result in row.results)}",
         f"{best50:.1f}, {best99:.1f} s" if row.bests else "",
         f"{p50.seconds / best50:.1f}, {p99.seconds / best99:.1f}" if row.bests else "",
@@ -226,6 +226,6 @@ Edits of {{measured}}; each campaign in use read every {READ_SECONDS:g} s (on th
 {CALLS} calls in 60 s; seeds taken together: {{seeds}}. p50, p99, max: from an edit of a campaign in use to the moment from which
 reads are answered with it. cold: from when each campaign in use has been answered once; steady: a quarter of an hour
 later. bound: the widest published one. in vain: reads by id a minute that brought nothing new, rotation left out. most:
-calls in the fullest 60 s, as they arrived. old: answers that showed an older version than the platform had. proven: from
+calls in the fullest 60 s, as they arrived. old: answers that showed an older version than the platform had. validated: from
 an empty start until polls had shown every campaign. pages: pages after the first of lists, in the fullest minute of the
 warm-up, when callers wait. best: what a model without the product makes of as many calls. *: misses its aim."""

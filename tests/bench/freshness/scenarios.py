@@ -86,7 +86,7 @@ class Result:
 
     warm_up: float = 0.0
     """From the start, with nothing stored, until each campaign in use had been answered once."""
-    proven: float | None = None
+    validated: float | None = None
     """From the start until polls proved stored answers and had shown every campaign; None if that never came about."""
     most: int = 0
     """Calls in the fullest window of the whole run, as the platform saw them arrive."""

@@ -210,7 +210,7 @@ class Simulation:
             self.inside.stated().is_proving and len(self.inside.index.snapshot(identity).campaigns) >= everything
         ):
             await asyncio.sleep(1.0)
-        self.result.proven = time.monotonic()
+        self.result.validated = time.monotonic()
 
     async def _measure(self, phase: Phase) -> None:
         """Watches for as long as edits are measured: the bounds, each second, and callers' answers."""

@@ -187,8 +187,8 @@ def test_a_caller_s_limit_on_staleness_holds_in_the_swr_window(directives: str):
         pytest.param(40, "min-fresh=60", HIT, id="rfc9111-5.2.1.3-as-fresh-as-asked"),
         pytest.param(40, "min-fresh=61", ASKED_OR, id="rfc9111-5.2.1.3-less-fresh"),
         pytest.param(200, "max-stale=99", STALE_OR, id="rfc9111-5.2.1.2-staler-than-allowed"),
-        pytest.param(-30, "", HIT, id="proven-by-a-clock-ahead"),
-        pytest.param(-30, "max-age=0", HIT, id="proven-by-a-clock-ahead-has-age-0"),
+        pytest.param(-30, "", HIT, id="validated-by-a-clock-ahead"),
+        pytest.param(-30, "max-age=0", HIT, id="validated-by-a-clock-ahead-has-age-0"),
     ],
 )
 def test_boundary(past: float, directives: str, outcome: str):

@@ -428,7 +428,7 @@ class Shuffled:
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("size", [50, 100, 250])
 def test_no_row_hides_among_equal_marks(seed: int, size: int):
-    """An edit of many at once: a poll proves nothing before it has met every one of them."""
+    """An edit of many at once: a poll validates nothing before it has met every one of them."""
     listed = Shuffled(seed)
     before = [*(row(each.id, LONG_AGO - 9000 - number) for number, each in enumerate(listed.bulk)), *listed.rest]
     before.sort(key=lambda each: str(each.updated_at), reverse=True)
@@ -605,7 +605,7 @@ class Truth:
         self.met: set[str] = set()
         self.wants_full = True
         self.salt = 0.0
-        self.proven = self.changed = 0
+        self.validated = self.changed = 0
 
     def run(self, steps: int) -> None:
         acts = [self.change, self.create, self.delete, self.read, self.read]
@@ -694,10 +694,10 @@ class Truth:
                 # That a campaign is gone, a full scan sees, and the total before it. What a read by id is good for is
                 # seen by the polls after it.
                 continue
-            self.proven += 1
+            self.validated += 1
             changed = [at for at in answer.campaign.changes[answer.version + 1 :] if at <= word.at]
             assert not changed, (
-                f"{answer.campaign.id} is called proven at {word.at - NOW}, changed at {changed[0] - NOW}"
+                f"{answer.campaign.id} is called validated at {word.at - NOW}, changed at {changed[0] - NOW}"
             )
 
 
@@ -710,7 +710,7 @@ def test_the_simulated_polls_do_prove_and_do_see_moves():
     truths = [Truth(Random(seed)) for seed in range(20)]
     for truth in truths:
         truth.run(300)
-    assert sum(truth.proven for truth in truths) > 1000
+    assert sum(truth.validated for truth in truths) > 1000
     assert sum(truth.changed for truth in truths) > 1000
 
 

@@ -108,8 +108,8 @@ def test_a_poll_proves_what_was_read_soon_after_a_write_like_anything_else():
     shown = row("c0")
     snapshot, _ = seen(snapshot_of([shown], NOW - 100), [shown], NOW)
     settling = invalid(Cause.WRITE, ago=51, is_open=False)
-    proven = by_list(read(shown, NOW - 50), snapshot, evidence=settling)
-    assert proven == replace(settling, validation=validated(NOW).validation)
+    found = by_list(read(shown, NOW - 50), snapshot, evidence=settling)
+    assert found == replace(settling, validation=validated(NOW).validation)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_move_makes_what_was_read_before_out_of_date_and_proves_the_rest():
     assert set(result.updates) == {"c2"}
     assert by_list(read(before[2], NOW - 50), snapshot, "c2") == superseded(NOW + 1)
     assert by_list(read(before[1], NOW - 50), snapshot, "c1") == validated(NOW)
-    # Read again after the poll, and proven by the next one.
+    # Read again after the poll, and validated by the next one.
     again = read(moved, NOW + 1)
     assert by_list(again, snapshot, "c2") == validated(again.validated_at)
     snapshot, _ = seen(snapshot, [moved, *before[:2]], NOW + 10)

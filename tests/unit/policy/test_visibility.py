@@ -45,7 +45,7 @@ JUST_READ = entry(1)
 @pytest.mark.parametrize(
     ("of", "indexed", "state", "expected"),
     [
-        pytest.param(READ, row(READ), STATE, BY_LIST, id="proven-by-the-list"),
+        pytest.param(READ, row(READ), STATE, BY_LIST, id="validated-by-the-list"),
         pytest.param(JUST_READ, row(JUST_READ), STATE, BY_LIST, id="read-since-the-list-was"),
         pytest.param(READ, None, STATE, BY_LIFETIME, id="not-listed"),
         pytest.param(READ, row(READ, is_listed=False), STATE, BY_LIFETIME, id="not-listed-any-more"),

@@ -212,7 +212,7 @@ async def test_a_hit_says_how_soon_changes_are_seen(story):
 
 async def test_a_hit_is_made_anew_when_the_poll_is_late_since_what_it_says_is_not_true_any_more():
     story = await listed(lasts=20.0)
-    # Read again since: proven for longer than the list's word holds.
+    # Read again since: validated for longer than the list's word holds.
     story.clock.advance(1)
     await story.exchange.read_again(make_request(), Lane.VALIDATION, "test")
     await finished(story.tasks)

@@ -368,7 +368,7 @@ async def test_a_list_that_fails_is_asked_again_at_the_next_round(world: World):
 
 
 async def test_a_poll_of_several_pages_that_gets_no_call_goes_on_where_it_was():
-    """Else a list that changes faster than there are calls is begun again and again, and never proven."""
+    """Else a list that changes faster than there are calls is begun again and again, and never validated."""
     world = World(campaigns=250)
     await world.use()
     await world.looks(40)

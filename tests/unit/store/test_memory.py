@@ -54,7 +54,7 @@ class Room:
         return await self.store.put(key, entry or sized(1), found.fence, keep)
 
     async def stands(self, key: str) -> Cause | None:
-        """Why what is kept needs a new proof; None if it does not."""
+        """Why what is kept needs a new validation; None if it does not."""
         found = await self.store.get(key)
         assert found.stored is not None, "it stays, to fall back on"
         last = found.evidence.invalidation

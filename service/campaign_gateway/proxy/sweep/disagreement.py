@@ -32,7 +32,7 @@ class Disagreement:
         self._strikes = 0
 
     def note(self, id_: str, before: Stored | None, fill: Fill, indexed: IndexedCampaign) -> None:
-        """Notes a read by id that showed another state than one that the list had proven."""
+        """Notes a read by id that showed another state than one that the list had validated."""
         if (
             before is None
             or fill.is_unchanged

@@ -25,7 +25,7 @@ NEVER = float("inf")
 
 
 class FullScanner:
-    """Reads one stream's lists to their ends while this replica leads, one after the other."""
+    """Reads one stream's lists to their ends while this replica holds the lease, one after the other."""
 
     def __init__(self, lists: Lists, disagreement: Disagreement) -> None:
         """A scanner.
@@ -44,7 +44,7 @@ class FullScanner:
         """Channels whose numbers disagree."""
 
     def reset(self) -> None:
-        """Forgets what is under way, when this replica has come to lead."""
+        """Forgets what is under way, when this replica has acquired the lease."""
         self._scan = None
         self.wanted.clear()
 

@@ -6,7 +6,7 @@ polls take what the next window leaves; pages of full scans and reads in rotatio
 something is due, or until somebody wakes it: a poll or a read that has ended, a hint, the first caller after none.
 Nothing is done for campaigns that nobody asks for.
 
-A list that shows itself not to be trusted is published as flawed: nothing is proven then, and lifetimes count again
+A list that shows itself not to be trusted is published as flawed: nothing is validated then, and lifetimes count again
 until a later poll goes through.
 """
 
@@ -45,7 +45,7 @@ AGAIN_SECONDS = 1.0
 
 
 class Sweeper:
-    """Leads or follows for one stream."""
+    """Holds the lease or waits for one stream."""
 
     def __init__(
         self,
@@ -86,14 +86,14 @@ class Sweeper:
         self.is_leading = False
 
     async def run(self) -> None:
-        """Leads or follows, for as long as it runs."""
+        """Holds the lease or waits, for as long as it runs."""
         if self._config.share <= 0:
             return
         while True:
             try:
                 await self._hold_or_wait()
             except Exception:  # noqa: BLE001 - logged with its traceback
-                # Or this replica would keep the lead and do nothing with it.
+                # Or this replica would keep the lease and do nothing with it.
                 _log.exception("a look after stream %s failed", self._stream.alias)
                 await asyncio.sleep(AGAIN_SECONDS)
 
@@ -120,7 +120,7 @@ class Sweeper:
         self._woken.clear()
 
     def take_over(self) -> None:
-        """Begins to lead."""
+        """Has acquired the lease."""
         self.is_leading = True
         self._poller.reset()
         self._full_scan.reset()

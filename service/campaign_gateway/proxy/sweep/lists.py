@@ -117,12 +117,12 @@ class Lists:
         return result if is_published else None
 
     async def publish_flaw(self, event: ListEvent, channel: Channel, found: ListFlaw | None = None) -> None:
-        """Tells all replicas why the channel's list proves nothing, after such an event."""
+        """Tells all replicas why the channel's list validates nothing, after such an event."""
         flaw, state = self.judge(event, channel, found), self.snapshot.state
         if flaw is None:
             return
         if state.flaws.get(channel) is not flaw:
-            text = "the %s list of stream %s proves nothing (%s): lifetimes count until it does"
+            text = "the %s list of stream %s validates nothing (%s): lifetimes count until it does"
             _log.warning(text, channel, self._stream.alias, flaw)
         state = replace(with_flaw(state, channel, flaw), number=state.number + 1)
         await self._index.publish(self._stream.identity, state, {})

@@ -1,14 +1,14 @@
 """Polls of one stream's lists.
 
 One page at a time: a poll that gets no call waits where it is. What rows say, and that the poll went through, which
-proves whatever did not change, is published at its end.
+validates whatever did not change, is published at its end.
 
 | a poll ...                   | and then                                                          |
 |------------------------------|-------------------------------------------------------------------|
 | gets no page                 | goes on where it is, as soon as there may be one                  |
 | waits for too long           | begins anew                                                       |
-| goes through                 | proves                                                            |
-| finds the list shifting      | proves nothing this time; what it met is true all the same        |
+| goes through                 | validates what has not changed                                    |
+| finds the list shifting      | validates nothing this time; what it met is true all the same     |
 | shifts for too many pages    | makes the list one that was not polled yet                        |
 | finds another flaw           | ends the trust in the list for a while (`policy.trust`)           |
 """
@@ -38,7 +38,7 @@ from campaign_gateway.proxy.sweep.lists import Lists, NoPage
 RETRY_SECONDS = 1.0
 """How soon a poll that got no call asks again."""
 STARVED_SECONDS = 120.0
-"""Polls that are due for so long, and have not gone through, are said to prove nothing."""
+"""Polls that are due for so long, and have not gone through, are said to validate nothing."""
 STALE_SCAN_SECONDS = 300.0
 """A poll that has waited for so long begins anew."""
 RATE_SECONDS = 120.0
@@ -57,14 +57,14 @@ class _ChannelPolls:
 
 
 class Poller:
-    """Polls one stream's lists while this replica leads."""
+    """Polls one stream's lists while this replica holds the lease."""
 
     def __init__(self, lists: Lists, full_scan: FullScanner, disagreement: Disagreement) -> None:
         """A poller.
 
         Args:
             lists: what is polled.
-            full_scan: is told which rows polls have met beside it, and where one is wanted.
+            full_scan: receives the rows that polls have met beside it, and where one is wanted.
             disagreement: compares rows with reads by id.
         """
         self._lists = lists
@@ -75,7 +75,7 @@ class Poller:
         """Changes a second of campaigns in use."""
 
     def reset(self) -> None:
-        """Forgets what is under way, when this replica has come to lead."""
+        """Forgets what is under way, when this replica has acquired the lease."""
         self._channels = {channel: _ChannelPolls() for channel in Channel}
 
     @property
@@ -135,7 +135,7 @@ class Poller:
         await self._note_starved(scan.channel)
 
     async def _note_starved(self, channel: Channel) -> None:
-        """Says that polls prove nothing, where they have got no call, or come to no end, for too long."""
+        """Says that polls validate nothing, where they have got no call, or come to no end, for too long."""
         due_since = self._channels[channel].due_since
         is_starved = due_since is not None and self._lists.now() - due_since > STARVED_SECONDS
         if is_starved and channel not in self._lists.snapshot.state.flaws:
@@ -161,7 +161,7 @@ class Poller:
                 return None
 
     def _flaw(self, scan: Scan, snapshot: IndexSnapshot, ended: float) -> ListFlaw | None:
-        """Why the poll proves nothing; None where it does."""
+        """Why the poll validates nothing; None where it does."""
         lag = lag_shown(scan, snapshot) if scan.flaw is None else None
         is_too_late = self._lists.is_too_late(lag, ended)
         flaw = scan.flaw or (ListFlaw.TOO_LATE if is_too_late else None)

@@ -58,7 +58,7 @@ class _Due:
 
 
 class Rotation:
-    """Makes one stream's reads by id while this replica leads."""
+    """Makes one stream's reads by id while this replica holds the lease."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Rotation:
             index: where its list is known.
             store: where entries and the clock are.
             refresh: reads one campaign by id, into the store.
-            disagreement: is told of what reads by id show.
+            disagreement: receives what reads by id show.
             tasks: where reads run.
             wake: called when a read has ended.
         """
@@ -104,7 +104,7 @@ class Rotation:
         self._taken = 0
 
     def reset(self) -> None:
-        """Forgets what was to be read, when this replica has come to lead."""
+        """Forgets what was to be read, when this replica has acquired the lease."""
         self._due.clear()
         self._read.clear()
 

@@ -79,12 +79,12 @@ PARAMETERS: Mapping[str, Json] = {
     ),
     "Cache-Control": parameter(
         "header",
-        "`no-cache`, `max-age` and `min-fresh` ask for newer proof, and get it if the budget allows; `max-stale` takes "
-        "older; `only-if-cached` never costs a call.",
+        "`no-cache`, `max-age` and `min-fresh` ask for a newer answer, and get it if the budget allows; `max-stale` "
+        "takes an older one; `only-if-cached` never costs a call.",
     ),
     "Campaign-Gateway-Version": parameter(
         "header",
-        "As the answer to a write carried it: only a proof newer than that write counts.",
+        "As the answer to a write carried it: only an answer validated after that write counts.",
         {"type": "string", "pattern": "^[0-9a-f]{1,20}$"},
     ),
 }
@@ -94,7 +94,7 @@ HEADERS: Mapping[str, Json] = {
     "X-Request-ID": header("The caller's, if it was a sane one, else made; the gateway's log has it."),
     "ETag": header("Strong; the same on every replica, another one when the bytes differ."),
     "Last-Modified": header("The campaign's `updatedAt`, where that can be read."),
-    "Age": header("Seconds since the newest proof began.", type="integer", minimum=0),
+    "Age": header("Seconds since the last validation began.", type="integer", minimum=0),
     "Cache-Control": header("How long the answer is fresh, and how long it may be used beyond that."),
     "Cache-Status": header("How the answer came about (RFC 9211)."),
     "RateLimit": header("What is left of the caller's share of the calls; where a call was made or kept back."),
@@ -112,7 +112,7 @@ HEADERS: Mapping[str, Json] = {
         examples=["2026-02-02T02:39:56.204Z"],
     ),
     "Campaign-Gateway-Version": header(
-        "Stands for the moment of a write. A read that sends it back is answered from a proof newer than the write."
+        "Stands for the moment of a write. A read that sends it back is given an answer validated after the write."
     ),
 }
 

@@ -21,7 +21,7 @@ platform's call limit.
 own is kept. Every error is `application/problem+json`. A `503` says in `Retry-After` when to come back.
 
 A write is sent once at most. Its answer carries `Campaign-Gateway-Version`; a read that sends it back is answered from
-a proof newer than the write.
+an answer validated after the write.
 
 The platform's own paths are served too, as the platform documents them, and are not repeated here.
 """

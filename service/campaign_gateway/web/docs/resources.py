@@ -59,7 +59,7 @@ TEXTS: Mapping[str, Text] = {
         "Stored answers made stale",
         "Purged",
         "Purge",
-        "They need a new proof before they are fresh again; refills are paid from the background lane.",
+        "They need a new validation before they are fresh again; refills are paid from the background lane.",
     ),
     "changed": Text(
         "hintChanged",

@@ -91,7 +91,7 @@ while index < #ARGV do
   end
 end
 if count > 0 then
-  -- Longer than any lease; a lead that has lapsed is of no use, nor are notes that no leader fetches.
+  -- Longer than any lease; a lease that has lapsed is of no use, nor are notes that no leader fetches.
   redis.call('EXPIRE', KEYS[3], 60)
   redis.call('EXPIRE', KEYS[4], 60)
 end

@@ -17,7 +17,7 @@ end
 local epoch, number = string.sub(held, 1, 16), tonumber(string.sub(held, 17, 32))
 local seen = tonumber(ARGV[2])
 if epoch ~= ARGV[1] or not number or number < seen then
-  -- Another board, or this one from before its latest changes, which a failover has lost.
+  -- Another index, or this one from before its latest changes, which a failover has lost.
   seen = -1
 elseif number == seen then
   return false
