@@ -2,9 +2,9 @@
 
     .venv/bin/python deploy/grafana/build.py
 
-A panel is a row here: its title, the sentence that explains it, and the expressions. Their place follows from their
-order. In expressions, `$all` stands for the dashboard's selection of replicas, and `$gateway` for that of recorded
-series, which know of no replica.
+A panel is a row here: its title, the sentence that explains it, and the expressions. The order of the rows gives the
+places of the panels. In expressions, `$all` stands for the dashboard's selection of replicas, and `$gateway` for that of
+recorded series, which have no label for the replica.
 """
 
 from collections.abc import Mapping, Sequence
@@ -83,56 +83,56 @@ ROWS: Mapping[str, Sequence[Panel]] = {
     "Are callers served, how fresh, at what cost?": [
         number(
             "Requests",
-            "Requests answered a second, refused and failed ones included.",
+            "Requests answered per second, including refused and failed ones.",
             "reqps",
             "sum(rate(campaign_gateway_requests_total{$all}[$__rate_interval]))",
             {},
         ),
         number(
             "Errors",
-            "Share of known clients' requests that got a 5xx; the alert is at 2 %.",
+            "Share of known clients' requests that got a 5xx; the alert fires at 2 %.",
             "percentunit",
             ERRORS,
             {0.005: YELLOW, 0.02: RED},
         ),
         number(
             "Slowest in a hundred",
-            "99th percentile of the time from a request's head to its whole answer; the alert is at 2.5 s.",
+            "99th percentile of the time from a request's head to its whole answer; the alert fires at 2.5 s.",
             "s",
             quantiles("request_duration_seconds", 0.99)[0][0],
             {1: YELLOW, 2.5: RED},
         ),
         number(
             "Age, oldest in a hundred",
-            "99th percentile of the age of what is served; the freshness objective is 30 minutes.",
+            "99th percentile of the age of answers; the freshness objective is 30 minutes.",
             "s",
             quantiles("served_age_seconds", 0.99)[0][0],
             {660: YELLOW, 1800: RED},
         ),
         number(
             "Hits",
-            "Share of reads that were answered without waiting for the platform.",
+            "Share of reads answered without waiting for the platform.",
             "percentunit",
             HITS,
             {},
         ),
         number(
             "Budget used",
-            "Share of the accounts' calls that are taken in the current window; polls take what nobody else wants.",
+            "Share of the accounts' calls used in the current window; polls use what nobody else needs.",
             "percentunit",
             f"1 - {LEFT} / {BUDGET}",
             {},
         ),
         Panel(
             "Requests by what the cache did",
-            "Fresh hits, stale answers, misses, entries validated again, and answers that no entry was for.",
+            "Fresh hits, stale answers, misses, revalidated entries, and answers without an entry.",
             "reqps",
             [per_second("requests_total", "cache")],
             is_stacked=True,
         ),
         Panel(
             "Error ratio",
-            "Share of known clients' requests that got a 5xx, against the alert's threshold.",
+            "Share of known clients' requests that got a 5xx, and the alert's threshold.",
             "percentunit",
             [(ERRORS, "errors")],
             steps={0.02: RED},
@@ -144,29 +144,29 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             quantiles("request_duration_seconds", 0.5, 0.99),
         ),
         Panel(
-            "Age of what is served",
-            "Seconds since the newest proof of the entries that answers were made from.",
+            "Age of answers",
+            "Seconds since the last validation of the entries behind answers.",
             "s",
             quantiles("served_age_seconds", 0.5, 0.99),
         ),
         Panel(
             "Hit ratio",
-            "Share of reads that were answered without waiting for the platform.",
+            "Share of reads answered without waiting for the platform.",
             "percentunit",
             [(HITS, "hits")],
             most=1,
         ),
         Panel(
             "Platform calls against the budget",
-            "Calls in the window of 60 s by the shared ledger, and the most there may be.",
+            "Calls in the current window, from the shared ledger, and the budget.",
             "short",
             [(f"{BUDGET} - {LEFT}", "calls in the window"), (BUDGET, "budget")],
         ),
     ],
-    "Freshness: what polls of the list prove": [
+    "Freshness: polls of the list": [
         Panel(
             "Stated bounds",
-            "Within the signal bound a change that moves a mark is seen; within the blind bound any change is.",
+            "A change of updatedAt is seen within the signal bound, any change within the blind bound.",
             "s",
             [
                 ("max by (stream) (campaign_gateway_signal_bound_seconds{$all})", "signal {{stream}}"),
@@ -175,7 +175,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         ),
         Panel(
             "How soon changes are seen",
-            "From updatedAt to the stored answer, beside the bound; changes that nobody was asking for count as well.",
+            "From updatedAt to the stored answer, and the bound; includes campaigns that had no requests.",
             "s",
             [
                 *quantiles("change_visible_seconds", 0.5, 0.99),
@@ -183,28 +183,28 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             ],
         ),
         Panel(
-            "Polls prove answers",
-            "1 while a stream's list is trusted and read often enough; 0 while lifetimes count.",
+            "Polls validate answers",
+            "1 while a stream's list is trusted and polled often enough; 0 while lifetimes count.",
             "short",
             [("min by (stream) (campaign_gateway_sweep_up{$all})", "{{stream}}")],
             most=1,
         ),
         Panel(
             "Why a list is not trusted",
-            "1 for the flaw that the last poll or scan found; empty or 0 while it is trusted.",
+            "1 for the flaw that the last poll or scan found; empty or 0 while the list is trusted.",
             "short",
             [("max by (stream, flaw) (campaign_gateway_sweep_distrusted{$all})", "{{stream}} {{flaw}}")],
             most=1,
         ),
         Panel(
-            "Campaigns that lists have shown",
-            "As each replica knows them.",
+            "Campaigns in the index",
+            "Campaigns that the lists have shown, the most that any replica knows.",
             "short",
             [("max by (stream) (campaign_gateway_sweep_campaigns{$all})", "{{stream}}")],
         ),
         Panel(
-            "Replicas that look after a list",
-            "One for each stream in use where there is a Redis, none for the others; each for itself without one.",
+            "Replicas that poll a list",
+            "With Redis one replica for each stream in use, and none for other streams; without Redis every replica.",
             "short",
             [("sum by (stream) (campaign_gateway_sweep_leading{$all})", "{{stream}}")],
         ),
@@ -212,15 +212,15 @@ ROWS: Mapping[str, Sequence[Panel]] = {
     "Freshness objective: 99.9 % of answers younger than 30 minutes": [
         Panel(
             "Burn rate",
-            "How many times faster than allowed the month's late answers are spent; 14.4 over an hour pages.",
+            "Rate of late answers, as a multiple of the rate that the month allows; 14.4 over an hour pages.",
             "suffix:x",
             [(LATE % window, window) for window in ("1h", "6h", "3d")],
             width=12,
             steps={1: YELLOW, 14.4: RED},
         ),
         Panel(
-            "Answers a second by age",
-            "How many answers come from entries no older than so many seconds.",
+            "Answers per second by age",
+            "Answers from entries that are at most so many seconds old.",
             "reqps",
             [per_second("served_age_seconds_bucket", "le", matching='le=~"5.0|60.0|600.0|1800.0|[+]Inf"')],
             width=12,
@@ -229,33 +229,33 @@ ROWS: Mapping[str, Sequence[Panel]] = {
     "Cache": [
         Panel(
             "Requests by status",
-            "What callers got, by HTTP status.",
+            "Answers to callers, by HTTP status.",
             "reqps",
             [per_second("requests_total", "status")],
             is_stacked=True,
         ),
         Panel(
             "Reads that joined another's fill",
-            "Requests that cost no call because one for the same campaign was under way, here or on another replica.",
+            "Requests that cost no call because a fill of the same campaign was under way, here or on another replica.",
             "reqps",
             [per_second("collapsed_requests_total", "scope")],
         ),
         Panel(
-            "Proofs",
-            "Reads that renewed an entry, replaced it, or failed to.",
+            "Validations",
+            "Reads that confirmed an entry, replaced it, or failed.",
             "ops",
             [per_second("proofs_total", "kind", "outcome")],
         ),
         Panel(
             "Entries in the process",
-            "Entries that each replica keeps in its own memory, in all of its workers together.",
+            "Entries in the memory of each replica, all workers together.",
             "short",
             [("sum by (instance) (campaign_gateway_entries{$all})", "{{instance}}")],
             width=12,
         ),
         Panel(
-            "Their bytes",
-            "Bytes of those entries, as counted against cache.local_max_bytes, which each worker has for itself.",
+            "Bytes in the process",
+            "Bytes of those entries, as counted against cache.local_max_bytes, which applies to each worker.",
             "bytes",
             [("sum by (instance) (campaign_gateway_entries_bytes{$all})", "{{instance}}")],
             width=12,
@@ -264,65 +264,65 @@ ROWS: Mapping[str, Sequence[Panel]] = {
     "Budget, and who spends it": [
         Panel(
             "Calls by reason",
-            "Misses, stale entries, wishes, refreshes, polls (sweep), full scans, what moved, turns by id, hints.",
+            "Misses, stale entries, request directives, refreshes, polls (sweep), full scans, changes, rotation, hints.",
             "reqps",
             [per_second("upstream_requests_total", "reason")],
             is_stacked=True,
         ),
         Panel(
             "Calls by stream",
-            "Which platform application they were for.",
+            "Calls by the platform application that they were for.",
             "reqps",
             [per_second("upstream_requests_total", "stream")],
             is_stacked=True,
         ),
         Panel(
             "Reads that needed a call, by client",
-            "Which callers' reads had to go to the platform, or joined one that did.",
+            "Reads that needed a platform call, or joined one, by client.",
             "reqps",
             [per_second("requests_total", "client", matching='cache=~"miss|revalidated"')],
             is_stacked=True,
         ),
         Panel(
-            "Permits asked for, by lane",
-            "Asked for, given or refused: interactive has a waiting caller with nothing else, background has none.",
+            "Permits requested, by lane",
+            "Granted or refused. Interactive: a caller waits and no answer is stored; background: nobody waits.",
             "reqps",
             [per_second("budget_wait_seconds_count", "lane")],
         ),
         Panel(
             "Wait for a permit",
-            "99th percentile of the wait for a permit or its refusal, by lane.",
+            "99th percentile of the wait for a permit or for its refusal, by lane.",
             "s",
             [(f"histogram_quantile(0.99, {per_second('budget_wait_seconds_bucket', 'le', 'lane')[0]})", "{{lane}}")],
         ),
         Panel(
             "Calls left",
-            "Calls that a waiting caller could make now, as each replica sees it.",
+            "Calls that a waiting caller could make now, as seen by each replica.",
             "short",
             [("min by (instance, account) (campaign_gateway_budget_remaining{$all})", "{{instance}} {{account}}")],
         ),
         Panel(
             "Calls in the window, by lane",
-            "Writes and interactive are callers', and alert at 90 % for long; proof and background take the rest.",
+            "Writes and interactive serve callers, with an alert at 90 %; proof (validation) and background use the rest.",
             "short",
             [(f"sum by (lane) ({HELD})", "{{lane}}")],
             is_stacked=True,
         ),
         Panel(
             "Calls that the platform allows",
-            "The budget, as far as the platform was seen to allow it; below it after a 429 that was no stray.",
+            "The calls per window that the platform has allowed; below the budget after repeated 429 answers.",
             "short",
             [(BUDGET, "budget"), (CAPACITY, "allowed")],
         ),
         Panel(
             "Pause ends in",
-            "Seconds until the pause that the platform asked for may be over; 0 without one.",
+            "Seconds until the pause that the platform requested may end; 0 without a pause.",
             "s",
             [("max by (account) (campaign_gateway_budget_pause_ends_seconds{$all})", "{{account}}")],
         ),
         Panel(
-            "Paused, or cut off from the ledger",
-            "1 while the platform asked for a pause, or while a replica has lost the ledger and keeps to its own part.",
+            "Paused, or without the ledger",
+            "1 during a pause that the platform requested, or while a replica has lost the shared ledger.",
             "short",
             [
                 ("max by (instance) (campaign_gateway_budget_paused{$all})", "paused {{instance}}"),
@@ -333,7 +333,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         ),
         Panel(
             "Replicas that share the budget",
-            "Each worker counts as one. As last seen in the ledger; it should be the number of those that run.",
+            "Replicas in the ledger; should equal the number that run. Each worker counts as one.",
             "short",
             [
                 ("max by (instance) (campaign_gateway_budget_replicas{$all})", "seen by {{instance}}"),
@@ -345,7 +345,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
     "Platform": [
         Panel(
             "Calls by outcome",
-            "What came of them; limited is a 429 in any form, broken an answer that is no campaign.",
+            "Limited is a 429 in any form; broken is an unusable answer.",
             "reqps",
             [per_second("upstream_requests_total", "outcome")],
             width=12,
@@ -353,14 +353,14 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         ),
         Panel(
             "Duration of a call",
-            "From the permit to the platform's whole answer, or to giving up.",
+            "From the permit to the platform's whole answer, or to the time-out.",
             "s",
             quantiles("upstream_request_duration_seconds", 0.5, 0.99),
             width=12,
         ),
         Panel(
             "Credentials refused",
-            "Credentials that the platform keeps refusing and that are tried only now and then.",
+            "Credentials that the platform keeps refusing; they are retried only now and then.",
             "short",
             [("max by (instance) (campaign_gateway_credentials_refused{$all})", "{{instance}}")],
             width=12,
@@ -368,11 +368,11 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         ),
         Panel(
             "The platform's clock",
-            "Seconds by which it is ahead of ours or behind, and the doubt in that; `/readyz` says which of the two.",
+            "Offset from the gateway's clock, and its uncertainty; `/readyz` says which clock is ahead.",
             "s",
             [
                 (f"max by (instance) (abs({CLOCK}_offset_seconds{{$all}}))", "off {{instance}}"),
-                (f"max by (instance) ({CLOCK}_uncertainty_seconds{{$all}} < Inf)", "doubt {{instance}}"),
+                (f"max by (instance) ({CLOCK}_uncertainty_seconds{{$all}} < Inf)", "uncertainty {{instance}}"),
             ],
             width=12,
             steps={5: RED},
@@ -380,22 +380,22 @@ ROWS: Mapping[str, Sequence[Panel]] = {
     ],
     "Writes, purges and hints": [
         Panel(
-            "Writes sent on",
-            "Creates, updates, starts, stops and the like, each sent once.",
+            "Writes forwarded",
+            "Creates, updates, starts, stops and other writes, each sent once.",
             "reqps",
             [per_second("upstream_requests_total", "operation", matching='reason="write"')],
             is_stacked=True,
         ),
         Panel(
-            "What came of them",
-            "After a timeout, unavailable or broken nobody knows whether the write took effect.",
+            "Writes by outcome",
+            "After timeout, unavailable or broken it is unknown whether the write took effect.",
             "reqps",
             [per_second("upstream_requests_total", "outcome", matching='reason="write"')],
             is_stacked=True,
         ),
         Panel(
             "Invalidations",
-            "How often stored answers were marked as needing a new validation, by writes, purges and hints.",
+            "Invalidations of stored answers by writes, purges and hints.",
             "ops",
             [per_second("invalidations_total", "cause")],
         ),
@@ -403,30 +403,30 @@ ROWS: Mapping[str, Sequence[Panel]] = {
     "Store": [
         Panel(
             "Store reachable",
-            "1 while the replica reaches Redis, each worker of it; empty where the cache is in the process.",
+            "1 while the replica and all its workers reach Redis; empty if the cache is in the process.",
             "short",
             [("min by (store, instance) (campaign_gateway_store_up{$all})", "{{store}} {{instance}}")],
             width=12,
             most=1,
         ),
         Panel(
-            "Written down",
-            "1 while a restart without Redis will find the calls of the window, and the entries; empty with a Redis.",
+            "State on disk",
+            "1 while the calls of the window and the entries are on disk for the next start; empty with Redis.",
             "short",
             [("min by (kind, instance) (campaign_gateway_written_down{$all})", "{{kind}} {{instance}}")],
             width=12,
             most=1,
         ),
         Panel(
-            "Operations",
-            "What the process's own copies and Redis were asked.",
+            "Store operations",
+            "Operations on local copies and on Redis.",
             "ops",
             [per_second("store_operations_total", "store", "operation")],
             width=12,
         ),
         Panel(
-            "How they ended",
-            "Outcomes, failures by their kind among them.",
+            "Store operations by outcome",
+            "Successes, and failures by kind.",
             "ops",
             [per_second("store_operations_total", "store", "outcome")],
             width=12,
@@ -447,25 +447,25 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         ),
         Panel(
             "Open files",
-            "File descriptors, connections of callers among them.",
+            "File descriptors, including callers' connections.",
             "short",
             [("sum by (instance) (process_open_fds{$all})", "{{instance}}")],
         ),
         Panel(
-            "Versions that run",
-            "Workers by version, a replica without workers being one; two versions while a rollout is under way.",
+            "Running versions",
+            "Workers by version (a replica without workers counts as one); two versions during a rollout.",
             "short",
             [("count by (version) (campaign_gateway_build_info{$all})", "{{version}}")],
         ),
         Panel(
             "Time since start",
-            "A fall to zero is a restart, of one worker at least.",
+            "A drop to zero is a restart of at least one worker.",
             "s",
             [("time() - max by (instance) (process_start_time_seconds{$all})", "{{instance}}")],
         ),
         Panel(
-            "Workers up, and restarted",
-            "Workers that answered the scrape, and those that followed one that ended; empty without workers.",
+            "Workers up and restarted",
+            "Workers that answered the scrape, and workers that replaced one that ended; empty without workers.",
             "short",
             [
                 ("campaign_gateway_workers_up{$all}", "up {{instance}}"),
