@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.support.asked import CASES, Asked, each, filled
 from tests.support.estate import CALLER, Estate, estate
+from tests.support.requested import CASES, Asked, each, filled
 from tests.support.section_8 import Line
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -248,7 +248,7 @@ async def test_reads_go_on_while_redis_is_gone_and_after(sandbox: Sandbox, redis
     known, unknown = (campaign.id for campaign in sandbox.campaigns.all()[:2])
     settings = settings_for(sandbox, tmp_path, cache={"url": redis.url})
     async with gateway_process(settings, tmp_path) as gateway:
-        await redis.wait_until_heard()
+        await redis.wait_for_listeners()
         await gateway.get(known)
         assert await gateway.metric("store_up", store="redis") == 1
         redis.kill()
@@ -276,7 +276,7 @@ async def test_a_hung_redis_costs_one_time_out_and_no_answer(
     campaign = ready(sandbox)
     settings = settings_for(sandbox, tmp_path, cache={"url": redis.url, "timeout": "200ms"})
     async with gateway_process(settings, tmp_path) as gateway:
-        await redis.wait_until_heard()
+        await redis.wait_for_listeners()
         await gateway.get(campaign)
         redis.pause()
         try:

@@ -22,7 +22,7 @@ async def gateways(sandbox: Sandbox, redis: RedisServer, tmp_path: Path) -> Asyn
     settings = settings_for(sandbox, tmp_path, cache={"url": redis.url, "timeout": "1s"})
     async with AsyncExitStack() as stack:
         both = [await stack.enter_async_context(gateway_process(settings, tmp_path)) for _ in range(2)]
-        await redis.wait_until_heard(2)
+        await redis.wait_for_listeners(2)
         for gateway in both:
             for campaign in used(sandbox):
                 assert (await gateway.get(campaign))[0] == 200
@@ -64,11 +64,11 @@ async def test_a_change_is_seen_by_all_within_the_stated_bound_for_one_read(
     reads = [call for call in sandbox.log.of("get")[before:] if call.campaign_id == campaign]
     assert len(reads) == 1
 
-    async def is_proven_by_a_round() -> bool:
+    async def is_validated_by_a_poll() -> bool:
         _, headers, _ = await gateways[1].get(campaign)
         return "detail=sweep" in headers["Cache-Status"] and float(headers["Age"]) < bound
 
-    await until(is_proven_by_a_round, bound)
+    await until(is_validated_by_a_poll, bound)
 
 
 async def test_a_list_out_of_order_is_not_believed_and_reads_go_on(
@@ -94,7 +94,9 @@ async def test_a_list_out_of_order_is_not_believed_and_reads_go_on(
             assert "detail=sweep" not in headers["Cache-Status"]
 
 
-async def test_another_leads_when_the_leader_is_killed(gateways: list[GatewayProcess], sandbox: Sandbox) -> None:
+async def test_another_holds_the_lease_when_the_leader_is_killed(
+    gateways: list[GatewayProcess], sandbox: Sandbox
+) -> None:
     leading = [gateway for gateway in gateways if await gateway.metric("sweep_leading") == 1]
     assert len(leading) == 1
     other = next(gateway for gateway in gateways if gateway is not leading[0])

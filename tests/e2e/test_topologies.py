@@ -60,10 +60,10 @@ async def expect_shared(sandbox: Sandbox, one: GatewayProcess, two: GatewayProce
     _, changed, _ = await one.get(campaign, Cache_Control="no-cache")
     assert changed["ETag"] != found["ETag"]
 
-    async def is_told() -> bool:
+    async def is_received() -> bool:
         return (await two.get(campaign))[1]["ETag"] == changed["ETag"]
 
-    await eventually(is_told)
+    await eventually(is_received)
     assert len(sandbox.log.of("get")) == 2
 
     # More at once than there are connections: they wait for each other, and Redis is not taken for lost.

@@ -10,8 +10,8 @@ import pytest_asyncio
 from campaign_gateway.contract.effects import effects_of
 from campaign_gateway.sandbox.campaigns import Status
 from campaign_gateway.sandbox.platform import Sandbox
-from tests.support.asked import CASES, Asked, each, filled, make_campaign
 from tests.support.estate import KEYS, Estate, estate
+from tests.support.requested import CASES, Asked, each, filled, make_campaign
 from tests.support.section_8 import PREFIXES, Line
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -400,7 +400,7 @@ async def test_a_write_that_the_budget_refuses_is_not_sent_and_spoils_nothing(
 
 
 @pytest.mark.parametrize("write", ["start", "call-back"])
-async def test_where_no_call_is_left_for_a_newer_proof_the_answer_says_so(
+async def test_where_no_call_is_left_for_a_newer_answer_the_answer_says_so(
     tmp_path_factory: pytest.TempPathFactory, write: str
 ) -> None:
     async with estate(2, tmp_path_factory.mktemp("poor"), budgets=POOR) as small:

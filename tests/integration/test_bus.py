@@ -61,7 +61,7 @@ class Replica:
     written: list[str] = field(default_factory=list)
     hinted: list[tuple[str, list[str]]] = field(default_factory=list)
 
-    def hear_hint(self, stream: str, campaigns: Sequence[str]) -> None:
+    def receive_hint(self, stream: str, campaigns: Sequence[str]) -> None:
         self.hinted.append((stream, list(campaigns)))
 
     async def fill(self, key: str = KEY, body: bytes = b'{"data":1}', ahead: float = 0.0) -> Put:
@@ -127,7 +127,7 @@ async def fleet(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
             store = LayeredStore(shared, copies, bus, UNWATCHED)
             replicas.append(Replica(link, bus, copies, shared, store, tasks))
             heard = replicas[-1]
-            store.start(tasks, Handlers(heard.invalidated.append, heard.written.append, heard.hear_hint))
+            store.start(tasks, Handlers(heard.invalidated.append, heard.written.append, heard.receive_hint))
         await until(lambda: all(replica.bus.silent_for() == 0.0 for replica in replicas))
         yield Fleet(server, raw, *replicas)
 
@@ -141,7 +141,7 @@ async def test_a_copy_answers_by_itself(fleet: Fleet) -> None:
     assert copy_of(fleet.two.store, KEY) == (await fleet.one.store.get(KEY)).stored
 
 
-async def test_an_invalidation_marks_the_copies_of_others(fleet: Fleet) -> None:
+async def test_an_invalidation_invalidates_the_copies_of_others(fleet: Fleet) -> None:
     await fleet.one.fill()
     await fleet.two.copy()
     await fleet.one.store.invalidate(KEY, Cause.WRITE)
@@ -221,7 +221,7 @@ async def test_a_gap_in_the_numbers_clears_all_copies(fleet: Fleet, number: int,
     [b"", b"noise", b"changed x y z", b"\xff\xfe \xff 1", b"changed x"],
     ids=["empty", "word", "nan", "bytes", "half"],
 )
-async def test_what_is_no_message_is_not_heard(fleet: Fleet, said: bytes) -> None:
+async def test_what_is_no_message_is_not_received(fleet: Fleet, said: bytes) -> None:
     await fleet.one.fill()
     await fleet.two.copy()
     await fleet.raw.publish(KEYS.channel, said)
@@ -370,7 +370,7 @@ async def test_redis_is_told_what_it_missed_though_nobody_asks(fleet: Fleet) -> 
     assert await fleet.two.finds() is Cause.PURGE
 
 
-async def test_what_is_owed_twice_is_owed_as_a_write(fleet: Fleet) -> None:
+async def test_what_is_invalidated_twice_counts_as_a_write(fleet: Fleet) -> None:
     await fleet.one.fill()
     fleet.one.link._lose("timeout")
     for by in (Cause.WRITE, Cause.PURGE):
@@ -387,25 +387,27 @@ async def test_a_look_up_beside_the_one_that_pays_does_not_come_before_it(
     fleet.one.link._lose("timeout")
     await fleet.one.store.invalidate(KEY, Cause.WRITE)
     fleet.one.copies.clear()
-    paying, may_pay = asyncio.Event(), asyncio.Event()
+    flushing, may_flush = asyncio.Event(), asyncio.Event()
     tell = fleet.one.shared.invalidate
 
     async def slow(key: str, by: Cause) -> None:
-        if not paying.is_set():
-            paying.set()
-            await may_pay.wait()
+        if not flushing.is_set():
+            flushing.set()
+            await may_flush.wait()
         await tell(key, by)
 
     monkeypatch.setattr(fleet.one.shared, "invalidate", slow)
     first = asyncio.create_task(fleet.one.finds())  # noqa: TID251
-    await paying.wait()
+    await flushing.wait()
     await fleet.one.link.look()
     assert await fleet.one.finds() is Cause.WRITE
-    may_pay.set()
+    may_flush.set()
     assert await first is Cause.WRITE
 
 
-async def test_what_is_owed_anew_while_it_is_paid_is_still_owed(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_invalidated_anew_while_it_is_flushed_stays(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fleet.one.link._lose("timeout")
     await fleet.one.store.invalidate(KEY, Cause.WRITE)
     tell = fleet.one.shared.invalidate
@@ -441,7 +443,7 @@ async def test_a_copy_fetched_while_an_invalidation_fails_is_known_to_be_invalid
     assert copy.evidence.is_overwritten
 
 
-async def test_a_copy_that_redis_says_is_overwritten_is_marked_before_the_word_is_heard(
+async def test_a_copy_that_redis_says_is_overwritten_is_invalidated_before_the_message_is_received(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fleet.one.fill()
@@ -467,7 +469,7 @@ async def test_what_redis_has_no_more_but_knows_to_be_invalidated_is_overwritten
     assert await fleet.two.finds() is Cause.WRITE
 
 
-async def test_while_nothing_is_heard_anything_may_have_been_invalidated(fleet: Fleet) -> None:
+async def test_while_nothing_is_received_anything_may_have_been_invalidated(fleet: Fleet) -> None:
     before = fleet.two.store.now()
     await fleet.raw.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
     await until(lambda: fleet.two.bus.silent_for() > UNWATCHED)
@@ -480,21 +482,21 @@ async def test_while_nothing_is_heard_anything_may_have_been_invalidated(fleet: 
 # Leads.
 
 
-async def test_of_two_replicas_one_leads(fleet: Fleet) -> None:
+async def test_of_two_replicas_one_holds_the_lease(fleet: Fleet) -> None:
     leases = await asyncio.gather(*(replica.store.acquire_lease(KEY) for replica in (fleet.one, fleet.two)))
     assert sorted(lease.is_mine for lease in leases) == [False, True]
 
 
-async def test_a_leader_may_take_the_lead_again(fleet: Fleet) -> None:
+async def test_a_leader_may_acquire_the_lease_again(fleet: Fleet) -> None:
     assert [(await fleet.one.store.acquire_lease(KEY)).is_mine for _ in range(2)] == [True, True]
 
 
-async def test_leads_of_other_keys_are_free(fleet: Fleet) -> None:
+async def test_leases_of_other_keys_are_free(fleet: Fleet) -> None:
     assert (await fleet.one.store.acquire_lease(KEY)).is_mine
     assert (await fleet.two.store.acquire_lease(OTHER)).is_mine
 
 
-async def test_a_follower_wakes_when_the_leader_leaves_and_finds_the_fill(
+async def test_a_waiter_wakes_when_the_leader_leaves_and_finds_the_fill(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bus_module, "POLL_SECONDS", 30.0)
@@ -502,20 +504,20 @@ async def test_a_follower_wakes_when_the_leader_leaves_and_finds_the_fill(
     assert taken.is_mine
     assert not (await fleet.two.store.acquire_lease(KEY)).is_mine
 
-    async def fill_and_leave() -> None:
+    async def fill_and_release() -> None:
         await until(lambda: KEY in fleet.two.bus._waiters)
         await fleet.one.store.release_lease(KEY, taken.found.fence)
 
     async with asyncio.timeout(5):
         await fleet.one.fill()
         await fleet.two.silence()
-        await asyncio.gather(fleet.two.store.wait_for_lease(KEY, 30), fill_and_leave())
+        await asyncio.gather(fleet.two.store.wait_for_lease(KEY, 30), fill_and_release())
     lease = await fleet.two.store.acquire_lease(KEY)
     assert lease.is_mine
     assert lease.found.stored is not None
 
 
-async def test_all_followers_wake(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_all_waiters_wake(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bus_module, "POLL_SECONDS", 30.0)
     lease = await fleet.one.store.acquire_lease(KEY)
     followers = [fleet.two.store.wait_for_lease(KEY, 30) for _ in range(5)]
@@ -545,7 +547,7 @@ async def test_a_waiter_that_gives_up_takes_no_other_along(
 
 
 @pytest.mark.parametrize(("seconds", "poll"), [(0.05, 30.0), (30.0, 0.05)], ids=["as-long-as-told", "to-look-anyway"])
-async def test_a_follower_does_not_wait_for_ever(
+async def test_a_waiter_does_not_wait_for_ever(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, seconds: float, poll: float
 ) -> None:
     monkeypatch.setattr(bus_module, "POLL_SECONDS", poll)
@@ -553,7 +555,7 @@ async def test_a_follower_does_not_wait_for_ever(
         await fleet.two.store.wait_for_lease(KEY, seconds)
 
 
-async def test_one_that_does_not_lead_cannot_give_up_the_lead(fleet: Fleet) -> None:
+async def test_one_that_does_not_hold_it_cannot_release_the_lease(fleet: Fleet) -> None:
     lease = await fleet.one.store.acquire_lease(KEY)
     await fleet.two.store.release_lease(KEY, lease.found.fence)
     assert not (await fleet.two.store.acquire_lease(KEY)).is_mine
@@ -639,7 +641,7 @@ async def test_a_copy_of_what_redis_knows_to_be_overwritten_is_so_too(fleet: Fle
     assert await fleet.two.finds() is Cause.WRITE
 
 
-async def test_an_invalidation_that_redis_could_not_take_marks_the_copy(fleet: Fleet) -> None:
+async def test_an_invalidation_that_redis_could_not_take_invalidates_the_copy(fleet: Fleet) -> None:
     await fleet.one.fill()
     await fleet.two.copy()
     fleet.two.store._miss()
@@ -648,7 +650,7 @@ async def test_an_invalidation_that_redis_could_not_take_marks_the_copy(fleet: F
     assert await fleet.two.finds() is Cause.WRITE
 
 
-async def test_a_writer_is_heard_of_and_is_no_invalidation(fleet: Fleet) -> None:
+async def test_a_writer_is_received_and_is_no_invalidation(fleet: Fleet) -> None:
     fleet.two.invalidated.clear()
     await fleet.one.store.publish_write("1f2e:a client of many words")
     await fleet.two.silence()

@@ -91,7 +91,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Told(Span):
+class Invalidating(Span):
     """An invalidation as the one who asked for it saw it."""
 
     by: Cause = Cause.WRITE
@@ -122,7 +122,7 @@ class World:
         """When Redis could not be reached, or knew less than it should."""
         self.crashes: dict[str, float] = {}
         self.blind: list[Blind] = []
-        self.invalidations: dict[str, list[Told]] = defaultdict(list)
+        self.invalidations: dict[str, list[Invalidating]] = defaultdict(list)
         """Those that Redis has made, by key; of all campaigns, by that of their group."""
         self.broken: list[str] = []
         """What the hook on Redis saw that may not be."""
@@ -136,7 +136,7 @@ class World:
         self._joined_at = 0.0
         self._emptied_at = self._crashed_at = float("-inf")
         self.net.on_executed = self._executed
-        self.net.on_message = self._heard
+        self.net.on_message = self._received
 
     @property
     def now(self) -> float:
@@ -429,11 +429,11 @@ class World:
     def _noter(self, replica: Replica, key: str, by: Cause) -> Callable[[float, float], None]:
         def note(began: float, ended: float) -> None:
             if any(who == replica.name and raised == key and began <= at <= ended for at, who, raised in self._raised):
-                self.invalidations[key].append(Told(began, ended, replica.name, by))
+                self.invalidations[key].append(Invalidating(began, ended, replica.name, by))
 
         return note
 
-    def _told(self, campaign: str) -> list[Told]:
+    def _invalidating(self, campaign: str) -> list[Invalidating]:
         return self.invalidations[make_request(campaign).key] + self.invalidations[ALL]
 
     def _executed(self, replica: str, fields: list[bytes]) -> None:
@@ -460,7 +460,7 @@ class World:
             )
         self._fences[key] = order
 
-    def _heard(self, replica: str) -> None:
+    def _received(self, replica: str) -> None:
         if replica in self._robbed and replica not in self.net.robbed:
             self.blind.append(Blind(Span(self._robbed.pop(replica), self.now, replica), float("inf")))
 
@@ -512,7 +512,7 @@ class World:
         return any(span.touches(since, until, *(one.name for one in self.all)) for span in self._all_faults()) or any(
             # A fill that is let go at an invalidation may still wait for another leader, and call after it.
             span.touches(since - 2 * TIMEOUT, until, span.whom or "")
-            for span in self._told(campaign)
+            for span in self._invalidating(campaign)
         )
 
     def _all_faults(self) -> list[Span]:
@@ -525,7 +525,7 @@ class World:
         seen["replies with an entry"] += 1
         validated = read.ended - age
         value = None if entry.absence is not None else _value(entry.body)
-        proofs = [
+        validations = [
             call
             for call in self.platform.calls
             if call.campaign == read.campaign
@@ -533,17 +533,17 @@ class World:
             and call.value == value
             and abs(call.started - validated) <= TOLERANCE
         ]
-        assert proofs, (
+        assert validations, (
             f"no read proved {value} of {read.campaign} {age:.3f} s before {read.ended:.3f} on {read.replica}"
         )
-        newest = max(call.started for call in proofs)
+        newest = max(call.started for call in validations)
         bound = FRESHNESS.bound(entry)
         assert read.ended - newest <= bound + TOLERANCE, f"{read.ended - newest:.3f} s old, bound {bound}"
         assert self.platform.was_true(read.campaign, value, newest, read.ended)
         seen["old replies"] += age > FRESHNESS.stale_while_revalidate + FRESHNESS.max
         ttl, detail = read.reply.outcome.ttl, read.reply.outcome.detail
         assert ttl is not None
-        for told in self._told(read.campaign):
+        for told in self._invalidating(read.campaign):
             if self._must_know(told, read):
                 seen[f"reads after a {told.by}"] += 1
                 is_told = ttl <= 0 and (told.by is Cause.PURGE or detail in FALLEN_BACK)
@@ -572,7 +572,7 @@ def _value(body: bytes) -> str:
 
 WHICH = st.integers(0, FLEET - 1)
 CAMPAIGN = st.sampled_from(CAMPAIGNS)
-WISH = st.sampled_from(DIRECTIVES)
+DIRECTIVE = st.sampled_from(DIRECTIVES)
 CAUSE = st.sampled_from(list(Cause))
 VALUE = st.sampled_from(["v1", "v2", "v3", None])
 OUTCOME = st.sampled_from(["good", "good", "good", "error", "html", "reset", "limited"])
@@ -583,9 +583,9 @@ def event(name: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Ev
 
 
 CALM = (
-    event("read", WHICH, CAMPAIGN, WISH),
-    event("read", WHICH, CAMPAIGN, WISH),
-    event("herd", CAMPAIGN, WISH),
+    event("read", WHICH, CAMPAIGN, DIRECTIVE),
+    event("read", WHICH, CAMPAIGN, DIRECTIVE),
+    event("herd", CAMPAIGN, DIRECTIVE),
     event("rush", WHICH, st.integers(4, 12)),
     event("hold"),
     event("unhold"),

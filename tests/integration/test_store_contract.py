@@ -270,7 +270,7 @@ async def fill(store: Store, key: str = KEY, body: bytes = b'{"data":1}', age: f
     return brought
 
 
-async def standing(store: Store, key: str = KEY) -> tuple[Cause, bool] | None:
+async def invalidation_of(store: Store, key: str = KEY) -> tuple[Cause, bool] | None:
     """What is said of the entry's invalidation: why, and whether it is open."""
     found = await store.get(key)
     assert found.stored is not None, "it stays, to fall back on"
@@ -285,7 +285,7 @@ LONG = 30.0
 
 @REACHES
 @pytest.mark.parametrize("by", list(Cause))
-async def test_an_invalidated_entry_stays_to_fall_back_on_until_a_new_proof(
+async def test_an_invalidated_entry_stays_to_fall_back_on_until_a_new_validation(
     subject: Subject, reach: str, by: Cause
 ) -> None:
     old = await fill(subject.one, age=LONG)
@@ -301,7 +301,7 @@ async def test_an_invalidated_entry_stays_to_fall_back_on_until_a_new_proof(
         assert lease.found.stored is not None
         await store.release_lease(KEY, lease.found.fence)
     await fill(subject.one, body=b"new")
-    assert await standing(subject.two) == ((Cause.WRITE, False) if by is Cause.WRITE else None)
+    assert await invalidation_of(subject.two) == ((Cause.WRITE, False) if by is Cause.WRITE else None)
 
 
 @REACHES
@@ -310,7 +310,7 @@ async def test_a_purge_after_a_write_stays_a_write(subject: Subject, reach: str)
     await subject.two.invalidate(reach, Cause.WRITE)
     for other in (KEY, ALL):
         await subject.two.invalidate(other, Cause.PURGE)
-        assert await standing(subject.one) == (Cause.WRITE, True)
+        assert await invalidation_of(subject.one) == (Cause.WRITE, True)
 
 
 @REACHES
@@ -319,21 +319,21 @@ async def test_a_write_after_a_purge_is_a_write(subject: Subject, reach: str) ->
     for other in (KEY, ALL):
         await subject.two.invalidate(other, Cause.PURGE)
     await subject.two.invalidate(reach, Cause.WRITE)
-    assert await standing(subject.one) == (Cause.WRITE, True)
+    assert await invalidation_of(subject.one) == (Cause.WRITE, True)
 
 
 @REACHES
-async def test_what_is_read_soon_after_a_write_is_marked_as_settling(subject: Subject, reach: str) -> None:
+async def test_what_is_read_soon_after_a_write_counts_as_settling(subject: Subject, reach: str) -> None:
     assert (await subject.one.acquire_lease(KEY)).found.written_at == 0.0
     await subject.one.invalidate(reach, Cause.WRITE)
     for found in ((await subject.one.acquire_lease(KEY)).found, await subject.one.get(KEY)):
         assert found.written_at == pytest.approx(subject.one.now(), abs=5.0)
     await fill(subject.one)
     for store in (subject.one, subject.two):
-        assert await standing(store) == (Cause.WRITE, False)
+        assert await invalidation_of(store) == (Cause.WRITE, False)
     await fill(subject.two, age=-LONG)
     for store in (subject.one, subject.two):
-        assert await standing(store) is None, "read long after it"
+        assert await invalidation_of(store) is None, "read long after it"
 
 
 @REACHES
@@ -342,7 +342,7 @@ async def test_what_is_read_soon_after_a_purge_is_as_good_as_any(subject: Subjec
     await subject.one.invalidate(reach, Cause.PURGE)
     await fill(subject.one)
     for store in (subject.one, subject.two):
-        assert await standing(store) is None
+        assert await invalidation_of(store) is None
 
 
 @REACHES
@@ -351,7 +351,7 @@ async def test_an_invalidated_entry_gives_way_to_any_fill_that_looked_up_since(s
     await fill(subject.one, age=LONG)
     await subject.one.invalidate(reach, Cause.PURGE)
     await fill(subject.one, body=b"new", age=LONG + 1)
-    assert await standing(subject.two) is None
+    assert await invalidation_of(subject.two) is None
 
 
 async def test_all_answers_to_an_operation_are_invalidated_wherever_they_lie(subject: Subject) -> None:
@@ -361,8 +361,10 @@ async def test_all_answers_to_an_operation_are_invalidated_wherever_they_lie(sub
         await fill(subject.one, key, age=LONG)
     flying = {key: await subject.one.acquire_lease(key) for key in (*keys, *OTHERS)}
     await subject.two.invalidate(ALL, Cause.WRITE)
-    assert {await standing(store, key) for key in keys for store in (subject.one, subject.two)} == {(Cause.WRITE, True)}
-    assert {await standing(subject.two, key) for key in OTHERS} == {None}
+    assert {await invalidation_of(store, key) for key in keys for store in (subject.one, subject.two)} == {
+        (Cause.WRITE, True)
+    }
+    assert {await invalidation_of(subject.two, key) for key in OTHERS} == {None}
     for key, lease in flying.items():
         outcome = await subject.one.put(key, entry(subject.one.now()), lease.found.fence, 60)
         assert outcome is (Put.STORED if key in OTHERS else Put.FENCED), key
@@ -372,8 +374,8 @@ async def test_what_is_stored_after_the_group_s_fence_is_not_below_it(subject: S
     await fill(subject.one, age=LONG)
     await subject.two.invalidate(ALL, Cause.WRITE)
     await fill(subject.one, "1f2e:get:cd-2", age=-LONG)
-    assert await standing(subject.two) == (Cause.WRITE, True)
-    assert await standing(subject.two, "1f2e:get:cd-2") is None
+    assert await invalidation_of(subject.two) == (Cause.WRITE, True)
+    assert await invalidation_of(subject.two, "1f2e:get:cd-2") is None
 
 
 @REACHES
@@ -393,7 +395,7 @@ async def test_every_replica_knows_soon_when_a_key_was_last_invalidated(
 
 @REACHES
 @pytest.mark.parametrize("by", list(Cause))
-async def test_copies_near_are_marked_where_another_replica_invalidates_them(
+async def test_copies_near_are_invalidated_where_another_replica_invalidates_them(
     shared: Subject, reach: str, by: Cause
 ) -> None:
     await fill(shared.one, age=LONG)
@@ -413,7 +415,7 @@ async def test_copies_near_are_marked_where_another_replica_invalidates_them(
     assert (last.by, last.is_open) == (by, True)
 
 
-async def test_a_write_is_heard_of_by_the_others_and_its_own_word_is_no_news(shared: Subject) -> None:
+async def test_a_write_reaches_the_others_and_its_own_word_is_no_change(shared: Subject) -> None:
     await shared.one.publish_write("1f2e:a client")
     async with asyncio.timeout(5):
         while shared.written[1] != ["1f2e:a client"]:
@@ -426,11 +428,11 @@ async def test_entries_whose_group_s_fence_was_lost_are_not_fresh(shared: Subjec
     await fill(shared.one, age=LONG)
     await shared.one.invalidate(ALL, Cause.WRITE)
     await shared.raw.delete(shared.keys.group_fence(KEY))
-    assert await standing(shared.two) == (Cause.PURGE, True)
+    assert await invalidation_of(shared.two) == (Cause.PURGE, True)
     await fill(shared.one, "1f2e:get:cd-2")
-    assert await standing(shared.two) == (Cause.PURGE, True), "also when there is a new one"
+    assert await invalidation_of(shared.two) == (Cause.PURGE, True), "also when there is a new one"
     await fill(shared.two)
-    assert await standing(shared.one) is None
+    assert await invalidation_of(shared.one) is None
 
 
 async def test_a_fill_under_way_when_the_group_s_fence_was_lost_is_refused(shared: Subject) -> None:
@@ -448,7 +450,7 @@ async def test_an_invalidation_of_a_foreign_value_refuses_fills_like_any(shared:
     assert (await shared.two.get(KEY)).stored is None
     assert await shared.one.put(KEY, entry(shared.one.now()), before.found.fence, 60) is Put.FENCED
     await fill(shared.one)
-    assert await standing(shared.one) == (Cause.WRITE, False)
+    assert await invalidation_of(shared.one) == (Cause.WRITE, False)
 
 
 async def test_fences_of_other_keys_do_not_matter(subject: Subject) -> None:
@@ -505,7 +507,9 @@ async def test_a_lease_finds_what_a_look_up_would_and_brings_no_body_that_was_br
     ]
 
 
-async def test_who_leads_learns_what_is_stored_and_stores_under_the_fence_of_that_moment(subject: Subject) -> None:
+async def test_who_holds_the_lease_learns_what_is_stored_and_stores_under_the_fence_of_that_moment(
+    subject: Subject,
+) -> None:
     before = await subject.one.get(KEY)
     await subject.two.invalidate(KEY, Cause.WRITE)
     lease = await subject.one.acquire_lease(KEY)
@@ -516,11 +520,11 @@ async def test_who_leads_learns_what_is_stored_and_stores_under_the_fence_of_tha
     assert (await subject.two.acquire_lease(KEY)).found.stored == kept
 
 
-async def test_a_lead_may_be_taken_again_by_who_has_it(subject: Subject) -> None:
+async def test_a_lease_may_be_taken_again_by_who_has_it(subject: Subject) -> None:
     assert [(await subject.one.acquire_lease(KEY)).is_mine for _ in range(2)] == [True, True]
 
 
-async def test_one_replica_leads_until_it_leaves(shared: Subject) -> None:
+async def test_one_replica_holds_the_lease_until_it_leaves(shared: Subject) -> None:
     lease = await shared.one.acquire_lease(KEY)
     assert lease.is_mine
     assert not (await shared.two.acquire_lease(KEY)).is_mine
@@ -530,14 +534,14 @@ async def test_one_replica_leads_until_it_leaves(shared: Subject) -> None:
     assert not (await shared.one.acquire_lease(KEY)).is_mine
 
 
-async def test_a_lead_can_only_be_given_up_by_who_has_it(shared: Subject) -> None:
+async def test_a_lease_can_only_be_given_up_by_who_has_it(shared: Subject) -> None:
     lease = await shared.one.acquire_lease(KEY)
     await shared.two.release_lease(KEY, lease.found.fence)
     assert not (await shared.two.acquire_lease(KEY)).is_mine
 
 
 @REACHES
-async def test_a_lead_from_before_an_invalidation_keeps_nobody_waiting(shared: Subject, reach: str) -> None:
+async def test_a_lease_from_before_an_invalidation_keeps_nobody_waiting(shared: Subject, reach: str) -> None:
     old = await shared.one.acquire_lease(KEY)
     assert old.is_mine
     await shared.two.invalidate(reach, Cause.WRITE)
@@ -547,13 +551,13 @@ async def test_a_lead_from_before_an_invalidation_keeps_nobody_waiting(shared: S
     assert not (await shared.one.acquire_lease(KEY)).is_mine, "it released its own lease, not the new one"
 
 
-async def test_of_many_at_once_one_leads(shared: Subject) -> None:
+async def test_of_many_at_once_one_holds_the_lease(shared: Subject) -> None:
     one, two = (asyncio.gather(*(store.acquire_lease(KEY) for _ in range(20))) for store in (shared.one, shared.two))
     ours, theirs = ({lease.is_mine for lease in leases} for leases in await asyncio.gather(one, two))
     assert (ours, theirs) in [({True}, {False}), ({False}, {True})]
 
 
-async def test_a_lead_is_kept_while_its_holder_lives(shared: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lease_is_kept_while_its_holder_lives(shared: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_module, "LEASE_MILLISECONDS", 1000)
     await shared.one.acquire_lease(KEY)
     await asyncio.sleep(1.5)
@@ -561,7 +565,7 @@ async def test_a_lead_is_kept_while_its_holder_lives(shared: Subject, monkeypatc
     assert (await shared.one.acquire_lease(KEY)).is_mine
 
 
-async def test_a_lead_that_nobody_renews_falls_free(shared: Subject) -> None:
+async def test_a_lease_that_nobody_renews_falls_free(shared: Subject) -> None:
     lease = await shared.one.acquire_lease(KEY)
     _, colon, fences = (await shared.raw.get(shared.keys.lease(KEY))).partition(b":")
     await shared.one.release_lease(KEY, lease.found.fence)
@@ -572,7 +576,7 @@ async def test_a_lead_that_nobody_renews_falls_free(shared: Subject) -> None:
 
 
 @pytest.mark.parametrize("what", ["left", "stored", "invalidated"])
-async def test_who_follows_is_woken_by_what_happens_to_the_key(
+async def test_who_waits_is_woken_by_what_happens_to_the_key(
     shared: Subject, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     monkeypatch.setattr(bus_module, "POLL_SECONDS", 30.0)
@@ -591,7 +595,7 @@ async def test_who_follows_is_woken_by_what_happens_to_the_key(
         await following
 
 
-async def test_who_follows_waits_no_longer_than_told(subject: Subject) -> None:
+async def test_who_waits_waits_no_longer_than_told(subject: Subject) -> None:
     async with asyncio.timeout(5):
         await subject.one.wait_for_lease(KEY, 0.01)
 

@@ -153,9 +153,9 @@ class World:
     def validated(self, since: float = 0.0, until: float = float("inf")) -> int:
         return sum(1 for answer in self.answers(since, until) if answer.detail is Detail.SWEEP)
 
-    def part_proving(self, since: float, until: float) -> float:
+    def part_validating(self, since: float, until: float) -> float:
         """The part of the looks in this time that found polls proving."""
-        looks = [is_proving for at, is_proving in self.proving if since <= at < until]
+        looks = [is_validating for at, is_validating in self.proving if since <= at < until]
         return sum(looks) / len(looks)
 
     async def _read(self) -> None:
@@ -188,7 +188,7 @@ class World:
             for stream in self.setup.streams:
                 for replica in self.live:
                     self.flaws.update(replica.index.snapshot(stream.identity).state.flaws.values())
-                    self.proving.append((self.now, replica.bounds(stream).is_proving))
+                    self.proving.append((self.now, replica.bounds(stream).is_validating))
             leading = frozenset(replica.name for replica in self.live if replica.sweepers[0].is_leading)
             self.leaders.append((self.now, leading))
 
@@ -264,7 +264,7 @@ class World:
         if answer.at <= ceased:
             seen["fresh and true"] += 1
             return
-        if answer.bounds.is_proving:
+        if answer.bounds.is_validating:
             seen["fresh, and changed within the bound"] += 1
             assert answer.at - signalled <= answer.bounds.signal + self.platform.read_lag + TOLERANCE, (
                 f"fresh {answer.at - signalled:.1f} s after a change that moved the mark: {answer}"
@@ -375,7 +375,7 @@ def test_answers_are_as_new_as_they_say(setup: Setup, fault: Script, seed: int) 
     assert seen["ages from a poll"] > 100
     assert seen["ages from a read"] > 0
     assert seen["fresh, and changed within the bound"] > 0
-    assert world.part_proving(60, 180) > 0.5
+    assert world.part_validating(60, 180) > 0.5
     assert not world.flaws
     # What is stated is worth something.
     assert min(answer.bounds.signal for answer in world.answers(10)) < 4 * LAG
@@ -414,16 +414,16 @@ def test_a_list_out_of_order_is_not_believed_until_it_is_mended(
     world.judge(is_bounded=lambda answer: not 60 < answer.at < 120 or sort_key == "id")
     assert world.flaws[ListFlaw.UNSORTED] > 0
     assert set(world.flaws) == {ListFlaw.UNSORTED}
-    assert world.part_proving(30, 60) > 0.6
-    assert world.part_proving(130, 180) < 0.4
-    assert world.part_proving(300, 330) > 0.6
+    assert world.part_validating(30, 60) > 0.6
+    assert world.part_validating(130, 180) < 0.4
+    assert world.part_validating(300, 330) > 0.6
     # It is tried again now and then, and no more often.
     tried = [call for call in world.lists(100, 180) if call.channel in channels and call.skip == 0]
     assert len(tried) <= 80 / STAND_DOWN_SECONDS * len(channels)
 
 
 @EACH_SEED
-def test_a_list_out_of_order_from_the_start_proves_nothing(seed: int) -> None:
+def test_a_list_out_of_order_from_the_start_validates_nothing(seed: int) -> None:
     async def script(world: World) -> None:
         world.platform.sort_key = "id"
         await asyncio.sleep(150)
@@ -432,7 +432,7 @@ def test_a_list_out_of_order_from_the_start_proves_nothing(seed: int) -> None:
     seen = world.judge()
     assert world.flaws[ListFlaw.UNSORTED] > 0
     assert seen["ages from a poll"] == 0
-    assert world.part_proving(5, 150) == 0
+    assert world.part_validating(5, 150) == 0
     assert len(world.lists()) < 150 / STAND_DOWN_SECONDS * 2
 
 
@@ -447,7 +447,7 @@ def test_a_list_that_lags_beyond_what_is_allowed_is_not_believed(seed: int) -> N
     # What the list shows late before that was noticed is as late as it is.
     world.judge(is_bounded=lambda answer: answer.at < 60)
     assert world.flaws[ListFlaw.TOO_LATE] > 0
-    assert world.part_proving(100, 240) < 0.5
+    assert world.part_validating(100, 240) < 0.5
 
 
 @EACH_SEED
@@ -461,8 +461,8 @@ def test_a_pause_that_the_platform_asks_for_is_kept(seed: int) -> None:
     world.judge()
     # Calls that were under way, and one probe.
     assert len(world.lists(60, 99)) + len(world.reads(60, 99)) < 25
-    assert world.part_proving(20, 60) > 0.6
-    assert world.part_proving(140, 180) > 0.6
+    assert world.part_validating(20, 60) > 0.6
+    assert world.part_validating(140, 180) > 0.6
     assert not world.flaws
 
 
@@ -478,14 +478,14 @@ def test_an_outage_of_the_platform_ends_with_its_end(seed: int, channel: Channel
 
     world = played(Setup(edit_every=4.0), seed, script)
     world.judge()
-    assert world.part_proving(305, 320) == 0
+    assert world.part_validating(305, 320) == 0
     # A list that failed is asked again in its turn, which may be two minutes later.
-    assert world.part_proving(450, 520) > 0.3
+    assert world.part_validating(450, 520) > 0.3
     assert not world.flaws
 
 
 @EACH_SEED
-def test_callers_who_eat_the_budget_stretch_the_rounds(seed: int) -> None:
+def test_callers_who_eat_the_budget_stretch_the_polls(seed: int) -> None:
     async def script(world: World) -> None:
         await asyncio.sleep(60)
         world.is_rushed = True
@@ -497,11 +497,11 @@ def test_callers_who_eat_the_budget_stretch_the_rounds(seed: int) -> None:
     seen = world.judge()
     assert seen["full windows"] > 0
     assert len(world.lists(120, 180)) < len(world.lists(20, 60))
-    assert world.part_proving(270, 330) > 0.6
+    assert world.part_validating(270, 330) > 0.6
 
 
 @EACH_SEED
-def test_another_leads_soon_after_the_leader_died(seed: int) -> None:
+def test_another_holds_the_lease_soon_after_the_leader_died(seed: int) -> None:
     deaths: list[float] = []
 
     async def script(world: World) -> None:
@@ -520,7 +520,7 @@ def test_another_leads_soon_after_the_leader_died(seed: int) -> None:
         # No burst: a takeover costs a poll of each channel at most.
         assert len(world.lists(died, died + 10)) <= 6
         assert len(world.lists(died, died + 60)) > 0
-    assert world.part_proving(10, 60) > 0.6
+    assert world.part_validating(10, 60) > 0.6
 
 
 @EACH_SEED
@@ -546,7 +546,7 @@ def test_a_leader_that_was_cut_off_posts_nothing(seed: int) -> None:
 
 
 @EACH_SEED
-def test_a_redis_that_is_lost_or_emptied_proves_nothing_wrong(seed: int) -> None:
+def test_a_redis_that_is_lost_or_emptied_validates_nothing_wrong(seed: int) -> None:
     async def script(world: World) -> None:
         await asyncio.sleep(60)
         world.net.lose()
@@ -563,8 +563,8 @@ def test_a_redis_that_is_lost_or_emptied_proves_nothing_wrong(seed: int) -> None
     world = played(Setup(), seed, script)
     world.judge()
     assert not world.lists(61, 104)
-    assert world.part_proving(20, 60) > 0.6
-    assert world.part_proving(340, 360) > 0.5
+    assert world.part_validating(20, 60) > 0.6
+    assert world.part_validating(340, 360) > 0.5
     assert world.lists(300, 360)
 
 
@@ -621,7 +621,7 @@ def test_a_platform_whose_clock_is_off_is_believed_all_the_same(seed: int, skew:
     seen = world.judge()
     assert seen["ages from a poll"] > 0
     assert not world.flaws
-    assert world.part_proving(90, 240) > 0.9
+    assert world.part_validating(90, 240) > 0.9
 
 
 @EACH_SEED
@@ -637,7 +637,7 @@ def test_a_step_of_the_platform_s_clock_calls_nothing_fresher_than_it_is(seed: i
     # Which of two changes is newer, revisions do not tell while the clock steps back: the list is out of order then.
     world = played(AUTO, seed, script)
     world.judge(is_bounded=lambda answer: answer.at < 120)
-    assert world.part_proving(90, 120) > 0.6
+    assert world.part_validating(90, 120) > 0.6
 
 
 @EACH_SEED
@@ -650,7 +650,7 @@ def test_a_lag_is_measured(seed: int, lag: float) -> None:
     world = played(replace(AUTO, edit_every=1.5), seed, script)
     world.judge()
     assert not world.flaws
-    bounds = [answer.bounds.signal for answer in world.answers(180) if answer.bounds.is_proving]
+    bounds = [answer.bounds.signal for answer in world.answers(180) if answer.bounds.is_validating]
     assert bounds
     if lag < 5:
         assert min(bounds) < min(answer.bounds.signal for answer in world.answers(40, 60)), (
@@ -659,7 +659,7 @@ def test_a_lag_is_measured(seed: int, lag: float) -> None:
 
 
 @EACH_SEED
-def test_rows_that_lag_each_by_itself_prove_no_more_than_is_true(seed: int) -> None:
+def test_rows_that_lag_each_by_itself_validate_no_more_than_is_true(seed: int) -> None:
     async def script(world: World) -> None:
         world.platform.row_lag = 9.0
         await a_while(world)
@@ -680,7 +680,7 @@ def test_a_list_that_lags_by_more_than_can_be_allowed_for_is_not_believed(seed: 
 
 @EACH_SEED
 @pytest.mark.parametrize("rows", [50, 100])
-def test_many_changes_at_once_with_one_mark_hide_nothing(seed: int, rows: int) -> None:
+def test_many_changes_at_once_with_one_revision_hide_nothing(seed: int, rows: int) -> None:
     """Five hundred rows with one revision, in another order with each question: some slip through between two pages."""
 
     async def script(world: World) -> None:

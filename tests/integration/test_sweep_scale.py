@@ -48,9 +48,9 @@ class Place:
     def known(self) -> int:
         return len(self.inside.index.snapshot(self.platform.stream.identity).campaigns)
 
-    async def until_proven(self, seconds: float) -> float:
+    async def until_validated(self, seconds: float) -> float:
         began = time.monotonic()
-        while not (self.inside.stated().is_proving and self.known == len(self.ids)):
+        while not (self.inside.stated().is_validating and self.known == len(self.ids)):
             await asyncio.sleep(1.0)
             assert time.monotonic() - began < seconds, f"{self.known} of {len(self.ids)} are known"
         return time.monotonic() - began
@@ -70,10 +70,10 @@ def played(campaigns: int, script: Callable[[Place], Awaitable[None]]) -> Place:
 
 
 @pytest.mark.parametrize("campaigns", [4_500, 10_000])
-def test_a_long_list_is_proven(campaigns: int) -> None:
+def test_a_long_list_is_validated(campaigns: int) -> None:
     async def script(place: Place) -> None:
         place.tasks.spawn(place.keep_reading(20), name="callers")
-        await place.until_proven(1_200)
+        await place.until_validated(1_200)
         scanned = len(place.platform.pages)
         assert scanned <= campaigns / (ROWS - 3) + 4, "each page once"
         # And then the list costs its polls, and a scan now and then.

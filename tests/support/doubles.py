@@ -255,7 +255,7 @@ class FleetStore(GatedStore):
     def __init__(self, clock: StoreClock, meter: CountingMeter) -> None:
         super().__init__(clock, meter)
         self.copies: dict[str, Stored] = {}
-        self.is_led_elsewhere = False
+        self.is_leased_elsewhere = False
         self.trips: list[str] = []
         """What the other replicas would notice, in order."""
         self.followed: list[float] = []
@@ -266,9 +266,9 @@ class FleetStore(GatedStore):
         found = self._look(key)
         assert await MemoryStore.put(self, key, entry, found.fence, 3600) is Put.STORED
 
-    def others_leave(self) -> None:
+    def others_release(self) -> None:
         """The other leader is gone: it left, or it died and its lease ended."""
-        self.is_led_elsewhere = False
+        self.is_leased_elsewhere = False
         self.wake()
 
     def wake(self) -> None:
@@ -293,7 +293,7 @@ class FleetStore(GatedStore):
     @override
     async def acquire_lease(self, key: str, found: Found | None = None) -> Lease:
         self.trips.append("acquire")
-        return Lease(not self.is_led_elsewhere, self._look(key))
+        return Lease(not self.is_leased_elsewhere, self._look(key))
 
     @override
     async def put(self, key: str, entry: Stored, fence: Hashable, keep: float) -> Put:

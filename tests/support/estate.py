@@ -116,6 +116,6 @@ async def estate(replicas: int, folder: Path, *, timeout: str = "2s", **sections
             **sections,
         }
         gateways = [await stack.enter_async_context(gateway_process(settings, folder)) for _ in range(replicas)]
-        await redis.wait_until_heard(replicas)
+        await redis.wait_for_listeners(replicas)
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
         yield Estate(sandbox, gateways, session, redis)

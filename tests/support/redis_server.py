@@ -59,7 +59,7 @@ class RedisServer:
                     writer.close()
                     return
 
-    async def wait_until_heard(self, listeners: int = 1) -> None:
+    async def wait_for_listeners(self, listeners: int = 1) -> None:
         """Returns once so many gateways listen to the bus: a new subscription lets go of what was copied before it."""
         client = self.client()
         try:

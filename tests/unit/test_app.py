@@ -38,7 +38,7 @@ def tree(tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("is_wanted", "kind"), [(True, FastConnection), (False, Connection)])
-async def test_the_hot_path_is_there_unless_it_is_switched_off(
+async def test_the_fast_road_is_there_unless_it_is_switched_off(
     tree: dict[str, Any], *, is_wanted: bool, kind: type[Connection]
 ) -> None:
     async with running(read_tree({**tree, "hot_path": is_wanted})) as gateway:

@@ -258,7 +258,7 @@ def test_more_changes_than_calls_are_warned_of():
 
 
 @pytest.mark.parametrize("channel", ["voice", "sms"])
-def test_a_channel_without_campaigns_has_no_rounds(channel):
+def test_a_channel_without_campaigns_has_no_polls(channel):
     plan = planned("--campaigns=100", f"--sms={int(channel == 'voice')}")
     assert f"poll of {channel}" not in plan
     assert sum(name.startswith("poll of") for name in plan) == 1

@@ -225,7 +225,7 @@ def test_settings_are_frozen(tree):
 # What follows from several keys.
 
 
-def test_a_lone_stream_is_the_default_and_one_that_is_marked_wins(tree):
+def test_a_lone_stream_is_the_default_and_one_that_is_named_wins(tree):
     assert read_tree(tree).default_stream == "support"
     two = put(tree, "streams.sales", {**tree["streams"]["support"], "stream_id": "st-2"})
     assert read_tree(two).default_stream is None

@@ -137,7 +137,7 @@ def show_sweep(
     text = "Seconds within which any change of a campaign in use is seen."
     add("blind_bound_seconds", text, lambda: stated(identity).blind)
     text = "Whether polls of the stream's list validate stored answers (1) or lifetimes count (0)."
-    add("sweep_up", text, lambda: stated(identity).is_proving)
+    add("sweep_up", text, lambda: stated(identity).is_validating)
     add("sweep_leading", "Whether this replica looks after the stream's list.", lambda: sweeper.is_leading)
     text = "Campaigns that the stream's lists have shown."
     add("sweep_campaigns", text, lambda: len(index.snapshot(identity).campaigns))

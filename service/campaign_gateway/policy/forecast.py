@@ -55,11 +55,11 @@ def forecast(capacity: Capacity, workload: Workload, lag: float, longest: float)
     spendable = (capacity.calls - capacity.reserve) * per_minute
     readable = max(0.0, spendable - sum(calls.values()))
     calls["changed campaigns"] = min(changes, readable)
-    is_proving = bool(pace.poll_intervals)
+    is_validating = bool(pace.poll_intervals)
     return Forecast(
         pace=pace,
-        signal=max(map(pace.lasts, pace.poll_intervals)) + lag if is_proving else longest,
-        blind=max(pace.blind, longest) if is_proving else longest,
+        signal=max(map(pace.lasts, pace.poll_intervals)) + lag if is_validating else longest,
+        blind=max(pace.blind, longest) if is_validating else longest,
         calls=calls,
         capacity=spendable,
         changes=changes,

@@ -14,7 +14,7 @@ class StatedBounds:
     """A change that moves a revision."""
     blind: float
     """Any change, of a campaign in use."""
-    is_proving: bool
+    is_validating: bool
     """Whether polls give these bounds; else the lifetimes do."""
 
 
@@ -33,5 +33,5 @@ def stated_bounds(index: CampaignIndex, store: Store, longest: float, stream: st
     are_known = all(channel in state.polls and state.polls[channel].full_scan_at for channel in state.paced)
     signals = [seen.bound for seen in each if seen is not None]
     if not signals or not are_known or len(signals) < len(each):
-        return StatedBounds(longest, longest, is_proving=False)
-    return StatedBounds(max(signals), max(state.blind, longest), is_proving=True)
+        return StatedBounds(longest, longest, is_validating=False)
+    return StatedBounds(max(signals), max(state.blind, longest), is_validating=True)

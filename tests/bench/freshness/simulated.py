@@ -207,7 +207,7 @@ class Simulation:
     async def _watch_for_proof(self) -> None:
         everything, identity = len(self._ids), self._platform.stream.identity
         while not (
-            self.inside.stated().is_proving and len(self.inside.index.snapshot(identity).campaigns) >= everything
+            self.inside.stated().is_validating and len(self.inside.index.snapshot(identity).campaigns) >= everything
         ):
             await asyncio.sleep(1.0)
         self.result.validated = time.monotonic()
@@ -220,7 +220,7 @@ class Simulation:
         while time.monotonic() < end:
             bounds = self.inside.stated()
             phase.bound = max(phase.bound, bounds.signal)
-            proving += bounds.is_proving
+            proving += bounds.is_validating
             looks += 1
             await asyncio.sleep(1.0)
         phase.proving = proving / looks

@@ -55,6 +55,6 @@ def test_the_model_sees_every_edit_soon_where_there_are_calls_and_not_where_ther
     assert percentile([best(Scenario(2_000, 1_000, others=20.0))], 0.5).seconds > percentile([calm], 0.5).seconds
 
 
-def test_the_model_answers_less_that_is_outdated_where_interest_is_uneven():
+def test_the_model_answers_less_that_is_out_of_date_where_interest_is_uneven():
     even, uneven = best(Scenario(2_000, 2_000, edits=2.0)), best(Scenario(2_000, 2_000, edits=2.0, zipf=1.0))
     assert 0.0 < uneven.outdated < even.outdated < 1.0

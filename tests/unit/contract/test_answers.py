@@ -359,7 +359,7 @@ BROKEN_SUCCESSES = [
 
 
 @pytest.mark.parametrize(("body", "flaw"), BROKEN_SUCCESSES)
-def test_a_success_must_be_proven_by_its_body(body: Any, flaw: Flaw) -> None:
+def test_a_success_must_be_validated_by_its_body(body: Any, flaw: Flaw) -> None:
     found = read(response(body))
     assert (found.verdict, found.flaw, found.content, found.revision) == (BROKEN, flaw, None, None)
 

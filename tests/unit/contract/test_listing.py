@@ -114,7 +114,7 @@ def test_has_more(said: Any, has_more: bool):
     assert listed(hasMore=said).has_more is has_more
 
 
-def test_the_mark_of_a_row_is_made_of_three_signs():
+def test_the_revision_of_a_row_is_made_of_three_signs():
     assert row_of(status="Ready", campaignInstanceUpdatedAt="x").revision == f"{REVISION}|x|Ready"
     assert row_of().revision == f"{REVISION}||"
 
@@ -130,17 +130,17 @@ def test_the_mark_of_a_row_is_made_of_three_signs():
         pytest.param({"status": None}, id="no-status"),
     ],
 )
-def test_each_sign_moves_the_mark(members: dict[str, Any]):
+def test_each_sign_moves_the_revision(members: dict[str, Any]):
     before = {"status": "Ready", "campaignInstanceUpdatedAt": "x"}
     assert row_of(**before).revision != row_of(**{**before, **members}).revision
 
 
 @pytest.mark.parametrize("members", [{"name": "other"}, {"priority": "9"}, {"schedule": {"at": REVISION}}, {"x": 1}])
-def test_nothing_else_moves_the_mark(members: dict[str, Any]):
+def test_nothing_else_moves_the_revision(members: dict[str, Any]):
     assert row_of(**members).revision == row_of().revision
 
 
-def test_a_row_without_a_mark_is_still_a_row():
+def test_a_row_without_a_revision_is_still_a_row():
     row = row_of(updatedAt=None)
     assert (row.id, row.updated_at) == ("cd-1", None)
 

@@ -19,8 +19,8 @@ from campaign_gateway.contract.operations import (
     build_call,
     operation,
 )
-from tests.support.asked import CASES
 from tests.support.builders import CAMPAIGN, row
+from tests.support.requested import CASES
 from tests.support.section_8 import PREFIXES, SECTION_8, Line
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -203,9 +203,9 @@ def test_a_row_is_found_by_its_name_and_channel(name, channel, family, path):
 
 
 def test_what_there_is_not_is_not_found():
-    for wish in ({"name": "pause"}, {"name": "call-back", "version": 1}, {"name": "get", "family": Family.D}):
+    for wanted in ({"name": "pause"}, {"name": "call-back", "version": 1}, {"name": "get", "family": Family.D}):
         with pytest.raises(LookupError):
-            operation(**wish)
+            operation(**wanted)
 
 
 def test_get_is_a_plain_read_that_names_its_campaign():

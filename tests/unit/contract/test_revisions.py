@@ -23,16 +23,16 @@ from tests.support.builders import NOW, campaign, stamp, without
         pytest.param({"$date": 1}, None, id="object"),
     ],
 )
-def test_mark_is_the_text_of_updated_at(updated_at: Any, revision: str | None):
+def test_revision_is_the_text_of_updated_at(updated_at: Any, revision: str | None):
     assert revision_of(campaign(updatedAt=updated_at)) == revision
 
 
-def test_no_updated_at_is_no_mark():
+def test_no_updated_at_is_no_revision():
     # contract-10: a status answer carries none, and `createdAt` does not stand in for it.
     assert revision_of(without(campaign(createdAt="2026-02-03T14:05:11.214Z"), "updatedAt")) is None
 
 
-def test_one_instant_spelled_twice_is_two_marks():
+def test_one_instant_spelled_twice_is_two_revisions():
     # contract-10: compared for equality only, so nothing is normalised away.
     assert revision_of({"updatedAt": "2026-02-03T14:06:48.900Z"}) != revision_of(
         {"updatedAt": "2026-02-03T14:06:48.9Z"}

@@ -8,7 +8,7 @@ from tests.support.budgets import (
     INTERACTIVE,
     MOST,
     NOW,
-    PROOF,
+    VALIDATION,
     WINDOW,
     WRITES,
     allow,
@@ -100,7 +100,7 @@ def half_open() -> tuple[Ledger, Slot]:
 def test_after_a_pause_one_call_finds_out_and_the_others_look_again():
     paused = pause(Ledger(slots=held(5, 6, 7)), allow(), 30.0, NOW)
     assert (
-        told(paused, allow(), requests(WRITES, INTERACTIVE, PROOF), NOW + 30)
+        told(paused, allow(), requests(WRITES, INTERACTIVE, VALIDATION), NOW + 30)
         == [True] + [(PROBE_SECONDS, "paused")] * 2
     )
 

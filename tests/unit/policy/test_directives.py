@@ -23,7 +23,7 @@ LONG = 2**31
         pytest.param("min-fresh=60", {"min_fresh": 60}, id="rfc9111-5.2.1.3-min-fresh"),
         pytest.param("no-cache", {"no_cache": True}, id="rfc9111-5.2.1.4-no-cache"),
         pytest.param("only-if-cached", {"only_if_cached": True}, id="rfc9111-5.2.1.7-only-if-cached"),
-        pytest.param("no-store", {}, id="rfc9111-5.2.1.5-no-store-is-no-wish"),
+        pytest.param("no-store", {}, id="rfc9111-5.2.1.5-no-store-is-no-wanted"),
         pytest.param("no-transform, community=UCI", {}, id="rfc9111-5.2.3-unknown-ignored"),
         pytest.param('x="no-cache, max-age=0"', {}, id="rfc9110-5.6.4-inside-a-quoted-value"),
         pytest.param("x-no-cache, no-cache-please", {}, id="part-of-another-name"),
@@ -74,7 +74,7 @@ def test_pragma(cache_control: str | None, pragma: str, no_cache: bool):
     assert read_directives(cache_control, pragma).no_cache is no_cache
 
 
-def test_nothing_asked_is_nothing_wished():
+def test_nothing_asked_is_no_directive():
     assert read_directives(None) == NO_DIRECTIVES == RequestDirectives()
 
 

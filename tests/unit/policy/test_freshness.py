@@ -101,7 +101,7 @@ def test_lifetime(rules: dict[str, Any], of: Stored, lifetime: float):
     assert Freshness(**rules).lifetime(of).seconds == pytest.approx(lifetime)
 
 
-def test_lifetime_counts_from_the_change_to_the_proof_not_to_now():
+def test_lifetime_counts_from_the_change_to_the_validation_not_to_now():
     # A renewed proof is a longer trust; time that only passes is not.
     unchanged = stamp(NOW - 2000)
     early, late = entry(age=1000, revision=unchanged), entry(age=0, revision=unchanged)
@@ -211,7 +211,7 @@ def test_ttl(of: Stored, evidence: Evidence, ttl: float):
 
 
 @pytest.mark.parametrize(("unread", "is_usable"), [(3600, True), (3601, False)])
-def test_rounds_do_not_move_the_hard_bound(unread: float, is_usable: bool):
+def test_polls_do_not_move_the_hard_bound(unread: float, is_usable: bool):
     assert Freshness(stale_if_error=3600).is_usable(entry(unread), polled(1, 100, 9000), NOW) is is_usable
 
 

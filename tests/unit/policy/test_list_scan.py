@@ -46,14 +46,14 @@ VOICE, SMS = Channel
 
 
 @pytest.mark.parametrize("revision", [None, "1770127608902", "yesterday"], ids=["none", "number", "text"])
-def test_a_row_without_a_mark_or_without_a_place_in_the_order_is_not_covered(revision: str | None):
+def test_a_row_without_a_revision_or_without_a_place_in_the_order_is_not_listed_reliably(revision: str | None):
     listed = [row("c0", revision=revision), row("c1")]
     snapshot, result = seen(snapshot_of(listed), listed, NOW)
     assert "c0" not in snapshot.campaigns
     assert not result.wants_full, "it is counted as one that is there"
 
 
-def test_a_row_that_loses_its_mark_is_not_covered_any_more():
+def test_a_row_that_loses_its_revision_is_not_listed_reliably_any_more():
     listed = rows(2)
     snapshot = snapshot_of(listed)
     kept = read(listed[1], NOW - 50)
@@ -63,7 +63,7 @@ def test_a_row_that_loses_its_mark_is_not_covered_any_more():
     assert by_list(kept, snapshot, "c1") == GOOD
 
 
-def test_a_mark_that_was_gone_for_a_while_takes_nothing_back():
+def test_a_revision_that_was_gone_for_a_while_takes_nothing_back():
     before, after = row("c0"), row("c0", NOW - 11)
     kept = read(before, NOW - 50)
     snapshot = snapshot_of([before])
@@ -114,7 +114,7 @@ def test_a_partial_poll_declares_nothing_gone():
         pytest.param([row("new", NOW - 1), *rows(249)], True, id="one-came-and-one-went"),
     ],
 )
-def test_a_total_that_disagrees_wants_a_full_round(listed: list[Row], wants_full: bool):
+def test_a_total_that_disagrees_wants_a_full_scan(listed: list[Row], wants_full: bool):
     snapshot = snapshot_of(rows(250), NOW - 100)
     snapshot, result = seen(snapshot, listed, NOW)
     assert result.wants_full is wants_full
@@ -141,7 +141,7 @@ def test_the_first_poll_is_a_page_to_begin_from():
     assert snapshot.state.polls[VOICE] == Poll(NOW - 100, 30.0, listed[0].updated_at, 250, 0, 0.0)
 
 
-def test_a_full_scan_covers_rows_as_it_meets_them_and_polls_prove_them():
+def test_a_full_scan_lists_rows_as_it_meets_them_and_polls_validate_them():
     listed = rows(250)
     snapshot, _ = seen(IndexSnapshot(), listed, NOW - 100, size=50)
     scan, kept = begin(VOICE, NOW - 90, is_full=True), read(listed[120], NOW - 500)
@@ -190,7 +190,7 @@ def test_it_goes_on_while_rows_are_young_enough_to_stand_above_one_that_the_list
     [[], [row("odd", revision=None)], [row("odd", revision="yesterday")]],
     ids=["nothing", "no-mark", "no-instant"],
 )
-def test_equal_marks_are_read_through(above: list[Row]):
+def test_equal_revisions_are_read_through(above: list[Row]):
     # contract-9: order among equal keys is unknown, so one that changed may stand below those that did not.
     before = [*rows(150, NOW - 10), row("deep", LONG_AGO)]
     same = [replace(each, revision=f"{stamp(NOW - 10)}||Ready", updated_at=stamp(NOW - 10)) for each in before[:150]]
@@ -200,7 +200,7 @@ def test_equal_marks_are_read_through(above: list[Row]):
     assert conclude(scan, snapshot, NOW).changed == {"deep"}
 
 
-def test_after_a_poll_that_met_no_mark_the_list_is_read_to_its_end():
+def test_after_a_poll_that_met_no_revision_the_list_is_read_to_its_end():
     same = [row(f"c{number}", NOW - 10) for number in range(150)]
     snapshot = snapshot_of([*same, row("deep")], NOW - 9, size=200)
     snapshot, _ = seen(snapshot, [], NOW - 5)
@@ -208,7 +208,7 @@ def test_after_a_poll_that_met_no_mark_the_list_is_read_to_its_end():
     assert conclude(scan, snapshot, NOW).changed == {"deep"}
 
 
-def test_equal_marks_are_read_through_after_a_full_poll_of_several_pages_too():
+def test_equal_revisions_are_read_through_after_a_full_poll_of_several_pages_too():
     # The newest revision is that of the first page's first row, however many pages came after it.
     same, others = [row(f"s{number}", NOW - 10) for number in range(110)], rows(140)
     snapshot = snapshot_of([*same, *others], NOW - 5)
@@ -217,7 +217,7 @@ def test_equal_marks_are_read_through_after_a_full_poll_of_several_pages_too():
     assert conclude(scan, snapshot, NOW).changed == {"c70"}
 
 
-def test_a_page_of_marks_that_came_up_during_the_last_poll_is_read_through():
+def test_a_page_of_revisions_that_came_up_during_the_last_poll_is_read_through():
     # Its later pages showed some of what had changed under way, and not all of it.
     listed = rows(250)
     late = [row(f"c{number}", NOW - 4) for number in range(100, 249)]
@@ -242,7 +242,7 @@ def test_without_a_total_the_platform_s_word_of_more_counts():
     assert len(snapshot_of(rows(250), NOW, total=None).campaigns) == 250
 
 
-def test_an_empty_list_is_a_good_round():
+def test_an_empty_list_is_a_good_poll():
     snapshot, result = seen(IndexSnapshot(), [], NOW)
     assert (result.updates, result.wants_full) == ({}, False)
     assert snapshot.state.polls[VOICE] == Poll(NOW, 30.0, None, 0, 0, NOW)
@@ -296,7 +296,7 @@ def endless(scan: Scan, snapshot: IndexSnapshot, newest: float, size: int = 10) 
 
 
 @pytest.mark.parametrize("is_full", [True, False])
-def test_a_list_longer_than_a_poll_may_be_proves_nothing_and_declares_nothing_gone(is_full: bool):
+def test_a_list_longer_than_a_poll_may_be_validates_nothing_and_declares_nothing_gone(is_full: bool):
     snapshot = IndexSnapshot(IndexState({VOICE: Poll(NOW - 10, top=stamp(NOW - 20), full_scan_at=NOW - 10)}))
     scan = endless(begin(VOICE, NOW, is_full=is_full), snapshot, LONG_AGO if is_full else NOW)
     assert scan.flaw is (ListFlaw.TOO_LONG if is_full else ListFlaw.SHIFTING)
@@ -427,7 +427,7 @@ class Shuffled:
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("size", [50, 100, 250])
-def test_no_row_hides_among_equal_marks(seed: int, size: int):
+def test_no_row_hides_among_equal_revisions(seed: int, size: int):
     """An edit of many at once: a poll validates nothing before it has met every one of them."""
     listed = Shuffled(seed)
     before = [*(row(each.id, LONG_AGO - 9000 - number) for number, each in enumerate(listed.bulk)), *listed.rest]
@@ -463,7 +463,7 @@ def test_a_poll_looks_again_until_it_has_met_all():
     assert max(passes) > 1
 
 
-def test_equal_marks_that_can_be_nobody_s_any_more_are_not_read_through():
+def test_equal_revisions_that_can_be_nobody_s_any_more_are_not_read_through():
     listed = Shuffled(1)
     snapshot = snapshot_of([*listed.bulk, *listed.rest], NOW - 6, size=1000)
     assert listed.poll(snapshot, NOW, 50).pages > 10, "nobody knows the platform's clock"
@@ -702,11 +702,11 @@ class Truth:
 
 
 @given(st.randoms(use_true_random=False))
-def test_nothing_is_proven_that_had_changed_when_the_poll_began(random: Random):
+def test_nothing_is_validated_that_had_changed_when_the_poll_began(random: Random):
     Truth(random).run(120)
 
 
-def test_the_simulated_polls_do_prove_and_do_see_moves():
+def test_the_simulated_polls_do_validate_and_do_see_moves():
     truths = [Truth(Random(seed)) for seed in range(20)]
     for truth in truths:
         truth.run(300)

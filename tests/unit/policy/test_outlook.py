@@ -8,7 +8,7 @@ from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Promise, Slo
 from campaign_gateway.policy.outlook import Outlook, Quota, outlook, quota, remaining
 from tests.support.budgets import (
     NOW,
-    PROOF,
+    VALIDATION,
     WINDOW,
     WRITES,
     allow,
@@ -62,7 +62,7 @@ def test_remaining(ledger: Ledger, left: int):
 
 
 def test_the_outlook() -> None:
-    slots = (*held(5, lane=WRITES), *held(6), *held(19, lane=PROOF))
+    slots = (*held(5, lane=WRITES), *held(6), *held(19, lane=VALIDATION))
     ledger = Ledger(slots=slots, promises=(Promise("r", "c", NOW, 2),), refused={"c": NOW - 1})
     known = outlook(ledger, allow(12, reserve=4, lanes={WRITES: 2}), NOW)
     assert known == Outlook(

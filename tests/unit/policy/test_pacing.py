@@ -196,7 +196,7 @@ def test_calls_left_over_bring_a_poll_sooner():
 
 @given(SUPPLIES, DEMANDS, st.integers(0, 100))
 @MANY
-def test_the_distance_keeps_within_what_proofs_allow_for(capacity: Capacity, of: Workload, waiting: int):
+def test_the_distance_keeps_within_what_validations_allow_for(capacity: Capacity, of: Workload, waiting: int):
     pace = plan_pace(capacity, of)
     for channel, planned in pace.poll_intervals.items():
         assert EARLY * planned <= pace.distance(channel, capacity, waiting) <= STRETCH * planned
@@ -248,7 +248,7 @@ def test_turns_that_reads_of_changes_make_needless_are_left_to_polls():
     )
 
 
-def test_how_long_a_proof_has_to_be_good():
+def test_how_long_a_validation_has_to_be_good():
     pace = Pace({VOICE: 4.0, SMS: 10.0}, rotation=100.0)
     assert (pace.lasts(VOICE), pace.lasts(SMS)) == (4.0 * SLACK + SPREAD_SECONDS, 10.0 * SLACK + SPREAD_SECONDS)
     assert pace.blind == 100.0 * SLACK

@@ -12,7 +12,7 @@ from tests.support.budgets import (
     INTERACTIVE,
     MOST,
     NOW,
-    PROOF,
+    VALIDATION,
     WINDOW,
     WRITES,
     allow,
@@ -31,7 +31,7 @@ def test_lanes_stand_in_the_order_of_service():
 
 
 @pytest.mark.parametrize(
-    ("lane", "is_waited_for"), [(WRITES, True), (INTERACTIVE, True), (PROOF, False), (BACKGROUND, False)]
+    ("lane", "is_waited_for"), [(WRITES, True), (INTERACTIVE, True), (VALIDATION, False), (BACKGROUND, False)]
 )
 def test_the_reserve_is_for_those_who_wait(lane: Lane, is_waited_for: bool):
     assert lane.is_waited_for is is_waited_for
@@ -41,9 +41,9 @@ def test_the_reserve_is_for_those_who_wait(lane: Lane, is_waited_for: bool):
 
 
 def test_a_slot_is_held_for_all_the_time_that_a_call_may_take_and_a_window():
-    ledger, answers = grant(Ledger(), allow(), [SlotRequest("x", PROOF, "me")], NOW)
-    assert answers == [Slot("x", PROOF, "me", NOW + MOST)]
-    assert ledger.slots == (Slot("x", PROOF, "me", NOW + MOST),)
+    ledger, answers = grant(Ledger(), allow(), [SlotRequest("x", VALIDATION, "me")], NOW)
+    assert answers == [Slot("x", VALIDATION, "me", NOW + MOST)]
+    assert ledger.slots == (Slot("x", VALIDATION, "me", NOW + MOST),)
 
 
 def spent(*seconds: float) -> list[Any]:
@@ -69,7 +69,7 @@ def spent(*seconds: float) -> list[Any]:
         pytest.param(
             held(5),
             allow(2, reserve=1),
-            requests(PROOF, BACKGROUND),
+            requests(VALIDATION, BACKGROUND),
             spent(5, 21.5),
             id="reserve-is-not-for-background",
         ),
@@ -78,7 +78,7 @@ def spent(*seconds: float) -> list[Any]:
         pytest.param(
             held(5, 7),
             allow(2, reserve=1),
-            requests(INTERACTIVE, PROOF),
+            requests(INTERACTIVE, VALIDATION),
             spent(5, 23.5),
             id="the-wait-counts-reserve-in",
         ),
@@ -98,7 +98,7 @@ def spent(*seconds: float) -> list[Any]:
         ),
         pytest.param(
             held(5, 7, lane=WRITES),
-            allow(4, lanes={WRITES: 1, PROOF: 1}),
+            allow(4, lanes={WRITES: 1, VALIDATION: 1}),
             requests(WRITES, WRITES),
             [True, (5.0, "spent")],
             id="a-lane-borrows-beyond-its-share-but-not-another-lanes",
@@ -113,7 +113,7 @@ def spent(*seconds: float) -> list[Any]:
         pytest.param(
             held(5, 7),
             allow(4, reserve=1, lanes={WRITES: 1}),
-            requests(PROOF),
+            requests(VALIDATION),
             [True],
             id="reserve-and-shares-are-not-added-up",
         ),
@@ -181,7 +181,7 @@ def test_a_wait_is_true_in_the_order_of_positions(offsets: list[int], calls: int
         pytest.param(
             (*held(5, lane=WRITES), *held(9)),
             allow(2, lanes={WRITES: 1}),
-            requests(PROOF),
+            requests(VALIDATION),
             id="what-falls-free-first-is-the-share-of-writes",
         ),
     ],
@@ -212,7 +212,7 @@ HOLD = allow().hold
         pytest.param(
             promised(1), SlotRequest("x", INTERACTIVE, "c", 0, is_promised=True), True, id="kept-for-who-was-told"
         ),
-        pytest.param(promised(1), SlotRequest("x", PROOF, "sweep"), (5.0, "spent"), id="kept-from-polls"),
+        pytest.param(promised(1), SlotRequest("x", VALIDATION, "sweep"), (5.0, "spent"), id="kept-from-polls"),
         pytest.param(promised(1, at=1), SlotRequest("x", INTERACTIVE, "c"), True, id="not-before-its-time"),
         pytest.param(promised(1, at=-HOLD), SlotRequest("x", INTERACTIVE, "c"), True, id="not-for-ever"),
         pytest.param(
@@ -271,7 +271,7 @@ def test_background_calls_are_spread_but_none_is_refused_while_half_of_the_slots
     ("ledger", "taken"),
     [
         pytest.param(Ledger(), 10, id="nobody-needs-a-call"),
-        pytest.param(Ledger(slots=held(5, lane=PROOF)), 9, id="polls-are-nobody"),
+        pytest.param(Ledger(slots=held(5, lane=VALIDATION)), 9, id="polls-are-nobody"),
         pytest.param(Ledger(refused={"c": NOW - WINDOW}), 10, id="a-window-after-the-last-refusal"),
         pytest.param(Ledger(refused={"c": NOW - WINDOW + 1}), 8, id="within-it"),
         pytest.param(Ledger(slots=held(5)), 7, id="a-caller-holds-a-slot"),
@@ -280,5 +280,5 @@ def test_background_calls_are_spread_but_none_is_refused_while_half_of_the_slots
 def test_the_reserve_shrinks_to_what_writes_can_count_on_while_no_caller_needs_calls(
     ledger: Ledger, taken: int
 ) -> None:
-    answers = told(ledger, allow(12, reserve=4, lanes={WRITES: 2}), requests(*[PROOF] * 12))
+    answers = told(ledger, allow(12, reserve=4, lanes={WRITES: 2}), requests(*[VALIDATION] * 12))
     assert sum(answer is True for answer in answers) == taken

@@ -8,7 +8,7 @@ from campaign_gateway.policy.serving_order import line_up
 from tests.support.budgets import (
     INTERACTIVE,
     NOW,
-    PROOF,
+    VALIDATION,
     WINDOW,
     WRITES,
     allow,
@@ -60,8 +60,8 @@ def arriving(*rows: tuple[Lane, str] | tuple[Lane, str, bool]) -> list[SlotReque
             id="but-within-the-slots-of-writes",
         ),
         pytest.param(
-            held(5, lane=PROOF, client="a"),
-            arriving((PROOF, "a"), (PROOF, "b")),
+            held(5, lane=VALIDATION, client="a"),
+            arriving((VALIDATION, "a"), (VALIDATION, "b")),
             {},
             [1, 0],
             id="among-those-nobody-waits-for-too",
@@ -94,15 +94,18 @@ def test_the_order_in_which_those_who_wait_are_served(
         pytest.param(held(*[1] * 60), {"refused": {"c": NOW - 1}}, True, id="no-proof-for-a-quarter-of-a-window"),
         pytest.param(held(*[1] * 60), {}, False, id="nobody-is-refused"),
         pytest.param(
-            (*held(*[1] * 59), *held(WINDOW - 3, lane=PROOF)), {"refused": {"c": NOW - 1}}, False, id="one-is-recent"
+            (*held(*[1] * 59), *held(WINDOW - 3, lane=VALIDATION)),
+            {"refused": {"c": NOW - 1}},
+            False,
+            id="one-is-recent",
         ),
     ],
 )
-def test_one_call_for_proof_in_a_while_is_served_before_callers(
+def test_one_call_for_validation_in_a_while_is_served_before_callers(
     slots: tuple[Slot, ...], fields: dict[str, Any], is_served: bool
 ) -> None:
     ledger, allowance = Ledger(slots=slots, **fields), allow(60, reserve=5)
-    asked = arriving((INTERACTIVE, "a"), (PROOF, "sweep"), (PROOF, "sweep"))
+    asked = arriving((INTERACTIVE, "a"), (VALIDATION, "sweep"), (VALIDATION, "sweep"))
     in_order = line_up(ledger, allowance, asked, NOW)
     assert [request.arrival for request in in_order] == ([1, 0, 2] if is_served else [0, 1, 2])
     later = replace(ledger, slots=slots[1:])

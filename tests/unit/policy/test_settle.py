@@ -46,7 +46,7 @@ def test_a_campaign_fills(previous: Stored | None, status: int):
     assert (fill.stored.body, fill.stored.validated_at) == (as_body(GOOD), NOW)
 
 
-def test_unchanged_content_keeps_body_and_tag_and_renews_the_proof():
+def test_unchanged_content_keeps_body_and_tag_and_renews_the_validation():
     first = filled(None, classified(GOOD))
     previous = replace(first.stored, validated_at=NOW - 500)
     second = filled(previous, classified(as_body(GOOD).replace(b", ", b" ,\n")))

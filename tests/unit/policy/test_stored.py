@@ -76,7 +76,7 @@ def test_changed_content_is_a_new_entry(members: dict[str, Any]):
     assert changed == stored(body, NOW)
 
 
-def test_equal_marks_with_unequal_content_are_a_change():
+def test_equal_revisions_with_unequal_content_are_a_change():
     # contract-12.9: the revision may stand still while the content moves.
     changed, is_renewed = stored_from(stored(), classified(envelope(campaign(status="Paused"))), NOW)
     assert not is_renewed
@@ -112,7 +112,7 @@ def test_a_renewed_validation_brings_the_offset_up_to_date():
 
 
 @pytest.mark.parametrize("revision", [None, "soon"])
-def test_without_a_readable_mark_there_is_no_time_and_no_offset(revision: str | None):
+def test_without_a_readable_revision_there_is_no_time_and_no_offset(revision: str | None):
     made, _ = stored_from(None, classified(envelope(campaign(updatedAt=revision))), NOW, BEHIND)
     assert (made.updated_at, made.clock_offset) == (None, 0.0)
 
@@ -167,5 +167,5 @@ def test_an_etag_is_strong_stable_and_of_the_bytes():
 
 
 @pytest.mark.parametrize("revision", [None, "soon", "2026-02-02T02:40:00"], ids=["none", "unreadable", "no-zone"])
-def test_no_readable_mark_is_no_time_of_change(revision: str | None):
+def test_no_readable_revision_is_no_time_of_change(revision: str | None):
     assert entry(revision=revision).updated_at is None

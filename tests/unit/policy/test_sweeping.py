@@ -23,7 +23,7 @@ VOICE, SMS = Channel
 # What a poll proves.
 
 
-def test_a_poll_proves_what_was_read_after_its_row_was_first_seen():
+def test_a_poll_validates_what_was_read_after_its_row_was_first_seen():
     listed = rows(3)
     snapshot = snapshot_of(listed, NOW - 100)
     kept = read(listed[1], NOW - 90)
@@ -54,7 +54,7 @@ def test_which_reads_a_moved_row_leaves_good(read_at: float, shows: str, is_good
     assert by_list(kept, snapshot) == (validated(NOW) if is_good else superseded(NOW - 99))
 
 
-def test_a_row_that_moved_under_the_same_mark_leaves_no_earlier_read_good():
+def test_a_row_that_moved_under_the_same_revision_leaves_no_earlier_read_good():
     # Only the campaign's run has a new revision: an answer by id may carry this one from before.
     before = row("c0")
     after = replace(before, revision="by the run's mark")
@@ -71,7 +71,7 @@ def test_a_row_that_moved_under_the_same_mark_leaves_no_earlier_read_good():
         pytest.param(NOW + 30.001, None, id="when-polls-have-ceased"),
     ],
 )
-def test_a_read_while_polls_go_on_is_a_proof_like_theirs(read_at: float, at: float | None):
+def test_a_read_while_polls_go_on_is_a_validation_like_theirs(read_at: float, at: float | None):
     listed = rows(1)
     snapshot, _ = seen(snapshot_of(listed), listed, NOW)
     assert by_list(read(listed[0], read_at), snapshot) == (GOOD if at is None else validated(at))
@@ -81,7 +81,7 @@ def test_a_read_while_polls_go_on_is_a_proof_like_theirs(read_at: float, at: flo
     ("status", "revision", "is_validated"),
     [("Ready", "by-time", True), ("Active", "by-time", False), ("Ready", "another", False)],
 )
-def test_an_answer_from_before_a_row_was_first_seen_is_proven_if_nothing_tells_them_apart(
+def test_an_answer_from_before_a_row_was_first_seen_is_validated_if_nothing_tells_them_apart(
     status: str, revision: str, is_validated: bool
 ):
     shown = row("c0")
@@ -104,7 +104,7 @@ def test_no_poll_says_anything_of_an_invalidated_entry(by: Cause, was_changed: b
     assert by_list(kept, snapshot, evidence=invalidated) is invalidated
 
 
-def test_a_poll_proves_what_was_read_soon_after_a_write_like_anything_else():
+def test_a_poll_validates_what_was_read_soon_after_a_write_like_anything_else():
     shown = row("c0")
     snapshot, _ = seen(snapshot_of([shown], NOW - 100), [shown], NOW)
     settling = invalid(Cause.WRITE, ago=51, is_open=False)
@@ -146,20 +146,20 @@ def test_an_unverified_copy_that_the_list_shows_in_another_state_stays_unverifie
         pytest.param(SETTLE_SECONDS, False, True, id="another-mark-settled"),
     ],
 )
-def test_which_reads_are_covered(after: float, revision_agrees: bool, covered: bool):
+def test_which_reads_are_listed_reliably(after: float, revision_agrees: bool, covered: bool):
     listed = row("c0")
     indexed = snapshot_of([listed]).campaigns["c0"]
     kept = read(listed if revision_agrees else row("c0", LONG_AGO - 1), indexed.since + after)
     assert is_listed_reliably(kept, indexed) is covered
 
 
-def test_an_answer_without_a_mark_is_covered_once_it_has_settled():
+def test_an_answer_without_a_revision_is_listed_reliably_once_it_has_settled():
     indexed = snapshot_of([row("c0")]).campaigns["c0"]
     assert not is_listed_reliably(entry(NOW - indexed.since, revision=None), indexed)
     assert is_listed_reliably(entry(NOW - indexed.since - SETTLE_SECONDS, revision=None), indexed)
 
 
-def test_a_missing_campaign_is_never_covered():
+def test_a_missing_campaign_is_never_listed_reliably():
     indexed = snapshot_of([row("c0")]).campaigns["c0"]
     assert not is_listed_reliably(absence(NOW - indexed.since - SETTLE_SECONDS), indexed)
 
@@ -171,7 +171,7 @@ def test_what_no_list_shows_lives_by_its_own_lifetime():
     assert by_list(kept, snapshot, "unlisted") == GOOD
 
 
-def test_a_move_makes_what_was_read_before_out_of_date_and_proves_the_rest():
+def test_a_move_makes_what_was_read_before_out_of_date_and_validates_the_rest():
     before = rows(3)
     snapshot = snapshot_of(before)
     moved = row("c2", NOW - 1)
@@ -187,7 +187,7 @@ def test_a_move_makes_what_was_read_before_out_of_date_and_proves_the_rest():
     assert by_list(again, snapshot, "c2") == validated(NOW + 10)
 
 
-def test_a_read_right_after_a_change_that_still_shows_the_old_state_is_not_proven():
+def test_a_read_right_after_a_change_that_still_shows_the_old_state_is_not_validated():
     before = row("c0")
     snapshot = snapshot_of([before])
     snapshot, _ = seen(snapshot, [row("c0", NOW - 1)], NOW)
@@ -206,7 +206,7 @@ def test_a_read_right_after_a_change_that_still_shows_the_old_state_is_not_prove
         pytest.param({"status": "Active"}, id="status-alone"),
     ],
 )
-def test_a_mark_that_differs_in_any_way_has_moved(changes: dict[str, Any]):
+def test_a_revision_that_differs_in_any_way_has_moved(changes: dict[str, Any]):
     snapshot = snapshot_of([row("c0")])
     snapshot, result = seen(snapshot, [row("c0", **changes)], NOW)
     assert result.changed == {"c0"}
@@ -223,7 +223,7 @@ def test_a_new_row_is_known_from_then_on_and_nothing_is_out_of_date():
     assert by_list(same, snapshot, "new") == validated(NOW)
 
 
-def test_a_flaw_proves_nothing_but_what_has_moved_stays_out_of_date():
+def test_a_flaw_validates_nothing_but_what_has_moved_stays_out_of_date():
     before = rows(2)
     snapshot, _ = seen(snapshot_of(before), [row("c1", NOW - 1), before[0]], NOW)
     flawed = replace(snapshot, state=replace(snapshot.state, flaws={VOICE: ListFlaw.DISAGREES}))
@@ -242,7 +242,7 @@ def test_a_good_poll_ends_a_flaw():
     assert ended == {SMS: ListFlaw.NO_PAGE}, "the other list is another matter"
 
 
-def test_each_channel_s_polls_prove_its_own_campaigns():
+def test_each_channel_s_polls_validate_its_own_campaigns():
     voice, sms = row("v"), row("s")
     snapshot, _ = seen(snapshot_of([voice]), [sms], NOW - 90, channel=SMS)
     snapshot, result = seen(snapshot, [voice], NOW)
@@ -253,7 +253,7 @@ def test_each_channel_s_polls_prove_its_own_campaigns():
     assert by_list(read(sms, NOW - 50), without, "s") == GOOD
 
 
-def test_the_number_rises_with_each_round():
+def test_the_number_rises_with_each_poll():
     snapshot = snapshot_of(rows(1))
     assert seen(snapshot, rows(1), NOW)[0].state.number == snapshot.state.number + 1
 

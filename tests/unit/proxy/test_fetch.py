@@ -136,13 +136,13 @@ async def test_a_call_without_a_whole_answer_is_a_failure_counted_by_its_kind(pr
     assert desk.outcomes() == [("uri-miss", outcome)]
 
 
-async def test_a_call_that_may_have_left_keeps_its_place():
+async def test_a_call_that_may_have_left_keeps_its_slot():
     desk = Desk(UpstreamError(Problem.UPSTREAM_TIMEOUT, "no answer in time"))
     await desk.failure()
     assert [permit.is_void for permit in desk.budget.permits] == [False]
 
 
-async def test_a_call_that_certainly_never_left_gives_its_place_back():
+async def test_a_call_that_certainly_never_left_gives_its_slot_back():
     desk = Desk(NEVER_LEFT)
     await desk.failure()
     assert [permit.is_void for permit in desk.budget.permits] == [True]
@@ -273,7 +273,7 @@ async def test_nothing_else_pauses(step):
     assert desk.budget.pauses == []
 
 
-async def test_a_cancelled_call_ends_its_permit_and_keeps_its_place():
+async def test_a_cancelled_call_ends_its_permit_and_keeps_its_slot():
     desk = Desk(OK)
     desk.upstream.hold()
     reading = asyncio.create_task(desk.fetch())  # noqa: TID251

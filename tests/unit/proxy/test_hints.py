@@ -135,7 +135,7 @@ async def test_a_list_that_cannot_be_relied_on_is_nobodys_to_read(place: Place, 
     assert (place.told, await place.read_here()) == ([], ["c-1"])
 
 
-async def test_a_hint_from_another_replica_reaches_whoever_leads(place: Place) -> None:
+async def test_a_hint_from_another_replica_reaches_whoever_holds_the_lease(place: Place) -> None:
     place.sweeps(leads=True)
     assert place.readers.hand(SUPPORT.identity, ["c-1"])
     assert not place.readers.hand(SALES.identity, ["c-2"])
@@ -239,7 +239,7 @@ async def test_a_read_from_before_the_hint_is_not_stored_and_not_joined(place: P
     assert (found.stored.validated_at, found.evidence) == (hinted_at, GOOD)
 
 
-async def test_all_that_is_stored_about_the_campaign_is_doubted(place: Place) -> None:
+async def test_all_that_is_stored_about_the_campaign_is_invalidated(place: Place) -> None:
     await place.hint("c-1")
     for key in keys_of(SUPPORT, ["c-1"]):
         assert place.story.memory.invalidated_at(key) == place.story.clock.now(), key

@@ -163,14 +163,14 @@ async def test_the_first_look_asks_for_each_list_once(world: World):
     assert world.story.meter.of("proof", "sweep", "unchanged") >= 1
 
 
-async def test_lists_are_paid_from_the_proof_lane_under_a_name_of_their_own(world: World):
+async def test_lists_are_paid_from_the_validation_lane_under_a_name_of_their_own(world: World):
     world.story.budget.asked.clear()
     await world.look()
     assert ("acc-1", Lane.VALIDATION, "sweep") in {permit[:3] for permit in world.story.budget.asked}
     assert world.story.meter.of("upstream", "support", "list", "sweep", "ok") >= 1
 
 
-async def test_callers_are_answered_by_proof_of_the_list(world: World):
+async def test_callers_are_answered_by_validation_of_the_list(world: World):
     await world.looks(40)
     world.asked.clear()
     fresh = [await world.story.read(id_) for id_ in world.campaigns]
@@ -226,15 +226,15 @@ async def test_a_read_that_may_still_show_the_old_state_is_made_once_more(world:
     assert entry.revision == new["updatedAt"]
 
 
-async def test_a_list_that_is_not_sorted_proves_nothing_and_is_left_alone_for_a_while(world: World):
+async def test_a_list_that_is_not_sorted_validates_nothing_and_is_left_alone_for_a_while(world: World):
     await world.looks(40)
-    assert stated_bounds(world.story.index, world.story.store, 60.0, ID).is_proving
+    assert stated_bounds(world.story.index, world.story.store, 60.0, ID).is_validating
     world.is_ascending = True
     while not world.snapshot.state.flaws:
         await world.look(1.0)
     assert ListFlaw.UNSORTED in world.snapshot.state.flaws.values()
     bounds = stated_bounds(world.story.index, world.story.store, 60.0, ID)
-    assert (bounds.is_proving, bounds.signal, bounds.blind) == (False, 60.0, 60.0)
+    assert (bounds.is_validating, bounds.signal, bounds.blind) == (False, 60.0, 60.0)
     reply = await world.story.read("c-0")
     assert reply.outcome.detail is not Detail.SWEEP
     assert world.lists(await world.looks(STAND_DOWN_SECONDS - 2)) == 0
@@ -243,7 +243,7 @@ async def test_a_list_that_is_not_sorted_proves_nothing_and_is_left_alone_for_a_
     assert not world.snapshot.state.flaws
 
 
-async def test_a_list_that_fails_proves_nothing_and_is_no_reason_for_distrust(world: World):
+async def test_a_list_that_fails_validates_nothing_and_is_no_reason_for_distrust(world: World):
     await world.looks(40)
     began = {channel: done.began for channel, done in world.snapshot.state.polls.items()}
     world.list_fails = error_response(500, "broken")
@@ -267,7 +267,7 @@ async def test_stated_bounds_hold_as_long_as_polls_go_on(world: World):
     await world.looks(3)
     last = world.snapshot.state.polls[Channel.VOICE]
     bounds = stated_bounds(world.story.index, world.story.store, 600.0, ID)
-    assert bounds.is_proving
+    assert bounds.is_validating
     assert bounds.signal == last.lasts + LAG
     assert bounds.blind == max(world.snapshot.state.blind, 600.0)
 
@@ -279,7 +279,7 @@ async def test_a_late_poll_widens_the_bound_and_no_more_than_that(world: World, 
     last = world.snapshot.state.polls[Channel.VOICE]
     world.clock.advance(last.began + late * last.lasts - world.clock.now())
     bounds = stated_bounds(world.story.index, world.story.store, 600.0, ID)
-    assert bounds.is_proving is (signal is not None)
+    assert bounds.is_validating is (signal is not None)
     widened = 0.0 if late <= 1 else LATE_STEP
     assert bounds.signal == pytest.approx(600.0 if signal is None else signal * last.lasts + widened + LAG)
 
@@ -298,7 +298,7 @@ async def test_nothing_is_stated_of_all_campaigns_before_a_full_scan_has_come_to
     state = world.snapshot.state
     polls = {Channel.VOICE: replace(state.polls[Channel.VOICE], full_scan_at=0.0)}
     await world.story.index.publish(ID, replace(state, polls=polls, number=state.number + 1), {})
-    assert not stated_bounds(world.story.index, world.story.store, 600.0, ID).is_proving
+    assert not stated_bounds(world.story.index, world.story.store, 600.0, ID).is_validating
 
 
 async def test_polls_keep_no_answer_past_the_hard_bound(world: World):
@@ -358,7 +358,7 @@ async def test_one_change_that_the_list_does_not_show_is_no_reason_yet(world: Wo
     assert b"silent" in entry.body, "the rotation has found it"
 
 
-async def test_a_list_that_fails_is_asked_again_at_the_next_round(world: World):
+async def test_a_list_that_fails_is_asked_again_at_the_next_poll(world: World):
     world.capacity = Capacity(60, 60.0, 5, 0.1)
     await world.looks(40)
     pace = world.sweeper.pace.poll_intervals
@@ -416,7 +416,7 @@ async def test_only_a_poll_of_the_same_channel_makes_up_for_a_row_that_a_full_sc
     assert world.snapshot.campaigns["c-1"].is_listed
 
 
-async def test_polls_that_get_no_call_for_long_are_said_to_prove_nothing(world: World, caplog):
+async def test_polls_that_get_no_call_for_long_are_said_to_validate_nothing(world: World, caplog):
     await world.looks(40)
     world.story.budget.refuse_all = Failure(Problem.BUDGET_EXHAUSTED, "spent", retry_after=1.0)
     await world.looks(STARVED_SECONDS + 30)
@@ -430,7 +430,7 @@ async def test_polls_that_get_no_call_for_long_are_said_to_prove_nothing(world: 
 # Answers from rows.
 
 
-async def test_fifty_status_reads_cost_one_round():
+async def test_fifty_status_reads_cost_one_poll():
     world = World(campaigns=50, is_polled=True)
     reads = [
         asyncio.create_task(world.story.exchange.read(replace(make_request(id_), fields=frozenset({"name", "status"}))))  # noqa: TID251
@@ -447,7 +447,7 @@ async def test_fifty_status_reads_cost_one_round():
     await world.story.close()
 
 
-async def test_a_lone_status_read_does_not_wait_for_a_round():
+async def test_a_lone_status_read_does_not_wait_for_a_poll():
     world = World(is_polled=True)
     async with asyncio.timeout(1):
         reply = await world.story.exchange.read(replace(make_request("c-0"), fields=frozenset({"status"})))
@@ -476,7 +476,7 @@ async def test_an_unexpected_error_ends_one_look_and_not_the_looking(world: Worl
     await world.story.tasks.close()
 
 
-async def test_a_place_that_falls_free_sooner_than_the_clock_can_show_is_not_looked_for_without_end(world: World):
+async def test_a_slot_that_falls_free_sooner_than_the_clock_can_show_is_not_looked_for_without_end(world: World):
     await world.look()
     world.capacity = Capacity(60, 60.0, 5, 0.5, free=0, falls=(1e-9,))
     world.sweeper.hint(["c-1"])

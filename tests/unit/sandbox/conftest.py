@@ -13,7 +13,7 @@ from campaign_gateway.sandbox import seeds
 from campaign_gateway.sandbox.campaigns import Campaign
 from campaign_gateway.sandbox.operations import Family
 from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
-from tests.support.asked import campaign_body
+from tests.support.requested import campaign_body
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 

@@ -26,7 +26,7 @@ def marks(campaign):
     return campaign.fields["updatedAt"], campaign.fields["campaignInstanceUpdatedAt"]
 
 
-def test_a_create_stores_a_mark_earlier_than_its_own_moment(make, clock):
+def test_a_create_stores_a_revision_earlier_than_its_own_moment(make, clock):
     campaign = make()
     assert campaign.fields["createdAt"] == mark(clock.now)
     assert 0.188 < clock.now - moment(campaign.fields["updatedAt"]) < 0.344
@@ -44,7 +44,7 @@ def test_voice_prepares_and_gets_ready_by_itself(store, make, clock):
     assert ready.fields["updatedAt"] == mark(clock.now - 0.001)
 
 
-def test_a_run_completes_by_itself_and_every_step_moves_both_marks(store, make, clock):
+def test_a_run_completes_by_itself_and_every_step_moves_both_revisions(store, make, clock):
     campaign = make()
     seen = [marks(campaign)]
     store.set_status(campaign, Status.ACTIVE)
@@ -75,7 +75,7 @@ def test_a_scheduled_campaign_starts_completes_and_is_rescheduled(store, make, c
     assert seen == ["Scheduled", "Active", "Rescheduled", "Active", "Completed", "Completed"]
 
 
-def test_a_long_sleep_catches_up_with_the_marks_of_the_moments(store, make, clock):
+def test_a_long_sleep_catches_up_with_the_revisions_of_the_moments(store, make, clock):
     start = clock.now + 60
     campaign = store.set_plan(make(), Plan(start, start + 1))
     clock.advance(10_000)
@@ -89,14 +89,14 @@ def test_a_schedule_switched_off_does_not_start(store, make, clock):
     assert store.get(campaign.id).status == "Ready"
 
 
-def test_an_edit_moves_the_mark_even_on_a_frozen_clock(store, make):
+def test_an_edit_moves_the_revision_even_on_a_frozen_clock(store, make):
     campaign = make()
     seen = {store.edit(campaign.id, {"priority": str(n)}).fields["updatedAt"] for n in (1, 2)}
     assert len(seen) == 2
     assert campaign.fields["updatedAt"] not in seen
 
 
-def test_a_quiet_edit_leaves_the_marks(store, make):
+def test_a_quiet_edit_leaves_the_revisions(store, make):
     campaign = make()
     edited = store.edit(campaign.id, {"name": "Other NAME"}, quiet=True)
     assert marks(edited) == marks(campaign)
@@ -109,7 +109,7 @@ def test_quiet_status_changes(store, make, quiet):
     assert (marks(store.set_status(campaign, Status.ACTIVE, quiet=quiet)) == marks(campaign)) is quiet
 
 
-def test_an_edit_can_set_or_remove_a_mark(store, make):
+def test_an_edit_can_set_or_remove_a_revision(store, make):
     campaign = make()
     assert store.edit(campaign.id, {"updatedAt": "yesterday"}).fields["updatedAt"] == "yesterday"
     assert "updatedAt" not in store.edit(campaign.id, {}, without=frozenset({"updatedAt"})).fields

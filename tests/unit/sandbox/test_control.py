@@ -59,7 +59,7 @@ async def test_campaigns_over_http(platform, campaign):
     assert (shown["type"], shown["due"], shown["fields"]["name"]) == ("voice", None, campaign.name)
 
 
-async def test_a_patch_merges_and_moves_the_mark(platform, campaign):
+async def test_a_patch_merges_and_moves_the_revision(platform, campaign):
     patch = {"name": "Patched", "dialingStrategy": {"maxRingTime": 99}, "experienceFlow": None}
     await platform.control("PATCH", f"/campaigns/{campaign.id}", patch)
     read = (await platform.get(campaign)).document["data"]
@@ -69,14 +69,14 @@ async def test_a_patch_merges_and_moves_the_mark(platform, campaign):
     assert read["updatedAt"] != campaign.fields["updatedAt"]
 
 
-async def test_a_quiet_patch_does_not_move_the_mark(platform, campaign):
+async def test_a_quiet_patch_does_not_move_the_revision(platform, campaign):
     await platform.control("PATCH", f"/campaigns/{campaign.id}?quiet=true", {"name": "Patched"})
     read = (await platform.get(campaign)).document["data"]
     assert (read["name"], read["updatedAt"]) == ("Patched", campaign.fields["updatedAt"])
 
 
 @pytest.mark.parametrize(("mark", "shown"), [("not a date", "not a date"), (None, None), (5, 5)])
-async def test_a_mark_by_hand(platform, campaign, mark, shown):
+async def test_a_revision_by_hand(platform, campaign, mark, shown):
     await platform.control("PATCH", f"/campaigns/{campaign.id}", {"updatedAt": mark})
     assert (await platform.get(campaign)).document["data"].get("updatedAt") == shown
     assert (await platform.rows(sortBy={"updatedAt": "asc"})).status == 200

@@ -263,7 +263,7 @@ async def test_a_lagging_list(platform, clock):
     assert names == [campaign.name, "Later"]
 
 
-async def test_marks_that_do_not_move(platform, clock, body):
+async def test_revisions_that_do_not_move(platform, clock, body):
     campaign = platform.made("simple")
     platform.sandbox.faults.add("marks-frozen")
     clock.advance(5)

@@ -15,7 +15,7 @@ async def create(platform, body, form, **changes):
     return data.get("_id", data.get("id")), data
 
 
-async def test_the_mark_goes_backwards_after_a_create(platform, body):
+async def test_the_revision_goes_backwards_after_a_create(platform, body):
     campaign_id, answered = await create(platform, body, "simple")
     read = (await platform.get(campaign_id)).document["data"]
     assert answered["updatedAt"] == answered["createdAt"] == read["createdAt"]
@@ -40,7 +40,7 @@ async def test_a_template_campaign_stores_another_text(platform, body):
     assert message["templateId"].startswith("cmt-")
 
 
-async def test_an_update_replaces_and_moves_the_mark(platform, clock, body):
+async def test_an_update_replaces_and_moves_the_revision(platform, clock, body):
     campaign = platform.made("simple")
     clock.advance(5)
     given = body("simple", name="Changed", priority="5")
@@ -174,7 +174,7 @@ async def test_bad_call_backs(platform, wish):
     assert (await platform.write("POST", "/campaign/cid-unknown/callContactAt", [wish])).status == 400
 
 
-async def test_a_renamed_list_changes_campaigns_behind_their_marks(platform):
+async def test_a_renamed_list_changes_campaigns_behind_their_revisions(platform):
     campaign = platform.made("simple")
     found = platform.sandbox.contact_lists.by_name(campaign.fields["contactLists"][0])
     assert found

@@ -94,7 +94,7 @@ async def test_a_look_up_is_a_use() -> None:
     assert await room.has(*"abcd") == "acd"
 
 
-async def test_a_newer_proof_is_a_use_and_costs_no_second_place() -> None:
+async def test_a_newer_answer_is_a_use_and_costs_no_second_slot() -> None:
     room = Room()
     for key in "abc":
         await room.put(key, sized(1, age=5))
@@ -299,7 +299,7 @@ async def test_a_peek_finds_nothing_that_is_older_than_it_was_to_be_kept() -> No
     assert room.store.bytes_used == 0
 
 
-async def test_alone_everybody_leads_and_learns_what_is_stored() -> None:
+async def test_alone_everybody_holds_a_lease_and_learns_what_is_stored() -> None:
     room = Room()
     await room.put("a")
     found = await room.store.get("a")
@@ -374,7 +374,7 @@ def test_it_tells_its_clock_s_time() -> None:
 # Copies unverified.
 
 
-async def test_a_copy_in_doubt_stays_to_fall_back_on_and_is_never_fresh() -> None:
+async def test_an_unverified_copy_stays_to_fall_back_on_and_is_never_fresh() -> None:
     room = Room()
     await room.put("a", sized(1, age=10))
     room.clock.time = NOW + 5
@@ -390,7 +390,7 @@ async def test_a_copy_in_doubt_stays_to_fall_back_on_and_is_never_fresh() -> Non
     assert (len(room.store), room.store.bytes_used) == (1, ENTRY_OVERHEAD_BYTES + 1)
 
 
-async def test_what_is_stored_after_the_doubt_is_no_part_of_it() -> None:
+async def test_what_is_stored_after_the_gap_is_no_part_of_it() -> None:
     room = Room()
     await room.put("a", sized(1, age=10))
     room.store.lose_track()
@@ -400,14 +400,14 @@ async def test_what_is_stored_after_the_doubt_is_no_part_of_it() -> None:
     assert copy_of(room.store, "a") == sized(1)
 
 
-async def test_a_fill_that_looked_up_before_the_doubt_is_refused() -> None:
+async def test_a_fill_that_looked_up_before_the_gap_is_refused() -> None:
     room = Room()
     before = (await room.store.get("a")).fence
     room.store.lose_track()
     assert await room.store.put("a", sized(1), before, KEEP) is Put.FENCED
 
 
-async def test_a_copy_in_doubt_can_be_replaced_by_any_read() -> None:
+async def test_an_unverified_copy_can_be_replaced_by_any_read() -> None:
     # Nobody knows which of the two is the newer campaign: the one unverified may be from before a write.
     room = Room()
     await room.put("a", sized(1))
@@ -417,7 +417,7 @@ async def test_a_copy_in_doubt_can_be_replaced_by_any_read() -> None:
 
 
 @pytest.mark.parametrize("how", ["outdate", "clear"])
-async def test_a_copy_in_doubt_that_is_replaced_or_cleared_is_gone(how: str) -> None:
+async def test_an_unverified_copy_that_is_replaced_or_cleared_is_gone(how: str) -> None:
     room = Room()
     await room.put("a")
     room.store.lose_track()
@@ -430,7 +430,7 @@ async def test_a_copy_in_doubt_that_is_replaced_or_cleared_is_gone(how: str) -> 
 
 
 @pytest.mark.parametrize("first", ["doubt", "write"])
-async def test_a_copy_overwritten_and_in_doubt_is_both(first: str) -> None:
+async def test_a_copy_overwritten_and_unverified_is_both(first: str) -> None:
     room = Room()
     await room.put("a")
     steps: list[Callable[[], None]] = [room.store.lose_track, partial(room.store.invalidate_here, "a", Cause.WRITE)]
@@ -442,7 +442,7 @@ async def test_a_copy_overwritten_and_in_doubt_is_both(first: str) -> None:
     assert copy_of(room.store, "a") is None
 
 
-async def test_copies_in_doubt_make_room_for_others() -> None:
+async def test_unverified_copies_make_room_for_others() -> None:
     room = Room()
     for key in "abc":
         await room.put(key)

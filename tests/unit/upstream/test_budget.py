@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 ACCOUNT = "acc-1"
 WINDOW, LEAVE, TIMEOUT = 64.0, 1.0, 4.0
 MOST = LEAVE + TIMEOUT + WINDOW
-WRITES, INTERACTIVE, PROOF, BACKGROUND = Lane
+WRITES, INTERACTIVE, VALIDATION, BACKGROUND = Lane
 
 
 class SteppedClock(StoreClock):
@@ -243,7 +243,7 @@ async def test_a_permit_says_until_when_its_request_may_leave(shop: Shop):
         assert permit.leave_by == shop.clock.monotonic() + LEAVE
 
 
-async def test_a_call_that_failed_keeps_its_place(shop: Shop):
+async def test_a_call_that_failed_keeps_its_slot(shop: Shop):
     counter = shop.alone(1)
     with pytest.raises(LookupError):
         async with counter.permit():
@@ -280,7 +280,7 @@ async def test_each_account_has_its_own_allowance(shop: Shop):
     assert (budget.remaining("small"), budget.remaining("large")) == (1, 3)
 
 
-@pytest.mark.parametrize("lane", [PROOF, BACKGROUND])
+@pytest.mark.parametrize("lane", [VALIDATION, BACKGROUND])
 async def test_lanes_that_nobody_waits_for_leave_the_reserve_alone(shop: Shop, lane: Lane):
     counter = shop.alone(5, reserve=2)
     await counter.call()
@@ -292,7 +292,7 @@ async def test_lanes_that_nobody_waits_for_leave_the_reserve_alone(shop: Shop, l
     assert counter.budget.remaining(ACCOUNT) == 2
 
 
-@pytest.mark.parametrize("lane", [PROOF, BACKGROUND])
+@pytest.mark.parametrize("lane", [VALIDATION, BACKGROUND])
 async def test_while_no_caller_needs_a_call_there_is_no_reserve_but_what_writes_can_count_on(shop: Shop, lane: Lane):
     counter = shop.alone(5, reserve=3, lanes={WRITES: 1})
     for _ in range(4):
@@ -453,7 +453,7 @@ async def test_a_newcomer_does_not_overtake_the_queue(shop: Shop):
 
 async def test_clients_take_turns_whoever_came_in_numbers(shop: Shop):
     counter = shop.alone(1)
-    await counter.call(PROOF)
+    await counter.call(VALIDATION)
     for name in ("a1", "a2", "a3", "b1", "b2", "c1"):
         _ = counter.caller(name, client=name[0])
     await turns()
@@ -466,7 +466,7 @@ async def test_clients_take_turns_whoever_came_in_numbers(shop: Shop):
 async def test_of_slots_that_fall_free_together_each_client_gets_its_part(shop: Shop):
     counter = shop.alone(4)
     for _ in range(4):
-        await counter.call(PROOF)
+        await counter.call(VALIDATION)
     for name in ("a1", "a2", "a3", "a4", "b1", "b2"):
         _ = counter.caller(name, client=name[0])
     await turns()
@@ -485,7 +485,7 @@ async def test_lanes_are_served_in_their_order_whoever_came_first(shop: Shop):
     assert counter.order == [lane.value for lane in Lane]
 
 
-@pytest.mark.parametrize("greedy", [INTERACTIVE, WRITES, PROOF])
+@pytest.mark.parametrize("greedy", [INTERACTIVE, WRITES, VALIDATION])
 async def test_a_client_beyond_its_fair_part_yields_each_slot_that_falls_free(shop: Shop, greedy: Lane):
     counter = shop.alone(4)
     for _ in range(4):
@@ -501,7 +501,7 @@ async def test_a_client_beyond_its_fair_part_yields_each_slot_that_falls_free(sh
     assert counter.order[1].startswith("greedy")
 
 
-@pytest.mark.parametrize("greedy", [INTERACTIVE, WRITES, PROOF])
+@pytest.mark.parametrize("greedy", [INTERACTIVE, WRITES, VALIDATION])
 async def test_a_client_that_takes_all_it_can_leaves_another_its_fair_part_after_a_window(shop: Shop, greedy: Lane):
     """The greedy one asks four times a second, in bursts; the other every four seconds, and holds a fourth at most."""
     counter = shop.alone(64)
@@ -956,7 +956,7 @@ async def test_a_pause_told_while_the_ledger_is_lost_outlives_the_loss(shop: Sho
     assert (failure.problem, failure.retry_after) == (Problem.UPSTREAM_PAUSED, 29.0)
 
 
-async def test_a_change_whose_answer_was_lost_costs_no_place(shop: Shop):
+async def test_a_change_whose_answer_was_lost_costs_no_slot(shop: Shop):
     [(one, ledgers)] = await shop.several(1, 1)
     ledgers.is_answer_lost = True
     await one.call()

@@ -37,7 +37,7 @@ def lines(caplog) -> list[dict[str, object]]:
 # From a request to an ask.
 
 
-async def test_a_read_becomes_an_ask_and_its_reply_an_answer(front):
+async def test_a_read_becomes_a_request_and_its_reply_an_answer(front):
     answer = await front.ask()
     assert (answer.status, answer.body) == (200, BODY)
     (asked,) = front.exchange.asks
@@ -65,7 +65,7 @@ async def test_an_encoded_but_plain_id_is_the_plain_one(front):
         (["Pragma: no-cache", "Cache-Control: max-age=5"], RequestDirectives(max_age=5)),
     ],
 )
-async def test_the_callers_wishes_come_along(front, fields, directives):
+async def test_the_callers_directives_come_along(front, fields, directives):
     await front.ask("/v1/campaigns/c-1", *fields)
     assert front.exchange.asks[0].directives == directives
 
@@ -500,7 +500,7 @@ async def test_a_refused_write_is_422_with_the_platforms_words_and_a_version(fro
 # Tokens of writes.
 
 
-async def test_a_version_that_comes_back_is_a_wish_for_something_newer(front):
+async def test_a_version_that_comes_back_is_a_request_for_something_newer(front):
     await front.ask("/v1/campaigns/c-1", f"Campaign-Gateway-Version: {format_token(START)}")
     assert front.exchange.asks[0].directives == RequestDirectives(newer_than=START)
 

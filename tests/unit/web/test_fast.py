@@ -104,7 +104,7 @@ async def purge_all(gateway: Gateway) -> None:
     await gateway.memory.invalidate(group_of(make_request("c-1").key), Cause.PURGE)
 
 
-def outdate(gateway: Gateway) -> None:
+def supersede(gateway: Gateway) -> None:
     gateway.memory.supersede(make_request("c-1").key)
 
 
@@ -116,7 +116,7 @@ def write_as_another(gateway: Gateway) -> None:
     gateway.versions.note(writer_of(SUPPORT, "operations", GET.resource))
 
 
-def doubt(gateway: Gateway) -> None:
+def lose_track(gateway: Gateway) -> None:
     gateway.memory.lose_track()
 
 
@@ -148,8 +148,8 @@ CHANGES = [
     pytest.param(purge_all, 200, "hit; ttl=0; detail=stale-while-revalidate", id="a-purge-of-all"),
     pytest.param(write, 200, "fwd=request; ttl=590; detail=before-write", id="a-write-of-the-same-client"),
     pytest.param(write_as_another, 200, "hit; ttl=590", id="a-write-of-another-client"),
-    pytest.param(outdate, 502, "fwd=uri-miss", id="another-replicas-fill"),
-    pytest.param(doubt, 200, "hit; ttl=0; detail=stale-while-revalidate", id="a-gap-on-the-bus"),
+    pytest.param(supersede, 502, "fwd=uri-miss", id="another-replicas-fill"),
+    pytest.param(lose_track, 200, "hit; ttl=0; detail=stale-while-revalidate", id="a-gap-on-the-bus"),
     pytest.param(clear, 502, "fwd=uri-miss", id="the-clock-has-stepped"),
     pytest.param(expire, 200, "hit; ttl=-10; detail=stale-while-revalidate", id="expiry"),
     pytest.param(grow_old, 502, "fwd=uri-miss", id="the-hard-bound"),
@@ -175,7 +175,7 @@ async def test_a_change_shows_in_the_next_answer(change, status, said, layer):
         assert gateway.fast.taken == 1 + (change in {refill, write_as_another})
 
 
-async def test_a_newer_fill_is_what_the_hot_path_answers_with():
+async def test_a_newer_fill_is_what_the_fast_road_answers_with():
     gateway = Gateway()
     async with running(gateway), calling(gateway) as caller:
         gateway.clock.advance(10)
@@ -186,7 +186,7 @@ async def test_a_newer_fill_is_what_the_hot_path_answers_with():
         assert gateway.fast.taken == 2
 
 
-async def test_another_campaigns_change_keeps_the_rest_hot():
+async def test_another_campaigns_change_keeps_the_rest_fast():
     gateway = Gateway()
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
@@ -196,7 +196,7 @@ async def test_another_campaigns_change_keeps_the_rest_hot():
         assert gateway.fast.taken == 2
 
 
-async def test_a_lost_bus_ends_the_hot_path_when_it_ends_local_answers():
+async def test_a_lost_bus_ends_the_fast_road_when_it_ends_local_answers():
     bus, made = SilentBus(), list[LayeredStore]()
     gateway = Gateway(layer=layered(bus, made))
     async with running(gateway), calling(gateway) as caller:
@@ -225,7 +225,7 @@ async def test_what_another_replica_invalidated_is_not_answered():
         assert gateway.fast.taken == 1
 
 
-async def test_a_key_revoked_while_its_request_was_in_flight_makes_no_template(monkeypatch):
+async def test_a_key_revoked_while_its_request_was_in_flight_makes_no_pattern(monkeypatch):
     gateway = Gateway()
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
@@ -239,7 +239,7 @@ async def test_a_key_revoked_while_its_request_was_in_flight_makes_no_template(m
         assert gateway.fast.taken == 1
 
 
-async def test_a_template_is_of_its_own_connection():
+async def test_a_pattern_is_of_its_own_connection():
     gateway = Gateway()
     async with running(gateway), calling(gateway) as caller, calling(gateway) as other:
         await warm(caller, gateway)
@@ -341,7 +341,7 @@ async def test_the_keepalive_timer_runs_from_the_last_request():
         assert caller.is_closed
 
 
-async def test_a_connection_that_only_the_hot_path_used_is_idle_when_the_gateway_stops():
+async def test_a_connection_that_only_the_fast_road_used_is_idle_when_the_gateway_stops():
     gateway = Gateway()
     async with contextlib.AsyncExitStack() as stack:
         async with running(gateway):
@@ -415,7 +415,7 @@ async def seeking(sent: bytes = GOOD) -> AsyncIterator[tuple[Gateway, Caller, Fa
         store.gate.set()
 
 
-async def test_each_hit_from_elsewhere_is_one_trip_and_one_sheet():
+async def test_each_hit_from_elsewhere_is_one_trip_and_one_rendering():
     gateway = Gateway(layer=far)
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
@@ -468,7 +468,7 @@ async def test_a_gateway_that_begins_to_stop_during_a_look_up_closes_the_connect
 
 
 @pytest.mark.parametrize("is_fast", [True, False])
-async def test_a_standing_that_begins_to_stop_during_a_look_up_closes_the_connection_too(is_fast):
+async def test_a_grant_that_begins_to_stop_during_a_look_up_closes_the_connection_too(is_fast):
     gateway = Gateway(layer=far, is_fast=is_fast)
     async with running(gateway), calling(gateway) as caller:
         await caller.send(GOOD)
@@ -514,7 +514,7 @@ async def test_a_gateway_that_stops_waits_for_its_look_ups(is_hit):
 async def test_a_caller_who_leaves_during_a_look_up_leaves_nothing_behind(is_hit, caplog):
     async with seeking() as (gateway, caller, store):
         if not is_hit:
-            outdate(gateway)
+            supersede(gateway)
         connection = gateway.connection
         caller.peer.close()
         for _ in range(20):
@@ -589,6 +589,6 @@ async def test_what_is_gone_from_the_store_is_not_kept_alive_by_a_further_reques
     gateway = Gateway()
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
-        outdate(gateway)
+        supersede(gateway)
         await caller.send(GOOD)
         assert not gateway.rendered.of(SUPPORT.identity, GET.resource)

@@ -1,5 +1,5 @@
 """The same bytes to a gateway with the hot path, to one with standings alone, and to one where each request takes the
-whole way: nobody can tell them apart.
+whole way: nobody can drive them apart.
 
 Each talk primes its connection with requests that become templates, says something odd, and goes on with good requests,
 which show what state the odd one has left the connection in.
@@ -56,7 +56,7 @@ NEXT = [head(b"/v1/campaigns/c-2", id_=b"next-1"), head(b"/v1/campaigns/c-2", id
 
 
 @dataclass
-class Told:
+class Result:
     """What one gateway made of a talk."""
 
     heard: Received
@@ -67,7 +67,7 @@ class Told:
     taken: int = 0
 
 
-async def tell(
+async def drive(
     pieces: list[bytes],
     *,
     is_fast: bool = False,
@@ -77,7 +77,7 @@ async def tell(
     layer: Layer = local,
     index: Mapping[str, IndexedCampaign] | None = None,
     refused: Failure | None = None,
-) -> Told:
+) -> Result:
     gateway = Gateway(is_fast=is_fast, has_grants=has_grants, layer=layer)
     gateway.platform.refused = refused
     async with running(gateway):
@@ -90,14 +90,14 @@ async def tell(
             gateway.lines.flush()
     meter = gateway.meter
     events = Counter({event: count for event, count in meter.events.items() if event[0] in {"request", "served"}})
-    return Told(caller.heard(to_head=to_head), caller.received, events, meter.ages, lines, gateway.fast.taken)
+    return Result(caller.heard(to_head=to_head), caller.received, events, meter.ages, lines, gateway.fast.taken)
 
 
-async def compare(pieces: list[bytes], **options: Any) -> Told:
+async def compare(pieces: list[bytes], **options: Any) -> Result:
     """What all made of it, after seeing that it is the same."""
-    whole = await tell(pieces, **options)
-    slow = await tell(pieces, has_grants=True, **options)
-    hot = await tell(pieces, is_fast=True, has_grants=True, **options)
+    whole = await drive(pieces, **options)
+    slow = await drive(pieces, has_grants=True, **options)
+    hot = await drive(pieces, is_fast=True, has_grants=True, **options)
     assert slow.taken == 0
     for other in (slow, hot):
         assert comparable(other.received) == comparable(whole.received)
@@ -264,7 +264,7 @@ TALKS = [
     pytest.param([head(id_=b"r-1\rX-A: b")], 0, id="bare-CR-in-the-request-id"),
     pytest.param([head(id_=b"r\x00")], 0, id="NUL-in-the-request-id"),
     pytest.param([head(id_=b"r-1\r\nX-A: b")], 0 + 2, id="another-field-in-the-request-id"),
-    pytest.param([head(id_=b"r-1\r\nCache-Control: no-cache")], 0 + 2, id="a-wish-in-the-request-id"),
+    pytest.param([head(id_=b"r-1\r\nCache-Control: no-cache")], 0 + 2, id="a-wanted-in-the-request-id"),
     pytest.param([head(id_=b"r-1\r\nContent-Length: 3")], 0, id="a-length-in-the-request-id"),
     pytest.param([head(id_=b"r-1\r\n\r\n" + head(id_=b"r-2"))], 0 + 1, id="a-request-in-the-request-id"),
     pytest.param([head(id_=b"r-1\r\n\r\n" + GOOD[:-4])], 0 + 1, id="and-nothing-else"),
@@ -286,24 +286,24 @@ TALKS = [
 
 @pytest.mark.parametrize(("pieces", "taken"), TALKS)
 async def test_nobody_can_tell_the_paths_apart(pieces, taken):
-    told = await compare([GOOD, GOOD, *pieces, *NEXT], turns=6 if len(pieces) > 20 else 25 + len(pieces[0]) // 20)
-    assert told.taken == taken
+    result = await compare([GOOD, GOOD, *pieces, *NEXT], turns=6 if len(pieces) > 20 else 25 + len(pieces[0]) // 20)
+    assert result.taken == taken
 
 
 @pytest.mark.parametrize("layer", [local, far])
 async def test_all_say_how_soon_changes_are_seen(layer):
-    told = await compare([GOOD, *NEXT, GOOD, *NEXT], layer=layer, index={"c-1": LISTED})
-    bounds = [answer["Campaign-Gateway-Bound"] for answer in told.heard.answers]
+    result = await compare([GOOD, *NEXT, GOOD, *NEXT], layer=layer, index={"c-1": LISTED})
+    bounds = [answer["Campaign-Gateway-Bound"] for answer in result.heard.answers]
     assert bounds == ["13", "660", "660"] * 2, "one by its list, the other by its lifetime"
-    assert told.taken >= 3
+    assert result.taken >= 3
 
 
 @pytest.mark.parametrize("pieces", [pytest.param(talk.values[0], id=talk.id) for talk in TALKS])
 async def test_nobody_can_tell_whether_hits_are_looked_up_elsewhere(pieces):
     turns = 8 if len(pieces) > 20 else 40 + len(pieces[0]) // 20
-    told = await compare([GOOD, GOOD, *pieces, *NEXT], turns=turns, layer=far)
-    near = await tell([GOOD, GOOD, *pieces, *NEXT], turns=turns)
-    assert comparable(told.received) == comparable(near.received)
+    result = await compare([GOOD, GOOD, *pieces, *NEXT], turns=turns, layer=far)
+    near = await drive([GOOD, GOOD, *pieces, *NEXT], turns=turns)
+    assert comparable(result.received) == comparable(near.received)
 
 
 @pytest.mark.parametrize(
@@ -383,7 +383,7 @@ async def test_nobody_can_tell_whether_hits_are_looked_up_elsewhere(pieces):
         ),
     ],
 )
-async def test_what_was_answered_with_a_hit_is_answered_so_again_on_the_hot_path(first, again):
+async def test_what_was_answered_with_a_hit_is_answered_so_again_on_the_fast_road(first, again):
     assert (await compare([first, again, again, first])).taken == 2
 
 
@@ -405,16 +405,16 @@ NOWHERE_ELSE = head(b"/v1/campaigns/nowhere-else", id_=b"r-22")
 @pytest.mark.parametrize("layer", [local, far])
 async def test_nobody_can_tell_a_refusal_that_was_made_in_short(refused, layer):
     pieces = [GOOD, NOWHERE, NOWHERE_ELSE, GOOD, NOWHERE, head(b"/v1/campaigns/15551234567890"), NOWHERE_ELSE, *NEXT]
-    told = await compare(pieces, refused=refused, layer=layer)
-    assert [answer.status for answer in told.heard.answers] == [200, 503, 503, 200, 503, 503, 503, 200, 200]
-    assert told.taken == 7
+    result = await compare(pieces, refused=refused, layer=layer)
+    assert [answer.status for answer in result.heard.answers] == [200, 503, 503, 200, 503, 503, 503, 200, 200]
+    assert result.taken == 7
 
 
 @pytest.mark.parametrize("layer", [local, far])
 async def test_refusals_alone_are_made_in_short(layer):
-    told = await compare([NOWHERE, NOWHERE_ELSE, NOWHERE], refused=SPENT, layer=layer)
-    assert [answer.status for answer in told.heard.answers] == [503, 503, 503]
-    assert told.taken == 1
+    result = await compare([NOWHERE, NOWHERE_ELSE, NOWHERE], refused=SPENT, layer=layer)
+    assert [answer.status for answer in result.heard.answers] == [503, 503, 503]
+    assert result.taken == 1
 
 
 @pytest.mark.parametrize("layer", [local, far])
@@ -440,9 +440,9 @@ async def test_what_is_refused_or_not_beside_short_ones_looks_the_same(odd, laye
 @pytest.mark.parametrize("layer", [local, far])
 async def test_a_refusal_of_a_head_has_no_body(layer):
     pieces = [head(target, method=b"HEAD") for target in (b"/v1/campaigns/nowhere", b"/v1/campaigns/nowhere-else")]
-    told = await compare([*pieces, *pieces], to_head=True, refused=SPENT, layer=layer)
-    assert [answer.status for answer in told.heard.answers] == [503] * 4
-    assert told.taken
+    result = await compare([*pieces, *pieces], to_head=True, refused=SPENT, layer=layer)
+    assert [answer.status for answer in result.heard.answers] == [503] * 4
+    assert result.taken
 
 
 TRACED = head(b"/v1/campaigns/c-1", b"traceparent: 00-0af7-b7ad-01")
@@ -463,7 +463,7 @@ TRACED = head(b"/v1/campaigns/c-1", b"traceparent: 00-0af7-b7ad-01")
         pytest.param(b"a\nb", 0, id="bare-LF"),
         pytest.param(b"a\rb", 0, id="bare-CR"),
         pytest.param(b"a\r\n b", 0, id="obs-fold"),
-        pytest.param(b"a\r\nCache-Control: no-cache", 0, id="a-wish"),
+        pytest.param(b"a\r\nCache-Control: no-cache", 0, id="a-wanted"),
         pytest.param(b"a\r\nContent-Length: 3", 0, id="a-length"),
         pytest.param(b"a\r\n\r\n" + TRACED[:-4], 0, id="a-request"),
     ],
@@ -475,10 +475,10 @@ async def test_a_trace_may_differ_as_far_as_it_means_nothing_to_a_parser(again, 
 
 async def test_a_head_is_repeated_without_its_body():
     one, two = head(method=b"HEAD"), head(b"/v1/campaigns/c-2", method=b"HEAD", id_=b"r-2")
-    told = await compare([one, two, one, two], to_head=True)
-    assert told.taken == 2
-    assert [answer.status for answer in told.heard.answers] == [200, 200, 200, 200]
-    assert all(answer["Content-Length"] == str(len(CAMPAIGNS["c-1"].body)) for answer in told.heard.answers)
+    result = await compare([one, two, one, two], to_head=True)
+    assert result.taken == 2
+    assert [answer.status for answer in result.heard.answers] == [200, 200, 200, 200]
+    assert all(answer["Content-Length"] == str(len(CAMPAIGNS["c-1"].body)) for answer in result.heard.answers)
 
 
 NAMED = head(b"/v1/campaigns/c-1", b"X-Nobody-Reads: a")

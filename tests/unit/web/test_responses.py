@@ -62,11 +62,11 @@ def test_a_campaign_is_answered_byte_for_byte_with_these_fields_and_no_others():
         pytest.param("1767225600000", id="a-number"),
     ],
 )
-def test_a_mark_that_tells_no_past_moment_gives_no_last_modified(revision):
+def test_a_revision_that_tells_no_past_moment_gives_no_last_modified(revision):
     assert "Last-Modified" not in answer(replace(ENTRY, revision=revision)).headers
 
 
-def test_a_mark_before_the_epoch_is_still_a_date():
+def test_a_revision_before_the_epoch_is_still_a_date():
     headers = answer(replace(ENTRY, revision="1969-12-31T23:59:58Z")).headers
     assert headers["Last-Modified"] == "Wed, 31 Dec 1969 23:59:58 GMT"
 

@@ -180,7 +180,7 @@ async def test_the_first_poll_validates_what_the_list_still_shows(start, machine
         assert (await second.decision(key("one"), (other, head), after=0.5)).choice is not Choice.FRESH
 
 
-async def test_a_read_by_id_takes_its_place(start, machine: Machine):
+async def test_a_read_by_id_takes_a_slot(start, machine: Machine):
     first = await start()
     await first.put(key("one"))
     await stop(first)

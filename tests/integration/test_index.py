@@ -213,14 +213,16 @@ async def test_what_was_posted_is_known(index: CampaignIndex) -> None:
     assert index.snapshot("another stream") == BARE
 
 
-async def test_a_post_changes_what_it_names_and_keeps_the_rest(index: CampaignIndex) -> None:
+async def test_a_publication_changes_what_it_names_and_keeps_the_rest(index: CampaignIndex) -> None:
     await index.publish(STREAM, state(1), {"c1": indexed(), "c2": indexed("b")})
     assert await index.publish(STREAM, state(2, NOW + 5), {"c2": indexed("c")})
     assert index.snapshot(STREAM) == IndexSnapshot(state(2, NOW + 5), {"c1": indexed(), "c2": indexed("c")})
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 4, 5])
-async def test_a_post_that_does_not_follow_what_is_known_changes_nothing(index: CampaignIndex, number: int) -> None:
+async def test_a_publication_that_does_not_follow_what_is_known_changes_nothing(
+    index: CampaignIndex, number: int
+) -> None:
     for before in (1, 2):
         await index.publish(STREAM, state(before), {"c1": indexed()})
     epoch = epoch_of(index)
@@ -230,7 +232,7 @@ async def test_a_post_that_does_not_follow_what_is_known_changes_nothing(index: 
     assert await index.publish(STREAM, state(3), {})
 
 
-async def test_a_view_does_not_change_under_who_holds_it(index: CampaignIndex) -> None:
+async def test_a_snapshot_does_not_change_under_who_holds_it(index: CampaignIndex) -> None:
     await index.publish(STREAM, state(1), {"c1": indexed()})
     snapshot = index.snapshot(STREAM)
     await index.publish(STREAM, state(2), {"c1": indexed("b"), "c2": indexed()})
@@ -289,7 +291,7 @@ async def test_a_wait_ends_with_its_time(index: CampaignIndex) -> None:
     await index.wait_for_change(STREAM, 0.001)
 
 
-async def test_use_is_no_news_of_the_list_and_a_post_is(index: CampaignIndex) -> None:
+async def test_use_is_no_change_of_the_list_and_a_post_is(index: CampaignIndex) -> None:
     waiting = begun(index.wait_for_change(STREAM, math.inf))
     index.record_use(STREAM, "c1", CLOCK.now())
     await turns()
@@ -338,8 +340,8 @@ async def test_leaders_may_take_turns(fleet: Fleet) -> None:
         replica = fleet.replicas[number % 3]
         await replica.follow()
         assert await replica.index.publish(STREAM, state(number), {f"c{number}": indexed()})
-    views = [await replica.follow() for replica in fleet.replicas]
-    assert views == [IndexSnapshot(state(6), {f"c{number}": indexed() for number in range(1, 7)})] * 3
+    snapshots = [await replica.follow() for replica in fleet.replicas]
+    assert snapshots == [IndexSnapshot(state(6), {f"c{number}": indexed() for number in range(1, 7)})] * 3
 
 
 async def test_a_deposed_leader_changes_nothing(fleet: Fleet) -> None:
@@ -454,7 +456,7 @@ async def test_a_foreign_row_is_no_knowledge(fleet: Fleet) -> None:
     assert await fleet.two.follow() == BARE
 
 
-async def test_keys_of_another_type_stop_nothing_but_the_board(fleet: Fleet) -> None:
+async def test_keys_of_another_type_stop_nothing_but_the_index(fleet: Fleet) -> None:
     await fleet.raw.rpush(fleet.names()[0], "x")
     await fleet.raw.rpush(fleet.keys.used(STREAM), "x")
     assert not await fleet.one.index.publish(STREAM, state(1), {})
@@ -466,7 +468,7 @@ async def test_keys_of_another_type_stop_nothing_but_the_board(fleet: Fleet) -> 
     assert fleet.one.link.is_up
 
 
-async def test_while_redis_is_lost_nobody_leads_and_what_was_asked_for_is_kept(fleet: Fleet) -> None:
+async def test_while_redis_is_lost_nobody_holds_a_lease_and_what_was_asked_for_is_kept(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     fleet.one.index.record_use(STREAM, "c1", fleet.one.now)
     await fleet.one.index.beat()
@@ -552,7 +554,7 @@ async def used_in_redis(fleet: Fleet) -> list[tuple[str, float]]:
     return [(name.decode(), score) for name, score in rows]
 
 
-async def test_who_leads_learns_what_callers_of_all_replicas_asked_for(fleet: Fleet) -> None:
+async def test_who_holds_the_lease_learns_what_callers_of_all_replicas_asked_for(fleet: Fleet) -> None:
     now = fleet.one.now
     fleet.one.index.record_use(STREAM, "c1", now)
     await fleet.one.index.beat()
@@ -666,20 +668,20 @@ async def use(*replicas: Replica, stream: str = STREAM) -> None:
         replica.index.record_use(stream, "c1", replica.now)
 
 
-async def test_who_leads_leads_on(fleet: Fleet) -> None:
+async def test_who_holds_the_lease_keeps_the_lease(fleet: Fleet) -> None:
     await use(*fleet.replicas)
     for _ in range(3):
         assert await fleet.leading() == [True, False, False]
 
 
-async def test_a_stream_that_nobody_uses_is_led_by_nobody_and_costs_nothing(fleet: Fleet) -> None:
+async def test_a_stream_that_nobody_uses_is_nobodys_and_costs_nothing(fleet: Fleet) -> None:
     assert await fleet.leading() == [False, False, False]
     assert await fleet.raw.exists(fleet.keys.beat("leases")) == 0
     await use(fleet.two)
     assert await fleet.leading() == [False, True, False]
 
 
-async def test_a_stream_that_only_others_use_is_led_on(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_that_only_others_use_keeps_its_leader(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asked first may ask no more: the leader counts what it hears as use."""
     fleet.one.index.record_use(STREAM, "c1", fleet.one.now - USED_SECONDS + 0.2)
     await use(fleet.two)
@@ -691,7 +693,7 @@ async def test_a_stream_that_only_others_use_is_led_on(fleet: Fleet, monkeypatch
     assert await fleet.leading() == [True, False, False]
 
 
-async def test_a_lead_is_lost_when_nothing_is_in_use_any_more(fleet: Fleet) -> None:
+async def test_a_lease_is_lost_when_nothing_is_in_use_any_more(fleet: Fleet) -> None:
     fleet.one.index.record_use(STREAM, "c1", fleet.one.now - USED_SECONDS + 0.2)
     await fleet.one.index.beat()
     assert fleet.one.index.is_leading(STREAM)
@@ -703,7 +705,7 @@ async def test_a_lead_is_lost_when_nothing_is_in_use_any_more(fleet: Fleet) -> N
         await fleet.one.index.wait(STREAM, math.inf)
 
 
-async def test_a_new_lead_wakes_who_waits_for_it(fleet: Fleet) -> None:
+async def test_a_new_lease_wakes_who_waits_for_it(fleet: Fleet) -> None:
     await use(fleet.one)
     await fleet.one.index.wait(STREAM, 0.0)
     waiting = begun(fleet.one.index.wait(STREAM, math.inf))
@@ -717,7 +719,7 @@ async def test_a_new_lead_wakes_who_waits_for_it(fleet: Fleet) -> None:
     waiting.cancel()
 
 
-async def test_one_replica_leads_until_it_leaves(fleet: Fleet) -> None:
+async def test_one_replica_holds_the_lease_until_it_leaves(fleet: Fleet) -> None:
     await use(*fleet.replicas)
     await use(fleet.two, stream="another stream")
     assert await fleet.leading() == [True, False, False]
@@ -731,7 +733,7 @@ async def test_one_replica_leads_until_it_leaves(fleet: Fleet) -> None:
     assert await fleet.leading() == [False, True, False]
 
 
-async def test_whoever_leaves_late_takes_no_lead_from_another(fleet: Fleet) -> None:
+async def test_whoever_leaves_late_takes_no_lease_from_another(fleet: Fleet) -> None:
     await use(*fleet.replicas)
     await fleet.one.index.beat()
     # Its lease lapsed, and it has not noticed yet.
@@ -742,7 +744,7 @@ async def test_whoever_leaves_late_takes_no_lead_from_another(fleet: Fleet) -> N
     assert [replica.index.is_leading(STREAM) for replica in fleet.replicas] == [False, True, False]
 
 
-async def test_of_all_at_once_one_leads(fleet: Fleet) -> None:
+async def test_of_all_at_once_one_holds_the_lease(fleet: Fleet) -> None:
     await use(*fleet.replicas)
     for _ in range(5):
         await asyncio.gather(*(replica.index.beat() for replica in fleet.replicas))
@@ -763,7 +765,7 @@ async def test_a_dead_leader_is_replaced(fleet: Fleet, monkeypatch: pytest.Monke
             await asyncio.sleep(0.02)
 
 
-async def test_a_replica_without_anybody_to_look_after_lists_leads_none(fleet: Fleet) -> None:
+async def test_a_replica_without_anybody_to_look_after_lists_holds_no_lease(fleet: Fleet) -> None:
     fleet.one.index._may_hold_leases = False
     await use(fleet.one, fleet.two)
     assert await fleet.leading() == [False, True, False]
@@ -817,7 +819,7 @@ async def pulled(replica: Replica) -> set[str]:
     return set(replica.index._behind)
 
 
-async def test_a_beat_tells_of_boards_that_others_have_changed(fleet: Fleet) -> None:
+async def test_a_beat_tells_of_indexes_that_others_have_changed(fleet: Fleet) -> None:
     for replica in fleet.replicas:
         await replica.index.beat()
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
@@ -832,13 +834,13 @@ async def test_a_beat_tells_of_boards_that_others_have_changed(fleet: Fleet) -> 
     assert await pulled(fleet.one) == await pulled(fleet.three) == {STREAM, "another stream"}
 
 
-async def test_a_new_replica_looks_at_all_boards(fleet: Fleet) -> None:
+async def test_a_new_replica_looks_at_all_indexes(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     await fleet.one.index.beat()
     assert await pulled(fleet.three) == {STREAM}
 
 
-async def test_a_post_that_could_not_be_told_is_told_later(fleet: Fleet) -> None:
+async def test_a_publication_that_could_not_be_told_is_told_later(fleet: Fleet) -> None:
     for replica in fleet.replicas:
         await replica.index.beat()
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
@@ -850,7 +852,7 @@ async def test_a_post_that_could_not_be_told_is_told_later(fleet: Fleet) -> None
     assert await pulled(fleet.two) == {STREAM}
 
 
-async def test_after_redis_came_back_empty_all_boards_are_looked_at(fleet: Fleet) -> None:
+async def test_after_redis_came_back_empty_all_indexes_are_looked_at(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     await fleet.one.index.beat()
     await fleet.two.follow()
@@ -872,14 +874,14 @@ async def test_announcements_that_begin_again_are_not_missed(fleet: Fleet) -> No
     assert await pulled(fleet.two) == {STREAM, "another stream"}
 
 
-async def test_a_deposed_leader_looks_at_the_board_at_once(fleet: Fleet) -> None:
+async def test_a_deposed_leader_looks_at_the_index_at_once(fleet: Fleet) -> None:
     fleet.one.index._streams = frozenset({STREAM})
     await fleet.two.index.publish(STREAM, state(1), {})
     assert not await fleet.one.index.publish(STREAM, state(1), {})
     assert fleet.one.index._behind == {STREAM}
 
 
-async def test_a_board_from_before_its_latest_changes_is_read_whole(fleet: Fleet) -> None:
+async def test_an_index_from_before_its_latest_changes_is_read_whole(fleet: Fleet) -> None:
     """A copy became the master, and had not been told of all: what was lost there is no knowledge here either."""
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed(), "c2": indexed()})
     held = [await fleet.raw.dump(name) for name in fleet.names()]
@@ -955,7 +957,7 @@ async def test_five_thousand_rows_in_one_post(fleet: Fleet) -> None:
 # Following by itself.
 
 
-async def test_a_follower_hears_of_a_post(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_waiter_receives_a_publication(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet.two.index.start(fleet.tasks, [STREAM])
     fleet.one.index.start(fleet.tasks, [STREAM])
     fleet.one.index.record_use(STREAM, "c1", fleet.one.now)
@@ -968,7 +970,7 @@ async def test_a_follower_hears_of_a_post(fleet: Fleet, monkeypatch: pytest.Monk
     assert fleet.two.index.snapshot(STREAM) == IndexSnapshot(state(1), {"c1": indexed()})
 
 
-async def test_a_follower_that_hears_waits_for_no_beat(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_waiter_that_receives_it_waits_for_no_beat(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_module, "BEAT_SECONDS", 30.0)
     bus, index = fleet.two.bus, fleet.two.index
     fleet.tasks.spawn(bus.listen(lambda *_: None, lambda: None, lambda: None), name="listen")
@@ -982,7 +984,7 @@ async def test_a_follower_that_hears_waits_for_no_beat(fleet: Fleet, monkeypatch
     assert index.snapshot(STREAM) == IndexSnapshot(state(1), {"c1": indexed()})
 
 
-async def test_a_board_that_cannot_be_read_now_is_read_later(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_index_that_cannot_be_read_now_is_read_later(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_module, "BEAT_SECONDS", 0.01)
     failures: list[Exception] = [StoreDownError("timeout"), LookupError("unexpected")]
     pull = fleet.two.index.pull

@@ -55,7 +55,7 @@ async def test_nothing_stored_and_nothing_fresh_is_no_hit(story):
         (RequestDirectives(only_if_cached=True), True),
     ],
 )
-async def test_a_wish_is_heeded(story, directives, is_hit):
+async def test_a_directive_is_heeded(story, directives, is_hit):
     assert (story.exchange.hit(make_request(directives=directives)) is not None) is is_hit
 
 
@@ -151,7 +151,7 @@ async def test_a_hit_ends_when_a_poll_shows_something_else(story):
     assert story.exchange.hit(make_request()) is None
 
 
-async def test_a_poll_that_proves_it_makes_a_younger_hit():
+async def test_a_poll_that_validates_it_makes_a_younger_hit():
     story = Story(campaign_response())
     await story.read()
     entry = await story.stored()

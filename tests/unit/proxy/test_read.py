@@ -261,7 +261,7 @@ async def test_a_read_between_reply_and_put_joins_the_landed_flight(tell):
 
 
 async def test_no_cache_between_reply_and_put_is_not_content_with_the_landed_one(tell):
-    """Cold, the wish changes nothing: any call that ended just now is proof enough."""
+    """Cold, the wanted changes nothing: any call that ended just now is proof enough."""
     story = tell(OLD, NEW)
     await story.read()
     story.clock.advance(PAST_WINDOW)
@@ -480,15 +480,15 @@ async def test_the_leader_leaves_when_the_gateway_stops(replica):
     assert story.fleet.trips == ["get", "acquire", "release"]
 
 
-async def test_a_follower_takes_what_another_replica_stored_and_makes_no_call(replica):
+async def test_a_waiter_takes_what_another_replica_stored_and_makes_no_call(replica):
     story = replica(NEW)
-    story.fleet.is_led_elsewhere = True
+    story.fleet.is_leased_elsewhere = True
     reading = start(story.exchange.read(make_request()))
     await turns()
     assert not reading.done()
     story.clock.advance(1)
     entry = await story.others_store(OLD)
-    story.fleet.others_leave()
+    story.fleet.others_release()
     reply = await reading
     assert reply.entry == entry
     assert reply.outcome == Outcome(Fwd.URI_MISS, 200, stored=True, collapsed=True, ttl=LIFETIME)
@@ -498,9 +498,9 @@ async def test_a_follower_takes_what_another_replica_stored_and_makes_no_call(re
     assert story.meter.of("proof") == 0, "the leader counts what it proved"
 
 
-async def test_what_a_leader_stored_is_taken_before_it_has_left_and_its_lead_is_its_own_to_give_up(replica):
+async def test_what_a_leader_stored_is_taken_before_it_has_left_and_its_lease_is_its_own_to_give_up(replica):
     story = replica(NEW)
-    story.fleet.is_led_elsewhere = True
+    story.fleet.is_leased_elsewhere = True
     reading = start(story.read())
     await turns()
     await story.others_store(OLD)
@@ -509,7 +509,7 @@ async def test_what_a_leader_stored_is_taken_before_it_has_left_and_its_lead_is_
     assert story.fleet.trips == ["get", "acquire", "wait", "acquire"]
 
 
-async def test_what_was_stored_between_look_up_and_lead_is_taken_at_once(replica):
+async def test_what_was_stored_between_look_up_and_lease_is_taken_at_once(replica):
     story = replica(NEW)
     reading = start(story.read())
     await asyncio.sleep(0)
@@ -520,48 +520,48 @@ async def test_what_was_stored_between_look_up_and_lead_is_taken_at_once(replica
     assert story.fleet.trips == ["get", "acquire", "release"], "a lead that was not needed is given up"
 
 
-async def test_a_thousand_followers_in_one_process_are_one_follower(replica):
+async def test_a_thousand_waiters_in_one_process_are_one_waiter(replica):
     story = replica(NEW)
-    story.fleet.is_led_elsewhere = True
+    story.fleet.is_leased_elsewhere = True
     readers = [start(story.exchange.read(make_request())) for _ in range(1000)]
     await turns()
     await story.others_store(OLD)
-    story.fleet.others_leave()
+    story.fleet.others_release()
     assert {body_of(reply) for reply in await asyncio.gather(*readers)} == {OLD.body}
     assert (story.fleet.trips.count("wait"), story.calls) == (1, 0)
 
 
-async def test_a_follower_takes_an_absence_too(replica):
+async def test_a_waiter_takes_an_absence_too(replica):
     story = replica(OLD)
-    story.fleet.is_led_elsewhere = True
+    story.fleet.is_leased_elsewhere = True
     reading = start(story.read())
     await turns()
     await story.others_store(NOT_FOUND)
-    story.fleet.others_leave()
+    story.fleet.others_release()
     reply = await reading
     assert reply.outcome == Outcome(Fwd.URI_MISS, 400, stored=True, collapsed=True, ttl=MISSING, detail=Detail.MISSING)
     assert story.calls == 0
 
 
 @pytest.mark.parametrize("directives", [NO_CACHE, NO_DIRECTIVES], ids=["no-cache", "stale"])
-async def test_a_follower_is_not_content_with_what_was_there_before(replica, directives):
+async def test_a_waiter_is_not_content_with_what_was_there_before(replica, directives):
     story = replica(OLD, NEW)
     await story.read()
     story.clock.advance(PAST_WINDOW)
-    story.fleet.is_led_elsewhere = True
+    story.fleet.is_leased_elsewhere = True
     reading = start(story.read(directives=directives))
     await turns()
     story.fleet.wake()
     await turns()
     assert not reading.done()
     await story.others_store(NEW)
-    story.fleet.others_leave()
+    story.fleet.others_release()
     reply = await reading
     assert (body_of(reply), reply.age, reply.outcome.collapsed) == (NEW.body, 0.0, True)
     assert story.calls == 1
 
 
-async def test_an_old_entry_that_comes_with_the_lead_is_no_proof_and_the_call_is_made(replica):
+async def test_an_old_entry_that_comes_with_the_lease_is_not_newer_and_the_call_is_made(replica):
     """The look-up may have been answered by another layer than the lead: what comes with it need not be new."""
     story = replica(NEW)
     reading = start(story.read())
@@ -573,9 +573,9 @@ async def test_an_old_entry_that_comes_with_the_lead_is_no_proof_and_the_call_is
     assert story.fleet.trips[-2:] == ["put", "release"]
 
 
-async def test_a_follower_does_not_take_an_old_entry_and_waits_on(replica):
+async def test_a_waiter_does_not_take_an_old_entry_and_waits_on(replica):
     story = replica(NEW)
-    story.fleet.is_led_elsewhere = True
+    story.fleet.is_leased_elsewhere = True
     reading = start(story.read())
     await turns()
     await story.others_store(OLD, age=PAST_WINDOW)
@@ -583,21 +583,21 @@ async def test_a_follower_does_not_take_an_old_entry_and_waits_on(replica):
     await turns()
     assert not reading.done()
     await story.others_store(NEW)
-    story.fleet.others_leave()
+    story.fleet.others_release()
     assert (body_of(await reading), story.calls) == (NEW.body, 0)
 
 
-async def test_another_replicas_success_ends_the_rest(replica):
+async def test_another_replicas_success_ends_the_backoff(replica):
     story = replica(OLD, error_response(500, "Internal"), error_response(500, "Internal"), NEW)
     await story.read()
     story.clock.advance(PAST_WINDOW)
     await story.read()
     story.clock.advance(1)
-    story.fleet.is_led_elsewhere = True
+    story.fleet.is_leased_elsewhere = True
     reading = start(story.read())
     await turns()
     await story.others_store(OLD)
-    story.fleet.others_leave()
+    story.fleet.others_release()
     await reading
     story.clock.advance(PAST_WINDOW)
     assert (await story.read()).outcome.detail is Detail.STALE_IF_ERROR
@@ -605,13 +605,13 @@ async def test_another_replicas_success_ends_the_rest(replica):
     assert body_of(await story.read()) == NEW.body, "the doubling has begun anew"
 
 
-async def test_a_follower_whose_leader_vanished_takes_the_lead_and_makes_the_call(replica):
+async def test_a_waiter_whose_leader_vanished_acquires_the_lease_and_makes_the_call(replica):
     story = replica(NEW)
-    story.fleet.is_led_elsewhere = True
+    story.fleet.is_leased_elsewhere = True
     reading = start(story.read())
     await turns()
     assert story.calls == 0
-    story.fleet.others_leave()
+    story.fleet.others_release()
     reply = await reading
     assert body_of(reply) == NEW.body
     assert reply.outcome == Outcome(Fwd.URI_MISS, 200, stored=True, ttl=LIFETIME), (
@@ -621,21 +621,21 @@ async def test_a_follower_whose_leader_vanished_takes_the_lead_and_makes_the_cal
     assert (story.calls, story.meter.of("collapsed")) == (1, 0)
 
 
-async def test_a_follower_that_takes_the_lead_stores_under_the_fence_of_that_moment(replica):
+async def test_a_waiter_that_acquires_the_lease_stores_under_the_fence_of_that_moment(replica):
     """The fence of its first look-up is out of date, and the invalidation came before its read began."""
     story = replica(NEW)
-    story.fleet.is_led_elsewhere = True
+    story.fleet.is_leased_elsewhere = True
     reading = start(story.read())
     await turns()
     await story.store.invalidate(make_request().key, Cause.WRITE)
-    story.fleet.others_leave()
+    story.fleet.others_release()
     await reading
     assert story.memory.puts == [Put.STORED]
 
 
-async def test_a_follower_gives_up_at_its_own_deadline(replica):
+async def test_a_waiter_gives_up_at_its_own_deadline(replica):
     story = replica(NEW, patience=0.04)
-    story.fleet.is_led_elsewhere = True
+    story.fleet.is_leased_elsewhere = True
     reading = start(story.exchange.read(make_request()))
     await turns()
     flight = story.flights.to_join(make_request().key, ANY)
@@ -650,9 +650,9 @@ async def test_a_follower_gives_up_at_its_own_deadline(replica):
     assert "release" not in story.fleet.trips, "it never led"
 
 
-async def test_news_about_the_key_do_not_lengthen_a_followers_patience(replica):
+async def test_news_about_the_key_do_not_lengthen_a_waiters_patience(replica):
     story = replica(NEW, patience=0.04)
-    story.fleet.is_led_elsewhere = True
+    story.fleet.is_leased_elsewhere = True
     reading = start(story.exchange.read(make_request()))
     async with asyncio.timeout(5):
         while not reading.done() or story.tasks._running:
@@ -662,25 +662,25 @@ async def test_news_about_the_key_do_not_lengthen_a_followers_patience(replica):
     assert story.fleet.followed == sorted(story.fleet.followed, reverse=True)
 
 
-async def test_a_follower_at_its_deadline_serves_what_is_stored_if_that_may_be_served(replica):
+async def test_a_waiter_at_its_deadline_serves_what_is_stored_if_that_may_be_served(replica):
     story = replica(OLD, NEW, patience=0.02)
     await story.read()
     story.clock.advance(PAST_WINDOW)
-    story.fleet.is_led_elsewhere = True
+    story.fleet.is_leased_elsewhere = True
     reply = await story.read()
     assert (body_of(reply), reply.outcome.detail, story.calls) == (OLD.body, Detail.STALE_IF_ERROR, 1)
 
 
-async def test_a_refresh_that_another_replica_leads_keeps_nobody_waiting(replica):
+async def test_a_refresh_that_another_replica_fills_keeps_nobody_waiting(replica):
     story = replica(OLD, NEW)
     await story.read()
     story.clock.advance(IN_WINDOW)
-    story.fleet.is_led_elsewhere = True
+    story.fleet.is_leased_elsewhere = True
     reply = await story.exchange.read(make_request())
     assert (body_of(reply), reply.outcome.detail) == (OLD.body, Detail.STALE_WHILE_REVALIDATE)
     await turns()
     await story.others_store(NEW)
-    story.fleet.others_leave()
+    story.fleet.others_release()
     await finished(story.tasks)
     reply = await story.read()
     assert (body_of(reply), reply.outcome, story.calls) == (NEW.body, Outcome(ttl=LIFETIME), 1)
@@ -749,7 +749,7 @@ async def test_a_read_that_started_earlier_never_replaces_a_later_one(tell):
 # Newer proof, as far as the budget goes.
 
 
-async def test_no_cache_brings_newer_proof_from_the_proof_lane_without_waiting_for_budget(tell):
+async def test_no_cache_brings_a_newer_answer_from_the_validation_lane_without_waiting_for_budget(tell):
     story = tell(OLD, NEW)
     await story.read()
     reply = await story.read(directives=NO_CACHE)
@@ -759,7 +759,7 @@ async def test_no_cache_brings_newer_proof_from_the_proof_lane_without_waiting_f
     assert story.calls == 2
 
 
-async def test_newer_proof_replaces_the_entry(tell):
+async def test_a_newer_answer_replaces_the_entry(tell):
     story = tell(OLD, NEW)
     await story.read()
     story.clock.advance(1)
@@ -796,7 +796,7 @@ async def test_no_cache_against_a_really_spent_budget_spends_nothing(tell):
     await tasks.close()
 
 
-async def test_concurrent_wishes_for_newer_proof_are_one_call(tell):
+async def test_concurrent_requests_for_a_newer_answer_are_one_call(tell):
     story = tell(OLD, NEW)
     await story.read()
     story.clock.advance(1)
@@ -809,7 +809,7 @@ async def test_concurrent_wishes_for_newer_proof_are_one_call(tell):
     assert story.calls == 2
 
 
-async def test_unchanged_content_keeps_bytes_and_tag_and_renews_the_proof(tell):
+async def test_unchanged_content_keeps_bytes_and_tag_and_renews_the_validation(tell):
     respelled = json_response(
         {
             "data": {"updatedAt": "2026-01-01T00:00:00.000Z", "status": "Ready", "name": "old", "_id": "c-1"},
@@ -862,7 +862,7 @@ async def test_a_refusal_that_is_known_keeps_nobody_from_joining_a_fill(tell):
     assert body_of(await first) == NEW.body
 
 
-async def test_a_refused_permit_lets_no_key_rest(tell):
+async def test_a_refused_permit_leaves_no_key_alone(tell):
     story = tell(OLD, NEW)
     await story.read()
     story.clock.advance(PAST_WINDOW)
@@ -1097,7 +1097,7 @@ async def test_a_failing_key_is_tried_at_growing_distances_while_its_entry_is_se
     assert tried == [0, 1, 3, 7, 15]
 
 
-async def test_a_resting_key_keeps_a_wish_for_newer_proof_from_the_platform_too(tell):
+async def test_a_key_in_backoff_keeps_a_request_for_a_newer_answer_from_the_platform_too(tell):
     story = tell(OLD, error_response(500, "Internal"))
     await story.read()
     await story.read(directives=NO_CACHE)
@@ -1112,7 +1112,7 @@ async def test_a_caller_without_anything_stored_does_not_wait_for_the_rest_to_en
     assert body_of(await story.read()) == OLD.body
 
 
-async def test_another_key_does_not_rest_with_it(tell):
+async def test_another_key_is_not_left_alone_with_it(tell):
     story = tell(OLD, campaign_response("c-2"), error_response(500, "Internal"), campaign_response("c-2", name="new"))
     await story.read("c-1")
     await story.read("c-2")
@@ -1122,7 +1122,7 @@ async def test_another_key_does_not_rest_with_it(tell):
     assert story.calls == 4
 
 
-async def test_a_success_ends_the_rest(tell):
+async def test_a_success_ends_the_backoff(tell):
     failing = error_response(500, "Internal")
     story = tell(OLD, failing, failing, NEW, failing, OLD)
     await story.read()
@@ -1138,7 +1138,7 @@ async def test_a_success_ends_the_rest(tell):
     assert body_of(await story.read()) == OLD.body, "the doubling has begun anew"
 
 
-async def test_a_key_rests_as_long_as_the_platform_asked_and_no_longer_than_the_account(tell):
+async def test_a_key_is_left_alone_as_long_as_the_platform_asked_and_no_longer_than_the_account(tell):
     """A `Retry-After` of years is a mistake that the budget does not follow; a key must not either."""
     story = tell(OLD, error_response(429, "rate limit", retry_after="999999999"), NEW)
     await story.read()
@@ -1153,7 +1153,7 @@ async def test_a_key_rests_as_long_as_the_platform_asked_and_no_longer_than_the_
 # What is counted.
 
 
-async def test_each_fill_is_counted_as_a_proof_by_what_it_proved(tell):
+async def test_each_fill_is_counted_as_a_validation_by_what_it_validated(tell):
     story = tell(OLD, OLD, NEW, error_response(500, "Internal"))
     for _ in range(4):
         await story.read(directives=NO_CACHE)
@@ -1228,7 +1228,7 @@ async def test_of_token_and_own_write_the_later_counts(tell):
 
 
 @pytest.mark.parametrize("failure", [SPENT, PAUSED])
-async def test_a_reply_says_that_a_newer_proof_was_not_to_be_had(tell, failure):
+async def test_a_reply_says_that_a_newer_answer_was_not_to_be_had(tell, failure):
     story = tell(OLD, NEW)
     await story.read()
     story.clock.advance(20)
@@ -1247,7 +1247,7 @@ async def test_an_absence_from_before_the_write_is_said_to_be_so(tell):
     assert reply.outcome.detail is Detail.BEFORE_WRITE
 
 
-async def test_a_token_of_the_future_asks_for_a_proof_from_now(tell):
+async def test_a_token_of_the_future_asks_for_a_validation_from_now(tell):
     story = tell(OLD, NEW)
     await story.read()
     story.clock.advance(1)
@@ -1278,28 +1278,28 @@ async def test_what_another_replica_read_before_the_write_is_no_answer_to_who_kn
     """A reader who knows nothing begins to follow after the write; one who knows joins; the fill is from before it."""
     story = replica(NEW)
     story.clock.advance(20)
-    story.fleet.is_led_elsewhere = True
+    story.fleet.is_leased_elsewhere = True
     unknowing = start(story.exchange.read(make_request()))
     await turns()
     knowing = start(story.exchange.read(make_request(directives=SINCE)))
     await turns()
     await story.others_store(OLD, age=15)
-    story.fleet.others_leave()
+    story.fleet.others_release()
     assert body_of(await unknowing) == OLD.body
     reply = await knowing
     assert (body_of(reply), reply.outcome.detail) == (NEW.body, None)
     assert story.calls == 1
 
 
-async def test_what_another_replica_stored_and_a_write_has_changed_since_is_no_proof(replica):
+async def test_what_another_replica_stored_and_a_write_has_changed_since_is_not_newer(replica):
     story = replica(NEW)
-    story.fleet.is_led_elsewhere = True
+    story.fleet.is_leased_elsewhere = True
     reading = start(story.exchange.read(make_request()))
     await turns()
     await story.others_store(OLD)
     story.clock.advance(1)
     story.memory.invalidate_here(make_request().key, Cause.WRITE)
-    story.fleet.others_leave()
+    story.fleet.others_release()
     assert body_of(await reading) == NEW.body
 
 
@@ -1350,7 +1350,7 @@ async def test_a_purged_answer_is_served_as_stale_while_it_is_read_again(tell):
 
 
 @pytest.mark.parametrize("how", ["overwritten", "token"])
-async def test_a_key_does_not_rest_from_a_failure_that_came_before_the_write(tell, how):
+async def test_a_key_is_not_left_alone_for_a_failure_that_came_before_the_write(tell, how):
     """A write that got through says that the platform is back."""
     story = tell(OLD, error_response(500, "Internal"), NEW)
     await story.read()
@@ -1406,7 +1406,7 @@ async def test_a_row_answers_nobody_who_knows_of_a_write(tell):
     assert b"new" in body_of(await row_reply(story, SINCE))
 
 
-async def test_a_list_that_may_lag_proves_nothing_right_after_an_invalidation(tell):
+async def test_a_list_that_may_lag_validates_nothing_right_after_an_invalidation(tell):
     story = tell(NEW)
     story.memory.invalidate_here(make_request().key, Cause.WRITE)
     story.clock.advance(4)
@@ -1438,7 +1438,7 @@ async def test_what_is_served_for_want_of_a_better_one_promises_the_hard_bound_o
     assert (reply.outcome.detail, reply.visibility) == (Detail.STALE_IF_ERROR, Visibility(HARD_BOUND))
 
 
-async def test_what_the_list_has_outdated_names_the_newer_mark_until_it_was_read(tell):
+async def test_what_the_list_has_superseded_names_the_newer_revision_until_it_was_read(tell):
     story = tell(NEW)
     first = (await story.read()).entry
     story.clock.advance(10)

@@ -7,8 +7,8 @@ import pytest
 import pytest_asyncio
 
 from campaign_gateway.sandbox.campaigns import Status
-from tests.support.asked import CASES, make_campaign
 from tests.support.estate import CALLER, KEYS, Answer, Estate, estate
+from tests.support.requested import CASES, make_campaign
 from tests.support.section_8 import PREFIXES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
