@@ -94,7 +94,7 @@ class Sweeper:
                 await self._lead_or_follow()
             except Exception:  # noqa: BLE001 - logged with its traceback
                 # Or this replica would keep the lead and do nothing with it.
-                _log.exception("a look after stream %s failed", self._stream.alias)
+                _log.exception("polling of stream %s failed: it is tried again", self._stream.alias)
                 await asyncio.sleep(AGAIN_SECONDS)
 
     async def _lead_or_follow(self) -> None:

@@ -176,7 +176,7 @@ class RedisIndex(CampaignIndex):
                 pass
             except Exception:  # noqa: BLE001 - logged with its traceback
                 # Or this replica would look dead for ever.
-                _log.exception("a beat failed")
+                _log.exception("heartbeat failed: this replica stops polling lists")
                 self._lead(frozenset())
             await asyncio.sleep(BEAT_SECONDS)
 
@@ -281,7 +281,7 @@ class RedisIndex(CampaignIndex):
             self._behind.add(stream)
         except Exception:  # noqa: BLE001 - logged with its traceback
             # Or no index would be followed any longer.
-            _log.exception("a board cannot be followed")
+            _log.exception("campaign index cannot be pulled: the next heartbeat tries again")
             self._behind.add(stream)
 
     async def pull(self, stream: str) -> None:
