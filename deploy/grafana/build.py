@@ -3,8 +3,8 @@
     .venv/bin/python deploy/grafana/build.py
 
 A panel is a row here: its title, the sentence that explains it, and the expressions. The order of the rows gives the
-places of the panels. In expressions, `$all` stands for the dashboard's selection of replicas, `$gateway` for that of
-recorded series, which have no label for the replica.
+places of the panels. In expressions, `$all` stands for the dashboard's selection of replicas, and `$gateway` for that
+of recorded series, which have no label for the replica.
 """
 
 from collections.abc import Mapping, Sequence
@@ -264,7 +264,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
     "Budget, and who spends it": [
         Panel(
             "Calls by reason",
-            "Misses, stale entries, directives, refreshes, polls (sweep), full scans, changes, rotation, hints.",
+            "Misses, stale entries, client directives, refreshes, polls (sweep), full scans, changes, rotation, hints.",
             "reqps",
             [per_second("upstream_requests_total", "reason")],
             is_stacked=True,
@@ -303,7 +303,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         ),
         Panel(
             "Calls in the window, by lane",
-            "Writes and interactive serve callers (alert at 90 %); proof (validation) and background use the rest.",
+            "Writes and interactive serve callers and alert at 90 %; proof (validation) and background use the rest.",
             "short",
             [(f"sum by (lane) ({HELD})", "{{lane}}")],
             is_stacked=True,

@@ -45,7 +45,7 @@ class _DurationType(click.ParamType[float]):
         try:
             return float(TypeAdapter(PositiveDuration).validate_python(value))
         except ValidationError:
-            self.fail(f"{value!r} is no duration such as 10s or 1m", param, ctx)
+            self.fail(f"{value!r} is not a duration such as 10s or 1m", param, ctx)
 
 
 class _RateType(click.ParamType[float]):
@@ -61,7 +61,7 @@ class _RateType(click.ParamType[float]):
             return value
         match = self._FORM.fullmatch(value)
         if match is None:
-            self.fail(f"{value!r} is no rate such as 1/s, 30/m or 5/h", param, ctx)
+            self.fail(f"{value!r} is not a rate such as 1/s, 30/m or 5/h", param, ctx)
         return float(match[1]) / self._SECONDS[match[2]]
 
 
@@ -81,7 +81,7 @@ class _UsedType(click.ParamType[float | int]):
         except ValueError:
             number = -1
         if number < 0 or (isinstance(number, float) and not number <= 1):
-            self.fail(f"{value!r} is no part such as 0.5 or 50%, and no count such as 400", param, ctx)
+            self.fail(f"{value!r} is not a part such as 0.5 or 50%, nor a count such as 400", param, ctx)
         return number
 
 
@@ -90,7 +90,7 @@ _DURATION = _DurationType()
 _config_option = click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="YAML file; GATEWAY_CONFIG names it too, and GATEWAY__SECTION__KEY variables are laid over it.",
+    help="YAML file; default: GATEWAY_CONFIG. Variables GATEWAY__SECTION__KEY override it.",
 )
 
 
@@ -107,7 +107,7 @@ def main() -> None:
     nargs=3,
     type=(int, int, click.Path(path_type=Path)),
     hidden=True,
-    help="Serve as this one of several workers; added by the process that starts them. See app.WorkerSlot.",
+    help="Serve as one of several workers; added by the supervisor. See app.WorkerSlot.",
 )
 def serve(config: Path | None, worker: tuple[int, int, Path] | None) -> None:
     """Run the gateway until SIGTERM or SIGINT."""
@@ -143,7 +143,7 @@ def check(config: Path | None) -> None:
     printer.sort_base_mapping_type_on_output = False  # type: ignore[assignment] # the stub knows only None
     printer.dump(settings.model_dump(mode="json", exclude_none=True), sys.stdout)
     if settings.cache.url == "memory://" and (fault := _state_fault(settings)) is not None:
-        click.echo(f"warning: cache.state_dir: {fault}: a restart will not know of its calls", err=True)
+        click.echo(f"warning: cache.state_dir: {fault}: a restart loses the calls of the window", err=True)
 
 
 @main.command()
@@ -158,7 +158,7 @@ def demo(port: int, admin_port: int) -> None:
 
 @main.command()
 @click.option("--port", type=_PORT, default=8081, show_default=True, help="Port on 127.0.0.1; 0 takes a free one.")
-@click.option("--campaigns", type=_COUNT, default=12, show_default=True, help="How many campaigns there are.")
+@click.option("--campaigns", type=_COUNT, default=12, show_default=True, help="Number of campaigns.")
 @click.option("--calls", type=_COUNT, default=60, show_default=True, help="Calls allowed per account and minute.")
 @click.option("--latency", type=_SECONDS, default=0.05, show_default=True, help="Seconds that each answer takes.")
 @click.option(
@@ -166,7 +166,7 @@ def demo(port: int, admin_port: int) -> None:
     type=click.IntRange(min=1),
     default=50,
     show_default=True,
-    help="Rows of a list granted for one call.",
+    help="Most rows of a list in one answer.",
 )
 def sandbox(port: int, campaigns: int, calls: int, latency: float, page_rows: int) -> None:
     """Run the simulated platform alone."""
@@ -184,18 +184,18 @@ def sandbox(port: int, campaigns: int, calls: int, latency: float, page_rows: in
 
 @main.command()
 @click.option("--campaigns", type=_COUNT, required=True, help="Campaigns in the stream.")
+@click.option("--used", type=_UsedType(), default="1.0", help="Campaigns in use: 0.5, 50% or 400. [default: all]")
+@click.option("--sms", type=_PART, default=0.5, show_default=True, help="The part of the campaigns that is SMS.")
 @click.option(
-    "--used", type=_UsedType(), default="1.0", help="Those that callers ask for: 0.5, 50% or 400. [default: all]"
+    "--change-rate", type=_RateType(), default="0/s", show_default=True, help="Changes of all campaigns: 1/s 30/m 5/h."
 )
-@click.option("--sms", type=_PART, default=0.5, show_default=True, help="The part of them that is SMS.")
-@click.option("--change-rate", type=_RateType(), default="0/s", show_default=True, help="Changes of any: 1/s 30/m 5/h.")
 @click.option("--budget", type=click.IntRange(min=1), default=60, show_default=True, help="Calls in a window.")
 @click.option("--window", type=_DURATION, default="60s", show_default=True, help="The budget's window.")
-@click.option("--reserve", type=_COUNT, help="Calls of it kept for callers who wait. [default: one in twelve]")
-@click.option("--share", type=_PART, default=0.5, show_default=True, help="The part of it for the sweep.")
+@click.option("--reserve", type=_COUNT, help="Calls kept for callers who wait. [default: one in twelve]")
+@click.option("--share", type=_PART, default=0.5, show_default=True, help="The part of the budget for the sweep.")
 @click.option("--interactive", type=_SECONDS, default=0.0, show_default=True, help="Callers' own calls a minute.")
 @click.option(
-    "--page-rows", type=click.IntRange(min=1), default=100, show_default=True, help="Rows granted for one call."
+    "--page-rows", type=click.IntRange(min=1), default=100, show_default=True, help="Most rows of a list in one answer."
 )
 @click.option("--lag", type=_DURATION, default="10s", show_default=True, help="How far the list may lag behind.")
 def plan(
@@ -240,11 +240,11 @@ def plan(
     rows += [(f"poll of {channel}", f"every {_spell(pace)}") for channel, pace in seen.pace.poll_intervals.items()]
     if seen.pace.poll_intervals:
         rows += [
-            ("read by id", f"each campaign in use every {_spell(seen.pace.rotation)}"),
+            ("rotation", f"each campaign in use every {_spell(seen.pace.rotation)}"),
             ("full scan", f"every {_spell(seen.pace.full_scan_after)}"),
         ]
     else:
-        rows.append(("polls", "none: reading each campaign shows as much, and lifetimes count"))
+        rows.append(("polls", "none: reading each campaign is as good, and lifetimes count"))
     rows.append(("calls a minute", f"{seen.capacity:.1f} and a reserve of {kept * 60 / window:.1f}"))
     rows += [(f"  {purpose}", f"{calls:.1f}") for purpose, calls in seen.calls.items()]
     width = max(len(name) for name, _ in rows)
@@ -253,7 +253,7 @@ def plan(
     if seen.changes > seen.readable:
         click.echo(
             f"warning: {seen.changes:.1f} campaigns in use change a minute and {seen.readable:.1f} can be read: "
-            "the rest is known to be out of date, and waits"
+            "the others wait, known to be out of date"
         )
 
 

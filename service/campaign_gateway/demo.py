@@ -30,10 +30,10 @@ async def run_demo(port: int, admin_port: int, until_stopped: UntilStopped) -> N
             async with running(settings) as gateway:
                 campaign = sandbox.campaigns.all()[0].id
                 url = f"http://{gateway.listen}/v1/campaigns/{campaign}"
-                click.echo(f"simulated platform  {sandbox.url}   (edit, break and watch it under /_sandbox/)")
+                click.echo(f"simulated platform  {sandbox.url}   (edits, faults and a request log under /_sandbox/)")
                 click.echo(f"gateway             http://{gateway.listen}")
                 click.echo(f"metrics and probes  http://{gateway.admin_listen}/metrics  /readyz\n")
-                click.echo("Ask twice; the second answer is a hit, and costs the platform nothing:\n")
+                click.echo("Send this twice; the second answer is a hit and costs no platform call:\n")
                 click.echo(f"  curl -si {url}")
                 click.echo(f"  curl -si {url} | grep -iE '^(cache-status|age|etag)'\n")
                 click.echo("Ctrl-C stops it.")

@@ -499,7 +499,7 @@ def test_the_schema_refuses(chart, key, value, says):
             24,
             "at least config.shutdown.drain and grace together, which is 25 s",
         ),
-        ("default", "secrets", {}, f"client_secret_file names {SECRETS}/client-secret, which no secret brings"),
+        ("default", "secrets", {}, f"client_secret_file names {SECRETS}/client-secret, which no secret contains"),
         ("created-secrets", "secrets.create", {"other": "x"}, "put client-secret into secrets.create"),
         (
             "default",
@@ -645,7 +645,7 @@ def test_tour_the_default_install(chart, tmp_path, monkeypatch):
     assert f"http://{NAME}.apps.svc:80/v1/campaigns/" in notes
     assert "known clients: reporting" in notes
     assert "in memory" in notes
-    assert "a volume that ends with the pod" in notes
+    assert "a volume that is deleted with the pod" in notes
 
 
 @pytest.mark.parametrize(

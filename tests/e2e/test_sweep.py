@@ -82,7 +82,7 @@ async def test_a_list_out_of_order_is_not_believed_and_reads_go_on(
 
     await until(is_down, 40)
     assert [await gateway.metric("sweep_up") for gateway in gateways] == [0, 0]
-    lines = [line for gateway in gateways for line in gateway.log if "validates nothing (unsorted)" in line]
+    lines = [line for gateway in gateways for line in gateway.log if "is not trusted (unsorted)" in line]
     assert 1 <= len(lines) <= 2
     readiness = await gateways[0].get_json("/readyz")
     assert readiness["parts"]["sweep"]["status"] == "degraded"

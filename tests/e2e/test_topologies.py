@@ -20,7 +20,7 @@ from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.tls import Authority, tls_front
 
-LOST, FOUND = "redis is lost ({}): going on without it", "redis is there"
+LOST, FOUND = "redis is unavailable ({}): continuing without it", "redis is connected"
 USER, PASSWORD = "gateway", "correct-horse"
 
 

@@ -60,7 +60,7 @@ def test_check_warns_of_a_state_directory_that_cannot_be(config, tmp_path, monke
     result = run("check", "--config", config)
     assert result.exit_code == 0
     assert result.stderr == (
-        f"warning: cache.state_dir: {config} is no directory: a restart will not know of its calls\n"
+        f"warning: cache.state_dir: {config} is not a directory: a restart loses the calls of the window\n"
     )
 
 
@@ -203,9 +203,9 @@ BUSY = ("--campaigns=2000", "--used=50%", "--change-rate=1/s")
 @pytest.mark.parametrize(
     ("options", "name", "value"),
     [
-        (("--campaigns=2",), "polls", "none: reading each campaign shows as much, and lifetimes count"),
+        (("--campaigns=2",), "polls", "none: reading each campaign is as good, and lifetimes count"),
         (("--campaigns=2",), "signal bound", "10.0m"),
-        ((*BUSY, "--share=0"), "polls", "none: reading each campaign shows as much, and lifetimes count"),
+        ((*BUSY, "--share=0"), "polls", "none: reading each campaign is as good, and lifetimes count"),
         (BUSY, "calls a minute", "55.0 and a reserve of 5.0"),
         ((*BUSY, "--budget=120"), "calls a minute", "110.0 and a reserve of 10.0"),
         ((*BUSY, "--budget=20", "--window=30s"), "calls a minute", "38.0 and a reserve of 2.0"),
@@ -227,7 +227,7 @@ def test_plan_says(options, name, value):
     ("better", "worse", "name"),
     [
         ((*BUSY, "--budget=120"), BUSY, "signal bound"),
-        ((*BUSY, "--budget=120"), BUSY, "read by id"),
+        ((*BUSY, "--budget=120"), BUSY, "rotation"),
         (BUSY, (*BUSY, "--interactive=30"), "signal bound"),
         (BUSY, (*BUSY, "--reserve=30"), "signal bound"),
         ((*BUSY, "--used=100"), BUSY, "blind bound"),
@@ -247,7 +247,7 @@ def test_the_lag_is_part_of_the_signal_bound():
 def test_a_plan_never_spends_more_than_there_is():
     for rate in ("0/s", "5/m", "1/s", "9/s"):
         plan = planned("--campaigns=2000", f"--change-rate={rate}")
-        purposes = ("callers and writes", "polls of the list", "full scans", "turns by id", "changed campaigns")
+        purposes = ("callers and writes", "polls of the list", "full scans", "reads in rotation", "changed campaigns")
         assert sum(float(plan[purpose]) for purpose in purposes) <= 55.3
 
 

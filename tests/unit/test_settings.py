@@ -485,19 +485,17 @@ def client(streams: list[str], key: str = HASH) -> dict[str, object]:
         ),
         pytest.param(
             {"cache": {"url": "redis://redis:6379/0", "state_dir": "/state"}},
-            ["cache.state_dir: is for memory:// only: a Redis keeps the calls and the entries itself"],
+            ["cache.state_dir: is for memory:// only, because Redis stores the calls and the entries"],
             id="a-state-directory-beside-a-Redis",
         ),
         pytest.param(
             {"cache.state_dir": "state"},
-            ["cache.state_dir: must be an absolute path: the next start has to find it, from wherever that is"],
+            ["cache.state_dir: must be an absolute path, because the next start must find it from any directory"],
             id="a-state-directory-that-moves",
         ),
         pytest.param(
             {"workers": 2},
-            [
-                "workers: more than 1 need a Redis in cache.url, for they share budget, fills and invalidations through it"
-            ],
+            ["workers: more than 1 needs a Redis in cache.url, which shares budget, fills and invalidations"],
             id="workers-that-share-nothing",
         ),
     ],
@@ -886,9 +884,9 @@ def test_a_folder_that_can_be_made_has_no_fault_and_is_not_made(tmp_path):
     assert folder_fault(tmp_path / "a" / "b") is None
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
-    assert folder_fault(tmp_path / "file" / "a") == f"{tmp_path}/file is no directory"
+    assert folder_fault(tmp_path / "file" / "a") == f"{tmp_path}/file is not a directory"
 
 
 def test_a_folder_that_cannot_be_written_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, _mode: path != tmp_path)
-    assert folder_fault(tmp_path / "a") == f"{tmp_path} cannot be written"
+    assert folder_fault(tmp_path / "a") == f"{tmp_path} is not writable"

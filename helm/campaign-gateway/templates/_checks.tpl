@@ -1,16 +1,16 @@
 {{/*
-What the schema cannot see: values that are right one by one and impossible together. Each is refused with one sentence
-that names the keys, for a pod that cannot start says less and later.
+What the schema cannot check: values that are valid alone but not together. Each refusal is one sentence that names the keys; a
+pod that cannot start would say less, and later.
 */}}
 {{- define "campaign-gateway.checks" -}}
 {{- $config := .Values.config -}}
 {{- range $key := list "streams" "credentials" -}}
 {{- if not (get $config $key) -}}
-{{- fail (printf "config.%s is needed: which platform application the gateway serves and with which JWT app; see \"Install\" in the chart's README.md" $key) -}}
+{{- fail (printf "config.%s is needed: it names the platform application or its JWT app; see \"Install\" in the chart's README.md" $key) -}}
 {{- end -}}
 {{- end -}}
 {{- if not (or $config.clients $config.allow_anonymous) -}}
-{{- fail "config.clients is needed, for in a cluster everybody could call: name the callers (`campaign-gateway key new` makes a key), or set config.allow_anonymous: true" -}}
+{{- fail "config.clients is needed, because everybody in the cluster could call: name the callers (`campaign-gateway key new` makes a key), or set config.allow_anonymous: true" -}}
 {{- end -}}
 {{- include "campaign-gateway.checkAddresses" . -}}
 {{- include "campaign-gateway.checkFiles" . -}}
@@ -53,13 +53,13 @@ that names the keys, for a pod that cannot start says less and later.
 {{- end -}}
 {{- $most := include "campaign-gateway.mostReplicas" . | int -}}
 {{- if and .Values.autoscaling.enabled .Values.keda.enabled -}}
-{{- fail "autoscaling.enabled and keda.enabled exclude each other: two autoscalers would fight over one Deployment" -}}
+{{- fail "autoscaling.enabled and keda.enabled exclude each other: two autoscalers would control one Deployment" -}}
 {{- end -}}
 {{- if gt (include "campaign-gateway.leastReplicas" . | int) $most -}}
 {{- fail "minReplicas must not be above maxReplicas" -}}
 {{- end -}}
 {{- if and (gt $most 1) (include "campaign-gateway.isAlone" .) -}}
-{{- fail (printf "config.cache.url is %s, so each of up to %d replicas would spend the whole call budget: set config.cache.url to a Redis that all can reach, or run one replica without an autoscaler" (include "campaign-gateway.cacheUrl" .) $most) -}}
+{{- fail (printf "config.cache.url is %s, so each of up to %d replicas would use the whole call budget: set config.cache.url to a Redis that all can reach, or run one replica without an autoscaler" (include "campaign-gateway.cacheUrl" .) $most) -}}
 {{- end -}}
 {{- $known := dig "replicas" 0 (default dict .Values.config.cache) | int -}}
 {{- if and $known (lt $known $most) -}}
@@ -67,7 +67,7 @@ that names the keys, for a pod that cannot start says less and later.
 {{- end -}}
 {{- end -}}
 
-{{/* Every file that the settings name has to come from somewhere. */}}
+{{/* Every file that the settings name must be mounted. */}}
 {{- define "campaign-gateway.checkFiles" -}}
 {{- $top := . -}}
 {{- $files := dict -}}
@@ -100,7 +100,7 @@ that names the keys, for a pod that cannot start says less and later.
 {{- range .items }}{{ if eq .path $name }}{{ $found = true }}{{ end }}{{ end -}}
 {{- end -}}
 {{- if not $found -}}
-{{- fail (printf "config.%s names %s, which no secret brings: put %s into secrets.create, or the Secret that has it into secrets.existing" $key $file $name) -}}
+{{- fail (printf "config.%s names %s, which no secret contains: put %s into secrets.create, or the Secret that has it into secrets.existing" $key $file $name) -}}
 {{- end -}}
 {{- else if not (and (hasSuffix ".ca_file" $key) (hasPrefix "/etc/ssl/" $file)) -}}
 {{- $found := false -}}
@@ -108,7 +108,7 @@ that names the keys, for a pod that cannot start says less and later.
 {{- if or (eq .mountPath $file) (hasPrefix (printf "%s/" (trimSuffix "/" .mountPath)) $file) }}{{ $found = true }}{{ end -}}
 {{- end -}}
 {{- if not $found -}}
-{{- fail (printf "config.%s names %s, where nothing is mounted: secrets are mounted in %s, anything else by extraVolumeMounts" $key $file $mount) -}}
+{{- fail (printf "config.%s names %s, where nothing is mounted: secrets are mounted in %s, other files by extraVolumeMounts" $key $file $mount) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -9,7 +9,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What the pods are found by; an upgrade may never change it. */}}
+{{/* The selector of the pods; an upgrade must not change it. */}}
 {{- define "campaign-gateway.selectorLabels" -}}
 app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -43,7 +43,7 @@ app.kubernetes.io/component: gateway
 {{- end -}}
 {{- end -}}
 
-{{/* Where the secrets' files are mounted. */}}
+{{/* Where the secret files are mounted. */}}
 {{- define "campaign-gateway.secretsPath" -}}/run/secrets/campaign-gateway{{- end -}}
 
 {{- define "campaign-gateway.listen" -}}
@@ -66,19 +66,19 @@ app.kubernetes.io/component: gateway
 {{- dig "url" "memory://" (default dict .Values.config.cache) -}}
 {{- end -}}
 
-{{/* Whether no other pod can share the cache, and with it the call budget: it is in the pod, or a socket on its node. */}}
+{{/* Whether other pods cannot share the cache and the call budget: it is in the pod, or a socket on its node. */}}
 {{- define "campaign-gateway.isAlone" -}}
 {{- if regexMatch "^(memory|unix)://" (include "campaign-gateway.cacheUrl" .) }}true{{ end -}}
 {{- end -}}
 
-{{/* Where a pod without Redis writes down what its next container has to find; empty with Redis. */}}
+{{/* Where a pod without Redis keeps its state for the next container; empty with Redis. */}}
 {{- define "campaign-gateway.statePath" -}}
 {{- if hasPrefix "memory://" (include "campaign-gateway.cacheUrl" .) -}}
 {{- dig "state_dir" "/var/lib/campaign-gateway" (default dict .Values.config.cache) -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Whether a pod runs several workers, which need a place for their sockets. */}}
+{{/* Whether a pod runs several workers, which need a folder for their sockets. */}}
 {{- define "campaign-gateway.hasWorkers" -}}
 {{- if gt (dig "workers" 1 .Values.config | int) 1 }}true{{ end -}}
 {{- end -}}
@@ -100,14 +100,14 @@ app.kubernetes.io/component: gateway
 {{- end -}}
 {{- end -}}
 
-{{/* Seconds in a duration as the settings write it, a part of a second counting whole. */}}
+{{/* A duration of the settings in seconds, rounded up. */}}
 {{- define "campaign-gateway.seconds" -}}
 {{- $units := dict "ms" 0.001 "s" 1.0 "m" 60.0 "h" 3600.0 "d" 86400.0 -}}
 {{- $unit := regexFind "[a-z]+" . -}}
 {{- mulf (regexFind "[0-9]+(\\.[0-9]+)?" . | float64) (get $units $unit) | ceil | int -}}
 {{- end -}}
 
-{{/* Seconds that a stopping pod may need by its settings. */}}
+{{/* Seconds that a pod may need to stop, by its settings. */}}
 {{- define "campaign-gateway.shutdownSeconds" -}}
 {{- $shutdown := default dict .Values.config.shutdown -}}
 {{- add
@@ -133,7 +133,7 @@ app.kubernetes.io/component: gateway
 {{- end }}
 {{- end -}}
 
-{{/* The pod of `helm test`: by its component it is no gateway, and the Services and policies leave it out. */}}
+{{/* The pod of `helm test`: its component differs from the gateway's, so Services and policies do not select it. */}}
 {{- define "campaign-gateway.testLabels" -}}
 {{- mergeOverwrite (include "campaign-gateway.selectorLabels" . | fromYaml) (dict "app.kubernetes.io/component" "test") | toYaml -}}
 {{- end -}}

@@ -83,7 +83,7 @@ def clock_part(clock: PlatformClock) -> Part:
 def show_memory(gauges: Gauges, memory: MemoryStore) -> None:
     """Publishes how much is kept in this process."""
     gauges.add("entries", "Entries kept in this process.", lambda: len(memory), store="memory")
-    text = "Their bytes, as counted against local_max_bytes."
+    text = "Bytes of the entries in this process, as counted against local_max_bytes."
     gauges.add("entries_bytes", text, lambda: memory.bytes_used, store="memory")
 
 
@@ -94,7 +94,7 @@ def show_redis(gauges: Gauges, is_up: Callable[[], bool]) -> None:
 
 def show_files(gauges: Gauges, faults: Mapping[str, Callable[[], str | None]]) -> None:
     """Publishes what the next start will find."""
-    text = "Whether what a restart has to find is written down (1) or not (0)."
+    text = "Whether state for the next start is written to disk (1) or not (0), by kind."
     for kind, fault in faults.items():
         gauges.add("written_down", text, partial(_is_none, fault), kind=kind)
 
@@ -110,15 +110,15 @@ def show_budget(gauges: Gauges, budget: CallBudget, plan: Plan) -> None:
         calls = partial(float, plan.allowance(account).calls)
         add("budget_calls", "Calls that the account may make in a window.", calls)
         add("budget_remaining", "Calls that the account could make now.", partial(budget.remaining, account))
-        text = "Whether the platform asked for a pause that is not over."
+        text = "Whether a pause that the platform requested is in effect (1)."
         add("budget_paused", text, partial(budget.is_paused, account))
         add("budget_replicas", "Replicas that share the budget, as last seen.", partial(budget.replicas, account))
         add("budget_cut_off", "Whether the shared ledger of calls is lost (1).", partial(budget.is_cut_off, account))
-        text = "Calls in a window, as far as the platform was seen to allow them."
+        text = "Calls in a window that the platform has been seen to allow."
         add("budget_capacity", text, partial(budget.capacity, account))
-        text = "Seconds until the pause that the platform asked for may be over; 0 without one."
+        text = "Seconds until the pause that the platform requested may end; 0 without a pause."
         add("budget_pause_ends_seconds", text, partial(budget.pause_left, account))
-        text = "Calls of the window that each lane holds."
+        text = "Calls in the current window, by lane."
         for lane in Lane:
             add("budget_window_calls", text, partial(_held, budget, account, lane), lane=lane.value)
 
@@ -132,16 +132,16 @@ def show_sweep(
 ) -> None:
     """Publishes a stream's bounds, and whether polls of its list give them."""
     add, identity = partial(gauges.add, stream=stream.alias), stream.identity
-    text = "Seconds within which a change that moves a campaign's mark is seen."
+    text = "Seconds within which a change of updatedAt is seen."
     add("signal_bound_seconds", text, lambda: stated(identity).signal)
     text = "Seconds within which any change of a campaign in use is seen."
     add("blind_bound_seconds", text, lambda: stated(identity).blind)
     text = "Whether polls of the stream's list validate stored answers (1) or lifetimes count (0)."
-    add("sweep_up", text, lambda: stated(identity).is_validating)
-    add("sweep_leading", "Whether this replica looks after the stream's list.", lambda: sweeper.is_leading)
+    add("sweep_up", text, lambda: stated(identity).is_proving)
+    add("sweep_leading", "Whether this replica polls the stream's list (1) or not (0).", lambda: sweeper.is_leading)
     text = "Campaigns that the stream's lists have shown."
     add("sweep_campaigns", text, lambda: len(index.snapshot(identity).campaigns))
-    text = "Why the stream's list validates nothing (1), if it is not trusted."
+    text = "Whether the stream's list is not trusted (1), by flaw."
     for flaw in ListFlaw:
         add("sweep_distrusted", text, partial(_is_distrusted, index, identity, flaw), flaw=flaw.value)
 
@@ -152,11 +152,11 @@ def _is_distrusted(index: CampaignIndex, identity: str, flaw: ListFlaw) -> bool:
 
 def show_platform(gauges: Gauges, breaker: CircuitBreaker, clock: PlatformClock) -> None:
     """Publishes what answers have told of the platform: whose credentials it refuses, how far its clock is off."""
-    text = "Credentials that the platform keeps refusing, and that are tried only now and then."
-    gauges.add("credentials_refused", text, lambda: breaker.open_count(time.monotonic()))
-    text = "Seconds by which the platform's clock is ahead of the store's, told from the Date of its answers."
+    text = "Credentials that the platform keeps refusing; they are retried only now and then."
+    gauges.add("credentials_refused", text, lambda: refusals.open_count(time.monotonic()))
+    text = "Seconds by which the platform's clock is ahead of the store's, measured by the Date of its answers."
     gauges.add("platform_clock_offset_seconds", text, lambda: clock.offset().seconds)
-    text = "Seconds by which that may be wrong, either way; infinite until an answer has told the time."
+    text = "Uncertainty of the offset in seconds, in both directions; infinite until it is measured."
     gauges.add(
         "platform_clock_uncertainty_seconds",
         text,

@@ -81,7 +81,7 @@ class Opener:
         folder = state_folder(cache)
         if folder is None:
             _log.warning(
-                "there is no directory to write calls down in (set cache.state_dir): a restart spends a budget anew"
+                "no directory for the calls of the window (set cache.state_dir): a restart may spend the budget again"
             )
             return MemoryLedgers(self.clock), lambda: status.NOT_WRITTEN_DOWN
         ledgers = FileLedgers(folder, self.plan.settings.platform.url, self.plan.allowance, self.clock)

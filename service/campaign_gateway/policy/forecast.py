@@ -50,7 +50,7 @@ def forecast(capacity: Capacity, workload: Workload, lag: float, longest: float)
             for channel, seconds in pace.poll_intervals.items()
         ),
         "full scans": _MINUTE * pages / pace.full_scan_after,
-        "turns by id": _MINUTE * sum(workload.used.values()) / pace.rotation,
+        "reads in rotation": _MINUTE * sum(workload.used.values()) / pace.rotation,
     }
     spendable = (capacity.calls - capacity.reserve) * per_minute
     readable = max(0.0, spendable - sum(calls.values()))

@@ -102,7 +102,7 @@ def _failure(operation: Operation, answer: Answer) -> Failure:
     )
 
 
-OUTCOME_UNKNOWN = "whether it took effect is not known"
+OUTCOME_UNKNOWN = "whether the write took effect is not known"
 NOT_FOUND = {
     Subject.CAMPAIGN: Problem.CAMPAIGN_NOT_FOUND,
     Subject.CONTACT_LIST: Problem.CONTACT_LIST_NOT_FOUND,
@@ -118,7 +118,7 @@ _FLAWS = {
     Flaw.HTML: "the answer is an HTML page",
     Flaw.NOT_JSON: "the answer is not one JSON document",
     Flaw.FAILING_BODY: "the answer's body reports a failure",
-    Flaw.NO_DATA: "the answer does not hold what was asked for",
+    Flaw.NO_DATA: "the answer does not contain what was requested",
     Flaw.WRONG_ID: "the answer is about another id",
     Flaw.STATUS: "the answer's status is unexpected",
 }

@@ -103,10 +103,10 @@ def _next(decision: Decision) -> str:
         case Choice.FRESH:
             return "answer from it"
         case Choice.STALE:
-            return "answer from it, and read it again beside"
+            return "answer from it, and refresh it in the background"
         case Choice.FORWARD:
             fallback = "" if decision.fallback is None else ", and fall back on it"
-            return f"ask the platform ({decision.fwd}){fallback}"
+            return f"call the platform ({decision.fwd}){fallback}"
         case Choice.NOT_CACHED:
             return "nothing"
 

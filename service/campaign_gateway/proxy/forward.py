@@ -82,7 +82,7 @@ class Forwarder:
             entry = reply.entry
         channel = channel_of(parse(entry.body).get("data"))
         if channel is None:
-            detail = "the campaign does not show whether it is voice or sms: say so in the query"
+            detail = "the campaign does not show whether it is voice or sms: set type in the query"
             return Reply(Outcome(), failure=Failure(Problem.INVALID_REQUEST, detail))
         return channel.value
 

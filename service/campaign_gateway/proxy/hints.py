@@ -142,7 +142,7 @@ class Hints:
         for id_ in campaigns[: MAX_WAITING - len(waiting)]:
             waiting[id_] = client
         if not is_under_way:
-            self._tasks.spawn(self._read_all(stream, waiting), name="read what was hinted at")
+            self._tasks.spawn(self._read_all(stream, waiting), name="read hinted campaigns")
 
     async def _read_all(self, stream: Stream, waiting: dict[str, str]) -> None:
         try:

@@ -65,9 +65,9 @@ class PlatformClock:
         offset, was = self.offset(), self.is_far_off
         self.is_far_off = is_far_off(offset, was=was)
         if self.is_far_off and not was:
-            _log.warning("the platform's clock is %s: the times that it names are corrected by that", describe(offset))
+            _log.warning("the platform's clock is %s: its times are corrected by this offset", describe(offset))
         elif was and not self.is_far_off:
-            _log.info("the platform's clock is near ours again: %s", describe(offset))
+            _log.info("the platform's clock is close to ours again: %s", describe(offset))
 
 
 def describe(offset: ClockOffset) -> str:

@@ -153,7 +153,9 @@ class Exchange:
             case Choice.FORWARD:
                 return await self._fills.reply(request, found, decision)
             case Choice.NOT_CACHED:
-                return Reply(Outcome(), failure=Failure(Problem.NOT_CACHED, "only-if-cached, and nothing fits"))
+                return Reply(
+                    Outcome(), failure=Failure(Problem.NOT_CACHED, "only-if-cached, and no usable answer is stored")
+                )
 
     def _serve(self, request: Request, decision: Decision) -> Reply:
         self._assessor.note_use(request, decision.stored)

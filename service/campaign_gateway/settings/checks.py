@@ -37,8 +37,8 @@ def folder_fault(folder: Path) -> str | None:
     while not above.exists() and above != above.parent:
         above = above.parent
     if not above.is_dir():
-        return f"{above} is no directory"
-    return None if os.access(above, os.W_OK | os.X_OK) else f"{above} cannot be written"
+        return f"{above} is not a directory"
+    return None if os.access(above, os.W_OK | os.X_OK) else f"{above} is not writable"
 
 
 def cross_checks(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -67,7 +67,7 @@ def cross_checks(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.workers > 1 and settings.cache.url == "memory://":
         yield (
             "workers",
-            "more than 1 need a Redis in cache.url, for they share budget, fills and invalidations through it",
+            "more than 1 needs a Redis in cache.url, which shares budget, fills and invalidations",
         )
     yield from _check_cache(settings.cache)
     yield from _check_freshness(settings.freshness)
@@ -110,9 +110,9 @@ def _check_cache(cache: Cache) -> Iterator[tuple[str, str]]:
             yield "cache.tls", "is for rediss://, redis+sentinel:// and redis+cluster:// only"
     if cache.state_dir is not None:
         if cache.url != "memory://":
-            yield "cache.state_dir", "is for memory:// only: a Redis keeps the calls and the entries itself"
+            yield "cache.state_dir", "is for memory:// only, because Redis stores the calls and the entries"
         elif not cache.state_dir.is_absolute():
-            yield "cache.state_dir", "must be an absolute path: the next start has to find it, from wherever that is"
+            yield "cache.state_dir", "must be an absolute path, because the next start must find it from any directory"
     if cache.username is not None and cache.password_file is None:
         yield "cache.username", "needs cache.password_file"
     for name, path in files.items():

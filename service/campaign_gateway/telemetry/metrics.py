@@ -75,7 +75,7 @@ class Metrics(Meter, RequestMeter):
         self.registry = registry
         self.gauges = Gauges()
         registry.register(self.gauges)
-        build = Info(PREFIX + "build", "The version that runs.", registry=registry)
+        build = Info(PREFIX + "build", "The running version.", registry=registry)
         build.info({"version": __version__})
         self._requests = counter(
             "requests_total",
@@ -89,34 +89,34 @@ class Metrics(Meter, RequestMeter):
             *("operation", "cache"),
         )
         self._served_age = histogram(
-            "served_age_seconds", "Age of the entries that answers were made from.", _AGE_BUCKETS, "operation"
+            "served_age_seconds", "Age of served answers in seconds.", _AGE_BUCKETS, "operation"
         )
         self._upstream = counter(
             "upstream_requests_total",
-            "Calls to the platform, by why they were made and what came of them.",
+            "Calls to the platform, by reason and outcome.",
             *("stream", "operation", "reason", "outcome"),
         )
         self._upstream_seconds = histogram(
             "upstream_request_duration_seconds",
-            "Seconds from a permit to the platform's whole answer, or to giving up.",
+            "Seconds from a permit to the platform's whole answer, or to the failure of the call.",
             _UPSTREAM_BUCKETS,
             "operation",
         )
         self._budget_wait = histogram(
             "budget_wait_seconds",
-            "Seconds a call waited for its permit, or until it was refused one.",
+            "Seconds until a call was granted or refused a permit.",
             _WAIT_BUCKETS,
             "lane",
         )
         self._collapsed = counter(
-            "collapsed_requests_total", "Requests that joined a fill which another request had begun.", "scope"
+            "collapsed_requests_total", "Requests that joined the fill of another request.", "scope"
         )
         self._store = counter(
-            "store_operations_total", "Operations on a store and how they ended.", "store", "operation", "outcome"
+            "store_operations_total", "Operations on a store, by outcome.", "store", "operation", "outcome"
         )
         self._validations = counter(
             "proofs_total",
-            "Validations of entries that were asked for, by kind: unchanged, changed or failed.",
+            "Validations of entries by a read, by kind and outcome: unchanged, changed or failed.",
             "kind",
             "outcome",
         )
@@ -126,7 +126,7 @@ class Metrics(Meter, RequestMeter):
         )
         self._change_visible = histogram(
             "change_visible_seconds",
-            "Seconds from a campaign's updatedAt to the moment when the answer that shows that change was stored.",
+            "Seconds from a campaign's updatedAt until an answer with that change was stored.",
             _CHANGE_BUCKETS,
             "stream",
         )
@@ -190,7 +190,7 @@ class WorkerMetrics:
         self._up = Gauge(PREFIX + "workers_up", "Workers that answered this scrape.", registry=self.registry)
         restarts = prometheus_client.Counter(
             PREFIX + "worker_restarts_total",
-            "Workers started in place of one that ended.",
+            "Workers started to replace one that ended.",
             ["worker"],
             registry=self.registry,
         )

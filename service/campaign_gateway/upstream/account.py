@@ -318,7 +318,7 @@ class Account:
             self._note_failed(attempt, error)
             raise
         if was_cut_off:
-            _log.info("the ledger of calls is connected again")
+            _log.info("ledger of calls connected: the budget is shared again")
         self._learn(ledger, attempt)
         self._own.reported(unreported)
         return result
@@ -330,8 +330,8 @@ class Account:
         self.promises.is_changed, self._has_spare = True, False
         if isinstance(error, LedgerLostError) and not self.is_cut_off:
             self.contact = replace(self.contact, lost_at=self._clock())
-            _log.warning("the ledger of calls is lost (%s): %d replicas were known", error, self.known)
-        self.forget_ledger()
+            _log.warning("ledger of calls lost (%s): continuing without it, %d replicas were known", error, self.known)
+        self.forget_view()
 
     def _learn(self, ledger: Ledger, attempt: _Attempt) -> None:
         now = self._ledgers.now()

@@ -335,4 +335,4 @@ def _future() -> asyncio.Future[CallPermit]:
 def _failure(wait: Wait) -> Failure:
     if wait.reason is WaitReason.PAUSED:
         return Failure(Problem.UPSTREAM_PAUSED, "the platform asked for a pause", retry_after=wait.seconds)
-    return Failure(Problem.BUDGET_EXHAUSTED, "the account's calls for now are spent", retry_after=wait.seconds)
+    return Failure(Problem.BUDGET_EXHAUSTED, "the account's calls are spent for now", retry_after=wait.seconds)

@@ -84,7 +84,7 @@ class PlatformClient(Upstream):
         """Cancelling it closes the connection."""
         url = URL(self._origin + call.target, encoded=True)
         if url.raw_path_qs != call.target:
-            raise ValueError("the URL is not what was meant")
+            raise ValueError("the URL differs from the requested one")
         headers = {**call.headers, "auth": self._signers[stream.credential].token()}
         seen = SimpleNamespace(reused=False, sent=False, answered=False, leave_by=leave_by)
         try:
@@ -105,7 +105,7 @@ class PlatformClient(Upstream):
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in _GZIP | {"identity", ""}:
-            raise UpstreamError(Problem.UPSTREAM_INVALID, "the answer's content encoding was not asked for")
+            raise UpstreamError(Problem.UPSTREAM_INVALID, "the answer's content encoding was not requested")
         unfold = zlib.decompressobj(wbits=31) if encoding in _GZIP else None
         room = self._limits.max_body
         pieces: list[bytes] = []
@@ -122,7 +122,7 @@ class PlatformClient(Upstream):
                 )
             pieces.append(decoded)
             if unfold is not None and unfold.unused_data:
-                raise UpstreamError(Problem.UPSTREAM_INVALID, "the answer goes on after its end")
+                raise UpstreamError(Problem.UPSTREAM_INVALID, "the answer continues after its end")
         if unfold is not None and not unfold.eof:
             raise UpstreamError(Problem.UPSTREAM_INVALID, "the answer is cut short")
         return b"".join(pieces)

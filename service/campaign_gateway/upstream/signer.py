@@ -58,7 +58,9 @@ class Secret:
                 return
             value = self._path.read_bytes().strip()
         except OSError as error:
-            _log.warning("secret file %s cannot be read (%s): keeping the last one", self._path, error.strerror)
+            _log.warning(
+                "secret file %s cannot be read (%s): the previous secret stays in use", self._path, error.strerror
+            )
             return
         self._seen = stamp
         if value and value != self._value:
@@ -141,7 +143,7 @@ class Signer:
             # A file caught while it was being written, perhaps: what signed before signs on.
             if self._good_key is None:
                 raise
-            _log.warning("secret version %d cannot sign: the last one is used", self._secret.version)
+            _log.warning("secret version %d cannot sign: the previous version stays in use", self._secret.version)
             return self._mint(self._good_key, now)
         self._good_key = key
         return token

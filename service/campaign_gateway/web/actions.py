@@ -146,7 +146,7 @@ class Actions:
         if given is not None:
             return str(given)
         if not authorized.target.id:
-            raise invalid("the body does not show whether it is for voice or sms: say type")
+            raise invalid("the body does not show whether it is for voice or sms: set type")
         return await self._forwarder.channel(authorized.stream, authorized.target.id, authorized.client)
 
     async def _body(self, authorized: Authorized, kind: RequestBody) -> Body:

@@ -96,7 +96,7 @@ class Api:
                 response.force_close()
         except Exception:  # noqa: BLE001 - the last line of defence: the caller gets an answer, its id finds the reason
             _log.exception("request failed", extra={"fields": {"request_id": record.request_id}})
-            failure = Failure(Problem.INTERNAL, "an error in the gateway; the request id finds it in the log")
+            failure = Failure(Problem.INTERNAL, "an error in the gateway; its log has the request id")
             response = fail(failure, record.request_id)
         if self.is_draining:
             response.force_close()
@@ -223,7 +223,7 @@ def _directives(http: web.BaseRequest) -> RequestDirectives:
     versions = [parse_token(token.strip()) for token in tokens]
     known = [version for version in versions if version is not None]
     if len(known) < len(versions):
-        raise RejectedError(Problem.INVALID_REQUEST, f"{VERSION} is not one that the answer to a write carried")
+        raise RejectedError(Problem.INVALID_REQUEST, f"{VERSION} is not from the answer to a write")
     return replace(directives, newer_than=max(known))
 
 

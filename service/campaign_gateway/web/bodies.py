@@ -67,7 +67,7 @@ async def _read(http: web.BaseRequest, most: int) -> bytes:
                     raise _unread(http, too_large, Problem.TOO_LARGE)
                 pieces.append(piece)
     except TimeoutError as error:
-        raise _unread(http, f"the body did not come within {BODY_SECONDS:g} s") from error
+        raise _unread(http, f"the body did not arrive within {BODY_SECONDS:g} s") from error
     except (ConnectionError, web.RequestPayloadError) as error:
         raise _unread(http, "the body was cut off") from error
     return b"".join(pieces)

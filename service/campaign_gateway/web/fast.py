@@ -201,7 +201,7 @@ def is_supported() -> bool:
     """Whether this aiohttp has all that is used of its connection; where not, that is logged."""
     missing = [name for name in MEMBERS if not hasattr(web.RequestHandler, name)]
     if missing:
-        _log.warning("this aiohttp has no %s: repeated hits are parsed like any request", ", ".join(missing))
+        _log.warning("aiohttp has no %s: the fast connection is off, every request is parsed", ", ".join(missing))
     return not missing
 
 

@@ -110,7 +110,7 @@ def sorting(value: str) -> dict[str, str]:
     parts = value.split(",")
     names = [part.removeprefix("-") for part in parts]
     if not set(names) <= SORTABLE or len(set(names)) < len(names):
-        raise ValueError("a list of name, createdAt, updatedAt, each perhaps with - before it")
+        raise ValueError("a list of name, createdAt, updatedAt, each optionally with - before it")
     return {name: "desc" if part.startswith("-") else "asc" for name, part in zip(names, parts, strict=True)}
 
 

@@ -177,7 +177,7 @@ def _target(route: Route, method: str, raw_names: Mapping[str, str | None], quer
     if "id" in names and not is_id(names["id"]):
         raise invalid("an id is 1 to 128 of A-Z a-z 0-9 _ -", asked.name)
     if names.get("id") in LITERALS:
-        raise invalid("this is a word of the platform's own, and no id", asked.name)
+        raise invalid("this is a reserved word of the platform, not an id", asked.name)
     given = read_query(query, asked.parameters, asked.required, asked.name)
     stream = names["stream"] if raw_names["stream"] is not None else None
     return _complete(Target(asked.action, asked.name, asked.scope, stream, names.get("id", ""), given))
@@ -188,7 +188,7 @@ def _complete(target: Target) -> Target:
     given = target.parameters
     if target.name == "list" and "ids" in given:
         if given.keys() - {"ids", "fields"}:
-            raise invalid("ids goes with fields only", target.name)
+            raise invalid("ids can be combined with fields only", target.name)
         return Target(Action.BATCH, "batch", target.scope, target.stream, "", given)
     if target.name == "list":
         try:

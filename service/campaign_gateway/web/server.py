@@ -57,7 +57,7 @@ class Connection(web.RequestHandler):
             failure = Failure(Problem.INVALID_REQUEST, "the request is not well-formed HTTP/1.1")
         else:
             _log.error("request failed", exc_info=exc)
-            failure = Failure(Problem.INTERNAL, "an error in the gateway; the request id finds it in the log")
+            failure = Failure(Problem.INTERNAL, "an error in the gateway; its log has the request id")
         response = self._refuse(failure)
         response.force_close()
         return response
@@ -109,7 +109,7 @@ def fault_of(http: web.BaseRequest) -> str | None:
         return "the protocol version is not HTTP/1.0 or HTTP/1.1"
     if any(name in headers for name in OVERRIDES):
         # The platform itself may honour them: then it would not do what was understood here.
-        return "a request is taken for what its method says: method overrides are not"
+        return "method overrides are not accepted"
     if not http.raw_path.startswith("/"):
         return "the request target is not a path"
     if len(hosts) > 1 or (not hosts and http.version == HttpVersion11):

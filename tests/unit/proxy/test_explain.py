@@ -60,7 +60,7 @@ NOTHING = Explanation(
     why=None,
     ttl=None,
     stale_at_most=HARD_BOUND,
-    next="ask the platform (uri-miss)",
+    next="call the platform (uri-miss)",
     budget_remaining=42,
     signal_bound=7.0,
     blind_bound=300.0,
@@ -77,7 +77,7 @@ READ = replace(
     ttl=LIFETIME - AGE,
     next="answer from it",
 )
-AGAIN = "answer from it, and read it again beside"
+AGAIN = "answer from it, and refresh it in the background"
 
 
 async def test_nothing_is_stored():
@@ -133,7 +133,7 @@ async def test_an_unverified_answer_that_a_poll_has_validated_since():
 
 
 @pytest.mark.parametrize(
-    ("by", "following"), [(Cause.WRITE, "ask the platform (stale), and fall back on it"), (Cause.PURGE, AGAIN)]
+    ("by", "following"), [(Cause.WRITE, "call the platform (stale), and fall back on it"), (Cause.PURGE, AGAIN)]
 )
 async def test_an_invalidated_answer(by: Cause, following: str):
     story = await told(campaign_response())
@@ -157,10 +157,10 @@ async def test_an_answer_past_the_window():
     story = await told(campaign_response())
     story.clock.advance(1000)
     explanation = await explained(story)
-    assert (explanation.ttl, explanation.next) == (-950.0, "ask the platform (stale), and fall back on it")
+    assert (explanation.ttl, explanation.next) == (-950.0, "call the platform (stale), and fall back on it")
 
 
 async def test_an_answer_past_the_hard_bound():
     story = await told(campaign_response())
     story.clock.advance(HARD_BOUND - AGE + 0.5)
-    assert (await explained(story)).next in {"ask the platform (stale)", "ask the platform (uri-miss)"}
+    assert (await explained(story)).next in {"call the platform (stale)", "call the platform (uri-miss)"}

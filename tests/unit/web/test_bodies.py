@@ -111,7 +111,7 @@ async def test_who_waits_to_be_told_to_go_on_is_told(front):
 async def test_a_body_that_does_not_come_is_given_up(front, monkeypatch):
     monkeypatch.setattr(bodies, "BODY_SECONDS", 0.05)
     (answer,) = await front.talk(HEAD + b"Content-Length: 20\r\n\r\n{")
-    assert (answer.status, detail(answer)) == (400, "the body did not come within 0.05 s")
+    assert (answer.status, detail(answer)) == (400, "the body did not arrive within 0.05 s")
     assert front.forwarder.asks == []
 
 

@@ -387,7 +387,7 @@ async def test_what_was_answered_with_a_hit_is_answered_so_again_on_the_fast_roa
     assert (await compare([first, again, again, first])).taken == 2
 
 
-SPENT = Failure(Problem.BUDGET_EXHAUSTED, "the account's calls for now are spent", retry_after=12.3)
+SPENT = Failure(Problem.BUDGET_EXHAUSTED, "the account's calls are spent for now", retry_after=12.3)
 NOWHERE = head(b"/v1/campaigns/nowhere")
 NOWHERE_ELSE = head(b"/v1/campaigns/nowhere-else", id_=b"r-22")
 

@@ -10,7 +10,7 @@ from campaign_gateway.problems import Problem
 from campaign_gateway.web import rendered_refusals
 from tests.support.fast import FarStore, Gateway, Layer, calling, far, local, running, stored
 
-SPENT = Failure(Problem.BUDGET_EXHAUSTED, "the account's calls for now are spent", retry_after=12.3)
+SPENT = Failure(Problem.BUDGET_EXHAUSTED, "the account's calls are spent for now", retry_after=12.3)
 
 
 def head(campaign: str) -> bytes:

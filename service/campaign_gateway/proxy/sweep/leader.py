@@ -93,8 +93,8 @@ class Sweeper:
             try:
                 await self._hold_or_wait()
             except Exception:  # noqa: BLE001 - logged with its traceback
-                # Or this replica would keep the lease and do nothing with it.
-                _log.exception("a look after stream %s failed", self._stream.alias)
+                # Or this replica would keep the lead and do nothing with it.
+                _log.exception("polling of stream %s failed: it is tried again", self._stream.alias)
                 await asyncio.sleep(AGAIN_SECONDS)
 
     async def _hold_or_wait(self) -> None:

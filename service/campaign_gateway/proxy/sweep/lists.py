@@ -122,14 +122,14 @@ class Lists:
         if flaw is None:
             return
         if state.flaws.get(channel) is not flaw:
-            text = "the %s list of stream %s validates nothing (%s): lifetimes count until it does"
+            text = "the %s list of stream %s is not trusted (%s): lifetimes count"
             _log.warning(text, channel, self._stream.alias, flaw)
         state = replace(with_flaw(state, channel, flaw), number=state.number + 1)
         await self._index.publish(self._stream.identity, state, {})
 
     def say_trusted(self, channel: Channel) -> None:
         """Logs that the list is trusted again."""
-        _log.info("the %s list of stream %s is trusted again", channel, self._stream.alias)
+        _log.info("the %s list of stream %s is trusted again: polls validate answers", channel, self._stream.alias)
 
     # Pages.
 

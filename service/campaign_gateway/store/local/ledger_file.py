@@ -178,7 +178,7 @@ class FileLedgers(Ledgers):
             whole, size = records.unframe(content, KIND)
             record = _decode(whole[-1])
         except (records.DamagedError, ValueError, RecursionError) as error:
-            _log.warning("%s is damaged (%s): a window of calls counts as spent", path, error)
+            _log.warning("%s is damaged (%s): the window counts as spent", path, error)
             return _Known(all_spent(self._allowance(account), self.now()))
         now = self.now()
         shift = shift_between(record.written, stamp(now))
@@ -221,12 +221,12 @@ class FileLedgers(Ledgers):
         was, self._fault = self._fault, None if error is None else error.strerror or str(error)
         if self._fault is not None and was is None:
             _log.warning(
-                "calls cannot be written down in %s (%s): a restart will not know of them, and may spend a budget anew",
+                "calls cannot be written to %s (%s): a restart loses them, and may spend the budget again",
                 self._folder,
                 self._fault,
             )
         elif self._fault is None and was is not None:
-            _log.info("calls are written down in %s again", self._folder)
+            _log.info("calls are written to %s again", self._folder)
 
 
 async def _take(lock: int) -> None:

@@ -109,11 +109,11 @@ class Snapshot:
             self._say(error)
             found, size = [], 0
         except records.DamagedError as error:
-            _log.warning("%s is damaged (%s): nothing is taken from it", self._path, error)
+            _log.warning("%s is damaged (%s): its entries are not restored", self._path, error)
             found, size = [], 0
         if found:
             self._bring_back(found)
-            _log.info("%d entries are there again, to be validated", len(self._store))
+            _log.info("%d entries restored: they are stale until validated", len(self._store))
         if is_owner and size:
             try:
                 self._file = records.open_to_append(self._path)
@@ -228,9 +228,9 @@ class Snapshot:
         """Notes whether entries can be written down, and logs a change of that."""
         was, self._fault = self._fault, None if error is None else error.strerror or str(error)
         if self._fault is not None and was is None:
-            _log.warning("entries cannot be kept in %s (%s): a restart begins cold", self._folder, self._fault)
+            _log.warning("entries cannot be written to %s (%s): a restart starts cold", self._folder, self._fault)
         elif self._fault is None and was is not None:
-            _log.info("entries are kept in %s again", self._folder)
+            _log.info("entries are written to %s again", self._folder)
 
     @staticmethod
     def _close(descriptor: int | None) -> None:

@@ -82,7 +82,10 @@ class Bus:
                 # Once for each loss, and once for each reason why there is no subscription at all.
                 if self._is_subscribed or failure != type(error).__name__:
                     failure = type(error).__name__
-                    _log.warning("subscription to other replicas' messages lost (%s)", failure)
+                    _log.warning(
+                        "subscription to other replicas lost (%s): local copies answer for cache.local_unwatched only",
+                        failure,
+                    )
             self._is_subscribed = False
             on_lost()
             await asyncio.sleep(RETRY_SECONDS)

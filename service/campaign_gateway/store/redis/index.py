@@ -176,8 +176,8 @@ class RedisIndex(CampaignIndex):
                 pass
             except Exception:  # noqa: BLE001 - logged with its traceback
                 # Or this replica would look dead for ever.
-                _log.exception("a beat failed")
-                self._hold(frozenset())
+                _log.exception("heartbeat failed: this replica stops polling lists")
+                self._lead(frozenset())
             await asyncio.sleep(BEAT_SECONDS)
 
     async def beat(self) -> None:
@@ -280,8 +280,8 @@ class RedisIndex(CampaignIndex):
             # The next beat that is answered tries again.
             self._behind.add(stream)
         except Exception:  # noqa: BLE001 - logged with its traceback
-            # Or no index would be pulled any longer.
-            _log.exception("an index cannot be pulled")
+            # Or no index would be followed any longer.
+            _log.exception("campaign index cannot be pulled: the next heartbeat tries again")
             self._behind.add(stream)
 
     async def pull(self, stream: str) -> None:

@@ -147,7 +147,7 @@ class RedisLink:
             return
         self.clock.set(seconds + microseconds / 1e6, asked, replied)
         if not self.is_up:
-            _log.info("redis is there")
+            _log.info("redis is connected")
             self.is_up = True
             if not self._runs:
                 # A server that will not tell its run may be another one than the one that was lost.
@@ -170,8 +170,8 @@ class RedisLink:
             return
         if policy not in {"noeviction", b"noeviction"}:
             _log.warning(
-                "redis evicts (maxmemory-policy %s): it may drop the ledger of calls, and then no call is made until"
-                " each replica has put its own back; better a policy of noeviction",
+                "redis evicts keys (maxmemory-policy %s): without the ledger, no call is made until all replicas"
+                " have reported theirs; set noeviction",
                 policy,
             )
 
@@ -206,7 +206,7 @@ class RedisLink:
 
     def _lose(self, kind: str) -> None:
         if self.is_up or self.state != kind:
-            _log.warning("redis is lost (%s): going on without it", kind)
+            _log.warning("redis is unavailable (%s): continuing without it", kind)
         self.is_up = False
         self.state = kind
 

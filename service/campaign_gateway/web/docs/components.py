@@ -43,66 +43,66 @@ _WORD: Json = {"type": "string", "pattern": "^[A-Za-z][A-Za-z ]{0,39}$"}
 _COUNT: Json = {"type": "integer", "minimum": 0, "maximum": queries.MAX_COUNT}
 
 PARAMETERS: Mapping[str, Json] = {
-    "campaign-id": {**parameter("path", "The campaign's id: opaque, and case counts.", ID), "example": EXAMPLE_ID},
-    "id": parameter("path", "The id: opaque, and case counts.", ID),
+    "campaign-id": {**parameter("path", "The campaign's id: opaque and case-sensitive.", ID), "example": EXAMPLE_ID},
+    "id": parameter("path", "The id: opaque and case-sensitive.", ID),
     "stream": parameter(
         "path",
         "The alias of a stream in the gateway's settings.",
         {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"},
     ),
     "fields": words(
-        "Members to cut `data`, or each row of a list, down to. One stored answer serves all cuts.",
+        "Members to select from `data`, or from each row of a list. One stored answer serves all selections.",
         {"type": "string", "pattern": "^[A-Za-z0-9_]{1,64}$"},
         maxItems=queries.MAX_FIELDS,
     ),
     "type": parameter("query", "The kind of campaign.", {"enum": [channel.value for channel in Channel]}),
     "page": parameter("query", "The page, from 1.", {**_COUNT, "minimum": 1}),
     "limit": parameter("query", "Rows on a page.", {"type": "integer", "minimum": 1, "maximum": queries.MAX_PAGE_ROWS}),
-    "skip": parameter("query", "Rows to leave out at the start.", _COUNT),
+    "skip": parameter("query", "Rows to skip at the start.", _COUNT),
     "status": words("Campaigns in one of these states.", _WORD),
     "priority": words("Campaigns of one of these priorities.", {"type": "integer", "minimum": 0, "maximum": 99}),
     "dialingMode": words("Campaigns with one of these modes; voice.", _WORD),
     "sort": words(
-        "What to sort by, `-` before what goes down.",
+        "Members to sort by; `-` in front sorts in descending order.",
         {"enum": [sign + name for name in sorted(queries.SORTABLE) for sign in ("", "-")]},
         uniqueItems=True,
     ),
-    "startDate": parameter("query", "From this date or instant on.", {"type": "string", "format": "date"}),
-    "endDate": parameter("query", "Up to this date or instant.", {"type": "string", "format": "date"}),
-    "ids": words("The campaigns wanted, in this order.", ID, maxItems=queries.MAX_IDS),
+    "startDate": parameter("query", "Campaigns from this date or instant on.", {"type": "string", "format": "date"}),
+    "endDate": parameter("query", "Campaigns up to this date or instant.", {"type": "string", "format": "date"}),
+    "ids": words("The requested campaigns, in this order.", ID, maxItems=queries.MAX_IDS),
     "campaignName": parameter(
         "query", "The campaign's name.", {"type": "string", "minLength": 1, "maxLength": queries.MAX_NAME}
     ),
-    "If-None-Match": parameter("header", "Entity tags the caller has: a match gives 304. `*` matches any."),
+    "If-None-Match": parameter("header", "Entity tags of the caller's copies: a match gives 304. `*` matches any."),
     "If-Modified-Since": parameter(
-        "header", "A date of HTTP: 304 unless there was a change after it. Counts only without `If-None-Match`."
+        "header", "An HTTP date: 304 unless there was a later change. Ignored with `If-None-Match`."
     ),
     "Cache-Control": parameter(
         "header",
-        "`no-cache`, `max-age` and `min-fresh` ask for a newer answer, and get it if the budget allows; `max-stale` "
-        "takes an older one; `only-if-cached` never costs a call.",
+        "`no-cache`, `max-age` and `min-fresh` request a newer validation, if the budget allows it; `max-stale` "
+        "accepts older answers; `only-if-cached` never costs a call.",
     ),
     "Campaign-Gateway-Version": parameter(
         "header",
-        "As the answer to a write carried it: only an answer validated after that write counts.",
+        "The value from the answer to a write: only a validation newer than that write counts.",
         {"type": "string", "pattern": "^[0-9a-f]{1,20}$"},
     ),
 }
 """By the name in the query or the header. Those of the path have names of their own."""
 
 HEADERS: Mapping[str, Json] = {
-    "X-Request-ID": header("The caller's, if it was a sane one, else made; the gateway's log has it."),
-    "ETag": header("Strong; the same on every replica, another one when the bytes differ."),
-    "Last-Modified": header("The campaign's `updatedAt`, where that can be read."),
+    "X-Request-ID": header("The caller's value if it is valid, otherwise a new one; it is in the gateway's log."),
+    "ETag": header("A strong tag: equal on every replica, different if the bytes differ."),
+    "Last-Modified": header("The campaign's `updatedAt`, if it is a valid time."),
     "Age": header("Seconds since the last validation began.", type="integer", minimum=0),
-    "Cache-Control": header("How long the answer is fresh, and how long it may be used beyond that."),
-    "Cache-Status": header("How the answer came about (RFC 9211)."),
-    "RateLimit": header("What is left of the caller's share of the calls; where a call was made or kept back."),
+    "Cache-Control": header("How long the answer is fresh, and how long it may be used when stale."),
+    "Cache-Status": header("How the answer was made (RFC 9211)."),
+    "RateLimit": header("What is left of the caller's share of the calls, if a call was made or refused."),
     "RateLimit-Policy": header("The caller's share of the calls, and the window in seconds."),
-    "Retry-After": header("Seconds until it is worth asking again.", type="integer", minimum=1),
+    "Retry-After": header("Seconds until a retry is useful.", type="integer", minimum=1),
     "WWW-Authenticate": header("The scheme to use.", const="Bearer"),
     BOUND: header(
-        "Seconds within which a change of the campaign is seen; one that moves `updatedAt`, where its list gives them.",
+        "Seconds within which a change of the campaign is seen; if polls give the bound, a change of `updatedAt`.",
         type="integer",
         minimum=0,
         examples=[12],
@@ -112,7 +112,7 @@ HEADERS: Mapping[str, Json] = {
         examples=["2026-02-02T02:39:56.204Z"],
     ),
     "Campaign-Gateway-Version": header(
-        "Stands for the moment of a write. A read that sends it back is given an answer validated after the write."
+        "The moment of a write. A read that sends it back is answered from a validation newer than the write."
     ),
 }
 
@@ -127,14 +127,14 @@ def _object(description: str, required: tuple[str, ...] = (), /, **members: Json
 SCHEMAS: Mapping[str, Json] = {
     "PlatformAnswer": {"description": "The platform's own answer.", "type": "object"},
     "CampaignAnswer": _object(
-        "The platform's answer, byte for byte, or cut down by `fields`.",
+        "The platform's answer, byte for byte, or the selected `fields`.",
         ("data",),
         status=TEXT,
         message=TEXT,
         data={"$ref": "#/components/schemas/Campaign"},
     ),
     "CampaignsAnswer": {
-        "description": "The platform's list, byte for byte or cut down; or, for `ids`, one result for each.",
+        "description": "The platform's list, byte for byte, or the selected `fields`; for `ids`, one result for each.",
         "anyOf": [
             _object(
                 "A page of the list.",
@@ -151,7 +151,7 @@ SCHEMAS: Mapping[str, Json] = {
                 results={
                     "type": "array",
                     "items": _object(
-                        "One of them, or why it is missing.",
+                        "A campaign, or why it is missing.",
                         ("id", "status"),
                         id=ID,
                         status={"type": "integer"},
@@ -165,7 +165,7 @@ SCHEMAS: Mapping[str, Json] = {
         ],
     },
     "Campaign": _object(
-        "A campaign as the platform shows it; it may have more members than these.",
+        "A campaign as the platform returns it; it may have more members.",
         _id=TEXT,
         name=TEXT,
         status={"type": "string", "examples": ["Ready", "Active", "Stopped"]},
@@ -174,7 +174,7 @@ SCHEMAS: Mapping[str, Json] = {
         updatedAt=TEXT,
     ),
     "CampaignChange": _object(
-        "A campaign as the platform takes it: all of it, also for an update. The platform judges it.",
+        "A campaign as the platform accepts it: complete, also for an update. The platform validates it.",
         **_NAMED,
         campaignType={"enum": [channel.value for channel in Channel]},
         contactLists={"type": "array", "items": TEXT},
@@ -187,35 +187,37 @@ SCHEMAS: Mapping[str, Json] = {
         "When the campaign runs.", startDateTime=TEXT, endDateTime=TEXT, recurrenceObject={"type": "object"}
     ),
     "CallBacks": {
-        "description": "Who is to be called, and when.",
+        "description": "The contacts to call, and when.",
         "type": "array",
-        "items": _object("One of them.", campaignDialingListId=TEXT, timeToContact=TEXT),
+        "items": _object("A contact.", campaignDialingListId=TEXT, timeToContact=TEXT),
     },
-    "ContactListChange": _object("A contact list as the platform takes it.", **_NAMED, source=TEXT),
+    "ContactListChange": _object("A contact list as the platform accepts it.", **_NAMED, source=TEXT),
     "Contacts": _object(
         "Contacts for a list.",
         contact_list_name=TEXT,
         data={
             "type": "array",
-            "items": _object("One of them; further members as the list maps them.", phoneNumber=TEXT),
+            "items": _object("A contact; the list's mapping defines more members.", phoneNumber=TEXT),
         },
     ),
     "Purge": {
-        "description": "Which stored answers.",
+        "description": "The stored answers to purge.",
         "oneOf": [
             {
                 **_object(
-                    "Those of some campaigns.", ("campaigns",), campaigns={"type": "array", "items": ID, "minItems": 1}
+                    "Those of the named campaigns.",
+                    ("campaigns",),
+                    campaigns={"type": "array", "items": ID, "minItems": 1},
                 ),
                 "additionalProperties": False,
             },
-            {**_object("All of the stream.", ("all",), all={"const": True}), "additionalProperties": False},
+            {**_object("All answers of the stream.", ("all",), all={"const": True}), "additionalProperties": False},
         ],
     },
-    "Purged": _object("What was purged: ids, or all.", ("purged",), purged={"type": ["array", "string"]}),
+    "Purged": _object("The purged ids, or `all`.", ("purged",), purged={"type": ["array", "string"]}),
     "Changed": {
         **_object(
-            "Which campaigns.",
+            "The changed campaigns.",
             ("campaigns",),
             campaigns={"type": "array", "items": ID, "minItems": 1, "maxItems": MAX_NAMED},
         ),
@@ -230,11 +232,11 @@ SCHEMAS: Mapping[str, Json] = {
             type={"enum": [problem.type for problem in Problem]},
             title={"enum": [problem.title for problem in Problem]},
             status={"enum": sorted({problem.status for problem in Problem})},
-            detail={"type": "string", "description": "What it was this time."},
+            detail={"type": "string", "description": "The details of this occurrence."},
             request_id={"type": "string", "description": "The value of `X-Request-ID`."},
             upstream_status={"type": "integer", "description": "The HTTP status of the platform's answer."},
             upstream_code={"type": "string", "description": "The platform's own code."},
-            upstream_message={"type": "string", "description": "The platform's own words."},
+            upstream_message={"type": "string", "description": "The platform's own message."},
         ),
         "additionalProperties": False,
     },

@@ -14,14 +14,14 @@ _KEY = "clientKey"
 NEEDED = ".needed"
 
 ABOUT = """\
-Campaigns of the Kore.ai *Campaign Management public API*, through one endpoint that signs, caches, and keeps to the
+Campaigns of the Kore.ai *Campaign Management public API*, through one endpoint that signs, caches, and keeps the
 platform's call limit.
 
-`Age` and `Cache-Status` say how old an answer is and how it came about. Every answer carries `X-Request-ID`; a caller's
-own is kept. Every error is `application/problem+json`. A `503` says in `Retry-After` when to come back.
+`Age` and `Cache-Status` say how old an answer is and how it was made. Every answer carries `X-Request-ID`; a caller's
+value is kept. Every error is `application/problem+json`. A `503` says in `Retry-After` when to come back.
 
-A write is sent once at most. Its answer carries `Campaign-Gateway-Version`; a read that sends it back is answered from
-an answer validated after the write.
+A write is sent at most once. Its answer carries `Campaign-Gateway-Version`; a read that sends it back is answered from
+a validation newer than the write.
 
 The platform's own paths are served too, as the platform documents them, and are not repeated here.
 """
@@ -105,7 +105,7 @@ def _responses(resource: Resource) -> Json:
     found = {answer.status: _success(answer, has_body=has_body)}
     if answer.is_validated:
         fields = _headers(answer.headers, answer.sometimes)
-        found["304"] = {"description": "The caller's copy is still good.", "headers": fields}
+        found["304"] = {"description": "The caller's copy is current.", "headers": fields}
     return found | {str(status): _ref("responses", name) for status, name, _ in _failures(resource)}
 
 
@@ -113,7 +113,7 @@ def _success(answer: ResponseText, *, has_body: bool) -> Json:
     schema: Json = {} if answer.schema is None else {"schema": _ref("schemas", answer.schema)}
     content = {"content": {answer.media: schema}} if has_body else {}
     fields = _headers(answer.headers, answer.sometimes)
-    return {"description": "What was asked for.", "headers": fields, **content}
+    return {"description": "The requested answer.", "headers": fields, **content}
 
 
 def _failures(resource: Resource) -> Iterator[tuple[int, str, Json]]:

@@ -32,42 +32,42 @@ TEXTS: Mapping[str, Text] = {
     "get": Text("getCampaign", "One campaign", "CampaignAnswer"),
     "list": Text(
         "listCampaigns",
-        "Campaigns: a page of the list, or those of some ids",
+        "A page of the list, or campaigns by id",
         "CampaignsAnswer",
-        description="Either `type` with any of the other parameters, or `ids` with `fields` alone: then each campaign "
-        "comes out of the cache or through it, or is a problem of its own.",
+        description="Either `type` with any other parameters, or `ids` with `fields` only: then each campaign comes "
+        "through the cache, or is a problem.",
     ),
     "status": Text("getCampaignStatus", "The status of a campaign"),
-    "outcomes": Text("getOutcomes", "What became of a campaign's contacts"),
-    "create": Text("createCampaign", "A new campaign", body="CampaignChange"),
-    "update": Text("updateCampaign", "A campaign replaced", body="CampaignChange"),
-    "delete": Text("deleteCampaign", "A campaign deleted"),
-    "start": Text("startCampaign", "A campaign started"),
-    "stop": Text("stopCampaign", "A campaign stopped"),
-    "schedule-on": Text("enableSchedule", "A campaign's schedule switched on", body="Schedule"),
-    "schedule-off": Text("disableSchedule", "A campaign's schedule switched off"),
-    "call-back": Text("callBack", "Contacts to be called at a time", body="CallBacks"),
+    "outcomes": Text("getOutcomes", "The outcomes of a campaign's contacts"),
+    "create": Text("createCampaign", "Create a campaign", body="CampaignChange"),
+    "update": Text("updateCampaign", "Replace a campaign", body="CampaignChange"),
+    "delete": Text("deleteCampaign", "Delete a campaign"),
+    "start": Text("startCampaign", "Start a campaign"),
+    "stop": Text("stopCampaign", "Stop a campaign"),
+    "schedule-on": Text("enableSchedule", "Enable a campaign's schedule", body="Schedule"),
+    "schedule-off": Text("disableSchedule", "Disable a campaign's schedule"),
+    "call-back": Text("callBack", "Schedule calls to contacts", body="CallBacks"),
     "contact-list-list": Text("listContactLists", "All contact lists"),
     "contact-list-get": Text("getContactList", "One contact list"),
-    "contact-list-create": Text("createContactList", "A new contact list", body="ContactListChange"),
-    "contact-list-update": Text("updateContactList", "A contact list changed", body="ContactListChange"),
-    "contact-list-delete": Text("deleteContactList", "A contact list deleted"),
+    "contact-list-create": Text("createContactList", "Create a contact list", body="ContactListChange"),
+    "contact-list-update": Text("updateContactList", "Update a contact list", body="ContactListChange"),
+    "contact-list-delete": Text("deleteContactList", "Delete a contact list"),
     "contacts": Text("getContacts", "The contacts of a list"),
-    "contacts-add": Text("addContacts", "Contacts added to a list", body="Contacts"),
+    "contacts-add": Text("addContacts", "Add contacts to a list", body="Contacts"),
     "purge": Text(
         "purge",
-        "Stored answers made stale",
+        "Make stored answers stale",
         "Purged",
         "Purge",
-        "They need a new validation before they are fresh again; refills are paid from the background lane.",
+        "They are fresh again after their next validation; refills use the background lane.",
     ),
     "changed": Text(
         "hintChanged",
-        "A hint that campaigns have changed",
+        "Report that campaigns have changed",
         "Accepted",
         "Changed",
-        "For systems that know of a change before the gateway can: these campaigns are read first. Until then what is "
-        "stored of them is served as stale, and evicted it is never.",
+        "For systems that know of a change before the gateway: these campaigns are read first. Until then their stored "
+        "answers are served as stale; nothing is evicted.",
     ),
 }
 """By the operation's name in the routes."""
@@ -76,8 +76,8 @@ TAGS: Mapping[str, str] = {
     "Campaigns": "Of the default stream.",
     "Contact lists": "Of the default stream.",
     "Cache": "Of the default stream.",
-    "Streams": "The same of a stream that the path names.",
-    "Description": "Of this API. Needs no key.",
+    "Streams": "The same, for the stream in the path.",
+    "Description": "The description of this API. Needs no key.",
 }
 
 
@@ -211,7 +211,7 @@ def _of_this_api() -> Iterator[Resource]:
     described = ResponseText(None, ("ETag", "Cache-Control"))
     rows = (
         ("/openapi.json", Text("getDescription", "This description"), described),
-        ("/docs", Text("getPage", "A page to read and try it"), replace(described, media="text/html")),
+        ("/docs", Text("getPage", "A page to read and try the API"), replace(described, media="text/html")),
     )
     for path, text, answer in rows:
         for method in ("GET", "HEAD"):
@@ -222,7 +222,7 @@ def _named_by_method(resource: Resource) -> Resource:
     if resource.method != "HEAD":
         return resource
     text = resource.text
-    return replace(resource, text=replace(text, id=f"{text.id}Head", summary=f"{text.summary}: the head alone"))
+    return replace(resource, text=replace(text, id=f"{text.id}Head", summary=f"{text.summary}: headers only"))
 
 
 RESOURCES: tuple[Resource, ...] = tuple(

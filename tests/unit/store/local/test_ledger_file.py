@@ -247,7 +247,7 @@ async def test_where_nothing_can_be_written_it_goes_on_and_says_so_once(
         await take(ledgers, str(number))
     assert (await left(ledgers)).keys() == {"0", "1", "2"}
     [record] = caplog.records
-    assert "a restart will not know of them" in record.getMessage()
+    assert "a restart loses them" in record.getMessage()
 
 
 async def test_when_it_can_be_written_again_all_is_there_again(

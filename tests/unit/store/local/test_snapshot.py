@@ -302,7 +302,7 @@ async def test_where_an_invalidation_cannot_be_added_nothing_comes_back(start, m
     assert first.snapshot.fault is not None
     first.kill()
     assert len((await start()).store) == 0
-    assert "a restart begins cold" in caplog.records[0].getMessage()
+    assert "a restart starts cold" in caplog.records[0].getMessage()
 
 
 # The file.
