@@ -137,7 +137,7 @@ def show_sweep(
     text = "Seconds within which any change of a campaign in use is seen."
     add("blind_bound_seconds", text, lambda: stated(identity).blind)
     text = "Whether polls of the stream's list validate stored answers (1) or lifetimes count (0)."
-    add("sweep_up", text, lambda: stated(identity).is_proving)
+    add("sweep_up", text, lambda: stated(identity).is_validating)
     add("sweep_leading", "Whether this replica polls the stream's list (1) or not (0).", lambda: sweeper.is_leading)
     text = "Campaigns that the stream's lists have shown."
     add("sweep_campaigns", text, lambda: len(index.snapshot(identity).campaigns))
@@ -153,7 +153,7 @@ def _is_distrusted(index: CampaignIndex, identity: str, flaw: ListFlaw) -> bool:
 def show_platform(gauges: Gauges, breaker: CircuitBreaker, clock: PlatformClock) -> None:
     """Publishes what answers have told of the platform: whose credentials it refuses, how far its clock is off."""
     text = "Credentials that the platform keeps refusing; they are retried only now and then."
-    gauges.add("credentials_refused", text, lambda: refusals.open_count(time.monotonic()))
+    gauges.add("credentials_refused", text, lambda: breaker.open_count(time.monotonic()))
     text = "Seconds by which the platform's clock is ahead of the store's, measured by the Date of its answers."
     gauges.add("platform_clock_offset_seconds", text, lambda: clock.offset().seconds)
     text = "Uncertainty of the offset in seconds, in both directions; infinite until it is measured."
