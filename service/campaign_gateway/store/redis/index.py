@@ -177,7 +177,7 @@ class RedisIndex(CampaignIndex):
             except Exception:  # noqa: BLE001 - logged with its traceback
                 # Or this replica would look dead for ever.
                 _log.exception("heartbeat failed: this replica stops polling lists")
-                self._lead(frozenset())
+                self._hold(frozenset())
             await asyncio.sleep(BEAT_SECONDS)
 
     async def beat(self) -> None:
