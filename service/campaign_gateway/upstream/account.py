@@ -331,7 +331,7 @@ class Account:
         if isinstance(error, LedgerLostError) and not self.is_cut_off:
             self.contact = replace(self.contact, lost_at=self._clock())
             _log.warning("ledger of calls lost (%s): continuing without it, %d replicas were known", error, self.known)
-        self.forget_view()
+        self.forget_ledger()
 
     def _learn(self, ledger: Ledger, attempt: _Attempt) -> None:
         now = self._ledgers.now()
