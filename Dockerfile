@@ -1,10 +1,10 @@
-# The gateway's image: built in two stages that have tools, run from a third that has none.
+# The gateway's image: two stages with build tools, and a final stage without them.
 #
-# A package index of one's own goes in as a secret, which no layer keeps:
+# To use your own package index, pass it as a secret; no layer keeps it:
 #   docker build --secret id=pip.conf,src=/etc/pip.conf --tag campaign-gateway:local .
 ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-bookworm
 
-# Apart from the rest: this changes only with the lock file, and is the slow part.
+# A layer of its own: it is slow, and changes only with the lock file.
 FROM ${PYTHON_IMAGE} AS tools
 COPY requirements-dev.lock /src/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
@@ -12,7 +12,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     && /opt/tools/bin/pip install --no-cache-dir --require-hashes -r /src/requirements-dev.lock
 
 FROM tools AS build
-# The time in everything that notes one, so that equal sources make equal files.
+# The time of all files, so that equal sources make equal images.
 ARG SOURCE_DATE_EPOCH=0
 COPY requirements.lock /src/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
@@ -23,7 +23,7 @@ COPY pyproject.toml README.md LICENSE /src/
 COPY service /src/service
 COPY --chmod=0644 deploy/healthcheck.py /opt/gateway/
 WORKDIR /src
-# Bytecode that is never compared with its source: it is right by construction, and does not depend on file times.
+# Bytecode that is never compared with its source, so it does not depend on file times.
 RUN SOURCE_DATE_EPOCH=$(( SOURCE_DATE_EPOCH > 315532800 ? SOURCE_DATE_EPOCH : 315532800 )) \
         /opt/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
     && /opt/tools/bin/pip --python /opt/gateway/bin/python install --no-deps --no-index --no-compile /dist/*.whl \
@@ -35,23 +35,23 @@ RUN SOURCE_DATE_EPOCH=$(( SOURCE_DATE_EPOCH > 315532800 ? SOURCE_DATE_EPOCH : 31
 
 FROM ${PYTHON_IMAGE}
 COPY --from=build /opt/gateway /opt/gateway
-# Off with what the base has for installing; and bytecode for what the gateway imports of the standard library, which
-# official Python images ship without.
+# Remove the base image's installers, and compile the imported parts of the standard library, because official Python
+# images have no bytecode.
 RUN if python -c 'import pip' 2>/dev/null; then python -m pip uninstall --quiet --yes --root-user-action ignore pip; fi \
     && rm -rf "$(python -c 'import ensurepip; print(ensurepip.__path__[0])')" /usr/share/python-wheels \
     && /opt/gateway/bin/python -c 'import campaign_gateway.cli, campaign_gateway.demo, campaign_gateway.store.open, uvloop' \
-    # What a gateway without Redis writes down for its next start. A volume here outlives the container.
+    # The state of a gateway without Redis. Mount a volume here to keep it.
     && install --directory --owner 10001 --group 10001 --mode 0700 /var/lib/campaign-gateway
 ENV PATH=/opt/gateway/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 XDG_STATE_HOME=/var/lib \
     GATEWAY__LISTEN=0.0.0.0:8080 GATEWAY__ADMIN_LISTEN=0.0.0.0:9090 GATEWAY_CONFIG=/etc/campaign-gateway/gateway.yaml
 USER 10001:10001
 EXPOSE 8080 9090
-# Not `campaign-gateway`: importing it would cost more than many of its answers.
+# Not `campaign-gateway`: its import would cost more than many answers.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
     CMD ["/opt/gateway/bin/python", "-I", "-S", "/opt/gateway/healthcheck.py"]
 ENTRYPOINT ["campaign-gateway"]
 CMD ["serve"]
-# Last, so that a new time or commit builds nothing anew.
+# Last, so that a new time or commit keeps the cached layers.
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z

@@ -1,14 +1,14 @@
-# Two commands on a fresh machine do everything, set-up included: `make demo` and `make test`.
+# On a fresh machine, `make demo` and `make test` do everything, including the set-up.
 
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 IMAGE_PYTHON := 3.13
-# Those that wait most come first, beside those that compute.
+# Tests that wait come first, so that they run in parallel with those that compute.
 TESTS := tests/e2e tests/integration tests/unit
 
-# Tests start hundreds of processes; each would compile all that it imports.
+# Tests start hundreds of processes; without bytecode each would compile its imports.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -29,7 +29,7 @@ test: $(READY) ## Every test: unit, integration, end to end
 test-image: $(VENV)-$(IMAGE_PYTHON)/.ready ## Unit and integration tests on the Python of the image
 	$(VENV)-$(IMAGE_PYTHON)/bin/python -m pytest tests/integration tests/unit -n 4 --dist worksteal -q
 
-coverage: $(READY) ## The same, and which lines and branches they reach
+coverage: $(READY) ## Every test, with coverage of lines and branches
 	$(BIN)/python -m pytest $(TESTS) -n 2 --cov -q
 
 artefacts: $(READY) ## What is not Python: image, chart, compose stack, rules, dashboard
@@ -52,18 +52,18 @@ lint: $(READY) ## Format, lint, types, imports
 check: lint ## Lint and unit tests; run before each commit
 	$(BIN)/python -m pytest tests/unit -n 2 -q
 
-fix: $(READY) ## Format, and mend what the linter can
+fix: $(READY) ## Format, and apply the linter's fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Hits beside nginx, HAProxy, Varnish and FastAPI, memory, start; under ten minutes
+bench: $(READY) ## Hits compared with nginx, HAProxy, Varnish and FastAPI; memory, start; under ten minutes
 	tools/setup-bench
 	$(BIN)/python -m tests.bench
 
 bench-freshness: $(READY) ## How soon changes are seen, for how many calls; some twenty minutes (QUICK=1: one)
 	$(BIN)/python -m tests.bench.freshness $(if $(QUICK),--quick)
 
-bench-accounts: $(READY) ## What many accounts cost, idle and asked, in memory and with a Redis; about six minutes
+bench-accounts: $(READY) ## The cost of many accounts, idle and in use, in memory and with Redis; about six minutes
 	$(BIN)/python -m tests.bench.accounts
 
 lock: $(READY) ## Lock what pyproject.toml asks for (UPGRADE=1: everything at its newest version)
@@ -72,7 +72,7 @@ lock: $(READY) ## Lock what pyproject.toml asks for (UPGRADE=1: everything at it
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header \
 		$(if $(UPGRADE),--upgrade) --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
 
-clean: ## Remove what was built here
+clean: ## Remove all build results
 	rm -rf $(VENV) $(VENV)-$(IMAGE_PYTHON) .venv-bench .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.json
 
 $(READY): requirements-dev.lock pyproject.toml tools/setup-venv

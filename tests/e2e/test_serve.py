@@ -421,7 +421,7 @@ async def test_sigterm_finishes_what_is_in_flight_and_exits_with_0(sandbox: Sand
         ({"listen": "0.0.0.0:0"}, "clients: none are set"),
         ({"unheard_of": 1}, "unheard_of: unknown key"),
         ({"cache": {"url": "memcached://x"}}, "cache.url: "),
-        ({"workers": 2}, "workers: more than 1 need a Redis"),
+        ({"workers": 2}, "workers: more than 1 needs a Redis"),
     ],
 )
 async def test_bad_settings_exit_with_2_and_name_the_key(

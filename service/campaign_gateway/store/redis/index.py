@@ -280,7 +280,7 @@ class RedisIndex(CampaignIndex):
             # The next beat that is answered tries again.
             self._behind.add(stream)
         except Exception:  # noqa: BLE001 - logged with its traceback
-            # Or no index would be followed any longer.
+            # Or no index would be pulled any longer.
             _log.exception("campaign index cannot be pulled: the next heartbeat tries again")
             self._behind.add(stream)
 
