@@ -317,7 +317,7 @@ class SweptReplica(Replica):
                 len(streams),
                 known.free,
                 known.falls,
-                known.is_wanted,
+                known.is_contended,
             )
 
         self.sweepers = [

@@ -105,9 +105,9 @@ class Forwarder:
         )
         if isinstance(fetched, Failure) and not (fetched.was_forwarded and fetched.was_sent):
             return self._reply(request, fetched)
-        told = {id_ for id_ in _ids_in(fetched) if is_id(id_)}
-        is_known = bool(ids | told) or request.operation.name in _MAKES_AN_ID or _is_refused(fetched)
-        await self._invalidator.invalidate(self._changed(request, ids | told, is_known=is_known), Cause.WRITE)
+        named = {id_ for id_ in _ids_in(fetched) if is_id(id_)}
+        is_known = bool(ids | named) or request.operation.name in _MAKES_AN_ID or _is_refused(fetched)
+        await self._invalidator.invalidate(self._changed(request, ids | named, is_known=is_known), Cause.WRITE)
         for effect in effects_of(request.operation.name):
             if effect.scope is Scope.MAYBE:
                 writer = writer_of(request.stream, request.client, effect.resource)

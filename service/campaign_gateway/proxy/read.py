@@ -132,12 +132,12 @@ class Exchange:
         return await self._fills.read_again(request, lane, reason)
 
     def _held(self, request: Request) -> Request:
-        """The request, held to what its client may have changed, or was told of; nobody can be held to the future."""
+        """The request, held to the writes that its client made or names; nobody can be held to the future."""
         floor = self._versions.floor(request.stream, request.client, request.operation.resource)
-        told = request.directives.newer_than
-        if floor is None and told is None:
+        given = request.directives.newer_than
+        if floor is None and given is None:
             return request
-        newer_than = min(max(floor or 0.0, told or 0.0), self._store.now())
+        newer_than = min(max(floor or 0.0, given or 0.0), self._store.now())
         return replace(request, directives=replace(request.directives, newer_than=newer_than))
 
     def _decide(self, request: Request, found: Found) -> Decision:

@@ -23,10 +23,10 @@ ABSENCE_OVERHEAD_BYTES = 838
 
 @dataclass(frozen=True, slots=True)
 class _Fence:
-    """The last time that a key's fence moved, in seconds, and its last invalidations."""
+    """The last time that a key's fence was raised, in seconds, and its last invalidations."""
 
     number: int = 0
-    moved_at: float = 0.0
+    raised_at: float = 0.0
     invalidated_at: float = 0.0
     written_at: float = 0.0
 
@@ -226,10 +226,10 @@ class MemoryStore(Store):
         if key.endswith(EVERY):
             self._last_fence += 1
             group = self._group(key)
-            group.fence = group.fence.moved(self._last_fence, by, now)
+            group.fence = group.fence.raised(self._last_fence, by, now)
             self.epoch.end()
             return
-        last = self._move_fence(key)
+        last = self._raise_fence(key)
         written_at = now if by is Cause.WRITE else last.written_at
         self._fences[key] = replace(self._fences[key], invalidated_at=now, written_at=written_at)
         copy = self._copies.get(key)
@@ -280,15 +280,15 @@ class MemoryStore(Store):
 
     def supersede(self, key: str) -> None:
         """Drops the entry, which another one has replaced, and refuses the fills that looked up before now."""
-        self._move_fence(key)
+        self._raise_fence(key)
         self._drop(key)
 
-    def _move_fence(self, key: str) -> _Fence:
+    def _raise_fence(self, key: str) -> _Fence:
         """The fence as it was before."""
         self._forget_old_fences()
         self._last_fence += 1
         last = self._fences.pop(key, _NO_FENCE)
-        self._fences[key] = replace(last, number=self._last_fence, moved_at=self.now())
+        self._fences[key] = replace(last, number=self._last_fence, raised_at=self.now())
         return last
 
     def lose_track(self) -> None:
@@ -335,7 +335,7 @@ class MemoryStore(Store):
         horizon = self.now() - FENCE_SECONDS
         while self._fences:
             oldest = next(iter(self._fences))
-            if self._fences[oldest].moved_at > horizon:
+            if self._fences[oldest].raised_at > horizon:
                 break
             del self._fences[oldest]
 

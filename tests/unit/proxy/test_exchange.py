@@ -642,7 +642,7 @@ async def test_a_follower_gives_up_at_its_own_deadline(replica):
     assert (await reading).failure.problem is Problem.UPSTREAM_TIMEOUT
     async with asyncio.timeout(5):
         await finished(story.tasks)
-    landed = flight.landing.result()
+    landed = flight.result.result()
     assert isinstance(landed, Failure)
     assert landed.problem is Problem.UPSTREAM_TIMEOUT
     assert all(seconds <= 0.06 for seconds in story.fleet.followed), "half the patience for a permit, and one call"

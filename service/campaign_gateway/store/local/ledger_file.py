@@ -77,8 +77,8 @@ class FileLedgers(Ledgers):
     A change reads and writes a few kilobytes, which are in the system's memory. It waits only for the lock.
     """
 
-    is_shared = False
-    wants_ends = True
+    is_local = True
+    reports_ends = True
 
     def __init__(self, folder: Path, platform: str, allowance: Callable[[str], Allowance], clock: StoreClock) -> None:
         """The ledgers of a platform's accounts.
