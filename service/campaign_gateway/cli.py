@@ -128,7 +128,7 @@ def serve(config: Path | None, worker: tuple[int, int, Path] | None) -> None:
 
     # As this process was started: interpreter, its options, and ours.
     command = [sys.executable, *sys.orig_argv[1:], "--worker"]
-    sys.exit(_run(supervise(settings, command, _until_asked_to_stop)))
+    sys.exit(_run(supervise(settings, command, _until_stopped)))
 
 
 @main.command()
@@ -153,7 +153,7 @@ def demo(port: int, admin_port: int) -> None:
     """Run a gateway in front of a simulated platform: no settings, no credentials, no Redis."""
     from campaign_gateway.demo import run_demo  # noqa: PLC0415
 
-    _run(run_demo(port, admin_port, _until_asked_to_stop))
+    _run(run_demo(port, admin_port, _until_stopped))
 
 
 @main.command()
@@ -179,7 +179,7 @@ def sandbox(port: int, campaigns: int, calls: int, latency: float, page_rows: in
         )
     except ValueError as error:
         _fail(EXIT_BAD_SETTINGS, str(error))
-    _run(run_sandbox(config, _until_asked_to_stop))
+    _run(run_sandbox(config, _until_stopped))
 
 
 @main.command()
@@ -218,15 +218,15 @@ def plan(
     from campaign_gateway.policy.pacing import Capacity, Workload  # noqa: PLC0415
 
     count = used if isinstance(used, int) else round(used * campaigns)
-    kept = budget // 12 if reserve is None else reserve
+    reserved = budget // 12 if reserve is None else reserve
     if count > campaigns:
         _fail(EXIT_BAD_SETTINGS, f"--used: {count} of {campaigns} campaigns cannot be in use")
-    if kept >= budget:
-        _fail(EXIT_BAD_SETTINGS, f"--reserve: {kept} leaves nothing of a budget of {budget} calls")
+    if reserved >= budget:
+        _fail(EXIT_BAD_SETTINGS, f"--reserve: {reserved} leaves nothing of a budget of {budget} calls")
     parts = {Channel.VOICE: 1 - sms, Channel.SMS: sms}
     moves = change_rate * count / campaigns if campaigns else 0.0
     seen = forecast(
-        Capacity(budget, window, kept, share, others=interactive * window / 60),
+        Capacity(budget, window, reserved, share, others=interactive * window / 60),
         Workload(
             used={channel: round(part * count) for channel, part in parts.items()},
             listed={channel: round(part * campaigns) for channel, part in parts.items()},
@@ -245,7 +245,7 @@ def plan(
         ]
     else:
         rows.append(("polls", "none: reading each campaign is as good, and lifetimes count"))
-    rows.append(("calls a minute", f"{seen.capacity:.1f} and a reserve of {kept * 60 / window:.1f}"))
+    rows.append(("calls a minute", f"{seen.capacity:.1f} and a reserve of {reserved * 60 / window:.1f}"))
     rows += [(f"  {purpose}", f"{calls:.1f}") for purpose, calls in seen.calls.items()]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
@@ -289,31 +289,31 @@ async def _serve(settings: Any) -> None:
     from campaign_gateway.app import running  # noqa: PLC0415
 
     async with running(settings) as gateway:
-        await _until_asked_to_stop()
+        await _until_stopped()
         await gateway.drain()
 
 
-async def _serve_as_worker(settings: Any, place: tuple[int, int, Path]) -> None:
+async def _serve_as_worker(settings: Any, slot: tuple[int, int, Path]) -> None:
     from campaign_gateway.app import WorkerSlot, running  # noqa: PLC0415
 
-    async with running(settings, WorkerSlot(*place)) as gateway:
+    async with running(settings, WorkerSlot(*slot)) as gateway:
         # The supervisor waits for this line; and when standard input ends, there is no supervisor any longer.
         click.echo("up")
-        await _until_asked_to_stop(lifeline=sys.stdin.fileno())
+        await _until_stopped(lifeline=sys.stdin.fileno())
         await gateway.drain()
 
 
-async def _until_asked_to_stop(lifeline: int | None = None) -> None:
+async def _until_stopped(lifeline: int | None = None) -> None:
     # What the start has made stays to the end: a collection that goes through it keeps all callers waiting for 20 ms.
     gc.freeze()
     gc.enable()
-    asked = asyncio.Event()
+    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked.set)
+        loop.add_signal_handler(number, stop.set)
     if lifeline is not None:
-        loop.add_reader(lifeline, asked.set)
-    await asked.wait()
+        loop.add_reader(lifeline, stop.set)
+    await stop.wait()
     if lifeline is not None:
         loop.remove_reader(lifeline)
 

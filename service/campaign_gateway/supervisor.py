@@ -80,11 +80,11 @@ async def _run(
     workers: Sequence["Worker"], client: WorkerClient, until_stopped: UntilStopped, stop_seconds: float
 ) -> int:
     async with asyncio.TaskGroup() as group:
-        asking = group.create_task(until_stopped())
+        stopping = group.create_task(until_stopped())
         watching = group.create_task(_watch(workers, client))
         keeping = [group.create_task(worker.keep()) for worker in workers]
-        await asyncio.wait([asking, *keeping], return_when=asyncio.FIRST_COMPLETED)
-        was_asked = asking.done()
+        await asyncio.wait([stopping, *keeping], return_when=asyncio.FIRST_COMPLETED)
+        is_stopped = stopping.done()
         for worker in workers:
             worker.stop()
         _, late = await asyncio.wait(keeping, timeout=stop_seconds)
@@ -92,13 +92,13 @@ async def _run(
             _log.error("%d workers did not stop in time: they are killed", len(late))
         for worker in workers:
             worker.kill()
-        asking.cancel()
+        stopping.cancel()
         watching.cancel()
     # A worker that had only begun to start was ended by the signal itself.
     bad = {task.result() for task in keeping} - {0, -signal.SIGTERM}
     if EXIT_BAD_SETTINGS in bad:
         return EXIT_BAD_SETTINGS
-    return 0 if was_asked and not bad else EXIT_FAILED
+    return 0 if is_stopped and not bad else EXIT_FAILED
 
 
 async def _watch(workers: Sequence["Worker"], client: WorkerClient) -> None:

@@ -579,7 +579,7 @@ async def test_a_new_leader_finds_what_is_in_use(fleet: Fleet) -> None:
     fleet.one.index.record_use(STREAM, "c1", now)
     fleet.one.index.record_use(STREAM, "c2", now - 70)
     await fleet.one.index.beat()
-    await fleet.one.index.leave()
+    await fleet.one.index.depart()
     fleet.two.index.record_use(STREAM, "c3", now)
     assert set(fleet.two.index.used(STREAM)) == {"c3"}
     await fleet.two.index.beat()
@@ -724,10 +724,10 @@ async def test_one_replica_holds_the_lease_until_it_leaves(fleet: Fleet) -> None
     await use(fleet.two, stream="another stream")
     assert await fleet.leading() == [True, False, False]
     assert fleet.two.index.is_leading("another stream")
-    await fleet.two.index.leave()
+    await fleet.two.index.depart()
     assert not fleet.two.index.is_leading("another stream")
     assert await fleet.leading() == [True, False, False], "only who leads can give the lead up"
-    await fleet.one.index.leave()
+    await fleet.one.index.depart()
     assert not fleet.one.index.is_leading(STREAM)
     await fleet.two.index.beat()
     assert await fleet.leading() == [False, True, False]
@@ -739,7 +739,7 @@ async def test_whoever_leaves_late_takes_no_lease_from_another(fleet: Fleet) -> 
     # Its lease lapsed, and it has not noticed yet.
     await fleet.raw.hdel(fleet.keys.beat("leases"), STREAM)
     await fleet.two.index.beat()
-    await fleet.one.index.leave()
+    await fleet.one.index.depart()
     await fleet.three.index.beat()
     assert [replica.index.is_leading(STREAM) for replica in fleet.replicas] == [False, True, False]
 
@@ -795,7 +795,7 @@ async def test_replicas_know_of_each_other(fleet: Fleet) -> None:
     await one.index.beat()
     assert one.beat.replicas()[one.beat.name] > seen[one.beat.name]
     assert one.beat.replicas()[two.beat.name] == seen[two.beat.name], "as it was last seen"
-    await two.index.leave()
+    await two.index.depart()
     await three.index.beat()
     assert set(three.beat.replicas()) == {one.beat.name, three.beat.name}
 

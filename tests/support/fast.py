@@ -187,7 +187,7 @@ class Gateway:
         self.memory = MemoryStore(2**26, self.clock, self.meter)
         self.store = self.layer(self.memory)
         self.index, self.tasks = LocalIndex(self.memory.epoch, self.clock.now), Tasks()
-        self.versions, self.platform = Writers(self.clock.now, 5.0), NoPlatform()
+        self.writers, self.platform = Writers(self.clock.now, 5.0), NoPlatform()
         self.exchange = Exchange(
             self.store,
             self.index,
@@ -196,7 +196,7 @@ class Gateway:
             FRESHNESS,
             self.meter,
             Timeouts(1.0),
-            self.versions,
+            self.writers,
         )
         rights = {"reporting": {"support"}, "operations": {"support", "sales"}}
         self.clients = Clients(

@@ -199,7 +199,7 @@ class Replica:
         self._fetcher = Fetcher(self, self.budget, self.store, meter)
         self.index = self._make_index(keys)
         patience = Timeouts(allowance.timeout)
-        self.versions = Writers(self.clock.now, 0.0)
+        self.writers = Writers(self.clock.now, 0.0)
         self._exchange = Exchange(
             self.store,
             self.index,
@@ -208,7 +208,7 @@ class Replica:
             freshness,
             meter,
             patience,
-            self.versions,
+            self.writers,
             is_polled=not isinstance(self.index, LocalIndex),
         )
 
@@ -217,7 +217,7 @@ class Replica:
 
     async def start(self) -> None:
         await self.link.start(self._watchers)
-        self.store.start(self._watchers, Handlers(self._flights.forget, self.versions.note, lambda *_: None))
+        self.store.start(self._watchers, Handlers(self._flights.forget, self.writers.note, lambda *_: None))
         await self.budget.start([SUPPORT.tenant.account])
 
     def read(self, campaign: str, directives: RequestDirectives) -> None:

@@ -55,7 +55,7 @@ class Story:
         self.flights = Flights(self.tasks)
         self.fetcher = Fetcher(self.upstream, budget or self.budget, self.store, self.meter)
         self.index = LocalIndex(self.store.epoch, self.clock.now)
-        self.versions = Writers(self.clock.now, READ_YOUR_WRITES)
+        self.writers = Writers(self.clock.now, READ_YOUR_WRITES)
         self.exchange = Exchange(
             self.store,
             self.index,
@@ -64,12 +64,12 @@ class Story:
             FRESHNESS,
             self.meter,
             Timeouts(patience),
-            self.versions,
+            self.writers,
             is_polled=is_polled,
         )
         self.invalidator = Invalidator(self.store, self.flights, self.exchange, self.meter)
         self.forwarder = Forwarder(
-            *(self.exchange, self.fetcher, self.invalidator, self.index, self.store, self.versions),
+            *(self.exchange, self.fetcher, self.invalidator, self.index, self.store, self.writers),
             Timeouts(patience),
             self.tasks,
         )

@@ -317,7 +317,7 @@ class SweptReplica(Replica):
                 len(streams),
                 known.free,
                 known.falls,
-                known.is_wanted,
+                known.is_contended,
             )
 
         self.sweepers = [
@@ -343,7 +343,7 @@ class SweptReplica(Replica):
     @override
     async def start(self) -> None:
         await self.link.start(self._watchers)
-        self.store.start(self._watchers, Handlers(self._flights.forget, self.versions.note, lambda *_: None))
+        self.store.start(self._watchers, Handlers(self._flights.forget, self.writers.note, lambda *_: None))
         self.redis_index.start(self._watchers, [stream.identity for stream in self.streams])
         await self.budget.start([SUPPORT.tenant.account])
         for sweeper in self.sweepers:

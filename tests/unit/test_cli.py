@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from ruamel.yaml import YAML
 
 from campaign_gateway import __version__
-from campaign_gateway.cli import _until_asked_to_stop, main
+from campaign_gateway.cli import _until_stopped, main
 from campaign_gateway.settings import Settings
 
 SECRET = "hunter2-must-not-be-told"
@@ -139,7 +139,7 @@ async def test_once_it_serves_garbage_is_collected_again():
     gc.disable()
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_until_asked_to_stop(lifeline))
+            group.create_task(_until_stopped(lifeline))
             await asyncio.sleep(0)
             is_collected = gc.isenabled()
             os.close(end)

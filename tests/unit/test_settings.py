@@ -245,7 +245,7 @@ def test_a_lone_stream_is_the_default_and_one_that_is_named_wins(tree):
 )
 def test_an_accounts_budget_is_its_own_or_the_default(tree, budgets, expected):
     budget = read_tree({**tree, "budgets": budgets}).budget_of("acc-1")
-    assert (budget.calls, budget.window, budget.kept) == expected
+    assert (budget.calls, budget.window, budget.reserved) == expected
 
 
 # Mistakes of form.

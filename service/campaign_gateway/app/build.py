@@ -108,7 +108,7 @@ def build_allowance(settings: Settings, streams: Mapping[str, Stream], account: 
         window=row.window,
         leave=settings.platform.connect_timeout + LEAVE_SECONDS,
         timeout=settings.platform.timeout,
-        reserve=row.kept,
+        reserve=row.reserved,
         lanes={Lane(name): int(part * row.calls) for name, part in row.lanes.model_dump().items()},
         clients=sum(1 for client in settings.clients.values() if client.streams & aliases) or 1,
         longest_pause=settings.pause.max,
@@ -131,11 +131,11 @@ def current_capacity(plan: Plan, budget: CallBudget, account: str) -> Capacity:
         calls=known.capacity,
         window=row.window,
         # While no caller needs calls, only what writes can count on is kept.
-        reserve=row.kept if known.callers or known.is_wanted else int(row.lanes.writes * row.calls),
+        reserve=row.reserved if known.callers or known.is_contended else int(row.lanes.writes * row.calls),
         share=plan.settings.sweep.share,
         others=known.callers,
         streams=sum(1 for stream in plan.streams.values() if stream.tenant.account == account),
         free=known.free,
         falls=known.falls,
-        is_wanted=known.is_wanted,
+        is_contended=known.is_contended,
     )

@@ -89,9 +89,9 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
     # Left in reverse: the API's listener and its requests, probes, fills, and then what the fills use.
     async with AsyncExitStack() as stack:
         platform = await stack.enter_async_context(build.build_platform(settings))
-        flights, readers, versions = Flights(fills), Readers(), Writers(clock.now, settings.freshness.read_your_writes)
+        flights, readers, writers = Flights(fills), Readers(), Writers(clock.now, settings.freshness.read_your_writes)
         opener = Opener(plan, metrics, clock, watchers, stack)
-        stores = await opener.open(Handlers(flights.forget, versions.note, readers.hand))
+        stores = await opener.open(Handlers(flights.forget, writers.note, readers.hand))
         store, index = stores.entries, stores.index
         budget = await _open_budget(plan, stores.ledgers, metrics, watchers, stack)
         stack.push_async_callback(watchers.close)
@@ -99,10 +99,10 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         fetcher = Fetcher(platform, budget, store, metrics)
         timeouts, is_polled = Timeouts(settings.platform.timeout), settings.sweep.share > 0
         exchange = Exchange(
-            store, index, fetcher, flights, plan.freshness, metrics, timeouts, versions, is_polled=is_polled
+            store, index, fetcher, flights, plan.freshness, metrics, timeouts, writers, is_polled=is_polled
         )
         invalidator = Invalidator(store, flights, exchange, metrics)
-        forwarder = Forwarder(exchange, fetcher, invalidator, index, store, versions, timeouts, fills)
+        forwarder = Forwarder(exchange, fetcher, invalidator, index, store, writers, timeouts, fills)
         hints = Hints(readers, invalidator, exchange, index, store, fills)
         actions = Actions(exchange, forwarder, invalidator, settings.platform.max_request, hints)
         stated = partial(stated_bounds, index, store, settings.freshness.max)

@@ -63,8 +63,8 @@ class Opener:
         file = cache.password_file
         password = None if file is None else lambda: file.read_text("utf-8", "replace").strip()
         target = RedisTarget(cache.url, cache.timeout, cache.username, password, tls)
-        shared = open_redis(target, cache.prefix, cache.local_unwatched, memory, self.clock, self.metrics)
-        link, store, index = shared.link, shared.store, shared.index
+        opened = open_redis(target, cache.prefix, cache.local_unwatched, memory, self.clock, self.metrics)
+        link, store, index = opened.link, opened.store, opened.index
         self.stack.push_async_callback(link.close)
         await link.start(self.watchers)
         self.stack.push_async_callback(store.close)
@@ -72,8 +72,8 @@ class Opener:
         store.start(self.watchers, handlers)
         self.clock.on_step = memory.clear
         index.start(self.watchers, self.plan.identities.values(), may_hold_leases=self.plan.settings.sweep.share > 0)
-        self.stack.push_async_callback(index.leave)
-        return Stores(store, index, shared.ledgers, lambda: status.redis_part(is_up=link.is_up, state=link.state))
+        self.stack.push_async_callback(index.depart)
+        return Stores(store, index, opened.ledgers, lambda: status.redis_part(is_up=link.is_up, state=link.state))
 
     async def _open_files(self, memory: MemoryStore) -> tuple[Ledgers, Callable[[], Part]]:
         """The ledgers of a gateway without Redis; into `memory` goes what is left of an earlier run."""

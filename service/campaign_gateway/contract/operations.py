@@ -169,10 +169,10 @@ OPERATIONS: tuple[Operation, ...] = (
     # Contact lists: v2 in family A, v1 in family B, where only the contacts' query names the account.
     *(
         Operation(
-            name, kind, method, family, _LISTS + path, query if version > 1 else v1_query, takes, shape, _LIST, version
+            name, kind, method, family, _LISTS + path, query if version > 1 else v1_query, body, shape, _LIST, version
         )
         for family, version in ((_A, 2), (_B, 1))
-        for name, kind, method, path, query, v1_query, takes, shape in (
+        for name, kind, method, path, query, v1_query, body, shape in (
             ("contact-list-create", _W, "POST", "/createContactList", _ACCOUNT, "", _JSON, _CHANGED),
             ("contact-list-get", _R, "GET", "/{id}", _ACCOUNT, "", RequestBody.NOTHING, _LIST_BY_ID),
             (

@@ -14,8 +14,8 @@ _KNOWN = ("type", "limit", "skip", "page", "startDate", "endDate", "sortBy", "fi
 DEFAULT_LIMIT = 50
 
 
-def list_request(asked: Any) -> bytes:
-    """The canonical body that asks for what `asked` asks for, members named as the platform names them.
+def list_request(request: Any) -> bytes:
+    """The canonical body that asks for what `request` asks for, members named as the platform names them.
 
     What says nothing (an empty text, list or object) is left out, the page size and its beginning are written out,
     filters are sets. Members that are not known are kept: they may mean something to the platform.
@@ -23,9 +23,9 @@ def list_request(asked: Any) -> bytes:
     Raises:
         DocumentError: it is no object, or `type` is neither `voice` nor `sms`.
     """
-    if not isinstance(asked, dict):
+    if not isinstance(request, dict):
         raise DocumentError("the body must be an object")
-    named = {name: _meant(value) for name, value in asked.items()}
+    named = {name: _meant(value) for name, value in request.items()}
     named = {name: value for name, value in named.items() if value not in ("", None, [], {})}
     if named.get("type") not in list(Channel):
         raise DocumentError("type must be voice or sms")

@@ -9,8 +9,8 @@ Laws of this module:
 
 1. The offset lies in what most of the last answers have in common (K. Marzullo's algorithm, which NTP selects its
    servers by). One with a wrong `Date`, put there by something in front of the platform, is outvoted.
-2. A step of either clock is followed as soon as more of the last answers come after it than before: `KEPT` answers tell
-   of it after half of them. Of intervals that equally many have in common, the one of the newest answer counts.
+2. A step of either clock is followed as soon as more of the last `MAX_ANSWERS` answers come after it than before. Of
+   intervals that equally many have in common, the one of the newest answer counts.
 3. Two clocks drift apart, so an interval grows wider with its age.
 4. Times of our own are those of a clock that never steps; whoever keeps another one adds the difference when asked.
 """
@@ -18,7 +18,7 @@ Laws of this module:
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-KEPT = 15
+MAX_ANSWERS = 15
 """Answers that count: so many leave about 0.1 s of uncertainty, beside half a round trip."""
 KEEP_SECONDS = 900.0
 DRIFT = 1e-4
@@ -72,8 +72,8 @@ class DatedAnswer:
 
 def add(answers: Sequence[DatedAnswer], newest: DatedAnswer) -> tuple[DatedAnswer, ...]:
     """The answers that count once there is another one."""
-    kept = [answer for answer in answers if newest.had - answer.had <= KEEP_SECONDS]
-    return (*kept[-(KEPT - 1) :], newest)
+    recent = [answer for answer in answers if newest.had - answer.had <= KEEP_SECONDS]
+    return (*recent[-(MAX_ANSWERS - 1) :], newest)
 
 
 def estimate(answers: Sequence[DatedAnswer]) -> ClockOffset:

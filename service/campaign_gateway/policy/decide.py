@@ -154,13 +154,13 @@ def _choose(
     if not is_usable or evidence.is_overwritten:
         # As RFC 9111 section 4.4 has it: not to be sent before it was validated, whatever staleness a caller takes.
         return forward, Fwd.STALE
-    wants_newer = (
+    must_validate = (
         directives.no_cache
         or is_before
         or (directives.max_age is not None and age > directives.max_age)
         or (directives.min_fresh is not None and ttl < directives.min_fresh)
     )
-    if wants_newer:
+    if must_validate:
         return forward, Fwd.REQUEST
     if ttl > 0:
         return Choice.FRESH, None

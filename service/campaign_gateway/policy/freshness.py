@@ -54,12 +54,12 @@ class Freshness:
         updated_at = stored.updated_at
         if evidence.invalidation is not None and not evidence.invalidation.is_open:
             # The platform may show the state from before a write for a while.
-            wanted, why = lowest, evidence.invalidation.by.value
+            proposed, why = lowest, evidence.invalidation.by.value
         elif updated_at is None or updated_at > stored.validated_at:
-            wanted, why = self.default, "default"
+            proposed, why = self.default, "default"
         else:
-            wanted, why = self.factor * (stored.validated_at - updated_at), "factor"
-        seconds = min(max(wanted, lowest), highest, self.stale_if_error)
+            proposed, why = self.factor * (stored.validated_at - updated_at), "factor"
+        seconds = min(max(proposed, lowest), highest, self.stale_if_error)
         if seconds in {lowest, highest} and why in {"default", "factor"}:
             section = f"status.{stored.campaign_status}." if stored.campaign_status in self.status else ""
             why = section + ("max" if seconds == highest else "min")

@@ -46,7 +46,7 @@ class ScanResult:
     """What the index is to hold of campaigns that are new, have changed, or are gone."""
     changed: frozenset[str]
     """The ids whose stored answers are out of date."""
-    wants_full: bool = False
+    needs_full_scan: bool = False
     """Whether numbers say that rows came or went unseen."""
 
     @property
@@ -128,9 +128,9 @@ def conclude(scan: Scan, snapshot: IndexSnapshot, ended: float, lasts: float = 0
     if scan.is_whole:
         unlisted = last.unlisted if scan.total is None else scan.total - listed
         done = replace(done, full_scan_at=scan.began, unlisted=unlisted)
-    wants_full = done.full_scan_at > 0 and scan.total is not None and scan.total - listed != done.unlisted
+    needs_full_scan = done.full_scan_at > 0 and scan.total is not None and scan.total - listed != done.unlisted
     state = without_flaw(_with_poll(result.state, scan.channel, done), scan.channel)
-    return replace(result, state=state, wants_full=wants_full)
+    return replace(result, state=state, needs_full_scan=needs_full_scan)
 
 
 def conclude_full(scan: Scan, seen: AbstractSet[str], snapshot: IndexSnapshot, ended: float) -> ScanResult | None:

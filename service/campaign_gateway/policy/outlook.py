@@ -7,7 +7,7 @@ from campaign_gateway.policy.capacity import capacity
 from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, PauseState, SlotRequest, is_whole, pause_of
 from campaign_gateway.policy.schedule import Schedule
 
-WANTED_SECONDS = 5.0
+CONTENDED_SECONDS = 5.0
 """For how long after a refusal callers count as wanting calls."""
 
 
@@ -25,7 +25,7 @@ class Outlook:
     """Seconds until each held slot falls free, the soonest first, a call under way taken to end now."""
     callers: int
     """Slots that callers and writes hold."""
-    is_wanted: bool
+    is_contended: bool
     """Whether a caller was refused within the last seconds."""
 
 
@@ -42,7 +42,7 @@ def outlook(ledger: Ledger, allowance: Allowance, now: float) -> Outlook:
         free=0 if is_paused else schedule.room(SlotRequest("", Lane.VALIDATION, "")) + allotted,
         falls=tuple(min(slot.free_at - now, allowance.window) for slot in slots),
         callers=sum(1 for slot in slots if slot.lane.is_waited_for),
-        is_wanted=any(at > now - WANTED_SECONDS for at in ledger.refused.values()),
+        is_contended=any(at > now - CONTENDED_SECONDS for at in ledger.refused.values()),
     )
 
 

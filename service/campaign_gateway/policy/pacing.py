@@ -76,7 +76,7 @@ class Capacity:
     """Calls that could be made now, by whoever leaves the reserve alone."""
     falls: tuple[float, ...] = ()
     """Seconds until each of the others can be made again, the soonest first."""
-    is_wanted: bool = False
+    is_contended: bool = False
     """Whether callers wait for calls, or were refused some a moment ago."""
 
 
@@ -178,8 +178,8 @@ class Pace:
             if seconds >= min(NEAR_SECONDS, capacity.window)
         )
         rate = min(max(room, 0.0), capacity.share * capacity.calls / capacity.window) / capacity.streams
-        wanted = self.calls_a_second / rate if rate > 0 else math.inf
-        return planned * min(max(wanted, EARLY), STRETCH)
+        stretch = self.calls_a_second / rate if rate > 0 else math.inf
+        return planned * min(max(stretch, EARLY), STRETCH)
 
     def spare(self, capacity: Capacity) -> int:
         """Calls that reads by id may make now, so that those of the polls to come are there when they are due."""
@@ -206,9 +206,9 @@ def plan_pace(capacity: Capacity, workload: Workload) -> Pace:
     most = capacity.share * a_second
     # More changes than can be read: knowing which they are goes before reading them. Fewer calls than callers want:
     # polls are stretched rather than given up.
-    wanted = min(most, left) - fixed
+    ideal = min(most, left) - fixed
     floor = min(FLOOR_PART * a_second, len(used) / LONGEST_POLL_INTERVAL_SECONDS)
-    rate = max(wanted, KNOWING_PART * (min(most, left + reads) - fixed), floor)
+    rate = max(ideal, KNOWING_PART * (min(most, left + reads) - fixed), floor)
 
     pages_of = {channel: 1 + moves[channel] * SHORTEST_POLL_INTERVAL_SECONDS / workload.page_rows for channel in used}
     passes = {channel: math.sqrt(moves[channel] * pages_of[channel]) for channel in used}
@@ -223,7 +223,7 @@ def plan_pace(capacity: Capacity, workload: Workload) -> Pace:
     rotated = min(
         max(left - spent - pages / full_scan_after, ROTATION_CALLS * a_second), IDLE_ROTATION_CALLS * a_second
     )
-    if capacity.is_wanted:
+    if capacity.is_contended:
         page_after = 1 / (CROWDED_SCAN_PART * a_second)
     elif workload.is_scanned:
         page_after = SCAN_SPREAD_PART * full_scan_after / pages

@@ -37,12 +37,12 @@ def taken_over(ledger: Ledger, allowance: Allowance, shift: float, now: float) -
         now: the time.
     """
     latest = now + allowance.most
-    moved = (replace(slot, free_at=min(slot.free_at + shift, latest)) for slot in ledger.slots)
+    shifted = (replace(slot, free_at=min(slot.free_at + shift, latest)) for slot in ledger.slots)
     # Zero is no instant: it says that there is no pause.
     paused_until = min(ledger.paused_until + shift, now + LONGEST_PAUSE_SECONDS) if ledger.paused_until else 0.0
     return replace(
         ledger,
-        slots=tuple(slot for slot in moved if slot.free_at > now),
+        slots=tuple(slot for slot in shifted if slot.free_at > now),
         paused_until=paused_until,
         learned_at=min(ledger.learned_at + shift, now + LONGEST_PAUSE_SECONDS) if ledger.learned_at else 0.0,
     )

@@ -237,7 +237,7 @@ class Schedule:
         """The calls of a window that each client may have as long as all that want some go on."""
         return max(1, self.capacity // len(self._claimants | {client}))
 
-    def _wished_beside(self, client: str) -> int:
+    def _used_beside(self, client: str) -> int:
         """Calls that other clients want in a window, up to the fair part of each."""
         fair = self._fair_part(client)
         return sum(min(fair, self._held[other] + self._promised[other]) for other in self._claimants - {client})
@@ -246,15 +246,15 @@ class Schedule:
         """Whether the request's client has to take calls at an even pace, since another one's callers are refused."""
         if not self._refused - {request.client} or self._used[request.lane] < self._parts.get(request.lane, 0):
             return False
-        wished = self._held[request.client] + self._promised[request.client]
-        return not request.lane.is_waited_for or wished >= self._fair_part(request.client)
+        taken = self._held[request.client] + self._promised[request.client]
+        return not request.lane.is_waited_for or taken >= self._fair_part(request.client)
 
     def _delay(self, request: SlotRequest, ahead: int) -> Wait | None:
         """The wait of a call whose kind is spread over the window, if it is too early for it."""
         if request.lane is Lane.BACKGROUND:
             kind, calls, least = str(request.lane), EVEN_SLACK * self.capacity, self.room(request)
         elif self._is_spread(request):
-            kind, calls, least = request.client, self.capacity - self._wished_beside(request.client), 0
+            kind, calls, least = request.client, self.capacity - self._used_beside(request.client), 0
         else:
             return None
         limit = max(1, math.ceil(calls / EVEN_PARTS))

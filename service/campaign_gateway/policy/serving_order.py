@@ -41,12 +41,12 @@ def line_up(
     held: Counter[object] = Counter()
     for slot in slots:
         held[slot.client if slot.lane.is_waited_for else (slot.lane, slot.client)] += 1
-    asked = sorted(requests, key=lambda request: (_LANES[request.lane], request.arrival))
-    clients = {request.client for request in asked if request.lane.is_waited_for}
+    in_turn = sorted(requests, key=lambda request: (_LANES[request.lane], request.arrival))
+    clients = {request.client for request in in_turn if request.lane.is_waited_for}
     clients |= {slot.client for slot in slots if slot.lane.is_waited_for}
     fair = allowance.calls // max(1, len(clients))
     ranked: list[tuple[tuple[bool | int, ...], SlotRequest]] = []
-    for request in asked:
+    for request in in_turn:
         lane = request.lane
         if lane is Lane.WRITES and own.get(lane, 0) > 0:
             own[lane] -= 1

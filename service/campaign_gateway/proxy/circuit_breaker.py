@@ -11,7 +11,7 @@ WAITS = Backoff(first=5.0, most=300.0)
 
 
 @dataclass(frozen=True, slots=True)
-class _Refused:
+class _RefusedCredential:
     version: int
     times: int = 0
     waits: Backoff = WAITS
@@ -26,7 +26,7 @@ class CircuitBreaker:
     """
 
     def __init__(self) -> None:
-        self._by_name: dict[str, _Refused] = {}
+        self._by_name: dict[str, _RefusedCredential] = {}
 
     def retry_in(self, name: str, version: int, now: float) -> float:
         """Seconds until a call may be tried with this credential; 0 when it may now. `now` is monotonic."""
@@ -37,7 +37,7 @@ class CircuitBreaker:
         """The platform refused it."""
         last = self._by_name.get(name)
         if last is None or last.version != version:
-            last = _Refused(version)
+            last = _RefusedCredential(version)
         times = last.times + 1
         waits = last.waits.grown() if times >= FREE_TRIES else last.waits
         self._by_name[name] = replace(last, times=times, waits=waits, until=now + waits.current)

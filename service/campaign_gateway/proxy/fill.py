@@ -74,8 +74,8 @@ class Claim:
     """Seconds that he waits for a permit at most."""
     newer_than: float | None = None
     """The moment of a write, in seconds of the store's clock: an answer from before it will not do."""
-    accepts_landed: bool = True
-    """Whether an answer will do that others have asked for and that has just come in."""
+    accepts_finished: bool = True
+    """Whether an answer will do that others asked for and that is there already."""
 
     @property
     def is_patient(self) -> bool:
@@ -96,15 +96,15 @@ class Flight:
     """The metric label `reason` of its call."""
     began: float
     """When, in seconds of the store's clock: its answer is no older."""
-    landing: asyncio.Future[FillResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    result: asyncio.Future[FillResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def serves(self, claim: Claim) -> bool:
         """Whether a caller with this claim is content with it, as far as is known by now."""
         if claim.newer_than is not None and self.began < claim.newer_than:
             return False
-        if not self.landing.done() or self.landing.exception() is not None:
+        if not self.result.done() or self.result.exception() is not None:
             return True
-        result = self.landing.result()
+        result = self.result.result()
         if isinstance(result, Fill):
             # What another replica had read before the write that this caller knows of is no answer for him.
             return claim.newer_than is None or result.stored.validated_at >= claim.newer_than
@@ -116,20 +116,20 @@ class Flight:
         """The result, or that there is none in time; then the flight goes on."""
         try:
             async with asyncio.timeout(seconds):
-                return await asyncio.shield(self.landing)
+                return await asyncio.shield(self.result)
         except TimeoutError:
             return Failure(Problem.UPSTREAM_TIMEOUT, f"no answer within {seconds:g} s")
         except Exception:  # noqa: BLE001 - logged by the task that it ended; whoever has a stored answer gets that
             return Failure(Problem.INTERNAL, "an error in the gateway")
 
     @contextmanager
-    def always_lands(self) -> Iterator[None]:
+    def always_settles(self) -> Iterator[None]:
         """Makes the exception that ends the block that of all waiters, if they have no result yet."""
         try:
             yield
         except Exception as error:
-            if not self.landing.done():
-                self.landing.set_exception(error)
+            if not self.result.done():
+                self.result.set_exception(error)
             raise
 
 
@@ -148,12 +148,12 @@ class Flights:
         flight = self._by_key.get(key)
         if flight is None or not flight.serves(claim):
             return None
-        return flight if claim.accepts_landed or not flight.landing.done() else None
+        return flight if claim.accepts_finished or not flight.result.done() else None
 
     def start(self, flight: Flight, fly: Callable[[Flight], Coroutine[None, None, None]]) -> None:
         """Lets it fly, for the key's next requests to join."""
         # Nobody may be waiting: an exception is then the task's to report, not the future's.
-        flight.landing.add_done_callback(lambda landing: landing.cancelled() or landing.exception())
+        flight.result.add_done_callback(lambda result: result.cancelled() or result.exception())
         key = flight.request.key
         self._by_key[key] = flight
         self._tasks.spawn(fly(flight), name="fill", on_end=partial(self._ended, key, flight))
@@ -173,8 +173,8 @@ class Flights:
             self._by_key.pop(key, None)
 
     def _ended(self, key: str, flight: Flight) -> None:
-        if not flight.landing.done():
-            flight.landing.set_exception(ConnectionAbortedError("the gateway is stopping"))
+        if not flight.result.done():
+            flight.result.set_exception(ConnectionAbortedError("the gateway is stopping"))
         if self._by_key.get(key) is flight:
             del self._by_key[key]
 
@@ -239,7 +239,7 @@ class Fills:
             lane = Lane.VALIDATION if decision.fwd is Fwd.REQUEST else Lane.BACKGROUND
         # With something to serve already, nobody is kept waiting for the budget.
         wait = self._timeouts.for_permit if decision.fallback is None else 0.0
-        return Claim(lane, wait, newer_than, accepts_landed=decision.fwd is not Fwd.REQUEST)
+        return Claim(lane, wait, newer_than, accepts_finished=decision.fwd is not Fwd.REQUEST)
 
     def _backing_off(self, request: Request, decision: Decision) -> Failure | None:
         """The failure for which the key is left alone; one from before a write that got through is out of date."""
@@ -273,7 +273,7 @@ class Fills:
     async def read_again(self, request: Request, lane: Lane, reason: str) -> FillResult:
         """See `Exchange.read_again`."""
         found = await self._store.get(request.key)
-        claim = Claim(lane, self._timeouts.for_permit, request.directives.newer_than, accepts_landed=False)
+        claim = Claim(lane, self._timeouts.for_permit, request.directives.newer_than, accepts_finished=False)
         flight = self._flights.to_join(request.key, claim) or self._start(request, found, claim, reason)
         return flight if isinstance(flight, Failure) else await flight.wait(self._timeouts.total)
 
@@ -295,23 +295,23 @@ class Fills:
     async def _fly(self, flight: Flight) -> None:
         request, key, claim = flight.request, flight.request.key, flight.claim
         give_up_at = time.monotonic() + self._timeouts.total
-        with flight.always_lands():
+        with flight.always_settles():
             lease = await self._store.acquire_lease(key, flight.found)
             while (fill := self._filled_elsewhere(flight, lease)) is None and not lease.is_mine:
                 left = give_up_at - time.monotonic()
                 if left <= 0:
                     failure = Failure(Problem.UPSTREAM_TIMEOUT, "another replica's read took too long")
-                    flight.landing.set_result(failure)
+                    flight.result.set_result(failure)
                     return
                 await self._store.wait_for_lease(key, left)
                 lease = await self._store.acquire_lease(key, lease.found)
             try:
                 if fill is not None:
-                    flight.landing.set_result(fill)
+                    flight.result.set_result(fill)
                     return
                 fetched = await self._fetcher.fetch(request, claim.lane, flight.reason, claim.wait)
                 result = self._settle(request, lease.found, fetched)
-                flight.landing.set_result(result)
+                flight.result.set_result(result)
                 if isinstance(result, Fill):
                     keep = self._assessor.rules.bound(result.stored)
                     if await self._store.put(key, result.stored, lease.found.fence, keep) is Put.STORED:

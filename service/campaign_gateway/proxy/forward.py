@@ -40,7 +40,7 @@ class Forwarder:
         invalidator: Invalidator,
         index: CampaignIndex,
         store: Store,
-        versions: Writers,
+        writers: Writers,
         timeouts: Timeouts,
         tasks: Tasks,
     ) -> None:
@@ -52,7 +52,7 @@ class Forwarder:
             invalidator: invalidates.
             index: knows campaigns by name.
             store: publishes writes to other replicas.
-            versions: who wrote when.
+            writers: who wrote when.
             timeouts: how long callers are kept.
             tasks: where writes run to their end, also when the caller is gone.
         """
@@ -61,7 +61,7 @@ class Forwarder:
         self._invalidator = invalidator
         self._index = index
         self._store = store
-        self._versions = versions
+        self._writers = writers
         self._timeouts = timeouts
         self._tasks = tasks
 
@@ -105,13 +105,13 @@ class Forwarder:
         )
         if isinstance(fetched, Failure) and not (fetched.was_forwarded and fetched.was_sent):
             return self._reply(request, fetched)
-        told = {id_ for id_ in _ids_in(fetched) if is_id(id_)}
-        is_known = bool(ids | told) or request.operation.name in _MAKES_AN_ID or _is_refused(fetched)
-        await self._invalidator.invalidate(self._changed(request, ids | told, is_known=is_known), Cause.WRITE)
+        named = {id_ for id_ in _ids_in(fetched) if is_id(id_)}
+        is_known = bool(ids | named) or request.operation.name in _MAKES_AN_ID or _is_refused(fetched)
+        await self._invalidator.invalidate(self._changed(request, ids | named, is_known=is_known), Cause.WRITE)
         for effect in effects_of(request.operation.name):
             if effect.scope is Scope.MAYBE:
                 writer = writer_of(request.stream, request.client, effect.resource)
-                self._versions.note(writer)
+                self._writers.note(writer)
                 await self._store.publish_write(writer)
         return self._reply(request, fetched, self._store.now())
 
@@ -133,18 +133,18 @@ class Forwarder:
                 keys += [f"{request.stream.identity}:{effect.resource}:{id_}" for id_ in ids]
         return keys
 
-    def _reply(self, request: Request, fetched: Fetched | Failure, version: float | None = None) -> Reply:
+    def _reply(self, request: Request, fetched: Fetched | Failure, written_at: float | None = None) -> Reply:
         is_write = request.operation.kind is Kind.WRITE
         fwd = Fwd.METHOD if is_write else Fwd.BYPASS
         if isinstance(fetched, Failure):
             was_sent = fetched.was_forwarded and fetched.was_sent
             detail = f"{fetched.detail}; {OUTCOME_UNKNOWN}" if is_write and was_sent else fetched.detail
             outcome = Outcome(fwd if was_sent else None)
-            return Reply(outcome, failure=replace(fetched, detail=detail), version=version)
+            return Reply(outcome, failure=replace(fetched, detail=detail), written_at=written_at)
         response = fetched.answer.response
         failure = judge(request.operation, fetched.answer)
         outcome = Outcome(fwd, response.status)
-        return Reply(outcome, failure=failure, passed=None if failure else response, version=version)
+        return Reply(outcome, failure=failure, passed=None if failure else response, written_at=written_at)
 
 
 _MAKES_AN_ID = frozenset({"create", "contact-list-create"})

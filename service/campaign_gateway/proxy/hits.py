@@ -21,11 +21,11 @@ NO_EPOCH = -1
 class Hits:
     """Makes hits, and says for how long they stand."""
 
-    def __init__(self, store: Store, index: CampaignIndex, assessor: Assessor, versions: Writers) -> None:
+    def __init__(self, store: Store, index: CampaignIndex, assessor: Assessor, writers: Writers) -> None:
         self._store = store
         self._index = index
         self._assessor = assessor
-        self._versions = versions
+        self._writers = writers
         self._now: Callable[[], float] = store.now
         self._epoch = store.epoch
         self._answered = store.local_hits
@@ -68,8 +68,8 @@ class Hits:
                 return None
         elif hit.epoch != self._epoch.number and not self._is_still(hit):
             return None
-        if now < self._versions.held_until:
-            floor = self._versions.floor(hit.request.stream, client, hit.request.operation.resource)
+        if now < self._writers.held_until:
+            floor = self._writers.floor(hit.request.stream, client, hit.request.operation.resource)
             if floor is not None and hit.validated_at < floor:
                 return None
         self._answered.value += 1

@@ -31,7 +31,7 @@ class Exchange:
         rules: Freshness,
         meter: Meter,
         timeouts: Timeouts,
-        versions: Writers,
+        writers: Writers,
         *,
         is_polled: bool = False,
     ) -> None:
@@ -45,13 +45,13 @@ class Exchange:
             rules: those of freshness.
             meter: where it is counted.
             timeouts: how long callers are kept.
-            versions: who wrote when.
+            writers: who wrote when.
             is_polled: whether somebody reads the lists.
         """
         self._store = store
-        self._versions = versions
+        self._writers = writers
         self._assessor = Assessor(index, rules, store.now)
-        self._hits = Hits(store, index, self._assessor, versions)
+        self._hits = Hits(store, index, self._assessor, writers)
         self._rows = Rows(store, index, is_polled=is_polled)
         self._fills = Fills(store, self._assessor, fetcher, flights, meter, timeouts)
         self.current_age = self._hits.current_age
@@ -132,12 +132,12 @@ class Exchange:
         return await self._fills.read_again(request, lane, reason)
 
     def _held(self, request: Request) -> Request:
-        """The request, held to what its client may have changed, or was told of; nobody can be held to the future."""
-        floor = self._versions.floor(request.stream, request.client, request.operation.resource)
-        told = request.directives.newer_than
-        if floor is None and told is None:
+        """The request, held to the writes that its client made or names; nobody can be held to the future."""
+        floor = self._writers.floor(request.stream, request.client, request.operation.resource)
+        given = request.directives.newer_than
+        if floor is None and given is None:
             return request
-        newer_than = min(max(floor or 0.0, told or 0.0), self._store.now())
+        newer_than = min(max(floor or 0.0, given or 0.0), self._store.now())
         return replace(request, directives=replace(request.directives, newer_than=newer_than))
 
     def _decide(self, request: Request, found: Found) -> Decision:

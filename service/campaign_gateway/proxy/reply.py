@@ -50,8 +50,8 @@ class Reply:
     lifetime: float = 0.0
     passed: Response | None = None
     """The platform's own answer: of what is never stored, or the refusal behind `failure`."""
-    version: float | None = None
-    """Of a write; see `proxy.writers`."""
+    written_at: float | None = None
+    """Of a write: when it ended, in seconds of the store's clock."""
     visibility: Visibility | None = None
     """How soon changes are seen, for answers about one campaign; else None."""
 

@@ -1,8 +1,8 @@
 """Who wrote when, so that writers read what they wrote.
 
-A version is the moment at which a write ended, in seconds of the clock that all replicas share. What a write can have
-changed for certain is invalidated for everybody. What it may have changed, its client alone is held to for a while. The
-version's token carries further: to another client, past that time, or to a replica that did not receive the write.
+What a write has changed for certain is invalidated for everybody. What it may have changed, its client alone is held to
+for a while. A write token, which holds the moment at which the write ended, carries further: to another client, past
+that time, or to a replica that did not receive the write. Moments are seconds of the clock that all replicas share.
 """
 
 from collections import OrderedDict
@@ -43,7 +43,7 @@ class Writers:
             self._written_at.popitem(last=False)
 
     def floor(self, stream: Stream, client: str, resource: str) -> float | None:
-        """The version that the client's reads of the resource are held to at present; None for none."""
+        """The moment after which the client's reads of the resource have to be validated; None for none."""
         now = self._now()
         if now >= self.held_until:
             return None
@@ -56,13 +56,13 @@ def writer_of(stream: Stream, client: str, resource: str) -> str:
     return f"{stream.identity}:{client}:{resource}"
 
 
-def format_token(version: float) -> str:
-    """The version as a token: hexadecimal microseconds."""
-    return f"{round(version * 1e6):x}"
+def format_write_token(written_at: float) -> str:
+    """The token of a write that ended then: hexadecimal microseconds."""
+    return f"{round(written_at * 1e6):x}"
 
 
-def parse_token(token: str) -> float | None:
-    """The version that a token carries; None where it is none of ours."""
+def parse_write_token(token: str) -> float | None:
+    """When the token's write ended; None where it is none of ours."""
     if not 0 < len(token) <= _LONGEST_TOKEN or set(token) - set("0123456789abcdef"):
         return None
     return int(token, 16) / 1e6

@@ -51,7 +51,7 @@ def cross_checks(settings: Settings) -> Iterator[tuple[str, str]]:
     for account, budget in settings.budgets.items():
         if account != "default" and account not in accounts:
             yield f"budgets.{account}", "no stream has this account_id"
-        if budget.kept >= budget.calls:
+        if budget.reserved >= budget.calls:
             yield f"budgets.{account}.reserve", "must be below calls"
         if sum(budget.lanes.model_dump().values()) > 1:
             yield f"budgets.{account}.lanes", "the shares add up to more than 1"
@@ -86,11 +86,11 @@ def _check_credential(key: str, credential: Credential) -> Iterator[tuple[str, s
         "client_secret_env": credential.client_secret_env,
         "private_key_file": credential.private_key_file,
     }
-    wanted = {"client_secret_file", "client_secret_env"} if credential.is_symmetric else {"private_key_file"}
+    required = {"client_secret_file", "client_secret_env"} if credential.is_symmetric else {"private_key_file"}
     given = {name for name, value in secrets.items() if value is not None}
-    if len(given & wanted) != 1:
-        yield key, f"{credential.algorithm} needs {' or '.join(sorted(wanted))}, and one only"
-    for name in sorted(given - wanted):
+    if len(given & required) != 1:
+        yield key, f"{credential.algorithm} needs {' or '.join(sorted(required))}, and one only"
+    for name in sorted(given - required):
         yield f"{key}.{name}", f"is not for {credential.algorithm}"
     if credential.client_secret_env is not None and not secret_from_environment(credential.client_secret_env):
         yield f"{key}.client_secret_env", f"{credential.client_secret_env} is not set"

@@ -98,7 +98,7 @@ class BudgetSettings(Section):
     lanes: Lanes = Lanes()
 
     @property
-    def kept(self) -> int:
+    def reserved(self) -> int:
         """Calls of a window that background work leaves alone."""
         return self.calls // 12 if self.reserve is None else self.reserve
 
@@ -214,9 +214,9 @@ class Settings(Section):
     @property
     def default_stream(self) -> str | None:
         """The alias used where a path names no stream."""
-        marked = [alias for alias, stream in self.streams.items() if stream.default]
-        if marked:
-            return marked[0]
+        defaults = [alias for alias, stream in self.streams.items() if stream.default]
+        if defaults:
+            return defaults[0]
         return next(iter(self.streams)) if len(self.streams) == 1 else None
 
     def budget_of(self, account: str) -> BudgetSettings:

@@ -27,18 +27,18 @@ class StoreClock:
         """The time."""
         return time.monotonic() + self._offset
 
-    def set(self, server_time: float, asked: float, answered: float) -> None:
+    def set(self, server_time: float, sent_at: float, received_at: float) -> None:
         """Sets the clock by the server's.
 
         Args:
             server_time: what the server said, in seconds since the epoch.
-            asked: monotonic time just before the question.
-            answered: monotonic time just after the answer.
+            sent_at: monotonic time just before the question.
+            received_at: monotonic time just after the answer.
         """
-        offset = server_time - (asked + answered) / 2
+        offset = server_time - (sent_at + received_at) / 2
         has_stepped = abs(offset - self._offset) > STEP_SECONDS
         self._offset = offset
-        self.uncertainty = (answered - asked) / 2
+        self.uncertainty = (received_at - sent_at) / 2
         if has_stepped:
             self.on_step()
 

@@ -18,7 +18,7 @@ VERSION = b"\x03"
 _CHECKSUM_BYTES = 4
 
 
-class _Form(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class _Encoded(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     body: bytes
     content_type: str
     content: bytes
@@ -30,14 +30,14 @@ class _Form(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_Form)
+_decoder = msgspec.msgpack.Decoder(_Encoded)
 
 
 def encode(stored: Stored) -> bytes:
     """The bytes of a stored answer."""
     said = stored.absence
     payload = _encoder.encode(
-        _Form(
+        _Encoded(
             stored.body,
             stored.content_type,
             stored.content,

@@ -32,7 +32,7 @@ class GroupFence:
         """When the last one was."""
         return max(self.written_at, self.purged_at)
 
-    def moved(self, number: int, by: Cause, at: float) -> "GroupFence":
+    def raised(self, number: int, by: Cause, at: float) -> "GroupFence":
         """After one more."""
         if by is Cause.WRITE:
             return replace(self, write=number, written_at=at)

@@ -23,10 +23,10 @@ ABSENCE_OVERHEAD_BYTES = 838
 
 @dataclass(frozen=True, slots=True)
 class _Fence:
-    """The last time that a key's fence moved, in seconds, and its last invalidations."""
+    """The last time that a key's fence was raised, in seconds, and its last invalidations."""
 
     number: int = 0
-    moved_at: float = 0.0
+    raised_at: float = 0.0
     invalidated_at: float = 0.0
     written_at: float = 0.0
 
@@ -37,7 +37,7 @@ class _Group:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _LocalCopy:
     stored: Stored
     evidence: Evidence
     """What was known when it was put, and its own key's invalidations since."""
@@ -58,7 +58,7 @@ class _Kept:
         return fence.evidence(self.stored, self.evidence, self.number)
 
 
-class Kept(NamedTuple):
+class LocalEntry(NamedTuple):
     """An entry as it is shown at this moment."""
 
     key: str
@@ -91,7 +91,7 @@ class MemoryStore(Store):
         self.now = clock.now
         self._meter = meter
         self.local_hits = meter.store_operations("memory", "get", "hit")
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._copies: OrderedDict[str, _LocalCopy] = OrderedDict()
         self._bytes = 0
         self._fences: dict[str, _Fence] = {}
         self._groups: dict[str, _Group] = {}
@@ -112,7 +112,7 @@ class MemoryStore(Store):
         return True
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._copies)
 
     @property
     def bytes_used(self) -> int:
@@ -121,35 +121,35 @@ class MemoryStore(Store):
 
     @override
     def peek(self, key: str) -> Copy:
-        kept = self._kept.get(key)
+        copy = self._copies.get(key)
         own = self._fences.get(key, _NO_FENCE)
-        if kept is not None and self.now() - kept.stored.validated_at > kept.seconds:
+        if copy is not None and self.now() - copy.stored.validated_at > copy.seconds:
             self._drop(key)
-            kept = None
-        group = self._group(key) if kept is None else kept.group
+            copy = None
+        group = self._group(key) if copy is None else copy.group
         fence = self._gap, own.number, group.fence.number
         written_at = max(own.written_at, group.fence.written_at)
-        if kept is None:
+        if copy is None:
             return Copy(None, GOOD, fence, written_at, may_answer=True)
-        self._kept.move_to_end(key)
-        if kept.number < self._gap:
-            return Copy(kept.stored, kept.shown().unverified(self._gap_at), fence, written_at, may_answer=False)
-        return Copy(kept.stored, kept.shown(), fence, written_at, may_answer=True)
+        self._copies.move_to_end(key)
+        if copy.number < self._gap:
+            return Copy(copy.stored, copy.shown().unverified(self._gap_at), fence, written_at, may_answer=False)
+        return Copy(copy.stored, copy.shown(), fence, written_at, may_answer=True)
 
     @override
     def shows(self, key: str, stored: Stored, evidence: Evidence) -> bool:
-        kept = self._kept.get(key)
-        if kept is None or kept.stored is not stored or kept.number < self._gap or kept.shown() is not evidence:
+        copy = self._copies.get(key)
+        if copy is None or copy.stored is not stored or copy.number < self._gap or copy.shown() is not evidence:
             return False
-        if self.now() - stored.validated_at > kept.seconds:
+        if self.now() - stored.validated_at > copy.seconds:
             return False
-        self._kept.move_to_end(key)
+        self._copies.move_to_end(key)
         return True
 
     @override
     def holds(self, key: str) -> bool | None:
         """An unverified copy is something."""
-        return key in self._kept
+        return key in self._copies
 
     @override
     async def get(self, key: str, copy: Copy | None = None, raw: object = None) -> Found:
@@ -195,21 +195,21 @@ class MemoryStore(Store):
     def _put(self, key: str, stored: Stored, evidence: Evidence, fence: Hashable, keep: float) -> Put:
         if fence != self._fence(key):
             return Put.FENCED
-        last = self._kept.get(key)
+        last = self._copies.get(key)
         if last is not None and last.number >= self._gap and not _is_newer(stored, evidence, last):
             return Put.OLDER
         self._drop(key)
         group = self._group(key)
         evidence = evidence.settling(stored, self._written_at(key))
-        kept = _Kept(stored, evidence, keep, group, self._last_fence)
-        if kept.cost > self._max_bytes:
+        copy = _LocalCopy(stored, evidence, keep, group, self._last_fence)
+        if copy.cost > self._max_bytes:
             return Put.STORED
-        self._kept[key] = kept
+        self._copies[key] = copy
         self.changes += 1
         self.epoch.end()
-        self._bytes += kept.cost
+        self._bytes += copy.cost
         while self._bytes > self._max_bytes:
-            self._drop(next(iter(self._kept)))
+            self._drop(next(iter(self._copies)))
         return Put.STORED
 
     @override
@@ -226,23 +226,23 @@ class MemoryStore(Store):
         if key.endswith(EVERY):
             self._last_fence += 1
             group = self._group(key)
-            group.fence = group.fence.moved(self._last_fence, by, now)
+            group.fence = group.fence.raised(self._last_fence, by, now)
             self.epoch.end()
             return
-        last = self._move_fence(key)
+        last = self._raise_fence(key)
         written_at = now if by is Cause.WRITE else last.written_at
         self._fences[key] = replace(self._fences[key], invalidated_at=now, written_at=written_at)
-        kept = self._kept.get(key)
-        if kept is not None:
-            self._kept[key] = replace(kept, evidence=kept.evidence.invalidated(by, now))
+        copy = self._copies.get(key)
+        if copy is not None:
+            self._copies[key] = replace(copy, evidence=copy.evidence.invalidated(by, now))
             self.epoch.end()
 
-    def kept(self) -> Iterator[Kept]:
+    def entries(self) -> Iterator[LocalEntry]:
         """All entries of this moment, the least recently used first; any thread may take them, one by one."""
         # Two lists, for a pair of each would be thousands of objects, and set off a collection of garbage.
-        keys, values = list(self._kept), list(self._kept.values())
+        keys, values = list(self._copies), list(self._copies.values())
         pairs = zip(keys, values, strict=True)
-        return (Kept(key, kept.stored, kept.shown(), kept.seconds) for key, kept in pairs)
+        return (LocalEntry(key, copy.stored, copy.shown(), copy.seconds) for key, copy in pairs)
 
     def invalidations(self) -> list[Invalidated]:
         """The last ones of each key that are remembered."""
@@ -280,15 +280,15 @@ class MemoryStore(Store):
 
     def supersede(self, key: str) -> None:
         """Drops the entry, which another one has replaced, and refuses the fills that looked up before now."""
-        self._move_fence(key)
+        self._raise_fence(key)
         self._drop(key)
 
-    def _move_fence(self, key: str) -> _Fence:
+    def _raise_fence(self, key: str) -> _Fence:
         """The fence as it was before."""
         self._forget_old_fences()
         self._last_fence += 1
         last = self._fences.pop(key, _NO_FENCE)
-        self._fences[key] = replace(last, number=self._last_fence, moved_at=self.now())
+        self._fences[key] = replace(last, number=self._last_fence, raised_at=self.now())
         return last
 
     def lose_track(self) -> None:
@@ -306,17 +306,17 @@ class MemoryStore(Store):
         self._last_fence += 1
         self._gap = self._last_fence
         self.epoch.end()
-        self._kept.clear()
+        self._copies.clear()
         self._bytes = 0
         self._fences.clear()
         self._groups.clear()
         self._gap_at = self.now()
 
     def _drop(self, key: str) -> None:
-        kept = self._kept.pop(key, None)
-        if kept is not None:
+        copy = self._copies.pop(key, None)
+        if copy is not None:
             self.epoch.end()
-            self._bytes -= kept.cost
+            self._bytes -= copy.cost
 
     def _fence(self, key: str) -> tuple[int, int, int]:
         return self._gap, self._fences.get(key, _NO_FENCE).number, self._group(key).fence.number
@@ -335,12 +335,12 @@ class MemoryStore(Store):
         horizon = self.now() - FENCE_SECONDS
         while self._fences:
             oldest = next(iter(self._fences))
-            if self._fences[oldest].moved_at > horizon:
+            if self._fences[oldest].raised_at > horizon:
                 break
             del self._fences[oldest]
 
 
-def _is_newer(stored: Stored, evidence: Evidence, last: _Kept) -> bool:
+def _is_newer(stored: Stored, evidence: Evidence, last: _LocalCopy) -> bool:
     """Whether an answer that passed the fence takes the place of what is kept."""
     is_invalid, was_invalid = (each.state is CopyState.INVALIDATED for each in (evidence, last.shown()))
     if was_invalid and not is_invalid:

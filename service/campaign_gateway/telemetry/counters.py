@@ -51,7 +51,7 @@ class Histogram:
 _Child = TypeVar("_Child", Counter, Histogram)
 
 
-class _Family(Collector, Generic[_Child]):
+class _MetricFamily(Collector, Generic[_Child]):
     """One metric: a child for each set of label values that has occurred."""
 
     def __init__(self, name: str, text: str, labels: Sequence[str], make: Callable[[], _Child]) -> None:
@@ -66,7 +66,7 @@ class _Family(Collector, Generic[_Child]):
         return self.children[values]
 
 
-class CounterFamily(_Family[Counter]):
+class CounterFamily(_MetricFamily[Counter]):
     """A Prometheus counter."""
 
     def __init__(self, name: str, text: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
@@ -81,7 +81,7 @@ class CounterFamily(_Family[Counter]):
         yield family
 
 
-class HistogramFamily(_Family[Histogram]):
+class HistogramFamily(_MetricFamily[Histogram]):
     """A Prometheus histogram."""
 
     def __init__(

@@ -25,7 +25,7 @@ FLUSH_SECONDS = 0.02
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
-class _Stamp:
+class _TimeText:
     """The moment of a line as text. Most lines share their second with the one before."""
 
     def __init__(self) -> None:
@@ -48,14 +48,14 @@ class JsonFormatter(logging.Formatter):
         """A formatter that puts these members into each line."""
         super().__init__()
         self._fields = fields
-        self._stamp = _Stamp()
+        self._time = _TimeText()
 
     @override
     def format(self, record: logging.LogRecord) -> str:
         if hasattr(record, LINES):
             return record.getMessage()
         line: dict[str, Any] = {
-            "time": self._stamp.text(record.created),
+            "time": self._time.text(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": mask(record.getMessage()),
@@ -91,7 +91,7 @@ class HitLines(HitLog):
         self._log = logging.getLogger(name)
         opening = {"level": "info", "logger": name, "message": "request", **fields}
         self._common = _members(opening) + b'"request_id":"'
-        self._stamp = _Stamp()
+        self._time = _TimeText()
         self._since = self._until = 0.0
         self._opening = b""
         self._parts: list[bytes] = []
@@ -126,7 +126,7 @@ class HitLines(HitLog):
         """Renders what lines of the same millisecond have in common."""
         whole = int(now * 1000)
         self._since, self._until = whole / 1000, (whole + 1) / 1000
-        self._opening = b'{"time":"%b",%b' % (self._stamp.text(now).encode("ascii"), self._common)
+        self._opening = b'{"time":"%b",%b' % (self._time.text(now).encode("ascii"), self._common)
 
     def flush(self) -> None:
         """Hands over what has come together, if the logger wants it."""

@@ -54,12 +54,12 @@ class HitCounters(HitMeter):
     def hit(self, seconds: float, age: float) -> None:
         self._requests.value += 1
         # As `observe` does, without the calls: this is half of what counting a hit costs.
-        spread = self._seconds
-        spread.counts[bisect_left(spread.bounds, seconds)] += 1
-        spread.sum += seconds
-        spread = self._ages
-        spread.counts[bisect_left(spread.bounds, age)] += 1
-        spread.sum += age
+        histogram = self._seconds
+        histogram.counts[bisect_left(histogram.bounds, seconds)] += 1
+        histogram.sum += seconds
+        histogram = self._ages
+        histogram.counts[bisect_left(histogram.bounds, age)] += 1
+        histogram.sum += age
 
 
 class Metrics(Meter, RequestMeter):

@@ -41,7 +41,7 @@ SCHEDULE_SECONDS = 0.25
 class _Attempt:
     """A change of the ledger under way."""
 
-    asked: float
+    requested_at: float
     """When it began; monotonic, like all times here."""
     left: int
     """What was left of the allotment then ..."""
@@ -176,8 +176,8 @@ class Account:
 
     # Its own calls.
 
-    def _begin(self, slot: Slot, asked: float) -> None:
-        self._own.begin(slot, asked, is_unreported=self.is_cut_off)
+    def _begin(self, slot: Slot, requested_at: float) -> None:
+        self._own.begin(slot, requested_at, is_unreported=self.is_cut_off)
         self.forget_ledger()
 
     def end(self, id_: str, *, is_void: bool) -> None:
@@ -213,20 +213,20 @@ class Account:
 
         They are held from now on, until `end`.
         """
-        asked = self._clock()
+        requested_at = self._clock()
         if self.is_cut_off:
             with suppress(LedgerLostError):
                 await self.report(has_waiters=True)
         answers: dict[str, Slot | Wait] = {}
         if not self.is_cut_off:
             try:
-                answers = await self._grant_by_ledger(requests, asked)
+                answers = await self._grant_by_ledger(requests, requested_at)
             except LedgerLostError:
-                answers = self._take_unconfirmed(requests, asked)
-        answers |= self._grant_local([request for request in requests if request.id not in answers], asked)
+                answers = self._take_unconfirmed(requests, requested_at)
+        answers |= self._grant_local([request for request in requests if request.id not in answers], requested_at)
         return [answers[request.id] for request in requests]
 
-    async def _grant_by_ledger(self, requests: Sequence[SlotRequest], asked: float) -> dict[str, Slot | Wait]:
+    async def _grant_by_ledger(self, requests: Sequence[SlotRequest], requested_at: float) -> dict[str, Slot | Wait]:
         def step(ledger: Ledger, allowance: Allowance, now: float) -> tuple[Ledger, list[Slot | Wait]]:
             ledger, answers = schedule.grant(ledger, allowance, requests, now, self._replica)
             self._unconfirmed = [answer for answer in answers if isinstance(answer, Slot)]
@@ -236,10 +236,10 @@ class Account:
         answers = await self.change(step, has_waiters=True)
         for answer in answers:
             if isinstance(answer, Slot):
-                self._begin(answer, asked)
+                self._begin(answer, requested_at)
         return {request.id: answer for request, answer in zip(requests, answers, strict=True)}
 
-    def _take_unconfirmed(self, requests: Sequence[SlotRequest], asked: float) -> dict[str, Slot | Wait]:
+    def _take_unconfirmed(self, requests: Sequence[SlotRequest], requested_at: float) -> dict[str, Slot | Wait]:
         """Those slots of a change whose answer was lost that may be taken whether it was made or not.
 
         If it was, they are held in the ledger. If it was not, they are begun of the allotment, as long as that lasts.
@@ -248,13 +248,13 @@ class Account:
         granted = self._unconfirmed[: self._own.left_of(before)]
         self._allotment = min(before, after + len(granted))
         for slot in granted:
-            self._begin(slot, asked)
+            self._begin(slot, requested_at)
         answers: dict[str, Slot | Wait] = {slot.id: slot for slot in granted}
         # Slots nobody knows of.
         self._own.void(request.id for request in requests if request.id not in answers)
         return answers
 
-    def _grant_local(self, requests: Sequence[SlotRequest], asked: float) -> dict[str, Slot | Wait]:
+    def _grant_local(self, requests: Sequence[SlotRequest], requested_at: float) -> dict[str, Slot | Wait]:
         """Slots of what may be done without the shared ledger."""
         if not requests:
             return {}
@@ -262,7 +262,7 @@ class Account:
         self.ledger, answers = schedule.grant(self.absorbed(now), self.permitted(), renamed, now)
         for answer in answers:
             if isinstance(answer, Slot):
-                self._begin(answer, asked)
+                self._begin(answer, requested_at)
         return {
             request.id: answer if isinstance(answer, Slot) else self.in_time(answer)
             for request, answer in zip(requests, answers, strict=True)
@@ -292,7 +292,7 @@ class Account:
     async def _change(self, step: Step[_T], *, has_waiters: bool) -> _T:
         unreported, was_cut_off, left = self._own.unreported(), self.is_cut_off, self._own.left_of(self._allotment)
         attempt = _Attempt(self._clock(), left, left)
-        quiet = QUIET_SECONDS if self._ledgers.is_shared and not self._own and not has_waiters else 0.0
+        quiet = QUIET_SECONDS if not self._ledgers.is_local and not self._own and not has_waiters else 0.0
         self.promises.is_changed = False
 
         def whole(ledger: Ledger | None, now: float) -> tuple[Ledger, tuple[Ledger, _T]]:
@@ -303,7 +303,7 @@ class Account:
             if self._unreported_pause > max(early, ledger.paused_until):
                 ledger = replace(ledger, paused_until=self._unreported_pause)
             ledger, result = step(ledger, self.allowance, early)
-            if self._ledgers.is_shared and not was_cut_off and self._replica in ledger.replicas:
+            if not self._ledgers.is_local and not was_cut_off and self._replica in ledger.replicas:
                 ledger = allot(ledger, self.allowance, self._replica, early)
             attempt.allotment = ledger.allotments.get(self._replica, 0)
             if quiet:
@@ -337,7 +337,7 @@ class Account:
         now = self._ledgers.now()
         self.ledger, self._unreported_pause = ledger, 0.0
         known = max(len(ledger.replicas), ledger.expected if now < ledger.whole_at else 1)
-        self.contact = Contact(known, seen_at=attempt.asked, quiet_until=attempt.quiet_until)
+        self.contact = Contact(known, seen_at=attempt.requested_at, quiet_until=attempt.quiet_until)
         self._allotment = ledger.allotments.get(self._replica, 0)
         if is_whole(ledger, now):
             part = learned(ledger, self.allowance, now) / max(1, self.allowance.calls)

@@ -68,7 +68,7 @@ class CallBudget(Budget):
 
     async def start(self, accounts: Sequence[str]) -> None:
         """Shows this replica in the shared ledgers, and keeps doing so."""
-        if not self._ledgers.is_shared:
+        if self._ledgers.is_local:
             return
         for account in accounts:
             await self.report(account)
@@ -94,7 +94,7 @@ class CallBudget(Budget):
         """What the account's calls look like to whoever plans calls that nobody waits for."""
         queue = self._queue(account)
         known = outlook(*queue.account.seen())
-        return replace(known, is_wanted=True) if queue.callers and not known.is_wanted else known
+        return replace(known, is_contended=True) if queue.callers and not known.is_contended else known
 
     def capacity(self, account: str) -> int:
         """Calls in a window, as far as the platform was seen to allow them."""
@@ -216,7 +216,7 @@ class CallBudget(Budget):
             return await waiter.permit
         except asyncio.CancelledError:
             if waiter in queue.waiters:
-                queue.leave(waiter)
+                queue.remove(waiter)
             elif waiter.permit.done() and not waiter.permit.cancelled() and waiter.permit.exception() is None:
                 waiter.permit.result().void()
                 self._end(queue, waiter.permit.result())
@@ -225,7 +225,7 @@ class CallBudget(Budget):
     def _end(self, queue: Queue, permit: CallPermit) -> None:
         queue.account.end(permit.id, is_void=permit.is_void)
         queue.woken.set()
-        if self._ledgers.wants_ends and not queue.has_ends_to_report:
+        if self._ledgers.reports_ends and not queue.has_ends_to_report:
             queue.has_ends_to_report = True
             self._tasks.spawn(self._report_ends(queue), name="report ends of calls")
 
@@ -234,21 +234,21 @@ class CallBudget(Budget):
         try:
             while queue.waiters:
                 queue.woken.clear()
-                asked = self._clock()
-                waiters = queue.in_order(asked, self._ledgers.now())
+                requested_at = self._clock()
+                waiters = queue.in_order(requested_at, self._ledgers.now())
                 answers = await queue.account.grant([waiter.request for waiter in waiters])
-                pauses = [self._settle(queue, *pair, asked) for pair in zip(waiters, answers, strict=True)]
+                pauses = [self._settle(queue, *pair, requested_at) for pair in zip(waiters, answers, strict=True)]
                 await self._call_in(queue, answers)
                 if queue.waiters:
                     await queue.wait_until_woken(min(filter(None, pauses), default=GATHER_SECONDS))
         finally:
             queue.is_served = False
 
-    def _settle(self, queue: Queue, waiter: Waiter, answer: Slot | Wait, asked: float) -> float | None:
+    def _settle(self, queue: Queue, waiter: Waiter, answer: Slot | Wait, requested_at: float) -> float | None:
         """Passes the answer on. Returns the seconds after which to ask again for a call that goes on waiting."""
         has_left = waiter.permit.done()
         if isinstance(answer, Slot):
-            permit = CallPermit(answer.id, asked + queue.account.allowance.leave)
+            permit = CallPermit(answer.id, requested_at + queue.account.allowance.leave)
             if has_left:
                 permit.void()
                 self._end(queue, permit)
@@ -259,7 +259,7 @@ class CallBudget(Budget):
             if pause is not None:
                 return pause
             self._refuse(queue, waiter, answer)
-        queue.leave(waiter)
+        queue.remove(waiter)
         return None
 
     def _refuse(self, queue: Queue, waiter: Waiter, wait: Wait) -> None:
@@ -311,12 +311,12 @@ class CallBudget(Budget):
         for queue in list(self._queues.values()):
             account = queue.account
             is_rested = queue.looked_at + REPORT_SECONDS <= self._clock()
-            is_asked = noticed is not None and account.name in noticed and is_rested
+            is_noticed = noticed is not None and account.name in noticed and is_rested
             # Whoever cannot be asked by others finds out by looking.
             has_to = is_due and (noticed is None or bool(queue.waiters) or account.has_to_report())
-            if is_asked:
+            if is_noticed:
                 queue.looked_at = self._clock()
-            if is_asked or has_to:
+            if is_noticed or has_to:
                 await self.report(queue.account.name)
 
     def _queue(self, account: str) -> Queue:

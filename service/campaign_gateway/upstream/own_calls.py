@@ -54,9 +54,9 @@ class OwnCalls:
         """Whether the ledger lacks the end of a call."""
         return bool(self._voided or self._succeeded)
 
-    def begin(self, slot: Slot, asked: float, *, is_unreported: bool) -> None:
+    def begin(self, slot: Slot, requested_at: float, *, is_unreported: bool) -> None:
         """A call holds its slot, as if it takes all of its time from when it was asked for."""
-        self._calls[slot.id] = _OwnCall(slot, asked + self._allowance.most, is_unreported)
+        self._calls[slot.id] = _OwnCall(slot, requested_at + self._allowance.most, is_unreported)
 
     def end(self, id_: str, *, is_void: bool) -> None:
         """A call has ended, or never left."""

@@ -68,7 +68,7 @@ class Queue:
             self.callers[waiter.request.client] += 1
         self.woken.set()
 
-    def leave(self, waiter: Waiter) -> None:
+    def remove(self, waiter: Waiter) -> None:
         """One no longer waits."""
         if waiter not in self.waiters:
             return
@@ -94,8 +94,8 @@ class Queue:
             ledger_now: the time of the ledger's clock.
         """
         by_id = {waiter.request.id: waiter for waiter in self.waiters}
-        asked = [waiter.request for waiter in self.waiters]
-        requests = line_up(self.account.ledger, self.account.allowance, asked, ledger_now)
+        waiting = [waiter.request for waiter in self.waiters]
+        requests = line_up(self.account.ledger, self.account.allowance, waiting, ledger_now)
         last = max(1, self.account.allowance.calls)
         # Who is too far back to be weighed, and has to be told because its time is up.
         late = [request for request in requests[last:] if by_id[request.id].give_up_at <= now]

@@ -111,7 +111,7 @@ class Actions:
             if isinstance(located, Reply):
                 return located
             values["type"] = located
-            row = target.operation or _place(target.name, located, body.document)
+            row = target.operation or _creation(target.name, located, body.document)
         return await self._forwarder.send(
             Request(authorized.stream, row, target.id, authorized.client, body=body.raw, values=values)
         )
@@ -127,8 +127,8 @@ class Actions:
                 if campaigns is None:
                     raise invalid(f'the body is {{"campaigns": [1 to {MAX_NAMED} ids]}} or {{"all": true}}')
         await self._invalidator.purge(authorized.stream, campaigns, authorized.client)
-        told = {"purged": "all" if campaigns is None else campaigns}
-        return Reply(Outcome(), passed=Response(200, "application/json", _encode(told)))
+        document = {"purged": "all" if campaigns is None else campaigns}
+        return Reply(Outcome(), passed=Response(200, "application/json", _encode(document)))
 
     async def hint(self, authorized: Authorized) -> Reply:
         """Campaigns that are said to have changed, to be read first."""
@@ -160,7 +160,7 @@ class Actions:
             raise invalid(str(error)) from error
 
 
-def _place(name: str, channel: str, document: Any) -> Operation:
+def _creation(name: str, channel: str, document: Any) -> Operation:
     """The platform's place for this: advanced SMS campaigns are made elsewhere."""
     is_advanced = name == "create" and channel == "sms" and isinstance(document, dict)
     family = Family.D if is_advanced and document.get("format") == "advanced" else None

@@ -16,7 +16,7 @@ from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.request import Stream
-from campaign_gateway.proxy.writers import parse_token
+from campaign_gateway.proxy.writers import parse_write_token
 from campaign_gateway.web import platform_paths, routes
 from campaign_gateway.web.actions import Actions, Authorized
 from campaign_gateway.web.batch import render_batch
@@ -27,7 +27,15 @@ from campaign_gateway.web.heads import new_request_id, request_id_of, tags_of
 from campaign_gateway.web.record import Record, Recorder
 from campaign_gateway.web.rejected import RejectedError
 from campaign_gateway.web.rendered_refusals import QuotaOf
-from campaign_gateway.web.responses import VERSION, Bounds, Fail, concerns_quota, quota_fields, render, render_failure
+from campaign_gateway.web.responses import (
+    VERSION,
+    Bounds,
+    Fail,
+    concerns_quota,
+    quota_fields,
+    render,
+    render_failure,
+)
 from campaign_gateway.web.routes import Action, Target
 from campaign_gateway.web.server import fault_of
 from campaign_gateway.web.written import Written
@@ -220,9 +228,9 @@ def _directives(http: web.BaseRequest) -> RequestDirectives:
     tokens = headers.getall(VERSION, [])
     if not tokens:
         return directives
-    versions = [parse_token(token.strip()) for token in tokens]
-    known = [version for version in versions if version is not None]
-    if len(known) < len(versions):
+    moments = [parse_write_token(token.strip()) for token in tokens]
+    known = [moment for moment in moments if moment is not None]
+    if len(known) < len(moments):
         raise RejectedError(Problem.INVALID_REQUEST, f"{VERSION} is not from the answer to a write")
     return replace(directives, newer_than=max(known))
 

@@ -12,11 +12,11 @@ from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.web.responses import absent, cache_status, finish, problem_document
 
 
-class _Answer(msgspec.Struct):
+class _Envelope(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
-_decode = msgspec.json.Decoder(_Answer).decode
+_decode = msgspec.json.Decoder(_Envelope).decode
 _encode = msgspec.json.Encoder().encode
 OK = 200
 

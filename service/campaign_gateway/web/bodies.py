@@ -24,22 +24,22 @@ class Body:
     document: Any = None
 
 
-async def read_body(http: web.BaseRequest, wanted: RequestBody, most: int) -> Body:
+async def read_body(http: web.BaseRequest, expected: RequestBody, most: int) -> Body:
     """The body, once it was found to be JSON.
 
     Args:
         http: the request.
-        wanted: what its operation takes.
+        expected: what its operation takes.
         most: the largest that is taken, in bytes.
 
     Raises:
         RejectedError: it is too large, too slow, encoded, absent where one is needed, or no JSON document.
     """
-    if wanted is RequestBody.NOTHING:
+    if expected is RequestBody.NOTHING:
         return Body()
     raw = await _read(http, most)
     if not raw.strip():
-        if wanted is RequestBody.JSON:
+        if expected is RequestBody.JSON:
             raise invalid("a JSON body is needed")
         return Body()
     try:

@@ -49,7 +49,7 @@ class Grant:
     """Who may read what, and how; answers such reads, and writes them down."""
 
     __slots__ = (
-        *("_caller", "_client", "_current_age", "_hits", "_is_head", "_is_refused", "_kept", "_now"),
+        *("_caller", "_client", "_current_age", "_hits", "_is_head", "_is_refused", "_rendered", "_now"),
         *("_reader", "_record", "_refusals", "_write_down", "epoch", "look_up"),
     )
 
@@ -70,7 +70,7 @@ class Grant:
         self._current_age, self._write_down = reader.current_age, record.hit
         self.look_up = hits.answer
         """See `RenderedHits.answer`: what `local` does not have, from wherever it has to be had."""
-        self._kept = hits.of(caller.stream.identity, caller.operation.resource)
+        self._rendered = hits.of(caller.stream.identity, caller.operation.resource)
         self._is_head = caller.method == hdrs.METH_HEAD
         self._is_refused = False
         """Whether the last request for what is not stored was refused."""
@@ -81,7 +81,7 @@ class Grant:
         return Request(caller.stream, caller.operation, id_, caller.client, directives)
 
     def answer(self, id_: bytes, request_id: bytes, tags: str | None, began: float) -> bytes | None:
-        """The whole answer, if there is a kept hit, or a refusal that is certain; it counts as given.
+        """The whole answer, if there is a rendered hit, or a refusal that is certain; it counts as given.
 
         Args:
             id_: what is asked for, plain.
@@ -89,7 +89,7 @@ class Grant:
             tags: of the caller's copy, see `heads.tags_of`.
             began: when the request came, on the performance counter.
         """
-        rendered = self._kept.get(id_)
+        rendered = self._rendered.get(id_)
         if rendered is None or (age := self._current_age(rendered.hit, self._client)) is None:
             if id_ in _LITERALS:
                 return None
@@ -106,9 +106,9 @@ class Grant:
     def local(self, request: Request) -> Fresh | Reply | None:
         """What can be had at once: a fresh local answer, or a refusal that is certain."""
         if request.directives == NO_DIRECTIVES:
-            kept = self._kept.get(request.id.encode())
-            if kept is not None and (age := self._current_age(kept.hit, self._client)) is not None:
-                return kept, age
+            rendered = self._rendered.get(request.id.encode())
+            if rendered is not None and (age := self._current_age(rendered.hit, self._client)) is not None:
+                return rendered, age
         hit = self._reader.hit(request)
         if hit is None:
             return self._certain_refusal(request) if request.directives == NO_DIRECTIVES else None
@@ -122,7 +122,7 @@ class Grant:
 
         None where that is not to be expected: only what was there a moment ago, or would be refused, is worth the trip.
         """
-        last = self._kept.get(id_)
+        last = self._rendered.get(id_)
         if id_ in _LITERALS or ((not self._is_refused) if last is None else (last.hit.raw is None)):
             return None
         request = self.request(id_.decode())
@@ -131,7 +131,7 @@ class Grant:
         return self._find(request, request_id, tags, began)
 
     async def _find(self, request: Request, request_id: bytes, tags: str | None, began: float) -> bytes | None:
-        last = self._kept.get(request.id.encode())
+        last = self._rendered.get(request.id.encode())
         found = await self._hits.find(request, last)
         if found is None and last is None:
             # The next one for what is not stored takes the whole road, with one look-up.

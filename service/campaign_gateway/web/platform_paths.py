@@ -162,8 +162,8 @@ def platform_error(failure: Failure) -> tuple[int, bytes]:
         status, message, code = HTTPStatus.TOO_MANY_REQUESTS, _LIMIT_TEXT, None
     elif problem in {Problem.UNAUTHENTICATED, Problem.FORBIDDEN, Problem.UNKNOWN_STREAM}:
         message, code = f"{_CREDENTIALS_REFUSED}: {failure.detail}", str(_REFUSED_CODE)
-    told = int(code) if code is not None and code.isascii() and code.isdigit() and len(code) < 10 else code or status  # noqa: PLR2004
-    return status, _encode({"errors": [{"msg": message, "code": told}]})
+    shown = int(code) if code is not None and code.isascii() and code.isdigit() and len(code) < 10 else code or status  # noqa: PLR2004
+    return status, _encode({"errors": [{"msg": message, "code": shown}]})
 
 
 _PASSED_ON = frozenset({Problem.UPSTREAM_REJECTED, Problem.CAMPAIGN_NOT_FOUND, Problem.CONTACT_LIST_NOT_FOUND})

@@ -110,12 +110,12 @@ class RenderedHits:
         self._reader = reader
         self._bounds = bounds
         self._line_of = line_of
-        self._kept: dict[tuple[str, str], dict[bytes, RenderedHit]] = {}
+        self._hits: dict[tuple[str, str], dict[bytes, RenderedHit]] = {}
         self._bytes = 0
 
     def of(self, stream: str, resource: str) -> dict[bytes, RenderedHit]:
         """Those of one resource of a stream, by id. They may be out of date: `current_age` of the reader tells."""
-        return self._kept.setdefault((stream, resource), {})
+        return self._hits.setdefault((stream, resource), {})
 
     def keep(self, hit: Hit) -> RenderedHit | None:
         """The new hit's, in the place of the last one of its id; None where it is none that is kept."""
@@ -125,8 +125,8 @@ class RenderedHits:
         rendered = RenderedHit(hit, self._bounds, self._line_of)
         if self._bytes + rendered.cost > MAX_BYTES:
             # Cheaper than to know which was used last: what is in use is soon there again.
-            for kept in self._kept.values():
-                kept.clear()
+            for hits in self._hits.values():
+                hits.clear()
             self._bytes = 0
         self._of(hit.request)[hit.request.id.encode()] = rendered
         self._bytes += rendered.cost

@@ -17,7 +17,7 @@ from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.request import Stream
 from campaign_gateway.web.responses import Bounds, Fail, advice, http_date_text, quota_fields, render
 
-MAX_KEPT = 1_000
+MAX_RENDERED = 1_000
 """Refusals that differ in more than the request's id and are kept, for a second at most."""
 
 QUOTA_SECONDS = 0.1
@@ -65,10 +65,10 @@ class RenderedRefusals:
         self._account = stream.tenant.account
         self._client = client
         self._fail = fail
-        self._kept: dict[tuple[object, ...], RenderedRefusal] = {}
+        self._rendered: dict[tuple[object, ...], RenderedRefusal] = {}
         self._second = 0
         self._share: dict[str, str] = {}
-        self._shared_until = 0.0
+        self._share_until = 0.0
 
     def of(self, reply: Reply) -> RenderedRefusal | None:
         """The reply's; None where it is no refusal."""
@@ -77,17 +77,17 @@ class RenderedRefusals:
             return None
         now = time.time()
         second = int(now)
-        if not 0 < self._shared_until - now <= QUOTA_SECONDS:
+        if not 0 < self._share_until - now <= QUOTA_SECONDS:
             self._share = quota_fields(self._quota(self._account, self._client))
-            self._shared_until = now + QUOTA_SECONDS
-        if second != self._second or len(self._kept) >= MAX_KEPT:
+            self._share_until = now + QUOTA_SECONDS
+        if second != self._second or len(self._rendered) >= MAX_RENDERED:
             self._second = second
-            self._kept.clear()
+            self._rendered.clear()
         share = self._share
         key = (failure.problem, failure.detail, reply.outcome.detail, *advice(failure).values(), *share.values())
-        refusal = self._kept.get(key)
+        refusal = self._rendered.get(key)
         if refusal is None:
             response = render(reply, _NO_CONDITIONS, self._bounds, _ID, fail=self._fail)
             response.headers.update(share)
-            refusal = self._kept[key] = RenderedRefusal(response)
+            refusal = self._rendered[key] = RenderedRefusal(response)
         return refusal

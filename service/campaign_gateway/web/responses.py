@@ -20,7 +20,7 @@ from campaign_gateway.policy.stored import Stored, json_type
 from campaign_gateway.policy.visibility import Visibility
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.reply import Outcome, Reply
-from campaign_gateway.proxy.writers import format_token
+from campaign_gateway.proxy.writers import format_write_token
 
 CACHE_NAME = "campaign-gateway"
 SERVER = "campaign-gateway"
@@ -88,8 +88,8 @@ def render(
     """
     fail = fail or render_failure
     headers = {"Cache-Status": cache_status(reply.outcome)}
-    if reply.version is not None:
-        headers[VERSION] = format_token(reply.version)
+    if reply.written_at is not None:
+        headers[VERSION] = format_write_token(reply.written_at)
     if reply.passed is not None:
         passed = reply.passed
         headers |= {"Cache-Control": "no-store", "Content-Type": json_type(passed.content_type)}

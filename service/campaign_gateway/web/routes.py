@@ -170,17 +170,17 @@ def find(method: str, raw_target: str) -> Target:
 
 
 def _target(route: Route, method: str, raw_names: Mapping[str, str | None], query: str) -> Target:
-    asked = route.methods.get(method)
-    if asked is None:
+    row = route.methods.get(method)
+    if row is None:
         raise wrong_method(route.allow)
     names = {name: unquote(text or "", errors="replace") for name, text in raw_names.items()}
     if "id" in names and not is_id(names["id"]):
-        raise invalid("an id is 1 to 128 of A-Z a-z 0-9 _ -", asked.name)
+        raise invalid("an id is 1 to 128 of A-Z a-z 0-9 _ -", row.name)
     if names.get("id") in LITERALS:
-        raise invalid("this is a reserved word of the platform, not an id", asked.name)
-    given = read_query(query, asked.parameters, asked.required, asked.name)
+        raise invalid("this is a reserved word of the platform, not an id", row.name)
+    given = read_query(query, row.parameters, row.required, row.name)
     stream = names["stream"] if raw_names["stream"] is not None else None
-    return _complete(Target(asked.action, asked.name, asked.scope, stream, names.get("id", ""), given))
+    return _complete(Target(row.action, row.name, row.scope, stream, names.get("id", ""), given))
 
 
 def _complete(target: Target) -> Target:

@@ -101,7 +101,7 @@ def put_together(scenario: Scenario, upstream: Platform, truth: Truth, tasks: Ta
 
     def capacity() -> Capacity:
         indexed = limited.outlook(account)
-        reserve = RESERVE if indexed.callers or indexed.is_wanted else OWN_WRITES
+        reserve = RESERVE if indexed.callers or indexed.is_contended else OWN_WRITES
         return Capacity(
             indexed.capacity,
             WINDOW,
@@ -110,7 +110,7 @@ def put_together(scenario: Scenario, upstream: Platform, truth: Truth, tasks: Ta
             indexed.callers,
             free=indexed.free,
             falls=indexed.falls,
-            is_wanted=indexed.is_wanted,
+            is_contended=indexed.is_contended,
         )
 
     config = SweepConfig(policy.share, None, capacity)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from campaign_gateway.policy.clock_offset import (
     AGREED,
     KEEP_SECONDS,
-    KEPT,
+    MAX_ANSWERS,
     ClockOffset,
     DatedAnswer,
     add,
@@ -60,7 +60,7 @@ def test_the_true_offset_is_never_further_than_the_uncertainty(
 
 def test_answers_at_any_part_of_a_second_leave_a_tenth_of_one() -> None:
     random = Random(7)
-    sents = [2.0 * number + random.random() for number in range(KEPT)]
+    sents = [2.0 * number + random.random() for number in range(MAX_ANSWERS)]
     offset = estimate(heard([answered(ahead(-21.0), sent, 0.02, 0.02) for sent in sents]))
     assert offset.uncertainty < 0.15
     assert abs(offset.seconds - NOW + 21.0) < 0.15
@@ -90,9 +90,9 @@ def test_a_step_is_followed_after_half_of_the_answers() -> None:
 
     answers = [answered(stepping, 1.37 * number, 0.05, 0.05) for number in range(100)]
     after = next(index for index, answer in enumerate(answers) if answer.sent >= 100.0)
-    seen = [estimate(heard(answers[: after + count])).seconds - NOW for count in range(KEPT)]
-    assert max(map(abs, seen[: KEPT // 2])) < 0.5
-    assert max(abs(seconds + 12.0) for seconds in seen[KEPT // 2 + 1 :]) < 0.5
+    seen = [estimate(heard(answers[: after + count])).seconds - NOW for count in range(MAX_ANSWERS)]
+    assert max(map(abs, seen[: MAX_ANSWERS // 2])) < 0.5
+    assert max(abs(seconds + 12.0) for seconds in seen[MAX_ANSWERS // 2 + 1 :]) < 0.5
 
 
 def test_old_answers_count_for_less_and_then_for_nothing() -> None:
@@ -105,8 +105,8 @@ def test_old_answers_count_for_less_and_then_for_nothing() -> None:
 
 
 def test_no_more_are_kept_than_count() -> None:
-    answers = [answered(ahead(0.0), float(number), 0.1, 0.1) for number in range(KEPT + 5)]
-    assert heard(answers) == tuple(answers[-KEPT:])
+    answers = [answered(ahead(0.0), float(number), 0.1, 0.1) for number in range(MAX_ANSWERS + 5)]
+    assert heard(answers) == tuple(answers[-MAX_ANSWERS:])
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_a_row_without_a_revision_or_without_a_place_in_the_order_is_not_listed_
     listed = [row("c0", revision=revision), row("c1")]
     snapshot, result = seen(snapshot_of(listed), listed, NOW)
     assert "c0" not in snapshot.campaigns
-    assert not result.wants_full, "it is counted as one that is there"
+    assert not result.needs_full_scan, "it is counted as one that is there"
 
 
 def test_a_row_that_loses_its_revision_is_not_listed_reliably_any_more():
@@ -72,7 +72,7 @@ def test_a_revision_that_was_gone_for_a_while_takes_nothing_back():
         moved = by_list(kept, snapshot)
         assert moved == superseded(NOW - 9)
     assert snapshot.campaigns["c0"].is_listed
-    assert not seen(snapshot, [after], NOW + 20)[1].wants_full
+    assert not seen(snapshot, [after], NOW + 20)[1].needs_full_scan
 
 
 def test_a_full_poll_sees_what_is_gone():
@@ -105,7 +105,7 @@ def test_a_partial_poll_declares_nothing_gone():
 
 
 @pytest.mark.parametrize(
-    ("listed", "wants_full"),
+    ("listed", "needs_full_scan"),
     [
         pytest.param(rows(250), False, id="as-before"),
         pytest.param(rows(249), True, id="one-went"),
@@ -114,20 +114,20 @@ def test_a_partial_poll_declares_nothing_gone():
         pytest.param([row("new", NOW - 1), *rows(249)], True, id="one-came-and-one-went"),
     ],
 )
-def test_a_total_that_disagrees_wants_a_full_scan(listed: list[Row], wants_full: bool):
+def test_a_total_that_disagrees_needs_a_full_scan(listed: list[Row], needs_full_scan: bool):
     snapshot = snapshot_of(rows(250), NOW - 100)
     snapshot, result = seen(snapshot, listed, NOW)
-    assert result.wants_full is wants_full
+    assert result.needs_full_scan is needs_full_scan
     # A full scan finds out, and the next poll is content.
     snapshot = scanned(snapshot, listed, NOW + 10)
     assert set(snapshot.campaigns) >= {each.id for each in listed}
-    assert not seen(snapshot, listed, NOW + 20)[1].wants_full
+    assert not seen(snapshot, listed, NOW + 20)[1].needs_full_scan
 
 
 def test_without_a_total_nothing_is_counted():
     snapshot = snapshot_of(rows(250), total=None)
     assert snapshot.state.polls[VOICE].total is None
-    assert not seen(snapshot, rows(249), NOW, total=None)[1].wants_full
+    assert not seen(snapshot, rows(249), NOW, total=None)[1].needs_full_scan
 
 
 # When polls are full, and where they stop.
@@ -137,7 +137,7 @@ def test_the_first_poll_is_a_page_to_begin_from():
     listed = rows(250)
     snapshot, result = seen(IndexSnapshot(), listed, NOW - 100, size=50)
     assert set(snapshot.campaigns) == {each.id for each in listed[:50]}
-    assert not result.wants_full, "the list is not known to its end yet"
+    assert not result.needs_full_scan, "the list is not known to its end yet"
     assert snapshot.state.polls[VOICE] == Poll(NOW - 100, 30.0, listed[0].updated_at, 250, 0, 0.0)
 
 
@@ -244,7 +244,7 @@ def test_without_a_total_the_platform_s_word_of_more_counts():
 
 def test_an_empty_list_is_a_good_poll():
     snapshot, result = seen(IndexSnapshot(), [], NOW)
-    assert (result.updates, result.wants_full) == ({}, False)
+    assert (result.updates, result.needs_full_scan) == ({}, False)
     assert snapshot.state.polls[VOICE] == Poll(NOW, 30.0, None, 0, 0, NOW)
 
 
@@ -316,8 +316,8 @@ def test_a_total_that_counts_more_than_is_shown_is_no_flaw():
     listed = rows(250)
     snapshot = snapshot_of(listed, NOW - 100, total=251)
     assert set(snapshot.campaigns) == {each.id for each in listed}
-    assert not seen(snapshot, listed, NOW, total=251)[1].wants_full
-    assert seen(snapshot, listed, NOW, total=250)[1].wants_full
+    assert not seen(snapshot, listed, NOW, total=251)[1].needs_full_scan
+    assert seen(snapshot, listed, NOW, total=250)[1].needs_full_scan
 
 
 # Rows that shift between two pages.
@@ -603,7 +603,7 @@ class Truth:
         self.poll: Scan | None = None
         self.scan: Scan | None = None
         self.met: set[str] = set()
-        self.wants_full = True
+        self.needs_full_scan = True
         self.salt = 0.0
         self.validated = self.changed = 0
 
@@ -661,7 +661,7 @@ class Truth:
             return
         self.now += self.random.choice([0.0, 0.25])
         result = conclude(poll, self.snapshot, self.now, LASTS)
-        self.snapshot, self.wants_full = apply(self.snapshot, result.state, result.updates), result.wants_full
+        self.snapshot, self.needs_full_scan = apply(self.snapshot, result.state, result.updates), result.needs_full_scan
         self.check()
 
     def go_on_scanning(self) -> None:

@@ -66,9 +66,9 @@ def test_the_outlook() -> None:
     ledger = Ledger(slots=slots, promises=(Promise("r", "c", NOW, 2),), refused={"c": NOW - 1})
     known = outlook(ledger, allow(12, reserve=4, lanes={WRITES: 2}), NOW)
     assert known == Outlook(
-        capacity=12, window=WINDOW, free=12 - 3 - 4 - 2, falls=(5.0, 6.0, WINDOW), callers=2, is_wanted=True
+        capacity=12, window=WINDOW, free=12 - 3 - 4 - 2, falls=(5.0, 6.0, WINDOW), callers=2, is_contended=True
     )
-    assert not outlook(replace(ledger, refused={"c": NOW - 6}), allow(12), NOW).is_wanted
+    assert not outlook(replace(ledger, refused={"c": NOW - 6}), allow(12), NOW).is_contended
     assert outlook(replace(ledger, paused_until=NOW + 1), allow(12), NOW).free == 0
 
 

@@ -48,7 +48,7 @@ SUPPLIES = st.builds(
     streams=st.integers(1, 20),
     free=st.integers(-10, 100),
     falls=st.lists(st.floats(0, 60), max_size=80).map(lambda falls: tuple(sorted(falls))),
-    is_wanted=st.booleans(),
+    is_contended=st.booleans(),
 )
 RATES = st.fixed_dictionaries({}, optional={VOICE: st.floats(0, 5), SMS: st.floats(0, 5)})
 DEMANDS = st.builds(
@@ -225,7 +225,7 @@ def test_a_full_scan_is_strolled(campaigns: int):
     first = plan_pace(CAPACITY, replace(of, is_scanned=False))
     assert 1 / first.page_after == pytest.approx(FIRST_SCAN_PART * 55 / 60)
     for each in (of, replace(of, is_scanned=False)):
-        crowded = plan_pace(replace(CAPACITY, is_wanted=True), each)
+        crowded = plan_pace(replace(CAPACITY, is_contended=True), each)
         assert 1 / crowded.page_after == pytest.approx(CROWDED_SCAN_PART)
 
 

@@ -19,7 +19,7 @@ from tests.support.doubles import finished, turns
 
 PATIENT = Claim(Lane.INTERACTIVE, wait=2.5)
 ANY = Claim(Lane.BACKGROUND, wait=0.0)
-NEWEST = Claim(Lane.VALIDATION, wait=0.0, accepts_landed=False)
+NEWEST = Claim(Lane.VALIDATION, wait=0.0, accepts_finished=False)
 FILL = Fill(Stored(b"{}", "application/json", b"digest", None, None, 0.0), is_unchanged=False, upstream_status=200)
 Fly = Callable[[Flight], Coroutine[None, None, None]]
 FAILED = Failure(Problem.UPSTREAM_UNAVAILABLE, "no connection")
@@ -40,11 +40,11 @@ class Airfield:
 
     async def fly(self, flight: Flight) -> None:
         self.began += 1
-        with flight.always_lands():
+        with flight.always_settles():
             await self.may_land.wait()
             if isinstance(self.result, BaseException):
                 raise self.result
-            flight.landing.set_result(self.result)
+            flight.result.set_result(self.result)
             if isinstance(self.result, Fill):
                 await self.may_keep.wait()
                 self.kept.append(self.result)
@@ -132,7 +132,7 @@ async def test_an_exception_lands_for_everybody_frees_the_key_and_is_logged_once
     field.may_land.set()
     results = await asyncio.gather(flight.wait(5), flight.wait(5))
     assert [result.problem for result in results] == [Problem.INTERNAL] * 2
-    assert isinstance(flight.landing.exception(), LookupError)
+    assert isinstance(flight.result.exception(), LookupError)
     await finished(field.tasks)
     await turns()
     assert field.joined() is None
@@ -169,8 +169,8 @@ async def test_between_reply_and_put_the_landed_flight_is_still_joined(field):
 
 async def test_a_put_that_fails_frees_the_key_and_takes_no_answer_back(field, caplog):
     async def fill(flight: Flight) -> None:
-        with flight.always_lands():
-            flight.landing.set_result(FILL)
+        with flight.always_settles():
+            flight.result.set_result(FILL)
             raise LookupError("the store broke its word")
 
     flight = field.start(fly=fill)
@@ -222,7 +222,7 @@ async def test_the_end_of_a_forgotten_flight_leaves_its_successor_alone(field):
 
     async def later_fill(flight: Flight) -> None:
         await later_may_land.wait()
-        flight.landing.set_result(FAILED)
+        flight.result.set_result(FAILED)
 
     successor = field.start(fly=later_fill)
     field.may_land.set()
@@ -256,17 +256,17 @@ async def test_a_flight_ended_at_any_phase_frees_its_key(field, phase):
         await flight.wait(5)
     await field.tasks.close()
     assert field.joined() is None, "or its next readers would join a flight that never lands"
-    assert flight.landing.done()
+    assert flight.result.done()
 
 
 async def test_flights_of_different_keys_do_not_wait_for_each_other(field):
     slow = field.start("slow")
 
     async def at_once(flight: Flight) -> None:
-        flight.landing.set_result(FAILED)
+        flight.result.set_result(FAILED)
 
     assert await field.start("quick", fly=at_once).wait(5) is FAILED
-    assert not slow.landing.done()
+    assert not slow.result.done()
 
 
 DENIED = Failure(Problem.BUDGET_EXHAUSTED, "spent", retry_after=7.0)
@@ -294,6 +294,6 @@ async def test_whom_a_flight_serves(field, own, result, claim, serves):
     if result is not None:
         field.result = result
         field.may_land.set()
-        await asyncio.wait([flight.landing])
+        await asyncio.wait([flight.result])
     assert flight.serves(claim) is serves
     assert (field.joined(claim=claim) is flight) is (serves and not isinstance(result, Failure | LookupError))

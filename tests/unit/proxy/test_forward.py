@@ -106,7 +106,7 @@ async def known_by_name(story: Story, **names: str) -> None:
 async def test_a_write_is_sent_with_its_body_and_answered_with_the_platform_s_own_words(tell: Tell) -> None:
     story = tell(DONE)
     reply = await story.forwarder.send(update())
-    assert reply == Reply(Outcome(Fwd.METHOD, 200), passed=DONE, version=START)
+    assert reply == Reply(Outcome(Fwd.METHOD, 200), passed=DONE, written_at=START)
     [(_, call)] = story.upstream.calls
     assert (call.method, call.body) == ("PUT", b"{}")
     assert story.budget.asked == [("acc-1", Lane.WRITES, "tests", 2.5)]
@@ -184,18 +184,18 @@ async def test_nothing_is_invalidated_where_no_call_may_be_made(tell: Tell) -> N
     story.budget.refuse_all = SPENT
     story.meter.events.clear()
     reply = await story.forwarder.send(update())
-    assert (reply.outcome.fwd, reply.version) == (None, None)
+    assert (reply.outcome.fwd, reply.written_at) == (None, None)
     assert reply.failure is not None
     assert OUTCOME_UNKNOWN not in reply.failure.detail
     assert await stood(story, "c-1") == [None]
     assert story.meter.of("invalidation") == 0
-    assert story.versions.floor(SUPPORT, "tests", "get") is None
+    assert story.writers.floor(SUPPORT, "tests", "get") is None
 
 
 async def test_a_write_that_never_left_is_no_version(tell: Tell) -> None:
     story = tell(NEVER_LEFT)
     reply = await story.forwarder.send(update())
-    assert (reply.outcome, reply.version) == (Outcome(), None)
+    assert (reply.outcome, reply.written_at) == (Outcome(), None)
     assert story.meter.of("invalidation", "write") == 1, "only before"
 
 
@@ -204,7 +204,7 @@ async def test_whatever_the_answer_fences_are_raised_after_it(tell: Tell, step: 
     story = tell(step)
     await read_all(story, "c-1")
     reply = await story.forwarder.send(update())
-    assert reply.version == story.clock.now()
+    assert reply.written_at == story.clock.now()
     assert story.meter.of("invalidation", "write") == 2
     assert await stood(story, "c-1") == [Cause.WRITE]
 
@@ -311,7 +311,7 @@ async def test_what_a_write_may_have_changed_binds_its_client_on_all_replicas_an
         (client, resource)
         for client in ("me", "you")
         for resource in ("get", "get-v1", "status", "list", "contact-list-get")
-        if story.versions.floor(SUPPORT, client, resource) == reply.version == story.clock.now()
+        if story.writers.floor(SUPPORT, client, resource) == reply.written_at == story.clock.now()
     }
     assert bound == {("me", "get"), ("me", "get-v1"), ("me", "status"), ("me", "list")}
     assert {writer_of(SUPPORT, *each) for each in bound} < set(told)
@@ -321,7 +321,7 @@ async def test_what_a_write_may_have_changed_binds_its_client_on_all_replicas_an
 async def test_what_a_write_changes_for_certain_binds_everybody_and_its_client_no_more(tell: Tell) -> None:
     story = tell(DONE)
     await story.forwarder.send(update())
-    assert story.versions.floor(SUPPORT, "tests", "get") is None
+    assert story.writers.floor(SUPPORT, "tests", "get") is None
 
 
 # Reads that are never stored.
@@ -333,12 +333,12 @@ async def test_what_carries_personal_data_is_passed_on_and_never_stored(tell: Te
     for _ in range(2):
         reply = await story.forwarder.send(contacts)
         assert reply.passed is not None
-        assert (reply.outcome, reply.entry, reply.version) == (Outcome(Fwd.BYPASS, 200), None, None)
+        assert (reply.outcome, reply.entry, reply.written_at) == (Outcome(Fwd.BYPASS, 200), None, None)
     await finished(story.tasks)
     assert story.calls == 2
     assert (len(story.memory), story.memory.puts, story.meter.of("invalidation")) == (0, [], 0)
     assert {lane for _, lane, _, _ in story.budget.asked} == {Lane.INTERACTIVE}
-    assert story.versions.floor(SUPPORT, "tests", "get") is None
+    assert story.writers.floor(SUPPORT, "tests", "get") is None
 
 
 async def test_such_a_read_may_be_repeated_and_says_nothing_of_effects(tell: Tell) -> None:

@@ -85,10 +85,10 @@ async def test_what_only_hits_have_used_is_not_the_first_to_go_for_want_of_room(
     await fill(story, "c-2")
     assert story.exchange.current_age(hit, "tests") is not None
     assert story.exchange.hit(make_request("c-2")) is not None
-    assert next(iter(story.memory._kept)) == make_request().key
+    assert next(iter(story.memory._copies)) == make_request().key
     story.clock.advance(NOTE_SECONDS)
     assert story.exchange.current_age(hit, "tests") is not None
-    assert next(iter(story.memory._kept)) == make_request("c-2").key
+    assert next(iter(story.memory._copies)) == make_request("c-2").key
 
 
 async def test_a_hit_ends_with_the_stored_entry_but_not_with_another_ones(story):

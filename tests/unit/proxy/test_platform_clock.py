@@ -4,7 +4,7 @@ from email.utils import formatdate
 
 import pytest
 
-from campaign_gateway.policy.clock_offset import AGREED, FAR_OFF_SECONDS, KEPT
+from campaign_gateway.policy.clock_offset import AGREED, FAR_OFF_SECONDS, MAX_ANSWERS
 from campaign_gateway.proxy.platform_clock import PlatformClock
 from tests.support.doubles import START, ManualClock
 
@@ -54,11 +54,11 @@ def test_a_step_of_the_stores_clock_is_no_step_of_the_platforms(wall: Wall) -> N
 
 def test_one_line_for_each_change_of_state(wall: Wall, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    wall.answer(2.0, KEPT)
+    wall.answer(2.0, MAX_ANSWERS)
     assert not caplog.records
     states = []
     for ahead in (-12.0, -13.0, FAR_OFF_SECONDS - 4.0, 0.0):
-        wall.answer(ahead, KEPT)
+        wall.answer(ahead, MAX_ANSWERS)
         states.append(wall.clock.is_far_off)
     assert states == [True, True, False, False]
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]

@@ -642,7 +642,7 @@ async def test_a_waiter_gives_up_at_its_own_deadline(replica):
     assert (await reading).failure.problem is Problem.UPSTREAM_TIMEOUT
     async with asyncio.timeout(5):
         await finished(story.tasks)
-    landed = flight.landing.result()
+    landed = flight.result.result()
     assert isinstance(landed, Failure)
     assert landed.problem is Problem.UPSTREAM_TIMEOUT
     assert all(seconds <= 0.06 for seconds in story.fleet.followed), "half the patience for a permit, and one call"
@@ -1185,7 +1185,7 @@ async def test_a_client_s_own_read_after_its_write_goes_forward(tell):
     story = tell(OLD, NEW)
     await story.read()
     story.clock.advance(10)
-    story.versions.note(writer_of(SUPPORT, "tests", "get"))
+    story.writers.note(writer_of(SUPPORT, "tests", "get"))
     other = await story.exchange.read(replace(make_request(), client="another"))
     assert (body_of(other), other.outcome.fwd) == (OLD.body, None)
     reply = await story.read()
@@ -1198,7 +1198,7 @@ async def test_a_client_s_own_read_after_its_write_goes_forward(tell):
 async def test_a_while_after_its_write_a_client_is_held_to_nothing(tell):
     story = tell(OLD, NEW)
     await story.read()
-    story.versions.note(writer_of(SUPPORT, "tests", "get"))
+    story.writers.note(writer_of(SUPPORT, "tests", "get"))
     story.clock.advance(READ_YOUR_WRITES)
     assert (await story.read()).outcome.fwd is None
 
@@ -1223,7 +1223,7 @@ async def test_of_token_and_own_write_the_later_counts(tell):
     story.clock.advance(10)
     await story.read()
     story.clock.advance(1)
-    story.versions.note(writer_of(SUPPORT, "tests", "get"))
+    story.writers.note(writer_of(SUPPORT, "tests", "get"))
     assert body_of(await story.read(directives=SINCE)) == NEW.body
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from campaign_gateway.proxy import writers as writers_module
-from campaign_gateway.proxy.writers import Writers, format_token, parse_token, writer_of
+from campaign_gateway.proxy.writers import Writers, format_write_token, parse_write_token, writer_of
 from tests.support.builders import NOW
 from tests.support.doubles import SALES, SUPPORT, ManualClock
 
@@ -15,62 +15,62 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def versions(clock: ManualClock) -> Writers:
+def writers(clock: ManualClock) -> Writers:
     return Writers(clock.now, SECONDS)
 
 
-def test_who_never_wrote_is_held_to_nothing(versions: Writers):
-    versions.note(YOU)
-    assert versions.floor(SUPPORT, "me", "get") is None
+def test_who_never_wrote_is_held_to_nothing(writers: Writers):
+    writers.note(YOU)
+    assert writers.floor(SUPPORT, "me", "get") is None
 
 
-def test_a_writer_is_held_to_the_last_write_for_a_while(versions: Writers, clock: ManualClock):
-    versions.note(ME)
+def test_a_writer_is_held_to_the_last_write_for_a_while(writers: Writers, clock: ManualClock):
+    writers.note(ME)
     clock.advance(SECONDS - 1)
-    assert versions.floor(SUPPORT, "me", "get") == NOW
-    versions.note(ME)
+    assert writers.floor(SUPPORT, "me", "get") == NOW
+    writers.note(ME)
     clock.advance(SECONDS - 0.5)
-    assert versions.floor(SUPPORT, "me", "get") == NOW + SECONDS - 1
+    assert writers.floor(SUPPORT, "me", "get") == NOW + SECONDS - 1
     clock.advance(0.5)
-    assert versions.floor(SUPPORT, "me", "get") is None
+    assert writers.floor(SUPPORT, "me", "get") is None
 
 
-def test_a_write_to_another_stream_or_resource_or_by_another_client_is_another_s(versions: Writers):
-    versions.note(ME)
-    assert versions.floor(SUPPORT, "me", "get") == NOW
-    assert versions.floor(SALES, "me", "get") is None
-    assert versions.floor(SUPPORT, "you", "get") is None
-    assert versions.floor(SUPPORT, "me", "list") is None
+def test_a_write_to_another_stream_or_resource_or_by_another_client_is_another_s(writers: Writers):
+    writers.note(ME)
+    assert writers.floor(SUPPORT, "me", "get") == NOW
+    assert writers.floor(SALES, "me", "get") is None
+    assert writers.floor(SUPPORT, "you", "get") is None
+    assert writers.floor(SUPPORT, "me", "list") is None
 
 
 def test_no_seconds_hold_nobody(clock: ManualClock):
-    versions = Writers(clock.now, 0.0)
-    versions.note(ME)
-    assert versions.floor(SUPPORT, "me", "get") is None
+    writers = Writers(clock.now, 0.0)
+    writers.note(ME)
+    assert writers.floor(SUPPORT, "me", "get") is None
 
 
-def test_writers_of_long_ago_are_forgotten(versions: Writers, clock: ManualClock):
-    versions.note(ME)
+def test_writers_of_long_ago_are_forgotten(writers: Writers, clock: ManualClock):
+    writers.note(ME)
     clock.advance(1.0)
-    versions.note(YOU)
+    writers.note(YOU)
     clock.advance(SECONDS - 0.5)
-    versions.note(writer_of(SALES, "me", "get"))
-    assert set(versions._written_at) == {YOU, writer_of(SALES, "me", "get")}
+    writers.note(writer_of(SALES, "me", "get"))
+    assert set(writers._written_at) == {YOU, writer_of(SALES, "me", "get")}
 
 
 def test_of_too_many_writers_those_are_forgotten_who_wrote_longest_ago(
-    versions: Writers, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    writers: Writers, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(writers_module, "MAX_WRITERS", 3)
     for name in ("a", "b", "c", "a", "d"):
-        versions.note(writer_of(SUPPORT, name, "get"))
+        writers.note(writer_of(SUPPORT, name, "get"))
         clock.advance(0.1)
-    assert [name for name in "abcd" if versions.floor(SUPPORT, name, "get") is not None] == ["a", "c", "d"]
+    assert [name for name in "abcd" if writers.floor(SUPPORT, name, "get") is not None] == ["a", "c", "d"]
 
 
-@pytest.mark.parametrize("version", [0.0, 1.0, NOW, NOW + 0.123456, 4_102_444_800.654321])
-def test_a_token_carries_its_version(version: float):
-    assert parse_token(format_token(version)) == pytest.approx(version, abs=1e-6)
+@pytest.mark.parametrize("written_at", [0.0, 1.0, NOW, NOW + 0.123456, 4_102_444_800.654321])
+def test_a_token_carries_the_end_of_its_write(written_at: float):
+    assert parse_write_token(format_write_token(written_at)) == pytest.approx(written_at, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_a_token_carries_its_version(version: float):
     ids=repr,
 )
 def test_what_is_none_of_our_tokens_carries_nothing(token: str):
-    assert parse_token(token) is None
+    assert parse_write_token(token) is None
 
 
 def test_the_longest_token_is_still_a_number():
-    assert parse_token("f" * 20) == pytest.approx(2**80 / 1e6)
+    assert parse_write_token("f" * 20) == pytest.approx(2**80 / 1e6)

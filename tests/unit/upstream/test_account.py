@@ -58,8 +58,8 @@ class Sent:
 class Simulated:
     """A replica; implements `Ledgers` for its own account."""
 
-    is_shared = True
-    wants_ends = False
+    is_local = False
+    reports_ends = False
     uncertainty = 0.0
 
     def __init__(self, name: str, fleet: "Fleet") -> None:

@@ -60,8 +60,8 @@ class Server:
 class ScriptedLedgers:
     """Implements `Ledgers` on a server that can be lost, before a change or just after it."""
 
-    is_shared = True
-    wants_ends = False
+    is_local = False
+    reports_ends = False
     uncertainty = 0.0
 
     def __init__(self, kept: Server) -> None:
@@ -366,7 +366,7 @@ async def test_many_refusals_come_of_one_look_at_the_calls_and_forget_none_of_ea
     waits = [refuse(number) for number in range(10)]
     assert waits == [WINDOW - 10 + number for number in range(10)], "each is told of the next slot"
     assert looks <= 2
-    assert counter.budget.outlook(ACCOUNT).is_wanted
+    assert counter.budget.outlook(ACCOUNT).is_contended
     shop.clock.advance(SCHEDULE_SECONDS)
     assert refuse(11) > waits[-1], "in the next window: all slots of this one are spoken for"
 
@@ -1050,7 +1050,7 @@ async def test_each_permit_and_each_refusal_is_one_wait_of_its_lane(shop: Shop, 
 
 
 class LastingLedgers(MemoryLedgers):
-    wants_ends = True
+    reports_ends = True
 
 
 @pytest.mark.parametrize("is_void", [False, True])

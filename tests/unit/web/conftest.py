@@ -28,7 +28,7 @@ from tests.support.wire import Answered, talk
 BODY = b'{"data": {"_id": "c-1"}}'
 ENTRY = Stored(BODY, "application/json", b"digest", None, "Ready", START)
 SENT = Reply(
-    Outcome(Fwd.METHOD, 200), passed=Response(200, "application/json", b'{"status": "success"}'), version=START
+    Outcome(Fwd.METHOD, 200), passed=Response(200, "application/json", b'{"status": "success"}'), written_at=START
 )
 MAX_REQUEST = 4_096
 HIT = Reply(Outcome(ttl=20.0), ENTRY, None, 10.0, 30.0)

@@ -10,7 +10,7 @@ from campaign_gateway.policy.settle import Failure
 from campaign_gateway.policy.stored import make_etag
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.reply import Outcome, Reply
-from campaign_gateway.proxy.writers import format_token
+from campaign_gateway.proxy.writers import format_write_token
 from tests.support.doubles import START
 
 BODY = b'{"data": {"_id": "c-1"}}'
@@ -463,14 +463,14 @@ async def test_a_create_that_shows_no_kind_is_asked_for_it(front):
 
 async def test_the_answer_to_a_write_is_the_platforms_own_and_carries_its_version(front):
     front.forwarder.reply = Reply(
-        Outcome(Fwd.METHOD, 201), passed=Response(201, "text/html", b'{"status": "success"}'), version=START
+        Outcome(Fwd.METHOD, 201), passed=Response(201, "text/html", b'{"status": "success"}'), written_at=START
     )
     answer = await write(front, "/v1/campaigns?type=voice")
     assert (answer.status, answer.body) == (201, b'{"status": "success"}')
     assert answer["Content-Type"] == "application/json"
     assert answer["Cache-Control"] == "no-store"
     assert answer["Cache-Status"] == "campaign-gateway; fwd=method; fwd-status=201"
-    assert answer["Campaign-Gateway-Version"] == format_token(START)
+    assert answer["Campaign-Gateway-Version"] == format_write_token(START)
     assert answer["RateLimit"] is not None
     for field in ("ETag", "Age", "Last-Modified"):
         assert answer[field] is None
@@ -489,24 +489,24 @@ async def test_a_refused_write_is_422_with_the_platforms_words_and_a_version(fro
     failure = Failure(
         Problem.UPSTREAM_REJECTED, "refused", upstream_status=412, upstream_code="412", upstream_message="V"
     )
-    front.forwarder.reply = Reply(Outcome(Fwd.METHOD, 412), failure=failure, version=START)
+    front.forwarder.reply = Reply(Outcome(Fwd.METHOD, 412), failure=failure, written_at=START)
     answer = await write(front, "/v1/campaigns?type=voice")
     document = json.loads(answer.body)
     assert (answer.status, problem_of(answer)) == (422, "upstream-rejected")
     assert (document["upstream_status"], document["upstream_code"], document["upstream_message"]) == (412, "412", "V")
-    assert answer["Campaign-Gateway-Version"] == format_token(START)
+    assert answer["Campaign-Gateway-Version"] == format_write_token(START)
 
 
 # Tokens of writes.
 
 
 async def test_a_version_that_comes_back_is_a_request_for_something_newer(front):
-    await front.ask("/v1/campaigns/c-1", f"Campaign-Gateway-Version: {format_token(START)}")
+    await front.ask("/v1/campaigns/c-1", f"Campaign-Gateway-Version: {format_write_token(START)}")
     assert front.exchange.asks[0].directives == RequestDirectives(newer_than=START)
 
 
 async def test_of_several_versions_the_last_counts(front):
-    fields = [f"Campaign-Gateway-Version: {format_token(START + late)}" for late in (1, 2, 0)]
+    fields = [f"Campaign-Gateway-Version: {format_write_token(START + late)}" for late in (1, 2, 0)]
     await front.ask("/v1/campaigns/c-1", *fields, "Cache-Control: max-age=5")
     assert front.exchange.asks[0].directives == RequestDirectives(max_age=5, newer_than=START + 2)
 
@@ -519,7 +519,7 @@ async def test_a_version_that_is_none_is_refused(front, token):
 
 
 async def test_the_parts_of_a_batch_are_held_to_it_too(front):
-    await front.ask("/v1/campaigns?ids=a,b", f"Campaign-Gateway-Version: {format_token(START)}")
+    await front.ask("/v1/campaigns?ids=a,b", f"Campaign-Gateway-Version: {format_write_token(START)}")
     assert [asked.directives.newer_than for asked in front.exchange.asks] == [START, START]
 
 

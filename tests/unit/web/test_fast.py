@@ -109,11 +109,11 @@ def supersede(gateway: Gateway) -> None:
 
 
 def write(gateway: Gateway) -> None:
-    gateway.versions.note(writer_of(SUPPORT, "reporting", GET.resource))
+    gateway.writers.note(writer_of(SUPPORT, "reporting", GET.resource))
 
 
 def write_as_another(gateway: Gateway) -> None:
-    gateway.versions.note(writer_of(SUPPORT, "operations", GET.resource))
+    gateway.writers.note(writer_of(SUPPORT, "operations", GET.resource))
 
 
 def lose_track(gateway: Gateway) -> None:

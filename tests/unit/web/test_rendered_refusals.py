@@ -93,7 +93,7 @@ async def test_so_does_one_that_stops_while_it_looks_up_what_it_refuses():
 
 
 async def test_forms_are_bounded(monkeypatch):
-    monkeypatch.setattr(rendered_refusals, "MAX_KEPT", 3)
+    monkeypatch.setattr(rendered_refusals, "MAX_RENDERED", 3)
     gateway = Gateway()
     async with running(gateway), calling(gateway) as caller:
         for number in range(10):

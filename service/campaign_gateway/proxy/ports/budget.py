@@ -17,10 +17,10 @@ class LedgerLostError(Exception):
 class Ledgers(Protocol):
     """Where the accounts' budgets are written down."""
 
-    is_shared: bool
-    """Whether other replicas change them too."""
-    wants_ends: bool
-    """Whether the end of a call has to be in them at once: they outlive this process, and nobody reports after it."""
+    is_local: bool
+    """Whether only processes of this machine change them."""
+    reports_ends: bool
+    """Whether the end of a call is written down at once: they outlive this process, and nobody does it later."""
 
     def now(self) -> float:
         """Seconds since the epoch on the one clock that all who share the ledgers use."""

@@ -40,13 +40,13 @@ class FullScanner:
         self._met: set[str] = set()
         """Ids that the scan, or a poll beside it, has met."""
         self._page_at = 0.0
-        self.wanted: set[Channel] = set()
+        self.requested: set[Channel] = set()
         """Channels whose numbers disagree."""
 
     def reset(self) -> None:
         """Forgets what is under way, when this replica has acquired the lease."""
         self._scan = None
-        self.wanted.clear()
+        self.requested.clear()
 
     def drop(self, channel: Channel) -> None:
         """Ends the scan of that channel, whose list is not believed."""
@@ -59,12 +59,12 @@ class FullScanner:
             self._met.update(ids)
 
     def next_page(self, pace: Pace, snapshot: IndexSnapshot, now: float) -> float:
-        """When the next page is due; infinite where none is wanted."""
+        """When the next page is due; infinite where none is."""
         if self._scan is None:
             channel = self._next_channel(pace, snapshot, now)
             if channel is None:
                 return NEVER
-            self.wanted.discard(channel)
+            self.requested.discard(channel)
             self._scan = begin(channel, now, is_full=True)
             self._met.clear()
         return self._page_at
@@ -75,8 +75,8 @@ class FullScanner:
             if last is None or now < self._lists.backs_off_until(channel):
                 continue
             since = now - last.full_scan_at
-            is_wanted = channel in self.wanted and since > pace.full_scan_after * EARLY_SCAN_PART
-            if not last.full_scan_at or since >= pace.full_scan_after or is_wanted:
+            is_requested = channel in self.requested and since > pace.full_scan_after * EARLY_SCAN_PART
+            if not last.full_scan_at or since >= pace.full_scan_after or is_requested:
                 return channel
         return None
 
@@ -94,7 +94,7 @@ class FullScanner:
         now = self._lists.now()
         if isinstance(read, NoPage):
             wait = pace.poll_intervals.get(scan.channel, LONGEST_POLL_INTERVAL_SECONDS)
-            self._page_at = now + (wait if read.was_asked else RETRY_SECONDS)
+            self._page_at = now + (wait if read.was_forwarded else RETRY_SECONDS)
             return None
         self._page_at = now + pace.page_after
         snapshot = self._lists.snapshot

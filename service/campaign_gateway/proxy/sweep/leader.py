@@ -145,7 +145,7 @@ class Sweeper:
             at = self._rotation.start(self.pace, capacity, used, snapshot, now)
             return min(max(SHORTEST_SLEEP_SECONDS, at - now), LONGEST_SLEEP_SECONDS if used else math.inf)
         at = min(
-            self._start_poll(snapshot, used, now, is_crowded=capacity.is_wanted),
+            self._start_poll(snapshot, used, now, is_crowded=capacity.is_contended),
             self._rotation.start(self.pace, capacity, used, snapshot, now),
         )
         return min(max(SHORTEST_SLEEP_SECONDS, at - now), LONGEST_SLEEP_SECONDS)

@@ -34,7 +34,7 @@ class PageRead:
 class NoPage:
     """No answer, or none that is a success."""
 
-    was_asked: bool
+    was_forwarded: bool
     """Whether the platform was asked; else there was no call."""
 
 
@@ -143,7 +143,7 @@ class Lists:
         )
         if isinstance(fetched, Failure) or fetched.answer.verdict is not Verdict.OK:
             self.count("failed")
-            return NoPage(was_asked=not isinstance(fetched, Failure) or fetched.was_forwarded)
+            return NoPage(was_forwarded=not isinstance(fetched, Failure) or fetched.was_forwarded)
         page = read_page(fetched.answer.response.body)
         if page is not None and page.total is not None and not scan.is_full:
             shown = len(page.rows)

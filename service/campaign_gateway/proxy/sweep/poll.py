@@ -117,7 +117,7 @@ class Poller:
         snapshot = self._lists.snapshot
         last, capacity = snapshot.state.polls.get(channel), self._lists.config.capacity()
         is_overdue = last is None or now - last.began > LONGEST_POLL_INTERVAL_SECONDS
-        lane = lane_of(is_overdue=is_overdue and capacity.is_wanted and capacity.free <= 0)
+        lane = lane_of(is_overdue=is_overdue and capacity.is_contended and capacity.free <= 0)
         while not scan.has_ended:
             read = await self._lists.read(scan, lane)
             if isinstance(read, NoPage):
@@ -129,7 +129,7 @@ class Poller:
     async def _wait(self, scan: Scan, read: NoPage, pace: Pace) -> None:
         ours, now = self._channels[scan.channel], self._lists.now()
         ours.waiting, ours.retry_at = scan, now + RETRY_SECONDS
-        if read.was_asked:
+        if read.was_forwarded:
             # The wire, the limit or the credential, not the list: again when the next poll would be due.
             ours.due_since, ours.retry_at = now, now + _interval(pace, scan.channel)
         await self._note_starved(scan.channel)
@@ -186,8 +186,8 @@ class Poller:
         flaw = self._lists.judge(ListEvent.POLLED, channel)
         state = with_flaw(result.state, channel, flaw) if flaw else without_flaw(result.state, channel)
         state = replace(state, blind=pace.blind, paced=tuple(pace.poll_intervals), lag=self._lists.lag)
-        if result.wants_full:
-            self._full_scan.wanted.add(channel)
+        if result.needs_full_scan:
+            self._full_scan.requested.add(channel)
         found = await self._lists.publish(replace(result, state=state))
         self._channels[channel].due_since = None
         if channel in flaws and flaw is None:

@@ -142,7 +142,7 @@ class Rotation:
         free = pace.spare(capacity) if is_backlog else capacity.free
         for id_ in self._in_order(ready, is_backlog=is_backlog):
             is_late = now - self._due[id_].since > LATE_SECONDS
-            most = MAX_READS if free > 0 else MAX_LATE_READS if is_late and capacity.is_wanted else 0
+            most = MAX_READS if free > 0 else MAX_LATE_READS if is_late and capacity.is_contended else 0
             if len(self._reading) >= most or now < self._next_read:
                 break
             lane = lane_of(is_overdue=free <= 0)
@@ -172,9 +172,9 @@ class Rotation:
         if not is_backlog:
             return oldest
         interest = self._index.interest(self._stream.identity)
-        wanted = sorted(oldest, key=lambda id_: -interest.get(id_, 0.0))
+        by_interest = sorted(oldest, key=lambda id_: -interest.get(id_, 0.0))
         numbers = range(min(MAX_READS, len(ready)))
-        order = [(oldest if (self._taken + number) % FAIR_SHARE == 0 else wanted)[number] for number in numbers]
+        order = [(oldest if (self._taken + number) % FAIR_SHARE == 0 else by_interest)[number] for number in numbers]
         return list(dict.fromkeys(order))
 
     # In rotation.
@@ -187,7 +187,7 @@ class Rotation:
         between = pace.rotation / max(1, len(used))
         is_late = self._rotation_due > 0 and now - self._rotation_due > OVERDUE_INTERVALS * between
         self._is_rotating = True
-        work = self._read_next(pace, used, snapshot, between, lane_of(is_overdue=is_late and capacity.is_wanted))
+        work = self._read_next(pace, used, snapshot, between, lane_of(is_overdue=is_late and capacity.is_contended))
         self._tasks.spawn(work, name="rotation", on_end=self._rotated)
 
     def _rotated(self) -> None:
@@ -293,5 +293,5 @@ class Rotation:
 
 def _wait_after(failure: Failure) -> float:
     """Seconds until a read that failed is tried again. No answer: not before the platform said. No call: soon."""
-    told = failure.retry_after or 0.0 if failure.was_forwarded else 0.0
-    return max(RETRY_SECONDS, min(told, sweeping.SETTLE_SECONDS))
+    asked_for = failure.retry_after or 0.0 if failure.was_forwarded else 0.0
+    return max(RETRY_SECONDS, min(asked_for, sweeping.SETTLE_SECONDS))

@@ -50,7 +50,7 @@ FIRST_LOOK_SECONDS = 0.0005
 _OPEN_LOCK = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 
 
-class _Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class _LedgerRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The whole of a ledger: the last record of a file is the one in force."""
 
     written: Stamp
@@ -58,7 +58,7 @@ class _Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Record).decode
+_decode = msgspec.msgpack.Decoder(_LedgerRecord).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ class FileLedgers(Ledgers):
     A change reads and writes a few kilobytes, which are in the system's memory. It waits only for the lock.
     """
 
-    is_shared = False
-    wants_ends = True
+    is_local = True
+    reports_ends = True
 
     def __init__(self, folder: Path, platform: str, allowance: Callable[[str], Allowance], clock: StoreClock) -> None:
         """The ledgers of a platform's accounts.
@@ -190,7 +190,7 @@ class FileLedgers(Ledgers):
 
     def _written(self, account: str, ledger: Ledger, before: _Known | None) -> _Known:
         """The ledger, and where it is now."""
-        path, record = self._path(account), _encode(_Record(stamp(self.now()), left_behind(ledger)))
+        path, record = self._path(account), _encode(_LedgerRecord(stamp(self.now()), left_behind(ledger)))
         try:
             if before is not None and before.inode and before.size < LARGEST_FILE_BYTES:
                 descriptor = records.open_to_append(path)

@@ -16,8 +16,8 @@ Step = Callable[[Ledger | None, float], tuple[Ledger, _T]]
 class MemoryLedgers(Ledgers):
     """The ledgers of one process, for as long as it runs."""
 
-    is_shared = False
-    wants_ends = False
+    is_local = True
+    reports_ends = False
 
     def __init__(self, clock: StoreClock) -> None:
         self._clock = clock

@@ -32,7 +32,7 @@ from campaign_gateway.policy.sweeping import SETTLE_SECONDS
 from campaign_gateway.store.clock import Stamp, shift_between, stamp
 from campaign_gateway.store.codec import decode, encode
 from campaign_gateway.store.local import records
-from campaign_gateway.store.memory import Invalidated, Kept, MemoryStore
+from campaign_gateway.store.memory import Invalidated, LocalEntry, MemoryStore
 
 _log = logging.getLogger(__name__)
 
@@ -43,26 +43,26 @@ OTHER_BYTES = 2**24
 """What a file may hold beside the entries' bytes: keys, invalidations, checksums."""
 
 
-class _Written(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=0):
+class _HeadRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=0):
     """The first record: when the file was made."""
 
     at: Stamp
 
 
-class _Entry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
+class _EntryRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
     key: str
     seconds: float
     data: bytes
 
 
-class _Invalidation(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
+class _InvalidationRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
     key: str
     by: Cause
     at: float
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Written | _Entry | _Invalidation).decode
+_decode = msgspec.msgpack.Decoder(_HeadRecord | _EntryRecord | _InvalidationRecord).decode
 
 
 class Snapshot:
@@ -134,7 +134,7 @@ class Snapshot:
         if self._store.changes == self._saved or not self._own():
             return
         changes, self._meanwhile = self._store.changes, []
-        copy = self._store.invalidations(), self._store.kept(), stamp(self._store.now())
+        copy = self._store.invalidations(), self._store.entries(), stamp(self._store.now())
         descriptor = None
         try:
             loop = asyncio.get_running_loop()
@@ -162,7 +162,7 @@ class Snapshot:
 
     def _note(self, invalidation: Invalidated) -> None:
         """Adds an invalidation, before anybody acts on it."""
-        record = _encode(_Invalidation(*invalidation))
+        record = _encode(_InvalidationRecord(*invalidation))
         if self._meanwhile is not None:
             self._meanwhile.append(record)
         if self._file is None:
@@ -194,29 +194,29 @@ class Snapshot:
         self._lock = lock
         return True
 
-    def _write(self, invalidations: Sequence[Invalidated], kept: Iterable[Kept], written: Stamp) -> int:
-        return records.write_beside(self._path, KIND, _contents(invalidations, kept, written))
+    def _write(self, invalidations: Sequence[Invalidated], entries: Iterable[LocalEntry], written: Stamp) -> int:
+        return records.write_beside(self._path, KIND, _contents(invalidations, entries, written))
 
-    def _read(self) -> tuple[list[_Written | Invalidated | Kept], int]:
+    def _read(self) -> tuple[list[_HeadRecord | Invalidated | LocalEntry], int]:
         """The content in its order, the first being the file's own, and the bytes of it that are whole."""
         if self._path.stat().st_size > self._most_bytes + OTHER_BYTES:
             raise records.DamagedError("it is larger than entries may be")
         whole, size = records.unframe(self._path.read_bytes(), KIND)
         return list(_understood(whole)), size
 
-    def _bring_back(self, found: Iterable[_Written | Invalidated | Kept]) -> None:
+    def _bring_back(self, found: Iterable[_HeadRecord | Invalidated | LocalEntry]) -> None:
         now = self._store.now()
         shift, unverified_since = 0.0, now
         for item in found:
             match item:
-                case _Written(at):
+                case _HeadRecord(at):
                     shift = shift_between(at, stamp(now))
                     # Nothing was missed that would have to settle first: the first poll may validate an entry.
                     unverified_since = at.now + shift - SETTLE_SECONDS
                 case Invalidated(key, by, at):
                     if self._is_ours(key):
                         self._store.invalidate_here(key, by, min(at + shift, now))
-                case Kept(key, stored, _, seconds):
+                case LocalEntry(key, stored, _, seconds):
                     validated_at = stored.validated_at + shift
                     if self._is_ours(key) and now - seconds < validated_at <= now:
                         self._store.restore(key, replace(stored, validated_at=validated_at), seconds, unverified_since)
@@ -238,37 +238,37 @@ class Snapshot:
             os.close(descriptor)
 
 
-def _contents(invalidations: Sequence[Invalidated], kept: Iterable[Kept], written: Stamp) -> Iterator[bytes]:
+def _contents(invalidations: Sequence[Invalidated], entries: Iterable[LocalEntry], written: Stamp) -> Iterator[bytes]:
     """The records of a file. An invalidation matters for what stands before it."""
-    yield _encode(_Written(written))
+    yield _encode(_HeadRecord(written))
     for invalidation in invalidations:
-        yield _encode(_Invalidation(*invalidation))
-    for key, stored, evidence, seconds in kept:
+        yield _encode(_InvalidationRecord(*invalidation))
+    for key, stored, evidence, seconds in entries:
         if stored.absence is not None:
             # It is over by the next start.
             continue
-        yield _encode(_Entry(key, seconds, encode(stored)))
+        yield _encode(_EntryRecord(key, seconds, encode(stored)))
         if evidence.invalidation is not None and evidence.invalidation.is_open:
-            yield _encode(_Invalidation(key, evidence.invalidation.by, evidence.invalidation.at))
+            yield _encode(_InvalidationRecord(key, evidence.invalidation.by, evidence.invalidation.at))
         # The loop wants the interpreter, and would get it only after five milliseconds.
         time.sleep(0)
 
 
-def _understood(whole: Iterable[bytes]) -> Iterator[_Written | Invalidated | Kept]:
+def _understood(whole: Iterable[bytes]) -> Iterator[_HeadRecord | Invalidated | LocalEntry]:
     for number, record in enumerate(whole):
         try:
-            item: _Written | _Entry | _Invalidation = _decode(record)
+            item: _HeadRecord | _EntryRecord | _InvalidationRecord = _decode(record)
         except (ValueError, RecursionError) as error:
             raise records.DamagedError("a record is no such thing") from error
-        if isinstance(item, _Written) != (number == 0):
+        if isinstance(item, _HeadRecord) != (number == 0):
             raise records.DamagedError("its first record is not the first")
         match item:
-            case _Written():
+            case _HeadRecord():
                 yield item
-            case _Invalidation(key, by, at):
+            case _InvalidationRecord(key, by, at):
                 yield Invalidated(key, by, at)
-            case _Entry(key, seconds, data):
+            case _EntryRecord(key, seconds, data):
                 stored = decode(data)
                 if stored is None:
                     raise records.DamagedError("an entry is of another version")
-                yield Kept(key, stored, GOOD, seconds)
+                yield LocalEntry(key, stored, GOOD, seconds)

@@ -20,7 +20,7 @@ Fetch = Callable[[list[str]], Awaitable[Sequence[object]]]
 
 
 @dataclass(slots=True)
-class _Wanted:
+class _LookUp:
     names: Sequence[str]
     answer: asyncio.Future[list[object]]
 
@@ -28,7 +28,7 @@ class _Wanted:
 @dataclass(slots=True)
 class _Partition:
     is_busy: bool = False
-    waiting: list[_Wanted] = field(default_factory=list)
+    waiting: list[_LookUp] = field(default_factory=list)
 
 
 class BatchLoader:
@@ -50,9 +50,9 @@ class BatchLoader:
         if here is None:
             here = self._partitions[partition] = _Partition()
         if here.is_busy:
-            wanted = _Wanted(names, asyncio.get_running_loop().create_future())
-            here.waiting.append(wanted)
-            return await wanted.answer
+            look_up = _LookUp(names, asyncio.get_running_loop().create_future())
+            here.waiting.append(look_up)
+            return await look_up.answer
         here.is_busy = True
         try:
             return await self._fetch(list(names))
@@ -70,20 +70,20 @@ class BatchLoader:
         if together:
             self._tasks.spawn(self._fetch_together(here, together), name="look up together")
 
-    async def _fetch_together(self, here: _Partition, together: list[_Wanted]) -> None:
+    async def _fetch_together(self, here: _Partition, together: list[_LookUp]) -> None:
         # Neighbours share their group's fence: it is asked for once.
-        names = list(dict.fromkeys(name for wanted in together for name in wanted.names))
+        names = list(dict.fromkeys(name for look_up in together for name in look_up.names))
         try:
             values = dict(zip(names, await self._fetch(names), strict=True))
         except BaseException as error:
-            for wanted in together:
-                if not wanted.answer.done():
-                    wanted.answer.set_exception(error if isinstance(error, Exception) else ConnectionAbortedError())
+            for look_up in together:
+                if not look_up.answer.done():
+                    look_up.answer.set_exception(error if isinstance(error, Exception) else ConnectionAbortedError())
             if not isinstance(error, Exception):
                 raise
         else:
-            for wanted in together:
-                if not wanted.answer.done():
-                    wanted.answer.set_result([values[name] for name in wanted.names])
+            for look_up in together:
+                if not look_up.answer.done():
+                    look_up.answer.set_result([values[name] for name in look_up.names])
         finally:
             self._go_on(here)

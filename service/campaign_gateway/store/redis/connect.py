@@ -100,8 +100,8 @@ def open_link(target: RedisTarget, clock: StoreClock, meter: Meter) -> RedisLink
     if parts.scheme == SENTINEL_SCHEME:
         _, master, *db = parts.path.split("/")
         addresses = _addresses(parts.netloc)
-        asking = {"socket_timeout": target.timeout, "socket_connect_timeout": target.timeout}
-        sentinel = Sentinel(addresses, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+        timeouts = {"socket_timeout": target.timeout, "socket_connect_timeout": target.timeout}
+        sentinel = Sentinel(addresses, sentinel_kwargs=timeouts)  # type: ignore[no-untyped-call]
         link.client = sentinel.master_for(master, db=int(db[0]) if db else 0, max_connections=POOL_SIZE, **options)
         return link
     # One that never waits: `AT_ONCE` leaves nothing to wait for, and the other kind's look costs a tenth of a trip.
@@ -110,8 +110,8 @@ def open_link(target: RedisTarget, clock: StoreClock, meter: Meter) -> RedisLink
     return link
 
 
-def _addresses(places: str) -> list[tuple[str, int]]:
-    return [(host, int(port)) for host, _, port in (place.rpartition(":") for place in places.split(","))]
+def _addresses(hosts: str) -> list[tuple[str, int]]:
+    return [(host, int(port)) for host, _, port in (address.rpartition(":") for address in hosts.split(","))]
 
 
 def _cluster(

@@ -160,7 +160,7 @@ class RedisIndex(CampaignIndex):
         self._show(stream, apply(self.snapshot(stream), state, updates))
         return True
 
-    async def leave(self) -> None:
+    async def depart(self) -> None:
         """Releases the leases of this replica, and takes it out of those that are there. One trip."""
         leases, self._leases = self._leases, frozenset()
         try:

@@ -36,8 +36,8 @@ _decoder = msgspec.msgpack.Decoder(Ledger)
 class RedisLedgers(Ledgers):
     """The ledgers of all replicas on one Redis. One trip for a change that nobody contends."""
 
-    is_shared = True
-    wants_ends = False
+    is_local = False
+    reports_ends = False
 
     def __init__(self, link: RedisLink, keys: Keys) -> None:
         self._link = link

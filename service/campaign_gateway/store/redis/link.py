@@ -134,9 +134,9 @@ class RedisLink:
         """Asks the server for its time, and sets the clock by it; one that refuses, for any reason, is lost."""
         try:
             clock = await self._find_clock()
-            asked = time.monotonic()
+            sent_at = time.monotonic()
             seconds, microseconds = await self.client.time(**clock)
-            replied = time.monotonic()
+            received_at = time.monotonic()
             if not self.is_up:
                 # One that is loading, or a copy without its master, tells its time and nothing else.
                 await self.client.ping()
@@ -145,7 +145,7 @@ class RedisLink:
             self.meter.store_operation("redis", "look", kind)
             self._lose(kind)
             return
-        self.clock.set(seconds + microseconds / 1e6, asked, replied)
+        self.clock.set(seconds + microseconds / 1e6, sent_at, received_at)
         if not self.is_up:
             _log.info("redis is connected")
             self.is_up = True

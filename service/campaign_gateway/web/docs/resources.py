@@ -196,14 +196,14 @@ def _problems(method: Method) -> Iterator[Problem]:
     if method.action in {Action.PURGE, Action.HINT}:
         yield Problem.TOO_LARGE
         return
-    asked = operation(method.name)
-    if method.scope == "write" and asked.body is not RequestBody.NOTHING:
+    row = operation(method.name)
+    if method.scope == "write" and row.body is not RequestBody.NOTHING:
         yield Problem.TOO_LARGE
     yield from _PLATFORM
-    yield NOT_FOUND[asked.subject]
+    yield NOT_FOUND[row.subject]
     if method.action is Action.READ:
         yield Problem.NOT_CACHED
-    if method.scope == "write" or asked.body is RequestBody.JSON:
+    if method.scope == "write" or row.body is RequestBody.JSON:
         yield Problem.UPSTREAM_REJECTED
 
 

@@ -219,7 +219,7 @@ async def test_entries_of_other_streams_do_not_come_back(start):
     await first.put(key("one", FOREIGN))
     await first.put(key("one"))
     await stop(first)
-    assert [kept.key for kept in (await start()).store.kept()] == [key("one")]
+    assert [entry.key for entry in (await start()).store.entries()] == [key("one")]
 
 
 async def test_with_less_room_the_most_recently_used_come_back(start):
@@ -229,7 +229,7 @@ async def test_with_less_room_the_most_recently_used_come_back(start):
     first.store.peek(key("a"))
     await stop(first)
     second = await start(most_bytes=first.store.bytes_used - 1)
-    assert {kept.key for kept in second.store.kept()} == {key("c"), key("a")}
+    assert {entry.key for entry in second.store.entries()} == {key("c"), key("a")}
 
 
 # Invalidations.
@@ -352,7 +352,7 @@ async def test_nothing_is_taken_from_a_damaged_file(start, file: Path, damage, c
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     await second.put(key("d"))
     await stop(second)
-    assert [kept.key for kept in (await start()).store.kept()] == [key("d")]
+    assert [entry.key for entry in (await start()).store.entries()] == [key("d")]
 
 
 async def test_an_invalidation_that_was_cut_off_is_not_followed_by_others(start, file: Path):
@@ -378,7 +378,7 @@ async def test_one_process_writes_and_the_next_one_takes_over(start, file: Path)
     await stop(first)
     await second.snapshot.save()
     await stop(second)
-    assert {kept.key for kept in (await start()).store.kept()} == {key("one"), key("two")}
+    assert {entry.key for entry in (await start()).store.entries()} == {key("one"), key("two")}
 
 
 async def test_where_nothing_can_be_written_it_goes_on_and_says_so_once(start, tmp_path: Path, caplog):
@@ -413,4 +413,4 @@ async def test_a_file_that_is_being_written_at_the_end_does_not_spoil_the_last_o
     await asyncio.sleep(0)
     gate.set()
     await last
-    assert {kept.key for kept in (await start()).store.kept()} == {key("one"), key("two")}
+    assert {entry.key for entry in (await start()).store.entries()} == {key("one"), key("two")}

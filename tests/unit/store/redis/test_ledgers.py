@@ -243,7 +243,7 @@ async def test_one_process_keeps_its_ledgers_itself():
     ledgers = MemoryLedgers(StoreClock())
     assert (await ledgers.change("one", count), await ledgers.change("two", count)) == (1, 1)
     assert await ledgers.change("one", count) == 2
-    assert (ledgers.is_shared, ledgers.uncertainty) == (False, 0.0)
+    assert (ledgers.is_local, ledgers.uncertainty) == (True, 0.0)
 
 
 async def test_what_one_replica_asks_to_look_at_all_are_told_for_a_moment(shared: RedisStores, monkeypatch):
