@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 import subprocess
@@ -47,6 +48,14 @@ async def test_each_file_is_served_without_a_key_and_with_every_caution(front, p
     }
     assert answer["X-Request-ID"] is not None
     assert front.exchange.asks == []
+
+
+def test_the_viewers_files_are_those_of_its_release():
+    files = VIEWER / "swagger-ui"
+    sums = [line.split() for line in (files / "SHA256SUMS").read_text().splitlines()]
+    assert {name for _, name in sums} == {file.name for file in files.iterdir()} - {"SHA256SUMS"}
+    for digest, name in sums:
+        assert hashlib.sha256((files / name).read_bytes()).hexdigest() == digest, name
 
 
 async def test_a_head_has_the_same_fields_and_no_body(front):
