@@ -151,7 +151,7 @@ def _is_distrusted(index: CampaignIndex, identity: str, flaw: ListFlaw) -> bool:
 
 
 def show_platform(gauges: Gauges, breaker: CircuitBreaker, clock: PlatformClock) -> None:
-    """Publishes what answers have told of the platform: whose credentials it refuses, how far its clock is off."""
+    """Publishes what answers show of the platform: whose credentials it refuses, how far its clock is off."""
     text = "Credentials that the platform keeps refusing; they are retried only now and then."
     gauges.add("credentials_refused", text, lambda: breaker.open_count(time.monotonic()))
     text = "Seconds by which the platform's clock is ahead of the store's, measured by the Date of its answers."

@@ -6,7 +6,7 @@ The status alone misleads: a missing campaign may be a 400, the rate limit may b
 1. the limit, wherever its text stands;
 2. a refused credential (a 403 page in HTML is a front door's, not the platform's);
 3. a page, which only ever comes from something in front of the platform (a JSON document under `text/html` is none);
-4. success, if the body proves it; of a write also without a body;
+4. success, if the body shows it; of a write also without a body;
 5. a failed write under a 2xx; any other 2xx is broken;
 6. a missing campaign or contact list;
 7. another refusal (4xx);
@@ -140,7 +140,7 @@ class _Reading:
         return not self.response.body.strip()
 
     def flaw(self) -> Flaw | None:
-        """Why it is no success; None when its body proves one."""
+        """Why it is no success; None when its body shows that it is one."""
         if self.is_page():
             return Flaw.HTML
         return _flaw(self.operation, self.requested_id, self.document) if self.is_success() else Flaw.STATUS
@@ -167,7 +167,7 @@ def classify(operation: Operation, requested_id: str | None, response: Response,
         operation: what was asked.
         requested_id: the id in the request; None where the operation has none.
         response: the platform's answer.
-        now: the platform's time in seconds since the epoch, where the answer itself does not tell it: a `Retry-After`
+        now: the platform's time in seconds since the epoch, where the answer itself does not say it: a `Retry-After`
             that is a date is read against that.
     """
     try:

@@ -58,7 +58,7 @@ class Shape:
     status_is_flag: bool = True
     """Whether the top-level `status` says success or failure; start and stop put a campaign status there."""
     has_revision: bool = False
-    """Whether `data.updatedAt` tells all that may change in it."""
+    """Whether `data.updatedAt` changes with all that may change in it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@
 | `HOLDING_BACK` | after that, if others are known                       | its allotment     | as it says           |
 | `ON_ITS_SHARE` | all calls have left that others made without knowing  | its share         | as it says           |
 
-Whatever the mode, a change that is made leads back to `SHARED`. Laws of this module:
+Whatever the mode, a change that is made brings `SHARED` back. Laws of this module:
 
 1. A replica always keeps its own calls itself. If it is the only one known, they are the whole truth: no pause.
 2. If it is one of several, it begins what was allotted to it ahead, and no more, while calls that it cannot know of may

@@ -9,7 +9,7 @@ Laws of this module:
    tried before. So one stray costs one window.
 3. Otherwise what was accepted is what there is room for: it is *learned*. After a window without a refusal one more is
    tried, then three, then seven, each while no other call is under way (`policy.schedule`). A refusal that shows no
-   more room than before doubles the windows before the next trial, up to `LONGEST_REST`.
+   more room than before doubles the windows before the next trial, up to `LONGEST_TRIAL_WINDOWS`.
 4. Nothing of this goes beyond what is configured.
 """
 

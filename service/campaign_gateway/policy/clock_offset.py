@@ -50,7 +50,7 @@ class ClockOffset:
 
 
 AGREED = ClockOffset()
-"""Before any answer has told the time, the clocks are taken to agree."""
+"""Before any answer had a `Date`, the clocks are taken to agree."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class Validation:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of one stored answer. The store tells the first two, the list the others."""
+    """What is known of one stored answer. The store knows the first two, the list the others."""
 
     invalidation: Invalidation | None = None
     unverified_since: float | None = None

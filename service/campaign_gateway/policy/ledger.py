@@ -15,7 +15,7 @@ Laws of this module:
 The limits of what is promised, where the alternative is that every crash stops the account: a replica that is cut off
 alone for longer than that, while the others see the ledger, adds its share to the budget; a replica that knows of no
 other goes on with the whole budget, also if one has joined within the last second or joins later; and calls that nobody
-is left to tell of are not counted: a ledger emptied, and their replica gone, or cut off, before it has reported, above
+is left to report are not counted: a ledger emptied, and their replica gone, or cut off, before it has reported, above
 all where a new one is counted in its stead.
 
 Neither a token bucket nor a fixed window has property 2: both let nearly twice the budget into some windows. All
@@ -33,9 +33,9 @@ SILENCE_SECONDS = 3.0
 WITHHELD_WINDOWS = 2
 """How long a missing replica's share is withheld. It sits out the first of them by itself."""
 LONGEST_PAUSE_SECONDS = 300.0
-"""A longer wait told by the platform is taken for a mistake, unless the settings say otherwise."""
+"""A longer wait from the platform is taken for a mistake, unless the settings say otherwise."""
 LONGEST_HOLD_SECONDS = 2.5
-"""How long a slot is left to callers who were told to come back for it: `Retry-After` tells whole seconds."""
+"""How long a slot is left to callers who were told to come back for it: `Retry-After` is in whole seconds."""
 HOLD_PART = 1 / 32
 """The part of a window that this may take at most: a slot that nobody comes back for lies idle meanwhile."""
 
@@ -78,7 +78,7 @@ class Allowance:
     clients: int = 1
     """How many clients the settings name for the account."""
     longest_pause: float = LONGEST_PAUSE_SECONDS
-    """Seconds that a wait told by the platform is believed at most; after them a probe finds out."""
+    """Seconds that the platform's `Retry-After` is believed at most; after them a probe finds out."""
 
     @property
     def most(self) -> float:
@@ -107,10 +107,10 @@ free_at = attrgetter("free_at")
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What refused callers were told: so many of a client may come back at a moment, and find a slot."""
+    """So many refused callers of a client may come back at a moment, and find a slot."""
 
     replica: str
-    """Who told them."""
+    """Which made it."""
     client: str
     at: float
     count: int
@@ -173,7 +173,7 @@ class WaitReason(StrEnum):
 
     SPENT = "spent"
     ALLOTTED = "allotted"
-    """Other replicas may begin it without the ledger, or have not told of theirs; they do when they are seen next."""
+    """Other replicas may begin it without the ledger, or have not reported theirs; they do when they are seen next."""
     PAUSED = "paused"
 
 

@@ -158,7 +158,7 @@ def conclude_full(scan: Scan, seen: AbstractSet[str], snapshot: IndexSnapshot, e
 
 
 def forget(snapshot: IndexSnapshot, channel: Channel) -> ScanResult:
-    """The list as one that has not been polled yet: more has changed than a poll can tell.
+    """The list as one that has not been polled yet: more has changed than a poll can show.
 
     Nothing covers its campaigns until a full scan meets them again.
     """

@@ -276,7 +276,7 @@ def _settles(page: ListPage, scan: Scan, snapshot: IndexSnapshot) -> bool:
 
 
 def _grain(revision: str | None) -> float:
-    """Seconds within which two changes may bear this very revision: its last digits tell."""
+    """Seconds within which two changes may bear this very revision: its last digits show it."""
     text = (revision or "").split("+")[0].rstrip("Z")
     seconds, _, fraction = text.partition(".")
     if fraction.strip("0"):

@@ -1,4 +1,4 @@
-"""What an account's calls look like to those who plan them, count them, or are told of them."""
+"""What an account's calls look like to those who plan them, count them, or have a share of them."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class Outlook:
     window: float
     """Seconds."""
     free: int
-    """Slots that the proof lane could take now; below zero when as many have to fall free before."""
+    """Slots that the validation lane could take now; below zero when as many have to fall free before."""
     falls: tuple[float, ...]
     """Seconds until each held slot falls free, the soonest first, a call under way taken to end now."""
     callers: int

@@ -16,7 +16,7 @@ Laws of this module:
 3. While callers of one client are refused, another one that asks for more than its fair part takes calls at an
    even pace, and so do lanes that nobody waits for: slots fall free in the pattern in which they were taken, and a
    burst would come back with every window and leave nothing in between.
-4. A refusal is a *promise*: the k-th caller refused is told when the k-th slot falls free, after those that callers
+4. A refusal is a *promise*: the k-th caller refused learns when the k-th slot falls free, after those that callers
    who wait will take, and in the next window if there are fewer. When it has come, that slot is left to whoever was
    told, for `Allowance.hold` seconds. Beyond its fair part a client's promises bind nobody else.
 5. Proof is not starved by callers: while some are refused, one call in a quarter of a window is served like a caller's.
@@ -156,7 +156,7 @@ class Schedule:
         return bool(self._slots) and self._slots[-1].free_at > self.now + self._allowance.window
 
     def _is_overdue(self, request: SlotRequest) -> bool:
-        """Whether it is proof, and none was begun for so long that it is served like a caller."""
+        """Whether it is a validation, and none was begun for so long that it is served like a caller."""
         return request.lane is Lane.VALIDATION and is_validation_overdue(
             self._ledger, self._slots, self._allowance, self.now
         )

@@ -1,7 +1,7 @@
 """The order in which calls that wait for a slot are served.
 
 1. Writes, within their own slots.
-2. One call for proof, where callers are refused and none was begun for too long (law 5 of `policy.schedule`).
+2. One validation, where callers are refused and none was begun for too long (law 5 of `policy.schedule`).
 3. Callers: whoever holds less than its fair part; those who were told to come back first; then whoever holds least.
 4. Lanes that nobody waits for; in each of them whoever holds least.
 
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Slot, SlotRequest, free_at
 
 VALIDATIONS = 4
-"""Calls for proof in a window that are served like a caller's while callers are refused ..."""
+"""Validations in a window that are served like a caller's while callers are refused ..."""
 LEAST_VALIDATIONS = 5
 """... if there are so many calls for each."""
 
@@ -23,7 +23,7 @@ _LANES = {lane: number for number, lane in enumerate(Lane)}
 
 
 def is_validation_overdue(ledger: Ledger, slots: Sequence[Slot], allowance: Allowance, now: float) -> bool:
-    """Whether callers are refused and no call for proof was begun for too long."""
+    """Whether callers are refused and no validation was begun for too long."""
     validations = min(VALIDATIONS, allowance.calls // LEAST_VALIDATIONS)
     if not validations or not any(at > now - allowance.window for at in ledger.refused.values()):
         return False

@@ -13,7 +13,7 @@ from campaign_gateway.problems import Problem
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why there is no answer: the problem a caller without a fallback is told."""
+    """Why there is no answer: the problem that a caller without a fallback gets."""
 
     problem: Problem
     detail: str

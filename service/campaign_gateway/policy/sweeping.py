@@ -34,7 +34,7 @@ from campaign_gateway.policy.evidence import CopyState, Evidence, Validation
 from campaign_gateway.policy.stored import Stored
 
 SETTLE_SECONDS = 20.0
-"""How long answers by id may lag behind the list where their revisions cannot tell."""
+"""How long answers by id may lag behind the list where their revisions cannot show it."""
 
 
 class ListFlaw(StrEnum):
@@ -75,7 +75,7 @@ class IndexedCampaign:
     fields: Mapping[str, object] = field(default_factory=dict)
     edges: tuple[float, ...] = ()
     changed_after: float = math.inf
-    """When the last poll began that would have shown this `updatedAt`, and did not; infinite where none can tell."""
+    """When the last poll began that would have shown this `updatedAt`, and did not; infinite where none would."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ def is_listed_reliably(stored: Stored, indexed: IndexedCampaign) -> bool:
     if not indexed.is_listed or stored.absence is not None:
         return False
     if stored.validated_at < indexed.since:
-        # Read before the row was first seen, and nothing tells them apart: it has not changed in between.
+        # Read before the row was first seen, and both look the same: it has not changed in between.
         return _is_same_revision(stored, indexed)
     agrees = stored.revision is not None and stored.revision == indexed.updated_at
     return agrees or stored.validated_at >= indexed.since + SETTLE_SECONDS

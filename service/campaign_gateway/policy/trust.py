@@ -25,14 +25,14 @@ from campaign_gateway.policy.backoff import Backoff
 from campaign_gateway.policy.sweeping import ListFlaw
 
 STAND_DOWN_SECONDS = 30.0
-"""How long a list that proved untrustworthy is left alone at first."""
+"""How long a list that was found to be wrong is left alone at first."""
 LONGEST_STAND_DOWN_SECONDS = 600.0
 _STAND_DOWN = Backoff(STAND_DOWN_SECONDS, LONGEST_STAND_DOWN_SECONDS)
 
 MOST_LAG_SECONDS = 10.0
 """The lag that is allowed for before any has been measured, and at the most."""
 LAG_SAMPLES = 30
-"""Changed rows that tell how far the list lags, before they are believed."""
+"""Changed rows that show how far the list lags, before they are believed."""
 LAG_MEMORY_SECONDS = 900.0
 LAG_FACTOR = 1.5
 """A list may lag so much more than it was seen to ..."""

@@ -27,7 +27,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """All of it. Seconds; None where there is nothing to tell."""
+    """All of it. Seconds; None where nothing is known."""
 
     stream: str
     campaign: str

@@ -44,7 +44,7 @@ class Fetcher:
         self._meter = meter
         self.breaker = CircuitBreaker()
         self.clock = PlatformClock(store.now)
-        """The platform's, which all answers tell of."""
+        """The platform's, which each answer's `Date` shows."""
 
     def refusal(self, request: Request, lane: Lane, wait: float) -> Failure | None:
         """Why no call could be made, as far as is known already; see `Budget.refusal`."""

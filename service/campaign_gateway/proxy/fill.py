@@ -359,7 +359,7 @@ class Fills:
         return result
 
     def _note_change(self, request: Request, before: Stored | None, after: Stored) -> None:
-        """Counts how long it took until a change was stored, where the campaign's revisions tell."""
+        """Counts how long it took until a change was stored, where the campaign's revisions show it."""
         if request.operation.name != GET.name or before is None or after.updated_at is None:
             return
         seconds = self._store.now() - after.updated_at

@@ -41,7 +41,7 @@ class _Reader:
 
 
 class Readers:
-    """Who looks after the streams' lists in this process, and reads first what is hinted at while it leads."""
+    """Who looks after the streams' lists in this process, and reads hinted campaigns first while it holds the lease."""
 
     def __init__(self) -> None:
         self._by_stream: dict[str, _Reader] = {}

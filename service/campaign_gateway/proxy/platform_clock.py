@@ -1,4 +1,4 @@
-"""The platform's clock as seen from the store's, which all ages and lifetimes are told by."""
+"""The platform's clock as seen from the store's, by which all ages and lifetimes are counted."""
 
 import logging
 import time
@@ -31,11 +31,11 @@ class PlatformClock:
 
     @property
     def is_known(self) -> bool:
-        """Whether an answer has told the time yet."""
+        """Whether an answer has shown the time yet."""
         return self._to_monotonic is not None
 
     def offset(self) -> ClockOffset:
-        """How far it is ahead of the store's clock; `AGREED` until an answer has told."""
+        """How far it is ahead of the store's clock; `AGREED` until an answer has shown it."""
         known = self._to_monotonic
         if known is None:
             return AGREED
@@ -55,7 +55,7 @@ class PlatformClock:
         Args:
             sent: monotonic time before the request was sent.
             had: monotonic time when the answer was there.
-            date: the answer's `Date`; None, and what is no date of HTTP, tells nothing.
+            date: the answer's `Date`; None, and what is no date of HTTP, counts for nothing.
         """
         moment = None if date is None else http_date(date)
         if moment is None:

@@ -107,7 +107,7 @@ class Pause(Section):
     """What is done when the platform says that its limit is exceeded."""
 
     max: PositiveDuration = 300.0
-    """A wait that it tells is believed up to this long; then one call finds out."""
+    """A `Retry-After` is believed up to this long; then one call finds out."""
 
 
 class ClientSettings(Section):
@@ -177,10 +177,10 @@ class Sweep(Section):
     """Polls of the list of campaigns, which validate stored answers; see `policy.sweeping`."""
 
     share: Share = 0.5
-    """The part of the budget for them, for full scans and for turns by id; 0 switches them off."""
+    """The part of the budget for them, for full scans and for rotation; 0 switches them off."""
     lag: PositiveDuration | Literal["auto"] = "auto"
     """How far the platform's list may lag behind its answers by id; part of the stated bound. `auto` measures it, from
-    rows that were shown late, and allows for 10 s at most and until enough of them have told."""
+    rows that were shown late, and allows for 10 s at most and until there were enough of them."""
 
 
 class Shutdown(Section):

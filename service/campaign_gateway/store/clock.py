@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 STEP_SECONDS = 1.0
-"""A correction beyond this is a step: ages told by the clock before it were not true."""
+"""A correction beyond this is a step: ages by the clock before it were wrong."""
 
 
 class StoreClock:
@@ -45,7 +45,7 @@ class StoreClock:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """A moment, such that a later process of this machine can tell how long ago it was."""
+    """A moment, from which a later process of this machine can work out how long ago it was."""
 
     now: float
     """On the writer's `StoreClock`, like all other instants that are written down with it."""

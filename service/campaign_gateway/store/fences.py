@@ -1,6 +1,6 @@
 """What is known of the invalidations of one key, or of all keys of an operation.
 
-Numbers come from one counter of the store's, so that they tell what came first. An entry remembers the number that its
+Numbers come from one counter of the store's, so that they show what came first. An entry remembers the number that its
 group stood at when it was stored; a later invalidation of the group has a higher one.
 """
 

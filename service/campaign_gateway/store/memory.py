@@ -302,7 +302,7 @@ class MemoryStore(Store):
         self._gap_at = self.now()
 
     def clear(self) -> None:
-        """Forgets all that was told by a clock that was wrong, and refuses the fills that looked up before now."""
+        """Forgets all that was dated by a clock that was wrong, and refuses the fills that looked up before now."""
         self._last_fence += 1
         self._gap = self._last_fence
         self.epoch.end()

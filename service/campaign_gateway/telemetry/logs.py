@@ -74,7 +74,7 @@ def _line(line: Mapping[str, Any]) -> str:
         if encoded.isascii():
             return encoded.decode("ascii")
     except UnicodeEncodeError:
-        # Half a surrogate pair, which only the slower encoder can tell.
+        # Half a surrogate pair, which only the slower encoder finds.
         pass
     return json.dumps(line, default=str, separators=(",", ":"))
 

@@ -183,7 +183,7 @@ class Metrics(Meter, RequestMeter):
 
 
 class WorkerMetrics:
-    """What a supervisor tells of its workers, in a registry of its own."""
+    """What a supervisor knows of its workers, in a registry of its own."""
 
     def __init__(self, workers: int) -> None:
         self.registry = CollectorRegistry()

@@ -133,7 +133,7 @@ async def _note_reused(_session: object, context: SimpleNamespace, _params: obje
 
 
 async def _note_sent(_session: object, context: SimpleNamespace, _params: object) -> None:
-    # aiohttp tells this before the first byte is written: without it, nothing has left.
+    # aiohttp calls this before the first byte is written: without it, nothing has left.
     seen = context.trace_request_ctx
     if time.monotonic() > seen.leave_by:
         raise TimeoutError("the permit has expired")

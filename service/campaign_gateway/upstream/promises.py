@@ -1,4 +1,4 @@
-"""What callers who got no call were told, by one replica for one account: when to come back.
+"""When callers who got no call may come back, as one replica has promised for one account.
 
 A promise is kept by `policy.schedule`, which needs to know only how many of a client's callers were told to come at
 which moment. Who they are is remembered here: a caller who is back is known by what it wants.
@@ -13,7 +13,7 @@ MOST_PROMISES = 10_000
 MOST_ROWS = 200
 """Moments and clients told apart in a ledger that is written for each call."""
 MOST_WINDOWS = 5
-"""Windows in which slots are promised. Beyond them callers are told what is true as long as nobody is before them."""
+"""Windows in which slots are promised. Beyond them a wait is true only as long as nobody comes before."""
 
 
 class Promises:
@@ -25,7 +25,7 @@ class Promises:
         self._promised: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._rows: Counter[tuple[str, float]] = Counter()
         self.is_changed = False
-        """Whether the ledger has not been told of the last of them."""
+        """Whether the last of them is not in the ledger yet."""
         self.refused: dict[str, float] = {}
         """When a caller of each client was last refused."""
 

@@ -97,7 +97,7 @@ class Queue:
         waiting = [waiter.request for waiter in self.waiters]
         requests = line_up(self.account.ledger, self.account.allowance, waiting, ledger_now)
         last = max(1, self.account.allowance.calls)
-        # Who is too far back to be weighed, and has to be told because its time is up.
+        # Who is too far back to be weighed, and has to be answered because its time is up.
         late = [request for request in requests[last:] if by_id[request.id].give_up_at <= now]
         return [by_id[request.id] for request in (*requests[:last], *late)]
 

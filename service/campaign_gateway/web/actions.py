@@ -44,7 +44,7 @@ class Authorized:
 
     @property
     def operation(self) -> Operation:
-        """The platform's, as far as the target tells; a write's may depend on the channel."""
+        """The platform's, as far as the target names it; a write's may depend on the channel."""
         return self.target.operation or operation(self.target.name)
 
     @property

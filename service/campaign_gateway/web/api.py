@@ -66,7 +66,7 @@ class Api:
             clients: who may.
             bounds: the staleness to announce.
             recorder: writes answers down.
-            quota: tells a client's share of an account's calls.
+            quota: a client's share of an account's calls.
             grants: answers reads by id.
         """
         self._actions = actions
@@ -213,7 +213,7 @@ class Api:
             for alias, stream in self._streams.items():
                 if stream.tenant.stream == target.stream_id and alias in client.streams:
                     return stream
-            # Whether there is such a stream is not told.
+            # Whether there is such a stream stays unsaid.
             raise RejectedError(Problem.FORBIDDEN, "this client has no right to that stream")
         stream_of_alias = self._streams.get(target.stream or self._default_stream or "")
         if stream_of_alias is None:

@@ -132,7 +132,7 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
     State.INSIDE: {
         Event.HEAD: State.SEVERAL,
         Event.BYTES: State.INSIDE,
-        # Only a head that comes whole tells where the parser stands.
+        # Only after a whole head is it known where the parser stands.
         Event.ALL_ANSWERED: State.INSIDE,
         **_ENDS,
     },
@@ -299,7 +299,7 @@ class FastConnection(Connection):
             self._hand_on(data)
 
     async def _look_up(self, data: bytes, lookup: Lookup) -> None:
-        """Answers what is not local, or hands it on; then what came behind it has its turn."""
+        """Answers what is not local, or hands it on; then what came behind it."""
         answer = None
         try:
             answer = await lookup

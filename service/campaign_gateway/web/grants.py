@@ -189,7 +189,7 @@ class Grants:
             hits: the rendered ones.
             bounds: the staleness to announce.
             epoch: ends when authorisations do.
-            quota: tells a client's share of an account's calls.
+            quota: a client's share of an account's calls.
         """
         self._reader, self._recorder, self._bounds, self._quota = reader, recorder, bounds, quota
         self.hits = hits

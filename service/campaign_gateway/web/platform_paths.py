@@ -148,10 +148,10 @@ def render_platform_failure(
 
 
 def platform_error(failure: Failure) -> tuple[int, bytes]:
-    """Status and body of a failure, as the platform would tell it.
+    """Status and body of a failure, as the platform would send them.
 
-    What the platform itself has said is told as it was. Where no call may be made now, clients are told what they know
-    from it, 429 and its text: they wait then.
+    What the platform itself has said is passed on. Where no call may be made now, clients get what
+    they know from it, 429 and its text: they wait then.
     """
     problem = failure.problem
     message = failure.upstream_message or failure.detail

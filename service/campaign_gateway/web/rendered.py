@@ -114,7 +114,7 @@ class RenderedHits:
         self._bytes = 0
 
     def of(self, stream: str, resource: str) -> dict[bytes, RenderedHit]:
-        """Those of one resource of a stream, by id. They may be out of date: `current_age` of the reader tells."""
+        """Those of one resource of a stream, by id. They may be out of date: see `current_age` of the reader."""
         return self._hits.setdefault((stream, resource), {})
 
     def keep(self, hit: Hit) -> RenderedHit | None:

@@ -21,7 +21,7 @@ MAX_RENDERED = 1_000
 """Refusals that differ in more than the request's id and are kept, for a second at most."""
 
 QUOTA_SECONDS = 0.1
-"""How long what a client is told of its share is good for: it moves with calls and whole seconds."""
+"""How long the fields on a client's share are good for: it moves with calls and whole seconds."""
 
 QuotaOf = Callable[[str, str], Quota]
 """Tells a client's share of an account's calls."""

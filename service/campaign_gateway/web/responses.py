@@ -192,7 +192,7 @@ def problem_document(failure: Failure, request_id: str) -> dict[str, object]:
 
 
 def advice(failure: Failure) -> dict[str, str]:
-    """Fields that tell a caller what to do about a failure."""
+    """Fields that say what a caller can do about a failure."""
     fields = {}
     if failure.retry_after is not None:
         fields["Retry-After"] = str(max(1, math.ceil(failure.retry_after)))
@@ -215,7 +215,7 @@ def http_date_text(moment: int) -> str:
 
 
 def absent(entry: Stored, subject: Subject) -> Failure:
-    """What is told of the knowledge that there is no such thing."""
+    """The failure of an entry that says that there is no such thing."""
     absence = entry.absence
     return Failure(
         NOT_FOUND[subject],

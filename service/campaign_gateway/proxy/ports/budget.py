@@ -89,7 +89,7 @@ class Budget(Protocol):
     def refusal(self, account: str, lane: Lane, client: str, key: str, wait: float) -> Failure | None:
         """Why a permit would be refused, as far as is known without asking anybody; None where one may be had.
 
-        A caller who is told by this when to come back may be sure of a permit then.
+        A caller who comes back when this says is sure of a permit then.
 
         Args:
             account: whose budget.
@@ -122,7 +122,7 @@ class Budget(Protocol):
 
         Args:
             account: whose budget.
-            seconds: as told; None where the platform did not say.
+            seconds: its `Retry-After`; None where there was none.
 
         Returns:
             The seconds from now until calls may be made again.

@@ -50,8 +50,8 @@ class CampaignIndex(Protocol):
     async def wait(self, stream: str, seconds: float) -> None:
         """Waits until something calls for a look after the stream, or so long; for ever if that is infinite.
 
-        That is: a change of `view` or of `is_leading`, or a use of it when it was not in use. What comes while nobody
-        waits ends the next wait at once. For one task per stream.
+        That is: a change of `snapshot` or of `is_leading`, or a use of it when it was not in use. What comes while
+        nobody waits ends the next wait at once. For one task per stream.
         """
         ...
 

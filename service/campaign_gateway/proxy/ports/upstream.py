@@ -16,7 +16,7 @@ class UpstreamError(Exception):
         """An interrupted call.
 
         Args:
-            problem: what to tell a caller.
+            problem: what a caller gets.
             detail: one sentence, nothing secret.
             was_sent: False only if the request certainly never left.
             may_repeat: a kept connection was closed instead of an answer, most likely before the request was read; a

@@ -118,7 +118,7 @@ class FullScanner:
             return
         result = conclude_full(scan, self._met, self._lists.snapshot, now) if scan.flaw is None else None
         if result is None:
-            # Rows were passed by. Again, when others have had their turn.
+            # Rows were passed by. Again, after the other channels.
             self._page_at = now + LONGEST_POLL_INTERVAL_SECONDS
             return
         if self._lists.judge(ListEvent.SCANNED, channel) is None:

@@ -1,6 +1,6 @@
 """Looks after one stream's stored answers: polls of its lists, and reads by id of what has changed.
 
-One replica leads; the others follow what it publishes. The leader counts what is in use, plans its pace
+One replica holds the lease; the others use what it publishes. The holder counts what is in use, plans its pace
 (`policy.pacing`), and does what is due: reads by id of what has changed go out as soon as there is a call for them;
 polls take what the next window leaves; pages of full scans and reads in rotation fill the rest. It sleeps until
 something is due, or until somebody wakes it: a poll or a read that has ended, a hint, the first caller after none.
@@ -93,7 +93,7 @@ class Sweeper:
             try:
                 await self._hold_or_wait()
             except Exception:  # noqa: BLE001 - logged with its traceback
-                # Or this replica would keep the lead and do nothing with it.
+                # Or this replica would keep the lease and do nothing with it.
                 _log.exception("polling of stream %s failed: it is tried again", self._stream.alias)
                 await asyncio.sleep(AGAIN_SECONDS)
 

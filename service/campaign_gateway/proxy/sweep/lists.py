@@ -39,7 +39,7 @@ class NoPage:
 
 
 class Lists:
-    """Shared by polls and full scans, which take turns: one page at a time is read."""
+    """Shared by polls and full scans: one page at a time is read."""
 
     def __init__(
         self,

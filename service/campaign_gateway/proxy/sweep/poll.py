@@ -145,7 +145,7 @@ class Poller:
 
     async def _end(self, scan: Scan, pace: Pace, used: Mapping[str, float]) -> ScanResult | None:
         ended = self._lists.now()
-        # Pages of full scans have been published meanwhile by nobody: polls and pages take turns.
+        # Pages of full scans have been published meanwhile by nobody: only one page is read at a time.
         snapshot = self._lists.snapshot
         self._full_scan.meet(scan.channel, scan.rows)
         match self._flaw(scan, snapshot, ended):

@@ -87,7 +87,7 @@ class FileLedgers(Ledgers):
             folder: where the files are, one for each account; it is made when it is needed.
             platform: its URL; those of other platforms have other files.
             allowance: what an account may do.
-            clock: what instants are told by.
+            clock: the clock of all instants.
         """
         self._folder = folder
         self._lock_path = folder / "lock"

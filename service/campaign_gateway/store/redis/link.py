@@ -40,7 +40,7 @@ _SCRIPTS = resources.files(__package__ or "") / "scripts"
 _T = TypeVar("_T")
 
 CLOCK_NAME = "clock"
-"""In a cluster, the node that would hold this key tells the time."""
+"""In a cluster, the node that would hold this key gives the time."""
 WATCH_SECONDS = 0.5
 """How often the server is asked for its time: sets the clock, and finds a lost server again."""
 
@@ -87,7 +87,7 @@ class RedisLink:
         self.state = "not asked yet"
         """`ok`, or the kind of the last failure."""
         self.generation = 0
-        """Rises whenever another server answers than before: what it was told may be lost, fences among it."""
+        """Rises whenever another server answers than before: what that one held may be lost, fences among it."""
         self._runs: dict[str, str] = {}
         """Each server's own name for its run, by the server's name in a cluster."""
 
@@ -117,7 +117,7 @@ class RedisLink:
         Raises:
             StoreDownError: it failed, or the server is known to be lost and was not asked.
         """
-        # Those that wait when the server is lost are told so by the first command that finds out.
+        # Those that wait when the server is lost get the error of the first command that finds out.
         async with self._slots:
             if not self.is_up:
                 raise StoreDownError(self.state)
@@ -138,7 +138,7 @@ class RedisLink:
             seconds, microseconds = await self.client.time(**clock)
             received_at = time.monotonic()
             if not self.is_up:
-                # One that is loading, or a copy without its master, tells its time and nothing else.
+                # One that is loading, or a copy without its master, gives its time and nothing else.
                 await self.client.ping()
         except FAILURES as error:
             kind = _kind(error)
@@ -150,7 +150,7 @@ class RedisLink:
             _log.info("redis is connected")
             self.is_up = True
             if not self._runs:
-                # A server that will not tell its run may be another one than the one that was lost.
+                # A server that does not name its run may be another one than the one that was lost.
                 self.generation += 1
             await self._warn_of_eviction()
         self.state = "ok"
@@ -176,7 +176,7 @@ class RedisLink:
             )
 
     async def greet(self, connection: Any) -> None:
-        """Called on each new connection: finds out whether it leads to the server that the others led to.
+        """Called on each new connection: finds out whether it reaches the same server as the others.
 
         Raises:
             redis.exceptions.ConnectionError: it does not, for the first one that notices: the command that wanted the

@@ -55,14 +55,14 @@ while index < #ARGV do
   index = index + 2
   local lines = ''
   if notes > 0 then
-    local scored, told = {}, {}
+    local scored, rows = {}, {}
     for _ = 1, notes do
       scored[#scored + 1] = ARGV[index + 2]
       scored[#scored + 1] = ARGV[index]
-      told[#told + 1] = ARGV[index] .. ' ' .. ARGV[index + 1] .. ' ' .. ARGV[index + 2] .. '\n'
+      rows[#rows + 1] = ARGV[index] .. ' ' .. ARGV[index + 1] .. ' ' .. ARGV[index + 2] .. '\n'
       index = index + 3
     end
-    lines = table.concat(told)
+    lines = table.concat(rows)
     -- A key of another type stops no beat: there is no more for the next leader to begin with then.
     noted = noted + 1
     for first = 1, #scored, 1000 do

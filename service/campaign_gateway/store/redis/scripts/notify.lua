@@ -1,4 +1,4 @@
--- Notes names that others are to look at, for a few seconds, and tells all that are noted.
+-- Notes names that others are to look at, for a few seconds, and returns all that are noted.
 --
 -- KEYS[1]  the names, by the moment until which they stand
 -- ARGV[1]  now, in seconds
