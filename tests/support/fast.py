@@ -152,8 +152,8 @@ class NoGrants(Grants):
     """Nothing is recalled, and refusals are made anew like any other failure."""
 
     @override
-    def recall(self, http: object) -> None:
-        return None
+    def recall(self, http: object) -> tuple[None, str]:
+        return None, ""
 
     @override
     def give(self, *arguments: Any) -> Grant:

@@ -11,11 +11,11 @@ from dataclasses import replace
 from aiohttp import hdrs, web
 
 from campaign_gateway.contract.operations import Subject, operation
-from campaign_gateway.policy.directives import NO_DIRECTIVES, RequestDirectives, read_directives
+from campaign_gateway.policy.directives import RequestDirectives, read_directives
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.reply import Reply
-from campaign_gateway.proxy.request import Stream
+from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.writers import parse_write_token
 from campaign_gateway.web import platform_paths, routes
 from campaign_gateway.web.actions import Actions, Authorized
@@ -26,6 +26,7 @@ from campaign_gateway.web.grants import Caller, Grant, Grants
 from campaign_gateway.web.heads import new_request_id, request_id_of, tags_of
 from campaign_gateway.web.record import Record, Recorder
 from campaign_gateway.web.rejected import RejectedError
+from campaign_gateway.web.rendered import Fresh
 from campaign_gateway.web.rendered_refusals import QuotaOf
 from campaign_gateway.web.responses import (
     VERSION,
@@ -89,12 +90,23 @@ class Api:
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """The answer, whatever happens."""
-        record = Record(http.method, request_id_of(http.headers), time.perf_counter())
+        began, request_id = time.perf_counter(), request_id_of(http.headers)
+        grant, id_ = self._grants.recall(http)
+        if grant is not None:
+            answer = grant.answer(id_.encode("ascii"), request_id.encode("ascii"), tags_of(http.headers), began)
+            if answer is not None:
+                return self._closing(Written(http, answer, grant))
+        record = Record(http.method, request_id, began)
         is_platform_path = not http.raw_path.startswith("/v1/") and platform_paths.is_platform_path(http.raw_path)
         fail = platform_paths.render_platform_failure if is_platform_path else render_failure
         response: web.StreamResponse
         try:
-            response = await self._answer(http, record, platform_paths.find if is_platform_path else routes.find, fail)
+            if grant is not None:
+                request = grant.request(id_)
+                response = self._read(http, record, grant, request, await grant.look_up(request), fail)
+            else:
+                find = platform_paths.find if is_platform_path else routes.find
+                response = await self._answer(http, record, find, fail)
         except RejectedError as error:
             record.operation = error.operation or record.operation
             response = fail(error.failure, record.request_id)
@@ -106,10 +118,14 @@ class Api:
             _log.exception("request failed", extra={"fields": {"request_id": record.request_id}})
             failure = Failure(Problem.INTERNAL, "an error in the gateway; its log has the request id")
             response = fail(failure, record.request_id)
-        if self.is_draining:
-            response.force_close()
         if not isinstance(response, Written):
             self._recorder.write(record, response.status)
+        return self._closing(response)
+
+    def _closing(self, response: web.StreamResponse) -> web.StreamResponse:
+        """The response, which closes its connection while the gateway drains."""
+        if self.is_draining:
+            response.force_close()
         return response
 
     def refuse(self, failure: Failure) -> web.Response:
@@ -122,9 +138,6 @@ class Api:
     async def _answer(
         self, http: web.BaseRequest, record: Record, find: Callable[[str, str], Target], fail: Fail
     ) -> web.StreamResponse:
-        recalled = self._grants.recall(http)
-        if recalled is not None:
-            return await self._read(http, record, *recalled, fail=fail)
         if (fault := fault_of(http)) is not None:
             raise RejectedError(Problem.INVALID_REQUEST, fault, has_to_close=True)
         page = page_at(http.method, http.raw_path)
@@ -136,7 +149,9 @@ class Api:
         if authorized.is_plain_read:
             grant = self._grants.give(Caller(http.method, stream, authorized.operation, client), fail)
             is_plain = self._grants.learn(http, target.id, grant)
-            return await self._read(http, record, grant, target.id, authorized.directives, is_plain=is_plain, fail=fail)
+            request = grant.request(target.id, authorized.directives)
+            found = grant.local(request) or await grant.look_up(request)
+            return self._read(http, record, grant, request, found, fail, is_plain=is_plain)
         if target.action is Action.BATCH:
             record.replies = await self._actions.batch(authorized)
             return render_batch(target.parameters["ids"], record.replies, record.request_id)
@@ -158,27 +173,26 @@ class Api:
         allow(client, stream.alias, target.scope)
         return Authorized(http, target, stream, client.name, _directives(http))
 
-    async def _read(
+    def _read(
         self,
         http: web.BaseRequest,
         record: Record,
         grant: Grant,
-        id_: str,
-        directives: RequestDirectives = NO_DIRECTIVES,
+        request: Request,
+        found: Fresh | Reply,
+        fail: Fail,
         *,
         is_plain: bool = True,
-        fail: Fail,
     ) -> web.StreamResponse:
-        """The answer to a read by id."""
-        request, request_id = grant.request(id_, directives), record.request_id.encode("ascii")
-        found = grant.local(request) or await grant.look_up(request)
+        """The answer to a read by id, with what was found for it."""
+        request_id = record.request_id.encode("ascii")
         if not isinstance(found, Reply):
             since = None if is_plain else http.headers.get(hdrs.IF_MODIFIED_SINCE)
             answer = grant.write(*found, request_id, tags_of(http.headers), record.began, since)
         elif (refused := grant.refuse(found, request, request_id, record.began)) is not None:
             answer = refused
         else:
-            record.operation, record.campaign = request.operation.name, id_
+            record.operation, record.campaign = request.operation.name, request.id
             record.client, record.stream = request.client, request.stream.alias
             return self._render(http, record, found, request.stream, request.operation.subject, fail)
         return Written(http, answer, grant if is_plain else None)

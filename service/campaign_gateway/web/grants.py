@@ -230,12 +230,12 @@ class Grants:
             self._by_head[head] = grant
         return True
 
-    def recall(self, http: web.BaseRequest) -> tuple[Grant, str] | None:
-        """The grant of an equal head, and the id that this one asks for."""
+    def recall(self, http: web.BaseRequest) -> tuple[Grant | None, str]:
+        """The grant of an equal head, if there is one, and the id that this one asks for."""
         head, id_ = head_of(http)
         grant = self._by_head.get(head)
         if grant is None or grant.epoch != self._epoch.number or not _ID.fullmatch(id_) or id_ in LITERALS:
-            return None
+            return None, id_
         return grant, id_
 
     def _end_old_ones(self) -> None:
