@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -218,15 +218,44 @@ async def test_a_gap_in_the_numbers_clears_all_copies(fleet: Fleet, number: int,
 
 @pytest.mark.parametrize(
     "said",
-    [b"", b"noise", b"changed x y z", b"\xff\xfe \xff 1", b"changed x"],
-    ids=["empty", "word", "nan", "bytes", "half"],
+    [
+        *(b"", b"noise", b"changed x y z", b"\xff\xfe \xff 1", b"changed x"),
+        *(
+            b"write x \xc2\xb2 k",
+            b"write x \xd9\xa3 k",
+            b"write x 1_0 k",
+            b"write x -1 k",
+            b"write x %b k" % (b"9" * 5_000),
+        ),
+        *(b"write  1 k", b"write x 1 ", b"WRITE x 1 k", b"unheard-of x 1 k"),
+    ],
+    ids=repr,
 )
-async def test_what_is_no_message_is_not_received(fleet: Fleet, said: bytes) -> None:
+async def test_what_is_no_message_is_not_received_and_deafens_nobody(fleet: Fleet, said: bytes) -> None:
     await fleet.one.fill()
     await fleet.two.copy()
     await fleet.raw.publish(KEYS.channel, said)
     await fleet.two.silence()
     assert fleet.two.has_copy()
+    await fleet.one.store.invalidate(KEY, Cause.PURGE)
+    await until(lambda: fleet.two.invalidated[-1:] == [KEY])
+
+
+async def test_a_handler_that_fails_ends_neither_the_subscription_nor_the_caution(fleet: Fleet) -> None:
+    await fleet.one.fill()
+    await fleet.two.copy()
+    handlers = fleet.two.store._handlers
+
+    def fail(_key: object) -> None:
+        raise LookupError("planted")
+
+    fleet.two.store._handlers = replace(handlers, on_invalidated=fail)
+    await fleet.one.store.invalidate(KEY, Cause.PURGE)
+    await until(lambda: fleet.two.bus.silent_for() > 0)
+    fleet.two.store._handlers = handlers
+    await until(lambda: fleet.two.bus.silent_for() == 0.0)
+    await fleet.one.store.invalidate(KEY, Cause.PURGE)
+    await until(lambda: fleet.two.invalidated[-1:] == [KEY])
 
 
 async def test_messages_are_numbered_one_after_the_other_whoever_speaks(fleet: Fleet) -> None:

@@ -15,6 +15,7 @@ Laws of this module:
 
 import asyncio
 import logging
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -29,6 +30,7 @@ PING_SECONDS = 1.0
 MAX_QUIET_SECONDS = 2.5
 """A subscription on which nothing comes for this long, not even the answer to a ping, is lost."""
 RETRY_SECONDS = 0.5
+_MESSAGE = re.compile(rb"(?P<kind>[a-z]+) (?P<replica>[^ ]+) (?P<number>[0-9]{1,18}) (?P<key>.+)", re.DOTALL)
 POLL_SECONDS = 0.5
 """How long a waiter relies on messages: the net under those that are lost."""
 
@@ -86,8 +88,9 @@ class Bus:
                         "subscription to other replicas lost (%s): local copies answer for cache.local_unwatched only",
                         failure,
                     )
-            self._is_subscribed = False
-            on_lost()
+            finally:
+                self._is_subscribed = False
+                on_lost()
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _subscribe(self, on_message: Callable[[str, str], None], on_gap: Callable[[], None]) -> None:
@@ -110,14 +113,15 @@ class Bus:
                     self._receive(received["data"], on_message, on_gap)
 
     def _receive(self, data: bytes, on_message: Callable[[str, str], None], on_gap: Callable[[], None]) -> None:
-        words = data.decode("utf-8", "replace").split(" ", 3)
-        if len(words) != 4 or not words[2].isdigit():  # noqa: PLR2004 - kind, replica, number, key
+        match = _MESSAGE.fullmatch(data)
+        if match is None:
+            # Somebody else's. Had it been one of ours, the next number shows that it was missed.
             return
-        kind, replica_id, number, key = words
-        partition = self._keys.partition(key)
-        if partition in self._last and int(number) != self._last[partition] + 1:
+        kind, replica_id, key = (match[part].decode("utf-8", "replace") for part in ("kind", "replica", "key"))
+        number, partition = int(match["number"]), self._keys.partition(key)
+        if partition in self._last and number != self._last[partition] + 1:
             on_gap()
-        self._last[partition] = int(number)
+        self._last[partition] = number
         for waiter in self._waiters.pop(key, ()):
             waiter.set_result(None)
         if replica_id == self.replica_id:
