@@ -464,6 +464,17 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             [("time() - max by (instance) (process_start_time_seconds{$all})", "{{instance}}")],
         ),
         Panel(
+            "Background work that failed",
+            "Failures of tasks; each is begun again. Anything but zero is a fault to report.",
+            "short",
+            [
+                (
+                    "sum by (task) (increase(campaign_gateway_task_failures_total{$all}[$__rate_interval]))",
+                    "{{task}}",
+                ),
+            ],
+        ),
+        Panel(
             "Workers up and restarted",
             "Workers that answered the scrape, and workers that replaced one that ended; empty without workers.",
             "short",

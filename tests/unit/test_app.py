@@ -57,6 +57,35 @@ async def test_draining_ends_what_was_authorised_before(tree: dict[str, Any]) ->
         assert gateway.api.epoch.number > before
 
 
+@pytest.mark.parametrize(("share", "swept"), [(0, []), (0.5, ["sweep sales", "sweep support"])])
+async def test_without_a_share_no_list_is_polled(tree: dict[str, Any], share: float, swept: list[str]) -> None:
+    async with running(read_tree({**tree, "sweep": {"share": share}})):
+        await asyncio.sleep(0)
+        names = sorted(task.get_name() for task in asyncio.all_tasks())
+        assert [name for name in names if name.startswith("sweep")] == swept
+
+
+async def test_background_work_that_fails_shows_in_readyz_and_in_a_metric(
+    tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_sweeper: object) -> None:
+        raise LookupError("planted")
+
+    monkeypatch.setattr("campaign_gateway.proxy.sweep.leader.Sweeper.look_once", fail)
+    async with running(read_tree(tree)) as gateway, aiohttp.ClientSession() as session:
+        url = f"http://{gateway.admin_listen}"
+        part: dict[str, str] = {"status": "ok"}
+        async with asyncio.timeout(10):
+            while part["status"] == "ok":
+                async with session.get(f"{url}/readyz") as answer:
+                    assert answer.status == 200, "it serves all the same"
+                    part = (await answer.json())["parts"]["tasks"]
+        assert part["status"] == "degraded"
+        assert "sweep support (LookupError)" in part["reason"]
+        async with session.get(f"{url}/metrics") as answer:
+            assert 'campaign_gateway_task_failures_total{task="sweep support"} ' in await answer.text()
+
+
 async def gauge_of(tree: dict[str, Any], name: str) -> dict[str, str]:
     """A gauge's values by account."""
     async with (

@@ -83,7 +83,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
     """
     insist_on_compiled_parser()
     metrics = _open_metrics()
-    watchers, fills = Tasks(), Tasks()
+    watchers, fills = Tasks(metrics.task_failures), Tasks(metrics.task_failures)
     clock = StoreClock()
     plan = build.plan_gateway(settings)
     # Left in reverse: the API's listener and its requests, probes, fills, and then what the fills use.
@@ -111,7 +111,8 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
             sweeper = Sweeper(stream, index, store, fetcher, exchange.read_again, config, watchers, metrics)
             readers.register(stream.identity, sweeper.hint, partial(index.is_leading, stream.identity))
             status.show_sweep(metrics.gauges, stream, sweeper, index, stated)
-            watchers.spawn(sweeper.run(), name="sweep")
+            if is_polled:
+                watchers.supervise(sweeper.run, name=f"sweep {stream.alias}")
         explainer = Explainer(store, index, plan.freshness, stated, budget.remaining)
         bounds = Bounds(plan.freshness.stale_while_revalidate, plan.freshness.stale_if_error)
         clients = build.build_clients(settings)
@@ -120,7 +121,9 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
         api = Api(actions, plan.streams, settings.default_stream, clients, bounds, recorder, budget.quota, grants)
         status.show_platform(metrics.gauges, fetcher.breaker, fetcher.clock)
-        readiness = partial(status.readiness, plan, api, stores.part, budget, index, fetcher.clock)
+        readiness = partial(
+            status.readiness, plan, api, stores.part, budget, index, fetcher.clock, [watchers.failing, fills.failing]
+        )
         operators = admin_application(readiness, metrics.registry, partial(_explain, explainer, plan.streams))
         admin = web.AppRunner(operators, access_log=None, shutdown_timeout=1.0)
         admin_listen = await listen_for_operators(admin, settings.admin_listen, slot, stack)

@@ -24,7 +24,13 @@ NOT_WRITTEN_DOWN = Part("ok", "calls are not written down (no directory)")
 
 
 def readiness(
-    plan: Plan, api: Api, store_part: Callable[[], Part], budget: CallBudget, index: CampaignIndex, clock: PlatformClock
+    plan: Plan,
+    api: Api,
+    store_part: Callable[[], Part],
+    budget: CallBudget,
+    index: CampaignIndex,
+    clock: PlatformClock,
+    failing: Sequence[Mapping[str, str]],
 ) -> dict[str, Part]:
     """How ready each part is."""
     return {
@@ -33,6 +39,7 @@ def readiness(
         "budget": budget_part(budget, plan.accounts),
         "sweep": sweep_part(index, plan.identities),
         "platform_clock": clock_part(clock),
+        "tasks": tasks_part(failing),
     }
 
 
@@ -64,6 +71,12 @@ def sweep_part(index: CampaignIndex, identities: Mapping[str, str]) -> Part:
         for channel, flaw in index.snapshot(identity).state.flaws.items()
     ]
     return Part("degraded", "; ".join(distrusted)) if distrusted else OK
+
+
+def tasks_part(failing: Sequence[Mapping[str, str]]) -> Part:
+    """Degraded while background work fails; it is begun again and again."""
+    failed = [f"{name} ({error})" for tasks in failing for name, error in tasks.items()]
+    return Part("degraded", f"failing in the background: {', '.join(failed)}") if failed else OK
 
 
 def clock_part(clock: PlatformClock) -> Part:

@@ -91,7 +91,7 @@ class Opener:
             snapshot = Snapshot(folder, memory, frozenset(self.plan.identities.values()), cache.local_max_bytes)
             await snapshot.load()
             self.stack.push_async_callback(snapshot.close)
-            self.watchers.spawn(snapshot.run(), name="snapshot")
+            self.watchers.supervise(snapshot.run, name="snapshot")
             faults["entries"] = lambda: snapshot.fault
         status.show_files(self.metrics.gauges, faults)
         return ledgers, partial(status.files_part, faults)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from typing_extensions import override
 
@@ -64,9 +65,9 @@ class LayeredStore(Store):
     def start(self, tasks: Tasks, handlers: Handlers) -> None:
         """Keeps listening to the bus, keeps its leases and the outbox going; that runs in `tasks`."""
         self._handlers = handlers
-        tasks.spawn(self._bus.listen(self._receive, self._miss, self.epoch.end), name="listen to the bus")
-        tasks.spawn(self._redis.keep_leases(), name="keep leases")
-        tasks.spawn(self._outbox.keep_flushing(), name="flush invalidations")
+        tasks.supervise(partial(self._bus.listen, self._receive, self._miss, self.epoch.end), name="listen to the bus")
+        tasks.supervise(self._redis.keep_leases, name="keep leases")
+        tasks.supervise(self._outbox.keep_flushing, name="flush invalidations")
 
     @override
     def peek(self, key: str) -> Copy:

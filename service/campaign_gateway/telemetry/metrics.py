@@ -111,6 +111,9 @@ class Metrics(Meter, RequestMeter):
         self._collapsed = counter(
             "collapsed_requests_total", "Requests that joined the fill of another request.", "scope"
         )
+        self._task_failures = counter(
+            "task_failures_total", "Failures of work in the background; each is begun again.", "task"
+        )
         self._store = counter(
             "store_operations_total", "Operations on a store, by outcome.", "store", "operation", "outcome"
         )
@@ -160,6 +163,10 @@ class Metrics(Meter, RequestMeter):
     @override
     def collapsed(self, scope: str) -> None:
         self._collapsed(scope).inc()
+
+    def task_failures(self, task: str, failures: int) -> None:
+        """Counts failures of work in the background; 0 makes the series."""
+        self._task_failures(task).value += failures
 
     @override
     def store_operation(self, store: str, operation: str, outcome: str) -> None:

@@ -74,7 +74,7 @@ class CallBudget(Budget):
             await self.report(account)
         # Whoever has nothing to say would not learn of this one for a while.
         await self._notify(accounts)
-        self._tasks.spawn(self._keep_reporting(), name="report calls")
+        self._tasks.supervise(self._keep_reporting, name="report calls")
 
     async def depart(self) -> None:
         """Takes this replica out of the shared ledgers, so that nobody waits for it or withholds its share."""

@@ -10,6 +10,7 @@ import pytest
 from campaign_gateway.contract.answers import Response
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.contract.operations import Call
+from campaign_gateway.policy.backoff import Backoff
 from campaign_gateway.policy.decide import Detail
 from campaign_gateway.policy.directives import RequestDirectives
 from campaign_gateway.policy.ledger import Lane
@@ -314,16 +315,6 @@ async def test_polls_keep_no_answer_past_the_hard_bound(world: World):
     assert FRESHNESS.stale_if_error == HARD_BOUND
 
 
-async def test_no_share_no_sweep():
-    world = World(share=0.0)
-    await world.use()
-    world.asked.clear()
-    async with asyncio.timeout(5):
-        await world.sweeper.run()
-    assert world.asked == []
-    await world.story.close()
-
-
 async def test_changes_that_the_list_never_shows_end_the_trust_in_it(world: World):
     # Answers by id carry new revisions; the list's rows stand still.
     await world.looks(200)
@@ -458,17 +449,17 @@ async def test_a_lone_status_read_does_not_wait_for_a_poll():
     await world.story.close()
 
 
-async def test_an_unexpected_error_ends_one_look_and_not_the_looking(world: World, monkeypatch, caplog):
-    """A leader whose work has ended would keep the lead, and nobody else would do it."""
-    monkeypatch.setattr("campaign_gateway.proxy.sweep.leader.AGAIN_SECONDS", 0.001)
+async def test_an_unexpected_error_ends_one_look_and_not_the_looking(world: World, monkeypatch):
+    """A leader whose work has ended would keep the lease, and nobody else would do it."""
+    monkeypatch.setattr("campaign_gateway.proxy.tasks.RESTART_WAITS", Backoff(0.001, 0.001))
 
     def break_down() -> Capacity:
         raise LookupError("unexpected")
 
     capacity, world.capacity_source = world.capacity_source, break_down
-    world.story.tasks.spawn(world.sweeper.run(), name="sweep")
+    world.story.tasks.supervise(world.sweeper.run, name="sweep")
     async with asyncio.timeout(5):
-        while len(caplog.records) < 2:
+        while not world.story.tasks.failing:
             await asyncio.sleep(0.001)
         world.capacity_source = capacity
         while not world.snapshot.state.polls:

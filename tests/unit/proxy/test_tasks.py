@@ -2,8 +2,9 @@ import asyncio
 
 import pytest
 
-from campaign_gateway.proxy.tasks import Tasks
+from campaign_gateway.proxy.tasks import STEADY_SECONDS, Tasks
 from tests.support.doubles import turns
+from tests.support.virtual_time import virtual_time
 
 
 @pytest.fixture
@@ -83,3 +84,70 @@ async def test_close_survives_a_task_that_fails_while_it_ends(caplog):
     await tasks.close()
     await turns()
     assert [record.getMessage() for record in caplog.records] == ["task stubborn failed"]
+
+
+class Flaky:
+    """Work that has no end, but for the errors that are planted."""
+
+    def __init__(self, *errors: Exception | None) -> None:
+        self.errors = list(errors)
+        self.runs = 0
+
+    async def run(self) -> None:
+        self.runs += 1
+        if not self.errors:
+            await asyncio.Event().wait()
+        if (error := self.errors.pop(0)) is not None:
+            raise error
+
+
+def test_work_without_an_end_is_begun_again_after_waits_that_grow(caplog):
+    counted: list[tuple[str, int]] = []
+
+    async def scenario() -> None:
+        tasks, loop = Tasks(lambda *failures: counted.append(failures)), asyncio.get_running_loop()
+        work = Flaky(LookupError(), LookupError(), None)
+        tasks.supervise(work.run, "listen")
+        began, at = loop.time(), []
+        for runs in (2, 3, 4):
+            while work.runs < runs:
+                assert runs == 2 or tasks.failing
+                await asyncio.sleep(0.01)
+            at.append(loop.time() - began)
+        assert at == pytest.approx([0.5, 1.5, 3.5], abs=0.05)
+        assert tasks.failing == {"listen": "RuntimeError"}, "to end is a failure, too"
+        await asyncio.sleep(STEADY_SECONDS + 0.1)
+        assert tasks.failing == {}
+        await tasks.close()
+
+    with virtual_time() as loop:
+        loop.run_until_complete(scenario())
+    assert [name for name, failures in counted if failures] == ["listen"] * 3
+    assert ("listen", 0) in counted, "there is a series to see rise"
+    assert [record.getMessage() for record in caplog.records] == ["task listen failed", "task listen failed"], (
+        "one line for each change of state"
+    )
+
+
+async def test_a_task_of_the_same_name_that_ends_well_ends_the_failure(caplog):
+    tasks = Tasks()
+    for work in (Flaky(ValueError()), Flaky(ValueError())):
+        tasks.spawn(work.run(), "poll")
+        await turns()
+        assert tasks.failing == {"poll": "ValueError"}
+    assert len(caplog.records) == 1
+
+    async def good() -> None:
+        return
+
+    tasks.spawn(good(), "poll")
+    await turns()
+    assert not tasks.failing
+
+
+async def test_close_ends_what_is_supervised(tasks):
+    work = Flaky()
+    tasks.supervise(work.run, "listen")
+    await turns()
+    await tasks.close()
+    assert (work.runs, asyncio.all_tasks()) == (1, {asyncio.current_task()})

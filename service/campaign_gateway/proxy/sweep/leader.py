@@ -40,8 +40,6 @@ LONGEST_SLEEP_SECONDS = 1.0
 SHORTEST_SLEEP_SECONDS = 0.02
 """Whatever is due and cannot begin (eight reads are under way), or is due in less than the clock can show, is looked
 at again after this, and not at once without end; who can begin it wakes the leader before."""
-AGAIN_SECONDS = 1.0
-"""After an error."""
 
 
 class Sweeper:
@@ -87,15 +85,8 @@ class Sweeper:
 
     async def run(self) -> None:
         """Holds the lease or waits, for as long as it runs."""
-        if self._config.share <= 0:
-            return
         while True:
-            try:
-                await self._hold_or_wait()
-            except Exception:  # noqa: BLE001 - logged with its traceback
-                # Or this replica would keep the lease and do nothing with it.
-                _log.exception("polling of stream %s failed: it is tried again", self._stream.alias)
-                await asyncio.sleep(AGAIN_SECONDS)
+            await self._hold_or_wait()
 
     async def _hold_or_wait(self) -> None:
         """One look, and the sleep until the next one."""

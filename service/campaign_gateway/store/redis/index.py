@@ -6,6 +6,7 @@ that was deposed without noticing changes nothing, and a replica that has seen c
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import time
@@ -88,8 +89,8 @@ class RedisIndex(CampaignIndex):
         self._streams = frozenset(streams)
         self._may_hold_leases = may_hold_leases
         self._bus.on_published = self._fall_behind
-        tasks.spawn(self._keep_beating(), name="beat")
-        tasks.spawn(self._keep_up(), name="pull indexes")
+        tasks.supervise(self._keep_beating, name="beat")
+        tasks.supervise(self._keep_up, name="pull indexes")
 
     @override
     def snapshot(self, stream: str) -> IndexSnapshot:
@@ -170,14 +171,8 @@ class RedisIndex(CampaignIndex):
 
     async def _keep_beating(self) -> None:
         while True:
-            try:
+            with contextlib.suppress(StoreDownError):
                 await self.beat()
-            except StoreDownError:
-                pass
-            except Exception:  # noqa: BLE001 - logged with its traceback
-                # Or this replica would look dead for ever.
-                _log.exception("heartbeat failed: this replica stops polling lists")
-                self._hold(frozenset())
             await asyncio.sleep(BEAT_SECONDS)
 
     async def beat(self) -> None:
@@ -191,7 +186,7 @@ class RedisIndex(CampaignIndex):
         self._published = set()
         try:
             reply = await self._beat.send(notes, published, may_hold_leases=self._may_hold_leases)
-        except StoreDownError:
+        except BaseException:
             self._published |= published
             self._give_back(notes)
             self._hold(frozenset())

@@ -101,7 +101,7 @@ class RedisLink:
     async def start(self, tasks: Tasks) -> None:
         """Asks the server once, and goes on watching it in the background."""
         await self.look()
-        tasks.spawn(self._watch(), name="watch redis")
+        tasks.supervise(self._watch, name="watch redis")
 
     async def close(self) -> None:
         """Closes the connections."""
