@@ -148,7 +148,7 @@ class ScriptedUpstream:
         async with self._arrivals:
             await self._arrivals.wait_for(lambda: len(self.calls) >= count)
 
-    async def send(self, stream: Stream, call: Call, leave_by: float) -> Response:
+    async def send(self, stream: Stream, call: Call, leave_by: float, *, is_anew: bool = False) -> Response:
         step = self.script[min(len(self.calls), len(self.script) - 1)]
         self.calls.append((stream, call))
         self.leave_bys.append(leave_by)

@@ -279,7 +279,7 @@ class Replica:
 
     # Implements `Upstream`.
 
-    async def send(self, _stream: Stream, call: Call, leave_by: float) -> Response:
+    async def send(self, _stream: Stream, call: Call, leave_by: float, *, is_anew: bool = False) -> Response:
         campaign = call.target.partition("?")[0].rpartition("/")[2]
         answer: Response = await self._platform.send(self.name, campaign, leave_by, lambda: self.is_alive)
         return answer

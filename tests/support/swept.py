@@ -391,7 +391,7 @@ class SweptReplica(Replica):
         return campaign in snapshot.campaigns and snapshot.campaigns[campaign].channel in snapshot.state.flaws
 
     @override
-    async def send(self, stream: Stream, call: Call, leave_by: float) -> Response:
+    async def send(self, stream: Stream, call: Call, leave_by: float, *, is_anew: bool = False) -> Response:
         return await self._listed.send(self.name, stream, call, leave_by, lambda: self.is_alive)
 
 

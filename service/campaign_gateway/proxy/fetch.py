@@ -84,7 +84,7 @@ class Fetcher:
             is_refused = isinstance(fetched, Fetched) and fetched.answer.verdict is Verdict.UNAUTHORIZED
             again = is_refused and await self._upstream.renew_credential(request.stream, version)
         if again and request.operation.kind is not Kind.WRITE:
-            fetched = await self._attempt(request, lane, "retry", wait, first)
+            fetched = await self._attempt(request, lane, "retry", wait, first, is_anew=True)
         if isinstance(fetched, Fetched):
             if fetched.answer.verdict is Verdict.UNAUTHORIZED:
                 version = self._upstream.credential_version(request.stream)
@@ -94,7 +94,14 @@ class Fetcher:
         return fetched if isinstance(fetched, Fetched) else fetched.failure
 
     async def _attempt(
-        self, request: Request, lane: Lane, reason: str, wait: float, first: Callable[[], Awaitable[None]] | None
+        self,
+        request: Request,
+        lane: Lane,
+        reason: str,
+        wait: float,
+        first: Callable[[], Awaitable[None]] | None,
+        *,
+        is_anew: bool = False,
     ) -> Fetched | UpstreamError | Refused:
         call = build_call(request.operation, request.stream.tenant, {"id": request.id, **request.values}, request.body)
         account = request.stream.tenant.account
@@ -106,7 +113,7 @@ class Fetcher:
                     await first()
                 began, started = time.monotonic(), self._store.now()
                 try:
-                    response = await self._upstream.send(request.stream, call, permit.leave_by)
+                    response = await self._upstream.send(request.stream, call, permit.leave_by, is_anew=is_anew)
                 except UpstreamError as error:
                     outcome = _OUTCOMES[error.failure.problem]
                     if not error.was_sent:

@@ -8,7 +8,9 @@ to drop), take proxies from the environment, keep cookies, unfold a compressed a
 import time
 import zlib
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Self
 
@@ -27,7 +29,15 @@ USER_AGENT = "campaign-gateway"
 KEEPALIVE_SECONDS = 15.0
 """Idle connections are closed before a front door does it (60 s is common), which would cost a repeated call."""
 
-_GZIP = frozenset({"gzip", "x-gzip"})
+MAX_FIELD_BYTES = 2**16
+MAX_FIELDS = 1_000
+"""Of an answer's head, whose limits in aiohttp are lower than what front doors are known to add."""
+_SAYS_ENOUGH = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS})
+"""Statuses that count whatever their body: nobody may call on because a page about it cannot be read."""
+
+_PACKED = frozenset({"gzip", "x-gzip", "deflate"})
+_ANY_HEADER = 47
+"""For zlib: the largest window, and the header says whether it is gzip or zlib (RFC 1950, RFC 1952)."""
 _PIECE_BYTES = 2**16
 
 
@@ -50,11 +60,20 @@ class PlatformClient(Upstream):
         self._signers = signers
 
     async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            kept = aiohttp.TCPConnector(keepalive_timeout=KEEPALIVE_SECONDS)
+            self._session = await stack.enter_async_context(self._open(kept))
+            # Where one kept connection was dead, the next is as old: what is sent again goes out on a new one.
+            self._session_anew = await stack.enter_async_context(self._open(aiohttp.TCPConnector(force_close=True)))
+            self._stack = stack.pop_all()
+        return self
+
+    def _open(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
         trace = aiohttp.TraceConfig()
         trace.on_connection_reuseconn.append(_note_reused)
         trace.on_request_headers_sent.append(_note_sent)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(keepalive_timeout=KEEPALIVE_SECONDS),
+        session = aiohttp.ClientSession(
+            connector=connector,
             timeout=aiohttp.ClientTimeout(
                 total=self._limits.timeout, sock_connect=self._limits.connect_timeout, sock_read=self._limits.timeout
             ),
@@ -63,13 +82,16 @@ class PlatformClient(Upstream):
             auto_decompress=False,
             trust_env=False,
             trace_configs=[trace],
+            max_line_size=MAX_FIELD_BYTES,
+            max_field_size=MAX_FIELD_BYTES,
+            max_headers=MAX_FIELDS,
         )
         # There is no public switch for it: a GET on a connection that the platform closed would be sent twice.
-        self._session._retry_connection = False  # noqa: SLF001
-        return self
+        session._retry_connection = False  # noqa: SLF001
+        return session
 
     async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
+        await self._stack.aclose()
 
     @override
     def credential_version(self, stream: Stream) -> int:
@@ -80,7 +102,7 @@ class PlatformClient(Upstream):
         return self._signers[stream.credential].renew(version)
 
     @override
-    async def send(self, stream: Stream, call: Call, leave_by: float) -> Response:
+    async def send(self, stream: Stream, call: Call, leave_by: float, *, is_anew: bool = False) -> Response:
         """Cancelling it closes the connection."""
         url = URL(self._origin + call.target, encoded=True)
         if url.raw_path_qs != call.target:
@@ -88,41 +110,56 @@ class PlatformClient(Upstream):
         headers = {**call.headers, "auth": self._signers[stream.credential].token()}
         seen = SimpleNamespace(reused=False, sent=False, answered=False, leave_by=leave_by)
         try:
-            async with self._session.request(
+            session = self._session_anew if is_anew else self._session
+            async with session.request(
                 call.method, url, headers=headers, data=call.body, allow_redirects=False, trace_request_ctx=seen
             ) as response:
                 seen.answered = True
                 return Response(
                     status=response.status,
                     content_type=response.headers.get("Content-Type", ""),
-                    body=await self._read(response),
+                    body=await self._read_if_needed(response),
                     retry_after=response.headers.get("Retry-After"),
                     date=response.headers.get("Date"),
                 )
         except (aiohttp.ClientError, OSError) as error:
             raise _translate(error, seen) from error
 
+    async def _read_if_needed(self, response: aiohttp.ClientResponse) -> bytes:
+        """The body; nothing where it cannot be read, and the status says enough."""
+        try:
+            return await self._read(response)
+        except (UpstreamError, aiohttp.ClientPayloadError):
+            if response.status not in _SAYS_ENOUGH:
+                raise
+            response.close()
+            return b""
+
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding not in _GZIP | {"identity", ""}:
+        if encoding not in _PACKED | {"identity", ""}:
             raise UpstreamError(Problem.UPSTREAM_INVALID, "the answer's content encoding was not requested")
-        unfold = zlib.decompressobj(wbits=31) if encoding in _GZIP else None
+        unfold = zlib.decompressobj(wbits=_ANY_HEADER) if encoding in _PACKED else None
         room = self._limits.max_body
         pieces: list[bytes] = []
-        async for piece in response.content.iter_chunked(_PIECE_BYTES):
-            try:
-                # One byte more than there is room for tells too much from just enough.
-                decoded = piece if unfold is None else unfold.decompress(piece, room + 1)
-            except zlib.error as error:
-                raise UpstreamError(Problem.UPSTREAM_INVALID, "the answer's compression is damaged") from error
-            room -= len(decoded)
-            if room < 0:
-                raise UpstreamError(
-                    Problem.UPSTREAM_INVALID, f"the answer is larger than {self._limits.max_body} bytes"
-                )
-            pieces.append(decoded)
-            if unfold is not None and unfold.unused_data:
-                raise UpstreamError(Problem.UPSTREAM_INVALID, "the answer continues after its end")
+        async for packed in response.content.iter_chunked(_PIECE_BYTES):
+            piece: bytes | None = packed
+            while piece:
+                try:
+                    # One byte more than there is room for tells too much from just enough.
+                    decoded = piece if unfold is None else unfold.decompress(piece, room + 1)
+                except zlib.error as error:
+                    raise UpstreamError(Problem.UPSTREAM_INVALID, "the answer's compression is damaged") from error
+                room -= len(decoded)
+                if room < 0:
+                    raise UpstreamError(
+                        Problem.UPSTREAM_INVALID, f"the answer is larger than {self._limits.max_body} bytes"
+                    )
+                pieces.append(decoded)
+                piece = None
+                if unfold is not None and unfold.unused_data:
+                    # Another member (RFC 1952 section 2.2).
+                    piece, unfold = unfold.unused_data, zlib.decompressobj(wbits=_ANY_HEADER)
         if unfold is not None and not unfold.eof:
             raise UpstreamError(Problem.UPSTREAM_INVALID, "the answer is cut short")
         return b"".join(pieces)

@@ -120,7 +120,7 @@ class Platform:
         self.pages: list[float] = []
         """When calls for other pages of a list than the first arrived."""
 
-    async def send(self, _stream: Stream, call: Call, _leave_by: float) -> Response:
+    async def send(self, _stream: Stream, call: Call, _leave_by: float, *, is_anew: bool = False) -> Response:
         half = self._latency.uniform(*LATENCY) / 2
         await asyncio.sleep(half)
         self.arrivals.append(time.monotonic())

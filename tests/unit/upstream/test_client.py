@@ -248,8 +248,9 @@ async def test_a_body_of_just_the_bound_is_taken_and_one_byte_more_is_not():
         pytest.param([b"HTTP/1.1 two hundred OK\r\n\r\n"], id="status-not-a-number"),
         pytest.param([b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 4 + b"\r\n\r\n"], id="tls-record"),
         pytest.param(
-            [head("X-Long: " + "a" * 10_000, "Content-Length: 2"), b"{}"], id="header-longer-than-the-clients-limit"
+            [head("X-Long: " + "a" * 70_000, "Content-Length: 2"), b"{}"], id="header-longer-than-the-clients-limit"
         ),
+        pytest.param([head(*["X-A: a"] * 1_001, "Content-Length: 2"), b"{}"], id="more-fields-than-the-clients-limit"),
         pytest.param([head("Bad Header Line", "Content-Length: 2"), b"{}"], id="header-without-colon"),
         pytest.param([head("Content-Length: 2", "Content-Length: 3"), b"{}"], id="two-lengths"),
         pytest.param([head("Content-Length: -2"), b"{}"], id="length-below-zero"),
@@ -266,7 +267,7 @@ async def test_a_body_of_just_the_bound_is_taken_and_one_byte_more_is_not():
         pytest.param([head("Content-Encoding: gzip"), gzip.compress(b"{}") + b"junk"], id="gzip-and-then-junk"),
         pytest.param([head("Content-Encoding: br"), b"{}"], id="encoding-not-asked-for"),
         pytest.param([head("Content-Encoding: gzip, gzip"), gzip.compress(gzip.compress(b"{}"))], id="gzip-twice"),
-        pytest.param([head("Content-Encoding: deflate"), zlib.compress(b"{}")], id="deflate"),
+        pytest.param([head("Content-Encoding: deflate"), zlib.compress(b"{}")[:-2]], id="deflate-cut"),
     ],
 )
 async def test_a_broken_answer_is_invalid_and_was_a_call(pieces):
@@ -274,6 +275,47 @@ async def test_a_broken_answer_is_invalid_and_was_a_call(pieces):
     assert error.failure.problem is INVALID
     assert error.failure.upstream_status is None, "not the status that aiohttp invents"
     assert (error.was_sent, error.may_repeat) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([head("X-Long: " + "a" * 60_000, "Content-Length: 4"), b"{  }"], id="a-long-field"),
+        pytest.param([head(*["X-A: a"] * 900, "Content-Length: 4"), b"{  }"], id="many-fields"),
+        pytest.param([head("Content-Encoding: deflate"), zlib.compress(b"{  }")], id="deflate"),
+        pytest.param([head("Content-Encoding: gzip"), gzip.compress(b"{ ") + gzip.compress(b" }")], id="two-members"),
+        pytest.param(
+            [head("Content-Encoding: gzip"), gzip.compress(b"{ "), gzip.compress(b""), gzip.compress(b" }")],
+            id="members-in-pieces",
+        ),
+    ],
+)
+async def test_what_front_doors_do_to_a_good_answer_leaves_it_good(pieces):
+    assert (await answer_to(*pieces, close=True)).body == b"{  }"
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "429 Too Many Requests"])
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([head("Content-Encoding: br", "Content-Length: 2", status="{}"), b"{}"], id="brotli"),
+        pytest.param([head("Content-Encoding: gzip", "Content-Length: 0", status="{}")], id="empty-gzip"),
+        pytest.param([head("Content-Encoding: gzip", status="{}"), gzip.compress(b"{}")[:-3]], id="cut-gzip"),
+        pytest.param([head("Content-Length: 20", status="{}"), b"{}"], id="cut"),
+        pytest.param([head("Transfer-Encoding: chunked", status="{}"), b"9\r\n{}"], id="cut-in-a-chunk"),
+        pytest.param([head("Content-Length: 3000000", status="{}"), b"a" * 3_000_000], id="too-large"),
+    ],
+)
+async def test_a_status_that_says_enough_counts_without_its_body(pieces, status):
+    response = await answer_to(pieces[0].replace(b"{}", status.encode(), 1), *pieces[1:], close=True)
+    assert (response.status, response.body) == (int(status[:3]), b"")
+
+
+async def test_what_is_sent_anew_takes_no_connection_that_was_kept():
+    async with raw_server(always(OK)) as server, client(server.url) as platform:
+        for is_anew in (False, False, True, True, False):
+            await platform.send(SUPPORT, CALL, LATER, is_anew=is_anew)
+        assert server.connections == 3, "one that is kept, and two of their own"
 
 
 def bomb(size: int) -> bytes:

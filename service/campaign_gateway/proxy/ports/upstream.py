@@ -31,13 +31,14 @@ class UpstreamError(Exception):
 class Upstream(Protocol):
     """The platform."""
 
-    async def send(self, stream: Stream, call: Call, leave_by: float) -> Response:
+    async def send(self, stream: Stream, call: Call, leave_by: float, *, is_anew: bool = False) -> Response:
         """The platform's answer to the call, signed for the stream and sent exactly once.
 
         Args:
             stream: who signs.
             call: the request.
             leave_by: the moment on the monotonic clock after which it may not leave any longer.
+            is_anew: whether it goes out on a connection of its own, and not on one that was kept.
 
         Raises:
             UpstreamError: no whole answer came.
