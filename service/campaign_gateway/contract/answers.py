@@ -76,6 +76,8 @@ class Answer:
     """`content_digest` of the body, for `OK` answers."""
     revision: str | None = None
     campaign_status: str | None = None
+    is_certain: bool = True
+    """Whether a `MISSING` one is the platform's own word, and not perhaps that of something in front of it."""
 
 
 LONGEST_CODE = 64
@@ -188,6 +190,8 @@ def classify(operation: Operation, requested_id: str | None, response: Response,
             return replace(answer, retry_after=retry_wait(response.retry_after, written_at or now))
         case Verdict.BROKEN:
             return replace(answer, flaw=reading.flaw())
+        case Verdict.MISSING:
+            return replace(answer, is_certain=_is_the_platforms(document))
         case _:
             return answer
 
@@ -202,6 +206,17 @@ def retry_wait(retry_after: str | None, now: float) -> float | None:
         return float(text.lstrip("0")[:9] or 0)
     moment = http_date(text)
     return None if moment is None else max(0.0, moment - now)
+
+
+def _is_the_platforms(document: Any) -> bool:
+    """Whether it is an error in the platform's own shape; whoever stands in front of it answers 404 too."""
+    match document:
+        case {"errors": [{"code": _}, *_]}:
+            return True
+        case {"status": status, "message": str()}:
+            return _fails(status)
+        case _:
+            return False
 
 
 def _says_missing(operation: Operation, status: int, said: str) -> bool:

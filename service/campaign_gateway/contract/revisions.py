@@ -24,13 +24,18 @@ def revision_of(campaign: Mapping[str, Any]) -> str | None:
             return None
 
 
+END_OF_TIME = 253_402_300_800.0
+"""The first second of the year 10000, which no date of HTTP can name."""
+
+
 @lru_cache(20_000)
 def instant(revision: str | None) -> float | None:
-    """The time a revision names, in seconds since the epoch; None when it is not an ISO 8601 instant with a zone."""
+    """The time a revision names, in seconds since the epoch; None when it is no ISO 8601 instant of 1970 to 9999."""
     if revision is None:
         return None
     try:
         moment = datetime.fromisoformat(revision)
-        return moment.timestamp() if moment.tzinfo else None
+        seconds = moment.timestamp() if moment.tzinfo else -1.0
     except (ValueError, OverflowError):
         return None
+    return seconds if 0 <= seconds < END_OF_TIME else None

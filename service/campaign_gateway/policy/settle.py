@@ -68,6 +68,9 @@ def settle(
         clock: of the platform's clock to that one.
         written_at: when a write last may have changed it; 0 for never.
     """
+    if answer.verdict is Verdict.MISSING and not answer.is_certain and previous is not None and not previous.absence:
+        # Not for this what is known to be there is given up.
+        return _failure(operation, replace(answer, verdict=Verdict.BROKEN, flaw=Flaw.STATUS))
     if answer.verdict in {Verdict.OK, Verdict.MISSING}:
         stored, is_unchanged = stored_from(previous, answer, started, clock)
         return Fill(stored, is_unchanged, answer.response.status, GOOD.settling(stored, written_at))

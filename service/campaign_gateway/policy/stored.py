@@ -1,12 +1,20 @@
 """What the cache keeps for one key: what the platform answered, and when it was asked."""
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 from sys import intern
 
 from campaign_gateway.contract.answers import Answer, Verdict
 from campaign_gateway.contract.revisions import instant
 from campaign_gateway.policy.clock_offset import AGREED, ClockOffset
+
+_NAME = r"[A-Za-z0-9!#$&^_.+-]{1,64}"
+_JSON_TYPE = re.compile(
+    rf'(?=[^;]*json){_NAME}/{_NAME}( *; *{_NAME}=({_NAME}|"[A-Za-z0-9 !#$&^_.+/:-]{{0,64}}")){{0,4}}',
+    re.IGNORECASE,
+)
+"""RFC 9110 section 8.3.1, within bounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +66,9 @@ def make_etag(body: bytes) -> str:
 
 def json_type(content_type: str) -> str:
     """The media type to say of a body that is JSON."""
-    # The body has been read as JSON: a label that says otherwise, or nothing, is wrong.
-    return content_type if "json" in content_type.lower() else "application/json"
+    # The body has been read as JSON: a label that says otherwise, or nothing, is wrong. One with a byte that no field
+    # may hold would break every answer that it stands in.
+    return content_type if _JSON_TYPE.fullmatch(content_type) else "application/json"
 
 
 def stored_from(

@@ -46,7 +46,9 @@ def test_one_instant_spelled_twice_is_two_revisions():
         pytest.param(stamp(NOW), NOW, id="contract-6-milliseconds-and-z"),
         pytest.param("1970-01-01T01:00:00+01:00", 0.0, id="offset"),
         pytest.param("1970-01-01T00:00:01.250Z", 1.25, id="fraction"),
-        pytest.param("1969-12-31T23:59:59Z", -1.0, id="before-the-epoch"),
+        pytest.param("1969-12-31T23:59:59Z", None, id="before-the-epoch"),
+        pytest.param("9999-12-31T23:59:59Z", 253_402_300_799.0, id="the-last-second"),
+        pytest.param("9999-12-31T23:59:59-00:01", None, id="after-the-last-year"),
         pytest.param(None, None, id="no-mark"),
         pytest.param("2026-02-03T14:06:48", None, id="no-zone"),
         pytest.param("2026-2-3 9:00:00", None, id="contract-6-unpadded-day"),
@@ -55,7 +57,7 @@ def test_one_instant_spelled_twice_is_two_revisions():
         pytest.param("2026-02-30T00:00:00Z", None, id="no-such-day"),
         pytest.param("soon", None, id="contract-12.9-not-iso"),
         pytest.param("\ud800", None, id="lone-surrogate"),
-        pytest.param("0001-01-01T00:00:00+23:59", -62135683140.0, id="before-the-first-year"),
+        pytest.param("0001-01-01T00:00:00+23:59", None, id="before-the-first-year"),
     ],
 )
 def test_instant(revision: str | None, seconds: float | None):
@@ -68,6 +70,6 @@ def test_any_text_is_an_instant_or_none(revision: str):
     assert found is None or isinstance(found, float)
 
 
-@given(st.integers(min_value=-62_000_000_000_000, max_value=250_000_000_000_000))
+@given(st.integers(min_value=0, max_value=250_000_000_000_000))
 def test_instant_reads_what_the_platform_writes(milliseconds: int):
     assert instant(stamp(milliseconds / 1000)) == pytest.approx(milliseconds / 1000, abs=0.0011)

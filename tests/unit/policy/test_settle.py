@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -95,6 +96,28 @@ def test_a_failure_never_becomes_an_entry(answer: Answer, problem: Problem, prev
     assert failure.detail
 
 
+@pytest.mark.parametrize(
+    ("body", "is_the_platforms"),
+    [
+        ({"errors": [{"msg": "Campaign not found", "code": 404}]}, True),
+        ({"status": "error", "message": "Campaign not found"}, True),
+        (b"", False),
+        ({}, False),
+        ({"message": "nothing here"}, False),
+        ({"error": "Not Found", "path": "/campaign/cd-1", "status": 404}, False),
+    ],
+)
+def test_only_the_platforms_own_word_takes_the_place_of_a_campaign(body: Any, is_the_platforms: bool):
+    # design-6.5: whoever stands in front of the platform answers 404 too.
+    answer = classified(body, 404)
+    assert filled(None, answer).stored.absence is not None
+    assert filled(absence(5), answer).stored.absence is not None
+    if is_the_platforms:
+        assert filled(entry(100), answer).stored.absence is not None
+    else:
+        assert failed(answer, entry(100)).problem is Problem.UPSTREAM_INVALID
+
+
 def test_a_failure_says_what_the_platform_said():
     failure = failed(classified({"errors": [{"msg": "no scope", "code": 4002}]}, 401))
     assert (failure.upstream_code, failure.upstream_message) == ("4002", "no scope")
@@ -142,7 +165,10 @@ def test_was_forwarded(failure: Failure, was_forwarded: bool):
     assert failure.was_forwarded is was_forwarded
 
 
-@pytest.mark.parametrize("answer", [classified(GOOD), classified(b"", 404)], ids=["a-campaign", "an-absence"])
+GONE = classified({"errors": [{"msg": "Campaign not found", "code": 404}]}, 404)
+
+
+@pytest.mark.parametrize("answer", [classified(GOOD), GONE], ids=["a-campaign", "an-absence"])
 def test_what_was_known_of_the_answer_before_ends_with_a_new_one(answer: Answer):
     previous = filled(None, classified(GOOD)).stored
     assert filled(previous, answer).evidence == Evidence()
