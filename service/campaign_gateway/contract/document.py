@@ -2,10 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 DEEPEST = 100
 """Levels of nesting that are taken; a campaign has five. Whatever can be read can then be walked without fear."""
+
+_SPACE = " \t\n\r"
+_decoder = json.JSONDecoder()
 
 
 class DocumentError(ValueError):
@@ -24,17 +29,25 @@ def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _finite(number: str) -> float:
-    value = float(number)
+class _Number(float):
+    """A number with its digits, of which a float keeps some seventeen."""
+
+    __slots__ = ("digits",)
+    digits: str
+
+
+def _finite(digits: str) -> float:
+    value = _Number(digits)
     if value in {float("inf"), float("-inf")}:
         raise DocumentError("a number is out of range")
+    value.digits = digits
     return value
 
 
 def parse(body: bytes) -> Any:
     """The document in `body`.
 
-    Stricter than the standard library's default: UTF-8 only (RFC 8259 section 8.1; a byte order revision is skipped),
+    Stricter than the standard library's default: UTF-8 only (RFC 8259 section 8.1; a byte order mark is skipped),
     no `NaN` or `Infinity`, no repeated keys.
 
     Raises:
@@ -61,11 +74,65 @@ def _refuse_deep(value: Any, levels: int) -> None:
         _refuse_deep(member, levels - 1)
 
 
+def text_of(body: bytes) -> str:
+    """The text of a document that `parse` has taken, without white space around it."""
+    return body.decode("utf-8-sig").strip(_SPACE)
+
+
+def members(text: str) -> dict[str, tuple[str, str]]:
+    """The members of an object by name: each name and value as they are spelled, which no reader of ours alters.
+
+    Empty for anything that is no object. For the text of a document that `parse` has taken.
+    """
+    if not text.startswith("{"):
+        return {}
+    found, at = {}, _skip(text, 1)
+    while text[at] != "}":
+        name, after = _decoder.raw_decode(text, at)
+        value_at = _skip(text, _skip(text, after) + 1)
+        end = _end(text, value_at)
+        found[name] = text[at:after], text[value_at:end]
+        at = _next(text, end)
+    return found
+
+
+def elements(text: str) -> list[str] | None:
+    """The elements of an array as they are spelled; None for anything that is none."""
+    if not text.startswith("["):
+        return None
+    found, at = [], _skip(text, 1)
+    while text[at] != "]":
+        end = _end(text, at)
+        found.append(text[at:end])
+        at = _next(text, end)
+    return found
+
+
+def spelled(pairs: Iterable[tuple[str, str]]) -> str:
+    """An object of names and values as they are spelled."""
+    return "{" + ",".join(f"{name}:{value}" for name, value in pairs) + "}"
+
+
+def _skip(text: str, at: int) -> int:
+    while text[at] in _SPACE:
+        at += 1
+    return at
+
+
+def _end(text: str, at: int) -> int:
+    return _decoder.raw_decode(text, at)[1]
+
+
+def _next(text: str, at: int) -> int:
+    at = _skip(text, at)
+    return _skip(text, at + 1) if text[at] == "," else at
+
+
 def content_digest(document: Any) -> bytes:
     """15 bytes that are equal for documents with equal content: with its header, an object of 48.
 
     The platform varies key order, white space and number spelling between calls (`5`, `5.0`), so equal bytes are too
-    much to ask for. Text differs from numbers, `true` from `1`.
+    much to ask for. Text differs from numbers, `true` from `1`, and a number from each one that is not equal to it.
     """
     canonical = json.dumps(_canonical(document), sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(canonical.encode(), digest_size=15).digest()
@@ -77,10 +144,25 @@ def _canonical(value: Any) -> Any:
             return {key: _canonical(member) for key, member in value.items()}
         case list():
             return [_canonical(member) for member in value]
+        case _Number():
+            return _exact(value.digits)
         case float() if value.is_integer():
             return int(value)
         case _:
             return value
+
+
+def _exact(digits: str) -> Any:
+    """The number, equal for every spelling of it and for no other one."""
+    sign, figures, power = Decimal(digits).as_tuple()
+    written = "".join(map(str, figures)).rstrip("0")
+    exponent = int(power) + len(figures) - len(written)
+    if not written.strip("0"):
+        return 0
+    if exponent >= 0:
+        return int(f"{'-' * sign}{written}{'0' * exponent}")
+    # Stands for it; the platform sends no such object.
+    return {"number": f"{'-' * sign}{written.lstrip('0')}e{exponent}", "": True}
 
 
 def plain(text: str) -> str:

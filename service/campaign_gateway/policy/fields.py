@@ -1,14 +1,14 @@
 """Answers cut down to a few members of their `data`, or of its rows, after the cache, so that one entry serves all.
 
-A cut is made anew for each request: it takes less than the rest of the request does, and what is kept of cuts would be
-whole bodies beside those that the store counts.
+What is kept is spelled as the platform spells it, digit by digit. A cut is made anew for each request: it takes less
+than the rest of the request does, and what is kept of cuts would be whole bodies beside those that the store counts.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from campaign_gateway.contract.document import parse
+from campaign_gateway.contract.document import elements, members, spelled, text_of
 from campaign_gateway.contract.listing import ROW_FIELDS
 from campaign_gateway.policy.decide import Choice, Decision, Detail
 from campaign_gateway.policy.freshness import Lifetime
@@ -21,19 +21,27 @@ def cut(stored: Stored, fields: frozenset[str]) -> Stored:
     """The answer with only these members, as one of its own."""
     if stored.absence is not None:
         return stored
-    document = parse(stored.body)
-    match document.get("data"):
-        case {"results": [*rows]} as data:
-            document["data"] = {**data, "results": [_pick(row, fields) for row in rows]}
-        case [*rows]:
-            document["data"] = [_pick(row, fields) for row in rows]
-        case data:
-            document["data"] = _pick(data, fields)
-    return replace(stored, body=_encode(document))
+    document = members(text_of(stored.body))
+    name, data = document.get("data", ('"data"', "null"))
+    document["data"] = name, _cut(data, fields)
+    return replace(stored, body=spelled(document.values()).encode())
 
 
-def _pick(shown: object, fields: frozenset[str]) -> object:
-    return {name: value for name, value in shown.items() if name in fields} if isinstance(shown, dict) else shown
+def _cut(data: str, fields: frozenset[str]) -> str:
+    shown = members(data)
+    if "results" in shown and elements(shown["results"][1]) is not None:
+        name, rows = shown["results"]
+        return spelled((shown | {"results": (name, _cut(rows, fields))}).values())
+    rows_of = elements(data)
+    if rows_of is not None:
+        return "[" + ",".join(_pick(row, fields) for row in rows_of) + "]"
+    return _pick(data, fields)
+
+
+def _pick(shown: str, fields: frozenset[str]) -> str:
+    if not shown.startswith("{"):
+        return shown
+    return spelled(pair for name, pair in members(shown).items() if name in fields)
 
 
 def is_in_rows(fields: frozenset[str]) -> bool:

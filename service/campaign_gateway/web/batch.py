@@ -5,18 +5,13 @@ from collections.abc import Sequence
 import msgspec
 from aiohttp import web
 
+from campaign_gateway.contract.document import members, text_of
 from campaign_gateway.contract.operations import Subject
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.web.responses import absent, cache_status, finish, problem_document
 
-
-class _Envelope(msgspec.Struct):
-    data: msgspec.Raw = msgspec.Raw(b"null")
-
-
-_decode = msgspec.json.Decoder(_Envelope).decode
 _encode = msgspec.json.Encoder().encode
 OK = 200
 
@@ -38,8 +33,14 @@ def _row(id_: str, reply: Reply, request_id: str) -> dict[str, object]:
         no_answer = reply.failure or Failure(Problem.INTERNAL, "there is no answer")
         failure = no_answer if entry is None else absent(entry, Subject.CAMPAIGN)
         return {"id": id_, "status": failure.problem.status, "problem": problem_document(failure, request_id)}
-    campaign = _decode(entry.body).data
-    return {"id": id_, "status": OK, "etag": entry.etag, "age": int(reply.age), "campaign": campaign}
+    _, campaign = members(text_of(entry.body)).get("data", ("", "null"))
+    return {
+        "id": id_,
+        "status": OK,
+        "etag": entry.etag,
+        "age": int(reply.age),
+        "campaign": msgspec.Raw(campaign.encode()),
+    }
 
 
 def _summary(replies: Sequence[Reply]) -> Outcome:

@@ -95,6 +95,8 @@ def test_digest_is_equal_only_for_equal_content(one: Any, other: Any):
         pytest.param(b"[5]", b"[5e0]", id="5-and-5e0"),
         pytest.param(b"[0]", b"[-0.0]", id="0-and-minus-0.0"),
         pytest.param(b"[0.5]", b"[0.50]", id="0.5-and-0.50"),
+        pytest.param(b"[-12.5]", b"[-0.125E+2]", id="powers-of-ten"),
+        pytest.param(b"[120]", b"[1.2e2]", id="whole-in-the-end"),
         pytest.param(b'"\\u00e9"', '"\u00e9"'.encode(), id="escaped-text"),
     ],
 )
@@ -123,6 +125,21 @@ def test_spelling_does_not_change_the_digest(one: bytes, other: bytes):
 def test_content_changes_the_digest(one: Any, other: Any):
     assert content_digest(one) != content_digest(other)
     assert content_digest({"a": [one]}) != content_digest({"a": [other]})
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (b"[0.1]", b"[0.1000000000000000055511151231257827]"),
+        (b"[9007199254740993.0]", b"[9007199254740992.0]"),
+        (b"[1e-400]", b"[0.0]"),
+        (b"[0.00000000000000000000000000000000000001]", b"[0.00000000000000000000000000000000000002]"),
+        (b"[1.5]", b"[-1.5]"),
+        (b"[1.5]", b'["1.5"]'),
+    ],
+)
+def test_numbers_that_a_float_cannot_tell_apart_are_two(one: bytes, other: bytes):
+    assert content_digest(parse(one)) != content_digest(parse(other))
 
 
 def test_digest_is_the_same_in_every_process():

@@ -35,6 +35,29 @@ def test_a_cut_answer_keeps_its_envelope_and_has_a_tag_of_its_own():
     assert cut(whole, frozenset({"_id", "nothing"})) == small, "the same everywhere and each time"
 
 
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (
+            b'{"data":{"a":0.1000000000000000055511151231257827,"b":1}}',
+            b'{"data":{"a":0.1000000000000000055511151231257827}}',
+        ),
+        (b'\xef\xbb\xbf { "data" : { "b" : 1 , "a" : "\\ud83d\\ude00" } } ', b'{"data":{"a":"\\ud83d\\ude00"}}'),
+        (
+            b'{"data":{"\\u0061":[1, {"a":2}],"x":"\\ud800"},"more":"\\udfff"}',
+            b'{"data":{"\\u0061":[1, {"a":2}]},"more":"\\udfff"}',
+        ),
+        (b'{"data":[{"a":1E+2,"b":2},{"b":3}, 4]}', b'{"data":[{"a":1E+2},{},4]}'),
+        (b'{"data":{"total":2,"results":[{"a":-0.0},{"c":1}]}}', b'{"data":{"total":2,"results":[{"a":-0.0},{}]}}'),
+        (b'{"data":"text","a":1}', b'{"data":"text","a":1}'),
+        (b'{"data":{}}', b'{"data":{}}'),
+        (b'{"status":"success"}', b'{"status":"success","data":null}'),
+    ],
+)
+def test_what_is_kept_is_spelled_as_it_was(sent: bytes, kept: bytes):
+    assert cut(replace(entry(0.0), body=sent), frozenset({"a"})).body == kept
+
+
 def test_no_body_lives_on_in_a_cut():
     """The store may have let go of it for room: nobody else keeps it."""
     tracemalloc.start()

@@ -2,6 +2,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from campaign_gateway.policy.decide import Detail, Fwd
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.policy.stored import Absence
@@ -41,6 +43,22 @@ def test_a_part_without_an_answer_has_its_problem_and_the_others_theirs():
     assert found[1]["problem"]["upstream_message"] == "Campaign not found"
     assert {row["problem"]["request_id"] for row in found[:2]} == {"r-1"}
     assert found[2]["status"] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "campaign"),
+    [
+        (b'\xef\xbb\xbf{"data":{"a":1}}', b'{"a":1}'),
+        (b'{"\\ud800":1,"data":{"\\udfff":"\\ud800"}}', b'{"\\udfff":"\\ud800"}'),
+        (b'{"data":{"a": 12345678901234567890.123456789}}', b'{"a": 12345678901234567890.123456789}'),
+    ],
+)
+def test_an_odd_campaign_costs_the_others_nothing_and_is_spelled_as_it_was(body: bytes, campaign: bytes):
+    replies = [HIT, replace(HIT, entry=replace(ENTRY, body=body))]
+    response = render_batch(["c-1", "odd"], replies, "r-1")
+    assert isinstance(response.body, bytes)
+    assert response.status == 200
+    assert b'"campaign":' + campaign in response.body
 
 
 def test_the_whole_is_not_to_be_kept():
