@@ -1,9 +1,11 @@
 """Tokens for the platform, out of secrets that may change while we run.
 
 The platform takes a raw JWT whose `appId` claim names the client. Signing costs 28 us (HS256) to 700 us (RS256), so a
-token is reused to half its life, unless the platform enforces single use (`jti`).
+token is reused to half its life, by the machine's clock and by one that nobody sets, unless the platform enforces
+single use (`jti`). One that was refused is never sent again.
 """
 
+import codecs
 import logging
 import os
 import time
@@ -14,6 +16,8 @@ from pathlib import Path
 
 _log = logging.getLogger(__name__)
 
+ISSUED_BEFORE_SECONDS = 5
+"""How far `iat` stands back: a strict verifier whose clock is behind takes no token from the future."""
 LOOK_SECONDS = 1.0
 """How often a secret's file is looked at for a change, at most."""
 
@@ -28,7 +32,7 @@ class Secret:
             OSError: the file cannot be read.
         """
         self._path = source if isinstance(source, Path) else None
-        self._value = source if isinstance(source, bytes) else source.read_bytes().strip()
+        self._value = source if isinstance(source, bytes) else _read(source)
         self._seen = self._stamp()
         self._looked = time.monotonic()
         self.version = 1
@@ -56,7 +60,7 @@ class Secret:
             stamp = self._stamp()
             if stamp == self._seen:
                 return
-            value = self._path.read_bytes().strip()
+            value = _read(self._path)
         except OSError as error:
             _log.warning(
                 "secret file %s cannot be read (%s): the previous secret stays in use", self._path, error.strerror
@@ -67,6 +71,14 @@ class Secret:
             self._value = value
             self.version += 1
             _log.info("secret file %s changed: version %d is in use", self._path, self.version)
+
+
+def _read(path: Path) -> bytes:
+    """What the file holds without what editors and shells leave around it: white space, a mark, another encoding."""
+    raw = path.read_bytes()
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raw = raw.decode("utf-16", "replace").encode()
+    return raw.removeprefix(codecs.BOM_UTF8).strip(b" \t\r\n\0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +113,20 @@ class Signer:
         secret: Secret,
         recipient: Recipient | None = None,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._claims = claims
         self._algorithm = algorithm
         self._secret = secret
         self._recipient = recipient
         self._clock = clock
+        self._steady = steady
         self._good_key: bytes | None = None
         self._token = ""
         self._token_of = 0
+        self._minted_at = 0.0
         self._reuse_until = 0.0
+        """On the steady clock."""
 
     @property
     def version(self) -> int:
@@ -118,8 +134,9 @@ class Signer:
         return self._secret.version
 
     def renew(self, version: int) -> bool:
-        """Whether the secret is, on looking again, another than `version`'s."""
+        """Whether the secret is, on looking again, another than `version`'s, whose token was refused."""
         self._secret.look()
+        self._reuse_until = 0.0
         return self._secret.version != version
 
     def token(self) -> str:
@@ -129,31 +146,32 @@ class Signer:
             ValueError: the key cannot sign.
         """
         key, now = self._secret.value, self._clock()
-        is_current = self._token_of == self._secret.version and now < self._reuse_until
-        if not is_current:
-            self._token = self._mint_with_best(key, int(now))
-            self._token_of = self._secret.version
-            self._reuse_until = 0.0 if self._claims.is_single_use else now + self._claims.lifetime / 2
+        half = 0.0 if self._claims.is_single_use else self._claims.lifetime / 2
+        # Set back, the machine's clock would have a token from the future used until it is one of the past.
+        is_of_now = self._minted_at <= now < self._minted_at + half and self._steady() < self._reuse_until
+        if self._token_of != self._secret.version or not is_of_now:
+            self._token = self._mint_with_best(key, int(now) - ISSUED_BEFORE_SECONDS)
+            self._token_of, self._minted_at, self._reuse_until = self._secret.version, now, self._steady() + half
         return self._token
 
-    def _mint_with_best(self, key: bytes, now: int) -> str:
+    def _mint_with_best(self, key: bytes, issued_at: int) -> str:
         try:
-            token = self._mint(key, now)
+            token = self._mint(key, issued_at)
         except (ValueError, TypeError):
             # A file caught while it was being written, perhaps: what signed before signs on.
             if self._good_key is None:
                 raise
             _log.warning("secret version %d cannot sign: the previous version stays in use", self._secret.version)
-            return self._mint(self._good_key, now)
+            return self._mint(self._good_key, issued_at)
         self._good_key = key
         return token
 
-    def _mint(self, key: bytes, now: int) -> str:
+    def _mint(self, key: bytes, issued_at: int) -> str:
         claims: dict[str, object] = {
             "appId": self._claims.app_id,
             "sub": self._claims.subject,
-            "iat": now,
-            "exp": now + int(self._claims.lifetime),
+            "iat": issued_at,
+            "exp": issued_at + int(self._claims.lifetime),
         }
         if self._claims.is_single_use:
             claims["jti"] = uuid.UUID(bytes=os.urandom(16), version=4).hex

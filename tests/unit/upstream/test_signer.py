@@ -67,8 +67,8 @@ def test_a_token_is_signed_as_set_and_says_exactly_what_the_platform_wants(make,
     assert claims_of(token, KEY if symmetric else public_pem, algorithm) == {
         "appId": "cs-1",
         "sub": "campaign-gateway",
-        "iat": int(START),
-        "exp": int(START) + 600,
+        "iat": int(START) - 5,
+        "exp": int(START) + 595,
     }
 
 
@@ -86,7 +86,7 @@ def test_a_token_is_reused_to_half_its_life_and_not_beyond(make, clock):
     clock.advance(0.001)
     second = signer.token()
     assert second != first
-    assert claims_of(second)["iat"] == int(START) + 300
+    assert claims_of(second)["iat"] == int(START) + 295
     clock.advance(LIFETIME / 2 - 0.001)
     assert signer.token() == second
 
@@ -240,3 +240,43 @@ def test_no_secret_is_in_a_signers_or_a_secrets_text(make):
     for thing in (signer, Secret(KEY), Claims("cs-1", "s", 1.0, is_single_use=False)):
         assert KEY.decode() not in repr(thing)
         assert token not in repr(thing)
+
+
+def test_a_clock_set_back_or_a_process_that_stood_still_uses_no_token_of_another_time(clock):
+    steady = ManualClock(0.0)
+    signer = Signer(
+        Claims("cs-1", "x", LIFETIME, is_single_use=False), "HS256", Secret(KEY), None, clock.now, steady.now
+    )
+    ahead = signer.token()
+    clock.advance(-3_600)
+    now = signer.token()
+    assert claims_of(now)["iat"] == int(START) - 3_605, "the other is from the future"
+    assert now != ahead
+    assert signer.token() == now
+    steady.advance(LIFETIME / 2)
+    clock.advance(1)
+    assert claims_of(signer.token())["iat"] == int(START) - 3_604, "half its life has gone by on the steady clock"
+
+
+def test_a_refused_token_is_not_sent_again(make, clock):
+    signer = make()
+    refused = signer.token()
+    assert signer.token() == refused
+    assert not signer.renew(signer.version), "there is no other secret"
+    clock.advance(1)
+    assert signer.token() != refused
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        pytest.param(lambda key: b"\xef\xbb\xbf" + key + b"\r\n", id="utf-8-mark"),
+        pytest.param(lambda key: (key.decode() + "\r\n").encode("utf-16"), id="utf-16"),
+        pytest.param(lambda key: b"\xfe\xff" + (key.decode() + "\n").encode("utf-16-be"), id="utf-16-be"),
+        pytest.param(lambda key: b" \n" + key + b"\0\n", id="white-space-and-nul"),
+    ],
+)
+def test_what_editors_leave_around_a_secret_is_no_part_of_it(tmp_path, around):
+    path = tmp_path / "odd"
+    path.write_bytes(around(KEY))
+    assert Secret(path).value == KEY
