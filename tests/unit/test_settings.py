@@ -6,6 +6,8 @@ from typing import Any
 
 import jsonschema
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from ruamel.yaml import YAML
 
 from campaign_gateway.settings import (
@@ -31,9 +33,9 @@ NEEDS_A_CACHE_URL = (
 
 
 @pytest.fixture
-def files(tmp_path):
-    for name in ("client-secret", "private.pem", "platform.pem"):
-        (tmp_path / name).write_text(SECRET)
+def files(tmp_path, private_pem, public_pem):
+    for name, text in (("client-secret", SECRET.encode()), ("private.pem", private_pem), ("platform.pem", public_pem)):
+        (tmp_path / name).write_bytes(text)
     (tmp_path / "empty").write_text(" \n")
     return tmp_path
 
@@ -529,6 +531,48 @@ def test_a_file_that_holds_no_secret_is_named(tree, files, key, name, said):
         tree = put(tree, "credentials.main.jwe.key_id", "k-1")
     assert mistakes(put(tree, f"credentials.main.{key}", str(path))) == [
         f"credentials.main.{key}: {said.format(path=path)}"
+    ]
+
+
+def pem(key: Any) -> bytes:
+    return bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "content", "said"),
+    [
+        ("client_secret_file", b"short\n", "has fewer than 16 bytes: whoever sees one token finds it"),
+        (
+            "client_secret_file",
+            pem(ec.generate_private_key(ec.SECP256R1())),
+            "is a PEM key: it cannot be a shared secret",
+        ),
+        ("private_key_file", b"-----BEGIN PRIVATE KEY-----\ngarbage", "is no PEM key that can be read"),
+        ("private_key_file", SECRET.encode(), "is no PEM key that can be read"),
+        ("private_key_file", pem(ec.generate_private_key(ec.SECP256R1())), "is no RSA key"),
+        ("private_key_file", pem(rsa.generate_private_key(65_537, 1_024)), "has 1024 bits, and needs 2048"),
+        ("jwe.public_key_file", b"-----BEGIN PUBLIC KEY-----\ngarbage", "is no PEM key that can be read"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_key_that_cannot_sign_or_is_soon_found_is_refused_before_the_start(tree, files, key, content, said):
+    (files / "odd").write_bytes(content)
+    if key == "private_key_file":
+        tree = put(tree, "credentials.main", {"client_id": "cs-1", "algorithm": "RS256"})
+    if key == "jwe.public_key_file":
+        tree = put(tree, "credentials.main.jwe.key_id", "k-1")
+    (mistake,) = mistakes(put(tree, f"credentials.main.{key}", str(files / "odd")))
+    assert mistake.startswith(f"credentials.main.{key}: {said}")
+    assert SECRET not in mistake
+
+
+def test_a_short_secret_in_a_variable_is_refused_too(tree, monkeypatch):
+    monkeypatch.setenv("SHORT", "short")
+    row = {"client_id": "cs-1", "client_secret_env": "SHORT"}
+    assert mistakes(put(tree, "credentials.main", row)) == [
+        "credentials.main.client_secret_env: has fewer than 16 bytes: whoever sees one token finds it"
     ]
 
 

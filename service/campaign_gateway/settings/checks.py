@@ -98,8 +98,38 @@ def _check_credential(key: str, credential: Credential) -> Iterator[tuple[str, s
     if credential.jwe is not None:
         files["jwe.public_key_file"] = credential.jwe.public_key_file
     for name, path in files.items():
-        if fault := _file_fault(path):
+        if fault := _file_fault(path) or _key_fault(path.read_bytes(), is_symmetric=name == "client_secret_file"):
             yield f"{key}.{name}", fault
+    secret = credential.client_secret_env and secret_from_environment(credential.client_secret_env)
+    if secret and (fault := _key_fault(secret.encode(), is_symmetric=True)):
+        yield f"{key}.client_secret_env", fault
+
+
+def _key_fault(key: bytes, *, is_symmetric: bool) -> str | None:
+    """Why this key can sign or encrypt nothing, or nothing that is worth it; None when it can."""
+    if is_symmetric:
+        if b"-----BEGIN" in key:
+            return "is a PEM key: it cannot be a shared secret"
+        short = len(key.strip()) < LEAST_SECRET_BYTES
+        return f"has fewer than {LEAST_SECRET_BYTES} bytes: whoever sees one token finds it" if short else None
+    # Only for those who sign with a key pair: it takes a tenth of a cold start.
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey  # noqa: PLC0415
+
+    try:
+        is_public = b"PUBLIC KEY" in key
+        found = serialization.load_pem_public_key(key) if is_public else serialization.load_pem_private_key(key, None)
+    except (ValueError, TypeError) as error:
+        return f"is no PEM key that can be read: {error}"
+    if not isinstance(found, RSAPrivateKey | RSAPublicKey):
+        return "is no RSA key"
+    return f"has {found.key_size} bits, and needs {LEAST_RSA_BITS}" if found.key_size < LEAST_RSA_BITS else None
+
+
+LEAST_SECRET_BYTES = 16
+"""Less than RFC 7518 section 3.2 wants, since the platform chooses the length; a search finds what is shorter."""
+LEAST_RSA_BITS = 2_048
+"""RFC 7518 section 3.3."""
 
 
 def _check_cache(cache: Cache) -> Iterator[tuple[str, str]]:
