@@ -576,6 +576,27 @@ def test_a_short_secret_in_a_variable_is_refused_too(tree, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize(
+    ("query", "setting"),
+    [
+        ("socket_timeout=60", "set cache.timeout"),
+        ("ssl=true", "set cache.tls and rediss://"),
+        ("ssl_cert_reqs=none", "set cache.tls and rediss://"),
+        ("password=x", "set cache.password_file"),
+        ("db=3", "set the number in the path"),
+        ("max_connections=1", "the settings under cache say all that can be said"),
+    ],
+)
+@pytest.mark.parametrize("url", ["redis://redis:6379/0", "rediss://redis:6379"])
+def test_options_in_the_url_of_redis_are_refused_by_naming_the_setting(tree, url, query, setting):
+    assert mistakes(put(tree, "cache.url", f"{url}?{query}")) == [f"cache.url: takes no options: {setting}"]
+
+
+def test_a_unix_socket_names_its_database_in_the_query(tree):
+    assert read_tree(put(tree, "cache.url", "unix:///run/redis.sock?db=3")).cache.url.endswith("?db=3")
+    assert mistakes(put(tree, "cache.url", "unix:///run/redis.sock?socket_timeout=60"))
+
+
 @pytest.mark.parametrize("value", [None, "", "  "], ids=["unset", "empty", "blank"])
 def test_a_variable_that_holds_no_secret_is_named(tree, monkeypatch, value):
     monkeypatch.delenv("SOME_NAME", raising=False)

@@ -104,6 +104,9 @@ _SENTINEL_URL = re.compile(r"redis\+sentinel://[A-Za-z0-9._-]+:\d+(,[A-Za-z0-9._
 def read_cache_url(value: str) -> str:
     """The URL, if it is of a form that `store.connect` takes."""
     parts = urlsplit(value)
+    if parts.query and not (parts.scheme == "unix" and re.fullmatch(r"db=\d{1,5}", parts.query)):
+        # redis-py takes options from there, over those that are set: time-outs, and whether certificates are checked.
+        raise ValueError(f"takes no options: {_setting_for(parts.query)}")
     if _SENTINEL_URL.fullmatch(value) or _CLUSTER_URL.fullmatch(value):
         return value
     if value == "memory://" or (parts.scheme == "unix" and len(parts.path) > 1):
@@ -115,6 +118,24 @@ def read_cache_url(value: str) -> str:
         "needs memory://, redis:// or rediss://host:port/db, unix:///path, redis+sentinel://host:port,host:port/master,"
         " or redis+cluster://host:port,host:port"
     )
+
+
+def _setting_for(query: str) -> str:
+    name = query.partition("=")[0].lower()
+    for beginning, setting in _SETTINGS_FOR.items():
+        if name.startswith(beginning):
+            return f"set {setting}"
+    return "the settings under cache say all that can be said"
+
+
+_SETTINGS_FOR = {
+    "db": "the number in the path",
+    "socket_": "cache.timeout",
+    "timeout": "cache.timeout",
+    "username": "cache.username",
+    "password": "cache.password_file",
+    "ssl": "cache.tls and rediss://",
+}
 
 
 def hide_password(url: str) -> str:
