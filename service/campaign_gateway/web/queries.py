@@ -28,22 +28,26 @@ Reader = Callable[[str], Any]
 def read_query(
     query: str, known: Mapping[str, Reader], required: AbstractSet[str] = frozenset(), operation: str | None = None
 ) -> dict[str, Any]:
-    """The parameters in the query, read.
+    """The parameters in the query, read. A list may also be given name by name, as HTTP libraries write one.
 
     Raises:
         RejectedError: one is unknown, given twice, not what it should be, or not there. The text repeats nothing of it.
     """
-    read: dict[str, Any] = {}
+    texts: dict[str, str] = {}
     for part in query.split("&") if query else ():
         name, _, value = part.partition("=")
         name = unquote_plus(name, errors="replace")
         if name not in known:
             names = ", ".join(sorted(known))
             raise invalid(f"the parameters here are {names}" if names else "there are no parameters here", operation)
-        if name in read:
+        if name in texts and known[name] not in _LISTS:
             raise invalid(f"{name} is given twice", operation)
+        text = unquote_plus(value, errors="replace")
+        texts[name] = f"{texts[name]},{text}" if name in texts else text
+    read: dict[str, Any] = {}
+    for name, text in texts.items():
         try:
-            read[name] = known[name](unquote_plus(value, errors="replace"))
+            read[name] = known[name](text)
         except ValueError as error:
             raise invalid(f"{name} is {error}", operation) from error
     for name in sorted(required - read.keys()):
@@ -81,6 +85,9 @@ def numbers(value: str) -> list[int]:
     if not all(len(one) < 3 and one.isascii() and one.isdigit() for one in found):  # noqa: PLR2004 - priorities
         raise ValueError("a list of numbers, with commas between them")
     return [int(one) for one in found]
+
+
+_LISTS: frozenset[Reader] = frozenset({field_names, id_list, words, numbers})
 
 
 def whole(least: int, most: int) -> Reader:

@@ -40,6 +40,16 @@ def test_what_cannot_be_meant_is_refused_and_not_repeated(query, told):
     assert str(refused.value) == told
 
 
+def test_a_list_may_be_given_name_by_name():
+    known = {"ids": queries.id_list, "fields": queries.field_names, "type": queries.choice("sms")}
+    assert read_query("ids=a&fields=x&ids=b%2Cc&fields=y", known) == {
+        "ids": ("a", "b", "c"),
+        "fields": frozenset({"x", "y"}),
+    }
+    with pytest.raises(RejectedError, match="ids is a list"):
+        read_query("ids=a&ids=", known)
+
+
 def test_where_there_are_no_parameters_that_is_told():
     with pytest.raises(RejectedError, match="there are no parameters here"):
         read_query("a=b", {})
