@@ -216,7 +216,7 @@ def test_fields_are_a_set_of_names(query, fields):
 @pytest.mark.parametrize(
     "query",
     [
-        *("a=b", "fresh", "?", "=", "id=cd-2", "fields", "fields=", "fields=,", "fields=a,,b", "fields=a&fields=b"),
+        *("a=b", "fresh", "?", "=", "id=cd-2", "fields", "fields=", "fields=,", "fields=a,,b", "type=sms&type=sms"),
         *("fields=a&x=1", "fields=a.b", "fields=%00", "fields=%ff", "Fields=a", "fields=" + "a" * 65),
         "fields=" + ",".join(f"f{number}" for number in range(51)),
     ],
