@@ -247,7 +247,7 @@ def _contents(invalidations: Sequence[Invalidated], entries: Iterable[LocalEntry
         if stored.absence is not None:
             # It is over by the next start.
             continue
-        yield _encode(_EntryRecord(key, seconds, encode(stored)))
+        yield _encode(_EntryRecord(key, seconds, encode(stored, key)))
         if evidence.invalidation is not None and evidence.invalidation.is_open:
             yield _encode(_InvalidationRecord(key, evidence.invalidation.by, evidence.invalidation.at))
         # The loop wants the interpreter, and would get it only after five milliseconds.
@@ -268,7 +268,7 @@ def _understood(whole: Iterable[bytes]) -> Iterator[_HeadRecord | Invalidated | 
             case _InvalidationRecord(key, by, at):
                 yield Invalidated(key, by, at)
             case _EntryRecord(key, seconds, data):
-                stored = decode(data)
+                stored = decode(data, key)
                 if stored is None:
                     raise records.DamagedError("an entry is of another version")
                 yield LocalEntry(key, stored, GOOD, seconds)

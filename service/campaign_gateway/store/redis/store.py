@@ -80,7 +80,7 @@ class RedisStore:
         names = (self._keys.entry(key), self._keys.group_fence(key))
         generation = self._link.generation
         value, group = await self._loader.load(self._keys.partition(key), names)
-        raw = last if isinstance(last, Raw) and last.is_of(value, group) else _read(value, group)
+        raw = last if isinstance(last, Raw) and last.is_of(value, group) else _read(value, group, names[0])
         self._link.meter.store_operation("redis", "get", "hit" if raw.stored is not None else "miss")
         return raw, (generation, raw.number, raw.fence)
 
@@ -99,7 +99,7 @@ class RedisStore:
         latest = (stored.validated_at + self._link.clock.uncertainty) * 1e6
         times = (f"{earliest:.0f}", f"{latest:016.0f}", int(keep * 1000) + 1)
         message = (self._keys.channel, self._bus.replica_id, key)
-        arguments = (number, *times, encode(stored), *message, FENCE_MILLISECONDS, group.number)
+        arguments = (number, *times, encode(stored, self._keys.entry(key)), *message, FENCE_MILLISECONDS, group.number)
         if generation != self._link.generation:
             # The server that gave the fence is gone, and with it perhaps a later fence.
             outcome = Put.FENCED
@@ -149,9 +149,9 @@ class RedisStore:
             "acquire_lease", lambda: self._acquire(keys=names, args=arguments)
         )
         if other or seen is None:
-            raw = _read(other[0] if other else None, group)
+            raw = _read(other[0] if other else None, group, names[0])
         else:
-            raw = seen if group == seen.group else _read(seen.value, group)
+            raw = seen if group == seen.group else _read(seen.value, group, names[0])
         fence = (generation, raw.number, raw.fence)
         if is_mine:
             self._leases.add((key, self._lease(fence)))
@@ -194,12 +194,12 @@ def is_fenced(fence: RedisFence, copy: Stored) -> bool:
     return number > 0 or group.written_at >= copy.validated_at
 
 
-def _read(value: object, group: object) -> Raw:
+def _read(value: object, group: object, name: str) -> Raw:
     fence = _group_fence(group)
     if not isinstance(value, bytes):
         return Raw(value, group, None, GOOD, 0, fence)
     number, _, stored_at, moment, cause = _head(value)
-    stored = decode(value[_HEAD_BYTES:])
+    stored = decode(value[_HEAD_BYTES:], name)
     if stored is None:
         return Raw(value, group, None, GOOD, number, fence)
     if cause in _CAUSES:
