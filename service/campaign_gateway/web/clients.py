@@ -5,12 +5,17 @@ import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs
+from multidict import CIMultiDictProxy
 
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.web.rejected import RejectedError
 
 KEY_BYTES = 32
+SEC_FETCH_SITE = "Sec-Fetch-Site"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ class Clients:
         self.epoch = Epoch()
         """Ends when they change, and with whatever else authorisations hang on."""
         self._anonymous = anonymous
+        self.needs_no_key = anonymous is not None
         self.replace(by_hash)
 
     def replace(self, by_hash: Mapping[str, Client]) -> None:
@@ -61,6 +67,17 @@ class Clients:
         if found is None or scheme.lower() != "bearer":
             raise RejectedError(Problem.UNAUTHENTICATED, "send Authorization: Bearer <client key>")
         return found
+
+
+def is_from_another_site(headers: CIMultiDictProxy[str]) -> bool:
+    """Whether a browser says that another site's page wants this; nobody else sends these fields.
+
+    `Sec-Fetch-Site` (W3C Fetch Metadata) counts; a browser without it sends `Origin` (RFC 6454 section 7).
+    """
+    site, origin = headers.get(SEC_FETCH_SITE), headers.get(hdrs.ORIGIN)
+    if site is not None:
+        return site not in {"same-origin", "none"}
+    return origin is not None and urlsplit(origin).netloc.lower() != headers.get(hdrs.HOST, "").lower()
 
 
 def allow(client: Client, stream: str, scope: str) -> None:

@@ -10,7 +10,7 @@ from multidict import CIMultiDictProxy
 from campaign_gateway.web.responses import VERSION
 from campaign_gateway.web.server import OVERRIDES
 
-COMPARED = frozenset({b"authorization", b"connection", b"host", b"te"})
+COMPARED = frozenset({b"authorization", b"connection", b"host", b"origin", b"sec-fetch-site", b"te"})
 """Fields in lower case that two heads of one grant have in common, byte for byte."""
 READ_EACH_TIME = frozenset({b"x-request-id", b"if-none-match"})
 """Those that may differ and are read anew from each request."""

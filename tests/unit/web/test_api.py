@@ -150,6 +150,31 @@ async def test_without_a_default_a_path_must_name_its_stream(serve):
         assert (await front.ask("/v1/streams/support/campaigns/c-1")).status == 200
 
 
+@pytest.mark.parametrize(
+    ("fields", "is_refused"),
+    [
+        ((), False),
+        (("Sec-Fetch-Site: same-origin", "Origin: http://gateway"), False),
+        (("Sec-Fetch-Site: none",), False),
+        (("Origin: http://gateway",), False),
+        (("Origin: http://GATEWAY",), False),
+        (("Sec-Fetch-Site: cross-site",), True),
+        (("Sec-Fetch-Site: same-site", "Origin: http://gateway"), True),
+        (("Origin: http://evil.example",), True),
+        (("Origin: http://gateway:81",), True),
+        (("Origin: null",), True),
+    ],
+)
+async def test_without_keys_no_page_of_another_site_gets_in(serve, fields, is_refused):
+    async with serve(anonymous=True) as front:
+        for _ in range(3):
+            answer = await front.ask("/v1/campaigns/c-1", *fields, key=None)
+            assert answer.status == (403 if is_refused else 200)
+        assert bool(front.exchange.asks) is not is_refused
+    async with serve() as front:
+        assert (await front.ask("/v1/campaigns/c-1", *fields)).status == 200, "a key is proof enough"
+
+
 async def test_anonymous_callers_get_in_where_that_is_set(serve):
     async with serve(anonymous=True) as front:
         assert (await front.ask(key=None)).status == 200
