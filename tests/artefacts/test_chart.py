@@ -21,6 +21,7 @@ from campaign_gateway import __version__
 from campaign_gateway.sandbox.platform import Sandbox
 from campaign_gateway.settings import Settings, load, state_folder
 from tests.support.gateway import gateway_process, settings_for
+from tests.support.keys import invented_for
 from tools import chart as tool
 
 ROOT = Path(__file__).parents[2]
@@ -114,10 +115,10 @@ def settings_of(objects: list[Manifest], folder: Path, monkeypatch: pytest.Monke
     for path in mounted_secrets(objects, text):
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("invented")
+        file.write_bytes(invented_for(file))
     for row in gateway_of(objects)["env"]:
         if "valueFrom" in row:
-            monkeypatch.setenv(row["name"], "invented")
+            monkeypatch.setenv(row["name"], "an invented secret of some length")
     (folder / "gateway.yaml").write_text(text.replace(SECRETS, str(folder)))
     return load(folder / "gateway.yaml", environment_of(objects))
 

@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 from campaign_gateway.sandbox.config import DEMO_ACCOUNT_ID, DEMO_CLIENT_ID, DEMO_SECRET, DEMO_STREAM_ID
 from campaign_gateway.settings import Settings, SettingsError, read_tree
 from tests.support.gateway import GatewayProcess, gateway_process
+from tests.support.keys import invented_for
 from tests.support.redis_server import free_port, redis_server
 
 ROOT = Path(__file__).parents[2]
@@ -316,13 +317,13 @@ async def test_the_stores_settings_hold_what_the_gateways_need(stack, tmp_path):
 
 
 def with_secrets_in(tree: Any, folder: Path) -> Any:
-    """The tree with files in the folder in place of those under /run/secrets, each with something in it."""
+    """The tree with files in the folder in place of those under /run/secrets, each with what it may hold."""
     match tree:
         case dict():
             return {key: with_secrets_in(value, folder) for key, value in tree.items()}
         case str() if tree.startswith(SECRETS):
             path = folder / tree.removeprefix(SECRETS)
-            path.write_text("something")
+            path.write_bytes(invented_for(path))
             return str(path)
     return tree
 

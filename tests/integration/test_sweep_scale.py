@@ -33,7 +33,7 @@ class Place:
         self.platform, self.tasks = Platform(scenario), Tasks()
         self.ids = [campaign.id for campaign in self.platform.campaigns.all()]
         self.inside: Inside = put_together(scenario, self.platform, Truth(), self.tasks)
-        self.tasks.spawn(self.inside.sweeper.run(), name="sweep")
+        self.tasks.supervise(self.inside.sweeper.run, name="sweep")
 
     async def read(self, number: int) -> Reply:
         return await self.inside.exchange.read(Request(self.platform.stream, GET, self.ids[number], "callers"))

@@ -347,7 +347,7 @@ class SweptReplica(Replica):
         self.redis_index.start(self._watchers, [stream.identity for stream in self.streams])
         await self.budget.start([SUPPORT.tenant.account])
         for sweeper in self.sweepers:
-            self._watchers.spawn(sweeper.run(), name="sweep")
+            self._watchers.supervise(sweeper.run, name="sweep")
 
     def bounds(self, stream: Stream) -> StatedBounds:
         return stated_bounds(self.index, self.store, FRESHNESS.max, stream.identity)

@@ -534,6 +534,13 @@ def test_a_file_that_holds_no_secret_is_named(tree, files, key, name, said):
     ]
 
 
+PUBLIC = (
+    rsa.generate_private_key(65_537, 2_048)
+    .public_key()
+    .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+)
+
+
 def pem(key: Any) -> bytes:
     return bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -543,7 +550,7 @@ def pem(key: Any) -> bytes:
 @pytest.mark.parametrize(
     ("key", "content", "said"),
     [
-        ("client_secret_file", b"short\n", "has fewer than 16 bytes: whoever sees one token finds it"),
+        ("client_secret_file", b"short\n", "has fewer than 8 bytes: whoever sees one token finds it"),
         (
             "client_secret_file",
             pem(ec.generate_private_key(ec.SECP256R1())),
@@ -553,6 +560,7 @@ def pem(key: Any) -> bytes:
         ("private_key_file", SECRET.encode(), "is no PEM key that can be read"),
         ("private_key_file", pem(ec.generate_private_key(ec.SECP256R1())), "is no RSA key"),
         ("private_key_file", pem(rsa.generate_private_key(65_537, 1_024)), "has 1024 bits, and needs 2048"),
+        ("private_key_file", PUBLIC, "is a public key: it signs nothing"),
         ("jwe.public_key_file", b"-----BEGIN PUBLIC KEY-----\ngarbage", "is no PEM key that can be read"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -572,7 +580,7 @@ def test_a_short_secret_in_a_variable_is_refused_too(tree, monkeypatch):
     monkeypatch.setenv("SHORT", "short")
     row = {"client_id": "cs-1", "client_secret_env": "SHORT"}
     assert mistakes(put(tree, "credentials.main", row)) == [
-        "credentials.main.client_secret_env: has fewer than 16 bytes: whoever sees one token finds it"
+        "credentials.main.client_secret_env: has fewer than 8 bytes: whoever sees one token finds it"
     ]
 
 

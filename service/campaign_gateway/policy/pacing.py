@@ -192,7 +192,7 @@ def plan_pace(capacity: Capacity, workload: Workload) -> Pace:
     """The best split there is. An empty one where reading each campaign would show as much as the list does."""
     used = {channel: count for channel, count in workload.used.items() if count}
     total = sum(used.values())
-    if total < WORTHWHILE or capacity.share <= 0:
+    if total < WORTHWHILE or capacity.share <= 0 or not capacity.calls:
         return Pace({})
     moves = {channel: workload.moves.get(channel, 0.0) + count * QUIET_RATE for channel, count in used.items()}
     # Every change of a campaign in use costs a read by id, whoever pays for it.

@@ -98,21 +98,28 @@ def _check_credential(key: str, credential: Credential) -> Iterator[tuple[str, s
     if credential.jwe is not None:
         files["jwe.public_key_file"] = credential.jwe.public_key_file
     for name, path in files.items():
-        if fault := _file_fault(path) or _key_fault(path.read_bytes(), is_symmetric=name == "client_secret_file"):
+        fault_of = _secret_fault if name == "client_secret_file" else _key_fault
+        if fault := _file_fault(path) or fault_of(path.read_bytes()):
             yield f"{key}.{name}", fault
     secret = credential.client_secret_env and secret_from_environment(credential.client_secret_env)
-    if secret and (fault := _key_fault(secret.encode(), is_symmetric=True)):
+    if secret and (fault := _secret_fault(secret.encode())):
         yield f"{key}.client_secret_env", fault
+    private = credential.private_key_file
+    if private is not None and not _file_fault(private) and b"PUBLIC KEY" in private.read_bytes():
+        yield f"{key}.private_key_file", "is a public key: it signs nothing"
 
 
-def _key_fault(key: bytes, *, is_symmetric: bool) -> str | None:
-    """Why this key can sign or encrypt nothing, or nothing that is worth it; None when it can."""
-    if is_symmetric:
-        if b"-----BEGIN" in key:
-            return "is a PEM key: it cannot be a shared secret"
-        short = len(key.strip()) < LEAST_SECRET_BYTES
-        return f"has fewer than {LEAST_SECRET_BYTES} bytes: whoever sees one token finds it" if short else None
-    # Only for those who sign with a key pair: it takes a tenth of a cold start.
+def _secret_fault(secret: bytes) -> str | None:
+    """Why this can be no shared secret; None when it can."""
+    if b"-----BEGIN" in secret:
+        return "is a PEM key: it cannot be a shared secret"
+    short = len(secret.strip()) < LEAST_SECRET_BYTES
+    return f"has fewer than {LEAST_SECRET_BYTES} bytes: whoever sees one token finds it" if short else None
+
+
+def _key_fault(key: bytes) -> str | None:
+    """Why this key of a pair can sign or encrypt nothing, or nothing that is worth it; None when it can."""
+    # Only for those who have a key pair: it takes a tenth of a cold start.
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey  # noqa: PLC0415
 
@@ -126,7 +133,7 @@ def _key_fault(key: bytes, *, is_symmetric: bool) -> str | None:
     return f"has {found.key_size} bits, and needs {LEAST_RSA_BITS}" if found.key_size < LEAST_RSA_BITS else None
 
 
-LEAST_SECRET_BYTES = 16
+LEAST_SECRET_BYTES = 8
 """Less than RFC 7518 section 3.2 wants, since the platform chooses the length; a search finds what is shorter."""
 LEAST_RSA_BITS = 2_048
 """RFC 7518 section 3.3."""

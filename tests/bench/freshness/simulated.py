@@ -162,7 +162,7 @@ class Simulation:
     async def run(self) -> Result:
         """What was seen, when all of it has been."""
         scenario, result = self._scenario, self.result
-        self._tasks.spawn(self.inside.sweeper.run(), name="sweep")
+        self._tasks.supervise(self.inside.sweeper.run, name="sweep")
         self._tasks.spawn(self._edit(), name="edits")
         self._tasks.spawn(self._callers.run(), name="callers")
         self._tasks.spawn(self._watch_for_proof(), name="watch")

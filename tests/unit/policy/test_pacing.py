@@ -88,6 +88,11 @@ def test_no_share_no_sweep(share: float):
     assert plan_pace(replace(CAPACITY, share=share), workload()) == Pace({})
 
 
+def test_an_account_without_calls_has_no_pace():
+    """As after Redis was lost, before what was granted ahead is known."""
+    assert plan_pace(replace(CAPACITY, calls=0), workload()) == Pace({})
+
+
 @given(SUPPLIES, DEMANDS)
 @MANY
 def test_all_times_are_positive_and_none_is_too_short(capacity: Capacity, of: Workload):
