@@ -13,7 +13,7 @@ from campaign_gateway.sandbox.platform import Sandbox
 from campaign_gateway.web.clients import new_key
 from tests.bench.servers import Server, Servers
 from tests.support.gateway import settings_for
-from tests.support.redis_server import free_port
+from tests.support.wire import free_port
 
 KEY, _DIGEST = new_key()
 FRESH = "2h"

@@ -1,8 +1,6 @@
 """Two gateway processes with the default settings on one Redis: polls of the list, seen from outside."""
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 from campaign_gateway.sandbox.platform import Sandbox
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
 
 USED = 5
 """Campaigns that are read: enough for a list to be worth its calls."""
@@ -33,15 +32,6 @@ async def gateways(sandbox: Sandbox, redis: RedisServer, tmp_path: Path) -> Asyn
 def used(sandbox: Sandbox) -> list[str]:
     quiet = [campaign.id for campaign in sandbox.campaigns.all() if campaign.due is None and campaign.status == "Ready"]
     return quiet[:USED]
-
-
-async def until(is_so: Callable[[], Awaitable[bool]], seconds: float) -> float:
-    """How long it took."""
-    began = time.monotonic()
-    async with asyncio.timeout(seconds):
-        while not await is_so():
-            await asyncio.sleep(0.1)
-    return time.monotonic() - began
 
 
 async def all_proving(gateways: list[GatewayProcess]) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -29,6 +29,7 @@ from tests.support.builders import copy_of
 from tests.support.doubles import begun
 from tests.support.meters import CountingMeter
 from tests.support.redis_server import RedisServer, redis_server
+from tests.support.waiting import until
 
 KEY, OTHER, ALL = "1f2e:get:cd-1", "1f2e:get:cd-2", "1f2e:get:*"
 KEYS = Keys("cg")
@@ -38,13 +39,6 @@ UNWATCHED = 0.2
 
 def entry(validated_at: float, body: bytes = b'{"data":1}') -> Stored:
     return Stored(body, "application/json", b"digest", None, "Ready", validated_at)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Returns as soon as it holds."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 @dataclass
@@ -426,7 +420,7 @@ async def test_a_look_up_beside_the_one_that_pays_does_not_come_before_it(
         await tell(key, by)
 
     monkeypatch.setattr(fleet.one.shared, "invalidate", slow)
-    first = asyncio.create_task(fleet.one.finds())  # noqa: TID251
+    first = begun(fleet.one.finds())
     await flushing.wait()
     await fleet.one.link.look()
     assert await fleet.one.finds() is Cause.WRITE

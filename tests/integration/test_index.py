@@ -2,20 +2,18 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import fakeredis
 import pytest
 
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot, IndexState, ListFlaw, Poll
 from campaign_gateway.proxy.epoch import Epoch
-from campaign_gateway.proxy.ports import USED_SECONDS, CampaignIndex, Meter
+from campaign_gateway.proxy.ports import USED_SECONDS, CampaignIndex
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.local.index import LocalIndex
@@ -23,14 +21,13 @@ from campaign_gateway.store.redis import beat as beat_module
 from campaign_gateway.store.redis import index as index_module
 from campaign_gateway.store.redis.beat import Beat
 from campaign_gateway.store.redis.bus import Bus
-from campaign_gateway.store.redis.connect import RedisTarget, open_link, partitions_of
 from campaign_gateway.store.redis.index import RedisIndex
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 from campaign_gateway.store.usage import HALF_LIFE_SECONDS
+from tests.support.backends import Backend, on_valkey
 from tests.support.doubles import begun, turns
 from tests.support.meters import CountingMeter
-from tests.support.redis_server import RedisCluster, redis_server
 
 STREAM = "identity-1"
 VOICE, SMS = Channel
@@ -101,95 +98,39 @@ class Fleet:
 
 
 @asynccontextmanager
-async def on_redis(
-    raw: Any,
-    open_one: Callable[[StoreClock, Meter], RedisLink],
-    keys: Keys = Keys("cg"),  # noqa: B008 - frozen
-) -> AsyncIterator[Fleet]:
+async def fleet_on(backend: Backend) -> AsyncIterator[Fleet]:
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(raw.aclose)
-        replicas = []
-        tasks = Tasks()
+        replicas, tasks, keys = [], Tasks(), backend.keys
         for _ in range(3):
-            link = open_one(StoreClock(), CountingMeter())
+            link = backend.open_link(StoreClock(), CountingMeter())
             stack.push_async_callback(link.close)
             await link.look()
             bus = Bus(link, keys)
             beat = Beat(link, keys, bus.replica_id)
             replicas.append(Replica(RedisIndex(link, bus, beat, keys, Epoch()), link, bus, beat))
         stack.push_async_callback(tasks.close)
-        yield Fleet(replicas, raw, keys, tasks)
-
-
-@asynccontextmanager
-async def on_fakeredis(_folder: Path) -> AsyncIterator[Fleet]:
-    server = fakeredis.FakeServer()
-    client = partial(fakeredis.FakeAsyncRedis, server=server)
-    async with on_redis(client(), lambda clock, meter: RedisLink(client(), clock, meter)) as fleet:
-        yield fleet
-
-
-@asynccontextmanager
-async def on_valkey(folder: Path) -> AsyncIterator[Fleet]:
-    async with (
-        redis_server(folder) as process,
-        on_redis(process.client(), partial(open_link, RedisTarget(process.url, 1.0))) as fleet,
-    ):
-        yield fleet
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
-    nodes = RedisCluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        asyncio.run(nodes.start())
-        yield nodes
-    finally:
-        nodes.kill()
-
-
-@asynccontextmanager
-async def on_cluster(cluster: RedisCluster) -> AsyncIterator[Fleet]:
-    raw = cluster.client()
-    await raw.flushall(target_nodes="primaries")
-    async with on_redis(
-        raw, partial(open_link, RedisTarget(cluster.url, 1.0)), Keys("cg", partitions_of(cluster.url))
-    ) as fleet:
-        yield fleet
-
-
-Opening = Callable[[], AbstractAsyncContextManager[Any]]
-
-
-@asynccontextmanager
-async def on_memory(_folder: Path) -> AsyncIterator[None]:
-    yield None
-
-
-def opening(request: pytest.FixtureRequest, folder: Path) -> Opening:
-    return partial(request.param, request.getfixturevalue("cluster") if request.param is on_cluster else folder)
-
-
-@pytest.fixture(params=[on_fakeredis, on_valkey, on_cluster])
-def shared_place(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
-    return opening(request, tmp_path)
-
-
-@pytest.fixture(params=[on_memory, on_fakeredis, on_valkey, on_cluster])
-def any_place(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
-    return opening(request, tmp_path)
+        yield Fleet(replicas, backend.raw, keys, tasks)
 
 
 @pytest.fixture
-async def fleet(shared_place: Opening) -> AsyncIterator[Fleet]:
-    async with shared_place() as opened:
+async def fleet(redis_backend: Backend) -> AsyncIterator[Fleet]:
+    async with fleet_on(redis_backend) as opened:
         yield opened
 
 
 @pytest.fixture
-async def index(any_place: Opening) -> AsyncIterator[CampaignIndex]:
-    async with any_place() as opened:
-        yield opened.one.index if opened else LocalIndex(Epoch(), CLOCK.now)
+async def real_fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    async with on_valkey(tmp_path) as backend, fleet_on(backend) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def index(any_backend: Backend | None) -> AsyncIterator[CampaignIndex]:
+    if any_backend is None:
+        yield LocalIndex(Epoch(), CLOCK.now)
+    else:
+        async with fleet_on(any_backend) as opened:
+            yield opened.one.index
 
 
 def epoch_of(index: CampaignIndex) -> int:
@@ -897,27 +838,26 @@ async def test_an_index_from_before_its_latest_changes_is_read_whole(fleet: Flee
 
 
 async def test_an_idle_replica_sends_one_command_a_beat_for_five_hundred_streams(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    real_fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index_module, "BEAT_SECONDS", 0.01)
-    async with on_valkey(tmp_path) as fleet:
-        one = fleet.one
-        one.index.start(fleet.tasks, [f"identity-{n}" for n in range(500)])
-        async with asyncio.timeout(10):
-            while one.beat.name not in one.beat.replicas():
-                await asyncio.sleep(0.001)
-            before, sent, last = await commands_of(fleet), 0, one.beat.replicas()
-            while sent < 10:
-                await asyncio.sleep(0)
-                sent += one.beat.replicas() is not last
-                last = one.beat.replicas()
-        after = await commands_of(fleet)
-        # Of those that came from outside; beside them only what one script does.
-        assert after["evalsha"] - before["evalsha"] in {sent, sent + 1}
-        assert set(after) - {"info"} == set(before) - {"info"}
-        inside = sum(after.values()) - sum(before.values()) - sent
-        assert inside < 10 * sent
-        assert len(one.index._wakes._events) == 0, "nobody was woken"
+    one = real_fleet.one
+    one.index.start(real_fleet.tasks, [f"identity-{n}" for n in range(500)])
+    async with asyncio.timeout(10):
+        while one.beat.name not in one.beat.replicas():
+            await asyncio.sleep(0.001)
+        before, sent, last = await commands_of(real_fleet), 0, one.beat.replicas()
+        while sent < 10:
+            await asyncio.sleep(0)
+            sent += one.beat.replicas() is not last
+            last = one.beat.replicas()
+    after = await commands_of(real_fleet)
+    # Of those that came from outside; beside them only what one script does.
+    assert after["evalsha"] - before["evalsha"] in {sent, sent + 1}
+    assert set(after) - {"info"} == set(before) - {"info"}
+    inside = sum(after.values()) - sum(before.values()) - sent
+    assert inside < 10 * sent
+    assert len(one.index._wakes._events) == 0, "nobody was woken"
 
 
 async def commands_of(fleet: Fleet) -> dict[str, int]:
@@ -926,20 +866,19 @@ async def commands_of(fleet: Fleet) -> dict[str, int]:
     return {name.removeprefix("cmdstat_"): row["calls"] for name, row in stats.items()}
 
 
-async def test_streams_in_use_are_told_of_in_one_command_as_well(tmp_path: Path) -> None:
-    async with on_valkey(tmp_path) as fleet:
-        for replica in (fleet.one, fleet.two):
-            for n in range(500):
-                await use(replica, stream=f"identity-{n}")
-            await replica.index.beat()
-        before = await commands_of(fleet)
-        for replica in (fleet.one, fleet.two):
-            await use(replica, stream="identity-7")
-            await replica.index.beat()
-        after = await commands_of(fleet)
-        assert after["evalsha"] - before["evalsha"] == 2
-        assert after.get("zrangebyscore", 0) - before.get("zrangebyscore", 0) == 2, "no use is fetched once more"
-        assert len(fleet.one.index._leases) == 500
+async def test_streams_in_use_are_told_of_in_one_command_as_well(real_fleet: Fleet) -> None:
+    for replica in (real_fleet.one, real_fleet.two):
+        for n in range(500):
+            await use(replica, stream=f"identity-{n}")
+        await replica.index.beat()
+    before = await commands_of(real_fleet)
+    for replica in (real_fleet.one, real_fleet.two):
+        await use(replica, stream="identity-7")
+        await replica.index.beat()
+    after = await commands_of(real_fleet)
+    assert after["evalsha"] - before["evalsha"] == 2
+    assert after.get("zrangebyscore", 0) - before.get("zrangebyscore", 0) == 2, "no use is fetched once more"
+    assert len(real_fleet.one.index._leases) == 500
 
 
 # Size.
@@ -1010,7 +949,7 @@ async def test_a_post_wakes_who_waits_for_it(fleet: Fleet, monkeypatch: pytest.M
     async with asyncio.timeout(10):
         while fleet.two.bus.silent_for():
             await asyncio.sleep(0.005)
-        waiting = asyncio.create_task(fleet.two.bus.wait(STREAM, 30.0))  # noqa: TID251
+        waiting = begun(fleet.two.bus.wait(STREAM, 30.0))
         await asyncio.sleep(0.02)
         await fleet.one.index.publish(STREAM, state(1), {})
         await waiting

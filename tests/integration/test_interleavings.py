@@ -42,7 +42,7 @@ from campaign_gateway.proxy.request import group_of
 from campaign_gateway.store.redis.bus import MAX_QUIET_SECONDS, PING_SECONDS, RETRY_SECONDS
 from campaign_gateway.store.redis.link import WATCH_SECONDS
 from campaign_gateway.store.redis.store import LEASE_MILLISECONDS
-from tests.support.doubles import make_request
+from tests.support.doubles import make_request, name_in
 from tests.support.examples import scaled
 from tests.support.fleet import ALLOWANCE, FRESHNESS, TIMEOUT, UNWATCHED, Platform, PlatformCall, Read, Replica
 from tests.support.redis_net import SLOWEST_SECONDS, RedisNet
@@ -524,7 +524,7 @@ class World:
         entry, age = read.reply.entry, read.reply.age
         seen["replies with an entry"] += 1
         validated = read.ended - age
-        value = None if entry.absence is not None else _value(entry.body)
+        value = None if entry.absence is not None else name_in(entry.body)
         validations = [
             call
             for call in self.platform.calls
@@ -564,10 +564,6 @@ class World:
             blind.span.touches(*missed) and read.began <= min(blind.span.ended + SETTLED, told.ended + blind.grace)
             for blind in self.blind
         )
-
-
-def _value(body: bytes) -> str:
-    return body.decode().partition('"name": "')[2].partition('"')[0]
 
 
 WHICH = st.integers(0, FLEET - 1)

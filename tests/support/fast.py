@@ -41,7 +41,8 @@ from campaign_gateway.web.record import Recorder
 from campaign_gateway.web.rendered import RenderedHits
 from campaign_gateway.web.responses import Bounds
 from campaign_gateway.web.server import Connection, Server
-from tests.support.doubles import LONG_AGO, SALES, START, SUPPORT, CountingMeter, ManualClock, make_request
+from tests.support.doubles import LONG_AGO, SALES, START, SUPPORT, ManualClock, make_request
+from tests.support.meters import CountingMeter
 from tests.support.wire import Answered, parse_answers
 
 FRESHNESS = Freshness(factor=0.0, min=600.0, max=600.0)

@@ -15,7 +15,6 @@ from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.writers import Writers
 from campaign_gateway.store.local.index import LocalIndex
 from tests.support.doubles import (
-    CountingMeter,
     GatedStore,
     ManualClock,
     ScriptedBudget,
@@ -24,6 +23,7 @@ from tests.support.doubles import (
     finished,
     make_request,
 )
+from tests.support.meters import CountingMeter
 
 LIFETIME = 60.0
 WINDOW = 30.0

@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 import textwrap
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 from campaign_gateway import supervisor
 from campaign_gateway.settings import Address, Settings, read_tree
 from campaign_gateway.supervisor import next_pause, supervise
+from tests.support.waiting import until
 
 UP = "print('up', flush=True)"
 UNTIL_TOLD = "sys.stdin.read()"
@@ -88,12 +88,6 @@ class Service:
 def service(settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Service:
     caplog.set_level(logging.INFO)
     return Service(settings, tmp_path, caplog)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(15):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def is_running(pid: int) -> bool:

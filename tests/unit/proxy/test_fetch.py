@@ -18,14 +18,15 @@ from tests.support.doubles import (
     START,
     SUPPORT,
     UNAUTHORIZED,
-    CountingMeter,
     ManualClock,
     ScriptedBudget,
     ScriptedUpstream,
+    begun,
     campaign_response,
     error_response,
     make_request,
 )
+from tests.support.meters import CountingMeter
 
 OK = campaign_response()
 CLOSED_KEPT = UpstreamError(Problem.UPSTREAM_UNAVAILABLE, "the connection was closed", may_repeat=True)
@@ -218,7 +219,7 @@ async def test_a_secret_that_changed_while_the_call_was_out_counts_as_newer():
     """The version compared is that of before the call: another read may have found the new secret in between."""
     desk = Desk(UNAUTHORIZED, OK)
     desk.upstream.hold()
-    reading = asyncio.create_task(desk.answer())  # noqa: TID251
+    reading = begun(desk.answer())
     await desk.upstream.arrived()
     desk.upstream.secret_version = 2
     desk.upstream.release()
@@ -276,7 +277,7 @@ async def test_nothing_else_pauses(step):
 async def test_a_cancelled_call_ends_its_permit_and_keeps_its_slot():
     desk = Desk(OK)
     desk.upstream.hold()
-    reading = asyncio.create_task(desk.fetch())  # noqa: TID251
+    reading = begun(desk.fetch())
     await desk.upstream.arrived()
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):

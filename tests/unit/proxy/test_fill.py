@@ -15,7 +15,7 @@ from campaign_gateway.proxy.fill import Claim, FillResult, Flight, Flights
 from campaign_gateway.proxy.ports import Found
 from campaign_gateway.proxy.request import Request
 from campaign_gateway.proxy.tasks import Tasks
-from tests.support.doubles import finished, turns
+from tests.support.doubles import begun, finished, turns
 
 PATIENT = Claim(Lane.INTERACTIVE, wait=2.5)
 ANY = Claim(Lane.BACKGROUND, wait=0.0)
@@ -75,7 +75,7 @@ async def test_a_flight_is_joinable_from_its_start_by_its_own_key_only(field):
 
 async def test_every_waiter_gets_the_one_result(field):
     flight = field.start()
-    waiters = [asyncio.create_task(flight.wait(5)) for _ in range(100)]  # noqa: TID251
+    waiters = [begun(flight.wait(5)) for _ in range(100)]
     await turns()
     field.may_land.set()
     assert await asyncio.gather(*waiters) == [FILL] * 100
@@ -85,7 +85,7 @@ async def test_every_waiter_gets_the_one_result(field):
 @pytest.mark.parametrize("cancelled", [0, 1, 2], ids=["the-first", "one-between", "the-last"])
 async def test_a_cancelled_waiter_takes_nobody_with_it(field, cancelled):
     flight = field.start()
-    waiters = [asyncio.create_task(flight.wait(5)) for _ in range(3)]  # noqa: TID251
+    waiters = [begun(flight.wait(5)) for _ in range(3)]
     await turns()
     waiters[cancelled].cancel()
     await turns()
@@ -96,7 +96,7 @@ async def test_a_cancelled_waiter_takes_nobody_with_it(field, cancelled):
 
 
 async def test_a_flight_that_all_have_left_still_lands_and_is_kept(field):
-    waiter = asyncio.create_task(field.start().wait(5))  # noqa: TID251
+    waiter = begun(field.start().wait(5))
     await turns()
     waiter.cancel()
     field.may_land.set()
@@ -107,7 +107,7 @@ async def test_a_flight_that_all_have_left_still_lands_and_is_kept(field):
 
 async def test_a_waiter_leaves_alone_at_its_own_deadline(field):
     flight = field.start()
-    patient = asyncio.create_task(flight.wait(5))  # noqa: TID251
+    patient = begun(flight.wait(5))
     late = await flight.wait(0.01)
     assert isinstance(late, Failure)
     assert late.problem is Problem.UPSTREAM_TIMEOUT
@@ -184,7 +184,7 @@ async def test_a_put_that_fails_frees_the_key_and_takes_no_answer_back(field, ca
 
 async def test_a_forgotten_flight_lands_for_those_aboard_and_is_joined_by_nobody_else(field):
     flight = field.start()
-    aboard = asyncio.create_task(flight.wait(5))  # noqa: TID251
+    aboard = begun(flight.wait(5))
     await turns()
     field.flights.forget("key")
     assert field.joined() is None
@@ -240,7 +240,7 @@ async def test_forgetting_what_does_not_fly_is_no_matter(field):
 
 
 async def test_stopping_tells_waiters_so_instead_of_cancelling_them(field):
-    waiter = asyncio.create_task(field.start().wait(5))  # noqa: TID251
+    waiter = begun(field.start().wait(5))
     await turns()
     await field.tasks.close()
     assert (await waiter).problem is Problem.INTERNAL

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -43,21 +43,6 @@ TIMEOUT = UpstreamError(Problem.UPSTREAM_TIMEOUT, "no answer in time")
 RESET = UpstreamError(Problem.UPSTREAM_UNAVAILABLE, "the connection was closed", may_repeat=True)
 NEVER_LEFT = UpstreamError(Problem.UPSTREAM_UNAVAILABLE, "no connection", was_sent=False)
 SPENT = Failure(Problem.BUDGET_EXHAUSTED, "spent", retry_after=7.0)
-
-
-@pytest.fixture
-async def tell() -> AsyncIterator[Tell]:
-    """Makes a story, and ends it after the test."""
-    told: list[Story] = []
-
-    def make(*script: Any, **options: Any) -> Story:
-        told.append(Story(*script, **options))
-        return told[-1]
-
-    yield make
-    for story in told:
-        story.upstream.release()
-        await story.close()
 
 
 def update(campaign: str = "c-1", client: str = "tests") -> Request:

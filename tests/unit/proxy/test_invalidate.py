@@ -1,6 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
@@ -15,21 +14,6 @@ from tests.support.story import Story
 
 Tell = Callable[..., Story]
 SPENT = Failure(Problem.BUDGET_EXHAUSTED, "spent", retry_after=7.0)
-
-
-@pytest.fixture
-async def tell() -> AsyncIterator[Tell]:
-    """Makes a story, and ends it after the test."""
-    told: list[Story] = []
-
-    def make(*script: Any, **options: Any) -> Story:
-        told.append(Story(*script, **options))
-        return told[-1]
-
-    yield make
-    for story in told:
-        story.upstream.release()
-        await story.close()
 
 
 async def purged(story: Story, campaign: str) -> bool:

@@ -34,7 +34,6 @@ from tests.support.doubles import (
     START,
     SUPPORT,
     UNAUTHORIZED,
-    CountingMeter,
     FleetStore,
     LostStore,
     ManualClock,
@@ -46,6 +45,7 @@ from tests.support.doubles import (
     make_request,
     turns,
 )
+from tests.support.meters import CountingMeter
 from tests.support.story import FRESHNESS, HARD_BOUND, LIFETIME, MISSING, READ_YOUR_WRITES, WINDOW, Story
 
 OLD = campaign_response(name="old")
@@ -58,29 +58,9 @@ IN_WINDOW = LIFETIME + 1
 PAST_WINDOW = LIFETIME + WINDOW + 1
 
 
-@pytest.fixture
-async def tell():
-    """Makes a story, and ends it after the test."""
-    told: list[Story] = []
-
-    def make(*script, **options) -> Story:
-        told.append(Story(*script, **options))
-        return told[-1]
-
-    yield make
-    for story in told:
-        story.upstream.release()
-        story.memory.release()
-        await story.close()
-
-
 def body_of(reply) -> bytes:
     assert reply.entry is not None, reply.failure
     return bytes(reply.entry.body)
-
-
-def start(coroutine):
-    return asyncio.create_task(coroutine)  # noqa: TID251
 
 
 # Hits and misses.
@@ -114,7 +94,7 @@ async def test_a_fresh_read_costs_nothing_and_tells_its_age(tell):
 async def test_age_counts_from_before_the_request_left(tell):
     story = tell(OLD)
     story.upstream.hold()
-    reading = start(story.read())
+    reading = begun(story.read())
     await story.upstream.arrived()
     story.clock.advance(4)
     story.upstream.release()
@@ -162,7 +142,7 @@ async def test_without_a_store_each_read_is_a_call_and_a_good_one(tell):
 async def test_a_thousand_concurrent_cold_reads_are_one_call(tell):
     story = tell(OLD)
     story.upstream.hold()
-    readers = [start(story.exchange.read(make_request())) for _ in range(1000)]
+    readers = [begun(story.exchange.read(make_request())) for _ in range(1000)]
     await story.upstream.arrived()
     await turns()
     story.upstream.release()
@@ -176,7 +156,7 @@ async def test_a_thousand_concurrent_cold_reads_are_one_call(tell):
 async def test_different_campaigns_do_not_collapse(tell):
     story = tell(lambda _stream, call: campaign_response(call.target.rpartition("/")[2].partition("?")[0]))
     story.upstream.hold()
-    readers = [start(story.exchange.read(make_request(f"c-{number}"))) for number in range(5)]
+    readers = [begun(story.exchange.read(make_request(f"c-{number}"))) for number in range(5)]
     await story.upstream.arrived(5)
     story.upstream.release()
     assert len({body_of(reply) for reply in await asyncio.gather(*readers)}) == 5
@@ -185,7 +165,7 @@ async def test_different_campaigns_do_not_collapse(tell):
 async def test_a_cancelled_first_caller_cancels_no_one(tell):
     story = tell(OLD)
     story.upstream.hold()
-    first, second = start(story.exchange.read(make_request())), start(story.exchange.read(make_request()))
+    first, second = begun(story.exchange.read(make_request())), begun(story.exchange.read(make_request()))
     await story.upstream.arrived()
     await turns()
     first.cancel()
@@ -198,7 +178,7 @@ async def test_a_cancelled_first_caller_cancels_no_one(tell):
 async def test_a_fill_that_all_callers_left_is_stored_for_the_next(tell):
     story = tell(OLD)
     story.upstream.hold()
-    reader = start(story.exchange.read(make_request()))
+    reader = begun(story.exchange.read(make_request()))
     await story.upstream.arrived()
     reader.cancel()
     await turns()
@@ -211,7 +191,7 @@ async def test_a_fill_that_all_callers_left_is_stored_for_the_next(tell):
 async def test_a_failed_flight_answers_all_its_waiters_and_the_next_reader_tries_again(tell):
     story = tell(error_response(500, "Internal"), OLD)
     story.upstream.hold()
-    readers = [start(story.exchange.read(make_request())) for _ in range(10)]
+    readers = [begun(story.exchange.read(make_request())) for _ in range(10)]
     await story.upstream.arrived()
     await turns()
     story.upstream.release()
@@ -276,7 +256,7 @@ async def test_no_cache_between_reply_and_put_is_not_content_with_the_landed_one
 async def test_an_unexpected_error_is_everybodys_and_frees_the_key(tell, caplog):
     story = tell(LookupError("a defect"), OLD)
     story.upstream.hold()
-    readers = [start(story.exchange.read(make_request())) for _ in range(3)]
+    readers = [begun(story.exchange.read(make_request())) for _ in range(3)]
     await story.upstream.arrived()
     await turns()
     story.upstream.release()
@@ -304,12 +284,12 @@ async def test_flights_are_bounded_and_the_next_caller_is_told_when_to_come_back
     monkeypatch.setattr(fill_module, "MAX_FLIGHTS", 2)
     story = tell(OLD)
     story.upstream.hold()
-    readers = [start(story.exchange.read(make_request(f"c-{number}"))) for number in range(2)]
+    readers = [begun(story.exchange.read(make_request(f"c-{number}"))) for number in range(2)]
     await story.upstream.arrived(2)
     reply = await story.exchange.read(make_request("c-3"))
     assert (reply.failure.problem, reply.failure.retry_after) == (Problem.OVERLOADED, 1.0)
     assert reply.outcome.fwd is None
-    joined = start(story.exchange.read(make_request("c-1")))
+    joined = begun(story.exchange.read(make_request("c-1")))
     await turns()
     assert not joined.done(), "joining takes no further flight"
     story.upstream.release()
@@ -424,7 +404,7 @@ async def test_the_leader_stores_before_it_leaves(replica):
 async def test_the_leader_leaves_after_a_put_that_was_refused(replica):
     story = replica(OLD)
     story.upstream.hold()
-    reading = start(story.read())
+    reading = begun(story.read())
     await story.upstream.arrived()
     await story.invalidate()
     story.upstream.release()
@@ -473,7 +453,7 @@ async def test_the_leader_leaves_after_an_exception_out_of_the_put(replica, capl
 async def test_the_leader_leaves_when_the_gateway_stops(replica):
     story = replica(OLD)
     story.upstream.hold()
-    reading = start(story.exchange.read(make_request()))
+    reading = begun(story.exchange.read(make_request()))
     await story.upstream.arrived()
     await story.tasks.close()
     await asyncio.wait([reading])
@@ -483,7 +463,7 @@ async def test_the_leader_leaves_when_the_gateway_stops(replica):
 async def test_a_waiter_takes_what_another_replica_stored_and_makes_no_call(replica):
     story = replica(NEW)
     story.fleet.is_leased_elsewhere = True
-    reading = start(story.exchange.read(make_request()))
+    reading = begun(story.exchange.read(make_request()))
     await turns()
     assert not reading.done()
     story.clock.advance(1)
@@ -501,7 +481,7 @@ async def test_a_waiter_takes_what_another_replica_stored_and_makes_no_call(repl
 async def test_what_a_leader_stored_is_taken_before_it_has_left_and_its_lease_is_its_own_to_give_up(replica):
     story = replica(NEW)
     story.fleet.is_leased_elsewhere = True
-    reading = start(story.read())
+    reading = begun(story.read())
     await turns()
     await story.others_store(OLD)
     story.fleet.wake()
@@ -511,7 +491,7 @@ async def test_what_a_leader_stored_is_taken_before_it_has_left_and_its_lease_is
 
 async def test_what_was_stored_between_look_up_and_lease_is_taken_at_once(replica):
     story = replica(NEW)
-    reading = start(story.read())
+    reading = begun(story.read())
     await asyncio.sleep(0)
     assert story.fleet.trips == ["get"]
     await story.others_store(OLD)
@@ -523,7 +503,7 @@ async def test_what_was_stored_between_look_up_and_lease_is_taken_at_once(replic
 async def test_a_thousand_waiters_in_one_process_are_one_waiter(replica):
     story = replica(NEW)
     story.fleet.is_leased_elsewhere = True
-    readers = [start(story.exchange.read(make_request())) for _ in range(1000)]
+    readers = [begun(story.exchange.read(make_request())) for _ in range(1000)]
     await turns()
     await story.others_store(OLD)
     story.fleet.others_release()
@@ -534,7 +514,7 @@ async def test_a_thousand_waiters_in_one_process_are_one_waiter(replica):
 async def test_a_waiter_takes_an_absence_too(replica):
     story = replica(OLD)
     story.fleet.is_leased_elsewhere = True
-    reading = start(story.read())
+    reading = begun(story.read())
     await turns()
     await story.others_store(NOT_FOUND)
     story.fleet.others_release()
@@ -549,7 +529,7 @@ async def test_a_waiter_is_not_content_with_what_was_there_before(replica, direc
     await story.read()
     story.clock.advance(PAST_WINDOW)
     story.fleet.is_leased_elsewhere = True
-    reading = start(story.read(directives=directives))
+    reading = begun(story.read(directives=directives))
     await turns()
     story.fleet.wake()
     await turns()
@@ -564,7 +544,7 @@ async def test_a_waiter_is_not_content_with_what_was_there_before(replica, direc
 async def test_an_old_entry_that_comes_with_the_lease_is_not_newer_and_the_call_is_made(replica):
     """The look-up may have been answered by another layer than the lead: what comes with it need not be new."""
     story = replica(NEW)
-    reading = start(story.read())
+    reading = begun(story.read())
     await asyncio.sleep(0)
     assert story.fleet.trips == ["get"]
     await story.others_store(OLD, age=PAST_WINDOW)
@@ -576,7 +556,7 @@ async def test_an_old_entry_that_comes_with_the_lease_is_not_newer_and_the_call_
 async def test_a_waiter_does_not_take_an_old_entry_and_waits_on(replica):
     story = replica(NEW)
     story.fleet.is_leased_elsewhere = True
-    reading = start(story.read())
+    reading = begun(story.read())
     await turns()
     await story.others_store(OLD, age=PAST_WINDOW)
     story.fleet.wake()
@@ -594,7 +574,7 @@ async def test_another_replicas_success_ends_the_backoff(replica):
     await story.read()
     story.clock.advance(1)
     story.fleet.is_leased_elsewhere = True
-    reading = start(story.read())
+    reading = begun(story.read())
     await turns()
     await story.others_store(OLD)
     story.fleet.others_release()
@@ -608,7 +588,7 @@ async def test_another_replicas_success_ends_the_backoff(replica):
 async def test_a_waiter_whose_leader_vanished_acquires_the_lease_and_makes_the_call(replica):
     story = replica(NEW)
     story.fleet.is_leased_elsewhere = True
-    reading = start(story.read())
+    reading = begun(story.read())
     await turns()
     assert story.calls == 0
     story.fleet.others_release()
@@ -625,7 +605,7 @@ async def test_a_waiter_that_acquires_the_lease_stores_under_the_fence_of_that_m
     """The fence of its first look-up is out of date, and the invalidation came before its read began."""
     story = replica(NEW)
     story.fleet.is_leased_elsewhere = True
-    reading = start(story.read())
+    reading = begun(story.read())
     await turns()
     await story.store.invalidate(make_request().key, Cause.WRITE)
     story.fleet.others_release()
@@ -636,7 +616,7 @@ async def test_a_waiter_that_acquires_the_lease_stores_under_the_fence_of_that_m
 async def test_a_waiter_gives_up_at_its_own_deadline(replica):
     story = replica(NEW, patience=0.04)
     story.fleet.is_leased_elsewhere = True
-    reading = start(story.exchange.read(make_request()))
+    reading = begun(story.exchange.read(make_request()))
     await turns()
     flight = story.flights.to_join(make_request().key, ANY)
     assert (await reading).failure.problem is Problem.UPSTREAM_TIMEOUT
@@ -653,7 +633,7 @@ async def test_a_waiter_gives_up_at_its_own_deadline(replica):
 async def test_news_about_the_key_do_not_lengthen_a_waiters_patience(replica):
     story = replica(NEW, patience=0.04)
     story.fleet.is_leased_elsewhere = True
-    reading = start(story.exchange.read(make_request()))
+    reading = begun(story.exchange.read(make_request()))
     async with asyncio.timeout(5):
         while not reading.done() or story.tasks._running:
             story.fleet.wake()
@@ -692,7 +672,7 @@ async def test_a_refresh_that_another_replica_fills_keeps_nobody_waiting(replica
 async def test_a_fill_fenced_by_an_invalidation_in_flight_is_not_stored(tell):
     story = tell(OLD, NEW)
     story.upstream.hold()
-    reading = start(story.exchange.read(make_request()))
+    reading = begun(story.exchange.read(make_request()))
     await story.upstream.arrived()
     await story.invalidate()
     story.upstream.release()
@@ -706,10 +686,10 @@ async def test_a_fill_fenced_by_an_invalidation_in_flight_is_not_stored(tell):
 async def test_a_read_after_an_invalidation_does_not_join_the_flight_from_before_it(tell):
     story = tell(OLD, NEW)
     story.upstream.hold()
-    before = start(story.exchange.read(make_request()))
+    before = begun(story.exchange.read(make_request()))
     await story.upstream.arrived()
     await story.invalidate()
-    after = start(story.exchange.read(make_request()))
+    after = begun(story.exchange.read(make_request()))
     await story.upstream.arrived(2)
     story.upstream.release()
     assert (body_of(await before), body_of(await after)) == (OLD.body, NEW.body)
@@ -730,11 +710,11 @@ async def test_an_invalidation_between_reply_and_put_keeps_the_fill_out(tell):
 async def test_a_read_that_started_earlier_never_replaces_a_later_one(tell):
     story = tell(OLD, NEW)
     story.upstream.hold()
-    slow = start(story.exchange.read(make_request()))
+    slow = begun(story.exchange.read(make_request()))
     await story.upstream.arrived()
     story.flights.forget(make_request().key)
     story.clock.advance(1)
-    quick = start(story.exchange.read(make_request()))
+    quick = begun(story.exchange.read(make_request()))
     await story.upstream.arrived(2)
     story.memory.hold()
     story.upstream.release()
@@ -801,7 +781,7 @@ async def test_concurrent_requests_for_a_newer_answer_are_one_call(tell):
     await story.read()
     story.clock.advance(1)
     story.upstream.hold()
-    readers = [start(story.exchange.read(make_request(directives=NO_CACHE))) for _ in range(50)]
+    readers = [begun(story.exchange.read(make_request(directives=NO_CACHE))) for _ in range(50)]
     await story.upstream.arrived(2)
     await turns()
     story.upstream.release()
@@ -855,7 +835,7 @@ async def test_a_refusal_that_is_known_starts_no_fill(tell):
 
 async def test_a_refusal_that_is_known_keeps_nobody_from_joining_a_fill(tell):
     story = tell(NEW)
-    first = start(story.exchange.read(make_request()))
+    first = begun(story.exchange.read(make_request()))
     await turns(1)
     story.budget.known_refusal = SPENT
     assert body_of(await story.exchange.read(make_request())) == NEW.body
@@ -887,13 +867,13 @@ async def test_a_reader_that_joined_a_refused_modest_flight_asks_with_its_own_ri
         return Delayed(permit, gate)
 
     story.budget.permit = slow_to_refuse
-    modest = start(story.exchange.read(make_request(directives=NO_CACHE)))
+    modest = begun(story.exchange.read(make_request(directives=NO_CACHE)))
     await turns()
     if stored == "nothing":
         story.memory.supersede(make_request().key)
     else:
         story.memory.invalidate_here(make_request().key, Cause.WRITE)
-    cold = start(story.exchange.read(make_request()))
+    cold = begun(story.exchange.read(make_request()))
     await turns()
     gate.set()
     assert (await modest).outcome.detail is Detail.BUDGET
@@ -918,10 +898,10 @@ async def test_a_cold_reader_that_joined_an_impatient_flight_waits_for_its_own_p
         )
 
     story.budget.permit = slow_to_refuse
-    served = start(story.exchange.read(make_request()))
+    served = begun(story.exchange.read(make_request()))
     await turns()
     story.memory.supersede(make_request().key)
-    cold = start(story.exchange.read(make_request()))
+    cold = begun(story.exchange.read(make_request()))
     await turns()
     gate.set()
     assert (await served).outcome.detail is Detail.BUDGET
@@ -1063,7 +1043,7 @@ async def test_an_entry_that_grows_too_old_while_the_caller_waits_is_not_served(
     await story.read()
     story.clock.advance(HARD_BOUND - 1)
     story.upstream.hold()
-    reading = start(story.exchange.read(make_request()))
+    reading = begun(story.exchange.read(make_request()))
     await story.upstream.arrived(2)
     story.clock.advance(2)
     story.upstream.release()
@@ -1260,11 +1240,11 @@ async def test_a_token_of_the_future_asks_for_a_validation_from_now(tell):
 async def test_a_flight_from_before_the_write_is_not_joined_by_who_knows_of_it(tell):
     story = tell(OLD, NEW)
     story.upstream.hold()
-    before = start(story.exchange.read(make_request()))
+    before = begun(story.exchange.read(make_request()))
     await story.upstream.arrived()
     story.clock.advance(20)
-    knowing = [start(story.exchange.read(make_request(directives=SINCE))) for _ in range(2)]
-    unknowing = start(story.exchange.read(make_request()))
+    knowing = [begun(story.exchange.read(make_request(directives=SINCE))) for _ in range(2)]
+    unknowing = begun(story.exchange.read(make_request()))
     await story.upstream.arrived(2)
     await turns()
     story.upstream.release()
@@ -1279,9 +1259,9 @@ async def test_what_another_replica_read_before_the_write_is_no_answer_to_who_kn
     story = replica(NEW)
     story.clock.advance(20)
     story.fleet.is_leased_elsewhere = True
-    unknowing = start(story.exchange.read(make_request()))
+    unknowing = begun(story.exchange.read(make_request()))
     await turns()
-    knowing = start(story.exchange.read(make_request(directives=SINCE)))
+    knowing = begun(story.exchange.read(make_request(directives=SINCE)))
     await turns()
     await story.others_store(OLD, age=15)
     story.fleet.others_release()
@@ -1294,7 +1274,7 @@ async def test_what_another_replica_read_before_the_write_is_no_answer_to_who_kn
 async def test_what_another_replica_stored_and_a_write_has_changed_since_is_not_newer(replica):
     story = replica(NEW)
     story.fleet.is_leased_elsewhere = True
-    reading = start(story.exchange.read(make_request()))
+    reading = begun(story.exchange.read(make_request()))
     await turns()
     await story.others_store(OLD)
     story.clock.advance(1)

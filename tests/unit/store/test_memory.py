@@ -244,7 +244,7 @@ async def test_what_another_replica_has_replaced_goes_and_no_fill_from_before_is
     assert await room.store.put("a", sized(1), before.fence, KEEP) is Put.FENCED
     assert await room.put("a") is Put.STORED
     assert room.store.invalidated_at("a") == 0.0, "it is no invalidation"
-    assert room.meter.counts["store_operation", "memory", "invalidate", "stored"] == 0
+    assert room.meter.events["store", "memory", "invalidate", "stored"] == 0
 
 
 async def test_a_peek_is_a_use_that_finds_what_a_look_up_finds() -> None:
@@ -355,13 +355,13 @@ async def test_what_it_is_asked_is_counted() -> None:
     before = (await room.store.get("a")).fence
     await room.store.invalidate("a", Cause.WRITE)
     await room.store.put("a", sized(1), before, KEEP)
-    assert room.meter.counts == {
-        ("store_operation", "memory", "get", "miss"): 1,
-        ("store_operation", "memory", "put", "stored"): 1,
-        ("store_operation", "memory", "get", "hit"): 2,
-        ("store_operation", "memory", "put", "older"): 1,
-        ("store_operation", "memory", "put", "fenced"): 1,
-        ("store_operation", "memory", "invalidate", "stored"): 1,
+    assert room.meter.events == {
+        ("store", "memory", "get", "miss"): 1,
+        ("store", "memory", "put", "stored"): 1,
+        ("store", "memory", "get", "hit"): 2,
+        ("store", "memory", "put", "older"): 1,
+        ("store", "memory", "put", "fenced"): 1,
+        ("store", "memory", "invalidate", "stored"): 1,
     }
 
 

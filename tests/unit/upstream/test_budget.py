@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any, TypeVar
 
 import pytest
-from typing_extensions import override
 
 from campaign_gateway.policy.ledger import LONGEST_PAUSE_SECONDS, SILENCE_SECONDS, Allowance, Lane, Ledger
 from campaign_gateway.policy.schedule import PROBE_SECONDS
@@ -20,6 +19,7 @@ from campaign_gateway.upstream import budget
 from campaign_gateway.upstream.account import QUIET_SECONDS, SCHEDULE_SECONDS, Account
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.upstream.queue import CallPermit
+from tests.support.doubles import ManualClock, begun, turns
 from tests.support.meters import CountingMeter
 
 _T = TypeVar("_T")
@@ -28,24 +28,6 @@ ACCOUNT = "acc-1"
 WINDOW, LEAVE, TIMEOUT = 64.0, 1.0, 4.0
 MOST = LEAVE + TIMEOUT + WINDOW
 WRITES, INTERACTIVE, VALIDATION, BACKGROUND = Lane
-
-
-class SteppedClock(StoreClock):
-    """Moves only when told; beside the shared time, the machine's monotonic one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.time = 1024.0
-
-    @override
-    def now(self) -> float:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time - 512.0
-
-    def advance(self, seconds: float) -> None:
-        self.time += seconds
 
 
 class Server:
@@ -95,16 +77,10 @@ class ScriptedLedgers:
         return result
 
 
-async def turns(count: int = 40) -> None:
-    """Lets everything that can go on without time passing go on."""
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
 class Counter:
     """A budget at a counter, and the callers in front of it."""
 
-    def __init__(self, budget: CallBudget, clock: SteppedClock, meter: CountingMeter) -> None:
+    def __init__(self, budget: CallBudget, clock: ManualClock, meter: CountingMeter) -> None:
         self.budget, self.clock, self.meter = budget, clock, meter
         self.order: list[str] = []
         self.callers: list[asyncio.Task[None]] = []
@@ -151,14 +127,14 @@ class Counter:
                 if void:
                     permit.void()
 
-        self.callers.append(asyncio.create_task(queue()))  # noqa: TID251
+        self.callers.append(begun(queue()))
         return self.callers[-1]
 
     async def pass_time(self, seconds: float) -> None:
         """Moves the clock, and lets those who wait look at it."""
         self.clock.advance(seconds)
         self.budget.wake()
-        await turns()
+        await turns(40)
 
     async def look(self) -> None:
         """What a replica does once a second."""
@@ -174,7 +150,7 @@ class Shop:
     """Opens counters, alone or several on one server."""
 
     def __init__(self) -> None:
-        self.clock, self.tasks = SteppedClock(), Tasks()
+        self.clock, self.tasks = ManualClock(1024.0), Tasks()
         self.server = Server(self.clock)
         self.counters: list[Counter] = []
 
@@ -321,7 +297,7 @@ async def test_the_queue_in_front_counts_into_the_wait(shop: Shop):
     shop.clock.advance(10)
     await counter.call()
     _ = counter.caller("first", wait=55)
-    await turns()
+    await turns(40)
     failure = await counter.refusal(wait=55, client="c")
     assert failure.retry_after == WINDOW, "the slot that falls free sooner is spoken for"
 
@@ -378,7 +354,7 @@ async def test_a_queue_holds_nobody_whose_turn_does_not_come_in_time(shop: Shop)
     await counter.call()
     for number in range(50):
         _ = counter.caller(str(number), wait=WINDOW)
-    await turns()
+    await turns(40)
     assert counter.budget.waiting(ACCOUNT) == 2
 
 
@@ -387,7 +363,7 @@ async def test_a_refusal_does_not_hold_for_one_who_can_wait_longer(shop: Shop):
     await counter.call()
     await counter.refusal(wait=10)
     _ = counter.caller("patient", wait=WINDOW)
-    await turns()
+    await turns(40)
     await counter.pass_time(WINDOW)
     assert counter.order == ["patient"]
 
@@ -396,7 +372,7 @@ async def test_a_wait_ends_when_the_window_does(shop: Shop):
     counter = shop.alone(1, window=0.05, real_time=True)
     await counter.call()
     await counter.call(wait=5.0)
-    assert counter.meter.counts["budget_wait", "interactive"] == 2
+    assert counter.meter.events["wait", "interactive"] == 2
 
 
 async def test_a_wait_is_bounded_and_leaves_nothing_behind(shop: Shop):
@@ -418,7 +394,7 @@ async def test_more_callers_than_the_queue_holds_are_turned_away(shop: Shop, mon
     await counter.call()
     for number in range(2):
         _ = counter.caller(str(number))
-    await turns()
+    await turns(40)
     failure = await counter.refusal(wait=1000)
     assert (failure.problem, failure.retry_after) == (Problem.OVERLOADED, 1.0)
 
@@ -431,10 +407,10 @@ async def test_within_a_client_first_come_is_first_served(shop: Shop):
     async with counter.permit() as permit:
         for name in "abcde":
             _ = counter.caller(name, void=True)
-        await turns()
+        await turns(40)
         assert counter.order == []
         permit.void()
-    await turns()
+    await turns(40)
     assert counter.order == list("abcde")
 
 
@@ -442,10 +418,10 @@ async def test_a_newcomer_does_not_overtake_the_queue(shop: Shop):
     counter = shop.alone(1)
     await counter.call()
     _ = counter.caller("first")
-    await turns()
+    await turns(40)
     shop.clock.advance(WINDOW)
     _ = counter.caller("newcomer")
-    await turns()
+    await turns(40)
     assert counter.order == ["first"]
     await counter.pass_time(WINDOW)
     assert counter.order == ["first", "newcomer"]
@@ -456,7 +432,7 @@ async def test_clients_take_turns_whoever_came_in_numbers(shop: Shop):
     await counter.call(VALIDATION)
     for name in ("a1", "a2", "a3", "b1", "b2", "c1"):
         _ = counter.caller(name, client=name[0])
-    await turns()
+    await turns(40)
     for _ in range(6):
         await counter.pass_time(WINDOW)
     assert sorted(counter.order) == ["a1", "a2", "a3", "b1", "b2", "c1"]
@@ -469,7 +445,7 @@ async def test_of_slots_that_fall_free_together_each_client_gets_its_part(shop: 
         await counter.call(VALIDATION)
     for name in ("a1", "a2", "a3", "a4", "b1", "b2"):
         _ = counter.caller(name, client=name[0])
-    await turns()
+    await turns(40)
     await counter.pass_time(WINDOW)
     assert counter.order == ["a1", "b1", "a2", "b2"]
 
@@ -480,7 +456,7 @@ async def test_lanes_are_served_in_their_order_whoever_came_first(shop: Shop):
         await counter.call()
     for lane in reversed(Lane):
         _ = counter.caller(lane.value, lane)
-    await turns()
+    await turns(40)
     await counter.pass_time(WINDOW)
     assert counter.order == [lane.value for lane in Lane]
 
@@ -494,7 +470,7 @@ async def test_a_client_beyond_its_fair_part_yields_each_slot_that_falls_free(sh
     for number in range(3):
         _ = counter.caller(f"greedy-{number}", greedy, client="greedy")
     _ = counter.caller("modest", client="modest")
-    await turns()
+    await turns(40)
     await counter.pass_time(WINDOW - 4)
     assert counter.order == ["modest"]
     await counter.pass_time(1)
@@ -520,9 +496,9 @@ async def test_a_client_that_takes_all_it_can_leaves_another_its_fair_part_after
             await counter.call(greedy, client="greedy", wait=5.0, key=f"greedy-{number}")
 
     for second in range(3 * int(WINDOW)):
-        counter.callers += [asyncio.create_task(ask(16 * second + each)) for each in range(16)]  # noqa: TID251
+        counter.callers += [begun(ask(16 * second + each)) for each in range(16)]
         if second % 4 == 0:
-            counter.callers.append(asyncio.create_task(modest(second)))  # noqa: TID251
+            counter.callers.append(begun(modest(second)))
         for _ in range(4):
             await counter.pass_time(0.25)
     await counter.pass_time(5)
@@ -550,11 +526,11 @@ async def test_a_waiter_that_is_cancelled_leaves_the_queue(shop: Shop):
     async with counter.permit() as permit:
         gone = counter.caller("gone")
         _ = counter.caller("next", void=True)
-        await turns()
+        await turns(40)
         gone.cancel()
-        await turns()
+        await turns(40)
         permit.void()
-    await turns()
+    await turns(40)
     assert counter.order == ["next"]
     assert counter.budget.remaining(ACCOUNT) == 1
 
@@ -573,11 +549,11 @@ async def test_a_turn_given_in_the_moment_of_a_cancellation_is_passed_on(shop: S
     async with counter.permit() as permit:
         gone = counter.caller("gone")
         _ = counter.caller("next", void=True)
-        await turns()
+        await turns(40)
         permit.void()
     await given(counter, gone)
     gone.cancel()
-    await turns()
+    await turns(40)
     assert counter.order == ["next"], "at once, and not when the window has passed"
     assert counter.budget.remaining(ACCOUNT) == 1
 
@@ -590,7 +566,7 @@ async def test_a_turn_given_after_a_cancellation_is_not_lost(shop: Shop):
     while not shop.server.by_account[ACCOUNT].slots:
         await asyncio.sleep(0)
     gone.cancel()
-    await turns()
+    await turns(40)
     assert counter.order == []
     assert counter.budget.remaining(ACCOUNT) == 1, "or each such moment costs the account a call"
     await counter.call()
@@ -628,7 +604,7 @@ async def test_a_pause_refuses_those_who_queue_and_cannot_wait_for_its_end(shop:
     counter = shop.alone(3)
     async with counter.permit(), counter.permit(), counter.permit():
         queued = [counter.caller(name, wait=100) for name in "abc"]
-        await turns()
+        await turns(40)
         await counter.budget.pause(ACCOUNT, 120)
     refusals = await asyncio.gather(*queued, return_exceptions=True)
     told = [(each.failure.problem, each.failure.retry_after) for each in refusals if isinstance(each, Refused)]
@@ -739,7 +715,7 @@ async def test_a_loss_that_is_over_at_the_next_look_refuses_nobody_who_can_wait(
     ledgers.is_lost = True
     async with asyncio.TaskGroup() as group:
         calling = group.create_task(one.call(wait=5))
-        await turns()
+        await turns(40)
         assert not calling.done()
         assert (await one.refusal()).problem is Problem.BUDGET_EXHAUSTED, "who cannot wait is told at once"
         ledgers.is_lost = False
@@ -795,7 +771,7 @@ async def test_what_is_allotted_to_others_is_given_back_when_it_is_missed(shop: 
     asked = ledgers.changes
     for number in range(12):
         _ = one.caller(str(number), WRITES, wait=5.0)
-    await turns()
+    await turns(40)
     assert len(one.order) == 6
     assert ledgers.changes == asked
     await two.budget.look()
@@ -982,7 +958,7 @@ async def test_a_waiter_survives_the_loss_and_the_return_of_the_ledger(shop: Sho
     [(one, ledgers), (two, _)] = await shop.several(1)
     await one.call()
     _ = one.caller("patient", wait=10_000)
-    await turns()
+    await turns(40)
     ledgers.is_lost = True
     await one.pass_time(1)
     assert one.order == []
@@ -1042,8 +1018,8 @@ async def test_each_permit_and_each_refusal_is_one_wait_of_its_lane(shop: Shop, 
     await counter.call(WRITES)
     await counter.call(lane)
     await counter.refusal(lane)
-    assert sum(counter.meter.counts.values()) == 3
-    assert counter.meter.counts["budget_wait", lane.value] == (3 if lane is WRITES else 2)
+    assert sum(counter.meter.events.values()) == 3
+    assert counter.meter.events["wait", lane.value] == (3 if lane is WRITES else 2)
 
 
 # A ledger that outlives the process.
@@ -1063,6 +1039,6 @@ async def test_a_ledger_that_outlives_the_process_is_told_the_end_of_a_call_at_o
         shop.clock.advance(1)
         if is_void:
             permit.void()
-    await turns()
+    await turns(40)
     free_at = [slot.free_at for slot in ledgers._by_account[ACCOUNT].slots]
     assert free_at == ([] if is_void else [shop.clock.now() + WINDOW])

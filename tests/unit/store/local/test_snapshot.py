@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -17,13 +16,13 @@ from campaign_gateway.policy.evidence import Cause, Evidence, Invalidation
 from campaign_gateway.policy.freshness import Freshness
 from campaign_gateway.policy.stored import Stored
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll
-from campaign_gateway.store import clock as clock_module
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.local import records
 from campaign_gateway.store.local.snapshot import KIND, Snapshot
 from campaign_gateway.store.memory import MemoryStore
 from tests.support.builders import absence, copy_of
 from tests.support.builders import entry as built
+from tests.support.doubles import Machine
 from tests.support.meters import CountingMeter
 
 STREAM, FOREIGN = "a1b2", "ffff"
@@ -36,17 +35,6 @@ def key(name: str, stream: str = STREAM) -> str:
 
 
 GROUP = key("*")
-
-
-class Machine:
-    """The clocks of a machine, each of which a test may move."""
-
-    def __init__(self) -> None:
-        self.wall, self.monotonic = 1_770_000_000.0, 5000.0
-
-    def advance(self, seconds: float) -> None:
-        self.wall += seconds
-        self.monotonic += seconds
 
 
 class Process:
@@ -84,14 +72,6 @@ class Process:
 
 
 Start = Callable[..., "asyncio.Future[Process]"]
-
-
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    made = Machine()
-    clocks = SimpleNamespace(time=lambda: made.wall, monotonic=lambda: made.monotonic)
-    monkeypatch.setattr(clock_module, "time", clocks)
-    return made
 
 
 @pytest.fixture
