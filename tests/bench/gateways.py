@@ -28,7 +28,7 @@ class Setup:
     cache: Mapping[str, str] | None = None
     """Settings of the cache beside Redis' address; None for a cache in memory."""
     is_hot: bool = True
-    """Whether the hot path may answer."""
+    """Whether the fast connection may answer."""
     without: str = ""
     """What is taken out of its work: see `apps/gateway_without.py`."""
     has_keys: bool = True
@@ -66,7 +66,7 @@ class Gateways:
         """Whether this version of the gateway has one that can be switched off."""
 
     async def find_out(self) -> None:
-        """Looks whether there is a hot path."""
+        """Looks whether there is a fast connection."""
         config = self._write(free_port(), Setup(), hot_path=False)
         command = (sys.executable, "-m", "campaign_gateway", "check", "--config", str(config))
         nowhere = asyncio.subprocess.DEVNULL

@@ -209,11 +209,11 @@ async def test_when_the_leader_is_killed_another_replica_takes_over(
         fault = wide_sandbox.faults.add("hang")
         async with asyncio.TaskGroup() as group:
 
-            async def lead() -> None:
+            async def first() -> None:
                 with contextlib.suppress(aiohttp.ClientError):
                     await leader.get(campaign)
 
-            group.create_task(lead())
+            group.create_task(first())
             await wide_sandbox.log.wait_for(1)
             waiting = [group.create_task(other.get(campaign)) for other in others for _ in range(100)]
             leader.process.kill()

@@ -17,7 +17,7 @@ USED = 5
 
 @pytest.fixture
 async def gateways(sandbox: Sandbox, redis: RedisServer, tmp_path: Path) -> AsyncIterator[list[GatewayProcess]]:
-    """Two of them, whose callers have asked for a few campaigns, and whose polls prove."""
+    """Two of them, whose callers have asked for a few campaigns, and whose polls validate."""
     settings = settings_for(sandbox, tmp_path, cache={"url": redis.url, "timeout": "1s"})
     async with AsyncExitStack() as stack:
         both = [await stack.enter_async_context(gateway_process(settings, tmp_path)) for _ in range(2)]
@@ -25,7 +25,7 @@ async def gateways(sandbox: Sandbox, redis: RedisServer, tmp_path: Path) -> Asyn
         for gateway in both:
             for campaign in used(sandbox):
                 assert (await gateway.get(campaign))[0] == 200
-        await until(lambda: all_proving(both), 15)
+        await until(lambda: all_validating(both), 15)
         yield both
 
 
@@ -34,7 +34,7 @@ def used(sandbox: Sandbox) -> list[str]:
     return quiet[:USED]
 
 
-async def all_proving(gateways: list[GatewayProcess]) -> bool:
+async def all_validating(gateways: list[GatewayProcess]) -> bool:
     return all([await gateway.metric("sweep_up") == 1 for gateway in gateways])
 
 
@@ -99,7 +99,7 @@ async def test_another_holds_the_lease_when_the_leader_is_killed(
     assert await until(is_leading, 8) < 8
 
     async def goes_on() -> bool:
-        return len(sandbox.log.of("list")) > before and await all_proving([other])
+        return len(sandbox.log.of("list")) > before and await all_validating([other])
 
     await until(goes_on, 20)
     # One poll of each channel, and no burst.

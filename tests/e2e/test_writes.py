@@ -264,7 +264,7 @@ async def test_what_a_write_may_have_changed_its_client_reads_anew_on_every_repl
         # The first one asked is not the one that wrote.
         assert ("fwd=request; fwd-status=200" in answer.cache) is (at == REPLICAS - 1)
         assert "before-write" not in answer.cache
-    assert len(fleet.sandbox.log.of("get", since=since)) == 1, "one new proof serves all replicas"
+    assert len(fleet.sandbox.log.of("get", since=since)) == 1, "one new validation serves all replicas"
 
 
 async def test_a_version_holds_another_client_to_the_write(fleet: Estate) -> None:

@@ -1,4 +1,4 @@
-"""What replicas tell each other, on a real server: which copies go, and who fills a key."""
+"""What replicas publish to each other, on a real server: which copies go, and who fills a key."""
 
 import asyncio
 import time
@@ -82,7 +82,7 @@ class Replica:
                 await asyncio.sleep(0.002)
 
     async def silence(self) -> None:
-        """Returns once all that was said before now has been heard."""
+        """Returns once all that was published before now has been received."""
         key = f"silence-{time.monotonic()}"
         await self.store.put(key, entry(self.store.now()), (await self.store.get(key)).fence, 60)
         last = int(await self.link.client.get(KEYS.sequence(key)))
@@ -120,8 +120,8 @@ async def fleet(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
             shared = RedisStore(link, bus, KEYS)
             store = LayeredStore(shared, copies, bus, UNWATCHED)
             replicas.append(Replica(link, bus, copies, shared, store, tasks))
-            heard = replicas[-1]
-            store.start(tasks, Handlers(heard.invalidated.append, heard.written.append, heard.receive_hint))
+            replica = replicas[-1]
+            store.start(tasks, Handlers(replica.invalidated.append, replica.written.append, replica.receive_hint))
         await until(lambda: all(replica.bus.silent_for() == 0.0 for replica in replicas))
         yield Fleet(server, raw, *replicas)
 
@@ -167,7 +167,7 @@ async def test_copies_of_other_keys_stay(fleet: Fleet) -> None:
 async def test_a_copy_that_is_fetched_while_an_invalidation_arrives_is_not_kept(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1. the look-up has its answer; 2. the invalidation is heard; 3. the answer is put among the copies."""
+    """1. the look-up has its answer; 2. the invalidation is received; 3. the answer is put among the copies."""
     await fleet.one.fill()
     await fleet.two.silence()
     look_up = fleet.two.shared.get
@@ -260,17 +260,17 @@ async def test_messages_are_numbered_one_after_the_other_whoever_speaks(fleet: F
         nonlocal gaps
         gaps += 1
 
-    async with fleet.raw.pubsub() as ear:
-        await ear.subscribe(KEYS.channel)
+    async with fleet.raw.pubsub() as subscription:
+        await subscription.subscribe(KEYS.channel)
         watcher = Bus(fleet.one.link, KEYS)
         keys = [f"key-{number}" for number in range(30)]
         await asyncio.gather(*(replica.fill(key) for key in keys for replica in (fleet.one, fleet.two)))
         await asyncio.gather(
             *(replica.store.invalidate(key, Cause.WRITE) for key in keys for replica in (fleet.one, fleet.two))
         )
-        while (heard := await ear.get_message(timeout=0.1)) is not None:
-            if heard["type"] == "message":
-                watcher._receive(heard["data"], lambda _key, _how: None, count)
+        while (message := await subscription.get_message(timeout=0.1)) is not None:
+            if message["type"] == "message":
+                watcher._receive(message["data"], lambda _key, _how: None, count)
     assert watcher._last[0] >= 90
     assert gaps == 0
 
@@ -302,7 +302,7 @@ async def test_a_server_that_is_lost_leaves_copies_usable_only_for_the_configure
     assert found.stored is not None, "the copy is what there is to go on with"
 
 
-async def test_after_a_restart_an_invalidation_is_heard_again(fleet: Fleet) -> None:
+async def test_after_a_restart_an_invalidation_is_received_again(fleet: Fleet) -> None:
     fleet.server.kill()
     await until(lambda: fleet.two.bus.silent_for() > 0)
     await fleet.server.start()
@@ -358,10 +358,10 @@ async def test_an_invalidation_is_told_from_a_fill_and_a_gap_may_hold_any(fleet:
     last = int(await fleet.raw.get(KEYS.sequence(KEY)))
     await fleet.raw.publish(KEYS.channel, f"changed somebody {last + 2} {KEY}")
     await until(lambda: fleet.two.invalidated == [OTHER, None])
-    assert OTHER not in fleet.one.invalidated, "its own word is not news"
+    assert OTHER not in fleet.one.invalidated, "its own message is ignored"
 
 
-# Invalidations that Redis did not hear.
+# Invalidations that did not reach Redis.
 
 
 @pytest.mark.parametrize("reach", [KEY, ALL], ids=["one", "all"])
@@ -502,7 +502,7 @@ async def test_while_nothing_is_received_anything_may_have_been_invalidated(flee
     assert before < fleet.two.store.invalidated_at(KEY) <= fleet.two.store.now()
 
 
-# Leads.
+# Leases.
 
 
 async def test_of_two_replicas_one_holds_the_lease(fleet: Fleet) -> None:
@@ -519,7 +519,7 @@ async def test_leases_of_other_keys_are_free(fleet: Fleet) -> None:
     assert (await fleet.two.store.acquire_lease(OTHER)).is_mine
 
 
-async def test_a_waiter_wakes_when_the_leader_leaves_and_finds_the_fill(
+async def test_a_waiter_wakes_when_the_lease_is_released_and_finds_the_fill(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bus_module, "POLL_SECONDS", 30.0)
@@ -635,7 +635,7 @@ async def test_after_a_gap_copies_stay_to_fall_back_on(fleet: Fleet) -> None:
     assert found.evidence.state is CopyState.UNVERIFIED
     await fleet.two.link.look()
     again = await fleet.two.store.get(KEY)
-    assert (again.stored, again.evidence) == (found.stored, GOOD), "Redis knows, and ends the doubt"
+    assert (again.stored, again.evidence) == (found.stored, GOOD), "Redis knows, and it is verified"
     await until(fleet.two.has_copy)
 
 
@@ -690,6 +690,6 @@ async def test_a_hint_of_many_campaigns_is_one_message_and_no_invalidation(fleet
     assert int(await fleet.raw.get(KEYS.sequence(KEY))) == before + 1
     await until(lambda: fleet.two.hinted == [("1f2e", ids)])
     await fleet.one.silence()
-    assert (fleet.one.hinted, fleet.two.invalidated) == ([], []), "its own word is no news"
+    assert (fleet.one.hinted, fleet.two.invalidated) == ([], []), "its own message is ignored"
     fleet.two.link._lose("timeout")
     assert not await fleet.two.store.publish_hint("1f2e", ["while Redis is lost there is nobody to tell"])

@@ -46,14 +46,14 @@ def state(number: int, began: float = NOW, **fields: Any) -> IndexState:
 
 @dataclass
 class Replica:
-    """An index that follows nothing by itself."""
+    """An index that pulls nothing by itself."""
 
     index: RedisIndex
     link: RedisLink
     bus: Bus
     beat: Beat
 
-    async def follow(self) -> IndexSnapshot:
+    async def pull(self) -> IndexSnapshot:
         await self.index.pull(STREAM)
         return self.index.snapshot(STREAM)
 
@@ -91,7 +91,7 @@ class Fleet:
         await self.raw.delete(*self.names())
 
     async def leading(self) -> list[bool]:
-        """Which of the replicas lead, after a beat of each."""
+        """Which of the replicas hold the lease, after a beat of each."""
         for replica in self.replicas:
             await replica.index.beat()
         return [replica.index.is_leading(STREAM) for replica in self.replicas]
@@ -149,7 +149,7 @@ async def test_nothing_is_known_at_first(index: CampaignIndex) -> None:
 async def test_what_was_posted_is_known(index: CampaignIndex) -> None:
     epoch = epoch_of(index)
     assert await index.publish(STREAM, state(1), {"c1": indexed(), "c2": indexed("b")})
-    assert epoch_of(index) > epoch, "what was made from the view is made anew"
+    assert epoch_of(index) > epoch, "what was made from the snapshot is made anew"
     assert index.snapshot(STREAM) == IndexSnapshot(state(1), {"c1": indexed(), "c2": indexed("b")})
     assert index.snapshot("another stream") == BARE
 
@@ -232,7 +232,7 @@ async def test_a_wait_ends_with_its_time(index: CampaignIndex) -> None:
     await index.wait_for_change(STREAM, 0.001)
 
 
-async def test_use_is_no_change_of_the_list_and_a_post_is(index: CampaignIndex) -> None:
+async def test_use_is_no_change_of_the_list_and_a_publication_is(index: CampaignIndex) -> None:
     waiting = begun(index.wait_for_change(STREAM, math.inf))
     index.record_use(STREAM, "c1", CLOCK.now())
     await turns()
@@ -241,7 +241,7 @@ async def test_use_is_no_change_of_the_list_and_a_post_is(index: CampaignIndex) 
     await waiting
 
 
-# What replicas know of each other's posts.
+# What replicas know of each other's publications.
 
 
 async def test_another_replica_catches_up(fleet: Fleet) -> None:
@@ -252,74 +252,74 @@ async def test_another_replica_catches_up(fleet: Fleet) -> None:
     published = state(1, flaws={Channel.VOICE: ListFlaw.TOO_LATE})
     epoch = epoch_of(fleet.two.index)
     await fleet.one.index.publish(STREAM, published, rows)
-    assert await fleet.two.follow() == fleet.one.index.snapshot(STREAM) == IndexSnapshot(published, rows)
-    assert epoch_of(fleet.two.index) > epoch, "what was made from the view is made anew"
+    assert await fleet.two.pull() == fleet.one.index.snapshot(STREAM) == IndexSnapshot(published, rows)
+    assert epoch_of(fleet.two.index) > epoch, "what was made from the snapshot is made anew"
 
 
-async def test_who_missed_several_posts_catches_up_at_once(fleet: Fleet) -> None:
+async def test_who_missed_several_publications_pulls_them_at_once(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {f"c{n}": indexed() for n in range(5)})
-    await fleet.two.follow()
+    await fleet.two.pull()
     await fleet.one.index.publish(STREAM, state(2), {"c1": indexed("b")})
     await fleet.one.index.publish(STREAM, state(3), {"c2": indexed("b"), "new": indexed()})
     await fleet.one.index.publish(STREAM, state(4), {"c1": indexed("c")})
-    assert await fleet.two.follow() == fleet.one.index.snapshot(STREAM)
-    assert await fleet.three.follow() == fleet.one.index.snapshot(STREAM)
+    assert await fleet.two.pull() == fleet.one.index.snapshot(STREAM)
+    assert await fleet.three.pull() == fleet.one.index.snapshot(STREAM)
 
 
 async def test_only_what_is_new_is_fetched(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed(), "c2": indexed()})
-    before = await fleet.two.follow()
-    assert await fleet.two.follow() is before
+    before = await fleet.two.pull()
+    assert await fleet.two.pull() is before
     # Behind the index's back: it is not looked at again.
     await fleet.raw.hset(fleet.keys.index(STREAM, "rows"), "c2", b"\x00")
     await fleet.one.index.publish(STREAM, state(2), {"c1": indexed("b")})
-    assert await fleet.two.follow() == IndexSnapshot(state(2), {"c1": indexed("b"), "c2": indexed()})
+    assert await fleet.two.pull() == IndexSnapshot(state(2), {"c1": indexed("b"), "c2": indexed()})
 
 
-async def test_leaders_may_take_turns(fleet: Fleet) -> None:
+async def test_leaders_may_alternate(fleet: Fleet) -> None:
     for number in range(1, 7):
         replica = fleet.replicas[number % 3]
-        await replica.follow()
+        await replica.pull()
         assert await replica.index.publish(STREAM, state(number), {f"c{number}": indexed()})
-    snapshots = [await replica.follow() for replica in fleet.replicas]
+    snapshots = [await replica.pull() for replica in fleet.replicas]
     assert snapshots == [IndexSnapshot(state(6), {f"c{number}": indexed() for number in range(1, 7)})] * 3
 
 
 async def test_a_deposed_leader_changes_nothing(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
-    await fleet.two.follow()
+    await fleet.two.pull()
     await fleet.two.index.publish(STREAM, state(2), {"c1": indexed("b")})
     assert not await fleet.one.index.publish(STREAM, state(2, NOW + 5), {"c1": indexed("old"), "c2": indexed()})
     assert fleet.one.index.snapshot(STREAM) == IndexSnapshot(state(1), {"c1": indexed()}), "nor what it knows itself"
-    assert await fleet.three.follow() == IndexSnapshot(state(2), {"c1": indexed("b")})
+    assert await fleet.three.pull() == IndexSnapshot(state(2), {"c1": indexed("b")})
 
 
-async def test_a_deposed_leader_changes_nothing_though_it_has_caught_up_meanwhile(fleet: Fleet) -> None:
-    # 1. One begins a poll.  2. Two takes over, and posts.  3. One hears of it.  4. One's poll ends.
+async def test_a_deposed_leader_changes_nothing_though_it_has_pulled_meanwhile(fleet: Fleet) -> None:
+    # 1. One begins a poll.  2. Two takes over, and publishes.  3. One learns of it.  4. One's poll ends.
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
-    await fleet.two.follow()
+    await fleet.two.pull()
     for number in (2, 3):
         await fleet.two.index.publish(STREAM, state(number), {"c1": indexed(str(number))})
-    await fleet.one.follow()
+    await fleet.one.pull()
     assert not await fleet.one.index.publish(STREAM, state(2, NOW + 5), {"c2": indexed()})
-    assert (
-        await fleet.three.follow() == fleet.one.index.snapshot(STREAM) == IndexSnapshot(state(3), {"c1": indexed("3")})
-    )
+    assert await fleet.three.pull() == fleet.one.index.snapshot(STREAM) == IndexSnapshot(state(3), {"c1": indexed("3")})
 
 
-async def test_of_two_first_posts_one_counts(fleet: Fleet) -> None:
+async def test_of_two_first_publications_one_counts(fleet: Fleet) -> None:
     assert await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     assert not await fleet.two.index.publish(STREAM, state(1), {"c2": indexed()})
-    assert await fleet.two.follow() == IndexSnapshot(state(1), {"c1": indexed()})
+    assert await fleet.two.pull() == IndexSnapshot(state(1), {"c1": indexed()})
 
 
-async def test_of_many_posts_at_once_one_counts(fleet: Fleet) -> None:
+async def test_of_many_publications_at_once_one_counts(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {})
     for replica in fleet.replicas:
-        await replica.follow()
-    posts = [replica.index.publish(STREAM, state(2), {f"c{n}": indexed()}) for n, replica in enumerate(fleet.replicas)]
-    assert sorted(await asyncio.gather(*posts)) == [False, False, True]
-    assert len((await fleet.three.follow()).campaigns) == 1
+        await replica.pull()
+    attempts = [
+        replica.index.publish(STREAM, state(2), {f"c{n}": indexed()}) for n, replica in enumerate(fleet.replicas)
+    ]
+    assert sorted(await asyncio.gather(*attempts)) == [False, False, True]
+    assert len((await fleet.three.pull()).campaigns) == 1
 
 
 async def test_streams_share_nothing(fleet: Fleet) -> None:
@@ -335,40 +335,40 @@ async def test_streams_share_nothing(fleet: Fleet) -> None:
 
 async def test_after_redis_came_back_empty_nothing_is_known(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
-    await fleet.two.follow()
+    await fleet.two.pull()
     await fleet.empty()
-    assert await fleet.two.follow() == BARE
-    assert await fleet.one.follow() == BARE
+    assert await fleet.two.pull() == BARE
+    assert await fleet.one.pull() == BARE
     assert await fleet.two.index.publish(STREAM, state(1), {"c2": indexed()})
-    assert await fleet.one.follow() == IndexSnapshot(state(1), {"c2": indexed()})
+    assert await fleet.one.pull() == IndexSnapshot(state(1), {"c2": indexed()})
 
 
 async def test_one_that_missed_it_takes_nothing_over_from_before(fleet: Fleet) -> None:
     # The number may well be the one it has seen: it is another index's.
     for number in (1, 2):
         await fleet.one.index.publish(STREAM, state(number), {"c1": indexed(), "gone": indexed()})
-    await fleet.two.follow()
+    await fleet.two.pull()
     await fleet.empty()
     for number in (1, 2):
         await fleet.three.index.publish(STREAM, state(number), {"c1": indexed("b")})
     assert not await fleet.one.index.publish(STREAM, state(3), {"c1": indexed("old")})
-    assert await fleet.two.follow() == IndexSnapshot(state(2), {"c1": indexed("b")})
+    assert await fleet.two.pull() == IndexSnapshot(state(2), {"c1": indexed("b")})
 
 
 async def test_a_poll_from_before_redis_came_back_empty_is_not_posted(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     await fleet.empty()
     assert not await fleet.one.index.publish(STREAM, state(2), {"c2": indexed()})
-    await fleet.one.follow()
+    await fleet.one.pull()
     assert not await fleet.one.index.publish(STREAM, state(2), {"c2": indexed()})
-    assert await fleet.three.follow() == BARE
+    assert await fleet.three.pull() == BARE
 
 
 async def test_rows_that_outlived_their_head_are_no_part_of_the_next(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"gone": indexed()})
     await fleet.raw.delete(fleet.names()[0])
     await fleet.two.index.publish(STREAM, state(1), {"c1": indexed()})
-    assert await fleet.three.follow() == IndexSnapshot(state(1), {"c1": indexed()})
+    assert await fleet.three.pull() == IndexSnapshot(state(1), {"c1": indexed()})
 
 
 @pytest.mark.parametrize(
@@ -385,16 +385,16 @@ async def test_rows_that_outlived_their_head_are_no_part_of_the_next(fleet: Flee
 )
 async def test_a_foreign_head_is_no_knowledge(fleet: Fleet, value: bytes) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
-    await fleet.two.follow()
+    await fleet.two.pull()
     await fleet.raw.set(fleet.names()[0], value)
-    assert (await fleet.two.follow()).state == IndexState(), "nothing is validated"
-    assert (await fleet.three.follow()).state == IndexState()
+    assert (await fleet.two.pull()).state == IndexState(), "nothing is validated"
+    assert (await fleet.three.pull()).state == IndexState()
 
 
 async def test_a_foreign_row_is_no_knowledge(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed(), "c2": indexed()})
     await fleet.raw.hset(fleet.names()[1], "c1", b"\xc1")
-    assert await fleet.two.follow() == BARE
+    assert await fleet.two.pull() == BARE
 
 
 async def test_keys_of_another_type_stop_nothing_but_the_index(fleet: Fleet) -> None:
@@ -623,7 +623,7 @@ async def test_a_stream_that_nobody_uses_is_nobodys_and_costs_nothing(fleet: Fle
 
 
 async def test_a_stream_that_only_others_use_keeps_its_leader(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asked first may ask no more: the leader counts what it hears as use."""
+    """Whoever asked first may ask no more: the leader counts what is published to it as use."""
     fleet.one.index.record_use(STREAM, "c1", fleet.one.now - USED_SECONDS + 0.2)
     await use(fleet.two)
     assert await fleet.leading() == [True, False, False]
@@ -656,7 +656,7 @@ async def test_a_new_lease_wakes_who_waits_for_it(fleet: Fleet) -> None:
     waiting = begun(fleet.one.index.wait(STREAM, math.inf))
     await fleet.one.index.beat()
     await turns()
-    assert not waiting.done(), "a lead that goes on is nothing new"
+    assert not waiting.done(), "a lease that goes on is nothing new"
     waiting.cancel()
 
 
@@ -667,7 +667,7 @@ async def test_one_replica_holds_the_lease_until_it_leaves(fleet: Fleet) -> None
     assert fleet.two.index.is_leading("another stream")
     await fleet.two.index.depart()
     assert not fleet.two.index.is_leading("another stream")
-    assert await fleet.leading() == [True, False, False], "only who leads can give the lead up"
+    assert await fleet.leading() == [True, False, False], "only who holds the lease can release it"
     await fleet.one.index.depart()
     assert not fleet.one.index.is_leading(STREAM)
     await fleet.two.index.beat()
@@ -768,7 +768,7 @@ async def test_a_beat_tells_of_indexes_that_others_have_changed(fleet: Fleet) ->
     assert await pulled(fleet.one) == set(), "its own"
     assert await pulled(fleet.two) == {STREAM}
     assert await pulled(fleet.two) == set(), "once"
-    await fleet.two.follow()
+    await fleet.two.pull()
     await fleet.two.index.publish(STREAM, state(2), {})
     await fleet.two.index.publish("another stream", state(1), {})
     await fleet.two.index.beat()
@@ -796,18 +796,18 @@ async def test_a_publication_that_could_not_be_told_is_told_later(fleet: Fleet) 
 async def test_after_redis_came_back_empty_all_indexes_are_looked_at(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     await fleet.one.index.beat()
-    await fleet.two.follow()
+    await fleet.two.pull()
     await fleet.two.index.beat()
     await fleet.raw.delete(*fleet.names(), *(fleet.keys.beat(what) for what in ("replicas", "indexes")))
     assert await pulled(fleet.two) == {STREAM}
-    assert await fleet.two.follow() == BARE
+    assert await fleet.two.pull() == BARE
 
 
 async def test_announcements_that_begin_again_are_not_missed(fleet: Fleet) -> None:
     for number in (1, 2, 3):
         await fleet.one.index.publish(STREAM, state(number), {})
         await fleet.one.index.beat()
-    await fleet.two.follow()
+    await fleet.two.pull()
     await fleet.two.index.beat()
     await fleet.raw.delete(fleet.keys.beat("indexes"))
     await fleet.one.index.publish("another stream", state(1), {})
@@ -827,11 +827,11 @@ async def test_an_index_from_before_its_latest_changes_is_read_whole(fleet: Flee
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed(), "c2": indexed()})
     held = [await fleet.raw.dump(name) for name in fleet.names()]
     await fleet.one.index.publish(STREAM, state(2), {"c1": indexed("b"), "c3": indexed()})
-    assert await fleet.two.follow() == fleet.one.index.snapshot(STREAM)
+    assert await fleet.two.pull() == fleet.one.index.snapshot(STREAM)
     for name, value in zip(fleet.names(), held, strict=True):
         await fleet.raw.restore(name, 0, value, replace=True)
     for replica in (fleet.one, fleet.two):
-        assert await replica.follow() == IndexSnapshot(state(1), {"c1": indexed(), "c2": indexed()})
+        assert await replica.pull() == IndexSnapshot(state(1), {"c1": indexed(), "c2": indexed()})
 
 
 # What it costs.
@@ -866,7 +866,7 @@ async def commands_of(fleet: Fleet) -> dict[str, int]:
     return {name.removeprefix("cmdstat_"): row["calls"] for name, row in stats.items()}
 
 
-async def test_streams_in_use_are_told_of_in_one_command_as_well(real_fleet: Fleet) -> None:
+async def test_streams_in_use_are_published_in_one_command_as_well(real_fleet: Fleet) -> None:
     for replica in (real_fleet.one, real_fleet.two):
         for n in range(500):
             await use(replica, stream=f"identity-{n}")
@@ -884,13 +884,13 @@ async def test_streams_in_use_are_told_of_in_one_command_as_well(real_fleet: Fle
 # Size.
 
 
-async def test_five_thousand_rows_in_one_post(fleet: Fleet) -> None:
+async def test_five_thousand_rows_in_one_publication(fleet: Fleet) -> None:
     rows = {f"cd-{n:08d}": indexed(f"2026-02-03T14:06:48.{n:03d}Z", fields={"name": "x" * 40}) for n in range(5000)}
     assert await fleet.one.index.publish(STREAM, state(1), rows)
-    assert await fleet.two.follow() == IndexSnapshot(state(1), rows)
-    moved = {id_: replace(row, revision="moved") for id_, row in rows.items()}
-    assert await fleet.one.index.publish(STREAM, state(2), moved)
-    assert await fleet.two.follow() == IndexSnapshot(state(2), moved)
+    assert await fleet.two.pull() == IndexSnapshot(state(1), rows)
+    changed = {id_: replace(row, revision="b") for id_, row in rows.items()}
+    assert await fleet.one.index.publish(STREAM, state(2), changed)
+    assert await fleet.two.pull() == IndexSnapshot(state(2), changed)
 
 
 # Following by itself.
@@ -942,10 +942,12 @@ async def test_an_index_that_cannot_be_read_now_is_read_later(fleet: Fleet, monk
             await fleet.two.index.wait_for_change(STREAM, 1.0)
 
 
-async def test_a_post_wakes_who_waits_for_it(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_publication_wakes_who_waits_for_it(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("campaign_gateway.store.redis.bus.POLL_SECONDS", 30.0)
-    heard: list[str] = []
-    fleet.tasks.spawn(fleet.two.bus.listen(lambda key, _: heard.append(key), lambda: None, lambda: None), name="listen")
+    messages: list[str] = []
+    fleet.tasks.spawn(
+        fleet.two.bus.listen(lambda key, _: messages.append(key), lambda: None, lambda: None), name="listen"
+    )
     async with asyncio.timeout(10):
         while fleet.two.bus.silent_for():
             await asyncio.sleep(0.005)
@@ -953,4 +955,4 @@ async def test_a_post_wakes_who_waits_for_it(fleet: Fleet, monkeypatch: pytest.M
         await asyncio.sleep(0.02)
         await fleet.one.index.publish(STREAM, state(1), {})
         await waiting
-    assert heard == ["swept"], "no word that concerns an entry"
+    assert messages == ["swept"], "no word that concerns an entry"

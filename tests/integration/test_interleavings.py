@@ -17,7 +17,7 @@ before a crash. Gaps that are left out as well: a replica cut off before it was 
 invalidation that could not reach Redis, and readers who join a fill that another replica's invalidation has overtaken.
 
 Each check has been seen to fail: without either fence or the order in `put.lua`, with a fence that goes with the entry
-above it, a silent `invalidate.lua`, copies kept though fenced, copies used while nothing is heard, gaps ignored, ages
+above it, a silent `invalidate.lua`, copies kept though fenced, copies used while nothing is received, gaps ignored, ages
 that start at the answer or at the store, a lease that binds nobody or is not renewed, places that fall free at a call's
 end or too early after a crash, a lost or emptied ledger that fails open, a share not withheld, a restart
 taken for the same server, fills that nobody joins, and no hard bound.
@@ -54,7 +54,7 @@ EXAMPLES = max(10, scaled(20))
 TOLERANCE = 0.15
 """How far two replicas' clocks may be apart: each knows the server's to within half a trip, connecting included."""
 SETTLED = 2 * SLOWEST_SECONDS + 0.01
-"""When what was said on a healthy bus has been heard."""
+"""When what was published on a healthy bus has been received."""
 RECOVERY = 4.0
 """After a fault: the watcher's next look, a new subscription, and a lease that ran out meanwhile."""
 JOINING = 2.5
@@ -534,7 +534,7 @@ class World:
             and abs(call.started - validated) <= TOLERANCE
         ]
         assert validations, (
-            f"no read proved {value} of {read.campaign} {age:.3f} s before {read.ended:.3f} on {read.replica}"
+            f"no read validated {value} of {read.campaign} {age:.3f} s before {read.ended:.3f} on {read.replica}"
         )
         newest = max(call.started for call in validations)
         bound = FRESHNESS.bound(entry)

@@ -45,7 +45,7 @@ class Subject:
     raw: Any = None
     keys: Keys = field(default_factory=lambda: Keys("cg"))
     written: list[list[str]] = field(default_factory=lambda: [[], []])
-    """Writers that each has heard of."""
+    """Writers that were published to each."""
 
 
 @asynccontextmanager
@@ -527,7 +527,7 @@ async def test_a_copy_is_near_where_it_was_stored_and_goes_when_another_replica_
     assert copy_of(shared.one, KEY) == kept
     assert copy_of(shared.two, KEY) is None
     async with asyncio.timeout(5):
-        # The news of the put may come after the look-up, and take the copy away once.
+        # The message about the put may come after the look-up, and take the copy away once.
         while copy_of(shared.two, KEY) is None:
             assert (await shared.two.get(KEY)).stored == kept
             await asyncio.sleep(0.005)

@@ -120,7 +120,7 @@ def entry(
 
     Args:
         age: seconds from its validation to `NOW`.
-        revision: by default, that of a change 1000 s before the proof.
+        revision: by default, that of a change 1000 s before the validation.
         campaign_status: the campaign's.
         body: the stored bytes; those of no other builder.
     """

@@ -35,7 +35,7 @@ SALES = Stream("sales", Tenant("st-2", "acc-2", "app-2"), "main", "identity-2")
 
 
 class ManualClock(StoreClock):
-    """Moves only when told."""
+    """Moves only when a test moves it."""
 
     def __init__(self, now: float = START) -> None:
         super().__init__()

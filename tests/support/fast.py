@@ -298,7 +298,11 @@ class Caller:
         except ConnectionError:
             self.is_closed = True
 
-    def heard(self, *, to_head: bool = False) -> Received:
+    @property
+    def answers(self) -> list[Answered]:
+        return self.parsed().answers
+
+    def parsed(self, *, to_head: bool = False) -> Received:
         answers = parse_answers(self.received, to_head=to_head)
         length = sum(len(answer.head) + len(answer.body) for answer in answers)
         return Received(answers, self.received[length:], self.is_closed)

@@ -56,9 +56,9 @@ class Service:
         head = f"""
             import os, signal, sys, time
             number, port, path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-            marks = {str(self.folder)!r}
-            first = not os.path.exists(f"{{marks}}/{{number}}")
-            open(f"{{marks}}/{{number}}", "a").write(f"{{os.getpid()}}\\n")
+            folder = {str(self.folder)!r}
+            first = not os.path.exists(f"{{folder}}/{{number}}")
+            open(f"{{folder}}/{{number}}", "a").write(f"{{os.getpid()}}\\n")
         """
         self.program.write_text(textwrap.dedent(head) + textwrap.dedent(text))
 
@@ -110,7 +110,7 @@ async def test_it_serves_when_all_are_up_and_ends_with_0_when_asked(service: Ser
 
 async def test_all_are_told_the_same_free_port_and_a_socket_in_a_private_folder(service: Service):
     service.write(f"""
-        print(f"{{port}} {{path}} {{os.stat(os.path.dirname(path)).st_mode:o}}", file=open(f"{{marks}}/told-{{number}}", "w"))
+        print(f"{{port}} {{path}} {{os.stat(os.path.dirname(path)).st_mode:o}}", file=open(f"{{folder}}/told-{{number}}", "w"))
         {UP}
         {UNTIL_TOLD}
     """)

@@ -69,8 +69,8 @@ def test_a_revision_that_was_gone_for_a_while_takes_nothing_back():
     snapshot = snapshot_of([before])
     for now, listed in ((NOW - 10, after), (NOW, row("c0", revision=None)), (NOW + 10, after)):
         snapshot, _ = seen(snapshot, [listed], now)
-        moved = by_list(kept, snapshot)
-        assert moved == superseded(NOW - 9)
+        known = by_list(kept, snapshot)
+        assert known == superseded(NOW - 9)
     assert snapshot.campaigns["c0"].is_listed
     assert not seen(snapshot, [after], NOW + 20)[1].needs_full_scan
 
@@ -188,7 +188,7 @@ def test_it_goes_on_while_rows_are_young_enough_to_stand_above_one_that_the_list
 @pytest.mark.parametrize(
     "above",
     [[], [row("odd", revision=None)], [row("odd", revision="yesterday")]],
-    ids=["nothing", "no-mark", "no-instant"],
+    ids=["nothing", "no-revision", "no-instant"],
 )
 def test_equal_revisions_are_read_through(above: list[Row]):
     # contract-9: order among equal keys is unknown, so one that changed may stand below those that did not.

@@ -91,7 +91,7 @@ def test_the_order_in_which_those_who_wait_are_served(
 @pytest.mark.parametrize(
     ("slots", "fields", "is_served"),
     [
-        pytest.param(held(*[1] * 60), {"refused": {"c": NOW - 1}}, True, id="no-proof-for-a-quarter-of-a-window"),
+        pytest.param(held(*[1] * 60), {"refused": {"c": NOW - 1}}, True, id="no-validation-for-a-quarter-of-a-window"),
         pytest.param(held(*[1] * 60), {}, False, id="nobody-is-refused"),
         pytest.param(
             (*held(*[1] * 59), *held(WINDOW - 3, lane=VALIDATION)),

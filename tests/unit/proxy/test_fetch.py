@@ -253,7 +253,7 @@ async def test_the_platforms_limit_pauses_the_account_for_as_long_as_it_said(tol
 
 
 @pytest.mark.parametrize(("told", "left"), [("30", 30.0), (None, 60.0), ("999999999", 300.0)])
-async def test_a_limit_tells_the_wait_that_the_budget_will_keep_rather_than_the_one_it_heard(told, left):
+async def test_a_limit_tells_the_wait_that_the_budget_will_keep_rather_than_the_platforms_own(told, left):
     desk = Desk(error_response(429, "You've exceeded the per-minute rate limit.", retry_after=told))
     assert (await desk.answer()).answer.retry_after == left
 

@@ -155,7 +155,7 @@ async def test_the_reply_does_not_wait_for_the_put(field):
     assert field.kept == []
 
 
-async def test_between_reply_and_put_the_landed_flight_is_still_joined(field):
+async def test_between_reply_and_put_the_ended_flight_is_still_joined(field):
     flight = field.start()
     field.may_land.set()
     await flight.wait(5)

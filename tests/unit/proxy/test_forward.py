@@ -78,7 +78,7 @@ async def known_by_name(story: Story, **names: str) -> None:
     """What a poll of the list has shown."""
     rows = {
         id_.replace("_", "-"): IndexedCampaign(
-            Channel.VOICE, "mark", None, START, has_changed=False, fields={"name": name}
+            Channel.VOICE, "revision", None, START, has_changed=False, fields={"name": name}
         )
         for id_, name in names.items()
     }

@@ -231,7 +231,7 @@ async def test_a_reply_does_not_wait_for_the_put(tell):
     assert await story.stored() is None
 
 
-async def test_a_read_between_reply_and_put_joins_the_landed_flight(tell):
+async def test_a_read_between_reply_and_put_joins_the_ended_flight(tell):
     story = tell(OLD, NEW)
     story.memory.hold()
     await story.exchange.read(make_request())
@@ -240,8 +240,8 @@ async def test_a_read_between_reply_and_put_joins_the_landed_flight(tell):
     assert story.calls == 1
 
 
-async def test_no_cache_between_reply_and_put_is_not_content_with_the_landed_one(tell):
-    """Cold, the wanted changes nothing: any call that ended just now is proof enough."""
+async def test_no_cache_between_reply_and_put_is_not_content_with_the_ended_one(tell):
+    """Cold, the directive changes nothing: any call that ended just now is new enough."""
     story = tell(OLD, NEW)
     await story.read()
     story.clock.advance(PAST_WINDOW)
@@ -475,7 +475,7 @@ async def test_a_waiter_takes_what_another_replica_stored_and_makes_no_call(repl
     await finished(story.tasks)
     assert (story.calls, story.budget.asked, story.memory.puts) == (0, [], [])
     assert story.meter.events["collapsed", "fleet"] == 1
-    assert story.meter.of("proof") == 0, "the leader counts what it proved"
+    assert story.meter.of("proof") == 0, "the leader counts what it validated"
 
 
 async def test_what_a_leader_stored_is_taken_before_it_has_left_and_its_lease_is_its_own_to_give_up(replica):
@@ -497,7 +497,7 @@ async def test_what_was_stored_between_look_up_and_lease_is_taken_at_once(replic
     await story.others_store(OLD)
     reply = await reading
     assert (body_of(reply), reply.outcome.collapsed, story.calls) == (OLD.body, True, 0)
-    assert story.fleet.trips == ["get", "acquire", "release"], "a lead that was not needed is given up"
+    assert story.fleet.trips == ["get", "acquire", "release"], "a lease that was not needed is released"
 
 
 async def test_a_thousand_waiters_in_one_process_are_one_waiter(replica):
@@ -542,7 +542,7 @@ async def test_a_waiter_is_not_content_with_what_was_there_before(replica, direc
 
 
 async def test_an_old_entry_that_comes_with_the_lease_is_not_newer_and_the_call_is_made(replica):
-    """The look-up may have been answered by another layer than the lead: what comes with it need not be new."""
+    """The look-up may have been answered by another layer than the lease: what comes with it need not be new."""
     story = replica(NEW)
     reading = begun(story.read())
     await asyncio.sleep(0)
@@ -622,15 +622,15 @@ async def test_a_waiter_gives_up_at_its_own_deadline(replica):
     assert (await reading).failure.problem is Problem.UPSTREAM_TIMEOUT
     async with asyncio.timeout(5):
         await finished(story.tasks)
-    landed = flight.result.result()
-    assert isinstance(landed, Failure)
-    assert landed.problem is Problem.UPSTREAM_TIMEOUT
+    result = flight.result.result()
+    assert isinstance(result, Failure)
+    assert result.problem is Problem.UPSTREAM_TIMEOUT
     assert all(seconds <= 0.06 for seconds in story.fleet.followed), "half the patience for a permit, and one call"
     assert (story.calls, len(story.flights)) == (0, 0)
-    assert "release" not in story.fleet.trips, "it never led"
+    assert "release" not in story.fleet.trips, "it never held the lease"
 
 
-async def test_news_about_the_key_do_not_lengthen_a_waiters_patience(replica):
+async def test_messages_about_the_key_do_not_lengthen_a_waiters_patience(replica):
     story = replica(NEW, patience=0.04)
     story.fleet.is_leased_elsewhere = True
     reading = begun(story.exchange.read(make_request()))
@@ -726,7 +726,7 @@ async def test_a_read_that_started_earlier_never_replaces_a_later_one(tell):
     assert stored.body == NEW.body
 
 
-# Newer proof, as far as the budget goes.
+# Newer answers, as far as the budget goes.
 
 
 async def test_no_cache_brings_a_newer_answer_from_the_validation_lane_without_waiting_for_budget(tell):
@@ -804,7 +804,7 @@ async def test_unchanged_content_keeps_bytes_and_tag_and_renews_the_validation(t
     assert (body_of(second), second.entry.etag, second.age) == (OLD.body, first.entry.etag, 0.0)
     assert (second.outcome.detail, second.outcome.stored) == (Detail.UNCHANGED, True)
     story.clock.advance(20)
-    assert (await story.read()).age == 20.0, "the renewed proof was stored"
+    assert (await story.read()).age == 20.0, "the renewed validation was stored"
 
 
 @pytest.mark.parametrize(
@@ -853,7 +853,7 @@ async def test_a_refused_permit_leaves_no_key_alone(tell):
 
 @pytest.mark.parametrize("stored", ["nothing", "overwritten"])
 async def test_a_reader_that_joined_a_refused_modest_flight_asks_with_its_own_right(tell, stored):
-    """A proof is refused the reserve; a caller with nothing to be given, or what a write has changed, is not."""
+    """A validation is refused the reserve; a caller with nothing to be given, or what a write has changed, is not."""
     story = tell(OLD, NEW)
     await story.read()
     gate = asyncio.Event()
@@ -1353,7 +1353,7 @@ async def row_reply(story, directives=NO_DIRECTIVES):
 
 async def round_began(story, number: int, name: str, lag: float = 0.0) -> None:
     now = story.clock.now()
-    row = IndexedCampaign(Channel.VOICE, "mark", None, now, has_changed=False, fields={"name": name})
+    row = IndexedCampaign(Channel.VOICE, "revision", None, now, has_changed=False, fields={"name": name})
     state = IndexState(polls={Channel.VOICE: Poll(now, lasts=30.0)}, blind=300.0, lag=lag, number=number)
     assert await story.index.publish(SUPPORT.identity, state, {"c-1": row})
 
@@ -1462,9 +1462,9 @@ CHANGED = START + 55
     [
         pytest.param({}, {"updatedAt": stamp(CHANGED), "name": "new"}, [5.0], id="a-change"),
         pytest.param({}, {}, [], id="none"),
-        pytest.param({}, {"name": "new"}, [], id="one-that-moves-no-mark"),
+        pytest.param({}, {"name": "new"}, [], id="one-that-moves-no-revision"),
         pytest.param({}, {"updatedAt": stamp(CHANGED + 10), "name": "new"}, [], id="one-from-the-future"),
-        pytest.param({}, {"updatedAt": "soon", "name": "new"}, [], id="a-mark-that-names-no-instant"),
+        pytest.param({}, {"updatedAt": "soon", "name": "new"}, [], id="a-revision-that-names-no-instant"),
         pytest.param(
             {"updatedAt": "soon"}, {"updatedAt": stamp(CHANGED), "name": "new"}, [5.0], id="and-then-one-does"
         ),

@@ -181,7 +181,7 @@ async def test_callers_are_answered_by_validation_of_the_list(world: World):
     assert Detail.SWEEP in {reply.outcome.detail for reply in fresh}
 
 
-async def test_what_moved_is_read_again_and_callers_get_the_new_state(world: World):
+async def test_what_changed_is_read_again_and_callers_get_the_new_state(world: World):
     await world.looks(40)
     world.change("c-2", name="new")
     asked = await world.looks(world.snapshot.state.polls[Channel.VOICE].lasts)
@@ -192,7 +192,7 @@ async def test_what_moved_is_read_again_and_callers_get_the_new_state(world: Wor
     assert reply.outcome.cache == "hit"
 
 
-async def test_what_moved_and_nobody_asks_for_is_not_read(world: World):
+async def test_what_changed_and_nobody_asks_for_is_not_read(world: World):
     await world.looks(40)
     world.campaigns["unused"] = {"updatedAt": stamp(world.clock.now()), "status": "Ready"}
     await world.looks(20)

@@ -137,7 +137,7 @@ async def test_the_words_of_an_absence_take_room_too() -> None:
     st.lists(
         st.tuples(
             st.sampled_from("abcdef"),
-            st.sampled_from(["put", "get", "write", "purge", "all", "outdate"]),
+            st.sampled_from(["put", "get", "write", "purge", "all", "supersede"]),
             st.integers(0, 3000),
         ),
         max_size=40,
@@ -416,12 +416,12 @@ async def test_an_unverified_copy_can_be_replaced_by_any_read() -> None:
     assert copy_of(room.store, "a") == sized(2, age=5)
 
 
-@pytest.mark.parametrize("how", ["outdate", "clear"])
+@pytest.mark.parametrize("how", ["supersede", "clear"])
 async def test_an_unverified_copy_that_is_replaced_or_cleared_is_gone(how: str) -> None:
     room = Room()
     await room.put("a")
     room.store.lose_track()
-    if how == "outdate":
+    if how == "supersede":
         room.store.supersede("a")
     else:
         room.store.clear()
@@ -429,12 +429,12 @@ async def test_an_unverified_copy_that_is_replaced_or_cleared_is_gone(how: str) 
     assert (len(room.store), room.store.bytes_used) == (0, 0)
 
 
-@pytest.mark.parametrize("first", ["doubt", "write"])
+@pytest.mark.parametrize("first", ["unverified", "write"])
 async def test_a_copy_overwritten_and_unverified_is_both(first: str) -> None:
     room = Room()
     await room.put("a")
     steps: list[Callable[[], None]] = [room.store.lose_track, partial(room.store.invalidate_here, "a", Cause.WRITE)]
-    for step in steps if first == "doubt" else reversed(steps):
+    for step in steps if first == "unverified" else reversed(steps):
         step()
     evidence = (await room.store.get("a")).evidence
     assert evidence.is_overwritten
@@ -558,7 +558,7 @@ async def test_an_invalidated_entry_gives_way_to_any_fill_that_looked_up_since()
 
 
 async def test_the_same_read_comes_again_when_it_is_known_to_be_invalidated() -> None:
-    # Redis knows of an invalidation that was not heard here.
+    # Redis knows of an invalidation that was not received here.
     room = Room()
     await room.put(A)
     fence = room.store.peek(A).fence
@@ -609,7 +609,7 @@ CHANGES: list[tuple[str, Callable[[Room], Any], bool]] = [
     ("a purge", lambda room: room.store.invalidate("a", Cause.PURGE), True),
     ("a purge of all", lambda room: room.store.invalidate(group_of("a"), Cause.PURGE), True),
     ("a newer fill elsewhere", lambda room: room.store.supersede("a"), True),
-    ("doubt", lambda room: room.store.lose_track(), True),
+    ("unverified", lambda room: room.store.lose_track(), True),
     ("clearing", lambda room: room.store.clear(), True),
 ]
 

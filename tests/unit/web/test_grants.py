@@ -44,7 +44,7 @@ class Watched(Gateway):
         """The answers, each piece sent on its own, on one connection."""
         async with calling(self) as caller:
             await caller.send(*pieces)
-            return caller.heard().answers
+            return caller.answers
 
 
 @contextlib.asynccontextmanager
@@ -137,7 +137,7 @@ async def test_a_key_that_is_withdrawn_is_refused_at_once():
         assert gateway.authorised == 2
         gateway.clients.replace({})
         await caller.send(head())
-        assert [answer.status for answer in caller.heard().answers] == [200, 200, 200, 401]
+        assert [answer.status for answer in caller.answers] == [200, 200, 200, 401]
 
 
 async def test_what_was_authorised_before_the_epoch_ended_is_recalled_no_longer():

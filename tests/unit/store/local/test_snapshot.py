@@ -153,7 +153,7 @@ async def test_the_first_poll_validates_what_the_list_still_shows(start, machine
     now = second.store.now()
     head = IndexState({Channel.VOICE: Poll(began=now, lasts=10.0)}, blind=600.0)
     row = IndexedCampaign(
-        Channel.VOICE, "a mark", before.revision, since=now + 0.5, has_changed=False, status=before.campaign_status
+        Channel.VOICE, "a revision", before.revision, since=now + 0.5, has_changed=False, status=before.campaign_status
     )
     assert (await second.decision(key("one"), (row, head), after=0.5)).choice is Choice.FRESH
     for other in (replace(row, updated_at="another"), replace(row, status="Active"), replace(row, has_changed=True)):
