@@ -11,8 +11,8 @@ async def tell() -> AsyncIterator[Callable[..., Story]]:
     """Makes stories, and ends them after the test."""
     told: list[Story] = []
 
-    def make(*script: Any, **options: Any) -> Story:
-        told.append(Story(*script, **options))
+    def make(*script: Any, kind: type[Story] = Story, **options: Any) -> Story:
+        told.append(kind(*script, **options))
         return told[-1]
 
     yield make

@@ -133,9 +133,7 @@ async def test_a_failed_write_says_whether_it_may_have_taken_effect(
 async def test_fences_are_raised_before_the_write_leaves_and_after_it_ended(tell: Tell) -> None:
     story = tell(campaign_response(name="before"), DONE, campaign_response(name="between"))
     await story.read()
-    story.upstream.hold()
-    writing = begun(story.forwarder.send(update()))
-    await story.upstream.arrived(2)
+    writing = await story.held(story.forwarder.send(update()), 2)
     assert await stood(story, "c-1") == [Cause.WRITE], "before it is answered"
     reading = begun(story.exchange.read(make_request()))
     await story.upstream.arrived(3)
@@ -151,9 +149,7 @@ async def test_fences_are_raised_before_the_write_leaves_and_after_it_ended(tell
 
 async def test_a_fill_from_before_a_write_is_not_stored(tell: Tell) -> None:
     story = tell(campaign_response(name="before"), DONE)
-    story.upstream.hold()
-    reading = begun(story.exchange.read(make_request()))
-    await story.upstream.arrived(1)
+    reading = await story.held(story.exchange.read(make_request()))
     writing = begun(story.forwarder.send(update()))
     await story.upstream.arrived(2)
     story.upstream.release()
@@ -197,9 +193,7 @@ async def test_whatever_the_answer_fences_are_raised_after_it(tell: Tell, step: 
 async def test_a_caller_who_leaves_takes_neither_write_nor_fences_along(tell: Tell) -> None:
     story = tell(DONE)
     await read_all(story, "c-1")
-    story.upstream.hold()
-    writing = begun(story.forwarder.send(update()))
-    await story.upstream.arrived(2)
+    writing = await story.held(story.forwarder.send(update()), 2)
     writing.cancel()
     await turns()
     assert writing.cancelled()

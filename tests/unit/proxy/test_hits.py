@@ -25,8 +25,7 @@ async def fill(story: Story, campaign: str) -> None:
 @pytest.fixture
 async def story():
     story = Story(campaign_response())
-    await story.read()
-    story.clock.advance(10)
+    await story.age(10)
     yield story
     await story.tasks.close()
 

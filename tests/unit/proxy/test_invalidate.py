@@ -90,9 +90,7 @@ async def test_both_versions_and_the_status_are_purged(tell: Tell) -> None:
 @pytest.mark.parametrize("reach", ["one", "all"])
 async def test_a_flight_from_before_is_not_joined(tell: Tell, reach: str) -> None:
     story = tell(campaign_response(name="old"), campaign_response(name="new"))
-    story.upstream.hold()
-    first = begun(story.exchange.read(make_request()))
-    await story.upstream.arrived()
+    first = await story.held(story.exchange.read(make_request()))
     await story.invalidator.invalidate([make_request().key if reach == "one" else all_of(SUPPORT, "get")], Cause.WRITE)
     second = begun(story.exchange.read(make_request()))
     await story.upstream.arrived(2)

@@ -1,6 +1,7 @@
 import asyncio
 from dataclasses import replace
 from email.utils import formatdate
+from functools import partial
 
 import pytest
 
@@ -82,8 +83,7 @@ async def test_a_cold_read_goes_forward_and_is_stored(tell):
 
 async def test_a_fresh_read_costs_nothing_and_tells_its_age(tell):
     story = tell(OLD, NEW)
-    await story.read()
-    story.clock.advance(LIFETIME - 1)
+    await story.age(LIFETIME - 1)
     reply = await story.read()
     assert (body_of(reply), reply.age) == (OLD.body, LIFETIME - 1)
     assert reply.outcome == Outcome(ttl=1.0)
@@ -93,9 +93,7 @@ async def test_a_fresh_read_costs_nothing_and_tells_its_age(tell):
 
 async def test_age_counts_from_before_the_request_left(tell):
     story = tell(OLD)
-    story.upstream.hold()
-    reading = begun(story.read())
-    await story.upstream.arrived()
+    reading = await story.held(story.read())
     story.clock.advance(4)
     story.upstream.release()
     reply = await reading
@@ -177,9 +175,7 @@ async def test_a_cancelled_first_caller_cancels_no_one(tell):
 
 async def test_a_fill_that_all_callers_left_is_stored_for_the_next(tell):
     story = tell(OLD)
-    story.upstream.hold()
-    reader = begun(story.exchange.read(make_request()))
-    await story.upstream.arrived()
+    reader = await story.held(story.exchange.read(make_request()))
     reader.cancel()
     await turns()
     story.upstream.release()
@@ -217,8 +213,7 @@ async def test_a_waiter_has_its_own_deadline_and_the_flight_flies_on(tell):
 
 async def test_a_waiter_whose_patience_ends_gets_what_is_stored_if_that_may_be_served(tell):
     story = tell(OLD, NEW, patience=0.02)
-    await story.read()
-    story.clock.advance(PAST_WINDOW)
+    await story.age(PAST_WINDOW)
     story.upstream.hold()
     reply = await story.exchange.read(make_request())
     assert (body_of(reply), reply.outcome.detail) == (OLD.body, Detail.STALE_IF_ERROR)
@@ -243,8 +238,7 @@ async def test_a_read_between_reply_and_put_joins_the_ended_flight(tell):
 async def test_no_cache_between_reply_and_put_is_not_content_with_the_ended_one(tell):
     """Cold, the directive changes nothing: any call that ended just now is new enough."""
     story = tell(OLD, NEW)
-    await story.read()
-    story.clock.advance(PAST_WINDOW)
+    await story.age(PAST_WINDOW)
     story.memory.hold()
     assert body_of(await story.exchange.read(make_request())) == NEW.body
     story.upstream.script.append(OLD)
@@ -273,8 +267,7 @@ async def test_an_unexpected_error_is_everybodys_and_frees_the_key(tell, caplog)
 async def test_an_unexpected_error_costs_nobody_the_stored_answer(tell, caplog):
     """Promise 5 and DESIGN 5: a read error is answered from a stored entry not older than the hard bound."""
     story = tell(OLD, LookupError("a defect"))
-    await story.read()
-    story.clock.advance(PAST_WINDOW)
+    await story.age(PAST_WINDOW)
     reply = await story.exchange.read(make_request())
     assert (body_of(reply), reply.outcome.detail) == (OLD.body, Detail.STALE_IF_ERROR)
     assert caplog.records
@@ -315,6 +308,19 @@ class Replica(Story):
         await self.fleet.others_store(make_request().key, entry)
         return entry
 
+    async def others_fill(self, response, age: float = 0.0) -> Stored:
+        """Another replica's fill is stored, and its lease released."""
+        entry = await self.others_store(response, age)
+        self.fleet.others_release()
+        return entry
+
+    async def waiting(self, work):
+        """The work, which waits for another replica's fill."""
+        self.fleet.is_leased_elsewhere = True
+        task = begun(work)
+        await turns()
+        return task
+
     async def copy(self) -> None:
         """Gets a copy, and forgets which trips that took."""
         await self.read()
@@ -328,19 +334,9 @@ def entry_of(response, started: float) -> Stored:
 
 
 @pytest.fixture
-async def replica():
-    """Makes a replica, and ends it after the test."""
-    made: list[Replica] = []
-
-    def make(*script, **options) -> Replica:
-        made.append(Replica(*script, **options))
-        return made[-1]
-
-    yield make
-    for story in made:
-        story.upstream.release()
-        story.memory.release()
-        await story.close()
+def replica(tell):
+    """Makes replicas, and ends them after the test."""
+    return partial(tell, kind=Replica)
 
 
 async def test_a_fresh_copy_answers_without_a_trip(replica):
@@ -395,17 +391,15 @@ async def test_without_a_copy_the_store_is_asked_even_for_only_if_cached(replica
     assert story.fleet.trips == ["get"]
 
 
-async def test_the_leader_stores_before_it_leaves(replica):
+async def test_the_lease_is_released_after_the_put(replica):
     story = replica(OLD)
     await story.read()
     assert story.fleet.trips == ["get", "acquire", "put", "release"]
 
 
-async def test_the_leader_leaves_after_a_put_that_was_refused(replica):
+async def test_the_lease_is_released_after_a_put_that_was_refused(replica):
     story = replica(OLD)
-    story.upstream.hold()
-    reading = begun(story.read())
-    await story.upstream.arrived()
+    reading = await story.held(story.read())
     await story.invalidate()
     story.upstream.release()
     await reading
@@ -414,31 +408,24 @@ async def test_the_leader_leaves_after_a_put_that_was_refused(replica):
 
 
 @pytest.mark.parametrize(
-    "step",
-    [error_response(500, "Internal"), LIMITED, UpstreamError(Problem.UPSTREAM_TIMEOUT, "slow")],
-    ids=["500", "429", "time-out"],
+    ("step", "refusal"),
+    [
+        pytest.param(error_response(500, "Internal"), None, id="500"),
+        pytest.param(LIMITED, None, id="429"),
+        pytest.param(UpstreamError(Problem.UPSTREAM_TIMEOUT, "slow"), None, id="time-out"),
+        pytest.param(LookupError("a defect"), None, id="exception"),
+        pytest.param(OLD, SPENT, id="no-permit"),
+    ],
 )
-async def test_the_leader_leaves_after_a_failure(replica, step):
+async def test_the_lease_is_released_after_a_failure(replica, step, refusal, caplog):
     story = replica(step)
+    story.budget.refuse_all = refusal
     assert (await story.read()).failure is not None
     assert story.fleet.trips == ["get", "acquire", "release"]
+    assert bool(caplog.records) == isinstance(step, LookupError)
 
 
-async def test_the_leader_leaves_when_it_gets_no_permit(replica):
-    story = replica(OLD)
-    story.budget.refuse_all = SPENT
-    await story.read()
-    assert story.fleet.trips == ["get", "acquire", "release"]
-
-
-async def test_the_leader_leaves_after_an_exception(replica, caplog):
-    story = replica(LookupError("a defect"))
-    assert (await story.read()).failure is not None
-    assert story.fleet.trips == ["get", "acquire", "release"]
-    assert caplog.records
-
-
-async def test_the_leader_leaves_after_an_exception_out_of_the_put(replica, caplog, monkeypatch):
+async def test_the_lease_is_released_after_an_exception_out_of_the_put(replica, caplog, monkeypatch):
     story = replica(OLD)
 
     async def put(*_arguments) -> Put:
@@ -450,11 +437,9 @@ async def test_the_leader_leaves_after_an_exception_out_of_the_put(replica, capl
     assert caplog.records
 
 
-async def test_the_leader_leaves_when_the_gateway_stops(replica):
+async def test_the_lease_is_released_when_the_gateway_stops(replica):
     story = replica(OLD)
-    story.upstream.hold()
-    reading = begun(story.exchange.read(make_request()))
-    await story.upstream.arrived()
+    reading = await story.held(story.exchange.read(make_request()))
     await story.tasks.close()
     await asyncio.wait([reading])
     assert story.fleet.trips == ["get", "acquire", "release"]
@@ -462,13 +447,10 @@ async def test_the_leader_leaves_when_the_gateway_stops(replica):
 
 async def test_a_waiter_takes_what_another_replica_stored_and_makes_no_call(replica):
     story = replica(NEW)
-    story.fleet.is_leased_elsewhere = True
-    reading = begun(story.exchange.read(make_request()))
-    await turns()
+    reading = await story.waiting(story.exchange.read(make_request()))
     assert not reading.done()
     story.clock.advance(1)
-    entry = await story.others_store(OLD)
-    story.fleet.others_release()
+    entry = await story.others_fill(OLD)
     reply = await reading
     assert reply.entry == entry
     assert reply.outcome == Outcome(Fwd.URI_MISS, 200, stored=True, collapsed=True, ttl=LIFETIME)
@@ -480,9 +462,7 @@ async def test_a_waiter_takes_what_another_replica_stored_and_makes_no_call(repl
 
 async def test_what_a_leader_stored_is_taken_before_it_has_left_and_its_lease_is_its_own_to_give_up(replica):
     story = replica(NEW)
-    story.fleet.is_leased_elsewhere = True
-    reading = begun(story.read())
-    await turns()
+    reading = await story.waiting(story.read())
     await story.others_store(OLD)
     story.fleet.wake()
     assert body_of(await reading) == OLD.body
@@ -505,19 +485,15 @@ async def test_a_thousand_waiters_in_one_process_are_one_waiter(replica):
     story.fleet.is_leased_elsewhere = True
     readers = [begun(story.exchange.read(make_request())) for _ in range(1000)]
     await turns()
-    await story.others_store(OLD)
-    story.fleet.others_release()
+    await story.others_fill(OLD)
     assert {body_of(reply) for reply in await asyncio.gather(*readers)} == {OLD.body}
     assert (story.fleet.trips.count("wait"), story.calls) == (1, 0)
 
 
 async def test_a_waiter_takes_an_absence_too(replica):
     story = replica(OLD)
-    story.fleet.is_leased_elsewhere = True
-    reading = begun(story.read())
-    await turns()
-    await story.others_store(NOT_FOUND)
-    story.fleet.others_release()
+    reading = await story.waiting(story.read())
+    await story.others_fill(NOT_FOUND)
     reply = await reading
     assert reply.outcome == Outcome(Fwd.URI_MISS, 400, stored=True, collapsed=True, ttl=MISSING, detail=Detail.MISSING)
     assert story.calls == 0
@@ -526,16 +502,12 @@ async def test_a_waiter_takes_an_absence_too(replica):
 @pytest.mark.parametrize("directives", [NO_CACHE, NO_DIRECTIVES], ids=["no-cache", "stale"])
 async def test_a_waiter_is_not_content_with_what_was_there_before(replica, directives):
     story = replica(OLD, NEW)
-    await story.read()
-    story.clock.advance(PAST_WINDOW)
-    story.fleet.is_leased_elsewhere = True
-    reading = begun(story.read(directives=directives))
-    await turns()
+    await story.age(PAST_WINDOW)
+    reading = await story.waiting(story.read(directives=directives))
     story.fleet.wake()
     await turns()
     assert not reading.done()
-    await story.others_store(NEW)
-    story.fleet.others_release()
+    await story.others_fill(NEW)
     reply = await reading
     assert (body_of(reply), reply.age, reply.outcome.collapsed) == (NEW.body, 0.0, True)
     assert story.calls == 1
@@ -555,29 +527,21 @@ async def test_an_old_entry_that_comes_with_the_lease_is_not_newer_and_the_call_
 
 async def test_a_waiter_does_not_take_an_old_entry_and_waits_on(replica):
     story = replica(NEW)
-    story.fleet.is_leased_elsewhere = True
-    reading = begun(story.read())
-    await turns()
+    reading = await story.waiting(story.read())
     await story.others_store(OLD, age=PAST_WINDOW)
     story.fleet.wake()
     await turns()
     assert not reading.done()
-    await story.others_store(NEW)
-    story.fleet.others_release()
+    await story.others_fill(NEW)
     assert (body_of(await reading), story.calls) == (NEW.body, 0)
 
 
 async def test_another_replicas_success_ends_the_backoff(replica):
     story = replica(OLD, error_response(500, "Internal"), error_response(500, "Internal"), NEW)
-    await story.read()
-    story.clock.advance(PAST_WINDOW)
-    await story.read()
-    story.clock.advance(1)
-    story.fleet.is_leased_elsewhere = True
-    reading = begun(story.read())
-    await turns()
-    await story.others_store(OLD)
-    story.fleet.others_release()
+    await story.age(PAST_WINDOW)
+    await story.age(1)
+    reading = await story.waiting(story.read())
+    await story.others_fill(OLD)
     await reading
     story.clock.advance(PAST_WINDOW)
     assert (await story.read()).outcome.detail is Detail.STALE_IF_ERROR
@@ -587,9 +551,7 @@ async def test_another_replicas_success_ends_the_backoff(replica):
 
 async def test_a_waiter_whose_leader_vanished_acquires_the_lease_and_makes_the_call(replica):
     story = replica(NEW)
-    story.fleet.is_leased_elsewhere = True
-    reading = begun(story.read())
-    await turns()
+    reading = await story.waiting(story.read())
     assert story.calls == 0
     story.fleet.others_release()
     reply = await reading
@@ -604,9 +566,7 @@ async def test_a_waiter_whose_leader_vanished_acquires_the_lease_and_makes_the_c
 async def test_a_waiter_that_acquires_the_lease_stores_under_the_fence_of_that_moment(replica):
     """The fence of its first look-up is out of date, and the invalidation came before its read began."""
     story = replica(NEW)
-    story.fleet.is_leased_elsewhere = True
-    reading = begun(story.read())
-    await turns()
+    reading = await story.waiting(story.read())
     await story.store.invalidate(make_request().key, Cause.WRITE)
     story.fleet.others_release()
     await reading
@@ -615,9 +575,7 @@ async def test_a_waiter_that_acquires_the_lease_stores_under_the_fence_of_that_m
 
 async def test_a_waiter_gives_up_at_its_own_deadline(replica):
     story = replica(NEW, patience=0.04)
-    story.fleet.is_leased_elsewhere = True
-    reading = begun(story.exchange.read(make_request()))
-    await turns()
+    reading = await story.waiting(story.exchange.read(make_request()))
     flight = story.flights.to_join(make_request().key, ANY)
     assert (await reading).failure.problem is Problem.UPSTREAM_TIMEOUT
     async with asyncio.timeout(5):
@@ -644,8 +602,7 @@ async def test_messages_about_the_key_do_not_lengthen_a_waiters_patience(replica
 
 async def test_a_waiter_at_its_deadline_serves_what_is_stored_if_that_may_be_served(replica):
     story = replica(OLD, NEW, patience=0.02)
-    await story.read()
-    story.clock.advance(PAST_WINDOW)
+    await story.age(PAST_WINDOW)
     story.fleet.is_leased_elsewhere = True
     reply = await story.read()
     assert (body_of(reply), reply.outcome.detail, story.calls) == (OLD.body, Detail.STALE_IF_ERROR, 1)
@@ -653,14 +610,12 @@ async def test_a_waiter_at_its_deadline_serves_what_is_stored_if_that_may_be_ser
 
 async def test_a_refresh_that_another_replica_fills_keeps_nobody_waiting(replica):
     story = replica(OLD, NEW)
-    await story.read()
-    story.clock.advance(IN_WINDOW)
+    await story.age(IN_WINDOW)
     story.fleet.is_leased_elsewhere = True
     reply = await story.exchange.read(make_request())
     assert (body_of(reply), reply.outcome.detail) == (OLD.body, Detail.STALE_WHILE_REVALIDATE)
     await turns()
-    await story.others_store(NEW)
-    story.fleet.others_release()
+    await story.others_fill(NEW)
     await finished(story.tasks)
     reply = await story.read()
     assert (body_of(reply), reply.outcome, story.calls) == (NEW.body, Outcome(ttl=LIFETIME), 1)
@@ -671,9 +626,7 @@ async def test_a_refresh_that_another_replica_fills_keeps_nobody_waiting(replica
 
 async def test_a_fill_fenced_by_an_invalidation_in_flight_is_not_stored(tell):
     story = tell(OLD, NEW)
-    story.upstream.hold()
-    reading = begun(story.exchange.read(make_request()))
-    await story.upstream.arrived()
+    reading = await story.held(story.exchange.read(make_request()))
     await story.invalidate()
     story.upstream.release()
     assert body_of(await reading) == OLD.body, "who asked before the write may see what was before it"
@@ -685,9 +638,7 @@ async def test_a_fill_fenced_by_an_invalidation_in_flight_is_not_stored(tell):
 
 async def test_a_read_after_an_invalidation_does_not_join_the_flight_from_before_it(tell):
     story = tell(OLD, NEW)
-    story.upstream.hold()
-    before = begun(story.exchange.read(make_request()))
-    await story.upstream.arrived()
+    before = await story.held(story.exchange.read(make_request()))
     await story.invalidate()
     after = begun(story.exchange.read(make_request()))
     await story.upstream.arrived(2)
@@ -709,9 +660,7 @@ async def test_an_invalidation_between_reply_and_put_keeps_the_fill_out(tell):
 
 async def test_a_read_that_started_earlier_never_replaces_a_later_one(tell):
     story = tell(OLD, NEW)
-    story.upstream.hold()
-    slow = begun(story.exchange.read(make_request()))
-    await story.upstream.arrived()
+    slow = await story.held(story.exchange.read(make_request()))
     story.flights.forget(make_request().key)
     story.clock.advance(1)
     quick = begun(story.exchange.read(make_request()))
@@ -741,8 +690,7 @@ async def test_no_cache_brings_a_newer_answer_from_the_validation_lane_without_w
 
 async def test_a_newer_answer_replaces_the_entry(tell):
     story = tell(OLD, NEW)
-    await story.read()
-    story.clock.advance(1)
+    await story.age(1)
     assert body_of(await story.read(directives=NO_CACHE)) == NEW.body
     assert body_of(await story.read()) == NEW.body
     assert story.calls == 2
@@ -755,8 +703,7 @@ async def test_a_newer_answer_replaces_the_entry(tell):
 )
 async def test_no_cache_without_budget_serves_the_stored_answer_and_says_why(tell, refusal, detail):
     story = tell(OLD, NEW)
-    await story.read()
-    story.clock.advance(3)
+    await story.age(3)
     story.budget.refuse_all = refusal
     reply = await story.read(directives=NO_CACHE)
     assert (body_of(reply), reply.age) == (OLD.body, 3.0)
@@ -778,8 +725,7 @@ async def test_no_cache_against_a_really_spent_budget_spends_nothing(tell):
 
 async def test_concurrent_requests_for_a_newer_answer_are_one_call(tell):
     story = tell(OLD, NEW)
-    await story.read()
-    story.clock.advance(1)
+    await story.age(1)
     story.upstream.hold()
     readers = [begun(story.exchange.read(make_request(directives=NO_CACHE))) for _ in range(50)]
     await story.upstream.arrived(2)
@@ -844,8 +790,7 @@ async def test_a_refusal_that_is_known_keeps_nobody_from_joining_a_fill(tell):
 
 async def test_a_refused_permit_leaves_no_key_alone(tell):
     story = tell(OLD, NEW)
-    await story.read()
-    story.clock.advance(PAST_WINDOW)
+    await story.age(PAST_WINDOW)
     story.budget.refusals = [SPENT]
     assert (await story.read()).outcome.detail is Detail.BUDGET
     assert body_of(await story.read()) == NEW.body
@@ -884,8 +829,7 @@ async def test_a_reader_that_joined_a_refused_modest_flight_asks_with_its_own_ri
 async def test_a_cold_reader_that_joined_an_impatient_flight_waits_for_its_own_permit(tell):
     """The flight paid from the lane of waiting callers, but whoever began it had an answer and did not wait."""
     story = tell(OLD, NEW)
-    await story.read()
-    story.clock.advance(LIFETIME + WINDOW + 1)
+    await story.age(LIFETIME + WINDOW + 1)
     gate = asyncio.Event()
     original = story.budget.permit
 
@@ -927,8 +871,7 @@ class Delayed:
 
 async def test_in_the_window_the_stale_answer_comes_at_once_and_one_refresh_runs_beside_it(tell):
     story = tell(OLD, NEW)
-    await story.read()
-    story.clock.advance(IN_WINDOW)
+    await story.age(IN_WINDOW)
     story.upstream.hold()
     replies = [await story.exchange.read(make_request()) for _ in range(100)]
     assert {body_of(reply) for reply in replies} == {OLD.body}
@@ -943,8 +886,7 @@ async def test_in_the_window_the_stale_answer_comes_at_once_and_one_refresh_runs
 
 async def test_a_refresh_that_fails_is_not_repeated_by_each_reader(tell):
     story = tell(OLD, error_response(500, "Internal"))
-    await story.read()
-    story.clock.advance(IN_WINDOW)
+    await story.age(IN_WINDOW)
     for _ in range(20):
         assert (await story.read()).outcome.detail is Detail.STALE_WHILE_REVALIDATE
     assert story.calls == 2
@@ -952,8 +894,7 @@ async def test_a_refresh_that_fails_is_not_repeated_by_each_reader(tell):
 
 async def test_a_refresh_without_budget_costs_nobody_anything(tell):
     story = tell(OLD, NEW)
-    await story.read()
-    story.clock.advance(IN_WINDOW)
+    await story.age(IN_WINDOW)
     story.budget.refuse_all = SPENT
     assert body_of(await story.read()) == OLD.body
     assert story.calls == 1
@@ -961,8 +902,7 @@ async def test_a_refresh_without_budget_costs_nobody_anything(tell):
 
 async def test_past_the_window_the_caller_waits_for_the_new_answer(tell):
     story = tell(OLD, NEW)
-    await story.read()
-    story.clock.advance(PAST_WINDOW)
+    await story.age(PAST_WINDOW)
     reply = await story.read()
     assert body_of(reply) == NEW.body
     assert (reply.outcome.fwd, reply.outcome.detail) == (Fwd.STALE, None)
@@ -1030,8 +970,7 @@ async def test_stale_if_error_for_every_kind_of_failure_and_the_entry_survives(t
 @pytest.mark.parametrize(("step", "detail", "problem"), FAILURES)
 async def test_past_the_hard_bound_a_failure_is_a_problem(tell, step, detail, problem):
     story = tell(OLD, step)
-    await story.read()
-    story.clock.advance(HARD_BOUND + 0.001)
+    await story.age(HARD_BOUND + 0.001)
     reply = await story.read()
     assert reply.entry is None
     assert reply.failure.problem is problem
@@ -1040,11 +979,8 @@ async def test_past_the_hard_bound_a_failure_is_a_problem(tell, step, detail, pr
 
 async def test_an_entry_that_grows_too_old_while_the_caller_waits_is_not_served(tell):
     story = tell(OLD, error_response(500, "Internal"))
-    await story.read()
-    story.clock.advance(HARD_BOUND - 1)
-    story.upstream.hold()
-    reading = begun(story.exchange.read(make_request()))
-    await story.upstream.arrived(2)
+    await story.age(HARD_BOUND - 1)
+    reading = await story.held(story.exchange.read(make_request()), 2)
     story.clock.advance(2)
     story.upstream.release()
     reply = await reading
@@ -1054,8 +990,7 @@ async def test_an_entry_that_grows_too_old_while_the_caller_waits_is_not_served(
 
 async def test_an_absence_is_no_fallback(tell):
     story = tell(NOT_FOUND, error_response(500, "Internal"))
-    await story.read()
-    story.clock.advance(MISSING + 1)
+    await story.age(MISSING + 1)
     assert (await story.read()).failure.problem is Problem.UPSTREAM_UNAVAILABLE
 
 
@@ -1064,8 +999,7 @@ async def test_an_absence_is_no_fallback(tell):
 
 async def test_a_failing_key_is_tried_at_growing_distances_while_its_entry_is_served(tell):
     story = tell(OLD, error_response(500, "Internal"))
-    await story.read()
-    story.clock.advance(PAST_WINDOW)
+    await story.age(PAST_WINDOW)
     tried, seen = [], story.calls
     for second in range(20):
         reply = await story.read()
@@ -1105,12 +1039,9 @@ async def test_another_key_is_not_left_alone_with_it(tell):
 async def test_a_success_ends_the_backoff(tell):
     failing = error_response(500, "Internal")
     story = tell(OLD, failing, failing, NEW, failing, OLD)
-    await story.read()
-    story.clock.advance(PAST_WINDOW)
-    await story.read()
-    story.clock.advance(1)
-    await story.read()
-    story.clock.advance(2)
+    await story.age(PAST_WINDOW)
+    await story.age(1)
+    await story.age(2)
     assert body_of(await story.read()) == NEW.body
     story.clock.advance(PAST_WINDOW)
     assert (await story.read()).outcome.detail is Detail.STALE_IF_ERROR
@@ -1121,8 +1052,7 @@ async def test_a_success_ends_the_backoff(tell):
 async def test_a_key_is_left_alone_as_long_as_the_platform_asked_and_no_longer_than_the_account(tell):
     """A `Retry-After` of years is a mistake that the budget does not follow; a key must not either."""
     story = tell(OLD, error_response(429, "rate limit", retry_after="999999999"), NEW)
-    await story.read()
-    story.clock.advance(PAST_WINDOW)
+    await story.age(PAST_WINDOW)
     assert (await story.read()).outcome.detail is Detail.PAUSED
     story.clock.advance(story.budget.longest_pause - 1)
     assert (await story.read()).outcome.detail is Detail.PAUSED
@@ -1148,8 +1078,7 @@ async def test_calls_are_counted_by_why_they_were_made(tell):
     await story.read()
     await story.read(directives=NO_CACHE)
     story.clock.advance(IN_WINDOW)
-    await story.read()
-    story.clock.advance(PAST_WINDOW)
+    await story.age(PAST_WINDOW)
     await story.read()
     reasons = [event[3] for event in story.meter.events.elements() if event[0] == "upstream"]
     assert sorted(reasons) == ["refresh", "request", "stale", "uri-miss"]
@@ -1163,8 +1092,7 @@ SINCE = RequestDirectives(newer_than=START + 10)
 async def test_a_client_s_own_read_after_its_write_goes_forward(tell):
     """Whatever it wrote, and though the entry is fresh: the write may have changed more than anybody knows of."""
     story = tell(OLD, NEW)
-    await story.read()
-    story.clock.advance(10)
+    await story.age(10)
     story.writers.note(writer_of(SUPPORT, "tests", "get"))
     other = await story.exchange.read(replace(make_request(), client="another"))
     assert (body_of(other), other.outcome.fwd) == (OLD.body, None)
@@ -1185,8 +1113,7 @@ async def test_a_while_after_its_write_a_client_is_held_to_nothing(tell):
 
 async def test_a_token_holds_whoever_sends_it(tell):
     story = tell(OLD, NEW)
-    await story.read()
-    story.clock.advance(20)
+    await story.age(20)
     assert body_of(await story.read(directives=SINCE)) == NEW.body
     assert (await story.read(directives=SINCE)).outcome.fwd is None
 
@@ -1201,8 +1128,7 @@ async def test_a_token_from_before_the_entry_costs_nothing(tell):
 async def test_of_token_and_own_write_the_later_counts(tell):
     story = tell(OLD, NEW)
     story.clock.advance(10)
-    await story.read()
-    story.clock.advance(1)
+    await story.age(1)
     story.writers.note(writer_of(SUPPORT, "tests", "get"))
     assert body_of(await story.read(directives=SINCE)) == NEW.body
 
@@ -1210,8 +1136,7 @@ async def test_of_token_and_own_write_the_later_counts(tell):
 @pytest.mark.parametrize("failure", [SPENT, PAUSED])
 async def test_a_reply_says_that_a_newer_answer_was_not_to_be_had(tell, failure):
     story = tell(OLD, NEW)
-    await story.read()
-    story.clock.advance(20)
+    await story.age(20)
     story.budget.refuse_all = failure
     reply = await story.read(directives=SINCE)
     assert (body_of(reply), reply.outcome.detail, reply.outcome.fwd) == (OLD.body, Detail.BEFORE_WRITE, None)
@@ -1219,8 +1144,7 @@ async def test_a_reply_says_that_a_newer_answer_was_not_to_be_had(tell, failure)
 
 async def test_an_absence_from_before_the_write_is_said_to_be_so(tell):
     story = tell(NOT_FOUND, NEW)
-    await story.read()
-    story.clock.advance(MISSING - 1)
+    await story.age(MISSING - 1)
     story.budget.refuse_all = SPENT
     reply = await story.read(directives=RequestDirectives(newer_than=START + 1))
     assert reply.entry.absence is not None
@@ -1229,8 +1153,7 @@ async def test_an_absence_from_before_the_write_is_said_to_be_so(tell):
 
 async def test_a_token_of_the_future_asks_for_a_validation_from_now(tell):
     story = tell(OLD, NEW)
-    await story.read()
-    story.clock.advance(1)
+    await story.age(1)
     far = RequestDirectives(newer_than=START + 10**6)
     reply = await story.read(directives=far)
     assert (body_of(reply), reply.outcome.detail) == (NEW.body, None), "it is met"
@@ -1239,9 +1162,7 @@ async def test_a_token_of_the_future_asks_for_a_validation_from_now(tell):
 
 async def test_a_flight_from_before_the_write_is_not_joined_by_who_knows_of_it(tell):
     story = tell(OLD, NEW)
-    story.upstream.hold()
-    before = begun(story.exchange.read(make_request()))
-    await story.upstream.arrived()
+    before = await story.held(story.exchange.read(make_request()))
     story.clock.advance(20)
     knowing = [begun(story.exchange.read(make_request(directives=SINCE))) for _ in range(2)]
     unknowing = begun(story.exchange.read(make_request()))
@@ -1258,13 +1179,10 @@ async def test_what_another_replica_read_before_the_write_is_no_answer_to_who_kn
     """A reader who knows nothing begins to follow after the write; one who knows joins; the fill is from before it."""
     story = replica(NEW)
     story.clock.advance(20)
-    story.fleet.is_leased_elsewhere = True
-    unknowing = begun(story.exchange.read(make_request()))
-    await turns()
+    unknowing = await story.waiting(story.exchange.read(make_request()))
     knowing = begun(story.exchange.read(make_request(directives=SINCE)))
     await turns()
-    await story.others_store(OLD, age=15)
-    story.fleet.others_release()
+    await story.others_fill(OLD, age=15)
     assert body_of(await unknowing) == OLD.body
     reply = await knowing
     assert (body_of(reply), reply.outcome.detail) == (NEW.body, None)
@@ -1273,9 +1191,7 @@ async def test_what_another_replica_read_before_the_write_is_no_answer_to_who_kn
 
 async def test_what_another_replica_stored_and_a_write_has_changed_since_is_not_newer(replica):
     story = replica(NEW)
-    story.fleet.is_leased_elsewhere = True
-    reading = begun(story.exchange.read(make_request()))
-    await turns()
+    reading = await story.waiting(story.exchange.read(make_request()))
     await story.others_store(OLD)
     story.clock.advance(1)
     story.memory.invalidate_here(make_request().key, Cause.WRITE)
@@ -1333,8 +1249,7 @@ async def test_a_purged_answer_is_served_as_stale_while_it_is_read_again(tell):
 async def test_a_key_is_not_left_alone_for_a_failure_that_came_before_the_write(tell, how):
     """A write that got through says that the platform is back."""
     story = tell(OLD, error_response(500, "Internal"), NEW)
-    await story.read()
-    story.clock.advance(PAST_WINDOW)
+    await story.age(PAST_WINDOW)
     assert (await story.read()).outcome.detail is Detail.STALE_IF_ERROR
     story.clock.advance(0.25)
     assert body_of(await story.read()) == OLD.body, "it rests"
@@ -1412,8 +1327,7 @@ async def test_a_fill_and_a_stale_answer_say_how_soon_changes_are_seen(tell):
 
 async def test_what_is_served_for_want_of_a_better_one_promises_the_hard_bound_only(tell):
     story = tell(NEW, error_response(500, "no"))
-    await story.read()
-    story.clock.advance(PAST_WINDOW)
+    await story.age(PAST_WINDOW)
     reply = await story.read()
     assert (reply.outcome.detail, reply.visibility) == (Detail.STALE_IF_ERROR, Visibility(HARD_BOUND))
 
@@ -1474,8 +1388,7 @@ CHANGED = START + 55
 )
 async def test_a_change_is_counted_with_the_time_it_took(tell, first, second, seen):
     story = tell(campaign_response(**first), campaign_response(**second))
-    await story.read()
-    story.clock.advance(60)
+    await story.age(60)
     await story.read(directives=RequestDirectives(no_cache=True))
     assert story.calls == 2
     assert story.meter.visible == pytest.approx(seen)
@@ -1488,24 +1401,21 @@ async def test_that_time_is_told_by_our_clock(tell):
         return lambda *_: replace(changed, date=formatdate(story.clock.now() - 25.0, usegmt=True))
 
     story = tell(by_a_clock_behind("old", START - 9000), by_a_clock_behind("new", CHANGED))
-    await story.read()
-    story.clock.advance(60)
+    await story.age(60)
     await story.read(directives=RequestDirectives(no_cache=True))
     assert story.meter.visible == [pytest.approx(5.0, abs=1.1)]
 
 
 async def test_a_first_read_and_one_after_an_absence_are_no_change_seen(tell):
     story = tell(NOT_FOUND, campaign_response(updatedAt=stamp(START)))
-    await story.read()
-    story.clock.advance(60)
+    await story.age(60)
     await story.read()
     assert (story.calls, story.meter.visible) == (2, [])
 
 
 async def test_a_change_that_was_not_stored_was_not_seen(tell):
     story = tell(campaign_response(), campaign_response(updatedAt=stamp(CHANGED), name="new"))
-    await story.read()
-    story.clock.advance(60)
+    await story.age(60)
     story.memory.hold()
     reading = begun(story.exchange.read(make_request(directives=RequestDirectives(no_cache=True))))
     await story.upstream.arrived(2)
