@@ -96,6 +96,11 @@ class Fleet:
     one: Replica
     two: Replica
 
+    async def fill_and_copy(self) -> None:
+        """What one has filled, two has a copy of."""
+        await self.one.fill()
+        await self.two.copy()
+
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
@@ -130,21 +135,18 @@ async def fleet(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
 
 
 async def test_a_copy_answers_by_itself(fleet: Fleet) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     assert copy_of(fleet.two.store, KEY) == (await fleet.one.store.get(KEY)).stored
 
 
 async def test_an_invalidation_invalidates_the_copies_of_others(fleet: Fleet) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     await fleet.one.store.invalidate(KEY, Cause.WRITE)
     await until(lambda: not fleet.two.has_copy(), 1.0)
 
 
 async def test_a_fill_drops_the_copies_of_others_and_not_its_own(fleet: Fleet) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     # By more than the clocks' error, which on a busy machine is longer than this test.
     assert await fleet.one.fill(body=b"newer", ahead=1.0) is Put.STORED
     await until(lambda: not fleet.two.has_copy(), 1.0)
@@ -201,8 +203,7 @@ async def test_a_copy_that_is_fetched_while_an_invalidation_arrives_is_not_kept(
     ],
 )
 async def test_a_gap_in_the_numbers_clears_all_copies(fleet: Fleet, number: int, is_kept: bool) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     await fleet.two.silence()
     last = int(await fleet.raw.get(KEYS.sequence(OTHER)))
     await fleet.raw.publish(KEYS.channel, f"changed somebody {last + number} {OTHER}")
@@ -226,8 +227,7 @@ async def test_a_gap_in_the_numbers_clears_all_copies(fleet: Fleet, number: int,
     ids=repr,
 )
 async def test_what_is_no_message_is_not_received_and_deafens_nobody(fleet: Fleet, said: bytes) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     await fleet.raw.publish(KEYS.channel, said)
     await fleet.two.silence()
     assert fleet.two.has_copy()
@@ -276,8 +276,7 @@ async def test_messages_are_numbered_one_after_the_other_whoever_speaks(fleet: F
 
 
 async def test_a_lost_subscription_makes_copies_unusable_and_a_new_one_clears_them(fleet: Fleet) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     killed = time.monotonic()
     await fleet.raw.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
     epoch = fleet.two.store.epoch.number
@@ -294,8 +293,7 @@ async def test_a_lost_subscription_makes_copies_unusable_and_a_new_one_clears_th
 
 
 async def test_a_server_that_is_lost_leaves_copies_usable_only_for_the_configured_time(fleet: Fleet) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     fleet.server.kill()
     await until(lambda: copy_of(fleet.two.store, KEY) is None)
     found = await fleet.two.store.get(KEY)
@@ -307,8 +305,7 @@ async def test_after_a_restart_an_invalidation_is_received_again(fleet: Fleet) -
     await until(lambda: fleet.two.bus.silent_for() > 0)
     await fleet.server.start()
     await until(lambda: all(each.link.is_up and not each.bus.silent_for() for each in (fleet.one, fleet.two)))
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     await fleet.one.store.invalidate(KEY, Cause.WRITE)
     await until(lambda: not fleet.two.has_copy(), 1.0)
 
@@ -369,8 +366,7 @@ async def test_an_invalidation_is_told_from_a_fill_and_a_gap_may_hold_any(fleet:
 async def test_what_was_invalidated_while_redis_hung_is_so_for_all_when_it_is_back(
     fleet: Fleet, reach: str, by: Cause
 ) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     before = await fleet.one.store.get(KEY)
     fleet.server.pause()
     await until(lambda: not fleet.one.link.is_up)
@@ -469,8 +465,7 @@ async def test_a_copy_fetched_while_an_invalidation_fails_is_known_to_be_invalid
 async def test_a_copy_that_redis_says_is_overwritten_is_invalidated_before_the_message_is_received(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     await fleet.two.silence()
     monkeypatch.setattr(fleet.two.bus, "_receive", lambda *_: None)
     await fleet.one.store.invalidate(KEY, Cause.WRITE)
@@ -483,8 +478,7 @@ async def test_what_redis_has_no_more_but_knows_to_be_invalidated_is_overwritten
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, reach: str
 ) -> None:
     """The copy's own fill never reached Redis, and the word of the invalidation did not reach the copy."""
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     await fleet.two.silence()
     monkeypatch.setattr(fleet.two.bus, "_receive", lambda *_: None)
     await fleet.raw.delete(KEYS.entry(KEY))
@@ -624,8 +618,7 @@ async def test_a_lease_that_was_left_is_not_renewed(fleet: Fleet, monkeypatch: p
 
 
 async def test_after_a_gap_copies_stay_to_fall_back_on(fleet: Fleet) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     fleet.two.store._miss()
     assert copy_of(fleet.two.store, KEY) is None
     assert fleet.two.invalidated[-1] is None
@@ -640,8 +633,7 @@ async def test_after_a_gap_copies_stay_to_fall_back_on(fleet: Fleet) -> None:
 
 
 async def test_a_copy_outlives_a_redis_that_came_back_empty(fleet: Fleet) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     kept = (await fleet.two.store.get(KEY)).stored
     assert kept is not None
     await fleet.raw.flushall()
@@ -655,8 +647,7 @@ async def test_a_copy_outlives_a_redis_that_came_back_empty(fleet: Fleet) -> Non
 
 
 async def test_a_copy_of_what_redis_knows_to_be_overwritten_is_so_too(fleet: Fleet) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     fleet.two.store._miss()
     await fleet.one.store.invalidate(KEY, Cause.WRITE)
     assert await fleet.two.finds() is Cause.WRITE
@@ -665,8 +656,7 @@ async def test_a_copy_of_what_redis_knows_to_be_overwritten_is_so_too(fleet: Fle
 
 
 async def test_an_invalidation_that_redis_could_not_take_invalidates_the_copy(fleet: Fleet) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     fleet.two.store._miss()
     fleet.two.link._lose("timeout")
     await fleet.two.store.invalidate(KEY, Cause.WRITE)

@@ -59,6 +59,12 @@ IN_WINDOW = LIFETIME + 1
 PAST_WINDOW = LIFETIME + WINDOW + 1
 
 
+@pytest.fixture
+def story(tell):
+    """One whose platform answers `OLD`, and then `NEW`."""
+    return tell(OLD, NEW)
+
+
 def body_of(reply) -> bytes:
     assert reply.entry is not None, reply.failure
     return bytes(reply.entry.body)
@@ -81,8 +87,7 @@ async def test_a_cold_read_goes_forward_and_is_stored(tell):
     )
 
 
-async def test_a_fresh_read_costs_nothing_and_tells_its_age(tell):
-    story = tell(OLD, NEW)
+async def test_a_fresh_read_costs_nothing_and_tells_its_age(story):
     await story.age(LIFETIME - 1)
     reply = await story.read()
     assert (body_of(reply), reply.age) == (OLD.body, LIFETIME - 1)
@@ -100,8 +105,7 @@ async def test_age_counts_from_before_the_request_left(tell):
     assert (reply.age, reply.outcome.ttl) == (4.0, LIFETIME - 4)
 
 
-async def test_the_same_id_in_another_stream_is_another_thing(tell):
-    story = tell(OLD, NEW)
+async def test_the_same_id_in_another_stream_is_another_thing(story):
     await story.read()
     reply = await story.exchange.read(make_request(stream=SALES))
     assert body_of(reply) == NEW.body
@@ -226,8 +230,7 @@ async def test_a_reply_does_not_wait_for_the_put(tell):
     assert await story.stored() is None
 
 
-async def test_a_read_between_reply_and_put_joins_the_ended_flight(tell):
-    story = tell(OLD, NEW)
+async def test_a_read_between_reply_and_put_joins_the_ended_flight(story):
     story.memory.hold()
     await story.exchange.read(make_request())
     reply = await story.exchange.read(make_request())
@@ -235,9 +238,8 @@ async def test_a_read_between_reply_and_put_joins_the_ended_flight(tell):
     assert story.calls == 1
 
 
-async def test_no_cache_between_reply_and_put_is_not_content_with_the_ended_one(tell):
+async def test_no_cache_between_reply_and_put_is_not_content_with_the_ended_one(story):
     """Cold, the directive changes nothing: any call that ended just now is new enough."""
-    story = tell(OLD, NEW)
     await story.age(PAST_WINDOW)
     story.memory.hold()
     assert body_of(await story.exchange.read(make_request())) == NEW.body
@@ -624,8 +626,7 @@ async def test_a_refresh_that_another_replica_fills_keeps_nobody_waiting(replica
 # Order and fences (promise 3).
 
 
-async def test_a_fill_fenced_by_an_invalidation_in_flight_is_not_stored(tell):
-    story = tell(OLD, NEW)
+async def test_a_fill_fenced_by_an_invalidation_in_flight_is_not_stored(story):
     reading = await story.held(story.exchange.read(make_request()))
     await story.invalidate()
     story.upstream.release()
@@ -636,8 +637,7 @@ async def test_a_fill_fenced_by_an_invalidation_in_flight_is_not_stored(tell):
     assert body_of(await story.read()) == NEW.body
 
 
-async def test_a_read_after_an_invalidation_does_not_join_the_flight_from_before_it(tell):
-    story = tell(OLD, NEW)
+async def test_a_read_after_an_invalidation_does_not_join_the_flight_from_before_it(story):
     before = await story.held(story.exchange.read(make_request()))
     await story.invalidate()
     after = begun(story.exchange.read(make_request()))
@@ -658,8 +658,7 @@ async def test_an_invalidation_between_reply_and_put_keeps_the_fill_out(tell):
     assert story.memory.puts == [Put.FENCED]
 
 
-async def test_a_read_that_started_earlier_never_replaces_a_later_one(tell):
-    story = tell(OLD, NEW)
+async def test_a_read_that_started_earlier_never_replaces_a_later_one(story):
     slow = await story.held(story.exchange.read(make_request()))
     story.flights.forget(make_request().key)
     story.clock.advance(1)
@@ -678,8 +677,7 @@ async def test_a_read_that_started_earlier_never_replaces_a_later_one(tell):
 # Newer answers, as far as the budget goes.
 
 
-async def test_no_cache_brings_a_newer_answer_from_the_validation_lane_without_waiting_for_budget(tell):
-    story = tell(OLD, NEW)
+async def test_no_cache_brings_a_newer_answer_from_the_validation_lane_without_waiting_for_budget(story):
     await story.read()
     reply = await story.read(directives=NO_CACHE)
     assert body_of(reply) == NEW.body
@@ -688,8 +686,7 @@ async def test_no_cache_brings_a_newer_answer_from_the_validation_lane_without_w
     assert story.calls == 2
 
 
-async def test_a_newer_answer_replaces_the_entry(tell):
-    story = tell(OLD, NEW)
+async def test_a_newer_answer_replaces_the_entry(story):
     await story.age(1)
     assert body_of(await story.read(directives=NO_CACHE)) == NEW.body
     assert body_of(await story.read()) == NEW.body
@@ -701,8 +698,7 @@ async def test_a_newer_answer_replaces_the_entry(tell):
     [(SPENT, Detail.BUDGET), (PAUSED, Detail.PAUSED), (Failure(Problem.OVERLOADED, "full"), Detail.BUDGET)],
     ids=["spent", "paused", "overloaded"],
 )
-async def test_no_cache_without_budget_serves_the_stored_answer_and_says_why(tell, refusal, detail):
-    story = tell(OLD, NEW)
+async def test_no_cache_without_budget_serves_the_stored_answer_and_says_why(story, refusal, detail):
     await story.age(3)
     story.budget.refuse_all = refusal
     reply = await story.read(directives=NO_CACHE)
@@ -723,8 +719,7 @@ async def test_no_cache_against_a_really_spent_budget_spends_nothing(tell):
     await tasks.close()
 
 
-async def test_concurrent_requests_for_a_newer_answer_are_one_call(tell):
-    story = tell(OLD, NEW)
+async def test_concurrent_requests_for_a_newer_answer_are_one_call(story):
     await story.age(1)
     story.upstream.hold()
     readers = [begun(story.exchange.read(make_request(directives=NO_CACHE))) for _ in range(50)]
@@ -788,8 +783,7 @@ async def test_a_refusal_that_is_known_keeps_nobody_from_joining_a_fill(tell):
     assert body_of(await first) == NEW.body
 
 
-async def test_a_refused_permit_leaves_no_key_alone(tell):
-    story = tell(OLD, NEW)
+async def test_a_refused_permit_leaves_no_key_alone(story):
     await story.age(PAST_WINDOW)
     story.budget.refusals = [SPENT]
     assert (await story.read()).outcome.detail is Detail.BUDGET
@@ -797,9 +791,8 @@ async def test_a_refused_permit_leaves_no_key_alone(tell):
 
 
 @pytest.mark.parametrize("stored", ["nothing", "overwritten"])
-async def test_a_reader_that_joined_a_refused_modest_flight_asks_with_its_own_right(tell, stored):
+async def test_a_reader_that_joined_a_refused_modest_flight_asks_with_its_own_right(story, stored):
     """A validation is refused the reserve; a caller with nothing to be given, or what a write has changed, is not."""
-    story = tell(OLD, NEW)
     await story.read()
     gate = asyncio.Event()
     original = story.budget.permit
@@ -826,9 +819,8 @@ async def test_a_reader_that_joined_a_refused_modest_flight_asks_with_its_own_ri
     assert [lane for _, lane, _, _ in story.budget.asked] == [Lane.INTERACTIVE, Lane.VALIDATION, Lane.INTERACTIVE]
 
 
-async def test_a_cold_reader_that_joined_an_impatient_flight_waits_for_its_own_permit(tell):
+async def test_a_cold_reader_that_joined_an_impatient_flight_waits_for_its_own_permit(story):
     """The flight paid from the lane of waiting callers, but whoever began it had an answer and did not wait."""
-    story = tell(OLD, NEW)
     await story.age(LIFETIME + WINDOW + 1)
     gate = asyncio.Event()
     original = story.budget.permit
@@ -869,8 +861,7 @@ class Delayed:
 # Stale answers.
 
 
-async def test_in_the_window_the_stale_answer_comes_at_once_and_one_refresh_runs_beside_it(tell):
-    story = tell(OLD, NEW)
+async def test_in_the_window_the_stale_answer_comes_at_once_and_one_refresh_runs_beside_it(story):
     await story.age(IN_WINDOW)
     story.upstream.hold()
     replies = [await story.exchange.read(make_request()) for _ in range(100)]
@@ -892,16 +883,14 @@ async def test_a_refresh_that_fails_is_not_repeated_by_each_reader(tell):
     assert story.calls == 2
 
 
-async def test_a_refresh_without_budget_costs_nobody_anything(tell):
-    story = tell(OLD, NEW)
+async def test_a_refresh_without_budget_costs_nobody_anything(story):
     await story.age(IN_WINDOW)
     story.budget.refuse_all = SPENT
     assert body_of(await story.read()) == OLD.body
     assert story.calls == 1
 
 
-async def test_past_the_window_the_caller_waits_for_the_new_answer(tell):
-    story = tell(OLD, NEW)
+async def test_past_the_window_the_caller_waits_for_the_new_answer(story):
     await story.age(PAST_WINDOW)
     reply = await story.read()
     assert body_of(reply) == NEW.body
@@ -1089,9 +1078,8 @@ async def test_calls_are_counted_by_why_they_were_made(tell):
 SINCE = RequestDirectives(newer_than=START + 10)
 
 
-async def test_a_client_s_own_read_after_its_write_goes_forward(tell):
+async def test_a_client_s_own_read_after_its_write_goes_forward(story):
     """Whatever it wrote, and though the entry is fresh: the write may have changed more than anybody knows of."""
-    story = tell(OLD, NEW)
     await story.age(10)
     story.writers.note(writer_of(SUPPORT, "tests", "get"))
     other = await story.exchange.read(replace(make_request(), client="another"))
@@ -1103,30 +1091,26 @@ async def test_a_client_s_own_read_after_its_write_goes_forward(tell):
     assert story.calls == 2
 
 
-async def test_a_while_after_its_write_a_client_is_held_to_nothing(tell):
-    story = tell(OLD, NEW)
+async def test_a_while_after_its_write_a_client_is_held_to_nothing(story):
     await story.read()
     story.writers.note(writer_of(SUPPORT, "tests", "get"))
     story.clock.advance(READ_YOUR_WRITES)
     assert (await story.read()).outcome.fwd is None
 
 
-async def test_a_token_holds_whoever_sends_it(tell):
-    story = tell(OLD, NEW)
+async def test_a_token_holds_whoever_sends_it(story):
     await story.age(20)
     assert body_of(await story.read(directives=SINCE)) == NEW.body
     assert (await story.read(directives=SINCE)).outcome.fwd is None
 
 
-async def test_a_token_from_before_the_entry_costs_nothing(tell):
-    story = tell(OLD, NEW)
+async def test_a_token_from_before_the_entry_costs_nothing(story):
     await story.read()
     assert (await story.read(directives=RequestDirectives(newer_than=START - 1))).outcome == Outcome(ttl=LIFETIME)
     assert story.calls == 1
 
 
-async def test_of_token_and_own_write_the_later_counts(tell):
-    story = tell(OLD, NEW)
+async def test_of_token_and_own_write_the_later_counts(story):
     story.clock.advance(10)
     await story.age(1)
     story.writers.note(writer_of(SUPPORT, "tests", "get"))
@@ -1134,8 +1118,7 @@ async def test_of_token_and_own_write_the_later_counts(tell):
 
 
 @pytest.mark.parametrize("failure", [SPENT, PAUSED])
-async def test_a_reply_says_that_a_newer_answer_was_not_to_be_had(tell, failure):
-    story = tell(OLD, NEW)
+async def test_a_reply_says_that_a_newer_answer_was_not_to_be_had(story, failure):
     await story.age(20)
     story.budget.refuse_all = failure
     reply = await story.read(directives=SINCE)
@@ -1151,8 +1134,7 @@ async def test_an_absence_from_before_the_write_is_said_to_be_so(tell):
     assert reply.outcome.detail is Detail.BEFORE_WRITE
 
 
-async def test_a_token_of_the_future_asks_for_a_validation_from_now(tell):
-    story = tell(OLD, NEW)
+async def test_a_token_of_the_future_asks_for_a_validation_from_now(story):
     await story.age(1)
     far = RequestDirectives(newer_than=START + 10**6)
     reply = await story.read(directives=far)
@@ -1160,8 +1142,7 @@ async def test_a_token_of_the_future_asks_for_a_validation_from_now(tell):
     assert (await story.read(directives=far)).outcome.fwd is None, "by what was read at this moment"
 
 
-async def test_a_flight_from_before_the_write_is_not_joined_by_who_knows_of_it(tell):
-    story = tell(OLD, NEW)
+async def test_a_flight_from_before_the_write_is_not_joined_by_who_knows_of_it(story):
     before = await story.held(story.exchange.read(make_request()))
     story.clock.advance(20)
     knowing = [begun(story.exchange.read(make_request(directives=SINCE))) for _ in range(2)]
@@ -1199,8 +1180,7 @@ async def test_what_another_replica_stored_and_a_write_has_changed_since_is_not_
     assert body_of(await reading) == NEW.body
 
 
-async def test_an_overwritten_answer_is_never_served_before_the_platform_was_asked(tell):
-    story = tell(OLD, NEW)
+async def test_an_overwritten_answer_is_never_served_before_the_platform_was_asked(story):
     await story.read()
     await story.invalidate()
     story.clock.advance(1)
@@ -1235,8 +1215,7 @@ async def test_a_caller_may_keep_what_was_read_soon_after_a_write_for_the_shorte
     assert [(await story.read()).lifetime for _ in range(2)] == [lifetime, lifetime], "the fill's own reply as well"
 
 
-async def test_a_purged_answer_is_served_as_stale_while_it_is_read_again(tell):
-    story = tell(OLD, NEW)
+async def test_a_purged_answer_is_served_as_stale_while_it_is_read_again(story):
     await story.read()
     await story.invalidator.invalidate([make_request().key], Cause.PURGE)
     story.clock.advance(1)
@@ -1398,12 +1377,12 @@ async def test_a_change_is_counted_with_the_time_it_took(tell, first, second, se
 async def test_that_time_is_told_by_our_clock(tell):
     def by_a_clock_behind(name, at):
         changed = campaign_response(name=name, updatedAt=stamp(at - 25.0))
-        return lambda *_: replace(changed, date=formatdate(story.clock.now() - 25.0, usegmt=True))
+        return lambda *_: replace(changed, date=formatdate(ours.clock.now() - 25.0, usegmt=True))
 
-    story = tell(by_a_clock_behind("old", START - 9000), by_a_clock_behind("new", CHANGED))
-    await story.age(60)
-    await story.read(directives=RequestDirectives(no_cache=True))
-    assert story.meter.visible == [pytest.approx(5.0, abs=1.1)]
+    ours = tell(by_a_clock_behind("old", START - 9000), by_a_clock_behind("new", CHANGED))
+    await ours.age(60)
+    await ours.read(directives=RequestDirectives(no_cache=True))
+    assert ours.meter.visible == [pytest.approx(5.0, abs=1.1)]
 
 
 async def test_a_first_read_and_one_after_an_absence_are_no_change_seen(tell):

@@ -130,6 +130,12 @@ class Counter:
         self.callers.append(begun(queue()))
         return self.callers[-1]
 
+    async def queue(self, *names: str, **options: Any) -> None:
+        """Returns once callers of these names wait."""
+        for name in names:
+            _ = self.caller(name, **options)
+        await turns(40)
+
     async def pass_time(self, seconds: float) -> None:
         """Moves the clock, and lets those who wait look at it."""
         self.clock.advance(seconds)
@@ -158,6 +164,13 @@ class Shop:
         ledgers = MemoryLedgers(StoreClock() if real_time else self.clock)
         clock = time.monotonic if real_time else self.clock.monotonic
         return self._open(ledgers, Allowance(calls, window, LEAVE, TIMEOUT, **fields), 1, clock)
+
+    async def after_a_pause(self) -> Counter:
+        """Of five calls, and one pause of 30 s that has just ended."""
+        counter = self.alone(5)
+        await counter.budget.pause(ACCOUNT, 30)
+        self.clock.advance(30)
+        return counter
 
     async def several(self, calls: int, count: int = 2, **fields: Any) -> list[tuple[Counter, ScriptedLedgers]]:
         """Replicas that all know each other."""
@@ -296,8 +309,7 @@ async def test_the_queue_in_front_counts_into_the_wait(shop: Shop):
     await counter.call()
     shop.clock.advance(10)
     await counter.call()
-    _ = counter.caller("first", wait=55)
-    await turns(40)
+    await counter.queue("first", wait=55)
     failure = await counter.refusal(wait=55, client="c")
     assert failure.retry_after == WINDOW, "the slot that falls free sooner is spoken for"
 
@@ -362,8 +374,7 @@ async def test_a_refusal_does_not_hold_for_one_who_can_wait_longer(shop: Shop):
     counter = shop.alone(1)
     await counter.call()
     await counter.refusal(wait=10)
-    _ = counter.caller("patient", wait=WINDOW)
-    await turns(40)
+    await counter.queue("patient", wait=WINDOW)
     await counter.pass_time(WINDOW)
     assert counter.order == ["patient"]
 
@@ -405,9 +416,7 @@ async def test_more_callers_than_the_queue_holds_are_turned_away(shop: Shop, mon
 async def test_within_a_client_first_come_is_first_served(shop: Shop):
     counter = shop.alone(1)
     async with counter.permit() as permit:
-        for name in "abcde":
-            _ = counter.caller(name, void=True)
-        await turns(40)
+        await counter.queue(*"abcde", void=True)
         assert counter.order == []
         permit.void()
     await turns(40)
@@ -417,11 +426,9 @@ async def test_within_a_client_first_come_is_first_served(shop: Shop):
 async def test_a_newcomer_does_not_overtake_the_queue(shop: Shop):
     counter = shop.alone(1)
     await counter.call()
-    _ = counter.caller("first")
-    await turns(40)
+    await counter.queue("first")
     shop.clock.advance(WINDOW)
-    _ = counter.caller("newcomer")
-    await turns(40)
+    await counter.queue("newcomer")
     assert counter.order == ["first"]
     await counter.pass_time(WINDOW)
     assert counter.order == ["first", "newcomer"]
@@ -469,8 +476,7 @@ async def test_a_client_beyond_its_fair_part_yields_each_slot_that_falls_free(sh
         shop.clock.advance(1)
     for number in range(3):
         _ = counter.caller(f"greedy-{number}", greedy, client="greedy")
-    _ = counter.caller("modest", client="modest")
-    await turns(40)
+    await counter.queue("modest", client="modest")
     await counter.pass_time(WINDOW - 4)
     assert counter.order == ["modest"]
     await counter.pass_time(1)
@@ -525,8 +531,7 @@ async def test_a_waiter_that_is_cancelled_leaves_the_queue(shop: Shop):
     counter = shop.alone(1)
     async with counter.permit() as permit:
         gone = counter.caller("gone")
-        _ = counter.caller("next", void=True)
-        await turns(40)
+        await counter.queue("next", void=True)
         gone.cancel()
         await turns(40)
         permit.void()
@@ -548,8 +553,7 @@ async def test_a_turn_given_in_the_moment_of_a_cancellation_is_passed_on(shop: S
     counter = shop.alone(1)
     async with counter.permit() as permit:
         gone = counter.caller("gone")
-        _ = counter.caller("next", void=True)
-        await turns(40)
+        await counter.queue("next", void=True)
         permit.void()
     await given(counter, gone)
     gone.cancel()
@@ -614,9 +618,7 @@ async def test_a_pause_refuses_those_who_queue_and_cannot_wait_for_its_end(shop:
 
 
 async def test_after_a_pause_one_call_finds_out_for_all(shop: Shop):
-    counter = shop.alone(5)
-    await counter.budget.pause(ACCOUNT, 30)
-    shop.clock.advance(30)
+    counter = await shop.after_a_pause()
     async with counter.permit():
         failure = await counter.refusal(client="another")
         assert (failure.problem, failure.retry_after) == (Problem.UPSTREAM_PAUSED, PROBE_SECONDS)
@@ -626,18 +628,14 @@ async def test_after_a_pause_one_call_finds_out_for_all(shop: Shop):
 
 
 async def test_a_probe_that_is_refused_pauses_again(shop: Shop):
-    counter = shop.alone(5)
-    await counter.budget.pause(ACCOUNT, 30)
-    shop.clock.advance(30)
+    counter = await shop.after_a_pause()
     async with counter.permit():
         await counter.budget.pause(ACCOUNT, 20)
     assert (await counter.refusal(client="another")).retry_after == 20.0
 
 
 async def test_a_probe_that_never_left_passes_the_task_on(shop: Shop):
-    counter = shop.alone(5)
-    await counter.budget.pause(ACCOUNT, 30)
-    shop.clock.advance(30)
+    counter = await shop.after_a_pause()
     async with counter.permit() as permit:
         permit.void()
     await counter.call(client="another")

@@ -27,6 +27,11 @@ INDEXED = IndexedCampaign(Channel.VOICE, "m-1", None, START + 1, has_changed=Tru
 CHANGED = IndexState({Channel.VOICE: Poll(START + 1)}, number=1)
 
 
+@pytest.fixture
+def gateway() -> Gateway:
+    return Gateway()
+
+
 class SilentBus:
     """In the place of `Bus`."""
 
@@ -175,8 +180,7 @@ async def test_a_change_shows_in_the_next_answer(change, status, said, layer):
         assert gateway.fast.taken == 1 + (change in {refill, write_as_another})
 
 
-async def test_a_newer_fill_is_what_the_fast_road_answers_with():
-    gateway = Gateway()
+async def test_a_newer_fill_is_what_the_fast_road_answers_with(gateway: Gateway):
     async with running(gateway), calling(gateway) as caller:
         gateway.clock.advance(10)
         await warm(caller, gateway)
@@ -186,8 +190,7 @@ async def test_a_newer_fill_is_what_the_fast_road_answers_with():
         assert gateway.fast.taken == 2
 
 
-async def test_another_campaigns_change_keeps_the_rest_fast():
-    gateway = Gateway()
+async def test_another_campaigns_change_keeps_the_rest_fast(gateway: Gateway):
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
         await gateway.memory.invalidate(make_request("c-2").key, Cause.WRITE)
@@ -225,8 +228,7 @@ async def test_what_another_replica_invalidated_is_not_answered():
         assert gateway.fast.taken == 1
 
 
-async def test_a_key_revoked_while_its_request_was_in_flight_makes_no_pattern(monkeypatch):
-    gateway = Gateway()
+async def test_a_key_revoked_while_its_request_was_in_flight_makes_no_pattern(gateway: Gateway, monkeypatch):
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
         gate = hold(gateway, monkeypatch)
@@ -239,8 +241,7 @@ async def test_a_key_revoked_while_its_request_was_in_flight_makes_no_pattern(mo
         assert gateway.fast.taken == 1
 
 
-async def test_a_pattern_is_of_its_own_connection():
-    gateway = Gateway()
+async def test_a_pattern_is_of_its_own_connection(gateway: Gateway):
     async with running(gateway), calling(gateway) as caller, calling(gateway) as other:
         await warm(caller, gateway)
         await other.send(GOOD)
@@ -265,8 +266,7 @@ async def test_age_and_ttl_move_as_on_the_slow_path(validated_at):
         assert quick_gateway.fast.taken == 10
 
 
-async def test_use_is_noted_so_that_polls_go_on():
-    gateway = Gateway()
+async def test_use_is_noted_so_that_polls_go_on(gateway: Gateway):
     async with running(gateway), calling(gateway) as caller:
         for _ in range(20):
             await caller.send(GOOD)
@@ -292,8 +292,7 @@ async def test_many_heads_are_learned_only_so_often(monkeypatch):
 # Connections.
 
 
-async def test_a_slow_reader_is_waited_for_on_the_slow_path_and_gets_all_in_order():
-    gateway = Gateway()
+async def test_a_slow_reader_is_waited_for_on_the_slow_path_and_gets_all_in_order(gateway: Gateway):
     async with running(gateway), calling(gateway) as caller:
         await gateway.put("c-1", stored("x" * 30_000, validated_at=START + 1))
         gateway.clock.advance(1)
@@ -313,8 +312,7 @@ async def test_a_slow_reader_is_waited_for_on_the_slow_path_and_gets_all_in_orde
         assert ids == ["r-1", "r-1", "r-1", *(f"r-{number}" for number in range(3, sent + 1))]
 
 
-async def test_the_keepalive_timer_runs_from_the_last_request():
-    gateway = Gateway()
+async def test_the_keepalive_timer_runs_from_the_last_request(gateway: Gateway):
     async with running(gateway), calling(gateway) as caller:
         await caller.send(GOOD, GOOD)
         connection, loop, timers = gateway.connection, asyncio.get_running_loop(), list[float]()
@@ -341,8 +339,7 @@ async def test_the_keepalive_timer_runs_from_the_last_request():
         assert caller.is_closed
 
 
-async def test_a_connection_that_only_the_fast_road_used_is_idle_when_the_gateway_stops():
-    gateway = Gateway()
+async def test_a_connection_that_only_the_fast_road_used_is_idle_when_the_gateway_stops(gateway: Gateway):
     async with contextlib.AsyncExitStack() as stack:
         async with running(gateway):
             caller = await stack.enter_async_context(calling(gateway))
@@ -368,8 +365,7 @@ async def test_a_connection_that_is_to_close_finishes_what_is_in_flight_and_take
         assert gateway.fast.taken == 0
 
 
-async def test_nothing_is_answered_once_the_connection_is_to_close():
-    gateway = Gateway()
+async def test_nothing_is_answered_once_the_connection_is_to_close(gateway: Gateway):
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
         connection = gateway.connection
@@ -380,8 +376,7 @@ async def test_nothing_is_answered_once_the_connection_is_to_close():
         assert len(caller.answers) == 3
 
 
-async def test_nothing_is_answered_between_the_last_answer_and_the_end(monkeypatch):
-    gateway = Gateway()
+async def test_nothing_is_answered_between_the_last_answer_and_the_end(gateway: Gateway, monkeypatch):
     finish = FastConnection.finish_response
 
     async def finish_and_hear_more(connection: FastConnection, *arguments: Any) -> Any:
@@ -564,8 +559,7 @@ async def test_a_word_of_the_platforms_own_is_looked_up_nowhere():
 # Memory.
 
 
-async def test_a_flood_of_ids_leaves_nothing_behind():
-    gateway = Gateway()
+async def test_a_flood_of_ids_leaves_nothing_behind(gateway: Gateway):
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
         for number in range(50):
@@ -585,8 +579,7 @@ async def test_what_is_kept_rendered_is_bounded(monkeypatch):
         assert gateway.fast.taken == 21
 
 
-async def test_what_is_gone_from_the_store_is_not_kept_alive_by_a_further_request():
-    gateway = Gateway()
+async def test_what_is_gone_from_the_store_is_not_kept_alive_by_a_further_request(gateway: Gateway):
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
         supersede(gateway)
