@@ -28,6 +28,7 @@ from campaign_gateway.store.usage import HALF_LIFE_SECONDS
 from tests.support.backends import Backend, on_valkey
 from tests.support.doubles import begun, turns
 from tests.support.meters import CountingMeter
+from tests.support.waiting import until
 
 STREAM = "identity-1"
 VOICE, SMS = Channel
@@ -628,9 +629,9 @@ async def test_a_stream_that_only_others_use_keeps_its_leader(fleet: Fleet, monk
     await use(fleet.two)
     assert await fleet.leading() == [True, False, False]
     await fleet.one.index.beat()
-    async with asyncio.timeout(5):
-        while "c1" in fleet.one.index._usage._streams[STREAM] and len(fleet.one.index.used(STREAM)) > 1:
-            await asyncio.sleep(0.02)
+    await until(
+        lambda: not ("c1" in fleet.one.index._usage._streams[STREAM] and len(fleet.one.index.used(STREAM)) > 1), 5
+    )
     assert await fleet.leading() == [True, False, False]
 
 

@@ -307,9 +307,7 @@ async def test_every_replica_knows_soon_when_a_key_was_last_invalidated(
     before = [store.invalidated_at(KEY) for store in stores]
     await asyncio.sleep(0.002)
     await subject.one.invalidate(reach, by)
-    async with asyncio.timeout(5):
-        while any(store.invalidated_at(KEY) <= at for store, at in zip(stores, before, strict=True)):
-            await asyncio.sleep(0.005)
+    await until(lambda: not (any(store.invalidated_at(KEY) <= at for store, at in zip(stores, before, strict=True))), 5)
     assert [store.invalidated_at(OTHERS[0]) for store in stores] == before
 
 
@@ -337,9 +335,7 @@ async def test_copies_near_are_invalidated_where_another_replica_invalidates_the
 
 async def test_a_write_reaches_the_others_and_its_own_word_is_no_change(shared: Subject) -> None:
     await shared.one.publish_write("1f2e:a client")
-    async with asyncio.timeout(5):
-        while shared.written[1] != ["1f2e:a client"]:
-            await asyncio.sleep(0.005)
+    await until(lambda: shared.written[1] == ["1f2e:a client"], 5)
     assert shared.written[0] == []
 
 
@@ -534,9 +530,7 @@ async def test_a_copy_is_near_where_it_was_stored_and_goes_when_another_replica_
     assert copy_of(shared.two, KEY) == kept
     newer = await fill(shared.one, body=b"newer")
     assert copy_of(shared.one, KEY) == newer
-    async with asyncio.timeout(5):
-        while copy_of(shared.two, KEY) is not None:
-            await asyncio.sleep(0.005)
+    await until(lambda: copy_of(shared.two, KEY) is None, 5)
     assert (await shared.two.get(KEY)).stored == newer
 
 

@@ -34,15 +34,7 @@ from campaign_gateway.store.redis.keys import Keys
 from tests.support.doubles import SUPPORT
 from tests.support.examples import SEEDS
 from tests.support.redis_net import RedisNet
-from tests.support.swept import (
-    FRESHNESS,
-    LAG,
-    SALES,
-    ListedPlatform,
-    SeenCall,
-    SweptAnswer,
-    SweptReplica,
-)
+from tests.support.swept import FRESHNESS, LAG, SALES, ListedPlatform, SeenCall, SweptAnswer, SweptReplica
 from tests.support.virtual_time import virtual_time
 
 TOLERANCE = 0.3

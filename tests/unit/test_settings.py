@@ -341,18 +341,8 @@ HOST_PORT = "needs host:port, such as 127.0.0.1:8080"
         pytest.param("listen", "127.0.0.1:65536", HOST_PORT, id="port-too-high"),
         pytest.param("listen", "::1:8080", HOST_PORT, id="IPv6-without-brackets"),
         pytest.param("listen", "http://127.0.0.1:8080", HOST_PORT, id="listen-with-a-scheme"),
-        pytest.param(
-            "cache.url",
-            f"http://:{SECRET}@host",
-            NEEDS_A_CACHE_URL,
-            id="cache-of-another-scheme",
-        ),
-        pytest.param(
-            "cache.url",
-            "redis://",
-            NEEDS_A_CACHE_URL,
-            id="redis-without-a-host",
-        ),
+        pytest.param("cache.url", f"http://:{SECRET}@host", NEEDS_A_CACHE_URL, id="cache-of-another-scheme"),
+        pytest.param("cache.url", "redis://", NEEDS_A_CACHE_URL, id="redis-without-a-host"),
         pytest.param(
             "credentials.main.token_lifetime",
             "61m",

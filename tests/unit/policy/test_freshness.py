@@ -25,10 +25,7 @@ RULES = st.builds(
 )
 REVISIONS = st.none() | st.just("soon") | st.floats(-1e9, 1e9).map(lambda seconds: stamp(NOW + seconds))
 ENTRIES = st.floats(-1e8, 1e8).map(absence) | st.builds(
-    entry,
-    st.floats(-1e8, 1e8),
-    revision=REVISIONS,
-    campaign_status=st.sampled_from(["Active", "Ready", "Rerun", None]),
+    entry, st.floats(-1e8, 1e8), revision=REVISIONS, campaign_status=st.sampled_from(["Active", "Ready", "Rerun", None])
 )
 
 
@@ -192,10 +189,7 @@ READ = entry(50, revision=stamp(NOW - 1050))
         pytest.param(READ, polled(10, 10, 1000), 50.0, id="run-out-the-read-counts-again"),
         pytest.param(READ, polled(4, 10, 50), 50.0, id="blind-bound-reached-the-read-counts-again"),
         pytest.param(
-            entry(150, revision=stamp(NOW - 1150)),
-            polled(12, 10, 1000),
-            -50.0,
-            id="run-out-and-the-read-too",
+            entry(150, revision=stamp(NOW - 1150)), polled(12, 10, 1000), -50.0, id="run-out-and-the-read-too"
         ),
         pytest.param(replace(READ, campaign_status="Active"), polled(4, 100, 1000), 11.0, id="within-the-status-max"),
         pytest.param(READ, polled(4, 5000, 9000), 596.0, id="within-the-general-max"),

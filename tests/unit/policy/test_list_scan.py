@@ -13,14 +13,7 @@ from campaign_gateway.policy.evidence import GOOD
 from campaign_gateway.policy.list_findings import LONGEST_LAG_SECONDS, conclude, conclude_full, forget, lag_shown, learn
 from campaign_gateway.policy.list_scan import MAX_PAGES, MAX_POLL_PAGES, MAX_RETRIES, OVERLAP_ROWS, Scan, begin, step
 from campaign_gateway.policy.stored import Stored
-from campaign_gateway.policy.sweeping import (
-    SETTLE_SECONDS,
-    IndexSnapshot,
-    IndexState,
-    ListFlaw,
-    Poll,
-    apply,
-)
+from campaign_gateway.policy.sweeping import SETTLE_SECONDS, IndexSnapshot, IndexState, ListFlaw, Poll, apply
 from tests.support.builders import NOW, stamp
 from tests.support.examples import scaled
 from tests.support.lists import (

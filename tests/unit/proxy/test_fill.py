@@ -192,11 +192,7 @@ async def test_a_forgotten_flight_lands_for_those_aboard_and_is_joined_by_nobody
 
 @pytest.mark.parametrize(
     ("forgotten", "left"),
-    [
-        ("x:get:a", ["x:get:b", "x:get-v1:a", "y:get:a"]),
-        ("x:get:*", ["x:get-v1:a", "y:get:a"]),
-        (None, []),
-    ],
+    [("x:get:a", ["x:get:b", "x:get-v1:a", "y:get:a"]), ("x:get:*", ["x:get-v1:a", "y:get:a"]), (None, [])],
     ids=["one", "all-of-an-operation", "any"],
 )
 async def test_flights_are_forgotten_one_by_one_by_operation_or_all(field, forgotten, left):

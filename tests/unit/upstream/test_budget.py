@@ -86,12 +86,7 @@ class Counter:
         self.callers: list[asyncio.Task[None]] = []
 
     def permit(
-        self,
-        lane: Lane = INTERACTIVE,
-        wait: float = 0.0,
-        client: str = "c",
-        account: str = ACCOUNT,
-        key: str = "",
+        self, lane: Lane = INTERACTIVE, wait: float = 0.0, client: str = "c", account: str = ACCOUNT, key: str = ""
     ) -> Any:
         return self.budget.permit(account, lane, client, wait, key)
 

@@ -567,8 +567,7 @@ async def test_a_client_that_may_only_read_changes_nothing(front, method, target
 
 
 @pytest.mark.parametrize(
-    ("body", "campaigns"),
-    [(b'{"all": true}', None), (b'{"campaigns": ["b", "a", "b"]}', ["b", "a"])],
+    ("body", "campaigns"), [(b'{"all": true}', None), (b'{"campaigns": ["b", "a", "b"]}', ["b", "a"])]
 )
 async def test_a_purge_is_of_some_or_all(front, body, campaigns):
     answer = await write(front, "/v1/streams/sales/purge", body=body)

@@ -113,8 +113,7 @@ async def test_what_is_at_fault_is_never_recalled(field):
 
 
 @pytest.mark.parametrize(
-    "field",
-    ["Cache-Control: max-age=600", "Connection: close", "If-Modified-Since: x", "Accept: " + "a" * 16_000],
+    "field", ["Cache-Control: max-age=600", "Connection: close", "If-Modified-Since: x", "Accept: " + "a" * 16_000]
 )
 async def test_what_is_not_plain_makes_no_grant_and_what_matters_not_may_be_long(field):
     async with watched() as gateway:
