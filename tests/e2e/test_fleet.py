@@ -11,21 +11,12 @@ import aiohttp
 import pytest
 
 from campaign_gateway.sandbox.journal import most_in_window
-from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
+from campaign_gateway.sandbox.platform import Sandbox
 from campaign_gateway.store.redis.keys import Keys
 from tests.support.estate import LASTING
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer, redis_cluster
-
-CALLS, WINDOW = 24, 4.0
-BUDGET = {"default": {"calls": CALLS, "window": f"{WINDOW}s"}}
-
-
-@pytest.fixture
-async def wide_sandbox() -> AsyncIterator[Sandbox]:
-    """A platform that counts nothing itself: what arrives is what the gateways let out."""
-    async with Sandbox(SandboxConfig(campaigns=400, calls=100_000, latency_seconds=0.03)) as platform:
-        yield platform
+from tests.support.small_budget import BUDGET, CALLS, WINDOW, arrivals
 
 
 @asynccontextmanager
@@ -56,10 +47,6 @@ async def overload(gateways: list[GatewayProcess], sandbox: Sandbox, seconds: fl
 
     await asyncio.gather(*(knock(gateway, lane * 100) for gateway in gateways for lane in range(4)))
     return statuses
-
-
-def arrivals(sandbox: Sandbox) -> list[float]:
-    return [arrival.monotonic for arrival in sandbox.log.since(0)]
 
 
 def used(times: list[float], windows: int) -> float:

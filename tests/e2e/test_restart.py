@@ -7,7 +7,6 @@ import random
 import signal
 import statistics
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +15,13 @@ import pytest
 
 from campaign_gateway.sandbox.campaigns import Status
 from campaign_gateway.sandbox.journal import most_in_window
-from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
+from campaign_gateway.sandbox.platform import Sandbox
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
+from tests.support.small_budget import BUDGET, CALLS, WINDOW, arrivals
 
-CALLS, WINDOW = 24, 4.0
-BUDGET = {"default": {"calls": CALLS, "window": f"{WINDOW}s"}}
 LIVES = 10
 OPEN_SECONDS = 0.3
 """Beyond the window: how long a place is held for the time that its call took."""
-
-
-@pytest.fixture
-async def wide_sandbox() -> AsyncIterator[Sandbox]:
-    """A platform that counts nothing itself: what arrives is what the gateways let out."""
-    async with Sandbox(SandboxConfig(campaigns=40, calls=100_000, latency_seconds=0.02)) as platform:
-        yield platform
 
 
 @pytest.fixture
@@ -58,10 +49,6 @@ async def knock(gateway: GatewayProcess, numbers: "itertools.count[int]", second
         async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
             for _ in range(6):
                 group.create_task(caller())
-
-
-def arrivals(sandbox: Sandbox) -> list[float]:
-    return [arrival.monotonic for arrival in sandbox.log.since(0)]
 
 
 def used(times: list[float]) -> float:

@@ -54,6 +54,10 @@ class Replica:
     bus: Bus
     beat: Beat
 
+    async def take_the_lease(self) -> None:
+        await self.index.beat()
+        assert self.index.is_leading(STREAM)
+
     async def pull(self) -> IndexSnapshot:
         await self.index.pull(STREAM)
         return self.index.snapshot(STREAM)
@@ -88,7 +92,7 @@ class Fleet:
         return [self.keys.index(STREAM, what) for what in ("head", "rows", "order")]
 
     async def empty(self) -> None:
-        """What a Redis has to tell that came back empty."""
+        """As a Redis that came back empty."""
         await self.raw.delete(*self.names())
 
     async def leading(self) -> list[bool]:
@@ -403,8 +407,7 @@ async def test_keys_of_another_type_stop_nothing_but_the_index(fleet: Fleet) -> 
     await fleet.raw.rpush(fleet.keys.used(STREAM), "x")
     assert not await fleet.one.index.publish(STREAM, state(1), {})
     fleet.one.index.record_use(STREAM, "c1", fleet.one.now)
-    await fleet.one.index.beat()
-    assert fleet.one.index.is_leading(STREAM)
+    await fleet.one.take_the_lease()
     assert set(fleet.one.index.used(STREAM)) == {"c1"}
     assert fleet.one.index.snapshot(STREAM) == BARE
     assert fleet.one.link.is_up
@@ -413,8 +416,7 @@ async def test_keys_of_another_type_stop_nothing_but_the_index(fleet: Fleet) -> 
 async def test_while_redis_is_lost_nobody_holds_a_lease_and_what_was_asked_for_is_kept(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     fleet.one.index.record_use(STREAM, "c1", fleet.one.now)
-    await fleet.one.index.beat()
-    assert fleet.one.index.is_leading(STREAM)
+    await fleet.one.take_the_lease()
     fleet.one.link._lose("timeout")
     assert not fleet.one.index.is_leading(STREAM), "from the first moment"
     fleet.one.index.record_use(STREAM, "c2", fleet.one.now)
@@ -430,8 +432,7 @@ async def test_while_redis_is_lost_nobody_holds_a_lease_and_what_was_asked_for_i
     fleet.two.index.record_use(STREAM, "c1", fleet.two.now)
     await fleet.two.index.beat()
     assert not fleet.two.index.is_leading(STREAM), "the lease of before has not lapsed"
-    await fleet.one.index.beat()
-    assert fleet.one.index.is_leading(STREAM)
+    await fleet.one.take_the_lease()
     assert set(fleet.one.index.used(STREAM)) == {"c1", "c2"}
     assert dict(await used_in_redis(fleet)).keys() == {"c1", "c2"}
     assert fleet.one.index.interest(STREAM)["c2"] == pytest.approx(2.0, rel=0.1)
@@ -465,9 +466,8 @@ async def test_a_reply_that_is_none_counts_as_lost(fleet: Fleet, reply: object) 
     assert fleet.one.beat.replicas() == {}
     del fleet.one.beat._beat
     fleet.one.beat._beat = fleet.one.link.script("beat.lua")
-    await fleet.one.index.beat()
-    assert fleet.one.index.is_leading(STREAM)
-    assert [name for name, _ in await used_in_redis(fleet)] == ["c1"], "told with the next"
+    await fleet.one.take_the_lease()
+    assert [name for name, _ in await used_in_redis(fleet)] == ["c1"], "published with the next"
 
 
 async def test_beats_go_on_whatever_happens_to_one(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -524,8 +524,7 @@ async def test_a_new_leader_finds_what_is_in_use(fleet: Fleet) -> None:
     await fleet.one.index.depart()
     fleet.two.index.record_use(STREAM, "c3", now)
     assert set(fleet.two.index.used(STREAM)) == {"c3"}
-    await fleet.two.index.beat()
-    assert fleet.two.index.is_leading(STREAM)
+    await fleet.two.take_the_lease()
     assert fleet.two.index.used(STREAM) == pytest.approx({"c1": now, "c2": now - 70, "c3": now})
 
 
@@ -637,8 +636,7 @@ async def test_a_stream_that_only_others_use_keeps_its_leader(fleet: Fleet, monk
 
 async def test_a_lease_is_lost_when_nothing_is_in_use_any_more(fleet: Fleet) -> None:
     fleet.one.index.record_use(STREAM, "c1", fleet.one.now - USED_SECONDS + 0.2)
-    await fleet.one.index.beat()
-    assert fleet.one.index.is_leading(STREAM)
+    await fleet.one.take_the_lease()
     await fleet.one.index.wait(STREAM, 0.0)
     async with asyncio.timeout(5):
         while fleet.one.index.is_leading(STREAM):
@@ -697,8 +695,7 @@ async def test_a_dead_leader_is_replaced(fleet: Fleet, monkeypatch: pytest.Monke
     await use(fleet.one, fleet.two)
     monkeypatch.setattr(beat_module, "LEASE_SECONDS", 0.3)
     monkeypatch.setattr(index_module, "LEASE_SECONDS", 0.3)
-    await fleet.one.index.beat()
-    assert fleet.one.index.is_leading(STREAM)
+    await fleet.one.take_the_lease()
     async with asyncio.timeout(5):
         while not fleet.two.index.is_leading(STREAM):
             # Never both, whatever the first may think.
@@ -720,8 +717,7 @@ async def test_a_lease_of_another_server_is_none(fleet: Fleet) -> None:
     await fleet.one.index.beat()
     fleet.one.link.generation += 1
     assert not fleet.one.index.is_leading(STREAM)
-    await fleet.one.index.beat()
-    assert fleet.one.index.is_leading(STREAM)
+    await fleet.one.take_the_lease()
 
 
 # Who is there.
@@ -765,7 +761,7 @@ async def test_a_beat_tells_of_indexes_that_others_have_changed(fleet: Fleet) ->
     for replica in fleet.replicas:
         await replica.index.beat()
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
-    assert await pulled(fleet.two) == set(), "not told yet"
+    assert await pulled(fleet.two) == set(), "not published yet"
     assert await pulled(fleet.one) == set(), "its own"
     assert await pulled(fleet.two) == {STREAM}
     assert await pulled(fleet.two) == set(), "once"
@@ -824,7 +820,7 @@ async def test_a_deposed_leader_looks_at_the_index_at_once(fleet: Fleet) -> None
 
 
 async def test_an_index_from_before_its_latest_changes_is_read_whole(fleet: Fleet) -> None:
-    """A copy became the master, and had not been told of all: what was lost there is no knowledge here either."""
+    """A copy became the master, and had not received all: what was lost there is no knowledge here either."""
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed(), "c2": indexed()})
     held = [await fleet.raw.dump(name) for name in fleet.names()]
     await fleet.one.index.publish(STREAM, state(2), {"c1": indexed("b"), "c3": indexed()})

@@ -329,26 +329,20 @@ def shifted(
     return scan, met
 
 
-@pytest.mark.parametrize("gone", [1, OVERLAP_ROWS - 1])
-def test_rows_that_move_up_within_the_overlap_are_not_missed(gone: int):
+@pytest.mark.parametrize(
+    ("moved_up", "new"),
+    [
+        pytest.param(1, [], id="one-up"),
+        pytest.param(OVERLAP_ROWS - 1, [], id="up-within-the-overlap"),
+        pytest.param(20, [], id="further-up"),
+        pytest.param(0, [row("new", NOW)], id="down-seen-twice"),
+    ],
+)
+def test_rows_that_move_meanwhile_are_met_once(moved_up: int, new: list[Row]):
     listed = rows(150)
-    scan, met = shifted(listed, listed[gone:], IndexSnapshot())
+    scan, met = shifted(listed, [*new, *listed[moved_up:]], IndexSnapshot())
     assert scan.flaw is None
-    assert met == {each.id for each in listed}
-
-
-def test_rows_that_move_up_by_more_are_looked_for_further_up():
-    listed = rows(150)
-    scan, met = shifted(listed, listed[20:], IndexSnapshot())
-    assert scan.flaw is None
-    assert met == {each.id for each in listed}
-
-
-def test_rows_that_move_down_are_seen_twice_and_count_once():
-    listed = rows(150)
-    scan, met = shifted(listed, [row("new", NOW), *listed], IndexSnapshot())
-    assert scan.flaw is None
-    assert met == {each.id for each in listed}, "polls show what moved to the front"
+    assert met == {each.id for each in listed}, "polls show what is new"
 
 
 def test_what_moves_to_the_front_behind_a_poll_is_met_there():

@@ -137,16 +137,17 @@ async def test_a_call_without_a_whole_answer_is_a_failure_counted_by_its_kind(pr
     assert desk.outcomes() == [("uri-miss", outcome)]
 
 
-async def test_a_call_that_may_have_left_keeps_its_slot():
-    desk = Desk(UpstreamError(Problem.UPSTREAM_TIMEOUT, "no answer in time"))
+@pytest.mark.parametrize(
+    ("error", "is_void"),
+    [
+        pytest.param(UpstreamError(Problem.UPSTREAM_TIMEOUT, "no answer in time"), False, id="it-may-have-left"),
+        pytest.param(NEVER_LEFT, True, id="it-never-left"),
+    ],
+)
+async def test_a_call_keeps_its_slot_unless_it_certainly_never_left(error, is_void):
+    desk = Desk(error)
     await desk.failure()
-    assert [permit.is_void for permit in desk.budget.permits] == [False]
-
-
-async def test_a_call_that_certainly_never_left_gives_its_slot_back():
-    desk = Desk(NEVER_LEFT)
-    await desk.failure()
-    assert [permit.is_void for permit in desk.budget.permits] == [True]
+    assert [permit.is_void for permit in desk.budget.permits] == [is_void]
 
 
 # Second attempts.

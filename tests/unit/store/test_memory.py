@@ -430,19 +430,14 @@ async def test_an_invalidated_entry_stays_and_says_since_when_and_why(room: Room
 
 
 @pytest.mark.parametrize("reaches", [(A, A), (A, ALL), (ALL, A), (ALL, ALL)], ids="-".join)
-async def test_a_purge_after_a_write_stays_a_write(room: Room, reaches: tuple[str, str]) -> None:
+@pytest.mark.parametrize("causes", [(Cause.WRITE, Cause.PURGE), (Cause.PURGE, Cause.WRITE)], ids="-".join)
+async def test_a_write_and_a_purge_in_any_order_are_a_write(
+    room: Room, causes: tuple[Cause, Cause], reaches: tuple[str, str]
+) -> None:
     await room.put(A, sized(1, age=50))
-    await room.store.invalidate(reaches[0], Cause.WRITE)
-    room.clock.time += 1
-    await room.store.invalidate(reaches[1], Cause.PURGE)
-    assert await room.stands(A) is Cause.WRITE
-
-
-@pytest.mark.parametrize("reaches", [(A, A), (A, ALL), (ALL, A), (ALL, ALL)], ids="-".join)
-async def test_a_write_after_a_purge_is_a_write(room: Room, reaches: tuple[str, str]) -> None:
-    await room.put(A, sized(1, age=50))
-    await room.store.invalidate(reaches[0], Cause.PURGE)
-    await room.store.invalidate(reaches[1], Cause.WRITE)
+    for reach, by in zip(reaches, causes, strict=True):
+        await room.store.invalidate(reach, by)
+        room.clock.time += 1
     assert await room.stands(A) is Cause.WRITE
 
 
