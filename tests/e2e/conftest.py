@@ -14,13 +14,6 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 @pytest.fixture
-async def wide_sandbox() -> AsyncIterator[Sandbox]:
-    """A platform that counts nothing itself: what arrives is what the gateways let out."""
-    async with Sandbox(SandboxConfig(campaigns=400, calls=100_000, latency_seconds=0.03)) as platform:
-        yield platform
-
-
-@pytest.fixture
 async def redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
     async with redis_server(tmp_path) as server:
         yield server

@@ -11,12 +11,19 @@ import aiohttp
 import pytest
 
 from campaign_gateway.sandbox.journal import most_in_window
-from campaign_gateway.sandbox.platform import Sandbox
+from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
 from campaign_gateway.store.redis.keys import Keys
 from tests.support.estate import LASTING
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer, redis_cluster
 from tests.support.small_budget import BUDGET, CALLS, WINDOW, arrivals
+
+
+@pytest.fixture
+async def wide_sandbox() -> AsyncIterator[Sandbox]:
+    """A platform that counts nothing itself: what arrives is what the gateways let out."""
+    async with Sandbox(SandboxConfig(campaigns=400, calls=100_000, latency_seconds=0.03)) as platform:
+        yield platform
 
 
 @asynccontextmanager

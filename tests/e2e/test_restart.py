@@ -7,6 +7,7 @@ import random
 import signal
 import statistics
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,20 @@ import pytest
 
 from campaign_gateway.sandbox.campaigns import Status
 from campaign_gateway.sandbox.journal import most_in_window
-from campaign_gateway.sandbox.platform import Sandbox
+from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.small_budget import BUDGET, CALLS, WINDOW, arrivals
 
 LIVES = 10
 OPEN_SECONDS = 0.3
 """Beyond the window: how long a place is held for the time that its call took."""
+
+
+@pytest.fixture
+async def wide_sandbox() -> AsyncIterator[Sandbox]:
+    """A platform that counts nothing itself: what arrives is what the gateways let out."""
+    async with Sandbox(SandboxConfig(campaigns=40, calls=100_000, latency_seconds=0.02)) as platform:
+        yield platform
 
 
 @pytest.fixture

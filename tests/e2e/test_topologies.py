@@ -27,7 +27,7 @@ USER, PASSWORD = "gateway", "correct-horse"
 
 @asynccontextmanager
 async def gateways(sandbox: Sandbox, folder: Path, count: int, **cache: Any) -> AsyncIterator[list[GatewayProcess]]:
-    # A long time-out: a loaded machine is not a lost Redis. Long lifetimes: what is seen before they end was told by another replica.
+    # A long time-out: a loaded machine is not a lost Redis. Long lifetimes: what is seen before they end was published by another replica.
     freshness = {"min": "5m", "max": "10m", "status": {}}
     settings = settings_for(sandbox, folder, cache={"timeout": "5s", **cache}, freshness=freshness)
     async with AsyncExitStack() as stack:
@@ -41,7 +41,7 @@ def still(sandbox: Sandbox) -> list[str]:
 
 
 async def expect_shared(sandbox: Sandbox, one: GatewayProcess, two: GatewayProcess) -> None:
-    """A miss on one is a hit on the other, and what one learns, the other is told."""
+    """A miss on one is a hit on the other, and what one learns is published to the other."""
     campaign = still(sandbox)[0]
     assert (await one.get(campaign))[0] == 200
     await until(lambda: counted(one, operation="put", outcome="stored"))
@@ -356,7 +356,7 @@ async def test_a_copy_that_lost_its_master_and_refuses_reads_is_lost_until_it_is
         await admin.config_set("replica-serve-stale-data", "no")
         await admin.execute_command("REPLICAOF", "127.0.0.1", "1")
         await until(lambda: answers(admin, "MasterDown"))
-        # It goes on to tell its time: without a second question it would be lost and found twice a second.
+        # It still answers TIME: without a second question it would be lost and found twice a second.
         await expect_lost(gateway, ids[:2], "masterdown")
         await admin.execute_command("REPLICAOF", "NO", "ONE")
         await expect_found_again(gateway, ids[2])

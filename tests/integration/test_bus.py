@@ -374,7 +374,7 @@ async def test_what_was_invalidated_while_redis_hung_is_so_for_all_when_it_is_ba
     fleet.server.resume()
     await until(lambda: fleet.one.link.is_up)
     assert await fleet.one.store.put(KEY, entry(fleet.one.store.now()), before.fence, 60) is Put.FENCED
-    assert await fleet.one.finds() is by, "told before it was asked"
+    assert await fleet.one.finds() is by, "published before it was asked"
     await until(lambda: not fleet.two.has_copy())
     assert await fleet.two.finds() is by
 
@@ -401,7 +401,7 @@ async def test_what_is_invalidated_twice_counts_as_a_write(fleet: Fleet) -> None
 async def test_a_look_up_beside_the_one_that_pays_does_not_come_before_it(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1. one look-up begins to tell Redis what it missed; 2. another one asks Redis; 3. Redis is told."""
+    """1. one look-up begins to send Redis what it missed; 2. another one asks Redis; 3. Redis has it."""
     await fleet.one.fill()
     fleet.one.link._lose("timeout")
     await fleet.one.store.invalidate(KEY, Cause.WRITE)
@@ -446,7 +446,7 @@ async def test_what_is_invalidated_anew_while_it_is_flushed_stays(
 async def test_a_copy_fetched_while_an_invalidation_fails_is_known_to_be_invalidated(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1. Redis is being told; 2. a look-up that it still answers brings the old entry; 3. Redis is lost."""
+    """1. Redis is sent what it missed; 2. a look-up that it still answers brings the old entry; 3. Redis is lost."""
     await fleet.one.fill()
     await fleet.two.silence()
 

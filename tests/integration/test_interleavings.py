@@ -246,7 +246,7 @@ class World:
         replica.invalidate_beside(key, by, self._noter(replica, key, by))
 
     async def crash(self, which: int) -> None:
-        # A limit of the budget: calls of which nobody is left to tell, when the ledger was emptied, are not counted.
+        # A limit of the budget: calls that nobody is left to report, when the ledger was emptied, are not counted.
         if len(self.live) > 1 and self.now > self._emptied_at + JOINING:
             replica = self.pick(which)
             self.live.remove(replica)
@@ -345,7 +345,7 @@ class World:
         await self.herd(campaign, RequestDirectives(max_stale=float("inf")))
 
     async def miss(self, which: int, how: str, by: Cause) -> None:
-        """An invalidation that one replica is not told of, another message, and then a reader there who must know of both."""
+        """An invalidation that is not published to one replica, another message, and then a reader there who must know of both."""
         missed, other = CAMPAIGNS
         await self.herd(missed, NO_DIRECTIVES)
         await asyncio.sleep(TIMEOUT)
@@ -546,9 +546,9 @@ class World:
         for told in self._invalidating(read.campaign):
             if self._must_know(told, read):
                 seen[f"reads after a {told.by}"] += 1
-                is_told = ttl <= 0 and (told.by is Cause.PURGE or detail in FALLEN_BACK)
+                is_published = ttl <= 0 and (told.by is Cause.PURGE or detail in FALLEN_BACK)
                 seen[f"older replies after a {told.by}"] += newest < told.began
-                assert newest >= told.began or is_told, (
+                assert newest >= told.began or is_published, (
                     f"{read.replica} began at {read.began:.3f} and got {value}, read at {newest:.3f}, as {detail} with"
                     f" {ttl:.3f} s left: invalidated by a {told.by} at {told.began:.3f} by {told.whom}"
                 )
@@ -671,7 +671,7 @@ def test_the_promises_hold_whatever_comes_between(profile: str) -> None:
         database=None,
         deadline=None,
         max_examples=EXAMPLES,
-        # Shrinking would take minutes, and the whole sequence with its times tells enough.
+        # Shrinking would take minutes, and the whole sequence with its times says enough.
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )

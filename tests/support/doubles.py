@@ -141,7 +141,7 @@ class ScriptedBudget:
         self.open_permits = 0
         self.longest_pause = 300.0
         self.pauses: list[tuple[str, float | None, int]] = []
-        """Account, seconds as told, and how many permits were still held."""
+        """Account, seconds as the platform says, and how many permits were still held."""
 
     def refusal(self, _account: str, _lane: Lane, _client: str, _key: str, _wait: float) -> Failure | None:
         return self.known_refusal
@@ -194,7 +194,7 @@ class GatedStore(MemoryStore):
 
 
 class FleetStore(GatedStore):
-    """The store of a replica among others, which do what the test tells them to.
+    """The store of a replica among others, which do what the test says.
 
     What stands in the memory is what all share; `copies` are this replica's own. Nobody tells it when they are out of
     date.

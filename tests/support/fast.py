@@ -119,9 +119,9 @@ class NoPlatform:
 
     def __init__(self) -> None:
         self.refused: Failure | None = None
-        """What whoever wants a call is told, if anything."""
+        """What every request for a call is refused with, if anything."""
         self.asked: list[str] = []
-        """What calls were wanted for."""
+        """What calls were requested for."""
 
     def refusal(self, request: Request, *_: Any) -> Failure | None:
         self.asked.append(request.id)
@@ -265,7 +265,7 @@ async def running(gateway: Gateway) -> AsyncIterator[Gateway]:
 
 
 class Caller:
-    """One connection that sends bytes just as it is told, in pieces, and never waits for a time.
+    """One connection that sends bytes just as it is given them, in pieces, and never waits for a time.
 
     What the gateway does about a piece is done after a few turns of the loop that both run on.
     """

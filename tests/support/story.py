@@ -43,7 +43,7 @@ FRESHNESS = Freshness(
 
 
 class Story:
-    """An exchange on a clock that stands still, asked for one campaign unless told otherwise."""
+    """An exchange on a clock that stands still, asked for one campaign unless a test says otherwise."""
 
     def __init__(
         self,

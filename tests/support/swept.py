@@ -89,7 +89,7 @@ class SeenCall:
 
 @dataclass
 class ListedPlatform:
-    """Answers by id and lists out of the truth, as wrong as it is told to."""
+    """Answers by id and lists out of the truth, as wrong as a test says."""
 
     seed: int
     sort_key: str = "updatedAt"

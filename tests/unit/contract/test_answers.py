@@ -19,7 +19,7 @@ PAGE = b"<html>\n<head><title>502 Bad Gateway</title></head>\n</html>"
 
 
 def read(answer: Response, requested_id: str | None = ID, operation: Operation = GET) -> Answer:
-    """What an answer means, to a by-id read unless told otherwise."""
+    """What an answer means, to a by-id read unless a test says otherwise."""
     return classify(operation, requested_id, answer, NOW)
 
 

@@ -21,7 +21,7 @@ from tests.support.examples import scaled
 
 
 def answered(platform: Callable[[float], float], sent: float, there: float, back: float) -> DatedAnswer:
-    """What an answer tells that was written `there` seconds after its request left, and took `back` seconds more."""
+    """What an answer shows that was written `there` seconds after its request left, and took `back` seconds more."""
     return DatedAnswer(sent, sent + there + back, math.floor(platform(sent + there)))
 
 

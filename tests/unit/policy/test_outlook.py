@@ -1,4 +1,4 @@
-"""What is told of an account, and a caller's own share as the `RateLimit` fields tell it."""
+"""What is known of an account, and a caller's own share as the `RateLimit` fields show it."""
 
 from dataclasses import replace
 

@@ -7,16 +7,16 @@ from tests.support.story import Story
 
 
 @pytest.fixture
-async def tell() -> AsyncIterator[Callable[..., Story]]:
+async def new_story() -> AsyncIterator[Callable[..., Story]]:
     """Makes stories, and ends them after the test."""
-    told: list[Story] = []
+    made: list[Story] = []
 
     def make(*script: Any, kind: type[Story] = Story, **options: Any) -> Story:
-        told.append(kind(*script, **options))
-        return told[-1]
+        made.append(kind(*script, **options))
+        return made[-1]
 
     yield make
-    for story in told:
+    for story in made:
         story.upstream.release()
         story.memory.release()
         await story.close()

@@ -1,4 +1,4 @@
-"""What an operator is told of one campaign, value by value."""
+"""What an operator is shown of one campaign, value by value."""
 
 from dataclasses import replace
 from typing import Any

@@ -127,7 +127,7 @@ async def test_a_failed_result_is_everybodys_and_is_not_kept(field):
     assert field.joined() is None
 
 
-async def test_an_exception_lands_for_everybody_frees_the_key_and_is_logged_once(field, caplog):
+async def test_an_exception_is_everybodys_frees_the_key_and_is_logged_once(field, caplog):
     field.result = LookupError("unexpected")
     flight = field.start()
     field.may_end.set()
@@ -181,7 +181,7 @@ async def test_a_put_that_fails_frees_the_key_and_takes_no_answer_back(field, ca
     assert len(caplog.records) == 1
 
 
-async def test_a_forgotten_flight_lands_for_those_aboard_and_is_joined_by_nobody_else(flight, field):
+async def test_a_forgotten_flight_ends_for_those_aboard_and_is_joined_by_nobody_else(flight, field):
     aboard = begun(flight.wait(5))
     await turns()
     field.flights.forget("key")

@@ -60,9 +60,9 @@ PAST_WINDOW = LIFETIME + WINDOW + 1
 
 
 @pytest.fixture
-def story(tell):
+def story(new_story):
     """One whose platform answers `OLD`, and then `NEW`."""
-    return tell(OLD, NEW)
+    return new_story(OLD, NEW)
 
 
 def body_of(reply) -> bytes:
@@ -73,8 +73,8 @@ def body_of(reply) -> bytes:
 # Hits and misses.
 
 
-async def test_a_cold_read_goes_forward_and_is_stored(tell):
-    story = tell(OLD)
+async def test_a_cold_read_goes_forward_and_is_stored(new_story):
+    story = new_story(OLD)
     reply = await story.read()
     assert body_of(reply) == OLD.body
     assert reply.outcome == Outcome(Fwd.URI_MISS, 200, stored=True, ttl=LIFETIME)
@@ -96,8 +96,8 @@ async def test_a_fresh_read_costs_nothing_and_tells_its_age(story):
     assert len(story.budget.asked) == 1
 
 
-async def test_age_counts_from_before_the_request_left(tell):
-    story = tell(OLD)
+async def test_age_counts_from_before_the_request_left(new_story):
+    story = new_story(OLD)
     reading = await story.held(story.read())
     story.clock.advance(4)
     story.upstream.release()
@@ -112,8 +112,8 @@ async def test_the_same_id_in_another_stream_is_another_thing(story):
     assert [call.headers["accountId"] for _, call in story.upstream.calls] == ["acc-1", "acc-2"]
 
 
-async def test_a_missing_campaign_is_remembered_for_a_while_and_no_longer(tell):
-    story = tell(NOT_FOUND, OLD)
+async def test_a_missing_campaign_is_remembered_for_a_while_and_no_longer(new_story):
+    story = new_story(NOT_FOUND, OLD)
     first = await story.read()
     assert first.entry.absence.message == "Campaign not found"
     assert (first.outcome.detail, first.outcome.stored) == (Detail.MISSING, True)
@@ -124,16 +124,16 @@ async def test_a_missing_campaign_is_remembered_for_a_while_and_no_longer(tell):
     assert story.calls == 2
 
 
-async def test_only_if_cached_never_goes_forward(tell):
-    story = tell(OLD)
+async def test_only_if_cached_never_goes_forward(new_story):
+    story = new_story(OLD)
     reply = await story.read(directives=RequestDirectives(only_if_cached=True))
     assert reply.failure.problem is Problem.NOT_CACHED
     assert reply.outcome == Outcome()
     assert story.calls == 0
 
 
-async def test_without_a_store_each_read_is_a_call_and_a_good_one(tell):
-    story = tell(OLD, store=LostStore(ManualClock()))
+async def test_without_a_store_each_read_is_a_call_and_a_good_one(new_story):
+    story = new_story(OLD, store=LostStore(ManualClock()))
     assert body_of(await story.read()) == body_of(await story.read()) == OLD.body
     assert story.calls == 2
 
@@ -141,8 +141,8 @@ async def test_without_a_store_each_read_is_a_call_and_a_good_one(tell):
 # One fill (promise 2).
 
 
-async def test_a_thousand_concurrent_cold_reads_are_one_call(tell):
-    story = tell(OLD)
+async def test_a_thousand_concurrent_cold_reads_are_one_call(new_story):
+    story = new_story(OLD)
     story.upstream.hold()
     readers = [begun(story.exchange.read(make_request())) for _ in range(1000)]
     await story.upstream.arrived()
@@ -155,8 +155,8 @@ async def test_a_thousand_concurrent_cold_reads_are_one_call(tell):
     assert story.meter.of("collapsed", "process") == 999
 
 
-async def test_different_campaigns_do_not_collapse(tell):
-    story = tell(lambda _stream, call: campaign_response(call.target.rpartition("/")[2].partition("?")[0]))
+async def test_different_campaigns_do_not_collapse(new_story):
+    story = new_story(lambda _stream, call: campaign_response(call.target.rpartition("/")[2].partition("?")[0]))
     story.upstream.hold()
     readers = [begun(story.exchange.read(make_request(f"c-{number}"))) for number in range(5)]
     await story.upstream.arrived(5)
@@ -164,8 +164,8 @@ async def test_different_campaigns_do_not_collapse(tell):
     assert len({body_of(reply) for reply in await asyncio.gather(*readers)}) == 5
 
 
-async def test_a_cancelled_first_caller_cancels_no_one(tell):
-    story = tell(OLD)
+async def test_a_cancelled_first_caller_cancels_no_one(new_story):
+    story = new_story(OLD)
     story.upstream.hold()
     first, second = begun(story.exchange.read(make_request())), begun(story.exchange.read(make_request()))
     await story.upstream.arrived()
@@ -177,8 +177,8 @@ async def test_a_cancelled_first_caller_cancels_no_one(tell):
     assert story.calls == 1
 
 
-async def test_a_fill_that_all_callers_left_is_stored_for_the_next(tell):
-    story = tell(OLD)
+async def test_a_fill_that_all_callers_left_is_stored_for_the_next(new_story):
+    story = new_story(OLD)
     reader = await story.held(story.exchange.read(make_request()))
     reader.cancel()
     await turns()
@@ -188,8 +188,8 @@ async def test_a_fill_that_all_callers_left_is_stored_for_the_next(tell):
     assert story.calls == 1
 
 
-async def test_a_failed_flight_answers_all_its_waiters_and_the_next_reader_tries_again(tell):
-    story = tell(error_response(500, "Internal"), OLD)
+async def test_a_failed_flight_answers_all_its_waiters_and_the_next_reader_tries_again(new_story):
+    story = new_story(error_response(500, "Internal"), OLD)
     story.upstream.hold()
     readers = [begun(story.exchange.read(make_request())) for _ in range(10)]
     await story.upstream.arrived()
@@ -203,8 +203,8 @@ async def test_a_failed_flight_answers_all_its_waiters_and_the_next_reader_tries
     assert body_of(await story.read()) == OLD.body
 
 
-async def test_a_waiter_has_its_own_deadline_and_the_flight_flies_on(tell):
-    story = tell(OLD, patience=0.02)
+async def test_a_waiter_has_its_own_deadline_and_the_flight_flies_on(new_story):
+    story = new_story(OLD, patience=0.02)
     story.upstream.hold()
     reply = await story.exchange.read(make_request())
     assert reply.failure.problem is Problem.UPSTREAM_TIMEOUT
@@ -215,16 +215,16 @@ async def test_a_waiter_has_its_own_deadline_and_the_flight_flies_on(tell):
     assert story.calls == 1
 
 
-async def test_a_waiter_whose_patience_ends_gets_what_is_stored_if_that_may_be_served(tell):
-    story = tell(OLD, NEW, patience=0.02)
+async def test_a_waiter_whose_patience_ends_gets_what_is_stored_if_that_may_be_served(new_story):
+    story = new_story(OLD, NEW, patience=0.02)
     await story.age(PAST_WINDOW)
     story.upstream.hold()
     reply = await story.exchange.read(make_request())
     assert (body_of(reply), reply.outcome.detail) == (OLD.body, Detail.STALE_IF_ERROR)
 
 
-async def test_a_reply_does_not_wait_for_the_put(tell):
-    story = tell(OLD)
+async def test_a_reply_does_not_wait_for_the_put(new_story):
+    story = new_story(OLD)
     story.memory.hold()
     assert body_of(await story.exchange.read(make_request())) == OLD.body
     assert await story.stored() is None
@@ -249,8 +249,8 @@ async def test_no_cache_between_reply_and_put_is_not_content_with_the_ended_one(
     assert story.calls == 3
 
 
-async def test_an_unexpected_error_is_everybodys_and_frees_the_key(tell, caplog):
-    story = tell(LookupError("a defect"), OLD)
+async def test_an_unexpected_error_is_everybodys_and_frees_the_key(new_story, caplog):
+    story = new_story(LookupError("a defect"), OLD)
     story.upstream.hold()
     readers = [begun(story.exchange.read(make_request())) for _ in range(3)]
     await story.upstream.arrived()
@@ -266,18 +266,18 @@ async def test_an_unexpected_error_is_everybodys_and_frees_the_key(tell, caplog)
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
-async def test_an_unexpected_error_costs_nobody_the_stored_answer(tell, caplog):
+async def test_an_unexpected_error_costs_nobody_the_stored_answer(new_story, caplog):
     """Promise 5 and DESIGN 5: a read error is answered from a stored entry not older than the hard bound."""
-    story = tell(OLD, LookupError("a defect"))
+    story = new_story(OLD, LookupError("a defect"))
     await story.age(PAST_WINDOW)
     reply = await story.exchange.read(make_request())
     assert (body_of(reply), reply.outcome.detail) == (OLD.body, Detail.STALE_IF_ERROR)
     assert caplog.records
 
 
-async def test_flights_are_bounded_and_the_next_caller_is_told_when_to_come_back(tell, monkeypatch):
+async def test_flights_are_bounded_and_the_next_caller_is_told_when_to_come_back(new_story, monkeypatch):
     monkeypatch.setattr(fill_module, "MAX_FLIGHTS", 2)
-    story = tell(OLD)
+    story = new_story(OLD)
     story.upstream.hold()
     readers = [begun(story.exchange.read(make_request(f"c-{number}"))) for number in range(2)]
     await story.upstream.arrived(2)
@@ -295,7 +295,7 @@ async def test_flights_are_bounded_and_the_next_caller_is_told_when_to_come_back
 
 
 class Replica(Story):
-    """A story told beside other replicas."""
+    """A story beside other replicas."""
 
     def __init__(self, *script, **options) -> None:
         super().__init__(*script, store_kind=FleetStore, **options)
@@ -336,9 +336,9 @@ def entry_of(response, started: float) -> Stored:
 
 
 @pytest.fixture
-def replica(tell):
+def replica(new_story):
     """Makes replicas, and ends them after the test."""
-    return partial(tell, kind=Replica)
+    return partial(new_story, kind=Replica)
 
 
 async def test_a_fresh_copy_answers_without_a_trip(replica):
@@ -648,8 +648,8 @@ async def test_a_read_after_an_invalidation_does_not_join_the_flight_from_before
     assert body_of(await story.read()) == NEW.body
 
 
-async def test_an_invalidation_between_reply_and_put_keeps_the_fill_out(tell):
-    story = tell(OLD)
+async def test_an_invalidation_between_reply_and_put_keeps_the_fill_out(new_story):
+    story = new_story(OLD)
     story.memory.hold()
     await story.exchange.read(make_request())
     await story.invalidate()
@@ -707,11 +707,11 @@ async def test_no_cache_without_budget_serves_the_stored_answer_and_says_why(sto
     assert story.calls == 1
 
 
-async def test_no_cache_against_a_really_spent_budget_spends_nothing(tell):
+async def test_no_cache_against_a_really_spent_budget_spends_nothing(new_story):
     tasks = Tasks()
     allowance = Allowance(calls=1, window=60.0, leave=1.0, timeout=5.0)
     budget = CallBudget(lambda _: allowance, MemoryLedgers(StoreClock()), CountingMeter(), tasks)
-    story = tell(OLD, NEW, budget=budget)
+    story = new_story(OLD, NEW, budget=budget)
     await story.read()
     replies = [await story.read(directives=NO_CACHE) for _ in range(50)]
     assert {reply.outcome.detail for reply in replies} == {Detail.BUDGET}
@@ -730,14 +730,14 @@ async def test_concurrent_requests_for_a_newer_answer_are_one_call(story):
     assert story.calls == 2
 
 
-async def test_unchanged_content_keeps_bytes_and_tag_and_renews_the_validation(tell):
+async def test_unchanged_content_keeps_bytes_and_tag_and_renews_the_validation(new_story):
     respelled = json_response(
         {
             "data": {"updatedAt": "2026-01-01T00:00:00.000Z", "status": "Ready", "name": "old", "_id": "c-1"},
             "status": "success",
         }
     )
-    story = tell(OLD, respelled)
+    story = new_story(OLD, respelled)
     first = await story.read()
     story.clock.advance(20)
     second = await story.read(directives=NO_CACHE)
@@ -753,8 +753,8 @@ async def test_unchanged_content_keeps_bytes_and_tag_and_renews_the_validation(t
     [(SPENT, Problem.BUDGET_EXHAUSTED), (PAUSED, Problem.UPSTREAM_PAUSED)],
     ids=["spent", "paused"],
 )
-async def test_a_cold_read_without_budget_is_a_problem_that_says_when_to_come_back(tell, refusal, problem):
-    story = tell(OLD)
+async def test_a_cold_read_without_budget_is_a_problem_that_says_when_to_come_back(new_story, refusal, problem):
+    story = new_story(OLD)
     story.budget.refuse_all = refusal
     reply = await story.read()
     assert (reply.failure.problem, reply.failure.retry_after) == (problem, refusal.retry_after)
@@ -762,9 +762,9 @@ async def test_a_cold_read_without_budget_is_a_problem_that_says_when_to_come_ba
     assert story.calls == 0
 
 
-async def test_a_refusal_that_is_known_starts_no_fill(tell):
+async def test_a_refusal_that_is_known_starts_no_fill(new_story):
     """What an overload of callers costs is what each of them costs."""
-    story = tell(NEW)
+    story = new_story(NEW)
     story.budget.known_refusal = SPENT
     reply = await story.read()
     assert reply.failure == SPENT
@@ -774,8 +774,8 @@ async def test_a_refusal_that_is_known_starts_no_fill(tell):
     assert body_of(await story.read()) == NEW.body
 
 
-async def test_a_refusal_that_is_known_keeps_nobody_from_joining_a_fill(tell):
-    story = tell(NEW)
+async def test_a_refusal_that_is_known_keeps_nobody_from_joining_a_fill(new_story):
+    story = new_story(NEW)
     first = begun(story.exchange.read(make_request()))
     await turns(1)
     story.budget.known_refusal = SPENT
@@ -875,8 +875,8 @@ async def test_in_the_window_the_stale_answer_comes_at_once_and_one_refresh_runs
     assert body_of(await story.read()) == NEW.body
 
 
-async def test_a_refresh_that_fails_is_not_repeated_by_each_reader(tell):
-    story = tell(OLD, error_response(500, "Internal"))
+async def test_a_refresh_that_fails_is_not_repeated_by_each_reader(new_story):
+    story = new_story(OLD, error_response(500, "Internal"))
     await story.age(IN_WINDOW)
     for _ in range(20):
         assert (await story.read()).outcome.detail is Detail.STALE_WHILE_REVALIDATE
@@ -943,8 +943,8 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("step", "detail", "problem"), FAILURES)
-async def test_stale_if_error_for_every_kind_of_failure_and_the_entry_survives(tell, step, detail, problem):
-    story = tell(OLD, step)
+async def test_stale_if_error_for_every_kind_of_failure_and_the_entry_survives(new_story, step, detail, problem):
+    story = new_story(OLD, step)
     await story.read()
     before = await story.stored()
     story.clock.advance(HARD_BOUND)
@@ -957,8 +957,8 @@ async def test_stale_if_error_for_every_kind_of_failure_and_the_entry_survives(t
 
 
 @pytest.mark.parametrize(("step", "detail", "problem"), FAILURES)
-async def test_past_the_hard_bound_a_failure_is_a_problem(tell, step, detail, problem):
-    story = tell(OLD, step)
+async def test_past_the_hard_bound_a_failure_is_a_problem(new_story, step, detail, problem):
+    story = new_story(OLD, step)
     await story.age(HARD_BOUND + 0.001)
     reply = await story.read()
     assert reply.entry is None
@@ -966,8 +966,8 @@ async def test_past_the_hard_bound_a_failure_is_a_problem(tell, step, detail, pr
     assert story.calls == 2
 
 
-async def test_an_entry_that_grows_too_old_while_the_caller_waits_is_not_served(tell):
-    story = tell(OLD, error_response(500, "Internal"))
+async def test_an_entry_that_grows_too_old_while_the_caller_waits_is_not_served(new_story):
+    story = new_story(OLD, error_response(500, "Internal"))
     await story.age(HARD_BOUND - 1)
     reading = await story.held(story.exchange.read(make_request()), 2)
     story.clock.advance(2)
@@ -977,8 +977,8 @@ async def test_an_entry_that_grows_too_old_while_the_caller_waits_is_not_served(
     assert reply.failure.problem is Problem.UPSTREAM_UNAVAILABLE
 
 
-async def test_an_absence_is_no_fallback(tell):
-    story = tell(NOT_FOUND, error_response(500, "Internal"))
+async def test_an_absence_is_no_fallback(new_story):
+    story = new_story(NOT_FOUND, error_response(500, "Internal"))
     await story.age(MISSING + 1)
     assert (await story.read()).failure.problem is Problem.UPSTREAM_UNAVAILABLE
 
@@ -986,8 +986,8 @@ async def test_an_absence_is_no_fallback(tell):
 # Rest after failures.
 
 
-async def test_a_failing_key_is_tried_at_growing_distances_while_its_entry_is_served(tell):
-    story = tell(OLD, error_response(500, "Internal"))
+async def test_a_failing_key_is_tried_at_growing_distances_while_its_entry_is_served(new_story):
+    story = new_story(OLD, error_response(500, "Internal"))
     await story.age(PAST_WINDOW)
     tried, seen = [], story.calls
     for second in range(20):
@@ -1000,8 +1000,8 @@ async def test_a_failing_key_is_tried_at_growing_distances_while_its_entry_is_se
     assert tried == [0, 1, 3, 7, 15]
 
 
-async def test_a_key_in_backoff_keeps_a_request_for_a_newer_answer_from_the_platform_too(tell):
-    story = tell(OLD, error_response(500, "Internal"))
+async def test_a_key_in_backoff_keeps_a_request_for_a_newer_answer_from_the_platform_too(new_story):
+    story = new_story(OLD, error_response(500, "Internal"))
     await story.read()
     await story.read(directives=NO_CACHE)
     reply = await story.read(directives=NO_CACHE)
@@ -1009,14 +1009,16 @@ async def test_a_key_in_backoff_keeps_a_request_for_a_newer_answer_from_the_plat
     assert story.calls == 2
 
 
-async def test_a_caller_without_anything_stored_does_not_wait_for_the_rest_to_end(tell):
-    story = tell(error_response(500, "Internal"), OLD)
+async def test_a_caller_without_anything_stored_does_not_wait_for_the_rest_to_end(new_story):
+    story = new_story(error_response(500, "Internal"), OLD)
     assert (await story.read()).failure is not None
     assert body_of(await story.read()) == OLD.body
 
 
-async def test_another_key_is_not_left_alone_with_it(tell):
-    story = tell(OLD, campaign_response("c-2"), error_response(500, "Internal"), campaign_response("c-2", name="new"))
+async def test_another_key_is_not_left_alone_with_it(new_story):
+    story = new_story(
+        OLD, campaign_response("c-2"), error_response(500, "Internal"), campaign_response("c-2", name="new")
+    )
     await story.read("c-1")
     await story.read("c-2")
     story.clock.advance(PAST_WINDOW)
@@ -1025,9 +1027,9 @@ async def test_another_key_is_not_left_alone_with_it(tell):
     assert story.calls == 4
 
 
-async def test_a_success_ends_the_backoff(tell):
+async def test_a_success_ends_the_backoff(new_story):
     failing = error_response(500, "Internal")
-    story = tell(OLD, failing, failing, NEW, failing, OLD)
+    story = new_story(OLD, failing, failing, NEW, failing, OLD)
     await story.age(PAST_WINDOW)
     await story.age(1)
     await story.age(2)
@@ -1038,9 +1040,9 @@ async def test_a_success_ends_the_backoff(tell):
     assert body_of(await story.read()) == OLD.body, "the doubling has begun anew"
 
 
-async def test_a_key_is_left_alone_as_long_as_the_platform_asked_and_no_longer_than_the_account(tell):
+async def test_a_key_is_left_alone_as_long_as_the_platform_asked_and_no_longer_than_the_account(new_story):
     """A `Retry-After` of years is a mistake that the budget does not follow; a key must not either."""
-    story = tell(OLD, error_response(429, "rate limit", retry_after="999999999"), NEW)
+    story = new_story(OLD, error_response(429, "rate limit", retry_after="999999999"), NEW)
     await story.age(PAST_WINDOW)
     assert (await story.read()).outcome.detail is Detail.PAUSED
     story.clock.advance(story.budget.longest_pause - 1)
@@ -1052,8 +1054,8 @@ async def test_a_key_is_left_alone_as_long_as_the_platform_asked_and_no_longer_t
 # What is counted.
 
 
-async def test_each_fill_is_counted_as_a_validation_by_what_it_validated(tell):
-    story = tell(OLD, OLD, NEW, error_response(500, "Internal"))
+async def test_each_fill_is_counted_as_a_validation_by_what_it_validated(new_story):
+    story = new_story(OLD, OLD, NEW, error_response(500, "Internal"))
     for _ in range(4):
         await story.read(directives=NO_CACHE)
         story.clock.advance(1)
@@ -1062,8 +1064,8 @@ async def test_each_fill_is_counted_as_a_validation_by_what_it_validated(tell):
     assert story.meter.events["proof", "read", "failed"] == 1
 
 
-async def test_calls_are_counted_by_why_they_were_made(tell):
-    story = tell(OLD)
+async def test_calls_are_counted_by_why_they_were_made(new_story):
+    story = new_story(OLD)
     await story.read()
     await story.read(directives=NO_CACHE)
     story.clock.advance(IN_WINDOW)
@@ -1125,8 +1127,8 @@ async def test_a_reply_says_that_a_newer_answer_was_not_to_be_had(story, failure
     assert (body_of(reply), reply.outcome.detail, reply.outcome.fwd) == (OLD.body, Detail.BEFORE_WRITE, None)
 
 
-async def test_an_absence_from_before_the_write_is_said_to_be_so(tell):
-    story = tell(NOT_FOUND, NEW)
+async def test_an_absence_from_before_the_write_is_said_to_be_so(new_story):
+    story = new_story(NOT_FOUND, NEW)
     await story.age(MISSING - 1)
     story.budget.refuse_all = SPENT
     reply = await story.read(directives=RequestDirectives(newer_than=START + 1))
@@ -1190,8 +1192,8 @@ async def test_an_overwritten_answer_is_never_served_before_the_platform_was_ask
 
 
 @pytest.mark.parametrize("only_if_cached", [True, False])
-async def test_an_overwritten_answer_is_fallen_back_on_and_said_to_be_stale(tell, only_if_cached):
-    story = tell(OLD, error_response(500, "Internal"))
+async def test_an_overwritten_answer_is_fallen_back_on_and_said_to_be_stale(new_story, only_if_cached):
+    story = new_story(OLD, error_response(500, "Internal"))
     await story.read()
     await story.invalidate()
     story.clock.advance(3)
@@ -1205,9 +1207,9 @@ async def test_an_overwritten_answer_is_fallen_back_on_and_said_to_be_stale(tell
 @pytest.mark.parametrize("reach", ["one", "all"])
 @pytest.mark.parametrize(("after", "lifetime"), [(1, FRESHNESS.min), (WRITE_SETTLE_SECONDS + 1, LIFETIME)])
 async def test_a_caller_may_keep_what_was_read_soon_after_a_write_for_the_shortest_time_only(
-    tell, reach, after, lifetime
+    new_story, reach, after, lifetime
 ):
-    story = tell(OLD)
+    story = new_story(OLD)
     await story.invalidator.invalidate(
         [make_request().key if reach == "one" else group_of(make_request().key)], Cause.WRITE
     )
@@ -1225,9 +1227,9 @@ async def test_a_purged_answer_is_served_as_stale_while_it_is_read_again(story):
 
 
 @pytest.mark.parametrize("how", ["overwritten", "token"])
-async def test_a_key_is_not_left_alone_for_a_failure_that_came_before_the_write(tell, how):
+async def test_a_key_is_not_left_alone_for_a_failure_that_came_before_the_write(new_story, how):
     """A write that got through says that the platform is back."""
-    story = tell(OLD, error_response(500, "Internal"), NEW)
+    story = new_story(OLD, error_response(500, "Internal"), NEW)
     await story.age(PAST_WINDOW)
     assert (await story.read()).outcome.detail is Detail.STALE_IF_ERROR
     story.clock.advance(0.25)
@@ -1253,8 +1255,8 @@ async def round_began(story, number: int, name: str, lag: float = 0.0) -> None:
 
 
 @pytest.mark.parametrize("how", ["write", "purge", "all", "gap"])
-async def test_a_row_from_before_an_invalidation_answers_nobody(tell, how):
-    story = tell(NEW)
+async def test_a_row_from_before_an_invalidation_answers_nobody(new_story, how):
+    story = new_story(NEW)
     await round_began(story, 1, "old")
     story.clock.advance(1)
     assert (await row_reply(story)).outcome.detail is Detail.ROW
@@ -1273,15 +1275,15 @@ async def test_a_row_from_before_an_invalidation_answers_nobody(tell, how):
     assert b"newer" in body_of(await row_reply(story)), "a poll that began after it answers again"
 
 
-async def test_a_row_answers_nobody_who_knows_of_a_write(tell):
-    story = tell(NEW)
+async def test_a_row_answers_nobody_who_knows_of_a_write(new_story):
+    story = new_story(NEW)
     await round_began(story, 1, "old")
     story.clock.advance(20)
     assert b"new" in body_of(await row_reply(story, SINCE))
 
 
-async def test_a_list_that_may_lag_validates_nothing_right_after_an_invalidation(tell):
-    story = tell(NEW)
+async def test_a_list_that_may_lag_validates_nothing_right_after_an_invalidation(new_story):
+    story = new_story(NEW)
     story.memory.invalidate_here(make_request().key, Cause.WRITE)
     story.clock.advance(4)
     await round_began(story, 1, "old", lag=5.0)
@@ -1296,23 +1298,23 @@ async def list_seen(story, number: int, indexed: IndexedCampaign) -> None:
     assert await story.index.publish(SUPPORT.identity, state, {"c-1": indexed})
 
 
-async def test_a_fill_and_a_stale_answer_say_how_soon_changes_are_seen(tell):
-    story = tell(NEW)
+async def test_a_fill_and_a_stale_answer_say_how_soon_changes_are_seen(new_story):
+    story = new_story(NEW)
     assert (await story.read()).visibility == Visibility(LIFETIME + WINDOW)
     story.clock.advance(LIFETIME + 1)
     stale = await story.exchange.read(make_request())
     assert (stale.outcome.detail, stale.visibility) == (Detail.STALE_WHILE_REVALIDATE, Visibility(LIFETIME + WINDOW))
 
 
-async def test_what_is_served_for_want_of_a_better_one_promises_the_hard_bound_only(tell):
-    story = tell(NEW, error_response(500, "no"))
+async def test_what_is_served_for_want_of_a_better_one_promises_the_hard_bound_only(new_story):
+    story = new_story(NEW, error_response(500, "no"))
     await story.age(PAST_WINDOW)
     reply = await story.read()
     assert (reply.outcome.detail, reply.visibility) == (Detail.STALE_IF_ERROR, Visibility(HARD_BOUND))
 
 
-async def test_what_the_list_has_superseded_names_the_newer_revision_until_it_was_read(tell):
-    story = tell(NEW)
+async def test_what_the_list_has_superseded_names_the_newer_revision_until_it_was_read(new_story):
+    story = new_story(NEW)
     first = (await story.read()).entry
     story.clock.advance(10)
     indexed = IndexedCampaign(
@@ -1331,16 +1333,16 @@ async def test_what_the_list_has_superseded_names_the_newer_revision_until_it_wa
     assert (await story.read(directives=RequestDirectives(no_cache=True))).visibility.newer is None
 
 
-async def test_a_row_promises_what_its_list_does(tell):
-    story = tell(NEW)
+async def test_a_row_promises_what_its_list_does(new_story):
+    story = new_story(NEW)
     await list_seen(
         story, 1, IndexedCampaign(Channel.VOICE, "m", None, story.clock.now(), has_changed=False, fields={"name": "x"})
     )
     assert (await row_reply(story)).visibility == Visibility(13.0, story.clock.now() + 8.0)
 
 
-async def test_what_is_not_about_one_campaign_promises_nothing(tell):
-    story = tell(json_response({"status": "success", "data": {"results": []}}))
+async def test_what_is_not_about_one_campaign_promises_nothing(new_story):
+    story = new_story(json_response({"status": "success", "data": {"results": []}}))
     reply = await story.exchange.read(Request(SUPPORT, operation("list"), "", "tests", body=b"{}"))
     assert reply.entry is not None
     assert reply.visibility is None
@@ -1365,8 +1367,8 @@ CHANGED = START + 55
         pytest.param({}, {"updatedAt": stamp(START - 3540), "name": "new"}, [3600.0], id="one-of-an-hour-ago"),
     ],
 )
-async def test_a_change_is_counted_with_the_time_it_took(tell, first, second, seen):
-    story = tell(campaign_response(**first), campaign_response(**second))
+async def test_a_change_is_counted_with_the_time_it_took(new_story, first, second, seen):
+    story = new_story(campaign_response(**first), campaign_response(**second))
     await story.age(60)
     await story.read(directives=RequestDirectives(no_cache=True))
     assert story.calls == 2
@@ -1374,26 +1376,26 @@ async def test_a_change_is_counted_with_the_time_it_took(tell, first, second, se
     assert story.meter.events["change_visible", "support"] == len(seen)
 
 
-async def test_that_time_is_told_by_our_clock(tell):
+async def test_that_time_is_by_our_clock(new_story):
     def by_a_clock_behind(name, at):
         changed = campaign_response(name=name, updatedAt=stamp(at - 25.0))
         return lambda *_: replace(changed, date=formatdate(ours.clock.now() - 25.0, usegmt=True))
 
-    ours = tell(by_a_clock_behind("old", START - 9000), by_a_clock_behind("new", CHANGED))
+    ours = new_story(by_a_clock_behind("old", START - 9000), by_a_clock_behind("new", CHANGED))
     await ours.age(60)
     await ours.read(directives=RequestDirectives(no_cache=True))
     assert ours.meter.visible == [pytest.approx(5.0, abs=1.1)]
 
 
-async def test_a_first_read_and_one_after_an_absence_are_no_change_seen(tell):
-    story = tell(NOT_FOUND, campaign_response(updatedAt=stamp(START)))
+async def test_a_first_read_and_one_after_an_absence_are_no_change_seen(new_story):
+    story = new_story(NOT_FOUND, campaign_response(updatedAt=stamp(START)))
     await story.age(60)
     await story.read()
     assert (story.calls, story.meter.visible) == (2, [])
 
 
-async def test_a_change_that_was_not_stored_was_not_seen(tell):
-    story = tell(campaign_response(), campaign_response(updatedAt=stamp(CHANGED), name="new"))
+async def test_a_change_that_was_not_stored_was_not_seen(new_story):
+    story = new_story(campaign_response(), campaign_response(updatedAt=stamp(CHANGED), name="new"))
     await story.age(60)
     story.memory.hold()
     reading = begun(story.exchange.read(make_request(directives=RequestDirectives(no_cache=True))))

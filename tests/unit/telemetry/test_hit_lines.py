@@ -69,7 +69,7 @@ async def test_lines_come_together_and_soon(logged):
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.000_004, 0.000_12, 0.009_994, 0.01, 0.5, 12.0])
-async def test_the_time_it_took_is_told_in_milliseconds(logged, seconds):
+async def test_the_time_it_took_is_in_milliseconds(logged, seconds):
     logged.note(seconds=seconds)
     logged.lines.flush()
     assert logged.written()[0]["milliseconds"] == pytest.approx(seconds * 1000, abs=0.011)

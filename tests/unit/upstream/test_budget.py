@@ -148,21 +148,21 @@ class Counter:
 
 
 class Shop:
-    """Opens counters, alone or several on one server."""
+    """Opens counters: a local one, or several on one server."""
 
     def __init__(self) -> None:
         self.clock, self.tasks = ManualClock(1024.0), Tasks()
         self.server = Server(self.clock)
         self.counters: list[Counter] = []
 
-    def alone(self, calls: int, *, window: float = WINDOW, real_time: bool = False, **fields: Any) -> Counter:
+    def local(self, calls: int, *, window: float = WINDOW, real_time: bool = False, **fields: Any) -> Counter:
         ledgers = MemoryLedgers(StoreClock() if real_time else self.clock)
         clock = time.monotonic if real_time else self.clock.monotonic
         return self._open(ledgers, Allowance(calls, window, LEAVE, TIMEOUT, **fields), 1, clock)
 
     async def after_a_pause(self) -> Counter:
         """Of five calls, and one pause of 30 s that has just ended."""
-        counter = self.alone(5)
+        counter = self.local(5)
         await counter.budget.pause(ACCOUNT, 30)
         self.clock.advance(30)
         return counter
@@ -202,7 +202,7 @@ async def shop() -> AsyncIterator[Shop]:
 
 
 async def test_as_many_calls_as_allowed_go_at_once_and_not_one_more(shop: Shop):
-    counter = shop.alone(3)
+    counter = shop.local(3)
     for left in (2, 1, 0):
         await counter.call()
         assert counter.budget.remaining(ACCOUNT) == left
@@ -212,7 +212,7 @@ async def test_as_many_calls_as_allowed_go_at_once_and_not_one_more(shop: Shop):
 
 async def test_a_slot_is_held_until_a_window_after_the_end_of_its_call_not_after_its_start(shop: Shop):
     """A slow call may have arrived at its very end."""
-    counter = shop.alone(1)
+    counter = shop.local(1)
     async with counter.permit():
         shop.clock.advance(TIMEOUT)
         assert counter.budget.remaining(ACCOUNT) == 0
@@ -223,12 +223,12 @@ async def test_a_slot_is_held_until_a_window_after_the_end_of_its_call_not_after
 
 
 async def test_a_permit_says_until_when_its_request_may_leave(shop: Shop):
-    async with shop.alone(1).permit() as permit:
+    async with shop.local(1).permit() as permit:
         assert permit.leave_by == shop.clock.monotonic() + LEAVE
 
 
 async def test_a_call_that_failed_keeps_its_slot(shop: Shop):
-    counter = shop.alone(1)
+    counter = shop.local(1)
     with pytest.raises(LookupError):
         async with counter.permit():
             raise LookupError
@@ -236,7 +236,7 @@ async def test_a_call_that_failed_keeps_its_slot(shop: Shop):
 
 
 async def test_void_gives_the_slot_back_at_once(shop: Shop):
-    counter = shop.alone(1)
+    counter = shop.local(1)
     async with counter.permit() as permit:
         permit.void()
     assert counter.budget.remaining(ACCOUNT) == 1
@@ -244,7 +244,7 @@ async def test_void_gives_the_slot_back_at_once(shop: Shop):
 
 
 async def test_accounts_do_not_share(shop: Shop):
-    counter = shop.alone(1)
+    counter = shop.local(1)
     await counter.call(account="one")
     await counter.call(account="two")
     await counter.budget.pause("one", 30)
@@ -266,7 +266,7 @@ async def test_each_account_has_its_own_allowance(shop: Shop):
 
 @pytest.mark.parametrize("lane", [VALIDATION, BACKGROUND])
 async def test_lanes_that_nobody_waits_for_leave_the_reserve_alone(shop: Shop, lane: Lane):
-    counter = shop.alone(5, reserve=2)
+    counter = shop.local(5, reserve=2)
     await counter.call()
     for _ in range(2):
         await counter.call(lane)
@@ -278,7 +278,7 @@ async def test_lanes_that_nobody_waits_for_leave_the_reserve_alone(shop: Shop, l
 
 @pytest.mark.parametrize("lane", [VALIDATION, BACKGROUND])
 async def test_while_no_caller_needs_a_call_there_is_no_reserve_but_what_writes_can_count_on(shop: Shop, lane: Lane):
-    counter = shop.alone(5, reserve=3, lanes={WRITES: 1})
+    counter = shop.local(5, reserve=3, lanes={WRITES: 1})
     for _ in range(4):
         await counter.call(lane)
         shop.clock.advance(WINDOW / 5)
@@ -290,7 +290,7 @@ async def test_while_no_caller_needs_a_call_there_is_no_reserve_but_what_writes_
 
 
 async def test_a_wait_that_cannot_succeed_is_refused_at_once_and_told_when_it_can(shop: Shop):
-    counter = shop.alone(1)
+    counter = shop.local(1)
     await counter.call()
     shop.clock.advance(20)
     failure = await counter.refusal(wait=43)
@@ -300,7 +300,7 @@ async def test_a_wait_that_cannot_succeed_is_refused_at_once_and_told_when_it_ca
 
 
 async def test_the_queue_in_front_counts_into_the_wait(shop: Shop):
-    counter = shop.alone(2)
+    counter = shop.local(2)
     await counter.call()
     shop.clock.advance(10)
     await counter.call()
@@ -333,7 +333,7 @@ async def test_many_refusals_come_of_one_look_at_the_calls_and_forget_none_of_ea
         return absorbed(account, now)
 
     monkeypatch.setattr(Account, "absorbed", counted)
-    counter = shop.alone(10)
+    counter = shop.local(10)
     for _ in range(10):
         await counter.call()
         shop.clock.advance(1)
@@ -355,7 +355,7 @@ async def test_many_refusals_come_of_one_look_at_the_calls_and_forget_none_of_ea
 
 
 async def test_a_queue_holds_nobody_whose_turn_does_not_come_in_time(shop: Shop):
-    counter = shop.alone(2)
+    counter = shop.local(2)
     await counter.call()
     shop.clock.advance(10)
     await counter.call()
@@ -366,7 +366,7 @@ async def test_a_queue_holds_nobody_whose_turn_does_not_come_in_time(shop: Shop)
 
 
 async def test_a_refusal_does_not_hold_for_one_who_can_wait_longer(shop: Shop):
-    counter = shop.alone(1)
+    counter = shop.local(1)
     await counter.call()
     await counter.refusal(wait=10)
     await counter.queue("patient", wait=WINDOW)
@@ -375,7 +375,7 @@ async def test_a_refusal_does_not_hold_for_one_who_can_wait_longer(shop: Shop):
 
 
 async def test_a_wait_ends_when_the_window_does(shop: Shop):
-    counter = shop.alone(1, window=0.05, real_time=True)
+    counter = shop.local(1, window=0.05, real_time=True)
     await counter.call()
     await counter.call(wait=5.0)
     assert counter.meter.events["wait", "interactive"] == 2
@@ -383,7 +383,7 @@ async def test_a_wait_ends_when_the_window_does(shop: Shop):
 
 async def test_a_wait_is_bounded_and_leaves_nothing_behind(shop: Shop):
     """The slot that was promised is not given up: its call takes longer than it was thought."""
-    counter = shop.alone(1, window=0.05, real_time=True)
+    counter = shop.local(1, window=0.05, real_time=True)
     async with counter.permit() as permit:
         began = time.monotonic()
         failure = await counter.refusal(wait=0.1)
@@ -396,7 +396,7 @@ async def test_a_wait_is_bounded_and_leaves_nothing_behind(shop: Shop):
 
 async def test_more_callers_than_the_queue_holds_are_turned_away(shop: Shop, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(budget, "LONGEST_QUEUE", 2)
-    counter = shop.alone(1)
+    counter = shop.local(1)
     await counter.call()
     for number in range(2):
         _ = counter.caller(str(number))
@@ -409,7 +409,7 @@ async def test_more_callers_than_the_queue_holds_are_turned_away(shop: Shop, mon
 
 
 async def test_within_a_client_first_come_is_first_served(shop: Shop):
-    counter = shop.alone(1)
+    counter = shop.local(1)
     async with counter.permit() as permit:
         await counter.queue(*"abcde", void=True)
         assert counter.order == []
@@ -419,7 +419,7 @@ async def test_within_a_client_first_come_is_first_served(shop: Shop):
 
 
 async def test_a_newcomer_does_not_overtake_the_queue(shop: Shop):
-    counter = shop.alone(1)
+    counter = shop.local(1)
     await counter.call()
     await counter.queue("first")
     shop.clock.advance(WINDOW)
@@ -430,7 +430,7 @@ async def test_a_newcomer_does_not_overtake_the_queue(shop: Shop):
 
 
 async def test_clients_take_turns_whoever_came_in_numbers(shop: Shop):
-    counter = shop.alone(1)
+    counter = shop.local(1)
     await counter.call(VALIDATION)
     for name in ("a1", "a2", "a3", "b1", "b2", "c1"):
         _ = counter.caller(name, client=name[0])
@@ -442,7 +442,7 @@ async def test_clients_take_turns_whoever_came_in_numbers(shop: Shop):
 
 
 async def test_of_slots_that_fall_free_together_each_client_gets_its_part(shop: Shop):
-    counter = shop.alone(4)
+    counter = shop.local(4)
     for _ in range(4):
         await counter.call(VALIDATION)
     for name in ("a1", "a2", "a3", "a4", "b1", "b2"):
@@ -453,7 +453,7 @@ async def test_of_slots_that_fall_free_together_each_client_gets_its_part(shop: 
 
 
 async def test_lanes_are_served_in_their_order_whoever_came_first(shop: Shop):
-    counter = shop.alone(4)
+    counter = shop.local(4)
     for _ in range(4):
         await counter.call()
     for lane in reversed(Lane):
@@ -465,7 +465,7 @@ async def test_lanes_are_served_in_their_order_whoever_came_first(shop: Shop):
 
 @pytest.mark.parametrize("greedy", [INTERACTIVE, WRITES, VALIDATION])
 async def test_a_client_beyond_its_fair_part_yields_each_slot_that_falls_free(shop: Shop, greedy: Lane):
-    counter = shop.alone(4)
+    counter = shop.local(4)
     for _ in range(4):
         await counter.call(greedy, client="greedy")
         shop.clock.advance(1)
@@ -481,7 +481,7 @@ async def test_a_client_beyond_its_fair_part_yields_each_slot_that_falls_free(sh
 @pytest.mark.parametrize("greedy", [INTERACTIVE, WRITES, VALIDATION])
 async def test_a_client_that_takes_all_it_can_leaves_another_its_fair_part_after_a_window(shop: Shop, greedy: Lane):
     """The greedy one asks four times a second, in bursts; the other every four seconds, and holds a fourth at most."""
-    counter = shop.alone(64)
+    counter = shop.local(64)
     answers: list[bool] = []
 
     async def modest(number: int) -> None:
@@ -507,7 +507,7 @@ async def test_a_client_that_takes_all_it_can_leaves_another_its_fair_part_after
 
 
 async def test_all_who_wait_are_served_at_the_pace_of_the_window(shop: Shop):
-    counter = shop.alone(3, window=0.04, real_time=True)
+    counter = shop.local(3, window=0.04, real_time=True)
     sent: list[float] = []
 
     async def call() -> None:
@@ -523,7 +523,7 @@ async def test_all_who_wait_are_served_at_the_pace_of_the_window(shop: Shop):
 
 
 async def test_a_waiter_that_is_cancelled_leaves_the_queue(shop: Shop):
-    counter = shop.alone(1)
+    counter = shop.local(1)
     async with counter.permit() as permit:
         gone = counter.caller("gone")
         await counter.queue("next", void=True)
@@ -545,7 +545,7 @@ async def given(counter: Counter, waiting: asyncio.Task[None]) -> None:
 
 async def test_a_turn_given_in_the_moment_of_a_cancellation_is_passed_on(shop: Shop):
     """1. the slot falls free and is given to the first; 2. before that one runs, it is cancelled."""
-    counter = shop.alone(1)
+    counter = shop.local(1)
     async with counter.permit() as permit:
         gone = counter.caller("gone")
         await counter.queue("next", void=True)
@@ -575,7 +575,7 @@ async def test_a_turn_given_after_a_cancellation_is_not_lost(shop: Shop):
 
 
 async def test_a_pause_refuses_calls_and_says_for_how_long(shop: Shop):
-    counter = shop.alone(5)
+    counter = shop.local(5)
     assert await counter.budget.pause(ACCOUNT, 30) == 30.0
     assert counter.budget.is_paused(ACCOUNT)
     assert counter.budget.remaining(ACCOUNT) == 0
@@ -593,14 +593,14 @@ async def test_a_pause_refuses_calls_and_says_for_how_long(shop: Shop):
     ],
 )
 async def test_how_long_a_pause_lasts(shop: Shop, told: list[float | None], lasts: float):
-    counter = shop.alone(5)
+    counter = shop.local(5)
     answers = [await counter.budget.pause(ACCOUNT, seconds) for seconds in told]
     assert answers[-1] == lasts
     assert (await counter.refusal()).retry_after == lasts
 
 
 async def test_a_pause_refuses_those_who_queue_and_cannot_wait_for_its_end(shop: Shop):
-    counter = shop.alone(3)
+    counter = shop.local(3)
     async with counter.permit(), counter.permit(), counter.permit():
         queued = [counter.caller(name, wait=100) for name in "abc"]
         await turns(40)
@@ -710,7 +710,7 @@ async def test_a_loss_that_is_over_at_the_next_look_refuses_nobody_who_can_wait(
         calling = group.create_task(one.call(wait=5))
         await turns(40)
         assert not calling.done()
-        assert (await one.refusal()).problem is Problem.BUDGET_EXHAUSTED, "who cannot wait is told at once"
+        assert (await one.refusal()).problem is Problem.BUDGET_EXHAUSTED, "who cannot wait is refused at once"
         ledgers.is_lost = False
     assert not one.budget.is_cut_off(ACCOUNT)
 
@@ -768,7 +768,7 @@ async def test_what_is_allotted_to_others_is_given_back_when_it_is_missed(shop: 
     assert len(one.order) == 6
     assert ledgers.changes == asked
     await two.budget.look()
-    assert ledgers.changes == asked + 1, "two was told to look, though it has nothing to say"
+    assert ledgers.changes == asked + 1, "two was notified, though it has nothing to report"
     await one.pass_time(0.5)
     assert len(one.order) == 11, "two keeps the least there is"
 
@@ -930,7 +930,7 @@ async def test_a_change_whose_answer_was_lost_costs_no_slot(shop: Shop):
     ledgers.is_answer_lost = True
     await one.call()
     ledgers.is_answer_lost = False
-    assert len(shop.server.by_account[ACCOUNT].slots) == 1, "made, though nobody was told"
+    assert len(shop.server.by_account[ACCOUNT].slots) == 1, "made, though nobody got the answer"
     shop.clock.advance(WINDOW)
     await one.call()
 
@@ -1007,7 +1007,7 @@ async def test_in_no_window_are_there_more_arrivals_than_calls(shop: Shop, seed:
 
 @pytest.mark.parametrize("lane", Lane)
 async def test_each_permit_and_each_refusal_is_one_wait_of_its_lane(shop: Shop, lane: Lane):
-    counter = shop.alone(2)
+    counter = shop.local(2)
     await counter.call(WRITES)
     await counter.call(lane)
     await counter.refusal(lane)

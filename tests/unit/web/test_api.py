@@ -231,7 +231,7 @@ async def test_each_request_without_one_gets_its_own(front):
     assert (await front.ask())["X-Request-ID"] != (await front.ask())["X-Request-ID"]
 
 
-# What is told to metrics and log.
+# What metrics and log show.
 
 
 @pytest.mark.parametrize(
