@@ -85,9 +85,9 @@ async def read(sandbox: Sandbox, urls: Sequence[str]) -> None:
         for url in itertools.cycle(urls):
             # Most reads are for a few campaigns, as in life.
             campaign = ids[min(int(rng.paretovariate(0.7)) - 1, len(ids) - 1)]
-            wish = {"Cache-Control": "no-cache"} if rng.random() < 0.001 else {}
+            directive = {"Cache-Control": "no-cache"} if rng.random() < 0.001 else {}
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                headers = {"Authorization": f"Bearer {key}", **wish}
+                headers = {"Authorization": f"Bearer {key}", **directive}
                 async with session.get(f"{url}/v1/campaigns/{campaign}", headers=headers) as response:
                     await response.read()
             await asyncio.sleep(pause * rng.uniform(0.5, 1.5))

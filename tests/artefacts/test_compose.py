@@ -22,7 +22,8 @@ from campaign_gateway.sandbox.config import DEMO_ACCOUNT_ID, DEMO_CLIENT_ID, DEM
 from campaign_gateway.settings import Settings, SettingsError, read_tree
 from tests.support.gateway import GatewayProcess, gateway_process
 from tests.support.keys import invented_for
-from tests.support.redis_server import free_port, redis_server
+from tests.support.redis_server import redis_server
+from tests.support.wire import free_port
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -38,7 +38,8 @@ from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
 from tests.bench.load import HOST
 from tests.bench.servers import LOAD, Server, Servers, on_core
 from tests.support.gateway import settings_for
-from tests.support.redis_server import RedisServer, free_port, redis_server
+from tests.support.redis_server import RedisServer, redis_server
+from tests.support.wire import free_port
 
 RESULTS = Path(__file__).parent / "results"
 ACCOUNTS = (1, 100, 500)

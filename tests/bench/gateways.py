@@ -13,7 +13,7 @@ from campaign_gateway.sandbox.platform import Sandbox
 from campaign_gateway.web.clients import new_key
 from tests.bench.servers import Server, Servers
 from tests.support.gateway import settings_for
-from tests.support.redis_server import free_port
+from tests.support.wire import free_port
 
 KEY, _DIGEST = new_key()
 FRESH = "2h"
@@ -28,7 +28,7 @@ class Setup:
     cache: Mapping[str, str] | None = None
     """Settings of the cache beside Redis' address; None for a cache in memory."""
     is_hot: bool = True
-    """Whether the hot path may answer."""
+    """Whether the fast connection may answer."""
     without: str = ""
     """What is taken out of its work: see `apps/gateway_without.py`."""
     has_keys: bool = True
@@ -66,7 +66,7 @@ class Gateways:
         """Whether this version of the gateway has one that can be switched off."""
 
     async def find_out(self) -> None:
-        """Looks whether there is a hot path."""
+        """Looks whether there is a fast connection."""
         config = self._write(free_port(), Setup(), hot_path=False)
         command = (sys.executable, "-m", "campaign_gateway", "check", "--config", str(config))
         nowhere = asyncio.subprocess.DEVNULL

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.servers import AbsentError, Server, Servers
-from tests.support.redis_server import free_port
+from tests.support.wire import free_port
 
 HERE = Path(__file__).parent
 PYTHON = HERE.parents[1] / ".venv-bench" / "bin" / "python"

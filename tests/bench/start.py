@@ -28,7 +28,7 @@ import click
 from ruamel.yaml import YAML
 
 from tests.support.gateway import ROOT
-from tests.support.redis_server import free_port
+from tests.support.wire import free_port
 
 STARTS = 3
 PATIENCE = 30.0

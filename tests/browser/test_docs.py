@@ -140,7 +140,7 @@ async def test_a_request_tried_on_the_page_shows_the_gateways_own_answer_each_ti
         assert "cache-status: campaign-gateway; fwd=uri-miss; fwd-status=200; stored; ttl=" in answer
         assert "etag: " in answer
         assert "x-request-id: " in answer
-        # Neither the browser's own copy nor a wish for a newer answer, which would cost another call.
+        # Neither the browser's own copy nor a demand for a newer answer, which would cost another call.
         browser.click(".execute")
         browser.see_text(".live-responses-table", "campaign-gateway; hit; ttl=")
         assert len(sandbox.log.of("get")) == 1

@@ -16,9 +16,7 @@ from campaign_gateway.store.redis.keys import Keys
 from tests.support.estate import LASTING
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer, redis_cluster
-
-CALLS, WINDOW = 24, 4.0
-BUDGET = {"default": {"calls": CALLS, "window": f"{WINDOW}s"}}
+from tests.support.small_budget import BUDGET, CALLS, WINDOW, arrivals
 
 
 @pytest.fixture
@@ -56,10 +54,6 @@ async def overload(gateways: list[GatewayProcess], sandbox: Sandbox, seconds: fl
 
     await asyncio.gather(*(knock(gateway, lane * 100) for gateway in gateways for lane in range(4)))
     return statuses
-
-
-def arrivals(sandbox: Sandbox) -> list[float]:
-    return [arrival.monotonic for arrival in sandbox.log.since(0)]
 
 
 def used(times: list[float], windows: int) -> float:
@@ -209,11 +203,11 @@ async def test_when_the_leader_is_killed_another_replica_takes_over(
         fault = wide_sandbox.faults.add("hang")
         async with asyncio.TaskGroup() as group:
 
-            async def lead() -> None:
+            async def first() -> None:
                 with contextlib.suppress(aiohttp.ClientError):
                     await leader.get(campaign)
 
-            group.create_task(lead())
+            group.create_task(first())
             await wide_sandbox.log.wait_for(1)
             waiting = [group.create_task(other.get(campaign)) for other in others for _ in range(100)]
             leader.process.kill()

@@ -18,9 +18,8 @@ from campaign_gateway.sandbox.campaigns import Status
 from campaign_gateway.sandbox.journal import most_in_window
 from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
+from tests.support.small_budget import BUDGET, CALLS, WINDOW, arrivals
 
-CALLS, WINDOW = 24, 4.0
-BUDGET = {"default": {"calls": CALLS, "window": f"{WINDOW}s"}}
 LIVES = 10
 OPEN_SECONDS = 0.3
 """Beyond the window: how long a place is held for the time that its call took."""
@@ -58,10 +57,6 @@ async def knock(gateway: GatewayProcess, numbers: "itertools.count[int]", second
         async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
             for _ in range(6):
                 group.create_task(caller())
-
-
-def arrivals(sandbox: Sandbox) -> list[float]:
-    return [arrival.monotonic for arrival in sandbox.log.since(0)]
 
 
 def used(times: list[float]) -> float:

@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from campaign_gateway.sandbox.campaigns import Status
 from campaign_gateway.sandbox.journal import most_in_window
 from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig, Stream
+from tests.support.doubles import begun
 from tests.support.gateway import ROOT, gateway_process, settings_for
 from tests.support.redis_server import RedisServer
 
@@ -401,7 +402,7 @@ async def test_sigterm_finishes_what_is_in_flight_and_exits_with_0(sandbox: Sand
     settings["shutdown"]["drain"] = "300ms"
     async with gateway_process(settings, tmp_path) as gateway:
         sandbox.faults.add("latency", seconds=0.8)
-        reading = asyncio.create_task(gateway.get(ready(sandbox)))  # noqa: TID251
+        reading = begun(gateway.get(ready(sandbox)))
         await sandbox.log.wait_for(1)
         gateway.terminate()
         async with asyncio.timeout(5):

@@ -1,8 +1,6 @@
 """Two gateway processes with the default settings on one Redis: polls of the list, seen from outside."""
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 from campaign_gateway.sandbox.platform import Sandbox
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
 
 USED = 5
 """Campaigns that are read: enough for a list to be worth its calls."""
@@ -18,7 +17,7 @@ USED = 5
 
 @pytest.fixture
 async def gateways(sandbox: Sandbox, redis: RedisServer, tmp_path: Path) -> AsyncIterator[list[GatewayProcess]]:
-    """Two of them, whose callers have asked for a few campaigns, and whose polls prove."""
+    """Two of them, whose callers have asked for a few campaigns, and whose polls validate."""
     settings = settings_for(sandbox, tmp_path, cache={"url": redis.url, "timeout": "1s"})
     async with AsyncExitStack() as stack:
         both = [await stack.enter_async_context(gateway_process(settings, tmp_path)) for _ in range(2)]
@@ -26,7 +25,7 @@ async def gateways(sandbox: Sandbox, redis: RedisServer, tmp_path: Path) -> Asyn
         for gateway in both:
             for campaign in used(sandbox):
                 assert (await gateway.get(campaign))[0] == 200
-        await until(lambda: all_proving(both), 15)
+        await until(lambda: all_validating(both), 15)
         yield both
 
 
@@ -35,16 +34,7 @@ def used(sandbox: Sandbox) -> list[str]:
     return quiet[:USED]
 
 
-async def until(is_so: Callable[[], Awaitable[bool]], seconds: float) -> float:
-    """How long it took."""
-    began = time.monotonic()
-    async with asyncio.timeout(seconds):
-        while not await is_so():
-            await asyncio.sleep(0.1)
-    return time.monotonic() - began
-
-
-async def all_proving(gateways: list[GatewayProcess]) -> bool:
+async def all_validating(gateways: list[GatewayProcess]) -> bool:
     return all([await gateway.metric("sweep_up") == 1 for gateway in gateways])
 
 
@@ -109,7 +99,7 @@ async def test_another_holds_the_lease_when_the_leader_is_killed(
     assert await until(is_leading, 8) < 8
 
     async def goes_on() -> bool:
-        return len(sandbox.log.of("list")) > before and await all_proving([other])
+        return len(sandbox.log.of("list")) > before and await all_validating([other])
 
     await until(goes_on, 20)
     # One poll of each channel, and no burst.

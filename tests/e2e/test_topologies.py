@@ -1,7 +1,7 @@
 """Ways to reach Redis, and the ways in which a server that can be reached refuses: the real process, real servers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from campaign_gateway.sandbox.platform import Sandbox
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.tls import Authority, tls_front
+from tests.support.waiting import until
 
 LOST, FOUND = "redis is unavailable ({}): continuing without it", "redis is connected"
 USER, PASSWORD = "gateway", "correct-horse"
@@ -26,19 +27,12 @@ USER, PASSWORD = "gateway", "correct-horse"
 
 @asynccontextmanager
 async def gateways(sandbox: Sandbox, folder: Path, count: int, **cache: Any) -> AsyncIterator[list[GatewayProcess]]:
-    # A long time-out: a loaded machine is not a lost Redis. Long lifetimes: what is seen before they end was told by another replica.
+    # A long time-out: a loaded machine is not a lost Redis. Long lifetimes: what is seen before they end was published by another replica.
     freshness = {"min": "5m", "max": "10m", "status": {}}
     settings = settings_for(sandbox, folder, cache={"timeout": "5s", **cache}, freshness=freshness)
     async with AsyncExitStack() as stack:
         opening = (stack.enter_async_context(gateway_process(settings, folder)) for _ in range(count))
         yield [await gateway for gateway in opening]
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:
-    """Returns as soon as it holds."""
-    async with asyncio.timeout(seconds):
-        while not await holds():
-            await asyncio.sleep(0.02)
 
 
 def still(sandbox: Sandbox) -> list[str]:
@@ -47,10 +41,10 @@ def still(sandbox: Sandbox) -> list[str]:
 
 
 async def expect_shared(sandbox: Sandbox, one: GatewayProcess, two: GatewayProcess) -> None:
-    """A miss on one is a hit on the other, and what one learns, the other is told."""
+    """A miss on one is a hit on the other, and what one learns is published to the other."""
     campaign = still(sandbox)[0]
     assert (await one.get(campaign))[0] == 200
-    await eventually(lambda: counted(one, operation="put", outcome="stored"))
+    await until(lambda: counted(one, operation="put", outcome="stored"))
     _, found, _ = await two.get(campaign)
     assert "; hit; " in found["Cache-Status"]
     assert await two.metric("store_operations_total", store="redis", operation="get", outcome="hit") == 1
@@ -63,7 +57,7 @@ async def expect_shared(sandbox: Sandbox, one: GatewayProcess, two: GatewayProce
     async def is_received() -> bool:
         return (await two.get(campaign))[1]["ETag"] == changed["ETag"]
 
-    await eventually(is_received)
+    await until(is_received)
     assert len(sandbox.log.of("get")) == 2
 
     # More at once than there are connections: they wait for each other, and Redis is not taken for lost.
@@ -86,7 +80,7 @@ async def expect_lost(gateway: GatewayProcess, campaigns: list[str], kind: str) 
     for campaign in (*campaigns, *campaigns):
         assert (await gateway.get(campaign))[0] == 200
     # Asked several times, and said once.
-    await eventually(lambda: counted(gateway, times=int(looks) + 3, operation="look", outcome=kind))
+    await until(lambda: counted(gateway, times=int(looks) + 3, operation="look", outcome=kind))
     ready = await gateway.get_json("/readyz")
     assert ready["status"] == "degraded"
     assert ready["parts"]["store"] == {"status": "degraded", "reason": f"redis: {kind}"}
@@ -113,10 +107,10 @@ async def expect_found_again(gateway: GatewayProcess, campaign: str) -> None:
     async def is_ready() -> bool:
         return bool((await gateway.get_json("/readyz"))["status"] == "ready")
 
-    await eventually(is_ready)
+    await until(is_ready)
     stored = await gateway.metric("store_operations_total", store="redis", operation="put", outcome="stored")
     assert (await gateway.get(campaign))[0] == 200
-    await eventually(lambda: counted(gateway, times=int(stored) + 1, operation="put", outcome="stored"))
+    await until(lambda: counted(gateway, times=int(stored) + 1, operation="put", outcome="stored"))
     assert await gateway.metric("store_up", store="redis") == 1
     assert changes(gateway)[-1] == FOUND
 
@@ -278,12 +272,12 @@ async def test_rights_that_are_missing_cost_what_they_are_for_and_no_read(
         cache = {"url": redis.url, "username": USER, "password_file": str(secret)}
         async with gateways(sandbox, tmp_path, 1, **cache) as (gateway,):
             # The copies of before a subscription go with it, and what Redis does not take is then asked for again.
-            await eventually(lambda: listens(admin, "resetchannels" not in rules))
+            await until(lambda: listens(admin, "resetchannels" not in rules))
             for campaign in ids[:4] * 3:
                 assert (await gateway.get(campaign))[0] == 200
             assert len(sandbox.log.of("get")) == 4
             if budget == "degraded":
-                await eventually(lambda: counted(gateway, times=3, outcome="noperm"))
+                await until(lambda: counted(gateway, times=3, outcome="noperm"))
             parts = (await gateway.get_json("/readyz"))["parts"]
             assert (parts["store"]["status"], parts["budget"]["status"]) == (store, budget)
             assert changes(gateway) == [FOUND if store == "ok" else LOST.format("noperm")]
@@ -305,7 +299,7 @@ async def test_scripts_that_the_server_forgot_are_loaded_again_unnoticed(
         for number, campaign in enumerate(ids[:4], 1):
             await admin.script_flush()
             assert (await one.get(campaign))[0] == 200
-            await eventually(partial(counted, one, times=number, operation="put", outcome="stored"))
+            await until(partial(counted, one, times=number, operation="put", outcome="stored"))
             _, headers, _ = await two.get(campaign)
             assert "; hit; " in headers["Cache-Status"]
         for gateway in (one, two):
@@ -322,9 +316,9 @@ async def test_a_server_busy_with_a_script_is_not_waited_for(sandbox: Sandbox, t
         administrator(redis) as admin,
         gateways(sandbox, tmp_path, 1, url=redis.url, timeout="250ms", local_unwatched="0s") as (gateway,),
     ):
-        await eventually(lambda: listens(admin, expected=True))
+        await until(lambda: listens(admin, expected=True))
         await gateway.get(known)
-        await eventually(lambda: counted(gateway, operation="put", outcome="stored"))
+        await until(lambda: counted(gateway, operation="put", outcome="stored"))
         hog = Redis(port=redis.port, socket_timeout=None, retry=Retry(NoBackoff(), 0))
         async with hog, asyncio.TaskGroup() as group:
 
@@ -333,7 +327,7 @@ async def test_a_server_busy_with_a_script_is_not_waited_for(sandbox: Sandbox, t
                     await hog.eval("while true do end", 0)
 
             group.create_task(keep_busy())
-            await eventually(lambda: answers(admin, "BUSY"))
+            await until(lambda: answers(admin, "BUSY"))
             async with asyncio.timeout(5):
                 asked = [gateway.get(campaign) for campaign in (known, unknown[0]) for _ in range(20)]
                 assert {status for status, _, _ in await asyncio.gather(*asked)} == {200}
@@ -361,8 +355,8 @@ async def test_a_copy_that_lost_its_master_and_refuses_reads_is_lost_until_it_is
         await gateway.get(ids[0])
         await admin.config_set("replica-serve-stale-data", "no")
         await admin.execute_command("REPLICAOF", "127.0.0.1", "1")
-        await eventually(lambda: answers(admin, "MasterDown"))
-        # It goes on to tell its time: without a second question it would be lost and found twice a second.
+        await until(lambda: answers(admin, "MasterDown"))
+        # It still answers TIME: without a second question it would be lost and found twice a second.
         await expect_lost(gateway, ids[:2], "masterdown")
         await admin.execute_command("REPLICAOF", "NO", "ONE")
         await expect_found_again(gateway, ids[2])

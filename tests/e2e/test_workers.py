@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from campaign_gateway.sandbox.journal import most_in_window
 from campaign_gateway.sandbox.platform import Sandbox
 from tests.support.gateway import ROOT, GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
 
 WORKERS = 3
 
@@ -53,12 +54,6 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 def who_answered(gateway: GatewayProcess) -> list[int]:

@@ -264,7 +264,7 @@ async def test_what_a_write_may_have_changed_its_client_reads_anew_on_every_repl
         # The first one asked is not the one that wrote.
         assert ("fwd=request; fwd-status=200" in answer.cache) is (at == REPLICAS - 1)
         assert "before-write" not in answer.cache
-    assert len(fleet.sandbox.log.of("get", since=since)) == 1, "one new proof serves all replicas"
+    assert len(fleet.sandbox.log.of("get", since=since)) == 1, "one new validation serves all replicas"
 
 
 async def test_a_version_holds_another_client_to_the_write(fleet: Estate) -> None:
@@ -278,13 +278,14 @@ async def test_a_version_holds_another_client_to_the_write(fleet: Estate) -> Non
     assert len(fleet.sandbox.log.of("get", since=since)) == 1
 
 
-# Purges.
+# Purges and hints.
 
 
-async def test_a_purge_needs_its_scope(fleet: Estate) -> None:
-    for key in ("other", "reader"):
-        answer = await fleet.ask("POST /v1/purge", body=b'{"all": true}', key=KEYS[key])
-        assert (answer.status, answer.problem) == (403, "forbidden")
+@pytest.mark.parametrize("target", ["/v1/purge", "/v1/changed"])
+@pytest.mark.parametrize("key", ["other", "reader"])
+async def test_purges_and_hints_need_the_scope_of_a_purge(fleet: Estate, key: str, target: str) -> None:
+    answer = await fleet.ask(f"POST {target}", body=b'{"campaigns": ["cd-1"]}', key=KEYS[key])
+    assert (answer.status, answer.problem) == (403, "forbidden")
 
 
 @pytest.mark.parametrize("what", ["named", "all"])
@@ -322,15 +323,6 @@ async def test_a_purge_of_a_thousand_is_taken(fleet: Estate) -> None:
     assert fleet.sandbox.campaigns.get(ids[-1]) is not None
     lost = [record for record in fleet.gateways[0].records() if record["level"] != "info"]
     assert lost == []
-
-
-# Hints.
-
-
-async def test_a_hint_needs_the_scope_of_a_purge(fleet: Estate) -> None:
-    for key in ("other", "reader"):
-        answer = await fleet.ask("POST /v1/changed", body=b'{"campaigns": ["cd-1"]}', key=KEYS[key])
-        assert (answer.status, answer.problem) == (403, "forbidden")
 
 
 async def test_what_is_hinted_at_is_read_at_once_and_shown_by_all_replicas(fleet: Estate) -> None:

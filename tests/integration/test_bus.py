@@ -1,8 +1,8 @@
-"""What replicas tell each other, on a real server: which copies go, and who fills a key."""
+"""What replicas publish to each other, on a real server: which copies go, and who fills a key."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -29,6 +29,7 @@ from tests.support.builders import copy_of
 from tests.support.doubles import begun
 from tests.support.meters import CountingMeter
 from tests.support.redis_server import RedisServer, redis_server
+from tests.support.waiting import until
 
 KEY, OTHER, ALL = "1f2e:get:cd-1", "1f2e:get:cd-2", "1f2e:get:*"
 KEYS = Keys("cg")
@@ -38,13 +39,6 @@ UNWATCHED = 0.2
 
 def entry(validated_at: float, body: bytes = b'{"data":1}') -> Stored:
     return Stored(body, "application/json", b"digest", None, "Ready", validated_at)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Returns as soon as it holds."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 @dataclass
@@ -88,7 +82,7 @@ class Replica:
                 await asyncio.sleep(0.002)
 
     async def silence(self) -> None:
-        """Returns once all that was said before now has been heard."""
+        """Returns once all that was published before now has been received."""
         key = f"silence-{time.monotonic()}"
         await self.store.put(key, entry(self.store.now()), (await self.store.get(key)).fence, 60)
         last = int(await self.link.client.get(KEYS.sequence(key)))
@@ -101,6 +95,11 @@ class Fleet:
     raw: Any
     one: Replica
     two: Replica
+
+    async def fill_and_copy(self) -> None:
+        """What one has filled, two has a copy of."""
+        await self.one.fill()
+        await self.two.copy()
 
 
 @pytest.fixture
@@ -126,8 +125,8 @@ async def fleet(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
             shared = RedisStore(link, bus, KEYS)
             store = LayeredStore(shared, copies, bus, UNWATCHED)
             replicas.append(Replica(link, bus, copies, shared, store, tasks))
-            heard = replicas[-1]
-            store.start(tasks, Handlers(heard.invalidated.append, heard.written.append, heard.receive_hint))
+            replica = replicas[-1]
+            store.start(tasks, Handlers(replica.invalidated.append, replica.written.append, replica.receive_hint))
         await until(lambda: all(replica.bus.silent_for() == 0.0 for replica in replicas))
         yield Fleet(server, raw, *replicas)
 
@@ -136,21 +135,18 @@ async def fleet(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
 
 
 async def test_a_copy_answers_by_itself(fleet: Fleet) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     assert copy_of(fleet.two.store, KEY) == (await fleet.one.store.get(KEY)).stored
 
 
 async def test_an_invalidation_invalidates_the_copies_of_others(fleet: Fleet) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     await fleet.one.store.invalidate(KEY, Cause.WRITE)
     await until(lambda: not fleet.two.has_copy(), 1.0)
 
 
 async def test_a_fill_drops_the_copies_of_others_and_not_its_own(fleet: Fleet) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     # By more than the clocks' error, which on a busy machine is longer than this test.
     assert await fleet.one.fill(body=b"newer", ahead=1.0) is Put.STORED
     await until(lambda: not fleet.two.has_copy(), 1.0)
@@ -173,7 +169,7 @@ async def test_copies_of_other_keys_stay(fleet: Fleet) -> None:
 async def test_a_copy_that_is_fetched_while_an_invalidation_arrives_is_not_kept(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1. the look-up has its answer; 2. the invalidation is heard; 3. the answer is put among the copies."""
+    """1. the look-up has its answer; 2. the invalidation is received; 3. the answer is put among the copies."""
     await fleet.one.fill()
     await fleet.two.silence()
     look_up = fleet.two.shared.get
@@ -207,8 +203,7 @@ async def test_a_copy_that_is_fetched_while_an_invalidation_arrives_is_not_kept(
     ],
 )
 async def test_a_gap_in_the_numbers_clears_all_copies(fleet: Fleet, number: int, is_kept: bool) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     await fleet.two.silence()
     last = int(await fleet.raw.get(KEYS.sequence(OTHER)))
     await fleet.raw.publish(KEYS.channel, f"changed somebody {last + number} {OTHER}")
@@ -232,8 +227,7 @@ async def test_a_gap_in_the_numbers_clears_all_copies(fleet: Fleet, number: int,
     ids=repr,
 )
 async def test_what_is_no_message_is_not_received_and_deafens_nobody(fleet: Fleet, said: bytes) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     await fleet.raw.publish(KEYS.channel, said)
     await fleet.two.silence()
     assert fleet.two.has_copy()
@@ -266,24 +260,23 @@ async def test_messages_are_numbered_one_after_the_other_whoever_speaks(fleet: F
         nonlocal gaps
         gaps += 1
 
-    async with fleet.raw.pubsub() as ear:
-        await ear.subscribe(KEYS.channel)
+    async with fleet.raw.pubsub() as subscription:
+        await subscription.subscribe(KEYS.channel)
         watcher = Bus(fleet.one.link, KEYS)
         keys = [f"key-{number}" for number in range(30)]
         await asyncio.gather(*(replica.fill(key) for key in keys for replica in (fleet.one, fleet.two)))
         await asyncio.gather(
             *(replica.store.invalidate(key, Cause.WRITE) for key in keys for replica in (fleet.one, fleet.two))
         )
-        while (heard := await ear.get_message(timeout=0.1)) is not None:
-            if heard["type"] == "message":
-                watcher._receive(heard["data"], lambda _key, _how: None, count)
+        while (message := await subscription.get_message(timeout=0.1)) is not None:
+            if message["type"] == "message":
+                watcher._receive(message["data"], lambda _key, _how: None, count)
     assert watcher._last[0] >= 90
     assert gaps == 0
 
 
 async def test_a_lost_subscription_makes_copies_unusable_and_a_new_one_clears_them(fleet: Fleet) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     killed = time.monotonic()
     await fleet.raw.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
     epoch = fleet.two.store.epoch.number
@@ -300,21 +293,19 @@ async def test_a_lost_subscription_makes_copies_unusable_and_a_new_one_clears_th
 
 
 async def test_a_server_that_is_lost_leaves_copies_usable_only_for_the_configured_time(fleet: Fleet) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     fleet.server.kill()
     await until(lambda: copy_of(fleet.two.store, KEY) is None)
     found = await fleet.two.store.get(KEY)
     assert found.stored is not None, "the copy is what there is to go on with"
 
 
-async def test_after_a_restart_an_invalidation_is_heard_again(fleet: Fleet) -> None:
+async def test_after_a_restart_an_invalidation_is_received_again(fleet: Fleet) -> None:
     fleet.server.kill()
     await until(lambda: fleet.two.bus.silent_for() > 0)
     await fleet.server.start()
     await until(lambda: all(each.link.is_up and not each.bus.silent_for() for each in (fleet.one, fleet.two)))
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     await fleet.one.store.invalidate(KEY, Cause.WRITE)
     await until(lambda: not fleet.two.has_copy(), 1.0)
 
@@ -364,10 +355,10 @@ async def test_an_invalidation_is_told_from_a_fill_and_a_gap_may_hold_any(fleet:
     last = int(await fleet.raw.get(KEYS.sequence(KEY)))
     await fleet.raw.publish(KEYS.channel, f"changed somebody {last + 2} {KEY}")
     await until(lambda: fleet.two.invalidated == [OTHER, None])
-    assert OTHER not in fleet.one.invalidated, "its own word is not news"
+    assert OTHER not in fleet.one.invalidated, "its own message is ignored"
 
 
-# Invalidations that Redis did not hear.
+# Invalidations that did not reach Redis.
 
 
 @pytest.mark.parametrize("reach", [KEY, ALL], ids=["one", "all"])
@@ -375,8 +366,7 @@ async def test_an_invalidation_is_told_from_a_fill_and_a_gap_may_hold_any(fleet:
 async def test_what_was_invalidated_while_redis_hung_is_so_for_all_when_it_is_back(
     fleet: Fleet, reach: str, by: Cause
 ) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     before = await fleet.one.store.get(KEY)
     fleet.server.pause()
     await until(lambda: not fleet.one.link.is_up)
@@ -384,7 +374,7 @@ async def test_what_was_invalidated_while_redis_hung_is_so_for_all_when_it_is_ba
     fleet.server.resume()
     await until(lambda: fleet.one.link.is_up)
     assert await fleet.one.store.put(KEY, entry(fleet.one.store.now()), before.fence, 60) is Put.FENCED
-    assert await fleet.one.finds() is by, "told before it was asked"
+    assert await fleet.one.finds() is by, "published before it was asked"
     await until(lambda: not fleet.two.has_copy())
     assert await fleet.two.finds() is by
 
@@ -411,7 +401,7 @@ async def test_what_is_invalidated_twice_counts_as_a_write(fleet: Fleet) -> None
 async def test_a_look_up_beside_the_one_that_pays_does_not_come_before_it(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1. one look-up begins to tell Redis what it missed; 2. another one asks Redis; 3. Redis is told."""
+    """1. one look-up begins to send Redis what it missed; 2. another one asks Redis; 3. Redis has it."""
     await fleet.one.fill()
     fleet.one.link._lose("timeout")
     await fleet.one.store.invalidate(KEY, Cause.WRITE)
@@ -426,7 +416,7 @@ async def test_a_look_up_beside_the_one_that_pays_does_not_come_before_it(
         await tell(key, by)
 
     monkeypatch.setattr(fleet.one.shared, "invalidate", slow)
-    first = asyncio.create_task(fleet.one.finds())  # noqa: TID251
+    first = begun(fleet.one.finds())
     await flushing.wait()
     await fleet.one.link.look()
     assert await fleet.one.finds() is Cause.WRITE
@@ -456,7 +446,7 @@ async def test_what_is_invalidated_anew_while_it_is_flushed_stays(
 async def test_a_copy_fetched_while_an_invalidation_fails_is_known_to_be_invalidated(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1. Redis is being told; 2. a look-up that it still answers brings the old entry; 3. Redis is lost."""
+    """1. Redis is sent what it missed; 2. a look-up that it still answers brings the old entry; 3. Redis is lost."""
     await fleet.one.fill()
     await fleet.two.silence()
 
@@ -475,8 +465,7 @@ async def test_a_copy_fetched_while_an_invalidation_fails_is_known_to_be_invalid
 async def test_a_copy_that_redis_says_is_overwritten_is_invalidated_before_the_message_is_received(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     await fleet.two.silence()
     monkeypatch.setattr(fleet.two.bus, "_receive", lambda *_: None)
     await fleet.one.store.invalidate(KEY, Cause.WRITE)
@@ -489,8 +478,7 @@ async def test_what_redis_has_no_more_but_knows_to_be_invalidated_is_overwritten
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, reach: str
 ) -> None:
     """The copy's own fill never reached Redis, and the word of the invalidation did not reach the copy."""
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     await fleet.two.silence()
     monkeypatch.setattr(fleet.two.bus, "_receive", lambda *_: None)
     await fleet.raw.delete(KEYS.entry(KEY))
@@ -508,7 +496,7 @@ async def test_while_nothing_is_received_anything_may_have_been_invalidated(flee
     assert before < fleet.two.store.invalidated_at(KEY) <= fleet.two.store.now()
 
 
-# Leads.
+# Leases.
 
 
 async def test_of_two_replicas_one_holds_the_lease(fleet: Fleet) -> None:
@@ -525,7 +513,7 @@ async def test_leases_of_other_keys_are_free(fleet: Fleet) -> None:
     assert (await fleet.two.store.acquire_lease(OTHER)).is_mine
 
 
-async def test_a_waiter_wakes_when_the_leader_leaves_and_finds_the_fill(
+async def test_a_waiter_wakes_when_the_lease_is_released_and_finds_the_fill(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bus_module, "POLL_SECONDS", 30.0)
@@ -630,8 +618,7 @@ async def test_a_lease_that_was_left_is_not_renewed(fleet: Fleet, monkeypatch: p
 
 
 async def test_after_a_gap_copies_stay_to_fall_back_on(fleet: Fleet) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     fleet.two.store._miss()
     assert copy_of(fleet.two.store, KEY) is None
     assert fleet.two.invalidated[-1] is None
@@ -641,13 +628,12 @@ async def test_after_a_gap_copies_stay_to_fall_back_on(fleet: Fleet) -> None:
     assert found.evidence.state is CopyState.UNVERIFIED
     await fleet.two.link.look()
     again = await fleet.two.store.get(KEY)
-    assert (again.stored, again.evidence) == (found.stored, GOOD), "Redis knows, and ends the doubt"
+    assert (again.stored, again.evidence) == (found.stored, GOOD), "Redis knows, and it is verified"
     await until(fleet.two.has_copy)
 
 
 async def test_a_copy_outlives_a_redis_that_came_back_empty(fleet: Fleet) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     kept = (await fleet.two.store.get(KEY)).stored
     assert kept is not None
     await fleet.raw.flushall()
@@ -661,8 +647,7 @@ async def test_a_copy_outlives_a_redis_that_came_back_empty(fleet: Fleet) -> Non
 
 
 async def test_a_copy_of_what_redis_knows_to_be_overwritten_is_so_too(fleet: Fleet) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     fleet.two.store._miss()
     await fleet.one.store.invalidate(KEY, Cause.WRITE)
     assert await fleet.two.finds() is Cause.WRITE
@@ -671,8 +656,7 @@ async def test_a_copy_of_what_redis_knows_to_be_overwritten_is_so_too(fleet: Fle
 
 
 async def test_an_invalidation_that_redis_could_not_take_invalidates_the_copy(fleet: Fleet) -> None:
-    await fleet.one.fill()
-    await fleet.two.copy()
+    await fleet.fill_and_copy()
     fleet.two.store._miss()
     fleet.two.link._lose("timeout")
     await fleet.two.store.invalidate(KEY, Cause.WRITE)
@@ -696,6 +680,6 @@ async def test_a_hint_of_many_campaigns_is_one_message_and_no_invalidation(fleet
     assert int(await fleet.raw.get(KEYS.sequence(KEY))) == before + 1
     await until(lambda: fleet.two.hinted == [("1f2e", ids)])
     await fleet.one.silence()
-    assert (fleet.one.hinted, fleet.two.invalidated) == ([], []), "its own word is no news"
+    assert (fleet.one.hinted, fleet.two.invalidated) == ([], []), "its own message is ignored"
     fleet.two.link._lose("timeout")
     assert not await fleet.two.store.publish_hint("1f2e", ["while Redis is lost there is nobody to tell"])

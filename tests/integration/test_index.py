@@ -2,20 +2,18 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import fakeredis
 import pytest
 
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot, IndexState, ListFlaw, Poll
 from campaign_gateway.proxy.epoch import Epoch
-from campaign_gateway.proxy.ports import USED_SECONDS, CampaignIndex, Meter
+from campaign_gateway.proxy.ports import USED_SECONDS, CampaignIndex
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.local.index import LocalIndex
@@ -23,14 +21,14 @@ from campaign_gateway.store.redis import beat as beat_module
 from campaign_gateway.store.redis import index as index_module
 from campaign_gateway.store.redis.beat import Beat
 from campaign_gateway.store.redis.bus import Bus
-from campaign_gateway.store.redis.connect import RedisTarget, open_link, partitions_of
 from campaign_gateway.store.redis.index import RedisIndex
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 from campaign_gateway.store.usage import HALF_LIFE_SECONDS
+from tests.support.backends import Backend, on_valkey
 from tests.support.doubles import begun, turns
 from tests.support.meters import CountingMeter
-from tests.support.redis_server import RedisCluster, redis_server
+from tests.support.waiting import until
 
 STREAM = "identity-1"
 VOICE, SMS = Channel
@@ -49,14 +47,18 @@ def state(number: int, began: float = NOW, **fields: Any) -> IndexState:
 
 @dataclass
 class Replica:
-    """An index that follows nothing by itself."""
+    """An index that pulls nothing by itself."""
 
     index: RedisIndex
     link: RedisLink
     bus: Bus
     beat: Beat
 
-    async def follow(self) -> IndexSnapshot:
+    async def take_the_lease(self) -> None:
+        await self.index.beat()
+        assert self.index.is_leading(STREAM)
+
+    async def pull(self) -> IndexSnapshot:
         await self.index.pull(STREAM)
         return self.index.snapshot(STREAM)
 
@@ -90,106 +92,50 @@ class Fleet:
         return [self.keys.index(STREAM, what) for what in ("head", "rows", "order")]
 
     async def empty(self) -> None:
-        """What a Redis has to tell that came back empty."""
+        """As a Redis that came back empty."""
         await self.raw.delete(*self.names())
 
     async def leading(self) -> list[bool]:
-        """Which of the replicas lead, after a beat of each."""
+        """Which of the replicas hold the lease, after a beat of each."""
         for replica in self.replicas:
             await replica.index.beat()
         return [replica.index.is_leading(STREAM) for replica in self.replicas]
 
 
 @asynccontextmanager
-async def on_redis(
-    raw: Any,
-    open_one: Callable[[StoreClock, Meter], RedisLink],
-    keys: Keys = Keys("cg"),  # noqa: B008 - frozen
-) -> AsyncIterator[Fleet]:
+async def fleet_on(backend: Backend) -> AsyncIterator[Fleet]:
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(raw.aclose)
-        replicas = []
-        tasks = Tasks()
+        replicas, tasks, keys = [], Tasks(), backend.keys
         for _ in range(3):
-            link = open_one(StoreClock(), CountingMeter())
+            link = backend.open_link(StoreClock(), CountingMeter())
             stack.push_async_callback(link.close)
             await link.look()
             bus = Bus(link, keys)
             beat = Beat(link, keys, bus.replica_id)
             replicas.append(Replica(RedisIndex(link, bus, beat, keys, Epoch()), link, bus, beat))
         stack.push_async_callback(tasks.close)
-        yield Fleet(replicas, raw, keys, tasks)
-
-
-@asynccontextmanager
-async def on_fakeredis(_folder: Path) -> AsyncIterator[Fleet]:
-    server = fakeredis.FakeServer()
-    client = partial(fakeredis.FakeAsyncRedis, server=server)
-    async with on_redis(client(), lambda clock, meter: RedisLink(client(), clock, meter)) as fleet:
-        yield fleet
-
-
-@asynccontextmanager
-async def on_valkey(folder: Path) -> AsyncIterator[Fleet]:
-    async with (
-        redis_server(folder) as process,
-        on_redis(process.client(), partial(open_link, RedisTarget(process.url, 1.0))) as fleet,
-    ):
-        yield fleet
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
-    nodes = RedisCluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        asyncio.run(nodes.start())
-        yield nodes
-    finally:
-        nodes.kill()
-
-
-@asynccontextmanager
-async def on_cluster(cluster: RedisCluster) -> AsyncIterator[Fleet]:
-    raw = cluster.client()
-    await raw.flushall(target_nodes="primaries")
-    async with on_redis(
-        raw, partial(open_link, RedisTarget(cluster.url, 1.0)), Keys("cg", partitions_of(cluster.url))
-    ) as fleet:
-        yield fleet
-
-
-Opening = Callable[[], AbstractAsyncContextManager[Any]]
-
-
-@asynccontextmanager
-async def on_memory(_folder: Path) -> AsyncIterator[None]:
-    yield None
-
-
-def opening(request: pytest.FixtureRequest, folder: Path) -> Opening:
-    return partial(request.param, request.getfixturevalue("cluster") if request.param is on_cluster else folder)
-
-
-@pytest.fixture(params=[on_fakeredis, on_valkey, on_cluster])
-def shared_place(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
-    return opening(request, tmp_path)
-
-
-@pytest.fixture(params=[on_memory, on_fakeredis, on_valkey, on_cluster])
-def any_place(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
-    return opening(request, tmp_path)
+        yield Fleet(replicas, backend.raw, keys, tasks)
 
 
 @pytest.fixture
-async def fleet(shared_place: Opening) -> AsyncIterator[Fleet]:
-    async with shared_place() as opened:
+async def fleet(redis_backend: Backend) -> AsyncIterator[Fleet]:
+    async with fleet_on(redis_backend) as opened:
         yield opened
 
 
 @pytest.fixture
-async def index(any_place: Opening) -> AsyncIterator[CampaignIndex]:
-    async with any_place() as opened:
-        yield opened.one.index if opened else LocalIndex(Epoch(), CLOCK.now)
+async def real_fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    async with on_valkey(tmp_path) as backend, fleet_on(backend) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def index(any_backend: Backend | None) -> AsyncIterator[CampaignIndex]:
+    if any_backend is None:
+        yield LocalIndex(Epoch(), CLOCK.now)
+    else:
+        async with fleet_on(any_backend) as opened:
+            yield opened.one.index
 
 
 def epoch_of(index: CampaignIndex) -> int:
@@ -208,7 +154,7 @@ async def test_nothing_is_known_at_first(index: CampaignIndex) -> None:
 async def test_what_was_posted_is_known(index: CampaignIndex) -> None:
     epoch = epoch_of(index)
     assert await index.publish(STREAM, state(1), {"c1": indexed(), "c2": indexed("b")})
-    assert epoch_of(index) > epoch, "what was made from the view is made anew"
+    assert epoch_of(index) > epoch, "what was made from the snapshot is made anew"
     assert index.snapshot(STREAM) == IndexSnapshot(state(1), {"c1": indexed(), "c2": indexed("b")})
     assert index.snapshot("another stream") == BARE
 
@@ -291,7 +237,7 @@ async def test_a_wait_ends_with_its_time(index: CampaignIndex) -> None:
     await index.wait_for_change(STREAM, 0.001)
 
 
-async def test_use_is_no_change_of_the_list_and_a_post_is(index: CampaignIndex) -> None:
+async def test_use_is_no_change_of_the_list_and_a_publication_is(index: CampaignIndex) -> None:
     waiting = begun(index.wait_for_change(STREAM, math.inf))
     index.record_use(STREAM, "c1", CLOCK.now())
     await turns()
@@ -300,7 +246,7 @@ async def test_use_is_no_change_of_the_list_and_a_post_is(index: CampaignIndex) 
     await waiting
 
 
-# What replicas know of each other's posts.
+# What replicas know of each other's publications.
 
 
 async def test_another_replica_catches_up(fleet: Fleet) -> None:
@@ -311,74 +257,74 @@ async def test_another_replica_catches_up(fleet: Fleet) -> None:
     published = state(1, flaws={Channel.VOICE: ListFlaw.TOO_LATE})
     epoch = epoch_of(fleet.two.index)
     await fleet.one.index.publish(STREAM, published, rows)
-    assert await fleet.two.follow() == fleet.one.index.snapshot(STREAM) == IndexSnapshot(published, rows)
-    assert epoch_of(fleet.two.index) > epoch, "what was made from the view is made anew"
+    assert await fleet.two.pull() == fleet.one.index.snapshot(STREAM) == IndexSnapshot(published, rows)
+    assert epoch_of(fleet.two.index) > epoch, "what was made from the snapshot is made anew"
 
 
-async def test_who_missed_several_posts_catches_up_at_once(fleet: Fleet) -> None:
+async def test_who_missed_several_publications_pulls_them_at_once(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {f"c{n}": indexed() for n in range(5)})
-    await fleet.two.follow()
+    await fleet.two.pull()
     await fleet.one.index.publish(STREAM, state(2), {"c1": indexed("b")})
     await fleet.one.index.publish(STREAM, state(3), {"c2": indexed("b"), "new": indexed()})
     await fleet.one.index.publish(STREAM, state(4), {"c1": indexed("c")})
-    assert await fleet.two.follow() == fleet.one.index.snapshot(STREAM)
-    assert await fleet.three.follow() == fleet.one.index.snapshot(STREAM)
+    assert await fleet.two.pull() == fleet.one.index.snapshot(STREAM)
+    assert await fleet.three.pull() == fleet.one.index.snapshot(STREAM)
 
 
 async def test_only_what_is_new_is_fetched(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed(), "c2": indexed()})
-    before = await fleet.two.follow()
-    assert await fleet.two.follow() is before
+    before = await fleet.two.pull()
+    assert await fleet.two.pull() is before
     # Behind the index's back: it is not looked at again.
     await fleet.raw.hset(fleet.keys.index(STREAM, "rows"), "c2", b"\x00")
     await fleet.one.index.publish(STREAM, state(2), {"c1": indexed("b")})
-    assert await fleet.two.follow() == IndexSnapshot(state(2), {"c1": indexed("b"), "c2": indexed()})
+    assert await fleet.two.pull() == IndexSnapshot(state(2), {"c1": indexed("b"), "c2": indexed()})
 
 
-async def test_leaders_may_take_turns(fleet: Fleet) -> None:
+async def test_leaders_may_alternate(fleet: Fleet) -> None:
     for number in range(1, 7):
         replica = fleet.replicas[number % 3]
-        await replica.follow()
+        await replica.pull()
         assert await replica.index.publish(STREAM, state(number), {f"c{number}": indexed()})
-    snapshots = [await replica.follow() for replica in fleet.replicas]
+    snapshots = [await replica.pull() for replica in fleet.replicas]
     assert snapshots == [IndexSnapshot(state(6), {f"c{number}": indexed() for number in range(1, 7)})] * 3
 
 
 async def test_a_deposed_leader_changes_nothing(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
-    await fleet.two.follow()
+    await fleet.two.pull()
     await fleet.two.index.publish(STREAM, state(2), {"c1": indexed("b")})
     assert not await fleet.one.index.publish(STREAM, state(2, NOW + 5), {"c1": indexed("old"), "c2": indexed()})
     assert fleet.one.index.snapshot(STREAM) == IndexSnapshot(state(1), {"c1": indexed()}), "nor what it knows itself"
-    assert await fleet.three.follow() == IndexSnapshot(state(2), {"c1": indexed("b")})
+    assert await fleet.three.pull() == IndexSnapshot(state(2), {"c1": indexed("b")})
 
 
-async def test_a_deposed_leader_changes_nothing_though_it_has_caught_up_meanwhile(fleet: Fleet) -> None:
-    # 1. One begins a poll.  2. Two takes over, and posts.  3. One hears of it.  4. One's poll ends.
+async def test_a_deposed_leader_changes_nothing_though_it_has_pulled_meanwhile(fleet: Fleet) -> None:
+    # 1. One begins a poll.  2. Two takes over, and publishes.  3. One learns of it.  4. One's poll ends.
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
-    await fleet.two.follow()
+    await fleet.two.pull()
     for number in (2, 3):
         await fleet.two.index.publish(STREAM, state(number), {"c1": indexed(str(number))})
-    await fleet.one.follow()
+    await fleet.one.pull()
     assert not await fleet.one.index.publish(STREAM, state(2, NOW + 5), {"c2": indexed()})
-    assert (
-        await fleet.three.follow() == fleet.one.index.snapshot(STREAM) == IndexSnapshot(state(3), {"c1": indexed("3")})
-    )
+    assert await fleet.three.pull() == fleet.one.index.snapshot(STREAM) == IndexSnapshot(state(3), {"c1": indexed("3")})
 
 
-async def test_of_two_first_posts_one_counts(fleet: Fleet) -> None:
+async def test_of_two_first_publications_one_counts(fleet: Fleet) -> None:
     assert await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     assert not await fleet.two.index.publish(STREAM, state(1), {"c2": indexed()})
-    assert await fleet.two.follow() == IndexSnapshot(state(1), {"c1": indexed()})
+    assert await fleet.two.pull() == IndexSnapshot(state(1), {"c1": indexed()})
 
 
-async def test_of_many_posts_at_once_one_counts(fleet: Fleet) -> None:
+async def test_of_many_publications_at_once_one_counts(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {})
     for replica in fleet.replicas:
-        await replica.follow()
-    posts = [replica.index.publish(STREAM, state(2), {f"c{n}": indexed()}) for n, replica in enumerate(fleet.replicas)]
-    assert sorted(await asyncio.gather(*posts)) == [False, False, True]
-    assert len((await fleet.three.follow()).campaigns) == 1
+        await replica.pull()
+    attempts = [
+        replica.index.publish(STREAM, state(2), {f"c{n}": indexed()}) for n, replica in enumerate(fleet.replicas)
+    ]
+    assert sorted(await asyncio.gather(*attempts)) == [False, False, True]
+    assert len((await fleet.three.pull()).campaigns) == 1
 
 
 async def test_streams_share_nothing(fleet: Fleet) -> None:
@@ -394,40 +340,40 @@ async def test_streams_share_nothing(fleet: Fleet) -> None:
 
 async def test_after_redis_came_back_empty_nothing_is_known(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
-    await fleet.two.follow()
+    await fleet.two.pull()
     await fleet.empty()
-    assert await fleet.two.follow() == BARE
-    assert await fleet.one.follow() == BARE
+    assert await fleet.two.pull() == BARE
+    assert await fleet.one.pull() == BARE
     assert await fleet.two.index.publish(STREAM, state(1), {"c2": indexed()})
-    assert await fleet.one.follow() == IndexSnapshot(state(1), {"c2": indexed()})
+    assert await fleet.one.pull() == IndexSnapshot(state(1), {"c2": indexed()})
 
 
 async def test_one_that_missed_it_takes_nothing_over_from_before(fleet: Fleet) -> None:
     # The number may well be the one it has seen: it is another index's.
     for number in (1, 2):
         await fleet.one.index.publish(STREAM, state(number), {"c1": indexed(), "gone": indexed()})
-    await fleet.two.follow()
+    await fleet.two.pull()
     await fleet.empty()
     for number in (1, 2):
         await fleet.three.index.publish(STREAM, state(number), {"c1": indexed("b")})
     assert not await fleet.one.index.publish(STREAM, state(3), {"c1": indexed("old")})
-    assert await fleet.two.follow() == IndexSnapshot(state(2), {"c1": indexed("b")})
+    assert await fleet.two.pull() == IndexSnapshot(state(2), {"c1": indexed("b")})
 
 
 async def test_a_poll_from_before_redis_came_back_empty_is_not_posted(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     await fleet.empty()
     assert not await fleet.one.index.publish(STREAM, state(2), {"c2": indexed()})
-    await fleet.one.follow()
+    await fleet.one.pull()
     assert not await fleet.one.index.publish(STREAM, state(2), {"c2": indexed()})
-    assert await fleet.three.follow() == BARE
+    assert await fleet.three.pull() == BARE
 
 
 async def test_rows_that_outlived_their_head_are_no_part_of_the_next(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"gone": indexed()})
     await fleet.raw.delete(fleet.names()[0])
     await fleet.two.index.publish(STREAM, state(1), {"c1": indexed()})
-    assert await fleet.three.follow() == IndexSnapshot(state(1), {"c1": indexed()})
+    assert await fleet.three.pull() == IndexSnapshot(state(1), {"c1": indexed()})
 
 
 @pytest.mark.parametrize(
@@ -444,16 +390,16 @@ async def test_rows_that_outlived_their_head_are_no_part_of_the_next(fleet: Flee
 )
 async def test_a_foreign_head_is_no_knowledge(fleet: Fleet, value: bytes) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
-    await fleet.two.follow()
+    await fleet.two.pull()
     await fleet.raw.set(fleet.names()[0], value)
-    assert (await fleet.two.follow()).state == IndexState(), "nothing is validated"
-    assert (await fleet.three.follow()).state == IndexState()
+    assert (await fleet.two.pull()).state == IndexState(), "nothing is validated"
+    assert (await fleet.three.pull()).state == IndexState()
 
 
 async def test_a_foreign_row_is_no_knowledge(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed(), "c2": indexed()})
     await fleet.raw.hset(fleet.names()[1], "c1", b"\xc1")
-    assert await fleet.two.follow() == BARE
+    assert await fleet.two.pull() == BARE
 
 
 async def test_keys_of_another_type_stop_nothing_but_the_index(fleet: Fleet) -> None:
@@ -461,8 +407,7 @@ async def test_keys_of_another_type_stop_nothing_but_the_index(fleet: Fleet) -> 
     await fleet.raw.rpush(fleet.keys.used(STREAM), "x")
     assert not await fleet.one.index.publish(STREAM, state(1), {})
     fleet.one.index.record_use(STREAM, "c1", fleet.one.now)
-    await fleet.one.index.beat()
-    assert fleet.one.index.is_leading(STREAM)
+    await fleet.one.take_the_lease()
     assert set(fleet.one.index.used(STREAM)) == {"c1"}
     assert fleet.one.index.snapshot(STREAM) == BARE
     assert fleet.one.link.is_up
@@ -471,8 +416,7 @@ async def test_keys_of_another_type_stop_nothing_but_the_index(fleet: Fleet) -> 
 async def test_while_redis_is_lost_nobody_holds_a_lease_and_what_was_asked_for_is_kept(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     fleet.one.index.record_use(STREAM, "c1", fleet.one.now)
-    await fleet.one.index.beat()
-    assert fleet.one.index.is_leading(STREAM)
+    await fleet.one.take_the_lease()
     fleet.one.link._lose("timeout")
     assert not fleet.one.index.is_leading(STREAM), "from the first moment"
     fleet.one.index.record_use(STREAM, "c2", fleet.one.now)
@@ -488,8 +432,7 @@ async def test_while_redis_is_lost_nobody_holds_a_lease_and_what_was_asked_for_i
     fleet.two.index.record_use(STREAM, "c1", fleet.two.now)
     await fleet.two.index.beat()
     assert not fleet.two.index.is_leading(STREAM), "the lease of before has not lapsed"
-    await fleet.one.index.beat()
-    assert fleet.one.index.is_leading(STREAM)
+    await fleet.one.take_the_lease()
     assert set(fleet.one.index.used(STREAM)) == {"c1", "c2"}
     assert dict(await used_in_redis(fleet)).keys() == {"c1", "c2"}
     assert fleet.one.index.interest(STREAM)["c2"] == pytest.approx(2.0, rel=0.1)
@@ -523,9 +466,8 @@ async def test_a_reply_that_is_none_counts_as_lost(fleet: Fleet, reply: object) 
     assert fleet.one.beat.replicas() == {}
     del fleet.one.beat._beat
     fleet.one.beat._beat = fleet.one.link.script("beat.lua")
-    await fleet.one.index.beat()
-    assert fleet.one.index.is_leading(STREAM)
-    assert [name for name, _ in await used_in_redis(fleet)] == ["c1"], "told with the next"
+    await fleet.one.take_the_lease()
+    assert [name for name, _ in await used_in_redis(fleet)] == ["c1"], "published with the next"
 
 
 async def test_beats_go_on_whatever_happens_to_one(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -582,8 +524,7 @@ async def test_a_new_leader_finds_what_is_in_use(fleet: Fleet) -> None:
     await fleet.one.index.depart()
     fleet.two.index.record_use(STREAM, "c3", now)
     assert set(fleet.two.index.used(STREAM)) == {"c3"}
-    await fleet.two.index.beat()
-    assert fleet.two.index.is_leading(STREAM)
+    await fleet.two.take_the_lease()
     assert fleet.two.index.used(STREAM) == pytest.approx({"c1": now, "c2": now - 70, "c3": now})
 
 
@@ -682,21 +623,20 @@ async def test_a_stream_that_nobody_uses_is_nobodys_and_costs_nothing(fleet: Fle
 
 
 async def test_a_stream_that_only_others_use_keeps_its_leader(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asked first may ask no more: the leader counts what it hears as use."""
+    """Whoever asked first may ask no more: the leader counts what is published to it as use."""
     fleet.one.index.record_use(STREAM, "c1", fleet.one.now - USED_SECONDS + 0.2)
     await use(fleet.two)
     assert await fleet.leading() == [True, False, False]
     await fleet.one.index.beat()
-    async with asyncio.timeout(5):
-        while "c1" in fleet.one.index._usage._streams[STREAM] and len(fleet.one.index.used(STREAM)) > 1:
-            await asyncio.sleep(0.02)
+    await until(
+        lambda: not ("c1" in fleet.one.index._usage._streams[STREAM] and len(fleet.one.index.used(STREAM)) > 1), 5
+    )
     assert await fleet.leading() == [True, False, False]
 
 
 async def test_a_lease_is_lost_when_nothing_is_in_use_any_more(fleet: Fleet) -> None:
     fleet.one.index.record_use(STREAM, "c1", fleet.one.now - USED_SECONDS + 0.2)
-    await fleet.one.index.beat()
-    assert fleet.one.index.is_leading(STREAM)
+    await fleet.one.take_the_lease()
     await fleet.one.index.wait(STREAM, 0.0)
     async with asyncio.timeout(5):
         while fleet.one.index.is_leading(STREAM):
@@ -715,7 +655,7 @@ async def test_a_new_lease_wakes_who_waits_for_it(fleet: Fleet) -> None:
     waiting = begun(fleet.one.index.wait(STREAM, math.inf))
     await fleet.one.index.beat()
     await turns()
-    assert not waiting.done(), "a lead that goes on is nothing new"
+    assert not waiting.done(), "a lease that goes on is nothing new"
     waiting.cancel()
 
 
@@ -726,7 +666,7 @@ async def test_one_replica_holds_the_lease_until_it_leaves(fleet: Fleet) -> None
     assert fleet.two.index.is_leading("another stream")
     await fleet.two.index.depart()
     assert not fleet.two.index.is_leading("another stream")
-    assert await fleet.leading() == [True, False, False], "only who leads can give the lead up"
+    assert await fleet.leading() == [True, False, False], "only who holds the lease can release it"
     await fleet.one.index.depart()
     assert not fleet.one.index.is_leading(STREAM)
     await fleet.two.index.beat()
@@ -755,8 +695,7 @@ async def test_a_dead_leader_is_replaced(fleet: Fleet, monkeypatch: pytest.Monke
     await use(fleet.one, fleet.two)
     monkeypatch.setattr(beat_module, "LEASE_SECONDS", 0.3)
     monkeypatch.setattr(index_module, "LEASE_SECONDS", 0.3)
-    await fleet.one.index.beat()
-    assert fleet.one.index.is_leading(STREAM)
+    await fleet.one.take_the_lease()
     async with asyncio.timeout(5):
         while not fleet.two.index.is_leading(STREAM):
             # Never both, whatever the first may think.
@@ -778,8 +717,7 @@ async def test_a_lease_of_another_server_is_none(fleet: Fleet) -> None:
     await fleet.one.index.beat()
     fleet.one.link.generation += 1
     assert not fleet.one.index.is_leading(STREAM)
-    await fleet.one.index.beat()
-    assert fleet.one.index.is_leading(STREAM)
+    await fleet.one.take_the_lease()
 
 
 # Who is there.
@@ -823,11 +761,11 @@ async def test_a_beat_tells_of_indexes_that_others_have_changed(fleet: Fleet) ->
     for replica in fleet.replicas:
         await replica.index.beat()
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
-    assert await pulled(fleet.two) == set(), "not told yet"
+    assert await pulled(fleet.two) == set(), "not published yet"
     assert await pulled(fleet.one) == set(), "its own"
     assert await pulled(fleet.two) == {STREAM}
     assert await pulled(fleet.two) == set(), "once"
-    await fleet.two.follow()
+    await fleet.two.pull()
     await fleet.two.index.publish(STREAM, state(2), {})
     await fleet.two.index.publish("another stream", state(1), {})
     await fleet.two.index.beat()
@@ -855,18 +793,18 @@ async def test_a_publication_that_could_not_be_told_is_told_later(fleet: Fleet) 
 async def test_after_redis_came_back_empty_all_indexes_are_looked_at(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
     await fleet.one.index.beat()
-    await fleet.two.follow()
+    await fleet.two.pull()
     await fleet.two.index.beat()
     await fleet.raw.delete(*fleet.names(), *(fleet.keys.beat(what) for what in ("replicas", "indexes")))
     assert await pulled(fleet.two) == {STREAM}
-    assert await fleet.two.follow() == BARE
+    assert await fleet.two.pull() == BARE
 
 
 async def test_announcements_that_begin_again_are_not_missed(fleet: Fleet) -> None:
     for number in (1, 2, 3):
         await fleet.one.index.publish(STREAM, state(number), {})
         await fleet.one.index.beat()
-    await fleet.two.follow()
+    await fleet.two.pull()
     await fleet.two.index.beat()
     await fleet.raw.delete(fleet.keys.beat("indexes"))
     await fleet.one.index.publish("another stream", state(1), {})
@@ -882,42 +820,41 @@ async def test_a_deposed_leader_looks_at_the_index_at_once(fleet: Fleet) -> None
 
 
 async def test_an_index_from_before_its_latest_changes_is_read_whole(fleet: Fleet) -> None:
-    """A copy became the master, and had not been told of all: what was lost there is no knowledge here either."""
+    """A copy became the master, and had not received all: what was lost there is no knowledge here either."""
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed(), "c2": indexed()})
     held = [await fleet.raw.dump(name) for name in fleet.names()]
     await fleet.one.index.publish(STREAM, state(2), {"c1": indexed("b"), "c3": indexed()})
-    assert await fleet.two.follow() == fleet.one.index.snapshot(STREAM)
+    assert await fleet.two.pull() == fleet.one.index.snapshot(STREAM)
     for name, value in zip(fleet.names(), held, strict=True):
         await fleet.raw.restore(name, 0, value, replace=True)
     for replica in (fleet.one, fleet.two):
-        assert await replica.follow() == IndexSnapshot(state(1), {"c1": indexed(), "c2": indexed()})
+        assert await replica.pull() == IndexSnapshot(state(1), {"c1": indexed(), "c2": indexed()})
 
 
 # What it costs.
 
 
 async def test_an_idle_replica_sends_one_command_a_beat_for_five_hundred_streams(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    real_fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index_module, "BEAT_SECONDS", 0.01)
-    async with on_valkey(tmp_path) as fleet:
-        one = fleet.one
-        one.index.start(fleet.tasks, [f"identity-{n}" for n in range(500)])
-        async with asyncio.timeout(10):
-            while one.beat.name not in one.beat.replicas():
-                await asyncio.sleep(0.001)
-            before, sent, last = await commands_of(fleet), 0, one.beat.replicas()
-            while sent < 10:
-                await asyncio.sleep(0)
-                sent += one.beat.replicas() is not last
-                last = one.beat.replicas()
-        after = await commands_of(fleet)
-        # Of those that came from outside; beside them only what one script does.
-        assert after["evalsha"] - before["evalsha"] in {sent, sent + 1}
-        assert set(after) - {"info"} == set(before) - {"info"}
-        inside = sum(after.values()) - sum(before.values()) - sent
-        assert inside < 10 * sent
-        assert len(one.index._wakes._events) == 0, "nobody was woken"
+    one = real_fleet.one
+    one.index.start(real_fleet.tasks, [f"identity-{n}" for n in range(500)])
+    async with asyncio.timeout(10):
+        while one.beat.name not in one.beat.replicas():
+            await asyncio.sleep(0.001)
+        before, sent, last = await commands_of(real_fleet), 0, one.beat.replicas()
+        while sent < 10:
+            await asyncio.sleep(0)
+            sent += one.beat.replicas() is not last
+            last = one.beat.replicas()
+    after = await commands_of(real_fleet)
+    # Of those that came from outside; beside them only what one script does.
+    assert after["evalsha"] - before["evalsha"] in {sent, sent + 1}
+    assert set(after) - {"info"} == set(before) - {"info"}
+    inside = sum(after.values()) - sum(before.values()) - sent
+    assert inside < 10 * sent
+    assert len(one.index._wakes._events) == 0, "nobody was woken"
 
 
 async def commands_of(fleet: Fleet) -> dict[str, int]:
@@ -926,32 +863,31 @@ async def commands_of(fleet: Fleet) -> dict[str, int]:
     return {name.removeprefix("cmdstat_"): row["calls"] for name, row in stats.items()}
 
 
-async def test_streams_in_use_are_told_of_in_one_command_as_well(tmp_path: Path) -> None:
-    async with on_valkey(tmp_path) as fleet:
-        for replica in (fleet.one, fleet.two):
-            for n in range(500):
-                await use(replica, stream=f"identity-{n}")
-            await replica.index.beat()
-        before = await commands_of(fleet)
-        for replica in (fleet.one, fleet.two):
-            await use(replica, stream="identity-7")
-            await replica.index.beat()
-        after = await commands_of(fleet)
-        assert after["evalsha"] - before["evalsha"] == 2
-        assert after.get("zrangebyscore", 0) - before.get("zrangebyscore", 0) == 2, "no use is fetched once more"
-        assert len(fleet.one.index._leases) == 500
+async def test_streams_in_use_are_published_in_one_command_as_well(real_fleet: Fleet) -> None:
+    for replica in (real_fleet.one, real_fleet.two):
+        for n in range(500):
+            await use(replica, stream=f"identity-{n}")
+        await replica.index.beat()
+    before = await commands_of(real_fleet)
+    for replica in (real_fleet.one, real_fleet.two):
+        await use(replica, stream="identity-7")
+        await replica.index.beat()
+    after = await commands_of(real_fleet)
+    assert after["evalsha"] - before["evalsha"] == 2
+    assert after.get("zrangebyscore", 0) - before.get("zrangebyscore", 0) == 2, "no use is fetched once more"
+    assert len(real_fleet.one.index._leases) == 500
 
 
 # Size.
 
 
-async def test_five_thousand_rows_in_one_post(fleet: Fleet) -> None:
+async def test_five_thousand_rows_in_one_publication(fleet: Fleet) -> None:
     rows = {f"cd-{n:08d}": indexed(f"2026-02-03T14:06:48.{n:03d}Z", fields={"name": "x" * 40}) for n in range(5000)}
     assert await fleet.one.index.publish(STREAM, state(1), rows)
-    assert await fleet.two.follow() == IndexSnapshot(state(1), rows)
-    moved = {id_: replace(row, revision="moved") for id_, row in rows.items()}
-    assert await fleet.one.index.publish(STREAM, state(2), moved)
-    assert await fleet.two.follow() == IndexSnapshot(state(2), moved)
+    assert await fleet.two.pull() == IndexSnapshot(state(1), rows)
+    changed = {id_: replace(row, revision="b") for id_, row in rows.items()}
+    assert await fleet.one.index.publish(STREAM, state(2), changed)
+    assert await fleet.two.pull() == IndexSnapshot(state(2), changed)
 
 
 # Following by itself.
@@ -1003,15 +939,17 @@ async def test_an_index_that_cannot_be_read_now_is_read_later(fleet: Fleet, monk
             await fleet.two.index.wait_for_change(STREAM, 1.0)
 
 
-async def test_a_post_wakes_who_waits_for_it(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_publication_wakes_who_waits_for_it(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("campaign_gateway.store.redis.bus.POLL_SECONDS", 30.0)
-    heard: list[str] = []
-    fleet.tasks.spawn(fleet.two.bus.listen(lambda key, _: heard.append(key), lambda: None, lambda: None), name="listen")
+    messages: list[str] = []
+    fleet.tasks.spawn(
+        fleet.two.bus.listen(lambda key, _: messages.append(key), lambda: None, lambda: None), name="listen"
+    )
     async with asyncio.timeout(10):
         while fleet.two.bus.silent_for():
             await asyncio.sleep(0.005)
-        waiting = asyncio.create_task(fleet.two.bus.wait(STREAM, 30.0))  # noqa: TID251
+        waiting = begun(fleet.two.bus.wait(STREAM, 30.0))
         await asyncio.sleep(0.02)
         await fleet.one.index.publish(STREAM, state(1), {})
         await waiting
-    assert heard == ["swept"], "no word that concerns an entry"
+    assert messages == ["swept"], "no word that concerns an entry"

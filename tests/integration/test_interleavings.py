@@ -17,7 +17,7 @@ before a crash. Gaps that are left out as well: a replica cut off before it was 
 invalidation that could not reach Redis, and readers who join a fill that another replica's invalidation has overtaken.
 
 Each check has been seen to fail: without either fence or the order in `put.lua`, with a fence that goes with the entry
-above it, a silent `invalidate.lua`, copies kept though fenced, copies used while nothing is heard, gaps ignored, ages
+above it, a silent `invalidate.lua`, copies kept though fenced, copies used while nothing is received, gaps ignored, ages
 that start at the answer or at the store, a lease that binds nobody or is not renewed, places that fall free at a call's
 end or too early after a crash, a lost or emptied ledger that fails open, a share not withheld, a restart
 taken for the same server, fills that nobody joins, and no hard bound.
@@ -42,7 +42,7 @@ from campaign_gateway.proxy.request import group_of
 from campaign_gateway.store.redis.bus import MAX_QUIET_SECONDS, PING_SECONDS, RETRY_SECONDS
 from campaign_gateway.store.redis.link import WATCH_SECONDS
 from campaign_gateway.store.redis.store import LEASE_MILLISECONDS
-from tests.support.doubles import make_request
+from tests.support.doubles import make_request, name_in
 from tests.support.examples import scaled
 from tests.support.fleet import ALLOWANCE, FRESHNESS, TIMEOUT, UNWATCHED, Platform, PlatformCall, Read, Replica
 from tests.support.redis_net import SLOWEST_SECONDS, RedisNet
@@ -54,7 +54,7 @@ EXAMPLES = max(10, scaled(20))
 TOLERANCE = 0.15
 """How far two replicas' clocks may be apart: each knows the server's to within half a trip, connecting included."""
 SETTLED = 2 * SLOWEST_SECONDS + 0.01
-"""When what was said on a healthy bus has been heard."""
+"""When what was published on a healthy bus has been received."""
 RECOVERY = 4.0
 """After a fault: the watcher's next look, a new subscription, and a lease that ran out meanwhile."""
 JOINING = 2.5
@@ -246,7 +246,7 @@ class World:
         replica.invalidate_beside(key, by, self._noter(replica, key, by))
 
     async def crash(self, which: int) -> None:
-        # A limit of the budget: calls of which nobody is left to tell, when the ledger was emptied, are not counted.
+        # A limit of the budget: calls that nobody is left to report, when the ledger was emptied, are not counted.
         if len(self.live) > 1 and self.now > self._emptied_at + JOINING:
             replica = self.pick(which)
             self.live.remove(replica)
@@ -345,7 +345,7 @@ class World:
         await self.herd(campaign, RequestDirectives(max_stale=float("inf")))
 
     async def miss(self, which: int, how: str, by: Cause) -> None:
-        """An invalidation that one replica is not told of, another message, and then a reader there who must know of both."""
+        """An invalidation that is not published to one replica, another message, and then a reader there who must know of both."""
         missed, other = CAMPAIGNS
         await self.herd(missed, NO_DIRECTIVES)
         await asyncio.sleep(TIMEOUT)
@@ -524,7 +524,7 @@ class World:
         entry, age = read.reply.entry, read.reply.age
         seen["replies with an entry"] += 1
         validated = read.ended - age
-        value = None if entry.absence is not None else _value(entry.body)
+        value = None if entry.absence is not None else name_in(entry.body)
         validations = [
             call
             for call in self.platform.calls
@@ -534,7 +534,7 @@ class World:
             and abs(call.started - validated) <= TOLERANCE
         ]
         assert validations, (
-            f"no read proved {value} of {read.campaign} {age:.3f} s before {read.ended:.3f} on {read.replica}"
+            f"no read validated {value} of {read.campaign} {age:.3f} s before {read.ended:.3f} on {read.replica}"
         )
         newest = max(call.started for call in validations)
         bound = FRESHNESS.bound(entry)
@@ -546,9 +546,9 @@ class World:
         for told in self._invalidating(read.campaign):
             if self._must_know(told, read):
                 seen[f"reads after a {told.by}"] += 1
-                is_told = ttl <= 0 and (told.by is Cause.PURGE or detail in FALLEN_BACK)
+                is_published = ttl <= 0 and (told.by is Cause.PURGE or detail in FALLEN_BACK)
                 seen[f"older replies after a {told.by}"] += newest < told.began
-                assert newest >= told.began or is_told, (
+                assert newest >= told.began or is_published, (
                     f"{read.replica} began at {read.began:.3f} and got {value}, read at {newest:.3f}, as {detail} with"
                     f" {ttl:.3f} s left: invalidated by a {told.by} at {told.began:.3f} by {told.whom}"
                 )
@@ -564,10 +564,6 @@ class World:
             blind.span.touches(*missed) and read.began <= min(blind.span.ended + SETTLED, told.ended + blind.grace)
             for blind in self.blind
         )
-
-
-def _value(body: bytes) -> str:
-    return body.decode().partition('"name": "')[2].partition('"')[0]
 
 
 WHICH = st.integers(0, FLEET - 1)
@@ -675,7 +671,7 @@ def test_the_promises_hold_whatever_comes_between(profile: str) -> None:
         database=None,
         deadline=None,
         max_examples=EXAMPLES,
-        # Shrinking would take minutes, and the whole sequence with its times tells enough.
+        # Shrinking would take minutes, and the whole sequence with its times says enough.
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )

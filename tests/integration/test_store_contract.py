@@ -1,19 +1,16 @@
 """One suite that every store passes: memory, and Redis with its layers on fakeredis, a real server, a real cluster."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-import fakeredis
 import pytest
 
 from campaign_gateway.policy.evidence import GOOD, Cause
 from campaign_gateway.policy.stored import Absence, Stored
-from campaign_gateway.proxy.ports import Handlers, Meter, Put, Store
+from campaign_gateway.proxy.ports import Handlers, Put, Store
 from campaign_gateway.proxy.request import group_of
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.clock import StoreClock
@@ -22,13 +19,13 @@ from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.redis import bus as bus_module
 from campaign_gateway.store.redis import store as redis_module
 from campaign_gateway.store.redis.bus import Bus
-from campaign_gateway.store.redis.connect import RedisTarget, open_link, partitions_of
 from campaign_gateway.store.redis.keys import Keys
-from campaign_gateway.store.redis.link import RedisLink
 from campaign_gateway.store.redis.store import RedisStore
+from tests.support.backends import Backend
 from tests.support.builders import copy_of
+from tests.support.doubles import begun
 from tests.support.meters import CountingMeter
-from tests.support.redis_server import RedisCluster, redis_server
+from tests.support.waiting import until
 
 KEY, ALL = "1f2e:get:cd-1", "1f2e:get:*"
 OTHERS = ("1f2e:status:cd-1", "2f3e:get:cd-1", "1f2e:get-v1:cd-1")
@@ -48,118 +45,41 @@ class Subject:
     raw: Any = None
     keys: Keys = field(default_factory=lambda: Keys("cg"))
     written: list[list[str]] = field(default_factory=lambda: [[], []])
-    """Writers that each has heard of."""
+    """Writers that were published to each."""
 
 
 @asynccontextmanager
-async def on_memory(_folder: Path) -> AsyncIterator[Subject]:
-    store = MemoryStore(BIG, StoreClock(), CountingMeter())
-    yield Subject(store, store)
-
-
-async def subscribed(buses: Sequence[Bus]) -> None:
-    """Returns once they all hear. Whatever was looked up before may be fenced."""
-    async with asyncio.timeout(10):
-        while any(bus.silent_for() for bus in buses):
-            await asyncio.sleep(0.005)
-
-
-async def insist(tasks: Tasks) -> None:
-    """Ends the tasks. fakeredis waits with `asyncio.wait_for`, which on Python 3.11 can lose a cancellation."""
-    while tasks._running:
-        for task in tasks._running:
-            task.cancel()
-        await asyncio.wait(tasks._running, timeout=0.2)
-
-
-@asynccontextmanager
-async def on_redis(
-    raw: Any,
-    open_one: Callable[[StoreClock, Meter], RedisLink],
-    keys: Keys = Keys("cg"),  # noqa: B008 - frozen
-    close: Callable[[Tasks], Awaitable[None]] = Tasks.close,
-) -> AsyncIterator[Subject]:
+async def stores_on(backend: Backend | None) -> AsyncIterator[Subject]:
+    if backend is None:
+        store = MemoryStore(BIG, StoreClock(), CountingMeter())
+        yield Subject(store, store)
+        return
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(raw.aclose)
-        tasks = Tasks()
+        tasks, keys = Tasks(), backend.keys
         layers, buses, written = [], [], [[], []]  # type: list[LayeredStore], list[Bus], list[list[str]]
-        for ear in written:
+        for writers in written:
             clock, meter = StoreClock(), CountingMeter()
-            link = open_one(clock, meter)
+            link = backend.open_link(clock, meter)
             stack.push_async_callback(link.close)
             await link.start(tasks)
             buses.append(Bus(link, keys))
             shared = RedisStore(link, buses[-1], keys)
             layers.append(LayeredStore(shared, MemoryStore(BIG, clock, meter), buses[-1], 5.0))
-            layers[-1].start(tasks, Handlers(lambda _: None, ear.append, lambda *_: None))
-        stack.push_async_callback(close, tasks)
-        await subscribed(buses)
-        yield Subject(layers[0], layers[1], raw, keys, written)
-
-
-@asynccontextmanager
-async def on_fakeredis(_folder: Path) -> AsyncIterator[Subject]:
-    server = fakeredis.FakeServer()
-    client = partial(fakeredis.FakeAsyncRedis, server=server)
-    async with on_redis(client(), lambda clock, meter: RedisLink(client(), clock, meter), close=insist) as subject:
-        yield subject
-
-
-@asynccontextmanager
-async def on_valkey(folder: Path) -> AsyncIterator[Subject]:
-    async with (
-        redis_server(folder) as process,
-        on_redis(process.client(), partial(open_link, RedisTarget(process.url, 1.0))) as subject,
-    ):
-        yield subject
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
-    """One for all tests of this file: a cluster takes seconds to come to terms."""
-    nodes = RedisCluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        asyncio.run(nodes.start())
-        yield nodes
-    finally:
-        nodes.kill()
-
-
-@asynccontextmanager
-async def on_cluster(cluster: RedisCluster) -> AsyncIterator[Subject]:
-    raw = cluster.client()
-    await raw.flushall(target_nodes="primaries")
-    keys = Keys("cg", partitions_of(cluster.url))
-    async with on_redis(raw, partial(open_link, RedisTarget(cluster.url, 1.0)), keys) as subject:
-        yield subject
-
-
-Opening = Callable[[], AbstractAsyncContextManager[Subject]]
-
-
-def opening(request: pytest.FixtureRequest, folder: Path) -> Opening:
-    return partial(request.param, request.getfixturevalue("cluster") if request.param is on_cluster else folder)
-
-
-@pytest.fixture(params=[on_memory, on_fakeredis, on_valkey, on_cluster])
-def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
-    return opening(request, tmp_path)
-
-
-@pytest.fixture(params=[on_fakeredis, on_valkey, on_cluster])
-def shared_store(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
-    return opening(request, tmp_path)
+            layers[-1].start(tasks, Handlers(lambda _: None, writers.append, lambda *_: None))
+        stack.push_async_callback(tasks.close)
+        await until(lambda: not any(bus.silent_for() for bus in buses))
+        yield Subject(layers[0], layers[1], backend.raw, keys, written)
 
 
 @pytest.fixture
-async def subject(any_store: Opening) -> AsyncIterator[Subject]:
-    async with any_store() as found:
+async def subject(any_backend: Backend | None) -> AsyncIterator[Subject]:
+    async with stores_on(any_backend) as found:
         yield found
 
 
 @pytest.fixture
-async def shared(shared_store: Opening) -> AsyncIterator[Subject]:
-    async with shared_store() as found:
+async def shared(redis_backend: Backend) -> AsyncIterator[Subject]:
+    async with stores_on(redis_backend) as found:
         yield found
 
 
@@ -387,9 +307,7 @@ async def test_every_replica_knows_soon_when_a_key_was_last_invalidated(
     before = [store.invalidated_at(KEY) for store in stores]
     await asyncio.sleep(0.002)
     await subject.one.invalidate(reach, by)
-    async with asyncio.timeout(5):
-        while any(store.invalidated_at(KEY) <= at for store, at in zip(stores, before, strict=True)):
-            await asyncio.sleep(0.005)
+    await until(lambda: not (any(store.invalidated_at(KEY) <= at for store, at in zip(stores, before, strict=True))), 5)
     assert [store.invalidated_at(OTHERS[0]) for store in stores] == before
 
 
@@ -417,9 +335,7 @@ async def test_copies_near_are_invalidated_where_another_replica_invalidates_the
 
 async def test_a_write_reaches_the_others_and_its_own_word_is_no_change(shared: Subject) -> None:
     await shared.one.publish_write("1f2e:a client")
-    async with asyncio.timeout(5):
-        while shared.written[1] != ["1f2e:a client"]:
-            await asyncio.sleep(0.005)
+    await until(lambda: shared.written[1] == ["1f2e:a client"], 5)
     assert shared.written[0] == []
 
 
@@ -581,7 +497,7 @@ async def test_who_waits_is_woken_by_what_happens_to_the_key(
 ) -> None:
     monkeypatch.setattr(bus_module, "POLL_SECONDS", 30.0)
     lease = await shared.one.acquire_lease(KEY)
-    following = asyncio.create_task(shared.two.wait_for_lease(KEY, 30))  # noqa: TID251
+    following = begun(shared.two.wait_for_lease(KEY, 30))
     await asyncio.sleep(0.05)
     assert not following.done()
     match what:
@@ -607,16 +523,14 @@ async def test_a_copy_is_near_where_it_was_stored_and_goes_when_another_replica_
     assert copy_of(shared.one, KEY) == kept
     assert copy_of(shared.two, KEY) is None
     async with asyncio.timeout(5):
-        # The news of the put may come after the look-up, and take the copy away once.
+        # The message about the put may come after the look-up, and take the copy away once.
         while copy_of(shared.two, KEY) is None:
             assert (await shared.two.get(KEY)).stored == kept
             await asyncio.sleep(0.005)
     assert copy_of(shared.two, KEY) == kept
     newer = await fill(shared.one, body=b"newer")
     assert copy_of(shared.one, KEY) == newer
-    async with asyncio.timeout(5):
-        while copy_of(shared.two, KEY) is not None:
-            await asyncio.sleep(0.005)
+    await until(lambda: copy_of(shared.two, KEY) is None, 5)
     assert (await shared.two.get(KEY)).stored == newer
 
 

@@ -3,16 +3,16 @@
 Replicas are wired as in production from the exchange and the sweepers down to redis-py and the Lua scripts, in one event
 loop on virtual time. For every answer of every replica:
 
-1. Its age leads to a proof: a read by id that brought this content, or a list poll of its channel. The content was
-   true when that proof began; what a poll proves may have changed before it by so much as lists may lag.
+1. Its age leads to a validation: a read by id that brought this content, or a list poll of its channel. The content was
+   true when that validation began; what a poll validates may have changed before it by so much as lists may lag.
 2. Called fresh, it is within what its replica stated at that moment: the signal bound after a change that moves the
    revision, the blind bound after any change; where polls validate nothing, its own lifetime.
 
-And for every run: no window sees more calls than the account has; polls were made, and proved answers, where they
+And for every run: no window sees more calls than the account has; polls were made, and validated answers, where they
 should; and where a list is not to be trusted, that was noticed.
 
-Seen to fail: without the lag check, with answers validated that had not settled, with lives of proofs ten times as long,
-with proofs that outlive their list's flaw, and with a index that is changed without comparing.
+Seen to fail: without the lag check, with answers validated that had not settled, with validations that last ten times as long,
+with validations that outlive their list's flaw, and with an index that is changed without comparing.
 """
 
 import asyncio
@@ -34,15 +34,7 @@ from campaign_gateway.store.redis.keys import Keys
 from tests.support.doubles import SUPPORT
 from tests.support.examples import SEEDS
 from tests.support.redis_net import RedisNet
-from tests.support.swept import (
-    FRESHNESS,
-    LAG,
-    SALES,
-    ListedPlatform,
-    SeenCall,
-    SweptAnswer,
-    SweptReplica,
-)
+from tests.support.swept import FRESHNESS, LAG, SALES, ListedPlatform, SeenCall, SweptAnswer, SweptReplica
 from tests.support.virtual_time import virtual_time
 
 TOLERANCE = 0.3
@@ -64,7 +56,7 @@ class Setup:
     edit_every: float = 6.0
     edits: Sequence[str] = ("moved", "moved", "moved", "Active", "Ready")
     allowed_lag: float = LAG
-    """What the content that a poll proves may be older than the poll."""
+    """What the content that a poll validates may be older than the poll."""
     counts: Mapping[Channel, int] = field(default_factory=lambda: COUNTS)
     lag: float | None = LAG
     """What the replicas allow a list to lag by; None: they measure it."""
@@ -88,7 +80,7 @@ class World:
         self.live: list[SweptReplica] = []
         self.flaws: Counter[ListFlaw] = Counter()
         """How many of the looks, four a second, found each."""
-        self.proving: list[tuple[float, bool]] = []
+        self.validating: list[tuple[float, bool]] = []
         self.leaders: list[tuple[float, frozenset[str]]] = []
         self.heads: list[bytes] = []
         """What has stood at the head of the first stream's index in Redis: epoch, number, and the rest."""
@@ -154,8 +146,8 @@ class World:
         return sum(1 for answer in self.answers(since, until) if answer.detail is Detail.SWEEP)
 
     def part_validating(self, since: float, until: float) -> float:
-        """The part of the looks in this time that found polls proving."""
-        looks = [is_validating for at, is_validating in self.proving if since <= at < until]
+        """The part of the looks in this time that found polls validating."""
+        looks = [is_validating for at, is_validating in self.validating if since <= at < until]
         return sum(looks) / len(looks)
 
     async def _read(self) -> None:
@@ -188,7 +180,7 @@ class World:
             for stream in self.setup.streams:
                 for replica in self.live:
                     self.flaws.update(replica.index.snapshot(stream.identity).state.flaws.values())
-                    self.proving.append((self.now, replica.bounds(stream).is_validating))
+                    self.validating.append((self.now, replica.bounds(stream).is_validating))
             leading = frozenset(replica.name for replica in self.live if replica.sweepers[0].is_leading)
             self.leaders.append((self.now, leading))
 
@@ -248,7 +240,7 @@ class World:
             return
         channel = self.platform.campaigns[answer.stream][answer.campaign].channel
         polls = [call for call in calls[answer.stream, channel] if abs(call.started - began) <= TOLERANCE]
-        assert polls, f"nothing proved {answer.value} at {began:.2f}: {answer}"
+        assert polls, f"nothing validated {answer.value} at {began:.2f}: {answer}"
         seen["ages from a poll"] += 1
         _, signalled = self._changes(answer)
         assert signalled > began - self.setup.allowed_lag - TOLERANCE, (
@@ -267,7 +259,7 @@ class World:
         if answer.bounds.is_validating:
             seen["fresh, and changed within the bound"] += 1
             assert answer.at - signalled <= answer.bounds.signal + self.platform.read_lag + TOLERANCE, (
-                f"fresh {answer.at - signalled:.1f} s after a change that moved the mark: {answer}"
+                f"fresh {answer.at - signalled:.1f} s after a change that moved the revision: {answer}"
             )
             assert answer.at - ceased <= answer.bounds.blind + self.platform.read_lag + TOLERANCE, (
                 f"fresh {answer.at - ceased:.1f} s after a change: {answer}"
@@ -354,8 +346,8 @@ async def comings_and_goings(world: World) -> None:
         "none",
         "less-budget",
         "two-streams",
-        "marks-that-stay",
-        "marks-that-step-back",
+        "revisions-that-stay",
+        "revisions-that-step-back",
         "list-lags",
         "reads-lag",
         "small-pages",
@@ -524,10 +516,10 @@ def test_another_holds_the_lease_soon_after_the_leader_died(seed: int) -> None:
 
 
 @EACH_SEED
-def test_a_leader_that_was_cut_off_posts_nothing(seed: int) -> None:
+def test_a_leader_that_was_cut_off_publishes_nothing(seed: int) -> None:
     async def script(world: World) -> None:
         await asyncio.sleep(20)
-        # Long enough to lose the lead during a poll, and to be back before its end.
+        # Long enough to lose the lease during a poll, and to be back before its end.
         world.platform.list_delay = 4.0
         for _ in range(3):
             began = world.now

@@ -120,7 +120,7 @@ def entry(
 
     Args:
         age: seconds from its validation to `NOW`.
-        revision: by default, that of a change 1000 s before the proof.
+        revision: by default, that of a change 1000 s before the validation.
         campaign_status: the campaign's.
         body: the stored bytes; those of no other builder.
     """
@@ -150,9 +150,7 @@ def json_documents() -> st.SearchStrategy[Any]:
     text = st.text(st.characters(), max_size=6) | st.sampled_from(["\ud800", "5", "true", ""])
     scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text
     return st.recursive(
-        scalars,
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
-        max_leaves=10,
+        scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3), max_leaves=10
     )
 
 

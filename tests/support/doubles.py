@@ -5,7 +5,6 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from typing_extensions import override
@@ -18,12 +17,12 @@ from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.policy.stored import Stored
 from campaign_gateway.proxy.epoch import Epoch
-from campaign_gateway.proxy.ports import Copy, Found, HitMeter, Lease, Put, Refused, Tally, UpstreamError
+from campaign_gateway.proxy.ports import Copy, Found, Lease, Put, Refused, Tally, UpstreamError
 from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.memory import MemoryStore
-from tests.support.meters import Counted
+from tests.support.meters import Counted, CountingMeter
 
 _T = TypeVar("_T")
 
@@ -36,7 +35,7 @@ SALES = Stream("sales", Tenant("st-2", "acc-2", "app-2"), "main", "identity-2")
 
 
 class ManualClock(StoreClock):
-    """Moves only when told."""
+    """Moves only when a test moves it."""
 
     def __init__(self, now: float = START) -> None:
         super().__init__()
@@ -46,74 +45,23 @@ class ManualClock(StoreClock):
     def now(self) -> float:
         return self.time
 
+    def monotonic(self) -> float:
+        """The machine's other clock."""
+        return self.time - 512.0
+
     def advance(self, seconds: float) -> None:
         self.time += seconds
 
 
-class CountingMeter:
-    """Implements `Meter` and `RequestMeter`: every event is counted by its labels."""
+class Machine:
+    """The clocks of a machine, each of which a test may move."""
 
     def __init__(self) -> None:
-        self.events: Counter[tuple[str, ...]] = Counter()
-        self.ages: list[float] = []
-        self.visible: list[float] = []
-        """After how many seconds each change was stored."""
+        self.wall, self.monotonic, self.boot = START, 5000.0, "run-1"
 
-    def of(self, *start: str) -> int:
-        """How many events began with these labels."""
-        return sum(count for event, count in self.events.items() if event[: len(start)] == start)
-
-    def upstream_call(self, stream: str, operation: str, reason: str, outcome: str, seconds: float) -> None:
-        assert seconds >= 0
-        self.events["upstream", stream, operation, reason, outcome] += 1
-
-    def budget_wait(self, lane: str, seconds: float) -> None:
-        assert seconds >= 0
-        self.events["wait", lane] += 1
-
-    def collapsed(self, scope: str) -> None:
-        self.events["collapsed", scope] += 1
-
-    def store_operation(self, store: str, operation: str, outcome: str) -> None:
-        self.events["store", store, operation, outcome] += 1
-
-    def store_operations(self, store: str, operation: str, outcome: str) -> Counted:
-        return Counted(self.events, "store", store, operation, outcome)
-
-    def validation(self, kind: str, outcome: str) -> None:
-        self.events["proof", kind, outcome] += 1
-
-    def invalidation(self, cause: str) -> None:
-        self.events["invalidation", cause] += 1
-
-    def change_visible(self, stream: str, seconds: float) -> None:
-        self.events["change_visible", stream] += 1
-        self.visible.append(seconds)
-
-    def request(self, operation: str, client: str, status: int, cache: str, seconds: float) -> None:
-        assert seconds >= 0
-        self.events["request", operation, client, str(status), cache] += 1
-
-    def served(self, operation: str, age: float) -> None:
-        self.events["served", operation] += 1
-        self.ages.append(age)
-
-    def hits(self, operation: str, client: str, status: int) -> HitMeter:
-        return _Hits(self, operation, client, status)
-
-
-@dataclass
-class _Hits:
-    """Implements `HitMeter`, as the port says: each is a request and an answer from an entry."""
-
-    meter: CountingMeter
-    operation: str
-    client: str
-    status: int
-
-    def hit(self, seconds: float, age: float) -> None:
-        self.meter.request(self.operation, self.client, self.status, "hit", seconds)
-        self.meter.served(self.operation, age)
+    def advance(self, seconds: float) -> None:
+        self.wall += seconds
+        self.monotonic += seconds
 
 
 Step = Response | UpstreamError | Exception | Callable[[Stream, Call], Response]
@@ -193,7 +141,7 @@ class ScriptedBudget:
         self.open_permits = 0
         self.longest_pause = 300.0
         self.pauses: list[tuple[str, float | None, int]] = []
-        """Account, seconds as told, and how many permits were still held."""
+        """Account, seconds as the platform says, and how many permits were still held."""
 
     def refusal(self, _account: str, _lane: Lane, _client: str, _key: str, _wait: float) -> Failure | None:
         return self.known_refusal
@@ -246,7 +194,7 @@ class GatedStore(MemoryStore):
 
 
 class FleetStore(GatedStore):
-    """The store of a replica among others, which do what the test tells them to.
+    """The store of a replica among others, which do what the test says.
 
     What stands in the memory is what all share; `copies` are this replica's own. Nobody tells it when they are out of
     date.
@@ -395,6 +343,11 @@ def campaign_response(campaign: str = "c-1", **fields: Any) -> Response:
     """A good answer about a campaign, changed long enough ago to be fresh for the longest time."""
     data = {"_id": campaign, "name": "Tide", "status": "Ready", "updatedAt": LONG_AGO, **fields}
     return json_response({"status": "success", "data": data})
+
+
+def name_in(body: bytes) -> str:
+    """The name that such an answer shows."""
+    return body.decode().partition('"name": "')[2].partition('"')[0]
 
 
 def error_response(status: int, message: str, **fields: Any) -> Response:

@@ -90,12 +90,7 @@ class Estate:
 async def estate(replicas: int, folder: Path, *, timeout: str = "2s", **sections: Any) -> AsyncIterator[Estate]:
     """So many gateways. `timeout` is that of their calls, `sections` are other settings of theirs."""
     config = SandboxConfig(
-        app_id="st-of-the-app",
-        campaigns=4,
-        calls=100_000,
-        preparing_seconds=0.0,
-        queue_seconds=0.0,
-        run_seconds=3600.0,
+        app_id="st-of-the-app", campaigns=4, calls=100_000, preparing_seconds=0.0, queue_seconds=0.0, run_seconds=3600.0
     )
     clients = {
         name: {"key_sha256": hashlib.sha256(key.encode()).hexdigest(), "streams": ["support"], "scopes": _SCOPES[name]}

@@ -41,7 +41,8 @@ from campaign_gateway.web.record import Recorder
 from campaign_gateway.web.rendered import RenderedHits
 from campaign_gateway.web.responses import Bounds
 from campaign_gateway.web.server import Connection, Server
-from tests.support.doubles import LONG_AGO, SALES, START, SUPPORT, CountingMeter, ManualClock, make_request
+from tests.support.doubles import LONG_AGO, SALES, START, SUPPORT, ManualClock, make_request
+from tests.support.meters import CountingMeter
 from tests.support.wire import Answered, parse_answers
 
 FRESHNESS = Freshness(factor=0.0, min=600.0, max=600.0)
@@ -118,9 +119,9 @@ class NoPlatform:
 
     def __init__(self) -> None:
         self.refused: Failure | None = None
-        """What whoever wants a call is told, if anything."""
+        """What every request for a call is refused with, if anything."""
         self.asked: list[str] = []
-        """What calls were wanted for."""
+        """What calls were requested for."""
 
     def refusal(self, request: Request, *_: Any) -> Failure | None:
         self.asked.append(request.id)
@@ -264,7 +265,7 @@ async def running(gateway: Gateway) -> AsyncIterator[Gateway]:
 
 
 class Caller:
-    """One connection that sends bytes just as it is told, in pieces, and never waits for a time.
+    """One connection that sends bytes just as it is given them, in pieces, and never waits for a time.
 
     What the gateway does about a piece is done after a few turns of the loop that both run on.
     """
@@ -297,7 +298,11 @@ class Caller:
         except ConnectionError:
             self.is_closed = True
 
-    def heard(self, *, to_head: bool = False) -> Received:
+    @property
+    def answers(self) -> list[Answered]:
+        return self.parsed().answers
+
+    def parsed(self, *, to_head: bool = False) -> Received:
         answers = parse_answers(self.received, to_head=to_head)
         length = sum(len(answer.head) + len(answer.body) for answer in answers)
         return Received(answers, self.received[length:], self.is_closed)

@@ -52,7 +52,7 @@ def polled(
 def seen(
     snapshot: IndexSnapshot, listed: Sequence[Row], now: float, **options: Any
 ) -> tuple[IndexSnapshot, ScanResult]:
-    """The view after such a poll, which took a second."""
+    """The snapshot after such a poll, which took a second."""
     scan = polled(snapshot, listed, now, **options)
     assert scan.flaw is None
     result = conclude(scan, snapshot, now + 1, LASTS)
@@ -62,7 +62,7 @@ def seen(
 def scanned(
     snapshot: IndexSnapshot, listed: Sequence[Row], now: float, channel: Channel = Channel.VOICE, **options: Any
 ) -> IndexSnapshot:
-    """The view after a full scan, which took a second."""
+    """The snapshot after a full scan, which took a second."""
     size = options.pop("size", 100)
     scan, met = begin(channel, now, is_full=True), set[str]()
     while not scan.has_ended:
@@ -76,7 +76,7 @@ def scanned(
 
 
 def snapshot_of(listed: Sequence[Row], now: float = NOW - 100, **options: Any) -> IndexSnapshot:
-    """The view after the first poll and the first full scan of the list."""
+    """The snapshot after the first poll and the first full scan of the list."""
     snapshot, _ = seen(IndexSnapshot(), listed, now, **options)
     return scanned(snapshot, listed, now, **options)
 

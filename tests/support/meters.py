@@ -1,6 +1,9 @@
-"""A meter that counts what it is told, for tests to look at."""
+"""A meter whose counts a test can look at."""
 
 from collections import Counter
+from dataclasses import dataclass
+
+from campaign_gateway.proxy.ports import HitMeter
 
 
 class Counted:
@@ -19,37 +22,66 @@ class Counted:
 
 
 class CountingMeter:
-    """Implements `Meter` and `RequestMeter`. `counts` maps (method, labels...) to how often."""
+    """Implements `Meter` and `RequestMeter`: every event is counted by its labels."""
 
     def __init__(self) -> None:
-        self.counts: Counter[tuple[str, ...]] = Counter()
+        self.events: Counter[tuple[str, ...]] = Counter()
+        self.ages: list[float] = []
+        self.visible: list[float] = []
+        """After how many seconds each change was stored."""
+
+    def of(self, *start: str) -> int:
+        """How many events began with these labels."""
+        return sum(count for event, count in self.events.items() if event[: len(start)] == start)
 
     def upstream_call(self, stream: str, operation: str, reason: str, outcome: str, seconds: float) -> None:
-        self.counts["upstream_call", stream, operation, reason, outcome] += 1
+        assert seconds >= 0
+        self.events["upstream", stream, operation, reason, outcome] += 1
 
     def budget_wait(self, lane: str, seconds: float) -> None:
-        self.counts["budget_wait", lane] += 1
+        assert seconds >= 0
+        self.events["wait", lane] += 1
 
     def collapsed(self, scope: str) -> None:
-        self.counts["collapsed", scope] += 1
+        self.events["collapsed", scope] += 1
 
     def store_operation(self, store: str, operation: str, outcome: str) -> None:
-        self.counts["store_operation", store, operation, outcome] += 1
+        self.events["store", store, operation, outcome] += 1
 
     def store_operations(self, store: str, operation: str, outcome: str) -> Counted:
-        return Counted(self.counts, "store_operation", store, operation, outcome)
+        return Counted(self.events, "store", store, operation, outcome)
 
     def validation(self, kind: str, outcome: str) -> None:
-        self.counts["proof", kind, outcome] += 1
+        self.events["proof", kind, outcome] += 1
 
     def invalidation(self, cause: str) -> None:
-        self.counts["invalidation", cause] += 1
+        self.events["invalidation", cause] += 1
 
     def change_visible(self, stream: str, seconds: float) -> None:
-        self.counts["change_visible", stream] += 1
+        self.events["change_visible", stream] += 1
+        self.visible.append(seconds)
 
     def request(self, operation: str, client: str, status: int, cache: str, seconds: float) -> None:
-        self.counts["request", operation, client, str(status), cache] += 1
+        assert seconds >= 0
+        self.events["request", operation, client, str(status), cache] += 1
 
     def served(self, operation: str, age: float) -> None:
-        self.counts["served", operation] += 1
+        self.events["served", operation] += 1
+        self.ages.append(age)
+
+    def hits(self, operation: str, client: str, status: int) -> HitMeter:
+        return _Hits(self, operation, client, status)
+
+
+@dataclass
+class _Hits:
+    """Implements `HitMeter`, as the port says: each is a request and an answer from an entry."""
+
+    meter: CountingMeter
+    operation: str
+    client: str
+    status: int
+
+    def hit(self, seconds: float, age: float) -> None:
+        self.meter.request(self.operation, self.client, self.status, "hit", seconds)
+        self.meter.served(self.operation, age)

@@ -13,7 +13,7 @@ import aiohttp
 from ruamel.yaml import YAML
 
 from tests.support.gateway import ROOT
-from tests.support.redis_server import free_port
+from tests.support.wire import free_port
 
 RULES = ROOT / "deploy" / "prometheus"
 

@@ -87,7 +87,7 @@ class RedisNet:
         self.parted.discard(replica)
 
     def kill(self, replica: str) -> None:
-        """The replica died: it hears and says nothing more, but what it has sent still arrives."""
+        """The replica died: it receives and sends nothing more, but what it has sent still arrives."""
         self.parted.add(replica)
         for wire in self._wires:
             if wire.replica == replica:

@@ -1,5 +1,9 @@
 """The story with everything around it scripted: a gateway's inside, from the exchange to the edge of the wire."""
 
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
 from campaign_gateway.policy.directives import NO_DIRECTIVES, RequestDirectives
 from campaign_gateway.policy.evidence import Cause
 from campaign_gateway.policy.freshness import Freshness
@@ -15,15 +19,18 @@ from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.writers import Writers
 from campaign_gateway.store.local.index import LocalIndex
 from tests.support.doubles import (
-    CountingMeter,
     GatedStore,
     ManualClock,
     ScriptedBudget,
     ScriptedUpstream,
     Step,
+    begun,
     finished,
     make_request,
 )
+from tests.support.meters import CountingMeter
+
+_T = TypeVar("_T")
 
 LIFETIME = 60.0
 WINDOW = 30.0
@@ -36,7 +43,7 @@ FRESHNESS = Freshness(
 
 
 class Story:
-    """An exchange on a clock that stands still, asked for one campaign unless told otherwise."""
+    """An exchange on a clock that stands still, asked for one campaign unless a test says otherwise."""
 
     def __init__(
         self,
@@ -83,6 +90,18 @@ class Story:
         reply = await self.exchange.read(make_request(campaign, directives=directives))
         await finished(self.tasks)
         return reply
+
+    async def age(self, seconds: float) -> None:
+        """One read, and so many seconds."""
+        await self.read()
+        self.clock.advance(seconds)
+
+    async def held(self, work: Coroutine[Any, Any, _T], calls: int = 1) -> asyncio.Task[_T]:
+        """The work, once so many calls have come in all; they wait for `upstream.release`."""
+        self.upstream.hold()
+        task = begun(work)
+        await self.upstream.arrived(calls)
+        return task
 
     async def found(self, campaign: str = "c-1") -> Found:
         return await self.store.get(make_request(campaign).key)

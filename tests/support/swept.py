@@ -26,7 +26,7 @@ from campaign_gateway.proxy.sweep import SweepConfig, Sweeper
 from campaign_gateway.store.redis.beat import Beat
 from campaign_gateway.store.redis.index import RedisIndex
 from campaign_gateway.store.redis.keys import Keys
-from tests.support.doubles import NOT_FOUND, SUPPORT, campaign_response, error_response, json_response
+from tests.support.doubles import NOT_FOUND, SUPPORT, campaign_response, error_response, json_response, name_in
 from tests.support.fleet import Replica
 from tests.support.redis_net import RedisNet
 from tests.support.virtual_time import EPOCH
@@ -89,7 +89,7 @@ class SeenCall:
 
 @dataclass
 class ListedPlatform:
-    """Answers by id and lists out of the truth, as wrong as it is told to."""
+    """Answers by id and lists out of the truth, as wrong as a test says."""
 
     seed: int
     sort_key: str = "updatedAt"
@@ -149,7 +149,7 @@ class ListedPlatform:
         last = campaign.versions[-1]
         if last.value is None:
             return
-        version = Version(self._now, self._value(), self._now + self.skew, last.status)
+        version = Version(self._now, self.name_in(), self._now + self.skew, last.status)
         match kind:
             case "silent":
                 version = replace(version, revision=last.revision, is_signalled=False)
@@ -194,12 +194,12 @@ class ListedPlatform:
     def _now(self) -> float:
         return self._loop.time()
 
-    def _value(self) -> str:
+    def name_in(self) -> str:
         self._number += 1
         return f"v{self._number}"
 
     def _add(self, stream: str, id_: str, channel: Channel, created: float, *, began: float, revision: float) -> None:
-        first = Version(began, self._value(), revision)
+        first = Version(began, self.name_in(), revision)
         self.campaigns.setdefault(stream, {})[id_] = Listed(id_, channel, created, [first])
 
     def _by_id(self, seen: SeenCall) -> Response:
@@ -365,7 +365,7 @@ class SweptReplica(Replica):
                     campaign=campaign,
                     at=self._loop.time(),
                     entry=entry,
-                    value=None if entry is None or entry.absence is not None else _value(entry.body),
+                    value=None if entry is None or entry.absence is not None else name_in(entry.body),
                     age=reply.age,
                     ttl=reply.outcome.ttl or 0.0,
                     is_forwarded=reply.outcome.fwd is not None,
@@ -393,7 +393,3 @@ class SweptReplica(Replica):
     @override
     async def send(self, stream: Stream, call: Call, leave_by: float, *, is_anew: bool = False) -> Response:
         return await self._listed.send(self.name, stream, call, leave_by, lambda: self.is_alive)
-
-
-def _value(body: bytes) -> str:
-    return body.decode().partition('"name": "')[2].partition('"')[0]

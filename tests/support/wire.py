@@ -51,7 +51,7 @@ class RawServer:
     exchanges: list[Exchange] = field(default_factory=list)
     connections: int = 0
     lost: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when a client has gone while its answer was owed, or after it."""
+    """Set when a client has gone before its answer, or after it."""
 
     @property
     def url(self) -> str:

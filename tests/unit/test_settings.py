@@ -296,6 +296,8 @@ def test_a_missing_key_is_named(tree, key, removed):
 
 DURATION = "needs a number with a unit (ms, s, m, h, d), such as 250ms or 30s"
 SIZE = "needs a number with a unit (B, KiB, MiB, GiB), such as 4MiB"
+ORIGIN = "needs http:// or https:// and a host, without user or password"
+NO_PATH = "is the platform's host only, without a path"
 HOST_PORT = "needs host:port, such as 127.0.0.1:8080"
 
 
@@ -314,47 +316,18 @@ HOST_PORT = "needs host:port, such as 127.0.0.1:8080"
         pytest.param("platform.max_body", 4_000_000, SIZE, id="size-without-a-unit"),
         pytest.param("platform.max_body", "4MB", SIZE, id="size-with-a-decimal-unit"),
         pytest.param("platform.max_body", "0B", "Input should be greater than 0", id="no-room"),
-        pytest.param(
-            "platform.url",
-            "platform.kore.ai",
-            "needs http:// or https:// and a host, without user or password",
-            id="url-without-a-scheme",
-        ),
-        pytest.param(
-            "platform.url",
-            "ftp://platform",
-            "needs http:// or https:// and a host, without user or password",
-            id="url-of-another-scheme",
-        ),
-        pytest.param(
-            "platform.url",
-            f"https://user:{SECRET}@platform",
-            "needs http:// or https:// and a host, without user or password",
-            id="url-with-a-password",
-        ),
-        pytest.param(
-            "platform.url", "https://platform/api", "is the platform's host only, without a path", id="url-with-a-path"
-        ),
-        pytest.param(
-            "platform.url", "https://platform/?a", "is the platform's host only, without a path", id="url-with-a-query"
-        ),
+        pytest.param("platform.url", "platform.kore.ai", ORIGIN, id="url-without-a-scheme"),
+        pytest.param("platform.url", "ftp://platform", ORIGIN, id="url-of-another-scheme"),
+        pytest.param("platform.url", f"https://user:{SECRET}@platform", ORIGIN, id="url-with-a-password"),
+        pytest.param("platform.url", "https://platform/api", NO_PATH, id="url-with-a-path"),
+        pytest.param("platform.url", "https://platform/?a", NO_PATH, id="url-with-a-query"),
         pytest.param("listen", "8080", HOST_PORT, id="port-alone"),
         pytest.param("listen", 8080, HOST_PORT, id="port-as-a-number"),
         pytest.param("listen", "127.0.0.1:65536", HOST_PORT, id="port-too-high"),
         pytest.param("listen", "::1:8080", HOST_PORT, id="IPv6-without-brackets"),
         pytest.param("listen", "http://127.0.0.1:8080", HOST_PORT, id="listen-with-a-scheme"),
-        pytest.param(
-            "cache.url",
-            f"http://:{SECRET}@host",
-            NEEDS_A_CACHE_URL,
-            id="cache-of-another-scheme",
-        ),
-        pytest.param(
-            "cache.url",
-            "redis://",
-            NEEDS_A_CACHE_URL,
-            id="redis-without-a-host",
-        ),
+        pytest.param("cache.url", f"http://:{SECRET}@host", NEEDS_A_CACHE_URL, id="cache-of-another-scheme"),
+        pytest.param("cache.url", "redis://", NEEDS_A_CACHE_URL, id="redis-without-a-host"),
         pytest.param(
             "credentials.main.token_lifetime",
             "61m",

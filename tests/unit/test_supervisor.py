@@ -8,8 +8,8 @@ import signal
 import socket
 import sys
 import textwrap
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pytest
 from campaign_gateway import supervisor
 from campaign_gateway.settings import Address, Settings, read_tree
 from campaign_gateway.supervisor import next_pause, supervise
+from tests.support.waiting import until
 
 UP = "print('up', flush=True)"
 UNTIL_TOLD = "sys.stdin.read()"
@@ -49,6 +50,7 @@ class Service:
         self.settings, self.folder, self.log = settings, folder, log
         self.program = folder / "worker.py"
         self.asked = asyncio.Event()
+        self.code: int | None = None
 
     def write(self, text: str) -> None:
         """What a worker does: `number`, `port` and `path` are what it is given, `first` is whether it is the first one
@@ -56,9 +58,9 @@ class Service:
         head = f"""
             import os, signal, sys, time
             number, port, path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-            marks = {str(self.folder)!r}
-            first = not os.path.exists(f"{{marks}}/{{number}}")
-            open(f"{{marks}}/{{number}}", "a").write(f"{{os.getpid()}}\\n")
+            folder = {str(self.folder)!r}
+            first = not os.path.exists(f"{{folder}}/{{number}}")
+            open(f"{{folder}}/{{number}}", "a").write(f"{{os.getpid()}}\\n")
         """
         self.program.write_text(textwrap.dedent(head) + textwrap.dedent(text))
 
@@ -70,6 +72,16 @@ class Service:
 
         async with asyncio.timeout(20):
             return await supervise(self.settings, command, until_stopped)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Once it serves; `code` is what it ended with."""
+        async with asyncio.TaskGroup() as group:
+            run = group.create_task(self.run())
+            await until(lambda: self.said("serving on 127.0.0.1:"))
+            yield
+            self.asked.set()
+        self.code = run.result()
 
     def pids(self, number: int) -> list[int]:
         """All processes that there were at a number, the newest last."""
@@ -90,12 +102,6 @@ def service(settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
     return Service(settings, tmp_path, caplog)
 
 
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(15):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
 def is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -106,24 +112,20 @@ def is_running(pid: int) -> bool:
 
 async def test_it_serves_when_all_are_up_and_ends_with_0_when_asked(service: Service):
     service.write(f"{UP}\n{UNTIL_TOLD}")
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(service.run())
-        await until(lambda: service.said("serving on 127.0.0.1:"))
-        service.asked.set()
-    assert running.result() == 0
+    async with service.running():
+        pass
+    assert service.code == 0
     assert not any(is_running(pid) for number in (0, 1) for pid in service.pids(number))
 
 
 async def test_all_are_told_the_same_free_port_and_a_socket_in_a_private_folder(service: Service):
     service.write(f"""
-        print(f"{{port}} {{path}} {{os.stat(os.path.dirname(path)).st_mode:o}}", file=open(f"{{marks}}/told-{{number}}", "w"))
+        print(f"{{port}} {{path}} {{os.stat(os.path.dirname(path)).st_mode:o}}", file=open(f"{{folder}}/told-{{number}}", "w"))
         {UP}
         {UNTIL_TOLD}
     """)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(service.run())
-        await until(lambda: service.said("serving on"))
-        service.asked.set()
+    async with service.running():
+        pass
     told = [(service.folder / f"told-{number}").read_text().split() for number in (0, 1)]
     assert told[0][0] == told[1][0]
     assert service.said(f"serving on 127.0.0.1:{told[0][0]},")
@@ -169,9 +171,7 @@ async def test_once_all_were_up_whatever_ends_a_worker_is_tried_again(
     monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(supervisor, "LONGEST_PAUSE_SECONDS", 0.02)
     service.write(f"{UP}\n{UNTIL_TOLD}")
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(service.run())
-        await until(lambda: service.said("serving on"))
+    async with service.running():
         service.write("sys.exit(2)")
         os.kill(service.pids(1)[0], signal.SIGKILL)
         await until(lambda: len(service.pids(1)) >= 4)
@@ -180,8 +180,7 @@ async def test_once_all_were_up_whatever_ends_a_worker_is_tried_again(
         await until(lambda: len(service.pids(1)) > count)
         async with aiohttp.ClientSession() as session, session.get(f"{service.admin_url()}/metrics") as response:
             page = await response.text()
-        service.asked.set()
-    assert running.result() == 0
+    assert service.code == 0
     assert len(service.pids(0)) == 1
     found = dict(re.findall(r'^campaign_gateway_worker_restarts_total{worker="(\d)"} (\S+)$', page, re.MULTILINE))
     assert found["0"] == "0.0"
@@ -194,25 +193,19 @@ async def test_it_stops_at_once_also_while_a_worker_is_away(service: Service, mo
     monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 1000.0)
     monkeypatch.setattr(supervisor, "LONGEST_PAUSE_SECONDS", 1000.0)
     service.write(f"{UP}\n{UNTIL_TOLD}")
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(service.run())
-        await until(lambda: service.said("serving on"))
+    async with service.running():
         os.kill(service.pids(1)[0], signal.SIGKILL)
         await until(lambda: service.said("worker 1 ended"))
-        service.asked.set()
-    assert running.result() == 0
+    assert service.code == 0
 
 
 async def test_a_worker_that_does_not_answer_is_killed_and_replaced(service: Service, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(supervisor, "WATCH_SECONDS", 0.05)
     monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.01)
     service.write(f"{UP}\n{UNTIL_TOLD}")
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(service.run())
-        await until(lambda: service.said("serving on"))
+    async with service.running():
         await until(lambda: len(service.pids(1)) >= 2)
-        service.asked.set()
-    assert running.result() == 0
+    assert service.code == 0
     assert service.said("worker 1 does not answer: it is killed")
     assert not is_running(service.pids(1)[0])
 
@@ -220,11 +213,9 @@ async def test_a_worker_that_does_not_answer_is_killed_and_replaced(service: Ser
 async def test_a_worker_that_does_not_stop_is_killed_in_the_end(service: Service, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(supervisor, "STOP_MARGIN_SECONDS", 0.1)
     service.write(f"signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{UP}\ntime.sleep(1000)")
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(service.run())
-        await until(lambda: service.said("serving on"))
-        service.asked.set()
-    assert running.result() == 1
+    async with service.running():
+        pass
+    assert service.code == 1
     assert service.said("2 workers did not stop in time")
     assert not any(is_running(pid) for number in (0, 1) for pid in service.pids(number))
 

@@ -91,7 +91,7 @@ class Callers:
 
     def _read(self, turn: int, now: float) -> None:
         reader = self._readers[turn]
-        # As `web.standing` has it: a hit is given again for as long as it stands.
+        # As `web.rendered` has it: a hit is given again for as long as it is good.
         if reader.hit is None or self._exchange.current_age(reader.hit, CLIENT) is None:
             reader.hit = self._exchange.hit(reader.ask)
             if reader.hit is None:

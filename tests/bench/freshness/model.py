@@ -169,7 +169,7 @@ class _Model:
     def _poll(self, channel: int, half: float) -> Iterator[float]:
         shown, self._moved[channel] = self._moved[channel], set()
         yield half
-        # What was read since it moved needs no second read.
+        # What was read since it changed needs no second read.
         self._indexed |= {number for number in shown if self._campaigns[number].unseen}
 
 

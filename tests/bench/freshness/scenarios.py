@@ -69,7 +69,7 @@ class Phase:
     bound: float = 0.0
     """The widest bound on a change's visibility that was published meanwhile."""
     proving: float = 0.0
-    """The part of the time in which polls proved stored answers."""
+    """The part of the time in which polls validated stored answers."""
     calls: Mapping[str, float] = field(default_factory=dict)
     """Calls a minute, by reason."""
     in_vain: float = 0.0
@@ -87,7 +87,7 @@ class Result:
     warm_up: float = 0.0
     """From the start, with nothing stored, until each campaign in use had been answered once."""
     validated: float | None = None
-    """From the start until polls proved stored answers and had shown every campaign; None if that never came about."""
+    """From the start until polls validated stored answers and had shown every campaign; None if that never came about."""
     most: int = 0
     """Calls in the fullest window of the whole run, as the platform saw them arrive."""
     most_pages: int = 0

@@ -59,7 +59,7 @@ class Truth:
 
 
 class WatchedStore(MemoryStore):
-    """The in-process store; the truth hears what can be read from it."""
+    """The in-process store; the truth learns what can be read from it."""
 
     def __init__(self, clock: StoreClock, meter: CountingMeter, truth: Truth) -> None:
         super().__init__(2**28, clock, meter)

@@ -216,10 +216,7 @@ async def test_it_is_ready_while_one_worker_is_and_says_what_is_missing(desk, mo
         ),
         pytest.param(
             {0: {"listener": STOPPING}, 1: {"listener": STOPPING}},
-            {
-                "workers": Part("down", "not ready: worker 0, 1"),
-                "listener": Part("down", "stopping (worker 0, 1)"),
-            },
+            {"workers": Part("down", "not ready: worker 0, 1"), "listener": Part("down", "stopping (worker 0, 1)")},
             id="promise-9-all-are-stopping",
         ),
     ],

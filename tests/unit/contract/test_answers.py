@@ -19,7 +19,7 @@ PAGE = b"<html>\n<head><title>502 Bad Gateway</title></head>\n</html>"
 
 
 def read(answer: Response, requested_id: str | None = ID, operation: Operation = GET) -> Answer:
-    """What an answer means, to a by-id read unless told otherwise."""
+    """What an answer means, to a by-id read unless a test says otherwise."""
     return classify(operation, requested_id, answer, NOW)
 
 
@@ -505,7 +505,7 @@ def test_any_answer_has_a_verdict_that_fits_its_status(body: Any, status: int, c
 @pytest.mark.parametrize(
     ("body", "status", "verdict"),
     [
-        pytest.param(success(updatedAt="\ud800"), 200, Verdict.OK, id="mark"),
+        pytest.param(success(updatedAt="\ud800"), 200, Verdict.OK, id="revision"),
         pytest.param(success(status="\ud800"), 200, Verdict.OK, id="campaign-status"),
         pytest.param(errors("Campaign not found \ud800"), 400, Verdict.MISSING, id="message"),
         pytest.param(errors("Campaign not found", code="\ud800"), 400, Verdict.MISSING, id="code"),

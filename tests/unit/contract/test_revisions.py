@@ -49,7 +49,7 @@ def test_one_instant_spelled_twice_is_two_revisions():
         pytest.param("1969-12-31T23:59:59Z", None, id="before-the-epoch"),
         pytest.param("9999-12-31T23:59:59Z", 253_402_300_799.0, id="the-last-second"),
         pytest.param("9999-12-31T23:59:59-00:01", None, id="after-the-last-year"),
-        pytest.param(None, None, id="no-mark"),
+        pytest.param(None, None, id="no-revision"),
         pytest.param("2026-02-03T14:06:48", None, id="no-zone"),
         pytest.param("2026-2-3 9:00:00", None, id="contract-6-unpadded-day"),
         pytest.param("2026-02-03", None, id="date-alone"),

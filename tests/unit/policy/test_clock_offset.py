@@ -21,11 +21,11 @@ from tests.support.examples import scaled
 
 
 def answered(platform: Callable[[float], float], sent: float, there: float, back: float) -> DatedAnswer:
-    """What an answer tells that was written `there` seconds after its request left, and took `back` seconds more."""
+    """What an answer shows that was written `there` seconds after its request left, and took `back` seconds more."""
     return DatedAnswer(sent, sent + there + back, math.floor(platform(sent + there)))
 
 
-def heard(answers: list[DatedAnswer]) -> tuple[DatedAnswer, ...]:
+def received(answers: list[DatedAnswer]) -> tuple[DatedAnswer, ...]:
     kept: tuple[DatedAnswer, ...] = ()
     for answer in answers:
         kept = add(kept, answer)
@@ -54,14 +54,14 @@ def test_the_true_offset_is_never_further_than_the_uncertainty(
     for pause, there, back in trips:
         sent += pause
         answers.append(answered(ahead(true), sent, there, back))
-    offset = estimate(heard(answers))
+    offset = estimate(received(answers))
     assert abs(offset.seconds - NOW - true) <= offset.uncertainty + 1e-6
 
 
 def test_answers_at_any_part_of_a_second_leave_a_tenth_of_one() -> None:
     random = Random(7)
     sents = [2.0 * number + random.random() for number in range(MAX_ANSWERS)]
-    offset = estimate(heard([answered(ahead(-21.0), sent, 0.02, 0.02) for sent in sents]))
+    offset = estimate(received([answered(ahead(-21.0), sent, 0.02, 0.02) for sent in sents]))
     assert offset.uncertainty < 0.15
     assert abs(offset.seconds - NOW + 21.0) < 0.15
 
@@ -69,19 +69,21 @@ def test_answers_at_any_part_of_a_second_leave_a_tenth_of_one() -> None:
 def test_a_slow_answer_says_little_and_spoils_nothing() -> None:
     quick = [answered(ahead(3.0), 1.37 * number, 0.05, 0.05) for number in range(8)]
     slow = answered(ahead(3.0), 20.0, 1.0, 8.0)
-    assert estimate(heard([*quick, slow])).uncertainty == pytest.approx(estimate(heard(quick)).uncertainty, abs=1e-2)
+    assert estimate(received([*quick, slow])).uncertainty == pytest.approx(
+        estimate(received(quick)).uncertainty, abs=1e-2
+    )
 
 
 def test_a_wrong_date_is_outvoted_wherever_it_comes() -> None:
     good = [answered(ahead(3.0), 1.37 * number, 0.05, 0.05) for number in range(8)]
     for where in range(1, 9):
         answers = [*good[:where], DatedAnswer(good[where - 1].sent, good[where - 1].had, 0.0), *good[where:]]
-        assert abs(estimate(heard(answers)).seconds - NOW - 3.0) < 0.5, where
+        assert abs(estimate(received(answers)).seconds - NOW - 3.0) < 0.5, where
 
 
 def test_two_that_disagree_are_decided_by_the_newer() -> None:
     first, second = answered(ahead(0.0), 1.0, 0.1, 0.1), answered(ahead(30.0), 2.0, 0.1, 0.1)
-    assert abs(estimate(heard([first, second])).seconds - NOW - 30.0) < 1.0
+    assert abs(estimate(received([first, second])).seconds - NOW - 30.0) < 1.0
 
 
 def test_a_step_is_followed_after_half_of_the_answers() -> None:
@@ -90,7 +92,7 @@ def test_a_step_is_followed_after_half_of_the_answers() -> None:
 
     answers = [answered(stepping, 1.37 * number, 0.05, 0.05) for number in range(100)]
     after = next(index for index, answer in enumerate(answers) if answer.sent >= 100.0)
-    seen = [estimate(heard(answers[: after + count])).seconds - NOW for count in range(MAX_ANSWERS)]
+    seen = [estimate(received(answers[: after + count])).seconds - NOW for count in range(MAX_ANSWERS)]
     assert max(map(abs, seen[: MAX_ANSWERS // 2])) < 0.5
     assert max(abs(seconds + 12.0) for seconds in seen[MAX_ANSWERS // 2 + 1 :]) < 0.5
 
@@ -100,13 +102,13 @@ def test_old_answers_count_for_less_and_then_for_nothing() -> None:
     late = answered(ahead(0.0), KEEP_SECONDS - 1.0, 0.1, 0.1)
     later = answered(ahead(0.0), KEEP_SECONDS + 1.0, 0.1, 0.1)
     assert old.interval(KEEP_SECONDS)[0] < old.interval(0.0)[0] - 0.05
-    assert heard([old, late]) == (old, late)
-    assert heard([old, later]) == (later,)
+    assert received([old, late]) == (old, late)
+    assert received([old, later]) == (later,)
 
 
 def test_no_more_are_kept_than_count() -> None:
     answers = [answered(ahead(0.0), float(number), 0.1, 0.1) for number in range(MAX_ANSWERS + 5)]
-    assert heard(answers) == tuple(answers[-MAX_ANSWERS:])
+    assert received(answers) == tuple(answers[-MAX_ANSWERS:])
 
 
 @pytest.mark.parametrize(

@@ -87,10 +87,7 @@ def said(decision: Decision, stored: Stored | None) -> str:
 
 
 def decided(
-    stored: Stored | None,
-    directives: RequestDirectives,
-    rules: Freshness = RULES,
-    evidence: Evidence = GOOD,
+    stored: Stored | None, directives: RequestDirectives, rules: Freshness = RULES, evidence: Evidence = GOOD
 ) -> str:
     return said(decide(stored, evidence, directives, rules, NOW), stored)
 
@@ -136,13 +133,7 @@ def test_what_is_done_with_what_was_invalidated(stored: Stored, evidence: Eviden
         pytest.param(entry(age=40), GOOD, 41, HIT, id="read-after-it"),
         pytest.param(entry(age=130), GOOD, 131, REFRESH, id="read-after-it-and-stale"),
         pytest.param(absence(age=4), GOOD, 3, ASKED_OR, id="an-absence-from-before-it"),
-        pytest.param(
-            entry(age=40),
-            POLLED,
-            11,
-            HIT,
-            id="a-poll-that-began-after-it",
-        ),
+        pytest.param(entry(age=40), POLLED, 11, HIT, id="a-poll-that-began-after-it"),
         pytest.param(entry(age=40), POLLED, 9, ASKED_OR, id="a-poll-before-it"),
         pytest.param(*WRITTEN, 41, STALE_OR, id="read-after-it-and-overwritten-since"),
         pytest.param(None, GOOD, 1, MISS, id="nothing"),

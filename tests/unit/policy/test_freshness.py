@@ -25,10 +25,7 @@ RULES = st.builds(
 )
 REVISIONS = st.none() | st.just("soon") | st.floats(-1e9, 1e9).map(lambda seconds: stamp(NOW + seconds))
 ENTRIES = st.floats(-1e8, 1e8).map(absence) | st.builds(
-    entry,
-    st.floats(-1e8, 1e8),
-    revision=REVISIONS,
-    campaign_status=st.sampled_from(["Active", "Ready", "Rerun", None]),
+    entry, st.floats(-1e8, 1e8), revision=REVISIONS, campaign_status=st.sampled_from(["Active", "Ready", "Rerun", None])
 )
 
 
@@ -54,12 +51,12 @@ def by_clock(ahead: float, of: Stored) -> Stored:
         pytest.param({}, changed(10**9), 600.0, id="above-max"),
         pytest.param({"factor": 0}, changed(1000), 5.0, id="factor-0-is-min"),
         pytest.param({"factor": 0, "min": 0}, changed(1000), 0.0, id="factor-0-min-0"),
-        pytest.param({}, entry(revision=None), 30.0, id="mark-missing-default"),
-        pytest.param({}, entry(revision="soon"), 30.0, id="mark-unreadable-default"),
-        pytest.param({}, entry(revision="2026-02-02T02:40:00"), 30.0, id="mark-without-zone-default"),
-        pytest.param({}, entry(revision="1770000000000"), 30.0, id="mark-a-number-default"),
-        pytest.param({}, changed(-1), 30.0, id="mark-in-the-future-default"),
-        pytest.param({}, changed(-0.001), 30.0, id="mark-a-millisecond-ahead-default"),
+        pytest.param({}, entry(revision=None), 30.0, id="revision-missing-default"),
+        pytest.param({}, entry(revision="soon"), 30.0, id="revision-unreadable-default"),
+        pytest.param({}, entry(revision="2026-02-02T02:40:00"), 30.0, id="revision-without-zone-default"),
+        pytest.param({}, entry(revision="1770000000000"), 30.0, id="revision-a-number-default"),
+        pytest.param({}, changed(-1), 30.0, id="revision-in-the-future-default"),
+        pytest.param({}, changed(-0.001), 30.0, id="revision-a-millisecond-ahead-default"),
         pytest.param({}, by_clock(-200, changed(1200)), 100.0, id="a-clock-behind"),
         pytest.param({}, by_clock(200, changed(800)), 100.0, id="a-clock-ahead"),
         pytest.param({}, by_clock(25, changed(-20)), 5.0, id="just-changed-by-a-clock-ahead"),
@@ -102,7 +99,7 @@ def test_lifetime(rules: dict[str, Any], of: Stored, lifetime: float):
 
 
 def test_lifetime_counts_from_the_change_to_the_validation_not_to_now():
-    # A renewed proof is a longer trust; time that only passes is not.
+    # A renewed validation is a longer trust; time that only passes is not.
     unchanged = stamp(NOW - 2000)
     early, late = entry(age=1000, revision=unchanged), entry(age=0, revision=unchanged)
     assert Freshness().lifetime(early).seconds == pytest.approx(100)
@@ -192,10 +189,7 @@ READ = entry(50, revision=stamp(NOW - 1050))
         pytest.param(READ, polled(10, 10, 1000), 50.0, id="run-out-the-read-counts-again"),
         pytest.param(READ, polled(4, 10, 50), 50.0, id="blind-bound-reached-the-read-counts-again"),
         pytest.param(
-            entry(150, revision=stamp(NOW - 1150)),
-            polled(12, 10, 1000),
-            -50.0,
-            id="run-out-and-the-read-too",
+            entry(150, revision=stamp(NOW - 1150)), polled(12, 10, 1000), -50.0, id="run-out-and-the-read-too"
         ),
         pytest.param(replace(READ, campaign_status="Active"), polled(4, 100, 1000), 11.0, id="within-the-status-max"),
         pytest.param(READ, polled(4, 5000, 9000), 596.0, id="within-the-general-max"),

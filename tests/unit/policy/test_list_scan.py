@@ -13,14 +13,7 @@ from campaign_gateway.policy.evidence import GOOD
 from campaign_gateway.policy.list_findings import LONGEST_LAG_SECONDS, conclude, conclude_full, forget, lag_shown, learn
 from campaign_gateway.policy.list_scan import MAX_PAGES, MAX_POLL_PAGES, MAX_RETRIES, OVERLAP_ROWS, Scan, begin, step
 from campaign_gateway.policy.stored import Stored
-from campaign_gateway.policy.sweeping import (
-    SETTLE_SECONDS,
-    IndexSnapshot,
-    IndexState,
-    ListFlaw,
-    Poll,
-    apply,
-)
+from campaign_gateway.policy.sweeping import SETTLE_SECONDS, IndexSnapshot, IndexState, ListFlaw, Poll, apply
 from tests.support.builders import NOW, stamp
 from tests.support.examples import scaled
 from tests.support.lists import (
@@ -69,8 +62,8 @@ def test_a_revision_that_was_gone_for_a_while_takes_nothing_back():
     snapshot = snapshot_of([before])
     for now, listed in ((NOW - 10, after), (NOW, row("c0", revision=None)), (NOW + 10, after)):
         snapshot, _ = seen(snapshot, [listed], now)
-        moved = by_list(kept, snapshot)
-        assert moved == superseded(NOW - 9)
+        known = by_list(kept, snapshot)
+        assert known == superseded(NOW - 9)
     assert snapshot.campaigns["c0"].is_listed
     assert not seen(snapshot, [after], NOW + 20)[1].needs_full_scan
 
@@ -188,7 +181,7 @@ def test_it_goes_on_while_rows_are_young_enough_to_stand_above_one_that_the_list
 @pytest.mark.parametrize(
     "above",
     [[], [row("odd", revision=None)], [row("odd", revision="yesterday")]],
-    ids=["nothing", "no-mark", "no-instant"],
+    ids=["nothing", "no-revision", "no-instant"],
 )
 def test_equal_revisions_are_read_through(above: list[Row]):
     # contract-9: order among equal keys is unknown, so one that changed may stand below those that did not.
@@ -336,26 +329,20 @@ def shifted(
     return scan, met
 
 
-@pytest.mark.parametrize("gone", [1, OVERLAP_ROWS - 1])
-def test_rows_that_move_up_within_the_overlap_are_not_missed(gone: int):
+@pytest.mark.parametrize(
+    ("moved_up", "new"),
+    [
+        pytest.param(1, [], id="one-up"),
+        pytest.param(OVERLAP_ROWS - 1, [], id="up-within-the-overlap"),
+        pytest.param(20, [], id="further-up"),
+        pytest.param(0, [row("new", NOW)], id="down-seen-twice"),
+    ],
+)
+def test_rows_that_move_meanwhile_are_met_once(moved_up: int, new: list[Row]):
     listed = rows(150)
-    scan, met = shifted(listed, listed[gone:], IndexSnapshot())
+    scan, met = shifted(listed, [*new, *listed[moved_up:]], IndexSnapshot())
     assert scan.flaw is None
-    assert met == {each.id for each in listed}
-
-
-def test_rows_that_move_up_by_more_are_looked_for_further_up():
-    listed = rows(150)
-    scan, met = shifted(listed, listed[20:], IndexSnapshot())
-    assert scan.flaw is None
-    assert met == {each.id for each in listed}
-
-
-def test_rows_that_move_down_are_seen_twice_and_count_once():
-    listed = rows(150)
-    scan, met = shifted(listed, [row("new", NOW), *listed], IndexSnapshot())
-    assert scan.flaw is None
-    assert met == {each.id for each in listed}, "polls show what moved to the front"
+    assert met == {each.id for each in listed}, "polls show what is new"
 
 
 def test_what_moves_to_the_front_behind_a_poll_is_met_there():

@@ -1,4 +1,4 @@
-"""What is told of an account, and a caller's own share as the `RateLimit` fields tell it."""
+"""What is known of an account, and a caller's own share as the `RateLimit` fields show it."""
 
 from dataclasses import replace
 
@@ -6,14 +6,7 @@ import pytest
 
 from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Promise, Slot
 from campaign_gateway.policy.outlook import Outlook, Quota, outlook, quota, remaining
-from tests.support.budgets import (
-    NOW,
-    VALIDATION,
-    WINDOW,
-    WRITES,
-    allow,
-    held,
-)
+from tests.support.budgets import NOW, VALIDATION, WINDOW, WRITES, allow, held
 
 ALLOWANCE = Allowance(calls=60, window=60.0, leave=3.0, timeout=10.0, clients=3)
 

@@ -208,7 +208,7 @@ def test_the_distance_keeps_within_what_validations_allow_for(capacity: Capacity
         assert pace.spare(capacity) <= max(0, capacity.free) + len(capacity.falls)
 
 
-# Full scans and turns.
+# Full scans and the rotation.
 
 
 @pytest.mark.parametrize(("campaigns", "after"), [(0, 600.0), (1_000, 600.0), (10_000, 100 / (FULL_SCAN_PART * 1.0))])
@@ -237,12 +237,12 @@ def test_a_full_scan_is_strolled(campaigns: int):
 @pytest.mark.parametrize("moves", [0.0, 0.3, 2.0])
 def test_the_rotation_has_a_floor_and_uses_what_is_left(moves: float):
     pace = plan_pace(CAPACITY, workload(1000, moves={VOICE: moves}))
-    turns = 1000 / pace.rotation
-    assert ROTATION_CALLS * 0.999 <= turns <= IDLE_ROTATION_CALLS * 1.001
+    calls = 1000 / pace.rotation
+    assert ROTATION_CALLS * 0.999 <= calls <= IDLE_ROTATION_CALLS * 1.001
     if moves == 0:
-        assert turns == pytest.approx(IDLE_ROTATION_CALLS)
+        assert calls == pytest.approx(IDLE_ROTATION_CALLS)
     if moves == 2.0:
-        assert turns == pytest.approx(ROTATION_CALLS)
+        assert calls == pytest.approx(ROTATION_CALLS)
 
 
 def test_turns_that_reads_of_changes_make_needless_are_left_to_polls():

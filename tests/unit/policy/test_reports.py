@@ -7,17 +7,7 @@ from campaign_gateway.policy.capacity import capacity
 from campaign_gateway.policy.ledger import SILENCE_SECONDS, WITHHELD_WINDOWS, Ledger, Slot
 from campaign_gateway.policy.reports import Continuity, Report, absorb, continuity, depart
 from campaign_gateway.policy.schedule import GATHER_SECONDS
-from tests.support.budgets import (
-    INTERACTIVE,
-    MOST,
-    NOW,
-    WINDOW,
-    allow,
-    held,
-    report,
-    requests,
-    told,
-)
+from tests.support.budgets import INTERACTIVE, MOST, NOW, WINDOW, allow, held, report, requests, told
 
 # Reports.
 

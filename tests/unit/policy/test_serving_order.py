@@ -5,16 +5,7 @@ import pytest
 
 from campaign_gateway.policy.ledger import Lane, Ledger, Slot, SlotRequest
 from campaign_gateway.policy.serving_order import line_up
-from tests.support.budgets import (
-    INTERACTIVE,
-    NOW,
-    VALIDATION,
-    WINDOW,
-    WRITES,
-    allow,
-    held,
-    told,
-)
+from tests.support.budgets import INTERACTIVE, NOW, VALIDATION, WINDOW, WRITES, allow, held, told
 
 
 def lined_up(slots: tuple[Slot, ...], asked: list[SlotRequest], **fields: Any) -> list[int]:
@@ -39,11 +30,7 @@ def arriving(*rows: tuple[Lane, str] | tuple[Lane, str, bool]) -> list[SlotReque
             id="whoever-holds-least-goes-first",
         ),
         pytest.param(
-            held(5, lane=WRITES, client="a"),
-            arriving((WRITES, "a"), (WRITES, "b")),
-            {},
-            [1, 0],
-            id="among-writers-too",
+            held(5, lane=WRITES, client="a"), arriving((WRITES, "a"), (WRITES, "b")), {}, [1, 0], id="among-writers-too"
         ),
         pytest.param(
             held(5, lane=WRITES, client="a"),
@@ -91,7 +78,7 @@ def test_the_order_in_which_those_who_wait_are_served(
 @pytest.mark.parametrize(
     ("slots", "fields", "is_served"),
     [
-        pytest.param(held(*[1] * 60), {"refused": {"c": NOW - 1}}, True, id="no-proof-for-a-quarter-of-a-window"),
+        pytest.param(held(*[1] * 60), {"refused": {"c": NOW - 1}}, True, id="no-validation-for-a-quarter-of-a-window"),
         pytest.param(held(*[1] * 60), {}, False, id="nobody-is-refused"),
         pytest.param(
             (*held(*[1] * 59), *held(WINDOW - 3, lane=VALIDATION)),

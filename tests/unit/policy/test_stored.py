@@ -61,8 +61,8 @@ def test_unchanged_content_renews_the_validation_and_nothing_else(respelled: byt
     "members",
     [
         pytest.param({"status": "Paused"}, id="a-member"),
-        pytest.param({"status": "Active", "updatedAt": stamp(NOW)}, id="the-mark-alone"),
-        pytest.param({"status": "Active", "updatedAt": stamp(NOW - 5000)}, id="contract-10-mark-moved-backwards"),
+        pytest.param({"status": "Active", "updatedAt": stamp(NOW)}, id="the-revision-alone"),
+        pytest.param({"status": "Active", "updatedAt": stamp(NOW - 5000)}, id="contract-10-revision-moved-backwards"),
         pytest.param({"status": "Active", "priority": "5"}, id="one-member-more"),
     ],
 )

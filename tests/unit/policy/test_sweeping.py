@@ -20,7 +20,7 @@ from tests.support.lists import LONG_AGO, by_list, polled, read, row, rows, seen
 VOICE, SMS = Channel
 
 
-# What a poll proves.
+# What a poll validates.
 
 
 def test_a_poll_validates_what_was_read_after_its_row_was_first_seen():
@@ -36,11 +36,11 @@ def test_a_poll_validates_what_was_read_after_its_row_was_first_seen():
     ("read_at", "shows", "is_good"),
     [
         pytest.param(NOW - 99, "after", True, id="after-the-poll"),
-        pytest.param(NOW - 99.001, "after", True, id="before-its-end-with-the-new-mark"),
-        pytest.param(NOW - 150, "after", True, id="before-it-with-the-new-mark"),
-        pytest.param(NOW - 99.001, "before", False, id="before-its-end-with-the-old-mark"),
-        pytest.param(NOW - 201, "after", False, id="from-before-the-poll-that-showed-the-old-mark"),
-        pytest.param(NOW - 99.001, "another", False, id="another-mark"),
+        pytest.param(NOW - 99.001, "after", True, id="before-its-end-with-the-new-revision"),
+        pytest.param(NOW - 150, "after", True, id="before-it-with-the-new-revision"),
+        pytest.param(NOW - 99.001, "before", False, id="before-its-end-with-the-old-revision"),
+        pytest.param(NOW - 201, "after", False, id="from-before-the-poll-that-showed-the-old-revision"),
+        pytest.param(NOW - 99.001, "another", False, id="another-revision"),
     ],
 )
 def test_which_reads_a_moved_row_leaves_good(read_at: float, shows: str, is_good: bool):
@@ -57,7 +57,7 @@ def test_which_reads_a_moved_row_leaves_good(read_at: float, shows: str, is_good
 def test_a_row_that_moved_under_the_same_revision_leaves_no_earlier_read_good():
     # Only the campaign's run has a new revision: an answer by id may carry this one from before.
     before = row("c0")
-    after = replace(before, revision="by the run's mark")
+    after = replace(before, revision="by the run's revision")
     snapshot, _ = seen(snapshot_of([before], NOW - 200), [after], NOW - 100)
     assert by_list(read(before, NOW - 150), snapshot) == superseded(NOW - 99)
 
@@ -67,7 +67,7 @@ def test_a_row_that_moved_under_the_same_revision_leaves_no_earlier_read_good():
     [
         pytest.param(NOW - 5, NOW, id="before-the-last-poll"),
         pytest.param(NOW + 5, NOW + 5, id="after-it"),
-        pytest.param(NOW + 30, NOW + 30, id="while-its-proof-is-good"),
+        pytest.param(NOW + 30, NOW + 30, id="while-its-validation-is-good"),
         pytest.param(NOW + 30.001, None, id="when-polls-have-ceased"),
     ],
 )
@@ -139,11 +139,11 @@ def test_an_unverified_copy_that_the_list_shows_in_another_state_stays_unverifie
 @pytest.mark.parametrize(
     ("after", "revision_agrees", "covered"),
     [
-        pytest.param(0.0, True, True, id="the-row-s-mark"),
-        pytest.param(-0.001, True, True, id="the-row-s-mark-read-before-it-was-first-seen"),
-        pytest.param(0.0, False, False, id="another-mark"),
-        pytest.param(SETTLE_SECONDS - 0.001, False, False, id="another-mark-not-settled"),
-        pytest.param(SETTLE_SECONDS, False, True, id="another-mark-settled"),
+        pytest.param(0.0, True, True, id="the-row-s-revision"),
+        pytest.param(-0.001, True, True, id="the-row-s-revision-read-before-it-was-first-seen"),
+        pytest.param(0.0, False, False, id="another-revision"),
+        pytest.param(SETTLE_SECONDS - 0.001, False, False, id="another-revision-not-settled"),
+        pytest.param(SETTLE_SECONDS, False, True, id="another-revision-settled"),
     ],
 )
 def test_which_reads_are_listed_reliably(after: float, revision_agrees: bool, covered: bool):
@@ -218,7 +218,7 @@ def test_a_new_row_is_known_from_then_on_and_nothing_is_out_of_date():
     snapshot, result = seen(snapshot_of(before), [row("new", NOW - 1), *before], NOW)
     assert (set(result.updates), result.changed) == ({"new"}, frozenset())
     early = read(row("new", NOW - 2), NOW - 0.5)
-    assert by_list(early, snapshot, "new") == superseded(NOW + 1), "another mark"
+    assert by_list(early, snapshot, "new") == superseded(NOW + 1), "another revision"
     same = read(row("new", NOW - 1), NOW - 0.5)
     assert by_list(same, snapshot, "new") == validated(NOW)
 

@@ -1,4 +1,4 @@
-"""What an operator is told of one campaign, value by value."""
+"""What an operator is shown of one campaign, value by value."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,8 +21,7 @@ async def told(script: Any = None) -> Story:
     """A story whose campaign was read a while ago, if there is an answer to read."""
     story = Story(script or campaign_response())
     if script is not None:
-        await story.read()
-    story.clock.advance(AGE)
+        await story.age(AGE)
     return story
 
 

@@ -18,14 +18,15 @@ from tests.support.doubles import (
     START,
     SUPPORT,
     UNAUTHORIZED,
-    CountingMeter,
     ManualClock,
     ScriptedBudget,
     ScriptedUpstream,
+    begun,
     campaign_response,
     error_response,
     make_request,
 )
+from tests.support.meters import CountingMeter
 
 OK = campaign_response()
 CLOSED_KEPT = UpstreamError(Problem.UPSTREAM_UNAVAILABLE, "the connection was closed", may_repeat=True)
@@ -136,16 +137,17 @@ async def test_a_call_without_a_whole_answer_is_a_failure_counted_by_its_kind(pr
     assert desk.outcomes() == [("uri-miss", outcome)]
 
 
-async def test_a_call_that_may_have_left_keeps_its_slot():
-    desk = Desk(UpstreamError(Problem.UPSTREAM_TIMEOUT, "no answer in time"))
+@pytest.mark.parametrize(
+    ("error", "is_void"),
+    [
+        pytest.param(UpstreamError(Problem.UPSTREAM_TIMEOUT, "no answer in time"), False, id="it-may-have-left"),
+        pytest.param(NEVER_LEFT, True, id="it-never-left"),
+    ],
+)
+async def test_a_call_keeps_its_slot_unless_it_certainly_never_left(error, is_void):
+    desk = Desk(error)
     await desk.failure()
-    assert [permit.is_void for permit in desk.budget.permits] == [False]
-
-
-async def test_a_call_that_certainly_never_left_gives_its_slot_back():
-    desk = Desk(NEVER_LEFT)
-    await desk.failure()
-    assert [permit.is_void for permit in desk.budget.permits] == [True]
+    assert [permit.is_void for permit in desk.budget.permits] == [is_void]
 
 
 # Second attempts.
@@ -218,7 +220,7 @@ async def test_a_secret_that_changed_while_the_call_was_out_counts_as_newer():
     """The version compared is that of before the call: another read may have found the new secret in between."""
     desk = Desk(UNAUTHORIZED, OK)
     desk.upstream.hold()
-    reading = asyncio.create_task(desk.answer())  # noqa: TID251
+    reading = begun(desk.answer())
     await desk.upstream.arrived()
     desk.upstream.secret_version = 2
     desk.upstream.release()
@@ -252,7 +254,7 @@ async def test_the_platforms_limit_pauses_the_account_for_as_long_as_it_said(tol
 
 
 @pytest.mark.parametrize(("told", "left"), [("30", 30.0), (None, 60.0), ("999999999", 300.0)])
-async def test_a_limit_tells_the_wait_that_the_budget_will_keep_rather_than_the_one_it_heard(told, left):
+async def test_a_limit_tells_the_wait_that_the_budget_will_keep_rather_than_the_platforms_own(told, left):
     desk = Desk(error_response(429, "You've exceeded the per-minute rate limit.", retry_after=told))
     assert (await desk.answer()).answer.retry_after == left
 
@@ -276,7 +278,7 @@ async def test_nothing_else_pauses(step):
 async def test_a_cancelled_call_ends_its_permit_and_keeps_its_slot():
     desk = Desk(OK)
     desk.upstream.hold()
-    reading = asyncio.create_task(desk.fetch())  # noqa: TID251
+    reading = begun(desk.fetch())
     await desk.upstream.arrived()
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):

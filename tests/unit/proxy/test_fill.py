@@ -15,7 +15,7 @@ from campaign_gateway.proxy.fill import Claim, FillResult, Flight, Flights
 from campaign_gateway.proxy.ports import Found
 from campaign_gateway.proxy.request import Request
 from campaign_gateway.proxy.tasks import Tasks
-from tests.support.doubles import finished, turns
+from tests.support.doubles import begun, finished, turns
 
 PATIENT = Claim(Lane.INTERACTIVE, wait=2.5)
 ANY = Claim(Lane.BACKGROUND, wait=0.0)
@@ -25,8 +25,8 @@ Fly = Callable[[Flight], Coroutine[None, None, None]]
 FAILED = Failure(Problem.UPSTREAM_UNAVAILABLE, "no connection")
 
 
-class Airfield:
-    """Flights whose fills land when told, and whose puts end when told."""
+class Field:
+    """Flights whose fills and puts end when a test lets them."""
 
     def __init__(self) -> None:
         self.tasks = Tasks()
@@ -35,13 +35,13 @@ class Airfield:
         self.began = 0
         self.now = 100.0
         self.kept: list[Fill] = []
-        self.may_land = asyncio.Event()
+        self.may_end = asyncio.Event()
         self.may_keep = asyncio.Event()
 
     async def fly(self, flight: Flight) -> None:
         self.began += 1
         with flight.always_settles():
-            await self.may_land.wait()
+            await self.may_end.wait()
             if isinstance(self.result, BaseException):
                 raise self.result
             flight.result.set_result(self.result)
@@ -61,75 +61,76 @@ class Airfield:
 
 @pytest.fixture
 async def field():
-    field = Airfield()
+    field = Field()
     yield field
     await field.tasks.close()
 
 
-async def test_a_flight_is_joinable_from_its_start_by_its_own_key_only(field):
-    flight = field.start()
+@pytest.fixture
+async def flight(field):
+    return field.start()
+
+
+async def test_a_flight_is_joinable_from_its_start_by_its_own_key_only(flight, field):
     assert field.joined() is flight
     assert field.joined("other") is None
     assert len(field.flights) == 1
 
 
-async def test_every_waiter_gets_the_one_result(field):
-    flight = field.start()
-    waiters = [asyncio.create_task(flight.wait(5)) for _ in range(100)]  # noqa: TID251
+async def test_every_waiter_gets_the_one_result(flight, field):
+    waiters = [begun(flight.wait(5)) for _ in range(100)]
     await turns()
-    field.may_land.set()
+    field.may_end.set()
     assert await asyncio.gather(*waiters) == [FILL] * 100
     assert field.began == 1
 
 
 @pytest.mark.parametrize("cancelled", [0, 1, 2], ids=["the-first", "one-between", "the-last"])
-async def test_a_cancelled_waiter_takes_nobody_with_it(field, cancelled):
-    flight = field.start()
-    waiters = [asyncio.create_task(flight.wait(5)) for _ in range(3)]  # noqa: TID251
+async def test_a_cancelled_waiter_takes_nobody_with_it(flight, field, cancelled):
+    waiters = [begun(flight.wait(5)) for _ in range(3)]
     await turns()
     waiters[cancelled].cancel()
     await turns()
-    field.may_land.set()
+    field.may_end.set()
     results = await asyncio.gather(*waiters, return_exceptions=True)
     assert isinstance(results.pop(cancelled), asyncio.CancelledError)
     assert results == [FILL, FILL]
 
 
-async def test_a_flight_that_all_have_left_still_lands_and_is_kept(field):
-    waiter = asyncio.create_task(field.start().wait(5))  # noqa: TID251
+async def test_a_flight_that_all_have_left_still_ends_and_is_kept(field):
+    waiter = begun(field.start().wait(5))
     await turns()
     waiter.cancel()
-    field.may_land.set()
+    field.may_end.set()
     field.may_keep.set()
     await finished(field.tasks)
     assert field.kept == [FILL]
 
 
-async def test_a_waiter_leaves_alone_at_its_own_deadline(field):
-    flight = field.start()
-    patient = asyncio.create_task(flight.wait(5))  # noqa: TID251
+async def test_a_waiter_leaves_alone_at_its_own_deadline(flight, field):
+    patient = begun(flight.wait(5))
     late = await flight.wait(0.01)
     assert isinstance(late, Failure)
     assert late.problem is Problem.UPSTREAM_TIMEOUT
     assert not patient.done()
-    field.may_land.set()
+    field.may_end.set()
     assert await patient is FILL
 
 
-async def test_a_failed_result_lands_for_everybody_and_is_not_kept(field):
+async def test_a_failed_result_is_everybodys_and_is_not_kept(field):
     field.result = FAILED
     flight = field.start()
-    field.may_land.set()
+    field.may_end.set()
     assert [await flight.wait(5), await flight.wait(5)] == [FAILED, FAILED]
     await finished(field.tasks)
     assert field.kept == []
     assert field.joined() is None
 
 
-async def test_an_exception_lands_for_everybody_frees_the_key_and_is_logged_once(field, caplog):
+async def test_an_exception_is_everybodys_frees_the_key_and_is_logged_once(field, caplog):
     field.result = LookupError("unexpected")
     flight = field.start()
-    field.may_land.set()
+    field.may_end.set()
     results = await asyncio.gather(flight.wait(5), flight.wait(5))
     assert [result.problem for result in results] == [Problem.INTERNAL] * 2
     assert isinstance(flight.result.exception(), LookupError)
@@ -142,22 +143,20 @@ async def test_an_exception_lands_for_everybody_frees_the_key_and_is_logged_once
 async def test_an_exception_that_nobody_waits_for_is_no_unretrieved_one(field, caplog):
     field.result = LookupError("unexpected")
     field.start()
-    field.may_land.set()
+    field.may_end.set()
     await finished(field.tasks)
     await turns()
     assert [record.name for record in caplog.records] == ["campaign_gateway.proxy.tasks"]
 
 
-async def test_the_reply_does_not_wait_for_the_put(field):
-    flight = field.start()
-    field.may_land.set()
+async def test_the_reply_does_not_wait_for_the_put(flight, field):
+    field.may_end.set()
     assert await flight.wait(5) is FILL
     assert field.kept == []
 
 
-async def test_between_reply_and_put_the_landed_flight_is_still_joined(field):
-    flight = field.start()
-    field.may_land.set()
+async def test_between_reply_and_put_the_ended_flight_is_still_joined(flight, field):
+    field.may_end.set()
     await flight.wait(5)
     assert field.joined() is flight
     assert await flight.wait(5) is FILL
@@ -182,23 +181,18 @@ async def test_a_put_that_fails_frees_the_key_and_takes_no_answer_back(field, ca
     assert len(caplog.records) == 1
 
 
-async def test_a_forgotten_flight_lands_for_those_aboard_and_is_joined_by_nobody_else(field):
-    flight = field.start()
-    aboard = asyncio.create_task(flight.wait(5))  # noqa: TID251
+async def test_a_forgotten_flight_ends_for_those_aboard_and_is_joined_by_nobody_else(flight, field):
+    aboard = begun(flight.wait(5))
     await turns()
     field.flights.forget("key")
     assert field.joined() is None
-    field.may_land.set()
+    field.may_end.set()
     assert await aboard is FILL
 
 
 @pytest.mark.parametrize(
     ("forgotten", "left"),
-    [
-        ("x:get:a", ["x:get:b", "x:get-v1:a", "y:get:a"]),
-        ("x:get:*", ["x:get-v1:a", "y:get:a"]),
-        (None, []),
-    ],
+    [("x:get:a", ["x:get:b", "x:get-v1:a", "y:get:a"]), ("x:get:*", ["x:get-v1:a", "y:get:a"]), (None, [])],
     ids=["one", "all-of-an-operation", "any"],
 )
 async def test_flights_are_forgotten_one_by_one_by_operation_or_all(field, forgotten, left):
@@ -210,27 +204,28 @@ async def test_flights_are_forgotten_one_by_one_by_operation_or_all(field, forgo
 
 
 @pytest.mark.parametrize(("since", "is_joined"), [(None, True), (99.0, True), (100.0, True), (100.001, False)])
-async def test_a_flight_that_began_before_a_moment_is_not_joined_by_those_who_know_of_it(field, since, is_joined):
-    flight = field.start()
+async def test_a_flight_that_began_before_a_moment_is_not_joined_by_those_who_know_of_it(
+    flight, field, since, is_joined
+):
     assert field.joined(claim=replace(ANY, newer_than=since)) is (flight if is_joined else None)
 
 
 async def test_the_end_of_a_forgotten_flight_leaves_its_successor_alone(field):
     field.start()
     field.flights.forget("key")
-    later_may_land = asyncio.Event()
+    later_may_end = asyncio.Event()
 
     async def later_fill(flight: Flight) -> None:
-        await later_may_land.wait()
+        await later_may_end.wait()
         flight.result.set_result(FAILED)
 
     successor = field.start(fly=later_fill)
-    field.may_land.set()
+    field.may_end.set()
     field.may_keep.set()
     await turns()
     assert field.kept == [FILL], "the first has ended"
     assert field.joined() is successor
-    later_may_land.set()
+    later_may_end.set()
     assert await successor.wait(5) is FAILED
 
 
@@ -240,19 +235,18 @@ async def test_forgetting_what_does_not_fly_is_no_matter(field):
 
 
 async def test_stopping_tells_waiters_so_instead_of_cancelling_them(field):
-    waiter = asyncio.create_task(field.start().wait(5))  # noqa: TID251
+    waiter = begun(field.start().wait(5))
     await turns()
     await field.tasks.close()
     assert (await waiter).problem is Problem.INTERNAL
 
 
 @pytest.mark.parametrize("phase", ["before-its-first-step", "in-the-fill", "in-the-put"])
-async def test_a_flight_ended_at_any_phase_frees_its_key(field, phase):
-    flight = field.start()
+async def test_a_flight_ended_at_any_phase_frees_its_key(flight, field, phase):
     if phase == "in-the-fill":
         await turns()
     if phase == "in-the-put":
-        field.may_land.set()
+        field.may_end.set()
         await flight.wait(5)
     await field.tasks.close()
     assert field.joined() is None, "or its next readers would join a flight that never lands"
@@ -293,7 +287,7 @@ async def test_whom_a_flight_serves(field, own, result, claim, serves):
     flight = field.start(claim=own)
     if result is not None:
         field.result = result
-        field.may_land.set()
+        field.may_end.set()
         await asyncio.wait([flight.result])
     assert flight.serves(claim) is serves
     assert (field.joined(claim=claim) is flight) is (serves and not isinstance(result, Failure | LookupError))

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -34,7 +34,7 @@ from tests.support.doubles import (
 )
 from tests.support.story import HARD_BOUND, LIFETIME, Story
 
-Tell = Callable[..., Story]
+NewStory = Callable[..., Story]
 
 DONE = json_response({"status": "success", "data": {"_id": "c-1"}})
 NAMELESS = json_response({"status": "success", "data": {"message": "enabled"}})
@@ -43,21 +43,6 @@ TIMEOUT = UpstreamError(Problem.UPSTREAM_TIMEOUT, "no answer in time")
 RESET = UpstreamError(Problem.UPSTREAM_UNAVAILABLE, "the connection was closed", may_repeat=True)
 NEVER_LEFT = UpstreamError(Problem.UPSTREAM_UNAVAILABLE, "no connection", was_sent=False)
 SPENT = Failure(Problem.BUDGET_EXHAUSTED, "spent", retry_after=7.0)
-
-
-@pytest.fixture
-async def tell() -> AsyncIterator[Tell]:
-    """Makes a story, and ends it after the test."""
-    told: list[Story] = []
-
-    def make(*script: Any, **options: Any) -> Story:
-        told.append(Story(*script, **options))
-        return told[-1]
-
-    yield make
-    for story in told:
-        story.upstream.release()
-        await story.close()
 
 
 def update(campaign: str = "c-1", client: str = "tests") -> Request:
@@ -72,7 +57,7 @@ def create() -> Request:
     return Request(SUPPORT, operation("create"), "", "tests", body=b"{}", values={"type": "voice"})
 
 
-async def stood(story: Story, *campaigns: str) -> list[Cause | None]:
+async def invalidated_by(story: Story, *campaigns: str) -> list[Cause | None]:
     """Why the stored answers have to be validated; None where they have not."""
     last = [(await story.found(campaign)).evidence.invalidation for campaign in campaigns]
     return [one.by if one is not None and one.is_open else None for one in last]
@@ -93,7 +78,7 @@ async def known_by_name(story: Story, **names: str) -> None:
     """What a poll of the list has shown."""
     rows = {
         id_.replace("_", "-"): IndexedCampaign(
-            Channel.VOICE, "mark", None, START, has_changed=False, fields={"name": name}
+            Channel.VOICE, "revision", None, START, has_changed=False, fields={"name": name}
         )
         for id_, name in names.items()
     }
@@ -103,8 +88,8 @@ async def known_by_name(story: Story, **names: str) -> None:
 # Sent once.
 
 
-async def test_a_write_is_sent_with_its_body_and_answered_with_the_platform_s_own_words(tell: Tell) -> None:
-    story = tell(DONE)
+async def test_a_write_is_sent_with_its_body_and_answered_with_the_platform_s_own_words(new_story: NewStory) -> None:
+    story = new_story(DONE)
     reply = await story.forwarder.send(update())
     assert reply == Reply(Outcome(Fwd.METHOD, 200), passed=DONE, written_at=START)
     [(_, call)] = story.upstream.calls
@@ -113,9 +98,9 @@ async def test_a_write_is_sent_with_its_body_and_answered_with_the_platform_s_ow
 
 
 @pytest.mark.parametrize("step", [TIMEOUT, RESET, UNAUTHORIZED, LIMITED, REJECTED, error_response(500, "x")])
-async def test_a_write_is_never_sent_again(tell: Tell, step: Any) -> None:
+async def test_a_write_is_never_sent_again(new_story: NewStory, step: Any) -> None:
     """Not on a kept connection that was closed, and not with a newer secret after a refused credential."""
-    story = tell(step, DONE)
+    story = new_story(step, DONE)
     story.upstream.newer_secrets = 1
     assert (await story.forwarder.send(update())).failure is not None
     assert (story.calls, len(story.budget.asked)) == (1, 1)
@@ -134,9 +119,9 @@ async def test_a_write_is_never_sent_again(tell: Tell, step: Any) -> None:
     ],
 )
 async def test_a_failed_write_says_whether_it_may_have_taken_effect(
-    tell: Tell, step: Any, problem: Problem, is_unknown: bool
+    new_story: NewStory, step: Any, problem: Problem, is_unknown: bool
 ) -> None:
-    failure = (await tell(step).forwarder.send(update())).failure
+    failure = (await new_story(step).forwarder.send(update())).failure
     assert failure is not None
     assert failure.problem is problem
     assert (OUTCOME_UNKNOWN in failure.detail) is is_unknown
@@ -145,13 +130,11 @@ async def test_a_failed_write_says_whether_it_may_have_taken_effect(
 # Fences.
 
 
-async def test_fences_are_raised_before_the_write_leaves_and_after_it_ended(tell: Tell) -> None:
-    story = tell(campaign_response(name="before"), DONE, campaign_response(name="between"))
+async def test_fences_are_raised_before_the_write_leaves_and_after_it_ended(new_story: NewStory) -> None:
+    story = new_story(campaign_response(name="before"), DONE, campaign_response(name="between"))
     await story.read()
-    story.upstream.hold()
-    writing = begun(story.forwarder.send(update()))
-    await story.upstream.arrived(2)
-    assert await stood(story, "c-1") == [Cause.WRITE], "before it is answered"
+    writing = await story.held(story.forwarder.send(update()), 2)
+    assert await invalidated_by(story, "c-1") == [Cause.WRITE], "before it is answered"
     reading = begun(story.exchange.read(make_request()))
     await story.upstream.arrived(3)
     story.clock.advance(1)
@@ -161,14 +144,12 @@ async def test_fences_are_raised_before_the_write_leaves_and_after_it_ended(tell
     await reading
     await finished(story.tasks)
     assert story.memory.invalidated_at(make_request().key) > before_answer
-    assert (await stood(story, "c-1")) == [Cause.WRITE], "what was read meanwhile is not kept as good"
+    assert (await invalidated_by(story, "c-1")) == [Cause.WRITE], "what was read meanwhile is not kept as good"
 
 
-async def test_a_fill_from_before_a_write_is_not_stored(tell: Tell) -> None:
-    story = tell(campaign_response(name="before"), DONE)
-    story.upstream.hold()
-    reading = begun(story.exchange.read(make_request()))
-    await story.upstream.arrived(1)
+async def test_a_fill_from_before_a_write_is_not_stored(new_story: NewStory) -> None:
+    story = new_story(campaign_response(name="before"), DONE)
+    reading = await story.held(story.exchange.read(make_request()))
     writing = begun(story.forwarder.send(update()))
     await story.upstream.arrived(2)
     story.upstream.release()
@@ -178,8 +159,8 @@ async def test_a_fill_from_before_a_write_is_not_stored(tell: Tell) -> None:
     assert await story.stored() is None
 
 
-async def test_nothing_is_invalidated_where_no_call_may_be_made(tell: Tell) -> None:
-    story = tell(DONE)
+async def test_nothing_is_invalidated_where_no_call_may_be_made(new_story: NewStory) -> None:
+    story = new_story(DONE)
     await read_all(story, "c-1")
     story.budget.refuse_all = SPENT
     story.meter.events.clear()
@@ -187,34 +168,32 @@ async def test_nothing_is_invalidated_where_no_call_may_be_made(tell: Tell) -> N
     assert (reply.outcome.fwd, reply.written_at) == (None, None)
     assert reply.failure is not None
     assert OUTCOME_UNKNOWN not in reply.failure.detail
-    assert await stood(story, "c-1") == [None]
+    assert await invalidated_by(story, "c-1") == [None]
     assert story.meter.of("invalidation") == 0
     assert story.writers.floor(SUPPORT, "tests", "get") is None
 
 
-async def test_a_write_that_never_left_is_no_version(tell: Tell) -> None:
-    story = tell(NEVER_LEFT)
+async def test_a_write_that_never_left_is_no_version(new_story: NewStory) -> None:
+    story = new_story(NEVER_LEFT)
     reply = await story.forwarder.send(update())
     assert (reply.outcome, reply.written_at) == (Outcome(), None)
     assert story.meter.of("invalidation", "write") == 1, "only before"
 
 
 @pytest.mark.parametrize("step", [TIMEOUT, RESET, LIMITED, REJECTED, error_response(500, "x")])
-async def test_whatever_the_answer_fences_are_raised_after_it(tell: Tell, step: Any) -> None:
-    story = tell(step)
+async def test_whatever_the_answer_fences_are_raised_after_it(new_story: NewStory, step: Any) -> None:
+    story = new_story(step)
     await read_all(story, "c-1")
     reply = await story.forwarder.send(update())
     assert reply.written_at == story.clock.now()
     assert story.meter.of("invalidation", "write") == 2
-    assert await stood(story, "c-1") == [Cause.WRITE]
+    assert await invalidated_by(story, "c-1") == [Cause.WRITE]
 
 
-async def test_a_caller_who_leaves_takes_neither_write_nor_fences_along(tell: Tell) -> None:
-    story = tell(DONE)
+async def test_a_caller_who_leaves_takes_neither_write_nor_fences_along(new_story: NewStory) -> None:
+    story = new_story(DONE)
     await read_all(story, "c-1")
-    story.upstream.hold()
-    writing = begun(story.forwarder.send(update()))
-    await story.upstream.arrived(2)
+    writing = await story.held(story.forwarder.send(update()), 2)
     writing.cancel()
     await turns()
     assert writing.cancelled()
@@ -226,34 +205,36 @@ async def test_a_caller_who_leaves_takes_neither_write_nor_fences_along(tell: Te
 # Of what.
 
 
-async def test_a_write_by_id_invalidates_that_campaign_and_no_other(tell: Tell) -> None:
-    story = tell(DONE)
+async def test_a_write_by_id_invalidates_that_campaign_and_no_other(new_story: NewStory) -> None:
+    story = new_story(DONE)
     await read_all(story, "c-1", "c-2")
     await story.forwarder.send(update())
-    assert await stood(story, "c-1", "c-2") == [Cause.WRITE, None]
+    assert await invalidated_by(story, "c-1", "c-2") == [Cause.WRITE, None]
     for resource in ("status", "status-v1", "get-v1"):
         assert story.memory.invalidated_at(f"{SUPPORT.identity}:{resource}:c-1") == story.clock.now(), resource
     for resource in ("list", "list-v1", "contact-list-get", "contact-list-list"):
         assert story.memory.invalidated_at(all_of(SUPPORT, resource)) == story.clock.now(), resource
 
 
-async def test_what_was_made_is_known_by_the_id_in_the_answer(tell: Tell) -> None:
+async def test_what_was_made_is_known_by_the_id_in_the_answer(new_story: NewStory) -> None:
     """Somebody has asked for it before: that there is no such campaign is stored."""
-    story = tell(NOT_FOUND, json_response({"status": "success", "data": {"campId": "c-9"}}), campaign_response("c-9"))
+    story = new_story(
+        NOT_FOUND, json_response({"status": "success", "data": {"campId": "c-9"}}), campaign_response("c-9")
+    )
     await story.read("c-9")
     assert story.calls == 1
     await story.forwarder.send(create())
-    assert await stood(story, "c-9") == [Cause.WRITE]
+    assert await invalidated_by(story, "c-9") == [Cause.WRITE]
     found = (await story.read("c-9")).entry
     assert found is not None
     assert found.absence is None
 
 
-async def test_what_could_not_be_made_for_all_that_is_known_touches_no_campaign(tell: Tell) -> None:
-    story = tell(TIMEOUT)
+async def test_what_could_not_be_made_for_all_that_is_known_touches_no_campaign(new_story: NewStory) -> None:
+    story = new_story(TIMEOUT)
     await read_all(story, "c-1", "c-2")
     await story.forwarder.send(create())
-    assert await stood(story, "c-1", "c-2") == [None, None]
+    assert await invalidated_by(story, "c-1", "c-2") == [None, None]
     assert story.memory.invalidated_at(all_of(SUPPORT, "list")) == story.clock.now()
 
 
@@ -266,13 +247,13 @@ async def test_what_could_not_be_made_for_all_that_is_known_touches_no_campaign(
     ],
 )
 async def test_a_write_by_name_invalidates_whom_list_and_answer_name(
-    tell: Tell, answer: Any, touched: list[str]
+    new_story: NewStory, answer: Any, touched: list[str]
 ) -> None:
-    story = tell(answer)
+    story = new_story(answer)
     await read_all(story, "c-1", "c-2", "c-3")
     await known_by_name(story, c_1="Tide", c_3="Ebb")
     await story.forwarder.send(schedule("Tide"))
-    assert [id_ for id_ in ("c-1", "c-2", "c-3") if await stood(story, id_) == [Cause.WRITE]] == touched
+    assert [id_ for id_ in ("c-1", "c-2", "c-3") if await invalidated_by(story, id_) == [Cause.WRITE]] == touched
 
 
 @pytest.mark.parametrize(
@@ -287,23 +268,25 @@ async def test_a_write_by_name_invalidates_whom_list_and_answer_name(
     ],
 )
 async def test_where_nobody_knows_which_campaign_all_are_invalidated(
-    tell: Tell, answer: Any, touched: list[str]
+    new_story: NewStory, answer: Any, touched: list[str]
 ) -> None:
-    story = tell(answer)
+    story = new_story(answer)
     await read_all(story, "c-1", "c-2")
     await story.forwarder.send(schedule("Tide"))
-    assert [id_ for id_ in ("c-1", "c-2") if await stood(story, id_) == [Cause.WRITE]] == touched
+    assert [id_ for id_ in ("c-1", "c-2") if await invalidated_by(story, id_) == [Cause.WRITE]] == touched
 
 
-async def test_what_a_write_may_have_changed_binds_its_client_on_all_replicas_and_nobody_else(tell: Tell) -> None:
-    told: list[str] = []
+async def test_what_a_write_may_have_changed_binds_its_client_on_all_replicas_and_nobody_else(
+    new_story: NewStory,
+) -> None:
+    published: list[str] = []
 
-    class Telling(GatedStore):
+    class Publishing(GatedStore):
         @override
         async def publish_write(self, writer: str) -> None:
-            told.append(writer)
+            published.append(writer)
 
-    story = tell(DONE, store_kind=Telling)
+    story = new_story(DONE, store_kind=Publishing)
     await read_all(story, "c-1")
     call_back = Request(SUPPORT, operation("call-back"), "i-1", "me", body=b"{}")
     reply = await story.forwarder.send(call_back)
@@ -314,12 +297,12 @@ async def test_what_a_write_may_have_changed_binds_its_client_on_all_replicas_an
         if story.writers.floor(SUPPORT, client, resource) == reply.written_at == story.clock.now()
     }
     assert bound == {("me", "get"), ("me", "get-v1"), ("me", "status"), ("me", "list")}
-    assert {writer_of(SUPPORT, *each) for each in bound} < set(told)
-    assert await stood(story, "c-1") == [None]
+    assert {writer_of(SUPPORT, *each) for each in bound} < set(published)
+    assert await invalidated_by(story, "c-1") == [None]
 
 
-async def test_what_a_write_changes_for_certain_binds_everybody_and_its_client_no_more(tell: Tell) -> None:
-    story = tell(DONE)
+async def test_what_a_write_changes_for_certain_binds_everybody_and_its_client_no_more(new_story: NewStory) -> None:
+    story = new_story(DONE)
     await story.forwarder.send(update())
     assert story.writers.floor(SUPPORT, "tests", "get") is None
 
@@ -327,8 +310,8 @@ async def test_what_a_write_changes_for_certain_binds_everybody_and_its_client_n
 # Reads that are never stored.
 
 
-async def test_what_carries_personal_data_is_passed_on_and_never_stored(tell: Tell) -> None:
-    story = tell(json_response({"status": "success", "data": {"contacts": []}}))
+async def test_what_carries_personal_data_is_passed_on_and_never_stored(new_story: NewStory) -> None:
+    story = new_story(json_response({"status": "success", "data": {"contacts": []}}))
     contacts = Request(SUPPORT, operation("contacts"), "l-1", "tests")
     for _ in range(2):
         reply = await story.forwarder.send(contacts)
@@ -341,11 +324,11 @@ async def test_what_carries_personal_data_is_passed_on_and_never_stored(tell: Te
     assert story.writers.floor(SUPPORT, "tests", "get") is None
 
 
-async def test_such_a_read_may_be_repeated_and_says_nothing_of_effects(tell: Tell) -> None:
+async def test_such_a_read_may_be_repeated_and_says_nothing_of_effects(new_story: NewStory) -> None:
     contacts = Request(SUPPORT, operation("contacts"), "l-1", "tests")
-    story = tell(RESET, json_response({"status": "success", "data": {"contacts": []}}))
+    story = new_story(RESET, json_response({"status": "success", "data": {"contacts": []}}))
     assert (await story.forwarder.send(contacts)).failure is None
-    failure = (await tell(TIMEOUT).forwarder.send(contacts)).failure
+    failure = (await new_story(TIMEOUT).forwarder.send(contacts)).failure
     assert failure is not None
     assert OUTCOME_UNKNOWN not in failure.detail
 
@@ -353,16 +336,16 @@ async def test_such_a_read_may_be_repeated_and_says_nothing_of_effects(tell: Tel
 # Voice or SMS.
 
 
-async def test_the_channel_is_what_the_list_says(tell: Tell) -> None:
-    story = tell(DONE)
+async def test_the_channel_is_what_the_list_says(new_story: NewStory) -> None:
+    story = new_story(DONE)
     await known_by_name(story, c_1="Tide")
     assert await story.forwarder.channel(SUPPORT, "c-1", "tests") == "voice"
     assert story.calls == 0
 
 
 @pytest.mark.parametrize("age", [0.0, LIFETIME * 10, HARD_BOUND - 1])
-async def test_the_channel_is_what_a_stored_answer_shows_however_stale(tell: Tell, age: float) -> None:
-    story = tell(campaign_response(format="standard"))
+async def test_the_channel_is_what_a_stored_answer_shows_however_stale(new_story: NewStory, age: float) -> None:
+    story = new_story(campaign_response(format="standard"))
     await story.read()
     await story.invalidate()
     story.clock.advance(age)
@@ -370,8 +353,8 @@ async def test_the_channel_is_what_a_stored_answer_shows_however_stale(tell: Tel
     assert story.calls == 1
 
 
-async def test_the_channel_is_read_where_nothing_shows_it(tell: Tell) -> None:
-    story = tell(campaign_response(dialingMode="preview"))
+async def test_the_channel_is_read_where_nothing_shows_it(new_story: NewStory) -> None:
+    story = new_story(campaign_response(dialingMode="preview"))
     assert await story.forwarder.channel(SUPPORT, "c-1", "tests") == "voice"
     assert story.calls == 1
 
@@ -383,15 +366,17 @@ async def test_the_channel_is_read_where_nothing_shows_it(tell: Tell) -> None:
         pytest.param(TIMEOUT, Problem.UPSTREAM_TIMEOUT, id="no-answer"),
     ],
 )
-async def test_a_channel_that_cannot_be_known_is_said_to_be_so(tell: Tell, step: Any, problem: Problem) -> None:
-    reply = await tell(step).forwarder.channel(SUPPORT, "c-1", "tests")
+async def test_a_channel_that_cannot_be_known_is_said_to_be_so(
+    new_story: NewStory, step: Any, problem: Problem
+) -> None:
+    reply = await new_story(step).forwarder.channel(SUPPORT, "c-1", "tests")
     assert isinstance(reply, Reply)
     assert reply.failure is not None
     assert reply.failure.problem is problem
 
 
-async def test_a_campaign_that_is_not_there_has_no_channel(tell: Tell) -> None:
-    reply = await tell(NOT_FOUND).forwarder.channel(SUPPORT, "c-1", "tests")
+async def test_a_campaign_that_is_not_there_has_no_channel(new_story: NewStory) -> None:
+    reply = await new_story(NOT_FOUND).forwarder.channel(SUPPORT, "c-1", "tests")
     assert isinstance(reply, Reply)
     assert reply.entry is not None
     assert reply.entry.absence is not None

@@ -35,13 +35,13 @@ class Sweeper:
 
 
 class Place:
-    """A story that takes hints, and what it says to other replicas."""
+    """A story that takes hints, and what it publishes to other replicas."""
 
     def __init__(self) -> None:
         self.story = Story(lambda _stream, call: campaign_response(call.target.rpartition("/")[2].partition("?")[0]))
         self.readers, self.sweeper = Readers(), Sweeper()
-        self.told: list[tuple[str, list[str]]] = []
-        self.hears = True
+        self.published: list[tuple[str, list[str]]] = []
+        self.is_subscribed = True
         self.hints = Hints(
             self.readers,
             self.story.invalidator,
@@ -50,14 +50,14 @@ class Place:
             self.story.store,
             self.story.tasks,
         )
-        self.story.memory.publish_hint = self.tell  # type: ignore[method-assign]
+        self.story.memory.publish_hint = self.publish  # type: ignore[method-assign]
 
-    async def tell(self, stream: str, campaigns: Sequence[str]) -> bool:
-        self.told.append((stream, list(campaigns)))
-        return self.hears
+    async def publish(self, stream: str, campaigns: Sequence[str]) -> bool:
+        self.published.append((stream, list(campaigns)))
+        return self.is_subscribed
 
-    def sweeps(self, *, leads: bool) -> None:
-        self.sweeper.is_leading = leads
+    def sweeps(self, *, is_leading: bool) -> None:
+        self.sweeper.is_leading = is_leading
         self.readers.register(SUPPORT.identity, self.sweeper.read_first, lambda: self.sweeper.is_leading)
 
     async def lists(self, *campaigns: str, flaw: ListFlaw | None = None) -> None:
@@ -93,33 +93,33 @@ async def test_where_nobody_looks_after_lists_it_is_read_here(place: Place) -> N
     await place.lists("c-1")
     await place.hint("c-1", "c-2")
     assert await place.read_here() == ["c-1", "c-2"]
-    assert place.told == []
+    assert place.published == []
     assert place.story.budget.asked == [("acc-1", Lane.VALIDATION, "a system", 2.5)] * 2
     assert place.story.meter.of("upstream", "support", "get", "hint") == 2
     assert place.story.meter.events["invalidation", "hint"] == 1
 
 
 async def test_who_looks_after_the_list_here_reads_what_it_shows(place: Place) -> None:
-    place.sweeps(leads=True)
+    place.sweeps(is_leading=True)
     await place.lists("c-1", "c-3")
     await place.hint("c-3", "c-2", "c-1")
     assert place.sweeper.hinted == [["c-3", "c-1"]]
-    assert place.told == []
+    assert place.published == []
     assert await place.read_here() == ["c-2"], "which no list shows"
 
 
 async def test_who_looks_after_it_elsewhere_is_told_in_one_message(place: Place) -> None:
-    place.sweeps(leads=False)
+    place.sweeps(is_leading=False)
     await place.lists("c-1", "c-3")
     await place.hint("c-3", "c-2", "c-1")
-    assert place.told == [(SUPPORT.identity, ["c-3", "c-1"])]
+    assert place.published == [(SUPPORT.identity, ["c-3", "c-1"])]
     assert place.sweeper.hinted == []
     assert await place.read_here() == ["c-2"]
 
 
 async def test_where_nobody_can_be_told_it_is_read_here(place: Place) -> None:
-    place.sweeps(leads=False)
-    place.hears = False
+    place.sweeps(is_leading=False)
+    place.is_subscribed = False
     await place.lists("c-1")
     await place.hint("c-1")
     assert await place.read_here() == ["c-1"]
@@ -127,16 +127,16 @@ async def test_where_nobody_can_be_told_it_is_read_here(place: Place) -> None:
 
 @pytest.mark.parametrize("why", ["late", "flawed", "unread"])
 async def test_a_list_that_cannot_be_relied_on_is_nobodys_to_read(place: Place, why: str) -> None:
-    place.sweeps(leads=False)
+    place.sweeps(is_leading=False)
     if why != "unread":
         await place.lists("c-1", flaw=ListFlaw.UNSORTED if why == "flawed" else None)
     place.story.clock.advance(30.0 * LATE_FACTOR if why == "late" else 0.0)
     await place.hint("c-1")
-    assert (place.told, await place.read_here()) == ([], ["c-1"])
+    assert (place.published, await place.read_here()) == ([], ["c-1"])
 
 
 async def test_a_hint_from_another_replica_reaches_whoever_holds_the_lease(place: Place) -> None:
-    place.sweeps(leads=True)
+    place.sweeps(is_leading=True)
     assert place.readers.hand(SUPPORT.identity, ["c-1"])
     assert not place.readers.hand(SALES.identity, ["c-2"])
     place.sweeper.is_leading = False
@@ -211,7 +211,7 @@ async def test_a_stored_answer_is_served_as_stale_until_it_was_read(place: Place
 
 async def test_no_list_makes_it_fresh_again(place: Place) -> None:
     await place.story.read()
-    place.sweeps(leads=True)
+    place.sweeps(is_leading=True)
     await place.lists("c-1")
     place.story.clock.advance(5)
     await place.hint("c-1")
@@ -245,11 +245,11 @@ async def test_all_that_is_stored_about_the_campaign_is_invalidated(place: Place
         assert place.story.memory.invalidated_at(key) == place.story.clock.now(), key
 
 
-async def test_a_lost_store_tells_nobody_and_reads_here() -> None:
+async def test_a_lost_store_publishes_nothing_and_reads_here() -> None:
     story = Story(campaign_response())
     story.store = LostStore(story.clock)
     readers = Readers()
-    readers.register(SUPPORT.identity, lambda _: pytest.fail("it does not lead"), lambda: False)
+    readers.register(SUPPORT.identity, lambda _: pytest.fail("it holds no lease"), lambda: False)
     hints = Hints(readers, story.invalidator, story.exchange, story.index, story.store, story.tasks)
     await hints.give(SUPPORT, ["c-1"], "a system")
     await finished(story.tasks)

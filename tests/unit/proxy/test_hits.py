@@ -25,15 +25,13 @@ async def fill(story: Story, campaign: str) -> None:
 @pytest.fixture
 async def story():
     story = Story(campaign_response())
-    await story.read()
-    story.clock.advance(10)
+    await story.age(10)
     yield story
     await story.tasks.close()
 
 
 async def test_a_fresh_copy_is_a_hit_with_its_age_and_lifetime(story):
-    hit = story.exchange.hit(make_request())
-    assert hit is not None
+    hit = hit_of(story)
     assert (hit.lifetime, hit.detail) == (LIFETIME, None)
     assert story.exchange.current_age(hit, "tests") == 10.0
     story.clock.advance(4.5)
@@ -164,8 +162,7 @@ async def test_a_poll_that_validates_it_makes_a_younger_hit():
         IndexState({Channel.VOICE: Poll(now + 15, lasts=30.0)}, blind=600.0, number=1),
         {"c-1": indexed},
     )
-    hit = story.exchange.hit(make_request())
-    assert hit is not None
+    hit = hit_of(story)
     assert (hit.detail, story.exchange.current_age(hit, "tests"), hit.lifetime) == (Detail.SWEEP, 5.0, 30.0)
     await story.tasks.close()
 
@@ -173,8 +170,7 @@ async def test_a_poll_that_validates_it_makes_a_younger_hit():
 async def test_a_missing_campaign_is_a_hit_too():
     story = Story(NOT_FOUND)
     await story.read()
-    hit = story.exchange.hit(make_request())
-    assert hit is not None
+    hit = hit_of(story)
     assert (hit.detail, hit.lifetime) == (Detail.MISSING, MISSING)
     assert story.index.used(SUPPORT.identity) == {}
     await story.tasks.close()

@@ -1,6 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
@@ -13,23 +12,8 @@ from campaign_gateway.proxy.request import all_of
 from tests.support.doubles import SALES, SUPPORT, begun, campaign_response, finished, make_request, turns
 from tests.support.story import Story
 
-Tell = Callable[..., Story]
+NewStory = Callable[..., Story]
 SPENT = Failure(Problem.BUDGET_EXHAUSTED, "spent", retry_after=7.0)
-
-
-@pytest.fixture
-async def tell() -> AsyncIterator[Tell]:
-    """Makes a story, and ends it after the test."""
-    told: list[Story] = []
-
-    def make(*script: Any, **options: Any) -> Story:
-        told.append(Story(*script, **options))
-        return told[-1]
-
-    yield make
-    for story in told:
-        story.upstream.release()
-        await story.close()
 
 
 async def purged(story: Story, campaign: str) -> bool:
@@ -38,17 +22,17 @@ async def purged(story: Story, campaign: str) -> bool:
     return found.evidence.state is CopyState.INVALIDATED and not found.evidence.is_overwritten
 
 
-async def stored(tell: Tell, *campaigns: str) -> Story:
+async def stored(new_story: NewStory, *campaigns: str) -> Story:
     """A story in which these were read a while ago."""
-    story = tell(lambda _stream, call: campaign_response(call.target.rpartition("/")[2].partition("?")[0]))
+    story = new_story(lambda _stream, call: campaign_response(call.target.rpartition("/")[2].partition("?")[0]))
     for campaign in campaigns:
         await story.read(campaign)
     story.clock.advance(20)
     return story
 
 
-async def test_named_campaigns_are_read_again_in_the_background(tell: Tell) -> None:
-    story = await stored(tell, "c-1", "c-2", "c-3")
+async def test_named_campaigns_are_read_again_in_the_background(new_story: NewStory) -> None:
+    story = await stored(new_story, "c-1", "c-2", "c-3")
     story.upstream.hold()
     await story.invalidator.purge(SUPPORT, ["c-1", "c-2"], "an operator")
     assert [await purged(story, campaign) for campaign in ("c-1", "c-2", "c-3")] == [True, True, False]
@@ -64,15 +48,15 @@ async def test_named_campaigns_are_read_again_in_the_background(tell: Tell) -> N
     assert story.calls == 5
 
 
-async def test_a_purge_of_what_is_not_stored_costs_no_call(tell: Tell) -> None:
-    story = await stored(tell, "c-1")
+async def test_a_purge_of_what_is_not_stored_costs_no_call(new_story: NewStory) -> None:
+    story = await stored(new_story, "c-1")
     await story.invalidator.purge(SUPPORT, ["c-2"], "an operator")
     await finished(story.tasks)
     assert story.calls == 1
 
 
-async def test_a_purge_that_the_budget_does_not_pay_for_is_stale_until_somebody_asks(tell: Tell) -> None:
-    story = await stored(tell, "c-1")
+async def test_a_purge_that_the_budget_does_not_pay_for_is_stale_until_somebody_asks(new_story: NewStory) -> None:
+    story = await stored(new_story, "c-1")
     story.budget.refusals = [SPENT]
     await story.invalidator.purge(SUPPORT, ["c-1"], "an operator")
     await finished(story.tasks)
@@ -81,8 +65,8 @@ async def test_a_purge_that_the_budget_does_not_pay_for_is_stale_until_somebody_
     assert not await purged(story, "c-1")
 
 
-async def test_a_purge_of_all_waits_for_readers(tell: Tell) -> None:
-    story = await stored(tell, "c-1", "c-2")
+async def test_a_purge_of_all_waits_for_readers(new_story: NewStory) -> None:
+    story = await stored(new_story, "c-1", "c-2")
     await story.exchange.read(make_request("c-1", stream=SALES))
     await story.invalidator.purge(SUPPORT, None, "an operator")
     await finished(story.tasks)
@@ -95,8 +79,8 @@ async def test_a_purge_of_all_waits_for_readers(tell: Tell) -> None:
     assert [await purged(story, campaign) for campaign in ("c-1", "c-2")] == [False, True]
 
 
-async def test_both_versions_and_the_status_are_purged(tell: Tell) -> None:
-    story = await stored(tell, "c-1")
+async def test_both_versions_and_the_status_are_purged(new_story: NewStory) -> None:
+    story = await stored(new_story, "c-1")
     await story.invalidator.purge(SUPPORT, ["c-1"], "an operator")
     for resource in ("get", "get-v1", "status", "status-v1"):
         assert story.memory.invalidated_at(f"{SUPPORT.identity}:{resource}:c-1") == story.clock.now(), resource
@@ -104,11 +88,9 @@ async def test_both_versions_and_the_status_are_purged(tell: Tell) -> None:
 
 
 @pytest.mark.parametrize("reach", ["one", "all"])
-async def test_a_flight_from_before_is_not_joined(tell: Tell, reach: str) -> None:
-    story = tell(campaign_response(name="old"), campaign_response(name="new"))
-    story.upstream.hold()
-    first = begun(story.exchange.read(make_request()))
-    await story.upstream.arrived()
+async def test_a_flight_from_before_is_not_joined(new_story: NewStory, reach: str) -> None:
+    story = new_story(campaign_response(name="old"), campaign_response(name="new"))
+    first = await story.held(story.exchange.read(make_request()))
     await story.invalidator.invalidate([make_request().key if reach == "one" else all_of(SUPPORT, "get")], Cause.WRITE)
     second = begun(story.exchange.read(make_request()))
     await story.upstream.arrived(2)
@@ -117,9 +99,9 @@ async def test_a_flight_from_before_is_not_joined(tell: Tell, reach: str) -> Non
     assert [reply.entry is not None and b'"new"' in reply.entry.body for reply in replies] == [False, True]
 
 
-async def test_a_flight_that_began_while_the_fence_was_raised_is_not_joined_either(tell: Tell) -> None:
+async def test_a_flight_that_began_while_the_fence_was_raised_is_not_joined_either(new_story: NewStory) -> None:
     """1. flights are forgotten; 2. a reader looks up and starts one; 3. the fence is raised."""
-    story = tell(campaign_response(name="old"), campaign_response(name="new"))
+    story = new_story(campaign_response(name="old"), campaign_response(name="new"))
     story.upstream.hold()
     raise_fence = story.memory.invalidate
     readers = []
@@ -138,8 +120,8 @@ async def test_a_flight_that_began_while_the_fence_was_raised_is_not_joined_eith
     await asyncio.gather(*readers)
 
 
-async def test_nothing_is_counted_where_nothing_is_to_be_invalidated(tell: Tell) -> None:
-    story = await stored(tell, "c-1")
+async def test_nothing_is_counted_where_nothing_is_to_be_invalidated(new_story: NewStory) -> None:
+    story = await stored(new_story, "c-1")
     await story.invalidator.invalidate([], Cause.WRITE)
     assert story.meter.of("invalidation") == 0
     await story.invalidator.invalidate([make_request().key], Cause.WRITE)

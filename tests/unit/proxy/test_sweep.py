@@ -31,6 +31,7 @@ from campaign_gateway.proxy.sweep.poll import STARVED_SECONDS
 from tests.support.builders import stamp
 from tests.support.doubles import (
     SUPPORT,
+    begun,
     campaign_response,
     error_response,
     finished,
@@ -180,7 +181,7 @@ async def test_callers_are_answered_by_validation_of_the_list(world: World):
     assert Detail.SWEEP in {reply.outcome.detail for reply in fresh}
 
 
-async def test_what_moved_is_read_again_and_callers_get_the_new_state(world: World):
+async def test_what_changed_is_read_again_and_callers_get_the_new_state(world: World):
     await world.looks(40)
     world.change("c-2", name="new")
     asked = await world.looks(world.snapshot.state.polls[Channel.VOICE].lasts)
@@ -191,7 +192,7 @@ async def test_what_moved_is_read_again_and_callers_get_the_new_state(world: Wor
     assert reply.outcome.cache == "hit"
 
 
-async def test_what_moved_and_nobody_asks_for_is_not_read(world: World):
+async def test_what_changed_and_nobody_asks_for_is_not_read(world: World):
     await world.looks(40)
     world.campaigns["unused"] = {"updatedAt": stamp(world.clock.now()), "status": "Ready"}
     await world.looks(20)
@@ -424,7 +425,7 @@ async def test_polls_that_get_no_call_for_long_are_said_to_validate_nothing(worl
 async def test_fifty_status_reads_cost_one_poll():
     world = World(campaigns=50, is_polled=True)
     reads = [
-        asyncio.create_task(world.story.exchange.read(replace(make_request(id_), fields=frozenset({"name", "status"}))))  # noqa: TID251
+        begun(world.story.exchange.read(replace(make_request(id_), fields=frozenset({"name", "status"}))))
         for id_ in world.campaigns
     ]
     for _ in range(100):

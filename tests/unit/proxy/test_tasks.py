@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from campaign_gateway.proxy.tasks import STEADY_SECONDS, Tasks
-from tests.support.doubles import turns
+from tests.support.doubles import begun, turns
 from tests.support.virtual_time import virtual_time
 
 
@@ -24,7 +24,7 @@ async def test_a_task_outlives_the_request_that_started_it(tasks):
     async def request() -> None:
         tasks.spawn(work(), name="work")
 
-    await asyncio.create_task(request())  # noqa: TID251
+    await begun(request())
     gate.set()
     await done.wait()
 

@@ -2,8 +2,6 @@ import json
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from joserfc import jwe
 from joserfc.jwk import RSAKey
 
@@ -13,21 +11,6 @@ from campaign_gateway.sandbox.auth import App, Authenticator
 SECRET = "a secret of sixty-four bytes, which is what HS512 would like best"
 OTHER = "another secret of sixty-four bytes, and otherwise much like the 1"
 CLIENT = "cs-1"
-
-
-@pytest.fixture(scope="module")
-def rsa_key():
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
-
-
-@pytest.fixture(scope="module")
-def private_pem(rsa_key):
-    return rsa_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-
-
-@pytest.fixture(scope="module")
-def public_pem(rsa_key):
-    return rsa_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 @pytest.fixture
@@ -185,7 +168,7 @@ def test_shared_secrets(clock, algorithm):
 
 @pytest.mark.parametrize("algorithm", ["RS256", "RS512"])
 def test_key_pairs(clock, algorithm, private_pem, public_pem):
-    authenticator = Authenticator(App(CLIENT, "", algorithm, public_pem), now=clock)
+    authenticator = Authenticator(App(CLIENT, "", algorithm, public_pem.decode()), now=clock)
     token = signed(private_pem, algorithm)
     assert authenticator.verify(token)["appId"] == CLIENT
     head, payload, signature = token.split(".")
@@ -200,13 +183,13 @@ def encrypted(token, pem, enc, alg="RSA-OAEP"):
 
 @pytest.mark.parametrize("enc", ["A128CBC-HS256", "A128GCM", "A256GCM"])
 def test_encrypted_tokens(verify, app, enc, private_pem, public_pem):
-    app.decryption_key = private_pem
+    app.decryption_key = private_pem.decode()
     assert verify(encrypted(signed(), public_pem, enc)) == "accepted"
     assert verify(encrypted(signed(OTHER), public_pem, enc)) == BAD_CREDENTIALS
 
 
 def test_enforced_encryption(verify, app, private_pem, public_pem):
-    app.decryption_key, app.enforce_jwe = private_pem, True
+    app.decryption_key, app.enforce_jwe = private_pem.decode(), True
     assert verify(signed()) == BAD_CREDENTIALS
     assert verify(encrypted(signed(), public_pem, "A256GCM")) == "accepted"
 
@@ -214,7 +197,7 @@ def test_enforced_encryption(verify, app, private_pem, public_pem):
 def test_encrypted_rubbish(verify, app, private_pem, public_pem):
     token = encrypted(signed(), public_pem, "A256GCM")
     assert verify(token) == NOT_A_TOKEN
-    app.decryption_key = private_pem
+    app.decryption_key = private_pem.decode()
     assert verify(encrypted("no token", public_pem, "A256GCM")) == NOT_A_TOKEN
     assert verify(encrypted(b"\xff", public_pem, "A256GCM")) == BAD_CREDENTIALS
     assert verify(token[:-4] + "AAAA") == BAD_CREDENTIALS

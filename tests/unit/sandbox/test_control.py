@@ -190,8 +190,7 @@ async def test_a_body_that_is_not_json(platform):
 
 
 @pytest.mark.parametrize(
-    "patch",
-    [{"name": None}, {"status": 5}, {"createdAt": "soon"}, {"contactLists": "x"}, {"contactLists": [5]}],
+    "patch", [{"name": None}, {"status": 5}, {"createdAt": "soon"}, {"contactLists": "x"}, {"contactLists": [5]}]
 )
 async def test_fields_that_must_keep_their_form(platform, campaign, patch):
     assert (await platform.control("PATCH", f"/campaigns/{campaign.id}", patch)).status == 400

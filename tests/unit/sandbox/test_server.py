@@ -17,10 +17,7 @@ def path_of(platform):
 
 @pytest.mark.parametrize(
     ("headers", "name"),
-    [
-        ({"auth": None}, "error-401-missing-token.json"),
-        ({"auth": "rubbish"}, "error-401-not-a-jwt.json"),
-    ],
+    [({"auth": None}, "error-401-missing-token.json"), ({"auth": "rubbish"}, "error-401-not-a-jwt.json")],
 )
 async def test_refused_token(platform, sample, headers, name):
     reply = await platform.call("GET", path_of(platform), headers=headers)

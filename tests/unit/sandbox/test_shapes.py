@@ -44,8 +44,7 @@ async def test_by_id(platform, sample, name, form):
 
 
 @pytest.mark.parametrize(
-    ("name", "form"),
-    [("campaign-voice-progressive.json", "Progressive"), ("campaign-sms-template.json", "template")],
+    ("name", "form"), [("campaign-voice-progressive.json", "Progressive"), ("campaign-sms-template.json", "template")]
 )
 async def test_by_id_after_a_run(platform, sample, name, form):
     campaign = platform.sandbox.campaigns.set_status(platform.made(form), Status.ACTIVE)

@@ -1,31 +1,10 @@
-from types import SimpleNamespace
-
 import pytest
 
-from campaign_gateway.store import clock as clock_module
 from campaign_gateway.store.clock import STEP_SECONDS, Stamp, StoreClock, shift_between, stamp
+from tests.support.doubles import Machine
 
 WALL = 1_770_000_000.0
 MONOTONIC = 5000.0
-
-
-class Machine:
-    """The two clocks of a machine."""
-
-    def __init__(self) -> None:
-        self.wall, self.monotonic = WALL, MONOTONIC
-
-    def advance(self, seconds: float) -> None:
-        self.wall += seconds
-        self.monotonic += seconds
-
-
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    made = Machine()
-    clocks = SimpleNamespace(time=lambda: made.wall, monotonic=lambda: made.monotonic)
-    monkeypatch.setattr(clock_module, "time", clocks)
-    return made
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ A, B = "stream a", "stream b"
 
 @pytest.fixture
 def first() -> list[str]:
-    """The streams whose first use was told, each time."""
+    """The streams whose first use was reported, each time."""
     return []
 
 
@@ -77,7 +77,7 @@ def test_interest_is_in_what_is_in_use(usage):
     assert usage.interest(B, NOW) == {}
 
 
-def test_the_first_use_is_told(usage, first):
+def test_the_first_use_is_reported(usage, first):
     usage.note(A, "c1", NOW)
     usage.note(A, "c2", NOW + 1)
     usage.note(B, "c1", NOW)
@@ -87,7 +87,7 @@ def test_the_first_use_is_told(usage, first):
     assert first == [A, B, A], "again after a quiet time, though nobody has looked meanwhile"
 
 
-def test_whoever_found_nothing_in_use_is_told_of_the_next_use_whatever_the_clock_does(usage, first):
+def test_whoever_found_nothing_in_use_learns_of_the_next_use_whatever_the_clock_does(usage, first):
     usage.note(A, "c1", NOW)
     assert usage.used(A, NOW + USED_SECONDS + 1) == {}
     # The store's clock steps back: the time since the last use is not long any longer.

@@ -14,7 +14,7 @@ from campaign_gateway.telemetry.logs import HitLines, JsonFormatter, mask
 NUMBERED = r"\A((tel|SMS|phone)[-_.:])?[0-9]{6,16}([-._:a-z]|\Z)[A-Za-z0-9._:-]{0,9}\Z"
 
 
-class BeatReply:
+class LoggedHits:
     """A logger with one handler, as `set_up` makes it."""
 
     def __init__(self, name: str) -> None:
@@ -29,58 +29,58 @@ class BeatReply:
         caller = self.lines.caller({"method": "GET", "client": "reporting"})
         self.lines.hit(id_, caller, self.lines.answer({"status": 200, "detail": "sweep"}) % 7, seconds)
 
-    def told(self) -> list[dict[str, object]]:
+    def written(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.sink.getvalue().splitlines()]
 
 
 @pytest.fixture
-async def heard(request):
-    made = BeatReply(request.node.name)
+async def logged(request):
+    made = LoggedHits(request.node.name)
     yield made
     made.lines.flush()
     made.log.handlers.clear()
 
 
-async def test_the_line_of_a_hit_is_that_of_any_request(heard, monkeypatch):
+async def test_the_line_of_a_hit_is_that_of_any_request(logged, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 1_770_000_000.2504)
-    heard.note()
+    logged.note()
     fields = {"request_id": "r-1", "method": "GET", "client": "reporting", "status": 200, "detail": "sweep", "age": 7}
-    record = logging.LogRecord(heard.log.name, logging.INFO, "", 1, "request", (), None)
+    record = logging.LogRecord(logged.log.name, logging.INFO, "", 1, "request", (), None)
     record.created, record.fields = 1_770_000_000.2504, {**fields, "milliseconds": 0.01}
-    heard.lines.flush()
-    assert heard.sink.getvalue().rstrip("\n") == JsonFormatter().format(record)
+    logged.lines.flush()
+    assert logged.sink.getvalue().rstrip("\n") == JsonFormatter().format(record)
 
 
-async def test_lines_come_together_and_soon(heard):
+async def test_lines_come_together_and_soon(logged):
     records: list[logging.LogRecord] = []
 
     def see(record: logging.LogRecord) -> bool:
         records.append(record)
         return True
 
-    heard.log.addFilter(see)
+    logged.log.addFilter(see)
     for number in range(5):
-        heard.note(b"r-%d" % number)
-    assert heard.told() == []
-    while not heard.told():
+        logged.note(b"r-%d" % number)
+    assert logged.written() == []
+    while not logged.written():
         await asyncio.sleep(0.001)
-    assert [line["request_id"] for line in heard.told()] == [f"r-{number}" for number in range(5)]
+    assert [line["request_id"] for line in logged.written()] == [f"r-{number}" for number in range(5)]
     assert len(records) == 1
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.000_004, 0.000_12, 0.009_994, 0.01, 0.5, 12.0])
-async def test_the_time_it_took_is_told_in_milliseconds(heard, seconds):
-    heard.note(seconds=seconds)
-    heard.lines.flush()
-    assert heard.told()[0]["milliseconds"] == pytest.approx(seconds * 1000, abs=0.011)
+async def test_the_time_it_took_is_in_milliseconds(logged, seconds):
+    logged.note(seconds=seconds)
+    logged.lines.flush()
+    assert logged.written()[0]["milliseconds"] == pytest.approx(seconds * 1000, abs=0.011)
 
 
-async def test_each_line_has_its_own_moment_also_when_the_clock_is_set_back(heard, monkeypatch):
+async def test_each_line_has_its_own_moment_also_when_the_clock_is_set_back(logged, monkeypatch):
     for moment in (100.0, 100.0006, 100.0011, 3.0, 160.0):
         monkeypatch.setattr(time, "time", lambda moment=moment: moment)
-        heard.note()
-    heard.lines.flush()
-    assert [str(line["time"])[14:23] for line in heard.told()] == [
+        logged.note()
+    logged.lines.flush()
+    assert [str(line["time"])[14:23] for line in logged.written()] == [
         "01:40.000",
         "01:40.000",
         "01:40.001",
@@ -89,23 +89,23 @@ async def test_each_line_has_its_own_moment_also_when_the_clock_is_set_back(hear
     ]
 
 
-async def test_a_logger_that_wants_no_such_lines_gets_none(heard):
-    heard.log.setLevel(logging.WARNING)
-    heard.note()
-    heard.lines.flush()
-    heard.log.setLevel(logging.INFO)
-    heard.handler.setLevel(logging.WARNING)
-    heard.note()
-    heard.lines.flush()
-    assert heard.told() == []
+async def test_a_logger_that_wants_no_such_lines_gets_none(logged):
+    logged.log.setLevel(logging.WARNING)
+    logged.note()
+    logged.lines.flush()
+    logged.log.setLevel(logging.INFO)
+    logged.handler.setLevel(logging.WARNING)
+    logged.note()
+    logged.lines.flush()
+    assert logged.written() == []
 
 
-async def test_any_other_handler_gets_them_too(heard):
+async def test_any_other_handler_gets_them_too(logged):
     sink = io.StringIO()
-    heard.log.addHandler(logging.StreamHandler(sink))
-    heard.note()
-    heard.note()
-    heard.lines.flush()
+    logged.log.addHandler(logging.StreamHandler(sink))
+    logged.note()
+    logged.note()
+    logged.lines.flush()
     assert [json.loads(line)["request_id"] for line in sink.getvalue().splitlines()] == ["r-1", "r-1"]
 
 
@@ -114,10 +114,10 @@ async def test_any_other_handler_gets_them_too(heard):
 @example("Tel:12025550163")
 @example("7.12025550163")
 async def test_an_id_is_masked_as_any_text_is(request_id):
-    made = BeatReply("ids")
+    made = LoggedHits("ids")
     try:
         made.note(request_id.encode())
         made.lines.flush()
-        assert made.told()[0]["request_id"] == mask(request_id)
+        assert made.written()[0]["request_id"] == mask(request_id)
     finally:
         made.log.handlers.clear()

@@ -93,8 +93,7 @@ def test_events_with_equal_labels_add_up_and_others_stand_apart(metrics):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "bucket"),
-    [(0.0004, "0.0005"), (0.0005, "0.0005"), (0.0006, "0.001"), (9.0, "10.0"), (11.0, "+Inf")],
+    ("seconds", "bucket"), [(0.0004, "0.0005"), (0.0005, "0.0005"), (0.0006, "0.001"), (9.0, "10.0"), (11.0, "+Inf")]
 )
 def test_a_request_falls_into_the_first_bucket_that_holds_it(metrics, seconds, bucket):
     metrics.request("get", "reporting", 200, "hit", seconds)

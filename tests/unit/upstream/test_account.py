@@ -30,8 +30,8 @@ from tests.support.examples import scaled
 
 _T = TypeVar("_T")
 
-HEARD = SILENCE_SECONDS + WITHHELD_WINDOWS * WINDOW
-"""For how long after it was to be heard a replica's calls are left to it."""
+QUIET_UNTIL_SPENT = SILENCE_SECONDS + WITHHELD_WINDOWS * WINDOW
+"""For how long after its report was due a replica's calls are left to it."""
 TICK = 0.25
 
 
@@ -99,7 +99,7 @@ class Simulated:
         except LedgerLostError:
             return
 
-    def heard(self) -> float | None:
+    def due(self) -> float | None:
         """Until when the ledger takes this replica for well, as far as it knows it."""
         ledger = self.fleet.ledger
         if ledger is None or self.name not in ledger.replicas:
@@ -197,9 +197,9 @@ class Fleet:
             return
         replica = self.pick(which)
         was_total = self.down_since is not None and self.now - self.down_since > SILENCE_SECONDS + QUIET_SECONDS + 1
-        heard, ledger = replica.heard(), self.ledger
-        is_known = ledger is not None and ledger.server == f"run-{self.run}" and heard is not None
-        is_left_to_it = heard is not None and replica.account.known > 1 and self.now + MOST <= heard + HEARD
+        due, ledger = replica.due(), self.ledger
+        is_known = ledger is not None and ledger.server == f"run-{self.run}" and due is not None
+        is_left_to_it = due is not None and replica.account.known > 1 and self.now + MOST <= due + QUIET_UNTIL_SPENT
         if (is_known and (not replica.account.is_cut_off or is_left_to_it)) or (len(self.replicas) > 1 and was_total):
             self.replicas.remove(replica)
             self.died_at = self.now
@@ -272,8 +272,8 @@ class Fleet:
         """Nothing is promised for one that is cut off, alone, for longer than its share is withheld."""
         if self.ledger is None or self.down_since is not None:
             return self.down_since is None
-        heard = replica.heard()
-        return self.now + 2 >= (self.ledger.whole_at if heard is None else heard + HEARD)
+        due = replica.due()
+        return self.now + 2 >= (self.ledger.whole_at if due is None else due + QUIET_UNTIL_SPENT)
 
     def finish(self) -> None:
         self.tick(int((LEAVE + TIMEOUT) / TICK))
@@ -288,7 +288,7 @@ STEPS = st.one_of(
     st.tuples(st.just("restore"), st.integers(1, 40)),
     st.tuples(st.just("send"), which, st.integers(1, 4), part),
     st.tuples(st.just("send"), which, st.just(12), part),
-    st.tuples(st.just("send_unheard"), which, st.integers(1, 4), part),
+    st.tuples(st.just("send_undue"), which, st.integers(1, 4), part),
     st.tuples(st.just("end"), which, st.integers(0, 7), part),
     st.tuples(st.just("void"), which, st.integers(0, 7)),
     st.tuples(st.just("crash"), which),
@@ -309,7 +309,7 @@ def run(calls: int, size: int, steps: Sequence[tuple[Any, ...]], **fields: Any) 
                 fleet.tick(ticks)
             case ("send", replica, count, quarter):
                 fleet.send(replica, count, quarter)
-            case ("send_unheard", replica, count, quarter):
+            case ("send_undue", replica, count, quarter):
                 fleet.send(replica, count, quarter, is_answer_lost=True)
             case ("end", replica, index, quarter):
                 fleet.end(replica, index, quarter)
@@ -355,7 +355,7 @@ def test_slots_are_not_lost_for_good_whatever_happened(calls: int, size: int, st
     fleet = run(calls, size, steps)
     fleet.go_on()
     fleet.link()
-    fleet.tick(int((QUIET_SECONDS + HEARD + MOST) / TICK) + 8)
+    fleet.tick(int((QUIET_SECONDS + QUIET_UNTIL_SPENT + MOST) / TICK) + 8)
     fleet.join()
     fleet.tick(int(MOST / TICK) + 8)
     assert fleet.ledger is not None

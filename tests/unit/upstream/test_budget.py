@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any, TypeVar
 
 import pytest
-from typing_extensions import override
 
 from campaign_gateway.policy.ledger import LONGEST_PAUSE_SECONDS, SILENCE_SECONDS, Allowance, Lane, Ledger
 from campaign_gateway.policy.schedule import PROBE_SECONDS
@@ -20,6 +19,7 @@ from campaign_gateway.upstream import budget
 from campaign_gateway.upstream.account import QUIET_SECONDS, SCHEDULE_SECONDS, Account
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.upstream.queue import CallPermit
+from tests.support.doubles import ManualClock, begun, turns
 from tests.support.meters import CountingMeter
 
 _T = TypeVar("_T")
@@ -28,24 +28,6 @@ ACCOUNT = "acc-1"
 WINDOW, LEAVE, TIMEOUT = 64.0, 1.0, 4.0
 MOST = LEAVE + TIMEOUT + WINDOW
 WRITES, INTERACTIVE, VALIDATION, BACKGROUND = Lane
-
-
-class SteppedClock(StoreClock):
-    """Moves only when told; beside the shared time, the machine's monotonic one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.time = 1024.0
-
-    @override
-    def now(self) -> float:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time - 512.0
-
-    def advance(self, seconds: float) -> None:
-        self.time += seconds
 
 
 class Server:
@@ -95,27 +77,16 @@ class ScriptedLedgers:
         return result
 
 
-async def turns(count: int = 40) -> None:
-    """Lets everything that can go on without time passing go on."""
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
 class Counter:
     """A budget at a counter, and the callers in front of it."""
 
-    def __init__(self, budget: CallBudget, clock: SteppedClock, meter: CountingMeter) -> None:
+    def __init__(self, budget: CallBudget, clock: ManualClock, meter: CountingMeter) -> None:
         self.budget, self.clock, self.meter = budget, clock, meter
         self.order: list[str] = []
         self.callers: list[asyncio.Task[None]] = []
 
     def permit(
-        self,
-        lane: Lane = INTERACTIVE,
-        wait: float = 0.0,
-        client: str = "c",
-        account: str = ACCOUNT,
-        key: str = "",
+        self, lane: Lane = INTERACTIVE, wait: float = 0.0, client: str = "c", account: str = ACCOUNT, key: str = ""
     ) -> Any:
         return self.budget.permit(account, lane, client, wait, key)
 
@@ -151,14 +122,20 @@ class Counter:
                 if void:
                     permit.void()
 
-        self.callers.append(asyncio.create_task(queue()))  # noqa: TID251
+        self.callers.append(begun(queue()))
         return self.callers[-1]
+
+    async def queue(self, *names: str, **options: Any) -> None:
+        """Returns once callers of these names wait."""
+        for name in names:
+            _ = self.caller(name, **options)
+        await turns(40)
 
     async def pass_time(self, seconds: float) -> None:
         """Moves the clock, and lets those who wait look at it."""
         self.clock.advance(seconds)
         self.budget.wake()
-        await turns()
+        await turns(40)
 
     async def look(self) -> None:
         """What a replica does once a second."""
@@ -171,17 +148,24 @@ class Counter:
 
 
 class Shop:
-    """Opens counters, alone or several on one server."""
+    """Opens counters: a local one, or several on one server."""
 
     def __init__(self) -> None:
-        self.clock, self.tasks = SteppedClock(), Tasks()
+        self.clock, self.tasks = ManualClock(1024.0), Tasks()
         self.server = Server(self.clock)
         self.counters: list[Counter] = []
 
-    def alone(self, calls: int, *, window: float = WINDOW, real_time: bool = False, **fields: Any) -> Counter:
+    def local(self, calls: int, *, window: float = WINDOW, real_time: bool = False, **fields: Any) -> Counter:
         ledgers = MemoryLedgers(StoreClock() if real_time else self.clock)
         clock = time.monotonic if real_time else self.clock.monotonic
         return self._open(ledgers, Allowance(calls, window, LEAVE, TIMEOUT, **fields), 1, clock)
+
+    async def after_a_pause(self) -> Counter:
+        """Of five calls, and one pause of 30 s that has just ended."""
+        counter = self.local(5)
+        await counter.budget.pause(ACCOUNT, 30)
+        self.clock.advance(30)
+        return counter
 
     async def several(self, calls: int, count: int = 2, **fields: Any) -> list[tuple[Counter, ScriptedLedgers]]:
         """Replicas that all know each other."""
@@ -218,7 +202,7 @@ async def shop() -> AsyncIterator[Shop]:
 
 
 async def test_as_many_calls_as_allowed_go_at_once_and_not_one_more(shop: Shop):
-    counter = shop.alone(3)
+    counter = shop.local(3)
     for left in (2, 1, 0):
         await counter.call()
         assert counter.budget.remaining(ACCOUNT) == left
@@ -228,7 +212,7 @@ async def test_as_many_calls_as_allowed_go_at_once_and_not_one_more(shop: Shop):
 
 async def test_a_slot_is_held_until_a_window_after_the_end_of_its_call_not_after_its_start(shop: Shop):
     """A slow call may have arrived at its very end."""
-    counter = shop.alone(1)
+    counter = shop.local(1)
     async with counter.permit():
         shop.clock.advance(TIMEOUT)
         assert counter.budget.remaining(ACCOUNT) == 0
@@ -239,12 +223,12 @@ async def test_a_slot_is_held_until_a_window_after_the_end_of_its_call_not_after
 
 
 async def test_a_permit_says_until_when_its_request_may_leave(shop: Shop):
-    async with shop.alone(1).permit() as permit:
+    async with shop.local(1).permit() as permit:
         assert permit.leave_by == shop.clock.monotonic() + LEAVE
 
 
 async def test_a_call_that_failed_keeps_its_slot(shop: Shop):
-    counter = shop.alone(1)
+    counter = shop.local(1)
     with pytest.raises(LookupError):
         async with counter.permit():
             raise LookupError
@@ -252,7 +236,7 @@ async def test_a_call_that_failed_keeps_its_slot(shop: Shop):
 
 
 async def test_void_gives_the_slot_back_at_once(shop: Shop):
-    counter = shop.alone(1)
+    counter = shop.local(1)
     async with counter.permit() as permit:
         permit.void()
     assert counter.budget.remaining(ACCOUNT) == 1
@@ -260,7 +244,7 @@ async def test_void_gives_the_slot_back_at_once(shop: Shop):
 
 
 async def test_accounts_do_not_share(shop: Shop):
-    counter = shop.alone(1)
+    counter = shop.local(1)
     await counter.call(account="one")
     await counter.call(account="two")
     await counter.budget.pause("one", 30)
@@ -282,7 +266,7 @@ async def test_each_account_has_its_own_allowance(shop: Shop):
 
 @pytest.mark.parametrize("lane", [VALIDATION, BACKGROUND])
 async def test_lanes_that_nobody_waits_for_leave_the_reserve_alone(shop: Shop, lane: Lane):
-    counter = shop.alone(5, reserve=2)
+    counter = shop.local(5, reserve=2)
     await counter.call()
     for _ in range(2):
         await counter.call(lane)
@@ -294,7 +278,7 @@ async def test_lanes_that_nobody_waits_for_leave_the_reserve_alone(shop: Shop, l
 
 @pytest.mark.parametrize("lane", [VALIDATION, BACKGROUND])
 async def test_while_no_caller_needs_a_call_there_is_no_reserve_but_what_writes_can_count_on(shop: Shop, lane: Lane):
-    counter = shop.alone(5, reserve=3, lanes={WRITES: 1})
+    counter = shop.local(5, reserve=3, lanes={WRITES: 1})
     for _ in range(4):
         await counter.call(lane)
         shop.clock.advance(WINDOW / 5)
@@ -306,7 +290,7 @@ async def test_while_no_caller_needs_a_call_there_is_no_reserve_but_what_writes_
 
 
 async def test_a_wait_that_cannot_succeed_is_refused_at_once_and_told_when_it_can(shop: Shop):
-    counter = shop.alone(1)
+    counter = shop.local(1)
     await counter.call()
     shop.clock.advance(20)
     failure = await counter.refusal(wait=43)
@@ -316,12 +300,11 @@ async def test_a_wait_that_cannot_succeed_is_refused_at_once_and_told_when_it_ca
 
 
 async def test_the_queue_in_front_counts_into_the_wait(shop: Shop):
-    counter = shop.alone(2)
+    counter = shop.local(2)
     await counter.call()
     shop.clock.advance(10)
     await counter.call()
-    _ = counter.caller("first", wait=55)
-    await turns()
+    await counter.queue("first", wait=55)
     failure = await counter.refusal(wait=55, client="c")
     assert failure.retry_after == WINDOW, "the slot that falls free sooner is spoken for"
 
@@ -350,7 +333,7 @@ async def test_many_refusals_come_of_one_look_at_the_calls_and_forget_none_of_ea
         return absorbed(account, now)
 
     monkeypatch.setattr(Account, "absorbed", counted)
-    counter = shop.alone(10)
+    counter = shop.local(10)
     for _ in range(10):
         await counter.call()
         shop.clock.advance(1)
@@ -372,36 +355,35 @@ async def test_many_refusals_come_of_one_look_at_the_calls_and_forget_none_of_ea
 
 
 async def test_a_queue_holds_nobody_whose_turn_does_not_come_in_time(shop: Shop):
-    counter = shop.alone(2)
+    counter = shop.local(2)
     await counter.call()
     shop.clock.advance(10)
     await counter.call()
     for number in range(50):
         _ = counter.caller(str(number), wait=WINDOW)
-    await turns()
+    await turns(40)
     assert counter.budget.waiting(ACCOUNT) == 2
 
 
 async def test_a_refusal_does_not_hold_for_one_who_can_wait_longer(shop: Shop):
-    counter = shop.alone(1)
+    counter = shop.local(1)
     await counter.call()
     await counter.refusal(wait=10)
-    _ = counter.caller("patient", wait=WINDOW)
-    await turns()
+    await counter.queue("patient", wait=WINDOW)
     await counter.pass_time(WINDOW)
     assert counter.order == ["patient"]
 
 
 async def test_a_wait_ends_when_the_window_does(shop: Shop):
-    counter = shop.alone(1, window=0.05, real_time=True)
+    counter = shop.local(1, window=0.05, real_time=True)
     await counter.call()
     await counter.call(wait=5.0)
-    assert counter.meter.counts["budget_wait", "interactive"] == 2
+    assert counter.meter.events["wait", "interactive"] == 2
 
 
 async def test_a_wait_is_bounded_and_leaves_nothing_behind(shop: Shop):
     """The slot that was promised is not given up: its call takes longer than it was thought."""
-    counter = shop.alone(1, window=0.05, real_time=True)
+    counter = shop.local(1, window=0.05, real_time=True)
     async with counter.permit() as permit:
         began = time.monotonic()
         failure = await counter.refusal(wait=0.1)
@@ -414,11 +396,11 @@ async def test_a_wait_is_bounded_and_leaves_nothing_behind(shop: Shop):
 
 async def test_more_callers_than_the_queue_holds_are_turned_away(shop: Shop, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(budget, "LONGEST_QUEUE", 2)
-    counter = shop.alone(1)
+    counter = shop.local(1)
     await counter.call()
     for number in range(2):
         _ = counter.caller(str(number))
-    await turns()
+    await turns(40)
     failure = await counter.refusal(wait=1000)
     assert (failure.problem, failure.retry_after) == (Problem.OVERLOADED, 1.0)
 
@@ -427,36 +409,32 @@ async def test_more_callers_than_the_queue_holds_are_turned_away(shop: Shop, mon
 
 
 async def test_within_a_client_first_come_is_first_served(shop: Shop):
-    counter = shop.alone(1)
+    counter = shop.local(1)
     async with counter.permit() as permit:
-        for name in "abcde":
-            _ = counter.caller(name, void=True)
-        await turns()
+        await counter.queue(*"abcde", void=True)
         assert counter.order == []
         permit.void()
-    await turns()
+    await turns(40)
     assert counter.order == list("abcde")
 
 
 async def test_a_newcomer_does_not_overtake_the_queue(shop: Shop):
-    counter = shop.alone(1)
+    counter = shop.local(1)
     await counter.call()
-    _ = counter.caller("first")
-    await turns()
+    await counter.queue("first")
     shop.clock.advance(WINDOW)
-    _ = counter.caller("newcomer")
-    await turns()
+    await counter.queue("newcomer")
     assert counter.order == ["first"]
     await counter.pass_time(WINDOW)
     assert counter.order == ["first", "newcomer"]
 
 
 async def test_clients_take_turns_whoever_came_in_numbers(shop: Shop):
-    counter = shop.alone(1)
+    counter = shop.local(1)
     await counter.call(VALIDATION)
     for name in ("a1", "a2", "a3", "b1", "b2", "c1"):
         _ = counter.caller(name, client=name[0])
-    await turns()
+    await turns(40)
     for _ in range(6):
         await counter.pass_time(WINDOW)
     assert sorted(counter.order) == ["a1", "a2", "a3", "b1", "b2", "c1"]
@@ -464,37 +442,36 @@ async def test_clients_take_turns_whoever_came_in_numbers(shop: Shop):
 
 
 async def test_of_slots_that_fall_free_together_each_client_gets_its_part(shop: Shop):
-    counter = shop.alone(4)
+    counter = shop.local(4)
     for _ in range(4):
         await counter.call(VALIDATION)
     for name in ("a1", "a2", "a3", "a4", "b1", "b2"):
         _ = counter.caller(name, client=name[0])
-    await turns()
+    await turns(40)
     await counter.pass_time(WINDOW)
     assert counter.order == ["a1", "b1", "a2", "b2"]
 
 
 async def test_lanes_are_served_in_their_order_whoever_came_first(shop: Shop):
-    counter = shop.alone(4)
+    counter = shop.local(4)
     for _ in range(4):
         await counter.call()
     for lane in reversed(Lane):
         _ = counter.caller(lane.value, lane)
-    await turns()
+    await turns(40)
     await counter.pass_time(WINDOW)
     assert counter.order == [lane.value for lane in Lane]
 
 
 @pytest.mark.parametrize("greedy", [INTERACTIVE, WRITES, VALIDATION])
 async def test_a_client_beyond_its_fair_part_yields_each_slot_that_falls_free(shop: Shop, greedy: Lane):
-    counter = shop.alone(4)
+    counter = shop.local(4)
     for _ in range(4):
         await counter.call(greedy, client="greedy")
         shop.clock.advance(1)
     for number in range(3):
         _ = counter.caller(f"greedy-{number}", greedy, client="greedy")
-    _ = counter.caller("modest", client="modest")
-    await turns()
+    await counter.queue("modest", client="modest")
     await counter.pass_time(WINDOW - 4)
     assert counter.order == ["modest"]
     await counter.pass_time(1)
@@ -504,7 +481,7 @@ async def test_a_client_beyond_its_fair_part_yields_each_slot_that_falls_free(sh
 @pytest.mark.parametrize("greedy", [INTERACTIVE, WRITES, VALIDATION])
 async def test_a_client_that_takes_all_it_can_leaves_another_its_fair_part_after_a_window(shop: Shop, greedy: Lane):
     """The greedy one asks four times a second, in bursts; the other every four seconds, and holds a fourth at most."""
-    counter = shop.alone(64)
+    counter = shop.local(64)
     answers: list[bool] = []
 
     async def modest(number: int) -> None:
@@ -520,9 +497,9 @@ async def test_a_client_that_takes_all_it_can_leaves_another_its_fair_part_after
             await counter.call(greedy, client="greedy", wait=5.0, key=f"greedy-{number}")
 
     for second in range(3 * int(WINDOW)):
-        counter.callers += [asyncio.create_task(ask(16 * second + each)) for each in range(16)]  # noqa: TID251
+        counter.callers += [begun(ask(16 * second + each)) for each in range(16)]
         if second % 4 == 0:
-            counter.callers.append(asyncio.create_task(modest(second)))  # noqa: TID251
+            counter.callers.append(begun(modest(second)))
         for _ in range(4):
             await counter.pass_time(0.25)
     await counter.pass_time(5)
@@ -530,7 +507,7 @@ async def test_a_client_that_takes_all_it_can_leaves_another_its_fair_part_after
 
 
 async def test_all_who_wait_are_served_at_the_pace_of_the_window(shop: Shop):
-    counter = shop.alone(3, window=0.04, real_time=True)
+    counter = shop.local(3, window=0.04, real_time=True)
     sent: list[float] = []
 
     async def call() -> None:
@@ -546,15 +523,14 @@ async def test_all_who_wait_are_served_at_the_pace_of_the_window(shop: Shop):
 
 
 async def test_a_waiter_that_is_cancelled_leaves_the_queue(shop: Shop):
-    counter = shop.alone(1)
+    counter = shop.local(1)
     async with counter.permit() as permit:
         gone = counter.caller("gone")
-        _ = counter.caller("next", void=True)
-        await turns()
+        await counter.queue("next", void=True)
         gone.cancel()
-        await turns()
+        await turns(40)
         permit.void()
-    await turns()
+    await turns(40)
     assert counter.order == ["next"]
     assert counter.budget.remaining(ACCOUNT) == 1
 
@@ -569,15 +545,14 @@ async def given(counter: Counter, waiting: asyncio.Task[None]) -> None:
 
 async def test_a_turn_given_in_the_moment_of_a_cancellation_is_passed_on(shop: Shop):
     """1. the slot falls free and is given to the first; 2. before that one runs, it is cancelled."""
-    counter = shop.alone(1)
+    counter = shop.local(1)
     async with counter.permit() as permit:
         gone = counter.caller("gone")
-        _ = counter.caller("next", void=True)
-        await turns()
+        await counter.queue("next", void=True)
         permit.void()
     await given(counter, gone)
     gone.cancel()
-    await turns()
+    await turns(40)
     assert counter.order == ["next"], "at once, and not when the window has passed"
     assert counter.budget.remaining(ACCOUNT) == 1
 
@@ -590,7 +565,7 @@ async def test_a_turn_given_after_a_cancellation_is_not_lost(shop: Shop):
     while not shop.server.by_account[ACCOUNT].slots:
         await asyncio.sleep(0)
     gone.cancel()
-    await turns()
+    await turns(40)
     assert counter.order == []
     assert counter.budget.remaining(ACCOUNT) == 1, "or each such moment costs the account a call"
     await counter.call()
@@ -600,7 +575,7 @@ async def test_a_turn_given_after_a_cancellation_is_not_lost(shop: Shop):
 
 
 async def test_a_pause_refuses_calls_and_says_for_how_long(shop: Shop):
-    counter = shop.alone(5)
+    counter = shop.local(5)
     assert await counter.budget.pause(ACCOUNT, 30) == 30.0
     assert counter.budget.is_paused(ACCOUNT)
     assert counter.budget.remaining(ACCOUNT) == 0
@@ -618,17 +593,17 @@ async def test_a_pause_refuses_calls_and_says_for_how_long(shop: Shop):
     ],
 )
 async def test_how_long_a_pause_lasts(shop: Shop, told: list[float | None], lasts: float):
-    counter = shop.alone(5)
+    counter = shop.local(5)
     answers = [await counter.budget.pause(ACCOUNT, seconds) for seconds in told]
     assert answers[-1] == lasts
     assert (await counter.refusal()).retry_after == lasts
 
 
 async def test_a_pause_refuses_those_who_queue_and_cannot_wait_for_its_end(shop: Shop):
-    counter = shop.alone(3)
+    counter = shop.local(3)
     async with counter.permit(), counter.permit(), counter.permit():
         queued = [counter.caller(name, wait=100) for name in "abc"]
-        await turns()
+        await turns(40)
         await counter.budget.pause(ACCOUNT, 120)
     refusals = await asyncio.gather(*queued, return_exceptions=True)
     told = [(each.failure.problem, each.failure.retry_after) for each in refusals if isinstance(each, Refused)]
@@ -638,9 +613,7 @@ async def test_a_pause_refuses_those_who_queue_and_cannot_wait_for_its_end(shop:
 
 
 async def test_after_a_pause_one_call_finds_out_for_all(shop: Shop):
-    counter = shop.alone(5)
-    await counter.budget.pause(ACCOUNT, 30)
-    shop.clock.advance(30)
+    counter = await shop.after_a_pause()
     async with counter.permit():
         failure = await counter.refusal(client="another")
         assert (failure.problem, failure.retry_after) == (Problem.UPSTREAM_PAUSED, PROBE_SECONDS)
@@ -650,18 +623,14 @@ async def test_after_a_pause_one_call_finds_out_for_all(shop: Shop):
 
 
 async def test_a_probe_that_is_refused_pauses_again(shop: Shop):
-    counter = shop.alone(5)
-    await counter.budget.pause(ACCOUNT, 30)
-    shop.clock.advance(30)
+    counter = await shop.after_a_pause()
     async with counter.permit():
         await counter.budget.pause(ACCOUNT, 20)
     assert (await counter.refusal(client="another")).retry_after == 20.0
 
 
 async def test_a_probe_that_never_left_passes_the_task_on(shop: Shop):
-    counter = shop.alone(5)
-    await counter.budget.pause(ACCOUNT, 30)
-    shop.clock.advance(30)
+    counter = await shop.after_a_pause()
     async with counter.permit() as permit:
         permit.void()
     await counter.call(client="another")
@@ -739,9 +708,9 @@ async def test_a_loss_that_is_over_at_the_next_look_refuses_nobody_who_can_wait(
     ledgers.is_lost = True
     async with asyncio.TaskGroup() as group:
         calling = group.create_task(one.call(wait=5))
-        await turns()
+        await turns(40)
         assert not calling.done()
-        assert (await one.refusal()).problem is Problem.BUDGET_EXHAUSTED, "who cannot wait is told at once"
+        assert (await one.refusal()).problem is Problem.BUDGET_EXHAUSTED, "who cannot wait is refused at once"
         ledgers.is_lost = False
     assert not one.budget.is_cut_off(ACCOUNT)
 
@@ -795,11 +764,11 @@ async def test_what_is_allotted_to_others_is_given_back_when_it_is_missed(shop: 
     asked = ledgers.changes
     for number in range(12):
         _ = one.caller(str(number), WRITES, wait=5.0)
-    await turns()
+    await turns(40)
     assert len(one.order) == 6
     assert ledgers.changes == asked
     await two.budget.look()
-    assert ledgers.changes == asked + 1, "two was told to look, though it has nothing to say"
+    assert ledgers.changes == asked + 1, "two was notified, though it has nothing to report"
     await one.pass_time(0.5)
     assert len(one.order) == 11, "two keeps the least there is"
 
@@ -961,7 +930,7 @@ async def test_a_change_whose_answer_was_lost_costs_no_slot(shop: Shop):
     ledgers.is_answer_lost = True
     await one.call()
     ledgers.is_answer_lost = False
-    assert len(shop.server.by_account[ACCOUNT].slots) == 1, "made, though nobody was told"
+    assert len(shop.server.by_account[ACCOUNT].slots) == 1, "made, though nobody got the answer"
     shop.clock.advance(WINDOW)
     await one.call()
 
@@ -982,7 +951,7 @@ async def test_a_waiter_survives_the_loss_and_the_return_of_the_ledger(shop: Sho
     [(one, ledgers), (two, _)] = await shop.several(1)
     await one.call()
     _ = one.caller("patient", wait=10_000)
-    await turns()
+    await turns(40)
     ledgers.is_lost = True
     await one.pass_time(1)
     assert one.order == []
@@ -1038,12 +1007,12 @@ async def test_in_no_window_are_there_more_arrivals_than_calls(shop: Shop, seed:
 
 @pytest.mark.parametrize("lane", Lane)
 async def test_each_permit_and_each_refusal_is_one_wait_of_its_lane(shop: Shop, lane: Lane):
-    counter = shop.alone(2)
+    counter = shop.local(2)
     await counter.call(WRITES)
     await counter.call(lane)
     await counter.refusal(lane)
-    assert sum(counter.meter.counts.values()) == 3
-    assert counter.meter.counts["budget_wait", lane.value] == (3 if lane is WRITES else 2)
+    assert sum(counter.meter.events.values()) == 3
+    assert counter.meter.events["wait", lane.value] == (3 if lane is WRITES else 2)
 
 
 # A ledger that outlives the process.
@@ -1063,6 +1032,6 @@ async def test_a_ledger_that_outlives_the_process_is_told_the_end_of_a_call_at_o
         shop.clock.advance(1)
         if is_void:
             permit.void()
-    await turns()
+    await turns(40)
     free_at = [slot.free_at for slot in ledgers._by_account[ACCOUNT].slots]
     assert free_at == ([] if is_void else [shop.clock.now() + WINDOW])

@@ -21,7 +21,7 @@ from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.ports import UpstreamError
 from campaign_gateway.upstream.client import Limits, PlatformClient
 from campaign_gateway.upstream.signer import Claims, Secret, Signer
-from tests.support.doubles import SUPPORT
+from tests.support.doubles import SUPPORT, begun
 from tests.support.wire import free_port, raw_server
 
 KEY = b"0123456789abcdef0123456789abcdef"
@@ -539,7 +539,7 @@ async def test_a_cancelled_call_closes_its_connection():
             raise ConnectionError
 
     async with raw_server(silent) as server, client(server.url) as platform:
-        call = asyncio.create_task(platform.send(SUPPORT, CALL, LATER))  # noqa: TID251
+        call = begun(platform.send(SUPPORT, CALL, LATER))
         await began.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):

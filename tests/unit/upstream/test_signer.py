@@ -200,7 +200,7 @@ def test_a_fixed_secret_is_never_another(make):
 
 
 def test_a_key_file_replaced_by_something_that_cannot_sign_keeps_the_last_key(make, tmp_path, private_pem, public_pem):
-    """Such a file is as unusable as an empty one, and each failed signature would cost a place of the budget."""
+    """Such a file is as unusable as an empty one, and each failed signature would cost a slot of the budget."""
     path = tmp_path / "key.pem"
     path.write_bytes(private_pem)
     signer = make(Secret(path), "RS256")

@@ -9,7 +9,6 @@ from aiohttp import web
 
 from campaign_gateway.contract.answers import Response
 from campaign_gateway.policy.decide import Fwd
-from campaign_gateway.policy.outlook import Quota
 from campaign_gateway.policy.stored import Stored
 from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.proxy.request import Request, Stream
@@ -22,7 +21,9 @@ from campaign_gateway.web.record import Recorder
 from campaign_gateway.web.rendered import RenderedHits
 from campaign_gateway.web.responses import Bounds
 from campaign_gateway.web.server import Server
-from tests.support.doubles import SALES, START, SUPPORT, CountingMeter
+from tests.support.doubles import SALES, START, SUPPORT
+from tests.support.fast import quota
+from tests.support.meters import CountingMeter
 from tests.support.wire import Answered, talk
 
 BODY = b'{"data": {"_id": "c-1"}}'
@@ -41,28 +42,24 @@ class ScriptedExchange:
 
     def __init__(self) -> None:
         self.reply: Reply | Exception = HIT
-        self.asks: list[Request] = []
+        self.requests: list[Request] = []
         self.open = asyncio.Event()
         self.open.set()
 
-    async def read(self, ask: Request) -> Reply:
-        self.asks.append(ask)
+    async def read(self, request: Request) -> Reply:
+        self.requests.append(request)
         await self.open.wait()
         if isinstance(self.reply, Exception):
             raise self.reply
         return self.reply
 
-    async def answer(self, ask: Request, _last: object) -> Reply:
-        return await self.read(ask)
+    async def answer(self, request: Request, _last: object) -> Reply:
+        return await self.read(request)
 
-    def hit(self, _ask: Request) -> None:
+    def hit(self, _request: Request) -> None:
         return None
 
     holds = current_age = hit
-
-
-def quota(_account: str, _client: str) -> Quota:
-    return Quota(20, 60.0, 7, 12.3)
 
 
 class ScriptedForwarder:
@@ -70,13 +67,13 @@ class ScriptedForwarder:
 
     def __init__(self) -> None:
         self.reply: Reply | Exception = SENT
-        self.asks: list[Request] = []
+        self.requests: list[Request] = []
         self.looked_at: list[tuple[str, str]] = []
         """Stream and id of each campaign whose channel was asked for."""
         self.found: str | Reply = "voice"
 
-    async def send(self, ask: Request) -> Reply:
-        self.asks.append(ask)
+    async def send(self, request: Request) -> Reply:
+        self.requests.append(request)
         if isinstance(self.reply, Exception):
             raise self.reply
         return self.reply

@@ -40,19 +40,19 @@ def lines(caplog) -> list[dict[str, object]]:
 async def test_a_read_becomes_a_request_and_its_reply_an_answer(front):
     answer = await front.ask()
     assert (answer.status, answer.body) == (200, BODY)
-    (asked,) = front.exchange.asks
+    (asked,) = front.exchange.requests
     assert (asked.stream.alias, asked.operation.name, asked.id, asked.client) == ("support", "get", "c-1", "reporting")
     assert asked.directives == RequestDirectives()
 
 
 async def test_a_stream_in_the_path_is_the_one_asked(front):
     await front.ask("/v1/streams/sales/campaigns/c-1", key=OTHER_KEY)
-    assert [asked.stream.alias for asked in front.exchange.asks] == ["sales"]
+    assert [asked.stream.alias for asked in front.exchange.requests] == ["sales"]
 
 
 async def test_an_encoded_but_plain_id_is_the_plain_one(front):
     await front.ask("/v1/campaigns/%63d-1")
-    assert [asked.id for asked in front.exchange.asks] == ["cd-1"]
+    assert [asked.id for asked in front.exchange.requests] == ["cd-1"]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ async def test_an_encoded_but_plain_id_is_the_plain_one(front):
 )
 async def test_the_callers_directives_come_along(front, fields, directives):
     await front.ask("/v1/campaigns/c-1", *fields)
-    assert front.exchange.asks[0].directives == directives
+    assert front.exchange.requests[0].directives == directives
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ async def test_the_callers_directives_come_along(front, fields, directives):
 )
 async def test_tenant_fields_of_the_caller_change_nothing(front, field):
     assert (await front.ask("/v1/campaigns/c-1", field)).status == 200
-    assert front.exchange.asks[0].stream is front.streams["support"]
+    assert front.exchange.requests[0].stream is front.streams["support"]
 
 
 async def test_head_is_the_same_without_the_body(front):
@@ -90,7 +90,7 @@ async def test_head_is_the_same_without_the_body(front):
 async def test_a_good_copy_gets_a_304(front):
     answer = await front.ask("/v1/campaigns/c-1", f"If-None-Match: {make_etag(BODY)}")
     assert (answer.status, answer["ETag"]) == (304, make_etag(BODY))
-    assert len(front.exchange.asks) == 1
+    assert len(front.exchange.requests) == 1
 
 
 async def test_a_failed_read_is_its_problem(front):
@@ -118,7 +118,7 @@ async def test_without_one_good_key_nothing_is_asked(front, key, fields):
     answer = await front.ask("/v1/campaigns/c-1", *fields, key=key)
     assert (answer.status, problem_of(answer)) == (401, "unauthenticated")
     assert answer["WWW-Authenticate"] == "Bearer"
-    assert front.exchange.asks == []
+    assert front.exchange.requests == []
 
 
 async def test_a_key_in_the_query_is_no_key(front):
@@ -128,7 +128,7 @@ async def test_a_key_in_the_query_is_no_key(front):
 async def test_another_clients_stream_is_forbidden_and_its_campaigns_unasked(front):
     answer = await front.ask("/v1/streams/sales/campaigns/c-1")
     assert (answer.status, problem_of(answer)) == (403, "forbidden")
-    assert front.exchange.asks == []
+    assert front.exchange.requests == []
     for name in ("st-2", "acc-2", "app-2", "identity-2"):
         assert name.encode() not in answer.head + answer.body
 
@@ -170,7 +170,7 @@ async def test_without_keys_no_page_of_another_site_gets_in(serve, fields, is_re
         for _ in range(3):
             answer = await front.ask("/v1/campaigns/c-1", *fields, key=None)
             assert answer.status == (403 if is_refused else 200)
-        assert bool(front.exchange.asks) is not is_refused
+        assert bool(front.exchange.requests) is not is_refused
     async with serve() as front:
         assert (await front.ask("/v1/campaigns/c-1", *fields)).status == 200, "a key is proof enough"
 
@@ -178,7 +178,7 @@ async def test_without_keys_no_page_of_another_site_gets_in(serve, fields, is_re
 async def test_anonymous_callers_get_in_where_that_is_set(serve):
     async with serve(anonymous=True) as front:
         assert (await front.ask(key=None)).status == 200
-        assert front.exchange.asks[0].client == "anonymous"
+        assert front.exchange.requests[0].client == "anonymous"
 
 
 # Bad input (promise 10).
@@ -209,7 +209,7 @@ async def test_anonymous_callers_get_in_where_that_is_set(serve):
 async def test_an_id_that_is_none_is_a_400_and_never_an_upstream_call(front, segment):
     answer = await front.ask(b"/v1/campaigns/" + segment)
     assert (answer.status, problem_of(answer)) == (400, "invalid-request")
-    assert front.exchange.asks == []
+    assert front.exchange.requests == []
     assert segment == b"%" or segment in {b".", b".."} or segment not in answer.body
 
 
@@ -228,14 +228,14 @@ async def test_an_id_that_is_none_is_a_400_and_never_an_upstream_call(front, seg
 async def test_a_target_that_is_none_is_a_problem(front, target, status, problem):
     answer = await front.ask(target)
     assert (answer.status, problem_of(answer)) == (status, problem)
-    assert front.exchange.asks == []
+    assert front.exchange.requests == []
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "OPTIONS", "PROPFIND"])
 async def test_a_method_that_is_not_taken_is_told_the_others(front, method):
     answer = await front.ask(method=method)
     assert (answer.status, problem_of(answer), answer["Allow"]) == (405, "method-not-allowed", "DELETE, GET, HEAD, PUT")
-    assert front.exchange.asks == front.forwarder.asks == []
+    assert front.exchange.requests == front.forwarder.requests == []
 
 
 # The request id.
@@ -256,7 +256,7 @@ async def test_each_request_without_one_gets_its_own(front):
     assert (await front.ask())["X-Request-ID"] != (await front.ask())["X-Request-ID"]
 
 
-# What is told to metrics and log.
+# What metrics and log show.
 
 
 @pytest.mark.parametrize(
@@ -395,7 +395,7 @@ def sent(front) -> list[tuple[object, ...]]:
     """Name, family, id, values and body of each call that was sent on."""
     return [
         (asked.operation.name, asked.operation.family.name, asked.id, dict(asked.values), asked.body)
-        for asked in front.forwarder.asks
+        for asked in front.forwarder.requests
     ]
 
 
@@ -449,7 +449,7 @@ async def test_what_is_sent_on_goes_to_its_place_as_it_came(front, method, targe
     assert answer.status == 200
     assert sent(front) == [call]
     assert front.forwarder.looked_at == [], "the request says whether it is for voice or SMS"
-    assert front.exchange.asks == []
+    assert front.exchange.requests == []
 
 
 @pytest.mark.parametrize(
@@ -468,7 +468,7 @@ async def test_where_the_request_does_not_say_the_campaign_does(front, method, t
     front.forwarder.found = channel
     await write(front, target, method=method, body=body)
     assert front.forwarder.looked_at == [("support", "cd-1")]
-    (asked,) = front.forwarder.asks
+    (asked,) = front.forwarder.requests
     assert asked.values == {"type": channel}
     assert asked.operation.parameters.get("campaignType") in {None, "{type}", channel}
 
@@ -477,13 +477,13 @@ async def test_a_campaign_that_nobody_knows_is_not_written_to(front):
     front.forwarder.found = Reply(Outcome(), failure=Failure(Problem.CAMPAIGN_NOT_FOUND, "none"))
     answer = await write(front, "/v1/campaigns/cd-1/start")
     assert (answer.status, problem_of(answer)) == (404, "campaign-not-found")
-    assert front.forwarder.asks == []
+    assert front.forwarder.requests == []
 
 
 async def test_a_create_that_shows_no_kind_is_asked_for_it(front):
     answer = await write(front, "/v1/campaigns", body=b'{"name": "x"}')
     assert (answer.status, problem_of(answer)) == (400, "invalid-request")
-    assert front.forwarder.asks == []
+    assert front.forwarder.requests == []
 
 
 async def test_the_answer_to_a_write_is_the_platforms_own_and_carries_its_version(front):
@@ -527,25 +527,25 @@ async def test_a_refused_write_is_422_with_the_platforms_words_and_a_version(fro
 
 async def test_a_version_that_comes_back_is_a_request_for_something_newer(front):
     await front.ask("/v1/campaigns/c-1", f"Campaign-Gateway-Version: {format_write_token(START)}")
-    assert front.exchange.asks[0].directives == RequestDirectives(newer_than=START)
+    assert front.exchange.requests[0].directives == RequestDirectives(newer_than=START)
 
 
 async def test_of_several_versions_the_last_counts(front):
     fields = [f"Campaign-Gateway-Version: {format_write_token(START + late)}" for late in (1, 2, 0)]
     await front.ask("/v1/campaigns/c-1", *fields, "Cache-Control: max-age=5")
-    assert front.exchange.asks[0].directives == RequestDirectives(max_age=5, newer_than=START + 2)
+    assert front.exchange.requests[0].directives == RequestDirectives(max_age=5, newer_than=START + 2)
 
 
 @pytest.mark.parametrize("token", ["", "x", "1.5", "-1", "0x1", "F", "f" * 21, "6 6", "\u0661"])
 async def test_a_version_that_is_none_is_refused(front, token):
     answer = await front.ask("/v1/campaigns/c-1", f"Campaign-Gateway-Version: {token}".encode())
     assert (answer.status, problem_of(answer)) == (400, "invalid-request")
-    assert front.exchange.asks == []
+    assert front.exchange.requests == []
 
 
 async def test_the_parts_of_a_batch_are_held_to_it_too(front):
     await front.ask("/v1/campaigns?ids=a,b", f"Campaign-Gateway-Version: {format_write_token(START)}")
-    assert [asked.directives.newer_than for asked in front.exchange.asks] == [START, START]
+    assert [asked.directives.newer_than for asked in front.exchange.requests] == [START, START]
 
 
 # Scopes.
@@ -578,7 +578,13 @@ async def test_a_client_that_may_only_read_changes_nothing(front, method, target
     assert answer.status == 403
     scope = b"purge" if target in {"/v1/purge", "/v1/changed"} else b"write"
     assert b"lacks the scope " + scope in answer.body
-    assert front.forwarder.asks == front.exchange.asks == front.forwarder.looked_at == front.invalidator.purges == []
+    assert (
+        front.forwarder.requests
+        == front.exchange.requests
+        == front.forwarder.looked_at
+        == front.invalidator.purges
+        == []
+    )
     assert front.hints.given == []
 
 
@@ -586,8 +592,7 @@ async def test_a_client_that_may_only_read_changes_nothing(front, method, target
 
 
 @pytest.mark.parametrize(
-    ("body", "campaigns"),
-    [(b'{"all": true}', None), (b'{"campaigns": ["b", "a", "b"]}', ["b", "a"])],
+    ("body", "campaigns"), [(b'{"all": true}', None), (b'{"campaigns": ["b", "a", "b"]}', ["b", "a"])]
 )
 async def test_a_purge_is_of_some_or_all(front, body, campaigns):
     answer = await write(front, "/v1/streams/sales/purge", body=body)
@@ -669,11 +674,11 @@ async def test_a_read_by_the_platforms_path_is_the_same_question(front):
     await front.ask(f"{A}/campaign/cd-1/status?view=status", method="POST", body=b"{}\n")
     await front.ask("/v1/contact-lists")
     await front.ask(f"{A}/campaign/contactList/getAllListDetails?type=call")
-    keys = [asked.key for asked in front.exchange.asks]
+    keys = [asked.key for asked in front.exchange.requests]
     assert keys[0::2] == keys[1::2]
     assert len(set(keys)) == 4
     await front.ask(f"{B}/campaign/cd-1")
-    assert front.exchange.asks[-1].key not in keys, "the first version shows another projection"
+    assert front.exchange.requests[-1].key not in keys, "the first version shows another projection"
 
 
 @pytest.mark.parametrize(
@@ -690,9 +695,9 @@ async def test_who_may_is_told_by_the_client_key_alone(front, fields, key, statu
     assert answer.status == status
     if status == 401:
         assert error_of(answer)["code"] == 4002
-        assert front.exchange.asks == []
+        assert front.exchange.requests == []
     else:
-        assert front.exchange.asks[0].stream is front.streams["support"]
+        assert front.exchange.requests[0].stream is front.streams["support"]
 
 
 @pytest.mark.parametrize("stream", ["st-2", "st-3", "support", "acc-1", "%2e%2e", "ST-1"])
@@ -700,12 +705,12 @@ async def test_the_path_must_name_a_stream_of_the_clients_and_nobody_learns_of_o
     answer = await front.ask(f"/campaign/api/v2/public/{stream}/campaign/cd-1")
     assert (answer.status, error_of(answer)["code"]) == (403, 4002)
     assert error_of(answer)["msg"] == "Invalid SDK credentials: this client has no right to that stream"
-    assert front.exchange.asks == []
+    assert front.exchange.requests == []
 
 
 async def test_another_client_may_use_it(front):
     assert (await front.ask("/campaign/api/v2/public/st-2/campaign/cd-1", key=OTHER_KEY)).status == 200
-    assert front.exchange.asks[0].stream.alias == "sales"
+    assert front.exchange.requests[0].stream.alias == "sales"
 
 
 @pytest.mark.parametrize(
@@ -723,7 +728,7 @@ async def test_what_is_refused_is_told_in_the_platforms_shape(front, method, tar
     answer = await front.ask(target, method=method, key=OTHER_KEY)
     assert (answer.status, error_of(answer)["code"]) == (status, status)
     assert (answer["Allow"] is not None) is (status == 405)
-    assert front.exchange.asks == front.forwarder.asks == []
+    assert front.exchange.requests == front.forwarder.requests == []
 
 
 @pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "x-http-method", "X-Method-Override"])
@@ -731,7 +736,7 @@ async def test_what_is_refused_is_told_in_the_platforms_shape(front, method, tar
 async def test_a_method_override_is_refused_and_never_a_read(front, name, target):
     answer = await front.ask(target, f"{name}: delete", key=OTHER_KEY)
     assert answer.status == 400
-    assert front.exchange.asks == front.forwarder.asks == []
+    assert front.exchange.requests == front.forwarder.requests == []
     if target.startswith("/campaign"):
         assert error_of(answer)["code"] == 400
 
@@ -757,4 +762,4 @@ async def test_a_content_type_is_not_asked_for(front):
         front, f"{A}/campaign?campaignType=voice", "Content-Type: application/x-www-form-urlencoded", body=b'{"a": 1}'
     )
     assert answer.status == 200
-    assert front.forwarder.asks[0].body == b'{"a": 1}'
+    assert front.forwarder.requests[0].body == b'{"a": 1}'

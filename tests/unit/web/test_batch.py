@@ -81,7 +81,7 @@ def test_it_is_a_hit_if_every_part_was_one():
 async def test_all_parts_are_asked_for_at_once_with_their_fields(front):
     answer = await front.ask("/v1/campaigns?ids=b,a,b&fields=name,status")
     assert answer.status == 200
-    assert [(asked.id, asked.operation.name, asked.fields) for asked in front.exchange.asks] == [
+    assert [(asked.id, asked.operation.name, asked.fields) for asked in front.exchange.requests] == [
         ("b", "get", {"name", "status"}),
         ("a", "get", {"name", "status"}),
         ("b", "get", {"name", "status"}),

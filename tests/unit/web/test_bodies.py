@@ -49,7 +49,7 @@ def short_farewells(monkeypatch):
 async def test_a_body_goes_on_as_it_came(front, rest, body):
     (answer,) = await front.talk(HEAD + rest)
     assert answer.status == 200
-    assert [asked.body for asked in front.forwarder.asks] == [body]
+    assert [asked.body for asked in front.forwarder.requests] == [body]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ async def test_a_body_goes_on_as_it_came(front, rest, body):
 async def test_what_is_no_document_is_refused_and_not_repeated(front, rest, told):
     (answer,) = await front.talk(HEAD + rest)
     assert (answer.status, detail(answer)) == (400, told)
-    assert front.forwarder.asks == []
+    assert front.forwarder.requests == []
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ async def test_too_large_is_told_before_the_rest_has_come(front, rest):
     (answer,) = await front.talk(HEAD + rest)
     assert (answer.status, detail(answer)) == (413, f"the body is larger than {MAX_REQUEST} bytes")
     assert answer["Connection"] == ("close" if rest != WHOLE else None), "what is left of the body is not waited for"
-    assert front.forwarder.asks == []
+    assert front.forwarder.requests == []
 
 
 async def test_who_waits_to_be_told_to_go_on_is_told(front):
@@ -105,14 +105,14 @@ async def test_who_waits_to_be_told_to_go_on_is_told(front):
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(b"{}")
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
-    assert [asked.body for asked in front.forwarder.asks] == [b"{}"]
+    assert [asked.body for asked in front.forwarder.requests] == [b"{}"]
 
 
 async def test_a_body_that_does_not_come_is_given_up(front, monkeypatch):
     monkeypatch.setattr(bodies, "BODY_SECONDS", 0.05)
     (answer,) = await front.talk(HEAD + b"Content-Length: 20\r\n\r\n{")
     assert (answer.status, detail(answer)) == (400, "the body did not arrive within 0.05 s")
-    assert front.forwarder.asks == []
+    assert front.forwarder.requests == []
 
 
 async def test_a_body_cut_off_by_its_caller_is_nobodys_defect(front, caplog):
@@ -128,7 +128,7 @@ async def test_a_body_cut_off_by_its_caller_is_nobodys_defect(front, caplog):
     ):
         await front.talk(GET)
     assert [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}] == []
-    assert front.forwarder.asks == []
+    assert front.forwarder.requests == []
 
 
 @pytest.mark.parametrize(
@@ -137,11 +137,11 @@ async def test_a_body_cut_off_by_its_caller_is_nobodys_defect(front, caplog):
 async def test_the_connection_is_kept_after_a_body_that_came_whole(front, rest, status):
     answers = await front.talk(HEAD + rest + GET, count=2)
     assert [answer.status for answer in answers] == [status, 200]
-    assert len(front.exchange.asks) == 1
+    assert len(front.exchange.requests) == 1
 
 
 async def test_a_body_where_none_is_taken_is_left_alone(front):
     sent = b"DELETE /v1/campaigns/c-1?type=sms HTTP/1.1\r\n" + HEAD.partition(b"\r\n")[2] + whole(b"not json")
     (answer,) = await front.talk(sent)
     assert answer.status == 200
-    assert [asked.body for asked in front.forwarder.asks] == [None]
+    assert [asked.body for asked in front.forwarder.requests] == [None]

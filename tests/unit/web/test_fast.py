@@ -1,4 +1,4 @@
-"""What ends a template or a hit does so for the very next request of an open connection."""
+"""What ends a pattern or a rendered hit does so for the very next request of an open connection."""
 
 import asyncio
 import contextlib
@@ -23,8 +23,13 @@ from tests.support.fast import FRESHNESS, Caller, FarStore, Gateway, calling, co
 
 LINES = b"Host: gateway\r\nAuthorization: Bearer cgk_reporting\r\nX-Request-ID: r-1\r\n"
 GOOD = b"GET /v1/campaigns/c-1 HTTP/1.1\r\n" + LINES + b"\r\n"
-KNOWN = IndexedCampaign(Channel.VOICE, "m-1", None, START + 1, has_changed=True)
-MOVED = IndexState({Channel.VOICE: Poll(START + 1)}, number=1)
+INDEXED = IndexedCampaign(Channel.VOICE, "m-1", None, START + 1, has_changed=True)
+CHANGED = IndexState({Channel.VOICE: Poll(START + 1)}, number=1)
+
+
+@pytest.fixture
+def gateway() -> Gateway:
+    return Gateway()
 
 
 class SilentBus:
@@ -50,7 +55,7 @@ class LostRedis:
     async def get(self, _key: str, _last: object = None) -> Any:
         raise StoreDownError
 
-    lead = leave = get
+    acquire_lease = release_lease = get
 
 
 def layered(bus: SilentBus, made: list[LayeredStore]) -> Any:
@@ -63,11 +68,11 @@ def layered(bus: SilentBus, made: list[LayeredStore]) -> Any:
 
 async def last_answer(caller: Caller, sent: bytes = GOOD) -> Any:
     await caller.send(sent, turns=40)
-    return caller.heard().answers[-1]
+    return caller.answers[-1]
 
 
 async def warm(caller: Caller, gateway: Gateway) -> None:
-    """Sees to it that the next request would take the hot path, which one has taken."""
+    """Sees to it that the next request would take the fast path, which one has taken."""
     await caller.send(GOOD, GOOD, GOOD)
     assert gateway.fast.taken == 1
 
@@ -137,7 +142,7 @@ async def refill(gateway: Gateway) -> None:
 
 
 async def move(gateway: Gateway) -> None:
-    assert await gateway.index.publish(SUPPORT.identity, MOVED, {"c-1": KNOWN})
+    assert await gateway.index.publish(SUPPORT.identity, CHANGED, {"c-1": INDEXED})
 
 
 CHANGES = [
@@ -154,7 +159,7 @@ CHANGES = [
     pytest.param(expire, 200, "hit; ttl=-10; detail=stale-while-revalidate", id="expiry"),
     pytest.param(grow_old, 502, "fwd=uri-miss", id="the-hard-bound"),
     pytest.param(refill, 200, "hit; ttl=591", id="a-newer-fill"),
-    pytest.param(move, 200, "hit; ttl=-9; detail=stale-while-revalidate", id="a-row-has-moved"),
+    pytest.param(move, 200, "hit; ttl=-9; detail=stale-while-revalidate", id="a-row-has-changed"),
 ]
 
 
@@ -175,8 +180,7 @@ async def test_a_change_shows_in_the_next_answer(change, status, said, layer):
         assert gateway.fast.taken == 1 + (change in {refill, write_as_another})
 
 
-async def test_a_newer_fill_is_what_the_fast_road_answers_with():
-    gateway = Gateway()
+async def test_a_newer_fill_is_what_the_fast_road_answers_with(gateway: Gateway):
     async with running(gateway), calling(gateway) as caller:
         gateway.clock.advance(10)
         await warm(caller, gateway)
@@ -186,8 +190,7 @@ async def test_a_newer_fill_is_what_the_fast_road_answers_with():
         assert gateway.fast.taken == 2
 
 
-async def test_another_campaigns_change_keeps_the_rest_fast():
-    gateway = Gateway()
+async def test_another_campaigns_change_keeps_the_rest_fast(gateway: Gateway):
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
         await gateway.memory.invalidate(make_request("c-2").key, Cause.WRITE)
@@ -212,7 +215,7 @@ async def test_a_lost_bus_ends_the_fast_road_when_it_ends_local_answers():
         bus.silent = 0.0
         await caller.send(GOOD)
         assert gateway.fast.taken == 4
-        assert [answer.status for answer in caller.heard().answers] == [200] * 7
+        assert [answer.status for answer in caller.answers] == [200] * 7
 
 
 async def test_what_another_replica_invalidated_is_not_answered():
@@ -225,8 +228,7 @@ async def test_what_another_replica_invalidated_is_not_answered():
         assert gateway.fast.taken == 1
 
 
-async def test_a_key_revoked_while_its_request_was_in_flight_makes_no_pattern(monkeypatch):
-    gateway = Gateway()
+async def test_a_key_revoked_while_its_request_was_in_flight_makes_no_pattern(gateway: Gateway, monkeypatch):
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
         gate = hold(gateway, monkeypatch)
@@ -235,38 +237,36 @@ async def test_a_key_revoked_while_its_request_was_in_flight_makes_no_pattern(mo
         revoke(gateway)
         gate.set()
         await caller.send(GOOD)
-        assert [answer.status for answer in caller.heard().answers] == [200, 200, 200, 200, 401]
+        assert [answer.status for answer in caller.answers] == [200, 200, 200, 200, 401]
         assert gateway.fast.taken == 1
 
 
-async def test_a_pattern_is_of_its_own_connection():
-    gateway = Gateway()
+async def test_a_pattern_is_of_its_own_connection(gateway: Gateway):
     async with running(gateway), calling(gateway) as caller, calling(gateway) as other:
         await warm(caller, gateway)
         await other.send(GOOD)
         assert gateway.fast.taken == 1
         await other.send(GOOD.replace(b"cgk_reporting", b"cgk_wrong"))
-        assert [answer.status for answer in other.heard().answers] == [200, 401]
+        assert [answer.status for answer in other.answers] == [200, 401]
 
 
 @pytest.mark.parametrize("validated_at", [START, START - 0.3])
 async def test_age_and_ttl_move_as_on_the_slow_path(validated_at):
-    hot, slow = Gateway(), Gateway(is_fast=False)
-    async with running(hot), running(slow), calling(hot) as quick, calling(slow) as plain:
-        for gateway in (hot, slow):
+    quick_gateway, slow = Gateway(), Gateway(is_fast=False)
+    async with running(quick_gateway), running(slow), calling(quick_gateway) as quick, calling(slow) as plain:
+        for gateway in (quick_gateway, slow):
             await gateway.put("c-9", stored("c-9", validated_at=validated_at))
         for step in (0.0, 0.25, 0.5, 0.125, 0.125, 0.9, 0.2, 1.0, 30.0, 0.7, 500.0, 60.0):
-            hot.clock.advance(step)
+            quick_gateway.clock.advance(step)
             slow.clock.advance(step)
             for caller in (quick, plain):
                 await caller.send(GOOD.replace(b"c-1", b"c-9"))
         assert comparable(quick.received) == comparable(plain.received)
-        assert hot.meter.ages == slow.meter.ages
-        assert hot.fast.taken == 10
+        assert quick_gateway.meter.ages == slow.meter.ages
+        assert quick_gateway.fast.taken == 10
 
 
-async def test_use_is_noted_so_that_polls_go_on():
-    gateway = Gateway()
+async def test_use_is_noted_so_that_polls_go_on(gateway: Gateway):
     async with running(gateway), calling(gateway) as caller:
         for _ in range(20):
             await caller.send(GOOD)
@@ -286,14 +286,13 @@ async def test_many_heads_are_learned_only_so_often(monkeypatch):
         monkeypatch.setattr(fast, "RENEWAL_SECONDS", 0.0)
         await caller.send(*[GOOD.replace(b"gateway", b"g")] * 3)
         assert gateway.fast.taken == 5
-        assert [answer.status for answer in caller.heard().answers] == [200] * 21
+        assert [answer.status for answer in caller.answers] == [200] * 21
 
 
 # Connections.
 
 
-async def test_a_slow_reader_is_waited_for_on_the_slow_path_and_gets_all_in_order():
-    gateway = Gateway()
+async def test_a_slow_reader_is_waited_for_on_the_slow_path_and_gets_all_in_order(gateway: Gateway):
     async with running(gateway), calling(gateway) as caller:
         await gateway.put("c-1", stored("x" * 30_000, validated_at=START + 1))
         gateway.clock.advance(1)
@@ -306,15 +305,14 @@ async def test_a_slow_reader_is_waited_for_on_the_slow_path_and_gets_all_in_orde
         taken = gateway.fast.taken
         await caller.send(GOOD.replace(b"r-1", b"r-%d" % sent), turns=5, listens=False)
         assert gateway.fast.taken == taken
-        while len(caller.heard().answers) < sent + 1:
+        while len(caller.answers) < sent + 1:
             caller.read()
             await asyncio.sleep(0)
-        ids = [answer["X-Request-ID"] for answer in caller.heard().answers]
+        ids = [answer["X-Request-ID"] for answer in caller.answers]
         assert ids == ["r-1", "r-1", "r-1", *(f"r-{number}" for number in range(3, sent + 1))]
 
 
-async def test_the_keepalive_timer_runs_from_the_last_request():
-    gateway = Gateway()
+async def test_the_keepalive_timer_runs_from_the_last_request(gateway: Gateway):
     async with running(gateway), calling(gateway) as caller:
         await caller.send(GOOD, GOOD)
         connection, loop, timers = gateway.connection, asyncio.get_running_loop(), list[float]()
@@ -341,8 +339,7 @@ async def test_the_keepalive_timer_runs_from_the_last_request():
         assert caller.is_closed
 
 
-async def test_a_connection_that_only_the_fast_road_used_is_idle_when_the_gateway_stops():
-    gateway = Gateway()
+async def test_a_connection_that_only_the_fast_road_used_is_idle_when_the_gateway_stops(gateway: Gateway):
     async with contextlib.AsyncExitStack() as stack:
         async with running(gateway):
             caller = await stack.enter_async_context(calling(gateway))
@@ -360,16 +357,15 @@ async def test_a_connection_that_is_to_close_finishes_what_is_in_flight_and_take
         await caller.send(GOOD.replace(b"\r\nX-R", b"\r\nCache-Control: no-cache\r\nX-R"))
         gateway.connection.close()
         await caller.send(GOOD)
-        assert len(caller.heard().answers) == 1
+        assert len(caller.answers) == 1
         gate.set()
         await caller.send(GOOD)
-        assert len(caller.heard().answers) == 2
+        assert len(caller.answers) == 2
         assert caller.is_closed
         assert gateway.fast.taken == 0
 
 
-async def test_nothing_is_answered_once_the_connection_is_to_close():
-    gateway = Gateway()
+async def test_nothing_is_answered_once_the_connection_is_to_close(gateway: Gateway):
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
         connection = gateway.connection
@@ -377,11 +373,10 @@ async def test_nothing_is_answered_once_the_connection_is_to_close():
         connection.data_received(GOOD)
         await caller.send(b"")
         assert gateway.fast.taken == 1
-        assert len(caller.heard().answers) == 3
+        assert len(caller.answers) == 3
 
 
-async def test_nothing_is_answered_between_the_last_answer_and_the_end(monkeypatch):
-    gateway = Gateway()
+async def test_nothing_is_answered_between_the_last_answer_and_the_end(gateway: Gateway, monkeypatch):
     finish = FastConnection.finish_response
 
     async def finish_and_hear_more(connection: FastConnection, *arguments: Any) -> Any:
@@ -395,7 +390,7 @@ async def test_nothing_is_answered_between_the_last_answer_and_the_end(monkeypat
         monkeypatch.setattr(FastConnection, "finish_response", finish_and_hear_more)
         await caller.send(GOOD.replace(b"\r\nX-R", b"\r\nConnection: close\r\nX-R"))
         assert gateway.fast.taken == 1
-        assert [answer["Connection"] for answer in caller.heard().answers] == [None, None, None, "close"]
+        assert [answer["Connection"] for answer in caller.answers] == [None, None, None, "close"]
 
 
 # Hits that are looked up elsewhere.
@@ -403,14 +398,14 @@ async def test_nothing_is_answered_between_the_last_answer_and_the_end(monkeypat
 
 @contextlib.asynccontextmanager
 async def seeking(sent: bytes = GOOD) -> AsyncIterator[tuple[Gateway, Caller, FarStore]]:
-    """In the midst of a look-up that the hot path waits for, on a connection that has had three answers."""
+    """In the midst of a look-up that the fast path waits for, on a connection that has had three answers."""
     gateway = Gateway(layer=far)
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
         store = cast("FarStore", gateway.store)
         store.gate.clear()
         await caller.send(sent)
-        assert (store.trips, len(caller.heard().answers)) == (4, 3)
+        assert (store.trips, len(caller.answers)) == (4, 3)
         yield gateway, caller, store
         store.gate.set()
 
@@ -419,21 +414,21 @@ async def test_each_hit_from_elsewhere_is_one_trip_and_one_rendering():
     gateway = Gateway(layer=far)
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
-        sheet = gateway.rendered.of(SUPPORT.identity, GET.resource)[b"c-1"]
+        rendered = gateway.rendered.of(SUPPORT.identity, GET.resource)[b"c-1"]
         await caller.send(GOOD, GOOD)
         assert gateway.fast.taken == 3
         assert cast("FarStore", gateway.store).trips == 5
-        assert gateway.rendered.of(SUPPORT.identity, GET.resource) == {b"c-1": sheet}
+        assert gateway.rendered.of(SUPPORT.identity, GET.resource) == {b"c-1": rendered}
 
 
 async def test_what_comes_behind_a_look_up_waits_and_keeps_its_order():
     async with seeking() as (gateway, caller, store):
         for number in range(3):
             await caller.send(GOOD.replace(b"r-1", b"r-%d" % number))
-        assert (store.trips, len(caller.heard().answers)) == (4, 3)
+        assert (store.trips, len(caller.answers)) == (4, 3)
         store.gate.set()
         await caller.send(GOOD.replace(b"r-1", b"last"), turns=60)
-        ids = [answer["X-Request-ID"] for answer in caller.heard().answers]
+        ids = [answer["X-Request-ID"] for answer in caller.answers]
         assert ids == [*["r-1"] * 4, "r-0", "r-1", "r-2", "last"]
         assert gateway.connection.transport is not None
 
@@ -453,7 +448,7 @@ async def test_a_key_revoked_during_a_look_up_is_refused():
         revoke(gateway)
         store.gate.set()
         await caller.send(b"", turns=40)
-        assert [answer.status for answer in caller.heard().answers] == [200, 200, 200, 401]
+        assert [answer.status for answer in caller.answers] == [200, 200, 200, 401]
         assert gateway.fast.taken == 1
 
 
@@ -462,8 +457,8 @@ async def test_a_gateway_that_begins_to_stop_during_a_look_up_closes_the_connect
         gateway.api.drain()
         store.gate.set()
         await caller.send(b"", turns=40)
-        answer = caller.heard().answers[-1]
-        assert (len(caller.heard().answers), answer.status, answer["Connection"]) == (4, 200, "close")
+        answer = caller.answers[-1]
+        assert (len(caller.answers), answer.status, answer["Connection"]) == (4, 200, "close")
         assert caller.is_closed
 
 
@@ -478,7 +473,7 @@ async def test_a_grant_that_begins_to_stop_during_a_look_up_closes_the_connectio
         gateway.api.drain()
         store.gate.set()
         await caller.send(b"", turns=40)
-        assert [answer["Connection"] for answer in caller.heard().answers] == [None, "close"]
+        assert [answer["Connection"] for answer in caller.answers] == [None, "close"]
 
 
 @pytest.mark.parametrize("is_hit", [True, False])
@@ -490,7 +485,7 @@ async def test_a_connection_that_is_to_close_waits_for_its_look_up_and_takes_not
         await caller.send(GOOD)
         store.gate.set()
         await caller.send(b"", turns=40)
-        assert len(caller.heard().answers) == 4
+        assert len(caller.answers) == 4
         assert gateway.fast.taken == 1 + is_hit
 
 
@@ -507,7 +502,7 @@ async def test_a_gateway_that_stops_waits_for_its_look_ups(is_hit):
         store.gate.set()
         await stopping.wait()
         await caller.send(b"")
-        assert (len(caller.heard().answers), caller.is_closed) == (4, True)
+        assert (len(caller.answers), caller.is_closed) == (4, True)
 
 
 @pytest.mark.parametrize("is_hit", [True, False])
@@ -533,7 +528,7 @@ async def test_a_look_up_that_fails_is_left_to_the_slow_path(monkeypatch, caplog
         monkeypatch.setattr(gateway.memory, "get", lambda _: 1 / 0)
         store.gate.set()
         await caller.send(b"", turns=40)
-        assert [answer.status for answer in caller.heard().answers] == [200, 200, 200, 500]
+        assert [answer.status for answer in caller.answers] == [200, 200, 200, 500]
         assert "answer from the store failed" in caplog.text
 
 
@@ -543,7 +538,7 @@ async def test_where_a_look_up_found_no_hit_the_next_does_not_wait_for_another()
         await warm(caller, gateway)
         store = cast("FarStore", gateway.store)
         await purge(gateway)
-        # As when many others were heard of since: the request takes the whole way.
+        # As when many others were published since: the request takes the whole way.
         gateway.grants._by_head.clear()
         before = store.trips
         await caller.send(GOOD)
@@ -557,15 +552,14 @@ async def test_a_word_of_the_platforms_own_is_looked_up_nowhere():
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
         await caller.send(GOOD.replace(b"c-1 ", min(LITERALS).encode() + b" "))
-        assert caller.heard().answers[-1].status == 400
+        assert caller.answers[-1].status == 400
         assert cast("FarStore", gateway.store).trips == 3
 
 
 # Memory.
 
 
-async def test_a_flood_of_ids_leaves_nothing_behind():
-    gateway = Gateway()
+async def test_a_flood_of_ids_leaves_nothing_behind(gateway: Gateway):
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
         for number in range(50):
@@ -585,8 +579,7 @@ async def test_what_is_kept_rendered_is_bounded(monkeypatch):
         assert gateway.fast.taken == 21
 
 
-async def test_what_is_gone_from_the_store_is_not_kept_alive_by_a_further_request():
-    gateway = Gateway()
+async def test_what_is_gone_from_the_store_is_not_kept_alive_by_a_further_request(gateway: Gateway):
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
         supersede(gateway)

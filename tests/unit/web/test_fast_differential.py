@@ -1,7 +1,7 @@
-"""The same bytes to a gateway with the hot path, to one with standings alone, and to one where each request takes the
+"""The same bytes to a gateway with the fast path, to one with grants alone, and to one where each request takes the
 whole way: nobody can drive them apart.
 
-Each talk primes its connection with requests that become templates, says something odd, and goes on with good requests,
+Each talk primes its connection with requests that become patterns, says something odd, and goes on with good requests,
 which show what state the odd one has left the connection in.
 """
 
@@ -43,7 +43,7 @@ def head(
     key: bytes = KEY,
     id_: bytes | None = b"r-1",
 ) -> bytes:
-    """A request's head. The order of its fields is that of the templates here."""
+    """A request's head. The order of its fields is that of the patterns here."""
     given_id = [] if id_ is None else [b"X-Request-ID: " + id_]
     lines = [b"%s %s %s" % (method, target, version), *[line for line in (host, key) if line], *given_id, *fields]
     return b"\r\n".join([*lines, b"", b""])
@@ -59,7 +59,7 @@ NEXT = [head(b"/v1/campaigns/c-2", id_=b"next-1"), head(b"/v1/campaigns/c-2", id
 class Result:
     """What one gateway made of a talk."""
 
-    heard: Received
+    parsed: Received
     received: bytes
     events: Counter[tuple[str, ...]]
     ages: list[float]
@@ -90,23 +90,23 @@ async def drive(
             gateway.lines.flush()
     meter = gateway.meter
     events = Counter({event: count for event, count in meter.events.items() if event[0] in {"request", "served"}})
-    return Result(caller.heard(to_head=to_head), caller.received, events, meter.ages, lines, gateway.fast.taken)
+    return Result(caller.parsed(to_head=to_head), caller.received, events, meter.ages, lines, gateway.fast.taken)
 
 
 async def compare(pieces: list[bytes], **options: Any) -> Result:
     """What all made of it, after seeing that it is the same."""
     whole = await drive(pieces, **options)
     slow = await drive(pieces, has_grants=True, **options)
-    hot = await drive(pieces, is_fast=True, has_grants=True, **options)
+    fast = await drive(pieces, is_fast=True, has_grants=True, **options)
     assert slow.taken == 0
-    for other in (slow, hot):
+    for other in (slow, fast):
         assert comparable(other.received) == comparable(whole.received)
-        assert other.heard.is_closed == whole.heard.is_closed
+        assert other.parsed.is_closed == whole.parsed.is_closed
         assert other.events == whole.events
         assert sorted(other.ages) == sorted(whole.ages)
         assert in_any_order(other.lines) == in_any_order(whole.lines)
-    assert hot.heard.answers
-    return hot
+    assert fast.parsed.answers
+    return fast
 
 
 def in_any_order(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -114,7 +114,7 @@ def in_any_order(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(lines, key=str)
 
 
-# Each with how many of it, and of the two good requests after it, take the hot path.
+# Each with how many of it, and of the two good requests after it, take the fast path.
 TALKS = [
     # What it is for.
     pytest.param([GOOD], 1 + 2, id="the-same-again"),
@@ -293,7 +293,7 @@ async def test_nobody_can_tell_the_paths_apart(pieces, taken):
 @pytest.mark.parametrize("layer", [local, far])
 async def test_all_say_how_soon_changes_are_seen(layer):
     result = await compare([GOOD, *NEXT, GOOD, *NEXT], layer=layer, index={"c-1": LISTED})
-    bounds = [answer["Campaign-Gateway-Bound"] for answer in result.heard.answers]
+    bounds = [answer["Campaign-Gateway-Bound"] for answer in result.parsed.answers]
     assert bounds == ["13", "660", "660"] * 2, "one by its list, the other by its lifetime"
     assert result.taken >= 3
 
@@ -406,14 +406,14 @@ NOWHERE_ELSE = head(b"/v1/campaigns/nowhere-else", id_=b"r-22")
 async def test_nobody_can_tell_a_refusal_that_was_made_in_short(refused, layer):
     pieces = [GOOD, NOWHERE, NOWHERE_ELSE, GOOD, NOWHERE, head(b"/v1/campaigns/15551234567890"), NOWHERE_ELSE, *NEXT]
     result = await compare(pieces, refused=refused, layer=layer)
-    assert [answer.status for answer in result.heard.answers] == [200, 503, 503, 200, 503, 503, 503, 200, 200]
+    assert [answer.status for answer in result.parsed.answers] == [200, 503, 503, 200, 503, 503, 503, 200, 200]
     assert result.taken == 7
 
 
 @pytest.mark.parametrize("layer", [local, far])
 async def test_refusals_alone_are_made_in_short(layer):
     result = await compare([NOWHERE, NOWHERE_ELSE, NOWHERE], refused=SPENT, layer=layer)
-    assert [answer.status for answer in result.heard.answers] == [503, 503, 503]
+    assert [answer.status for answer in result.parsed.answers] == [503, 503, 503]
     assert result.taken == 1
 
 
@@ -441,7 +441,7 @@ async def test_what_is_refused_or_not_beside_short_ones_looks_the_same(odd, laye
 async def test_a_refusal_of_a_head_has_no_body(layer):
     pieces = [head(target, method=b"HEAD") for target in (b"/v1/campaigns/nowhere", b"/v1/campaigns/nowhere-else")]
     result = await compare([*pieces, *pieces], to_head=True, refused=SPENT, layer=layer)
-    assert [answer.status for answer in result.heard.answers] == [503] * 4
+    assert [answer.status for answer in result.parsed.answers] == [503] * 4
     assert result.taken
 
 
@@ -477,8 +477,8 @@ async def test_a_head_is_repeated_without_its_body():
     one, two = head(method=b"HEAD"), head(b"/v1/campaigns/c-2", method=b"HEAD", id_=b"r-2")
     result = await compare([one, two, one, two], to_head=True)
     assert result.taken == 2
-    assert [answer.status for answer in result.heard.answers] == [200, 200, 200, 200]
-    assert all(answer["Content-Length"] == str(len(CAMPAIGNS["c-1"].body)) for answer in result.heard.answers)
+    assert [answer.status for answer in result.parsed.answers] == [200, 200, 200, 200]
+    assert all(answer["Content-Length"] == str(len(CAMPAIGNS["c-1"].body)) for answer in result.parsed.answers)
 
 
 NAMED = head(b"/v1/campaigns/c-1", b"X-Nobody-Reads: a")

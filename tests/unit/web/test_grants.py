@@ -44,7 +44,7 @@ class Watched(Gateway):
         """The answers, each piece sent on its own, on one connection."""
         async with calling(self) as caller:
             await caller.send(*pieces)
-            return caller.heard().answers
+            return caller.answers
 
 
 @contextlib.asynccontextmanager
@@ -113,8 +113,7 @@ async def test_what_is_at_fault_is_never_recalled(field):
 
 
 @pytest.mark.parametrize(
-    "field",
-    ["Cache-Control: max-age=600", "Connection: close", "If-Modified-Since: x", "Accept: " + "a" * 16_000],
+    "field", ["Cache-Control: max-age=600", "Connection: close", "If-Modified-Since: x", "Accept: " + "a" * 16_000]
 )
 async def test_what_is_not_plain_makes_no_grant_and_what_matters_not_may_be_long(field):
     async with watched() as gateway:
@@ -137,7 +136,7 @@ async def test_a_key_that_is_withdrawn_is_refused_at_once():
         assert gateway.authorised == 2
         gateway.clients.replace({})
         await caller.send(head())
-        assert [answer.status for answer in caller.heard().answers] == [200, 200, 200, 401]
+        assert [answer.status for answer in caller.answers] == [200, 200, 200, 401]
 
 
 async def test_what_was_authorised_before_the_epoch_ended_is_recalled_no_longer():

@@ -310,10 +310,7 @@ def test_no_call_now_is_a_429_with_the_platforms_text(spent):
     response = render_platform_failure(failure, "r-1", {"Cache-Status": "z"})
     assert response.status == 429
     assert json.loads(str(response.text))["errors"] == [
-        {
-            "msg": "You've exceeded the per-minute rate limit. Please wait for sometime before retrying.",
-            "code": 429,
-        }
+        {"msg": "You've exceeded the per-minute rate limit. Please wait for sometime before retrying.", "code": 429}
     ]
     assert response.headers["Retry-After"] == "4"
     assert response.headers["Content-Type"] == "application/json"

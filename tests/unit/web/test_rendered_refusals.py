@@ -28,7 +28,7 @@ async def test_a_refusal_starts_no_task_and_no_flight_and_writes_nothing(layer: 
         monkeypatch.setattr(gateway.tasks, "_start", lambda _work, name: begun.append(name))
         tasks, changes, kept = asyncio.all_tasks(), gateway.memory.changes, len(gateway.memory)
         await caller.send(*[head(f"unknown-{number}") for number in range(20)])
-        assert [answer.status for answer in caller.heard().answers] == [503] * 22
+        assert [answer.status for answer in caller.answers] == [503] * 22
         assert asyncio.all_tasks() <= tasks, "nothing is left running"
         assert not begun, "no flight either"
         assert (gateway.memory.changes, len(gateway.memory)) == (changes, kept)
@@ -51,7 +51,7 @@ async def test_whoever_may_have_a_call_gets_it_behind_one_who_was_refused():
         await caller.send(head("unknown"))
         gateway.platform.refused = SPENT
         await caller.send(head("unknown"))
-        assert [answer.status for answer in caller.heard().answers] == [503, 503, 502, 503]
+        assert [answer.status for answer in caller.answers] == [503, 503, 502, 503]
 
 
 async def test_what_is_stored_meanwhile_is_given_to_whoever_was_refused():
@@ -61,7 +61,7 @@ async def test_what_is_stored_meanwhile_is_given_to_whoever_was_refused():
         await caller.send(head("unknown"), head("unknown"))
         await gateway.put("unknown", stored("unknown"))
         await caller.send(head("unknown"))
-        assert [answer.status for answer in caller.heard().answers] == [503, 503, 200]
+        assert [answer.status for answer in caller.answers] == [503, 503, 200]
 
 
 async def test_a_gateway_that_stops_closes_every_connection_with_its_refusal():
@@ -73,7 +73,7 @@ async def test_a_gateway_that_stops_closes_every_connection_with_its_refusal():
         gateway.api.drain()
         async with calling(gateway) as caller:
             await caller.send(head("unknown"))
-            (answer,) = caller.heard().answers
+            (answer,) = caller.answers
             assert (answer.status, answer["Connection"]) == (503, "close")
 
 
@@ -88,7 +88,7 @@ async def test_so_does_one_that_stops_while_it_looks_up_what_it_refuses():
         gateway.api.drain()
         store.gate.set()
         await caller.send(b"")
-        answers = caller.heard().answers
+        answers = caller.answers
         assert [answer["Connection"] for answer in answers] == [None, None, "close"]
 
 
@@ -99,5 +99,5 @@ async def test_forms_are_bounded(monkeypatch):
         for number in range(10):
             gateway.platform.refused = Failure(Problem.BUDGET_EXHAUSTED, "spent", retry_after=float(number))
             await caller.send(head("unknown"))
-        waits = [answer["Retry-After"] for answer in caller.heard().answers]
+        waits = [answer["Retry-After"] for answer in caller.answers]
         assert waits == ["1", *map(str, range(1, 10))]

@@ -116,7 +116,7 @@ async def test_what_is_no_request_for_us_is_refused_with_a_problem_before_anythi
         document = json.loads(answer.body)
         assert document["status"] == answer.status
         assert document["request_id"] == answer["X-Request-ID"]
-    assert front.exchange.asks == []
+    assert front.exchange.requests == []
     assert sum(count for event, count in front.meter.events.items() if event[0] == "request") == len(answers)
 
 
@@ -140,7 +140,7 @@ async def test_a_bad_line_is_neither_repeated_nor_logged(front, caplog, field):
     assert SECRET not in answer.head + answer.body
     logged = caplog.text + "".join(repr(vars(record)) for record in caplog.records)
     assert SECRET.decode() not in logged
-    assert front.exchange.asks == []
+    assert front.exchange.requests == []
 
 
 async def test_a_bad_request_line_is_neither_repeated_nor_logged(front, caplog):
@@ -155,16 +155,16 @@ async def test_a_refusal_ends_the_connection_and_what_follows_on_it_is_not_read(
     answers = await front.talk(request(b"Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n") + GOOD)
     assert [answer.status for answer in answers] == [400]
     assert answers[0]["Connection"] == "close"
-    assert front.exchange.asks == []
+    assert front.exchange.requests == []
 
 
 async def test_garbage_behind_a_good_request_never_makes_it_two(front):
     """In one piece the parser gives up both; in two the first is answered."""
     for pieces in ([GOOD + b"nonsense\r\n\r\n"], [GOOD, b"nonsense\r\n\r\n"]):
-        front.exchange.asks.clear()
+        front.exchange.requests.clear()
         statuses = [answer.status for answer in await front.talk(*pieces, count=2)]
         assert statuses[-1] == 400
-        assert statuses.count(200) == len(front.exchange.asks) == len(statuses) - 1
+        assert statuses.count(200) == len(front.exchange.requests) == len(statuses) - 1
 
 
 ACCEPTED = [
@@ -202,7 +202,7 @@ async def test_a_good_request_is_taken_however_its_bytes_arrive(front, sent, ste
     (answer,) = await front.talk(*pieces)
     assert answer.status == 200
     assert answer["Server"] == "campaign-gateway"
-    assert len(front.exchange.asks) == 1
+    assert len(front.exchange.requests) == 1
 
 
 @pytest.mark.parametrize("sent", [GOOD, b"nonsense\r\n\r\n", request(host=b""), request(b"X-A: " + b"a" * 20_000)])
@@ -219,7 +219,7 @@ async def test_no_answer_names_a_version_of_anything(front, sent):
 async def test_a_pipelined_pair_is_answered_in_order(front):
     answers = await front.talk(GOOD + GOOD.replace(b"c-1", b"c-2"), count=2)
     assert [answer.status for answer in answers] == [200, 200]
-    assert [asked.id for asked in front.exchange.asks] == ["c-1", "c-2"]
+    assert [asked.id for asked in front.exchange.requests] == ["c-1", "c-2"]
 
 
 async def test_a_connection_is_kept_after_an_answer_and_after_a_problem_of_the_api(front):
@@ -258,7 +258,7 @@ async def test_half_a_request_is_no_request(front, caplog):
         writer.write(GOOD[:-10])
         writer.write_eof()
         assert await reader.read() == b""
-    assert front.exchange.asks == []
+    assert front.exchange.requests == []
     assert [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}] == []
 
 
@@ -266,7 +266,7 @@ async def test_a_caller_that_leaves_before_the_answer_is_no_error(front, caplog)
     front.exchange.open.clear()
     async with front.connection() as (_, writer):
         writer.write(GOOD)
-        while not front.exchange.asks:
+        while not front.exchange.requests:
             await asyncio.sleep(0)
     front.exchange.open.set()
     assert (await front.ask()).status == 200

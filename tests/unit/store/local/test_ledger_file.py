@@ -7,33 +7,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from typing_extensions import override
 
 from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Slot
 from campaign_gateway.proxy.ports import LedgerLostError
-from campaign_gateway.store import clock as clock_module
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.local import ledger_file as module
 from campaign_gateway.store.local import records
 from campaign_gateway.store.local.ledger_file import KIND, FileLedgers
+from tests.support.doubles import Machine
 
 ACCOUNT = "acc-1"
 PLATFORM = "https://platform.example"
 ALLOWANCE = Allowance(calls=3, window=60.0, leave=2.0, timeout=10.0)
-
-
-class Machine:
-    """The clocks of a machine, each of which a test may move."""
-
-    def __init__(self) -> None:
-        self.wall, self.monotonic, self.boot = 1_770_000_000.0, 5000.0, "run-1"
-
-    def advance(self, seconds: float) -> None:
-        self.wall += seconds
-        self.monotonic += seconds
 
 
 class ProcessClock(StoreClock):
@@ -46,15 +34,6 @@ class ProcessClock(StoreClock):
     @override
     def now(self) -> float:
         return self.machine.monotonic + self._offset
-
-
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    made = Machine()
-    clocks = SimpleNamespace(time=lambda: made.wall, monotonic=lambda: made.monotonic)
-    monkeypatch.setattr(clock_module, "time", clocks)
-    monkeypatch.setattr(clock_module, "_boot", lambda: made.boot)
-    return made
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -17,13 +16,13 @@ from campaign_gateway.policy.evidence import Cause, Evidence, Invalidation
 from campaign_gateway.policy.freshness import Freshness
 from campaign_gateway.policy.stored import Stored
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll
-from campaign_gateway.store import clock as clock_module
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.local import records
 from campaign_gateway.store.local.snapshot import KIND, Snapshot
 from campaign_gateway.store.memory import MemoryStore
 from tests.support.builders import absence, copy_of
 from tests.support.builders import entry as built
+from tests.support.doubles import Machine
 from tests.support.meters import CountingMeter
 
 STREAM, FOREIGN = "a1b2", "ffff"
@@ -36,17 +35,6 @@ def key(name: str, stream: str = STREAM) -> str:
 
 
 GROUP = key("*")
-
-
-class Machine:
-    """The clocks of a machine, each of which a test may move."""
-
-    def __init__(self) -> None:
-        self.wall, self.monotonic = 1_770_000_000.0, 5000.0
-
-    def advance(self, seconds: float) -> None:
-        self.wall += seconds
-        self.monotonic += seconds
 
 
 class Process:
@@ -87,14 +75,6 @@ Start = Callable[..., "asyncio.Future[Process]"]
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    made = Machine()
-    clocks = SimpleNamespace(time=lambda: made.wall, monotonic=lambda: made.monotonic)
-    monkeypatch.setattr(clock_module, "time", clocks)
-    return made
-
-
-@pytest.fixture
 def start(machine: Machine, tmp_path: Path):
     processes: list[Process] = []
 
@@ -107,6 +87,12 @@ def start(machine: Machine, tmp_path: Path):
     yield start
     for process in processes:
         process.snapshot._thread.shutdown()
+
+
+@pytest.fixture
+async def first(start: Start) -> Process:
+    """A process that found nothing."""
+    return await start()
 
 
 @pytest.fixture
@@ -124,8 +110,7 @@ async def test_a_first_start_is_quiet_and_cold(start, caplog):
     assert caplog.records == []
 
 
-async def test_what_was_stored_is_there_again_with_its_age(start, machine: Machine):
-    first = await start()
+async def test_what_was_stored_is_there_again_with_its_age(first: Process, start, machine: Machine):
     before = await first.put(key("one"))
     await stop(first)
     machine.advance(20)
@@ -137,8 +122,7 @@ async def test_what_was_stored_is_there_again_with_its_age(start, machine: Machi
 
 
 @pytest.mark.parametrize("step", [-3600.0, -50.0, 50.0])
-async def test_a_step_of_the_wall_clock_changes_no_age(start, machine: Machine, step: float):
-    first = await start()
+async def test_a_step_of_the_wall_clock_changes_no_age(first: Process, start, machine: Machine, step: float):
     await first.put(key("one"))
     await stop(first)
     machine.advance(20)
@@ -149,9 +133,8 @@ async def test_a_step_of_the_wall_clock_changes_no_age(start, machine: Machine, 
     assert second.store.now() - after.validated_at == pytest.approx(120)
 
 
-async def test_an_entry_is_not_fresh_until_something_validates_it(start, machine: Machine):
+async def test_an_entry_is_not_fresh_until_something_validates_it(first: Process, start, machine: Machine):
     """It may have changed, and the list may have shown that, since the file was written."""
-    first = await start()
     before = await first.put(key("one"), age=10.0)
     assert (await first.decision(key("one"))).choice is Choice.FRESH
     await stop(first)
@@ -164,8 +147,7 @@ async def test_an_entry_is_not_fresh_until_something_validates_it(start, machine
     assert (decision.choice, decision.fwd, decision.fallback) == (Choice.FORWARD, Fwd.STALE, before)
 
 
-async def test_the_first_poll_validates_what_the_list_still_shows(start, machine: Machine):
-    first = await start()
+async def test_the_first_poll_validates_what_the_list_still_shows(first: Process, start, machine: Machine):
     before = await first.put(key("one"), age=1.0)
     await stop(first)
     machine.advance(1)
@@ -173,15 +155,14 @@ async def test_the_first_poll_validates_what_the_list_still_shows(start, machine
     now = second.store.now()
     head = IndexState({Channel.VOICE: Poll(began=now, lasts=10.0)}, blind=600.0)
     row = IndexedCampaign(
-        Channel.VOICE, "a mark", before.revision, since=now + 0.5, has_changed=False, status=before.campaign_status
+        Channel.VOICE, "a revision", before.revision, since=now + 0.5, has_changed=False, status=before.campaign_status
     )
     assert (await second.decision(key("one"), (row, head), after=0.5)).choice is Choice.FRESH
     for other in (replace(row, updated_at="another"), replace(row, status="Active"), replace(row, has_changed=True)):
         assert (await second.decision(key("one"), (other, head), after=0.5)).choice is not Choice.FRESH
 
 
-async def test_a_read_by_id_takes_a_slot(start, machine: Machine):
-    first = await start()
+async def test_a_read_by_id_takes_a_slot(first: Process, start, machine: Machine):
     await first.put(key("one"))
     await stop(first)
     second = await start()
@@ -189,8 +170,7 @@ async def test_a_read_by_id_takes_a_slot(start, machine: Machine):
     assert copy_of(second.store, key("one")) == newer
 
 
-async def test_nothing_past_its_bound_comes_back(start, machine: Machine):
-    first = await start()
+async def test_nothing_past_its_bound_comes_back(first: Process, start, machine: Machine):
     await first.put(key("old"), age=KEEP - 10)
     await first.put(key("young"), age=KEEP - 30)
     await stop(first)
@@ -200,30 +180,26 @@ async def test_nothing_past_its_bound_comes_back(start, machine: Machine):
     assert await second.entry(key("young")) is not None
 
 
-async def test_an_entry_from_the_future_is_none(start, machine: Machine):
-    first = await start()
+async def test_an_entry_from_the_future_is_none(first: Process, start, machine: Machine):
     await first.put(key("one"), age=-5.0)
     await stop(first)
     assert len((await start()).store) == 0
 
 
-async def test_what_the_platform_did_not_have_is_asked_again(start):
-    first = await start()
+async def test_what_the_platform_did_not_have_is_asked_again(first: Process, start):
     await first.put(key("one"), replace(absence(0.0), validated_at=first.store.now()))
     await stop(first)
     assert len((await start()).store) == 0
 
 
-async def test_entries_of_other_streams_do_not_come_back(start):
-    first = await start()
+async def test_entries_of_other_streams_do_not_come_back(first: Process, start):
     await first.put(key("one", FOREIGN))
     await first.put(key("one"))
     await stop(first)
     assert [entry.key for entry in (await start()).store.entries()] == [key("one")]
 
 
-async def test_with_less_room_the_most_recently_used_come_back(start):
-    first = await start()
+async def test_with_less_room_the_most_recently_used_come_back(first: Process, start):
     for name in "abc":
         await first.put(key(name))
     first.store.peek(key("a"))
@@ -238,9 +214,10 @@ async def test_with_less_room_the_most_recently_used_come_back(start):
 @pytest.mark.parametrize("by", Cause)
 @pytest.mark.parametrize("what", [key("one"), GROUP], ids=["its-own", "its-group"])
 @pytest.mark.parametrize("when", ["before", "meanwhile", "after"])
-async def test_an_invalidated_entry_comes_back_as_one(start, machine: Machine, by: Cause, what: str, when: str):
+async def test_an_invalidated_entry_comes_back_as_one(
+    first: Process, start, machine: Machine, by: Cause, what: str, when: str
+):
     """Whether it was invalidated before the file was made, while that was written, or just before the crash."""
-    first = await start()
     await first.put(key("one"))
     if when == "before":
         await first.store.invalidate(what, by)
@@ -259,9 +236,8 @@ async def test_an_invalidated_entry_comes_back_as_one(start, machine: Machine, b
     assert second.store.invalidated_at(key("one")) == at
 
 
-async def test_invalidations_are_added_to_the_file_that_was_found(start, machine: Machine):
+async def test_invalidations_are_added_to_the_file_that_was_found(first: Process, start, machine: Machine):
     """A process that crashes before it has written a file of its own leaves those too."""
-    first = await start()
     await first.put(key("one"))
     await stop(first)
     second = await start()
@@ -270,8 +246,7 @@ async def test_invalidations_are_added_to_the_file_that_was_found(start, machine
     assert (await (await start()).evidence(key("one"))).is_overwritten
 
 
-async def test_what_was_read_after_an_invalidation_is_not_invalidated_by_it(start, machine: Machine):
-    first = await start()
+async def test_what_was_read_after_an_invalidation_is_not_invalidated_by_it(first: Process, start, machine: Machine):
     await first.put(key("one"))
     await first.store.invalidate(key("one"), Cause.WRITE)
     await first.store.invalidate(GROUP, Cause.PURGE)
@@ -281,8 +256,7 @@ async def test_what_was_read_after_an_invalidation_is_not_invalidated_by_it(star
     assert (await (await start()).evidence(key("one"))).invalidation is None
 
 
-async def test_what_was_read_soon_after_a_write_may_still_show_what_was_before(start, machine: Machine):
-    first = await start()
+async def test_what_was_read_soon_after_a_write_may_still_show_what_was_before(first: Process, start, machine: Machine):
     await first.store.invalidate(key("one"), Cause.WRITE)
     machine.advance(2)
     await first.put(key("one"), age=0.0)
@@ -292,8 +266,7 @@ async def test_what_was_read_soon_after_a_write_may_still_show_what_was_before(s
     assert not evidence.invalidation.is_open
 
 
-async def test_where_an_invalidation_cannot_be_added_nothing_comes_back(start, monkeypatch, caplog):
-    first = await start()
+async def test_where_an_invalidation_cannot_be_added_nothing_comes_back(first: Process, start, monkeypatch, caplog):
     await first.put(key("one"))
     await first.snapshot.save()
     with monkeypatch.context() as full:
@@ -308,16 +281,14 @@ async def test_where_an_invalidation_cannot_be_added_nothing_comes_back(start, m
 # The file.
 
 
-async def test_the_file_is_for_nobody_else(start, file: Path):
-    first = await start()
+async def test_the_file_is_for_nobody_else(first: Process, file: Path):
     await first.put(key("one"))
     await stop(first)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
-async def test_a_file_is_made_anew_only_when_something_has_changed(start, file: Path):
-    first = await start()
+async def test_a_file_is_made_anew_only_when_something_has_changed(first: Process, file: Path):
     await first.snapshot.save()
     assert not file.exists()
     await first.put(key("one"))
@@ -341,8 +312,7 @@ async def test_a_file_is_made_anew_only_when_something_has_changed(start, file: 
         pytest.param(lambda content: content + b"\x00" * 2**25, id="too-large"),
     ],
 )
-async def test_nothing_is_taken_from_a_damaged_file(start, file: Path, damage, caplog):
-    first = await start()
+async def test_nothing_is_taken_from_a_damaged_file(first: Process, start, file: Path, damage, caplog):
     for name in "abc":
         await first.put(key(name))
     await stop(first)
@@ -355,8 +325,7 @@ async def test_nothing_is_taken_from_a_damaged_file(start, file: Path, damage, c
     assert [entry.key for entry in (await start()).store.entries()] == [key("d")]
 
 
-async def test_an_invalidation_that_was_cut_off_is_not_followed_by_others(start, file: Path):
-    first = await start()
+async def test_an_invalidation_that_was_cut_off_is_not_followed_by_others(first: Process, start, file: Path):
     await first.put(key("one"))
     await stop(first)
     whole = file.read_bytes()
@@ -367,8 +336,7 @@ async def test_an_invalidation_that_was_cut_off_is_not_followed_by_others(start,
     assert (await (await start()).evidence(key("one"))).is_overwritten
 
 
-async def test_one_process_writes_and_the_next_one_takes_over(start, file: Path):
-    first = await start()
+async def test_one_process_writes_and_the_next_one_takes_over(first: Process, start, file: Path):
     await first.put(key("one"))
     await first.snapshot.save()
     second = await start()
@@ -394,9 +362,10 @@ async def test_where_nothing_can_be_written_it_goes_on_and_says_so_once(start, t
     assert len((await start()).store) == 1
 
 
-async def test_a_file_that_is_being_written_at_the_end_does_not_spoil_the_last_one(start, file: Path, monkeypatch):
+async def test_a_file_that_is_being_written_at_the_end_does_not_spoil_the_last_one(
+    first: Process, start, file: Path, monkeypatch
+):
     """The thread goes on when the task that waits for it is cancelled."""
-    first = await start()
     await first.put(key("one"))
     gate, write = threading.Event(), first.snapshot._write
 

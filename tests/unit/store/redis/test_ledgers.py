@@ -1,12 +1,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import fakeredis
 import pytest
 
 from campaign_gateway.policy.ledger import Lane, Ledger, Slot
@@ -18,6 +16,7 @@ from campaign_gateway.store.redis.connect import RedisTarget, open_link
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.ledgers import RedisLedgers
 from campaign_gateway.store.redis.link import RedisLink
+from tests.support.backends import on_fakeredis, on_valkey
 from tests.support.meters import CountingMeter
 from tests.support.redis_server import redis_server
 
@@ -47,42 +46,17 @@ class RedisStores:
     meters: list[CountingMeter]
 
 
-@asynccontextmanager
-async def replicas_on(
-    raw: Any, open_one: Callable[[StoreClock, CountingMeter], RedisLink]
-) -> AsyncIterator[RedisStores]:
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(raw.aclose)
-        shared = RedisStores(raw, [], [], [])
-        for _ in range(CHANGERS):
-            shared.meters.append(CountingMeter())
-            shared.links.append(open_one(StoreClock(), shared.meters[-1]))
-            stack.push_async_callback(shared.links[-1].close)
-            await shared.links[-1].look()
-            shared.replicas.append(RedisLedgers(shared.links[-1], Keys("cg")))
-        yield shared
-
-
-@asynccontextmanager
-async def on_fakeredis(_folder: Path) -> AsyncIterator[RedisStores]:
-    client = partial(fakeredis.FakeAsyncRedis, server=fakeredis.FakeServer())
-    async with replicas_on(client(), lambda clock, meter: RedisLink(client(), clock, meter)) as shared:
-        yield shared
-
-
-@asynccontextmanager
-async def on_valkey(folder: Path) -> AsyncIterator[RedisStores]:
-    async with (
-        redis_server(folder) as process,
-        replicas_on(process.client(), partial(open_link, RedisTarget(process.url, 2.0))) as shared,
-    ):
-        yield shared
-
-
 @pytest.fixture(params=[on_fakeredis, on_valkey])
 async def shared(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RedisStores]:
-    async with request.param(tmp_path) as found:
-        yield found
+    async with request.param(tmp_path) as backend, AsyncExitStack() as stack:
+        shared = RedisStores(backend.raw, [], [], [])
+        for _ in range(CHANGERS):
+            shared.meters.append(CountingMeter())
+            shared.links.append(backend.open_link(StoreClock(), shared.meters[-1]))
+            stack.push_async_callback(shared.links[-1].close)
+            await shared.links[-1].look()
+            shared.replicas.append(RedisLedgers(shared.links[-1], backend.keys))
+        yield shared
 
 
 def count(ledger: Ledger | None, _now: float) -> tuple[Ledger, int]:
@@ -127,7 +101,7 @@ async def test_all_of_a_ledger_survives_the_trip(shared: RedisStores):
 async def test_a_change_that_nobody_contends_takes_one_trip(shared: RedisStores):
     for _ in range(3):
         await shared.replicas[0].change(ACCOUNT, count)
-    assert shared.meters[0].counts == {("store_operation", "redis", "swap", "stored"): 3}
+    assert shared.meters[0].events == {("store", "redis", "swap", "stored"): 3}
 
 
 async def test_a_change_is_made_again_on_what_another_replica_left(shared: RedisStores):
@@ -135,7 +109,7 @@ async def test_a_change_is_made_again_on_what_another_replica_left(shared: Redis
     await one.change(ACCOUNT, count)
     await two.change(ACCOUNT, count)
     assert await one.change(ACCOUNT, count) == 3
-    assert shared.meters[0].counts["store_operation", "redis", "swap", "contended"] == 1
+    assert shared.meters[0].events["store", "redis", "swap", "contended"] == 1
 
 
 async def test_a_ledger_that_is_not_used_is_forgotten(shared: RedisStores):

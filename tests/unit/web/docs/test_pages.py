@@ -47,7 +47,7 @@ async def test_each_file_is_served_without_a_key_and_with_every_caution(front, p
         "form-action": "'none'",
     }
     assert answer["X-Request-ID"] is not None
-    assert front.exchange.asks == []
+    assert front.exchange.requests == []
 
 
 def test_the_viewers_files_are_those_of_its_release():
