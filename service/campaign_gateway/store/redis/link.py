@@ -122,7 +122,11 @@ class RedisLink:
             if not self.is_up:
                 raise StoreDownError(self.state)
             try:
-                return await command()
+                try:
+                    return await command()
+                except NoScriptError:
+                    # Forgotten between its loading and its call: nothing was done.
+                    return await command()
             except FAILURES as error:
                 kind = _kind(error)
                 self.meter.store_operation("redis", operation, kind)
