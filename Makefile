@@ -12,7 +12,7 @@ TESTS := tests/e2e tests/integration tests/unit
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-image coverage lint check fix artefacts browser image bench bench-freshness bench-accounts lock clean
+.PHONY: help demo run test test-image drills coverage lint check fix artefacts browser image bench bench-freshness bench-accounts lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t20
@@ -28,6 +28,10 @@ test: $(READY) ## Every test: unit, integration, end to end
 
 test-image: $(VENV)-$(IMAGE_PYTHON)/.ready ## Unit and integration tests on the Python of the image
 	$(VENV)-$(IMAGE_PYTHON)/bin/python -m pytest tests/integration tests/unit -n 4 --dist worksteal -q
+
+drills: $(READY) ## Every fault of the table in tests/README.md, and a soak of twenty minutes (SOAK=60: one); writes the table
+	tools/setup-drills
+	$(BIN)/python -m tests.drills
 
 coverage: $(READY) ## Every test, with coverage of lines and branches
 	$(BIN)/python -m pytest $(TESTS) -n 2 --cov -q

@@ -211,6 +211,11 @@ async def test_a_gap_in_the_numbers_clears_all_copies(fleet: Fleet, number: int,
     assert fleet.two.has_copy() is is_kept
 
 
+@pytest.mark.drill(
+    "a message on the bus that is none",
+    planted="odd numbers, bytes, lengths",
+    seen="nobody is deaf: the next invalidation arrives",
+)
 @pytest.mark.parametrize(
     "said",
     [
@@ -235,6 +240,11 @@ async def test_what_is_no_message_is_not_received_and_deafens_nobody(fleet: Flee
     await until(lambda: fleet.two.invalidated[-1:] == [KEY])
 
 
+@pytest.mark.drill(
+    "a handler of messages fails",
+    planted="an error in one",
+    seen="the subscription is made anew, copies answer only while it stands",
+)
 async def test_a_handler_that_fails_ends_neither_the_subscription_nor_the_caution(fleet: Fleet) -> None:
     await fleet.one.fill()
     await fleet.two.copy()

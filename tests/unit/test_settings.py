@@ -520,6 +520,11 @@ def pem(key: Any) -> bytes:
     )
 
 
+@pytest.mark.drill(
+    "keys that cannot sign, or are soon found",
+    planted="PEM as a secret, EC, 1,024 bits, 5 bytes",
+    seen="refused by name before the start",
+)
 @pytest.mark.parametrize(
     ("key", "content", "said"),
     [
@@ -549,6 +554,7 @@ def test_a_key_that_cannot_sign_or_is_soon_found_is_refused_before_the_start(tre
     assert SECRET not in mistake
 
 
+@pytest.mark.drill("keys that cannot sign, or are soon found")
 def test_a_short_secret_in_a_variable_is_refused_too(tree, monkeypatch):
     monkeypatch.setenv("SHORT", "short")
     row = {"client_id": "cs-1", "client_secret_env": "SHORT"}

@@ -127,6 +127,11 @@ def test_content_changes_the_digest(one: Any, other: Any):
     assert content_digest({"a": [one]}) != content_digest({"a": [other]})
 
 
+@pytest.mark.drill(
+    "odd text and numbers",
+    planted="byte order mark, half a surrogate pair, decimals beyond a double",
+    seen="no 500, spelled as they were, a change is a change",
+)
 @pytest.mark.parametrize(
     ("one", "other"),
     [

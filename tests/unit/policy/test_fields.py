@@ -35,6 +35,7 @@ def test_a_cut_answer_keeps_its_envelope_and_has_a_tag_of_its_own():
     assert cut(whole, frozenset({"_id", "nothing"})) == small, "the same everywhere and each time"
 
 
+@pytest.mark.drill("odd text and numbers")
 @pytest.mark.parametrize(
     ("sent", "kept"),
     [

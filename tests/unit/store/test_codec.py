@@ -92,11 +92,17 @@ def test_foreign_bytes_are_no_entry(stored: bytes) -> None:
     assert decode(stored, KEY) is None
 
 
+@pytest.mark.drill(
+    "a value in Redis under another key",
+    planted="moved, with times and types that cannot be",
+    seen="a miss",
+)
 @pytest.mark.parametrize("key", ["cg:entry:b:one", "cg:entry:a:two", ""])
 def test_an_entry_moved_to_another_key_is_no_entry(key: str) -> None:
     assert decode(encode(entry(), KEY), key) is None
 
 
+@pytest.mark.drill("a value in Redis under another key")
 @pytest.mark.parametrize("at", [float("inf"), float("nan"), float("-inf"), -1.0, 1e300])
 def test_a_time_that_cannot_be_is_no_entry(at: float) -> None:
     assert decode(encode(replace(entry(), validated_at=at), KEY), KEY) is None
@@ -108,6 +114,7 @@ def test_a_clock_offset_that_cannot_be_is_no_entry(offset: float) -> None:
     assert decode(encode(replace(entry(), clock_offset=offset), KEY), KEY) is None
 
 
+@pytest.mark.drill("a value in Redis under another key")
 @pytest.mark.parametrize("said", ["application/json\r\nSet-Cookie: x=1", "text/html", "application/json\x00", ""])
 def test_a_type_that_the_gateway_never_stores_is_no_entry(said: str) -> None:
     assert decode(encode(replace(entry(), content_type=said), KEY), KEY) is None

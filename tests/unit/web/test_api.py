@@ -150,6 +150,11 @@ async def test_without_a_default_a_path_must_name_its_stream(serve):
         assert (await front.ask("/v1/streams/support/campaigns/c-1")).status == 200
 
 
+@pytest.mark.drill(
+    "a page of another site, and no client keys",
+    planted="`Sec-Fetch-Site`, `Origin`",
+    seen="403, and nothing is asked",
+)
 @pytest.mark.parametrize(
     ("fields", "is_refused"),
     [

@@ -45,6 +45,7 @@ def test_a_part_without_an_answer_has_its_problem_and_the_others_theirs():
     assert found[2]["status"] == 200
 
 
+@pytest.mark.drill("odd text and numbers")
 @pytest.mark.parametrize(
     ("body", "campaign"),
     [
