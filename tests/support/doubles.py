@@ -146,6 +146,8 @@ class ScriptedBudget:
     def refusal(self, _account: str, _lane: Lane, _client: str, _key: str, _wait: float) -> Failure | None:
         return self.known_refusal
 
+    prospect = refusal
+
     @asynccontextmanager
     async def permit(
         self, account: str, lane: Lane, client: str, wait: float, _key: str = ""

@@ -113,7 +113,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
             status.show_sweep(metrics.gauges, stream, sweeper, index, stated)
             if is_polled:
                 watchers.supervise(sweeper.run, name=f"sweep {stream.alias}")
-        explainer = Explainer(store, index, plan.freshness, stated, budget.remaining)
+        explainer = Explainer(store, index, plan.freshness, stated, budget.remaining, exchange.prospect)
         bounds = Bounds(plan.freshness.stale_while_revalidate, plan.freshness.stale_if_error)
         clients = build.build_clients(settings)
         recorder = Recorder(metrics, _open_lines(slot, stack))
@@ -122,7 +122,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         api = Api(actions, plan.streams, settings.default_stream, clients, bounds, recorder, budget.quota, grants)
         status.show_platform(metrics.gauges, fetcher.breaker, fetcher.clock)
         readiness = partial(
-            status.readiness, plan, api, stores.part, budget, index, fetcher.clock, [watchers.failing, fills.failing]
+            status.readiness, plan, api, stores.part, budget, index, fetcher, stated, [watchers.failing, fills.failing]
         )
         operators = admin_application(readiness, metrics.registry, partial(_explain, explainer, plan.streams))
         admin = web.AppRunner(operators, access_log=None, shutdown_timeout=1.0)

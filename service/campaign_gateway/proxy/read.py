@@ -97,6 +97,10 @@ class Exchange:
         """
         return self._fills.refused(self._held(request))
 
+    def prospect(self, request: Request, decision: Decision) -> Failure | None:
+        """Why the platform would not be asked now where the decision is to ask it; None where it would be."""
+        return self._fills.prospect(request, decision)
+
     async def find(self, request: Request, last: Hit | None) -> tuple[Hit, float] | Reply | None:
         """The answer and its age in seconds, if a fresh one is stored anywhere; in one trip to the store.
 

@@ -89,11 +89,13 @@ class HitLines(HitLog):
     def __init__(self, name: str = "campaign_gateway.requests", **fields: object) -> None:
         """Lines of this logger, with these members in each, as `set_up` has them."""
         self._log = logging.getLogger(name)
-        opening = {"level": "info", "logger": name, "message": "request", **fields}
-        self._common = _members(opening) + b'"request_id":"'
+        opening = {"logger": name, "message": "request", **fields}
+        self._info, self._warning = (
+            _members({"level": level, **opening}) + b'"request_id":"' for level in ("info", "warning")
+        )
         self._time = _TimeText()
         self._since = self._until = 0.0
-        self._opening = b""
+        self._opening = self._opening_warning = b""
         self._parts: list[bytes] = []
 
     @override
@@ -109,7 +111,7 @@ class HitLines(HitLog):
         return _members(fields) + b'"milliseconds":'
 
     @override
-    def hit(self, request_id: bytes, caller: bytes, answer: bytes, seconds: float) -> None:
+    def hit(self, request_id: bytes, caller: bytes, answer: bytes, seconds: float, *, is_refusal: bool = False) -> None:
         now = time.time()
         if not self._since <= now < self._until:
             self._begin_second(now)
@@ -120,13 +122,15 @@ class HitLines(HitLog):
         parts = self._parts
         if not parts:
             asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
-        parts += (self._opening, request_id, caller, answer, took)
+        parts += (self._opening_warning if is_refusal else self._opening, request_id, caller, answer, took)
 
     def _begin_second(self, now: float) -> None:
         """Renders what lines of the same millisecond have in common."""
         whole = int(now * 1000)
         self._since, self._until = whole / 1000, (whole + 1) / 1000
-        self._opening = b'{"time":"%b",%b' % (self._time.text(now).encode("ascii"), self._common)
+        text = self._time.text(now).encode("ascii")
+        self._opening = b'{"time":"%b",%b' % (text, self._info)
+        self._opening_warning = b'{"time":"%b",%b' % (text, self._warning)
 
     def flush(self) -> None:
         """Hands over what has come together, if the logger wants it."""

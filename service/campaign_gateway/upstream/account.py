@@ -23,6 +23,7 @@ from campaign_gateway.policy.reports import Report, absorb
 from campaign_gateway.policy.schedule import Schedule
 from campaign_gateway.proxy.ports import LedgerLostError, Ledgers
 from campaign_gateway.upstream.own_calls import OwnCalls, Unreported
+from campaign_gateway.upstream.pauses import is_paused, say_pause
 from campaign_gateway.upstream.promises import Promises
 
 _log = logging.getLogger(__name__)
@@ -174,6 +175,11 @@ class Account:
             return replace(wait, seconds=left, soonest=left)
         return replace(wait, seconds=min(wait.seconds, left), soonest=min(wait.soonest, left))
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether the platform has asked for a pause that is not over."""
+        return is_paused(self.ledger)
+
     # Its own calls.
 
     def _begin(self, slot: Slot, requested_at: float) -> None:
@@ -187,7 +193,8 @@ class Account:
 
     def keep_pause(self, ledger: Ledger) -> None:
         """Goes on by itself with a pause that the shared ledger does not know of yet."""
-        self.ledger, self._unreported_pause = ledger, ledger.paused_until
+        self._see(ledger)
+        self._unreported_pause = ledger.paused_until
         self.forget_ledger()
 
     def forget_ledger(self) -> None:
@@ -259,7 +266,8 @@ class Account:
         if not requests:
             return {}
         now, renamed = self._ledgers.now(), [replace(request, id=f"{request.id}.local") for request in requests]
-        self.ledger, answers = schedule.grant(self.absorbed(now), self.permitted(), renamed, now)
+        ledger, answers = schedule.grant(self.absorbed(now), self.permitted(), renamed, now)
+        self._see(ledger)
         for answer in answers:
             if isinstance(answer, Slot):
                 self._begin(answer, requested_at)
@@ -335,7 +343,8 @@ class Account:
 
     def _learn(self, ledger: Ledger, attempt: _Attempt) -> None:
         now = self._ledgers.now()
-        self.ledger, self._unreported_pause = ledger, 0.0
+        self._see(ledger)
+        self._unreported_pause = 0.0
         known = max(len(ledger.replicas), ledger.expected if now < ledger.whole_at else 1)
         self.contact = Contact(known, seen_at=attempt.requested_at, quiet_until=attempt.quiet_until)
         self._allotment = ledger.allotments.get(self._replica, 0)
@@ -352,6 +361,11 @@ class Account:
             and len(ledger.slots) + reserved < self.allowance.calls
         )
         self.forget_ledger()
+
+    def _see(self, ledger: Ledger) -> None:
+        """Goes by this ledger from now on."""
+        say_pause(self.name, self.ledger, ledger, self.allowance, self._ledgers.now())
+        self.ledger = ledger
 
     def absorbed(self, now: float) -> Ledger:
         """The ledger as this replica alone knows it."""

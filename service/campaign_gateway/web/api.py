@@ -6,6 +6,7 @@ One road: authorise, or recall the grant of an equal head; get the answer; make 
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from aiohttp import hdrs, web
@@ -109,6 +110,7 @@ class Api:
                 response = await self._answer(http, record, find, fail)
         except RejectedError as error:
             record.operation = error.operation or record.operation
+            record.failure, record.peer = error.failure, http.remote
             response = fail(error.failure, record.request_id)
             if error.allow is not None:
                 response.headers[hdrs.ALLOW] = error.allow
@@ -116,7 +118,7 @@ class Api:
                 response.force_close()
         except Exception:  # noqa: BLE001 - the last line of defence: the caller gets an answer, its id finds the reason
             _log.exception("request failed", extra={"fields": {"request_id": record.request_id}})
-            failure = Failure(Problem.INTERNAL, "an error in the gateway; its log has the request id")
+            failure = record.failure = Failure(Problem.INTERNAL, "an error in the gateway; its log has the request id")
             response = fail(failure, record.request_id)
         if not isinstance(response, Written):
             self._recorder.write(record, response.status)
@@ -130,7 +132,7 @@ class Api:
 
     def refuse(self, failure: Failure) -> web.Response:
         """The answer to something that the parser would not take for a request."""
-        record = Record("none", new_request_id(), time.perf_counter())
+        record = Record("none", new_request_id(), time.perf_counter(), failure=failure)
         response = render_failure(failure, record.request_id)
         self._recorder.write(record, response.status)
         return response
@@ -164,7 +166,13 @@ class Api:
         Raises:
             RejectedError: it goes no further.
         """
-        client = self._clients.identify(http.headers.getall(hdrs.AUTHORIZATION, []))
+        try:
+            client = self._clients.identify(http.headers.getall(hdrs.AUTHORIZATION, []))
+        except RejectedError:
+            # Whoever looks for a caller without a right key wants to know what it asks for.
+            with suppress(RejectedError):
+                record.operation = find(http.method, http.raw_path).name
+            raise
         record.client = client.name
         if self._clients.needs_no_key and is_from_another_site(http.headers):
             # Nothing else tells it from a caller: any page that a browser on this network shows could start a campaign.
@@ -205,7 +213,7 @@ class Api:
     def _render(
         self, http: web.BaseRequest, record: Record, reply: Reply, stream: Stream, subject: Subject, fail: Fail
     ) -> web.Response:
-        record.replies = (reply,)
+        record.replies, record.failure = (reply,), reply.failure
         response = render(reply, http.headers, self._bounds, record.request_id, subject, fail)
         if concerns_quota(reply):
             response.headers.update(quota_fields(self._quota(stream.tenant.account, record.client)))

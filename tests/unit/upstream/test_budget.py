@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Collection
@@ -610,6 +611,46 @@ async def test_a_pause_refuses_those_who_queue_and_cannot_wait_for_its_end(shop:
     assert [problem for problem, _ in told] == [Problem.UPSTREAM_PAUSED] * 3
     assert told[0][1] == 120.0
     assert counter.order == []
+
+
+async def test_who_was_told_to_come_back_is_told_of_a_pause_that_began_since(shop: Shop):
+    counter = shop.local(1)
+    await counter.call()
+    shop.clock.advance(1)
+    assert (await counter.refusal(key="k", wait=1)).problem is Problem.BUDGET_EXHAUSTED
+    await counter.budget.pause(ACCOUNT, 120)
+    assert (await counter.refusal(key="k", wait=1)).problem is Problem.UPSTREAM_PAUSED
+
+
+async def test_a_pause_is_told_when_it_begins_and_when_it_is_over(shop: Shop, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO)
+    counter = shop.local(5)
+    await counter.calls(2)
+    for _ in range(3):
+        await counter.budget.pause(ACCOUNT, 30)
+        await counter.refusal()
+    shop.clock.advance(30)
+    await counter.call()
+    shop.clock.advance(WINDOW * 50)
+    await counter.calls(3)
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert told == [
+        (
+            "WARNING",
+            f"the platform asked for a pause: no call of account {ACCOUNT} for 30 s (2 were in the window, 2 may be later)",
+        ),
+        ("INFO", f"the pause of account {ACCOUNT} is over: 5 calls in a window may be made"),
+    ]
+
+
+async def test_an_onlooker_is_told_the_same_and_changes_nothing(shop: Shop):
+    counter = shop.local(1)
+    assert counter.budget.prospect(ACCOUNT, INTERACTIVE, "c", "k", 1.0) is None
+    await counter.call()
+    before = counter.meter.events.copy()
+    looked = counter.budget.prospect(ACCOUNT, INTERACTIVE, "c", "k", 1.0)
+    assert counter.meter.events == before
+    assert looked == await counter.refusal(key="k", wait=1.0)
 
 
 async def test_after_a_pause_one_call_finds_out_for_all(shop: Shop):

@@ -288,7 +288,7 @@ async def test_refusals_are_counted_under_closed_labels(front):
     await front.ask("/v1/streams/sales/campaigns/c-1")
     await front.ask(method="PROPFIND")
     assert front.meter.events == {
-        ("request", "none", "none", "401", "none"): 1,
+        ("request", "get", "none", "401", "none"): 1,
         ("request", "none", "reporting", "404", "none"): 1,
         ("request", "get", "reporting", "400", "none"): 1,
         ("request", "get", "reporting", "403", "none"): 1,
