@@ -1,6 +1,7 @@
 """Redis, with this process's memory in front of it and to fall back on while it is lost."""
 
 import asyncio
+import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from campaign_gateway.proxy.ports import Copy, Found, Handlers, Lease, Put, Stor
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.outbox import Outbox
-from campaign_gateway.store.redis.bus import Bus
+from campaign_gateway.store.redis.bus import UNPROVEN_SECONDS, Bus
 from campaign_gateway.store.redis.link import StoreDownError
 from campaign_gateway.store.redis.store import Raw, RedisFence, RedisStore, is_fenced
 
@@ -65,9 +66,14 @@ class LayeredStore(Store):
     def start(self, tasks: Tasks, handlers: Handlers) -> None:
         """Keeps listening to the bus, keeps its leases and the outbox going; that runs in `tasks`."""
         self._handlers = handlers
+        self._bus.on_heard = self._note_heard
         tasks.supervise(partial(self._bus.listen, self._receive, self._miss, self.epoch.end), name="listen to the bus")
         tasks.supervise(self._redis.keep_leases, name="keep leases")
         tasks.supervise(self._outbox.keep_flushing, name="flush invalidations")
+
+    def _note_heard(self, moment: float) -> None:
+        """What this process holds may be relied on for a while from this monotonic moment on, and no longer."""
+        self.epoch.until = self.now() - (time.monotonic() - moment) + UNPROVEN_SECONDS
 
     @override
     def peek(self, key: str) -> Copy:

@@ -10,7 +10,9 @@ Laws of this module:
 2. Messages are numbered where they are published, by the script that makes them true, for each partition of the keys. A
    number that does not follow its partition's last one means that a message was missed.
 3. After a gap, and after each new subscription, nothing is known of the copies: they go.
-4. Each waiter waits for itself: one that gives up, or is cancelled, takes no other along.
+4. Only the answer to a ping proves that all was received that had been published when that ping was sent. So a process
+   that stood still for a while knows, before it reads a byte, that it may have missed something.
+5. Each waiter waits for itself: one that gives up, or is cancelled, takes no other along.
 """
 
 import asyncio
@@ -25,8 +27,10 @@ from campaign_gateway.store.redis.link import FAILURES, RedisLink
 
 _log = logging.getLogger(__name__)
 
-PING_SECONDS = 1.0
-"""How often a quiet subscription is tried."""
+PING_SECONDS = 0.5
+"""How often it is tried whether the subscription brings everything."""
+UNPROVEN_SECONDS = 1.5
+"""For how long an answered ping is worth something: longer than a ping takes to be due and answered."""
 MAX_QUIET_SECONDS = 2.5
 """A subscription on which nothing comes for this long, not even the answer to a ping, is lost."""
 RETRY_SECONDS = 0.5
@@ -44,15 +48,18 @@ class Bus:
         self.replica_id = uuid.uuid4().hex[:12]
         self._last: dict[int, int] = {}
         """The number of each partition's last message."""
-        self._received_at = float("-inf")
+        self._received_at = self._heard_until = float("-inf")
         self._is_subscribed = False
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         self.on_published: Callable[[str], None] = lambda _: None
         """Called with each stream whose index another replica has changed."""
+        self.on_heard: Callable[[float], None] = lambda _: None
+        """Called with each moment, on the monotonic clock, up to which all that was published has been received."""
 
     def silent_for(self) -> float:
         """Seconds for which messages may have been missed; 0 while the subscription is good."""
-        return 0.0 if self._is_subscribed else time.monotonic() - self._received_at
+        silence = time.monotonic() - self._heard_until
+        return 0.0 if self._is_subscribed and silence <= UNPROVEN_SECONDS else silence
 
     async def wait(self, key: str, seconds: float) -> None:
         """Waits until a message about the key comes, or so long at most, or until it is time to look anyway."""
@@ -96,21 +103,35 @@ class Bus:
     async def _subscribe(self, on_message: Callable[[str, str], None], on_gap: Callable[[], None]) -> None:
         async with self._link.client.pubsub() as subscription:
             await subscription.subscribe(self._keys.channel)
+            ping_at = time.monotonic() + PING_SECONDS
             while True:
-                received = await subscription.get_message(timeout=PING_SECONDS)
+                received = await subscription.get_message(timeout=max(0.0, ping_at - time.monotonic()))
                 now = time.monotonic()
+                if now >= ping_at:
+                    if now - ping_at > UNPROVEN_SECONDS:
+                        text = "this process stood still for %.1f s: local copies answer again once all messages are in"
+                        _log.warning(text, now - ping_at)
+                    ping_at = now + PING_SECONDS
+                    # What comes back says when it was sent.
+                    await subscription.ping(repr(now))
                 if received is None:
                     if self._is_subscribed and now - self._received_at > MAX_QUIET_SECONDS:
                         raise ConnectionError("nothing was received")
-                    await subscription.ping()
                     continue
                 self._received_at = now
                 if received["type"] == "subscribe":
                     self._last.clear()
                     on_gap()
                     self._is_subscribed = True
+                    self._hear(now)
+                elif received["type"] == "pong":
+                    self._hear(_moment(received["data"]))
                 elif received["type"] == "message":
                     self._receive(received["data"], on_message, on_gap)
+
+    def _hear(self, moment: float) -> None:
+        self._heard_until = max(self._heard_until, moment)
+        self.on_heard(self._heard_until)
 
     def _receive(self, data: bytes, on_message: Callable[[str, str], None], on_gap: Callable[[], None]) -> None:
         match = _MESSAGE.fullmatch(data)
@@ -129,3 +150,11 @@ class Bus:
         if kind == "swept":
             self.on_published(key)
         on_message(kind, key)
+
+
+def _moment(data: object) -> float:
+    """What a ping carried; long ago, if it is none of ours."""
+    try:
+        return min(float(data), time.monotonic()) if isinstance(data, bytes) else float("-inf")
+    except ValueError:
+        return float("-inf")
