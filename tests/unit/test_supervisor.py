@@ -215,7 +215,7 @@ async def test_a_worker_that_does_not_stop_is_killed_in_the_end(service: Service
     service.write(f"signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{UP}\ntime.sleep(1000)")
     async with service.running():
         pass
-    assert service.code == 1
+    assert service.code == 0, "it was asked to stop, and has"
     assert service.said("2 workers did not stop in time")
     assert not any(is_running(pid) for number in (0, 1) for pid in service.pids(number))
 

@@ -44,8 +44,9 @@ from campaign_gateway.web.server import Server, insist_on_compiled_parser
 
 _log = logging.getLogger(__name__)
 
-FILLS_GRACE_SECONDS = 2.0
-"""At the end, for answers that were given and are still on their way into the store."""
+FAREWELL_SECONDS = 3.0
+"""The last of the grace, or a quarter of a short one: for answers that were given and are still on their way into the
+store, and for telling other replicas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,8 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
     """
     insist_on_compiled_parser()
     metrics = _open_metrics()
+    grace = settings.shutdown.grace
+    farewell = min(FAREWELL_SECONDS, grace / 4)
     watchers, fills = Tasks(metrics.task_failures), Tasks(metrics.task_failures)
     clock = StoreClock()
     plan = build.plan_gateway(settings)
@@ -95,7 +98,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         store, index = stores.entries, stores.index
         budget = await _open_budget(plan, stores.ledgers, metrics, watchers, stack)
         stack.push_async_callback(watchers.close)
-        stack.push_async_callback(fills.close, FILLS_GRACE_SECONDS)
+        stack.push_async_callback(fills.close, farewell / 2)
         fetcher = Fetcher(platform, budget, store, metrics)
         timeouts, is_polled = Timeouts(settings.platform.timeout), settings.sweep.share > 0
         exchange = Exchange(
@@ -125,9 +128,9 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
             status.readiness, plan, api, stores.part, budget, index, fetcher.clock, [watchers.failing, fills.failing]
         )
         operators = admin_application(readiness, metrics.registry, partial(_explain, explainer, plan.streams))
-        admin = web.AppRunner(operators, access_log=None, shutdown_timeout=1.0)
+        admin = web.AppRunner(operators, access_log=None, shutdown_timeout=farewell / 8)
         admin_listen = await listen_for_operators(admin, settings.admin_listen, slot, stack)
-        runner = web.ServerRunner(_build_server(settings, api, stack), shutdown_timeout=settings.shutdown.grace)
+        runner = web.ServerRunner(_build_server(settings, api, stack), shutdown_timeout=grace - farewell)
         site, address = await listen(runner, settings.listen, slot, stack)
         _log.info("serving on %s, metrics and probes on %s", address, admin_listen)
         yield Gateway(settings, address, admin_listen, api, site)

@@ -189,6 +189,11 @@ class Shutdown(Section):
     drain: Duration = 1.0
     grace: PositiveDuration = 20.0
 
+    @property
+    def seconds(self) -> float:
+        """From SIGTERM to the end."""
+        return self.drain + self.grace
+
 
 class Settings(Section):
     """The whole tree, in the order of the README."""

@@ -4,6 +4,7 @@ Below the router, because what the parser refuses never reaches one: its stock a
 may hold a client key, and its logger writes it.
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -70,6 +71,9 @@ class Server(web.Server):
         super().__init__(handler)
         self._refuse = refuse
         self._connect = connect
+        self._open: dict[web.RequestHandler, asyncio.Transport] = {}
+        self._all_lost = asyncio.Event()
+        self._all_lost.set()
 
     @override
     def __call__(self) -> web.RequestHandler:
@@ -85,6 +89,36 @@ class Server(web.Server):
             max_field_size=MAX_FIELD_BYTES,
             max_headers=MAX_FIELDS,
         )
+
+    @override
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self._open[handler] = transport
+        self._all_lost.clear()
+
+    @override
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self._open.pop(handler, None)
+        if not self._open:
+            self._all_lost.set()
+
+    @override
+    async def shutdown(self, timeout: float | None = None) -> None:
+        """Ends all connections within `timeout` seconds, once each has sent what it has to send.
+
+        aiohttp waits that long for the answers, once more after giving them up, and not at all for bytes that wait for
+        their reader.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await super().shutdown(timeout)
+                await self._all_lost.wait()
+        except TimeoutError:
+            for connection, transport in self._open.items():
+                if connection._task_handler is not None:  # noqa: SLF001 - as aiohttp does in the end
+                    connection._task_handler.cancel()  # noqa: SLF001
+                transport.abort()
 
 
 def insist_on_compiled_parser() -> None:
