@@ -30,10 +30,12 @@ FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 STEADY_SECONDS = 60.0
 """A worker that ran this long has not died of its start: the next one follows after the first pause again."""
-WATCH_SECONDS = 5.0
+WATCH_SECONDS = 1.5
 """How often each worker is asked whether it is alive, and how long the answer may take."""
-MISSES = 6
-"""Answers in a row that may be missing before a worker is taken for hung, and killed."""
+MISSES = 4
+"""Answers in a row that may be missing before a worker is taken for hung, and killed: another serves within 10 s."""
+START_SECONDS = 60.0
+"""How long a worker may take until it serves; nobody asks it before."""
 STOP_MARGIN_SECONDS = 1.0
 """Beyond `shutdown.drain` and `grace`: a worker that can still count cuts itself off by then, and others are killed."""
 EXIT_FAILED, EXIT_BAD_SETTINGS = 1, 2
@@ -137,6 +139,7 @@ class Worker:
         self._start = start
         self._on_restart = on_restart
         self._process: asyncio.subprocess.Process | None = None
+        self._is_up = False
         self._misses = 0
         self._is_stopping = asyncio.Event()
 
@@ -173,16 +176,28 @@ class Worker:
         try:
             if self._is_stopping.is_set():
                 process.terminate()
-            if process.stdout is not None and await process.stdout.readline():
-                self._start.up(self.number)
+            await self._wait_until_up(process)
             return await process.wait()
         finally:
             self.kill()
-            self._process = None
+            self._process, self._is_up = None, False
+
+    async def _wait_until_up(self, process: asyncio.subprocess.Process) -> None:
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                self._is_up = process.stdout is not None and bool(await process.stdout.readline())
+        except TimeoutError:
+            _log.error("worker %d does not come up: it is killed", self.number)
+            self.kill()
+        if self._is_up:
+            self._start.up(self.number)
 
     def note_answer(self, *, answered: bool) -> None:
-        """Whether the worker has answered in time; after too many missing answers it is killed."""
-        self._misses = 0 if answered else self._misses + 1
+        """Whether the worker has answered in time; after too many missing answers it is killed.
+
+        One that is still starting is not expected to: on a busy machine that takes longer than a hang may last.
+        """
+        self._misses = self._misses + 1 if self._is_up and not answered else 0
         if self._misses >= MISSES and self._process is not None:
             _log.error("worker %d does not answer: it is killed", self.number)
             self.kill()

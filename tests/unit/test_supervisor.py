@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 
 from campaign_gateway import supervisor
+from campaign_gateway.admin.workers import WorkerClient
 from campaign_gateway.settings import Address, Settings, read_tree
 from campaign_gateway.supervisor import next_pause, supervise
 from tests.support.waiting import until
@@ -208,6 +209,46 @@ async def test_a_worker_that_does_not_answer_is_killed_and_replaced(service: Ser
     assert service.code == 0
     assert service.said("worker 1 does not answer: it is killed")
     assert not is_running(service.pids(1)[0])
+
+
+async def test_the_next_worker_may_take_longer_to_start_than_one_may_hang(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(supervisor, "WATCH_SECONDS", 0.02)
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.01)
+    # The first one at number 1 hangs when it is up; the next one comes up once it is allowed to, hours later.
+    service.write(f"""
+        if number == 1 and not first:
+            while not os.path.exists(f"{{folder}}/go"):
+                time.sleep(0.01)
+        {UP}
+        {UNTIL_TOLD}
+    """)
+    rounds = 0
+    fetch = WorkerClient.fetch
+
+    async def count(client: WorkerClient, target: str, seconds: float) -> dict[int, Any]:
+        nonlocal rounds
+        rounds += 1
+        # Number 0 answers, so that only the other one is replaced.
+        return {0: None, **await fetch(client, target, seconds)}
+
+    monkeypatch.setattr(WorkerClient, "fetch", count)
+    async with service.running():
+        await until(lambda: len(service.pids(1)) >= 2)
+        begun = rounds
+        await until(lambda: rounds >= begun + 5 * supervisor.MISSES)
+        assert len(service.pids(1)) == 2
+        (service.folder / "go").touch()
+        await until(lambda: len(service.pids(1)) >= 3)
+    assert service.code == 0
+
+
+async def test_a_worker_that_does_not_come_up_is_killed(service: Service, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(supervisor, "START_SECONDS", 0.5)
+    service.write(f"{UNTIL_TOLD}")
+    assert await service.run() == 1
+    assert service.said("does not come up: it is killed")
 
 
 async def test_a_worker_that_does_not_stop_is_killed_in_the_end(service: Service, monkeypatch: pytest.MonkeyPatch):
