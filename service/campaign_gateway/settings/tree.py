@@ -186,7 +186,8 @@ class Sweep(Section):
 class Shutdown(Section):
     """How a SIGTERM is honoured: not ready at once, no new connections after `drain`, the end within `grace`."""
 
-    drain: Duration = 1.0
+    drain: Duration = 5.0
+    """Longer than load balancers take to notice: twice a period of 2 s, and a time-out, say."""
     grace: PositiveDuration = 20.0
 
     @property
