@@ -129,8 +129,6 @@ async def test_the_end_leaves_no_task_behind_with_redis_or_without(
 
 HEAVY = {
     "redis",
-    "jwt",
-    "cryptography",
     "joserfc",
     "multiprocessing",
     "campaign_gateway.sandbox",
