@@ -118,6 +118,7 @@ def serve(config: Path | None, worker: tuple[int, int, Path] | None) -> None:
     # Next to nothing that a start makes is garbage, and looking for it takes a tenth of the start.
     gc.disable()
     settings = _load(config)
+    from campaign_gateway.settings import proxy_fault  # noqa: PLC0415
     from campaign_gateway.telemetry import logs  # noqa: PLC0415
 
     if worker is not None:
@@ -125,6 +126,8 @@ def serve(config: Path | None, worker: tuple[int, int, Path] | None) -> None:
         _run(partial(_serve_as_worker, settings, worker), settings.shutdown.seconds)
         return
     logs.set_up()
+    if (fault := proxy_fault(settings)) is not None:
+        _log.warning(fault)
     if settings.workers == 1:
         _run(partial(_serve, settings), settings.shutdown.seconds)
         return
@@ -140,12 +143,17 @@ def serve(config: Path | None, worker: tuple[int, int, Path] | None) -> None:
 def check(config: Path | None) -> None:
     """Validate the settings and print the effective ones, secrets masked."""
     settings = _load(config)
+    _sign_with_each(settings)
     from ruamel.yaml import YAML  # noqa: PLC0415
+
+    from campaign_gateway.settings import proxy_fault  # noqa: PLC0415
 
     printer = YAML(typ="safe", pure=True)
     printer.default_flow_style = False
     printer.sort_base_mapping_type_on_output = False  # type: ignore[assignment] # the stub knows only None
     printer.dump(settings.model_dump(mode="json", exclude_none=True), sys.stdout)
+    if (fault := proxy_fault(settings)) is not None:
+        click.echo(f"warning: {fault}", err=True)
     if settings.cache.url == "memory://" and (fault := _state_fault(settings)) is not None:
         click.echo(f"warning: cache.state_dir: {fault}: a restart loses the calls of the window", err=True)
 
@@ -357,6 +365,22 @@ def _cut_off() -> None:
     _log.warning("stopping took longer than shutdown.drain and shutdown.grace: what is left is cut off")
     logging.shutdown()
     os._exit(0)
+
+
+def _sign_with_each(settings: Any) -> None:
+    """Ends the process when a key that looks good cannot sign, and passes on what the signing library warns of."""
+    import warnings  # noqa: PLC0415
+
+    from campaign_gateway.app.build import build_signers  # noqa: PLC0415
+    from campaign_gateway.settings import SettingsError  # noqa: PLC0415
+
+    try:
+        with warnings.catch_warnings(record=True, action="always") as warned:
+            build_signers(settings)
+    except SettingsError as error:
+        _fail(EXIT_BAD_SETTINGS, *error.mistakes)
+    for warning in warned:
+        click.echo(f"warning: credentials: {warning.message}", err=True)
 
 
 def _state_fault(settings: Any) -> str | None:

@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from campaign_gateway.app import running
-from campaign_gateway.settings import read_tree
+from campaign_gateway.settings import SettingsError, read_tree
 from campaign_gateway.web.fast import FastConnection
 from campaign_gateway.web.server import Connection
 from tests.support.gateway import ROOT
@@ -48,6 +48,16 @@ async def test_the_fast_road_is_there_unless_it_is_switched_off(
         assert gateway.site._runner.server is not None
         assert [type(made) for made in gateway.site._runner.server.connections] == [kind]
         writer.close()
+
+
+async def test_a_key_that_cannot_sign_ends_the_start(tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> str:
+        raise ValueError("not today")
+
+    monkeypatch.setattr("campaign_gateway.upstream.signer._sign", fail)
+    with pytest.raises(SettingsError, match=r"credentials\.main: cannot sign: not today"):
+        async with running(read_tree(tree)):
+            pass
 
 
 async def test_draining_ends_what_was_authorised_before(tree: dict[str, Any]) -> None:

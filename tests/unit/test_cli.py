@@ -17,7 +17,7 @@ from campaign_gateway.cli import UntilStopped, main
 from campaign_gateway.settings import Settings
 from tests.support.gateway import ROOT
 
-SECRET = "hunter2-must-not-be-told"
+SECRET = "hunter2-must-not-be-told-to-anybody"
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +66,34 @@ def test_check_warns_of_a_state_directory_that_cannot_be(config, tmp_path, monke
     assert result.stderr == (
         f"warning: cache.state_dir: {config} is not a directory: a restart loses the calls of the window\n"
     )
+
+
+def test_check_signs_with_each_key(config, monkeypatch):
+    def fail(*_: object) -> str:
+        raise ValueError("not today")
+
+    monkeypatch.setattr("campaign_gateway.upstream.signer._sign", fail)
+    result = run("check", "--config", config)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "credentials.main: cannot sign: not today\n"
+
+
+def test_check_warns_of_a_secret_that_is_shorter_than_its_digest(config):
+    (config.parent / "secret").write_text("ten bytes.")
+    result = run("check", "--config", config)
+    assert result.exit_code == 0
+    assert result.stderr.startswith("warning: credentials: The HMAC key is 10 bytes long")
+    assert "ten bytes." not in result.output
+
+
+def test_check_warns_of_a_proxy_that_only_the_environment_names(config, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:password@egress:3128")
+    result = run("check", "--config", config)
+    assert result.exit_code == 0
+    said = "warning: HTTPS_PROXY is set and not used for calls to the platform: set platform.proxy\n"
+    assert result.stderr == said
+    monkeypatch.setenv("GATEWAY__PLATFORM__PROXY", "http://egress:3128")
+    assert run("check", "--config", config).stderr == ""
 
 
 def test_what_check_prints_can_be_loaded_again(config):

@@ -84,6 +84,7 @@ pod that cannot start would say less, and later.
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- $_ := set $files "platform.ca_file" (dig "ca_file" "" (default dict .Values.config.platform)) -}}
 {{- $cache := default dict .Values.config.cache -}}
 {{- $_ := set $files "cache.password_file" $cache.password_file -}}
 {{- range $key := list "cert_file" "key_file" "ca_file" -}}

@@ -97,6 +97,28 @@ def read_origin(value: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def read_proxy(value: str) -> str:
+    """The host and port of a proxy that is spoken to in plain HTTP, and asked to connect."""
+    if not value.lower().startswith("http://"):
+        raise ValueError("needs http:// and the proxy's host and port; what goes through it is encrypted all the same")
+    return read_origin(value)
+
+
+def host_is_loopback(url: str) -> bool:
+    """Whether the URL's host is this machine."""
+    parts = urlsplit(url)
+    return Address(parts.hostname or "", 0).is_loopback
+
+
+def _read_version(value: Any) -> Any:
+    # Unquoted, YAML reads a number.
+    return str(value) if isinstance(value, float) else value
+
+
+TlsVersion = Annotated[
+    Literal["1.2", "1.3"], BeforeValidator(_read_version), WithJsonSchema({"enum": ["1.2", "1.3", 1.2, 1.3]})
+]
+
 _CLUSTER_URL = re.compile(r"redis\+cluster://[A-Za-z0-9._-]+:\d+(,[A-Za-z0-9._-]+:\d+)*/?")
 _SENTINEL_URL = re.compile(r"redis\+sentinel://[A-Za-z0-9._-]+:\d+(,[A-Za-z0-9._-]+:\d+)*/[A-Za-z0-9._-]+(/\d+)?")
 

@@ -14,9 +14,11 @@ from campaign_gateway.settings.scalars import (
     PositiveDuration,
     Scope,
     Size,
+    TlsVersion,
     hide_password,
     read_cache_url,
     read_origin,
+    read_proxy,
 )
 
 
@@ -35,6 +37,13 @@ class Platform(Section):
     max_body: Size = 4 * 2**20
     max_request: Size = 2**20
     """The largest body of a caller's own request."""
+    proxy: Annotated[str, AfterValidator(read_proxy)] | None = None
+    """An HTTP proxy that connects to the platform for us."""
+    ca_file: Path | None = None
+    """The platform's authorities, in place of the system's."""
+    min_tls: TlsVersion = "1.2"
+    insecure: bool = False
+    """Whether tokens may leave this machine in clear text."""
 
 
 class Encryption(Section):
