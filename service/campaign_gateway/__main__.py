@@ -10,17 +10,19 @@ import sys
 
 SERVING = ("serve", "demo", "sandbox")
 """The commands that run until they are stopped. The others are over soon, and end as any program does."""
+STOPS = (signal.SIGTERM, signal.SIGINT)
+OTHERS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def main() -> None:
     """Runs the command of this process."""
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     if command in SERVING:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOPS:
             signal.signal(number, _leave)
     if command == "serve":
         # Inherited by whatever is started meanwhile; once it serves, each is ignored with a line in the log.
-        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        for number in OTHERS:
             signal.signal(number, signal.SIG_IGN)
     from campaign_gateway import cli  # noqa: PLC0415
 
@@ -28,8 +30,8 @@ def main() -> None:
         cli.main()
     finally:
         if command in SERVING:
-            # Its loop is gone and has put the defaults back: who asks once more is not to change the exit code.
-            for number in (signal.SIGTERM, signal.SIGINT):
+            # Python puts the defaults back as it ends: who asks once more is not to change the exit code.
+            for number in STOPS + OTHERS:
                 signal.signal(number, signal.SIG_IGN)
 
 

@@ -109,11 +109,11 @@ def main() -> None:
 @click.option(
     "--worker",
     nargs=3,
-    type=(int, int, click.Path(path_type=Path)),
+    type=(int, str, click.Path(path_type=Path)),
     hidden=True,
     help="Serve as one of several workers; added by the supervisor. See app.WorkerSlot.",
 )
-def serve(config: Path | None, worker: tuple[int, int, Path] | None) -> None:
+def serve(config: Path | None, worker: tuple[int, str, Path] | None) -> None:
     """Run the gateway until SIGTERM or SIGINT."""
     # Next to nothing that a start makes is garbage, and looking for it takes a tenth of the start.
     gc.disable()
@@ -305,10 +305,11 @@ async def _serve(settings: Any, until_stopped: "UntilStopped") -> None:
         await gateway.drain()
 
 
-async def _serve_as_worker(settings: Any, slot: tuple[int, int, Path], until_stopped: "UntilStopped") -> None:
+async def _serve_as_worker(settings: Any, slot: tuple[int, str, Path], until_stopped: "UntilStopped") -> None:
     from campaign_gateway.app import WorkerSlot, running  # noqa: PLC0415
 
-    async with running(settings, WorkerSlot(*slot)) as gateway:
+    number, ports, path = slot
+    async with running(settings, WorkerSlot(number, [int(port) for port in ports.split(",")], path)) as gateway:
         # The supervisor waits for this line; and when standard input ends, there is no supervisor any longer.
         click.echo("up")
         await until_stopped(lifeline=sys.stdin.fileno())

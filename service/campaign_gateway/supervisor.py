@@ -21,6 +21,7 @@ from aiohttp import web
 from campaign_gateway.admin.workers import WorkerClient, workers_application
 from campaign_gateway.settings import Address, Settings
 from campaign_gateway.telemetry.metrics import WorkerMetrics
+from campaign_gateway.web.sockets import bind, bind_all
 
 _log = logging.getLogger(__name__)
 
@@ -46,8 +47,8 @@ async def supervise(settings: Settings, command: Sequence[str], until_stopped: U
 
     Args:
         settings: the workers read them again, each for itself.
-        command: starts a worker, when its number, the API's port and the path of its admin socket are added. It says so
-            on its standard output once it serves.
+        command: starts a worker, when its number, the API's ports and the path of its admin socket are added. It says
+            so on its standard output once it serves.
         until_stopped: returns when the service has to stop.
 
     Returns:
@@ -60,18 +61,21 @@ async def supervise(settings: Settings, command: Sequence[str], until_stopped: U
         # Readable by nobody else, as `mkdtemp` makes it.
         folder = stack.enter_context(TemporaryDirectory(prefix="campaign-gateway-"))
         sockets = [Path(folder, str(number)) for number in range(settings.workers)]
-        listen = await _reserve(settings.listen, stack)
+        listen = _reserve(settings.listen, stack)
         metrics = WorkerMetrics(settings.workers)
         client = await stack.enter_async_context(WorkerClient(sockets))
         operators = workers_application(client, metrics.registry, metrics.answered)
         admin_listen = await _open(operators, settings.admin_listen, stack)
 
         def report() -> None:
-            _log.info("serving on %s, metrics and probes on %s", listen, admin_listen)
+            _log.info("serving on %s, metrics and probes on %s", listen[0], admin_listen)
+            for other in listen[1:]:
+                _log.info("serving on %s too", other)
 
         start = Start(settings.workers, report)
+        ports = ",".join(str(address.port) for address in listen)
         workers = [
-            Worker(number, (*command, str(number), str(listen.port), str(path)), start, metrics.restarted)
+            Worker(number, (*command, str(number), ports, str(path)), start, metrics.restarted)
             for number, path in enumerate(sockets)
         ]
         stop_seconds = settings.shutdown.seconds + STOP_MARGIN_SECONDS
@@ -221,16 +225,17 @@ def next_pause(last: float, ran: float) -> float:
     return min(max(2 * last, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
 
 
-async def _reserve(address: Address, stack: AsyncExitStack) -> Address:
-    """The address with the port that was taken, which is the workers' to listen on until the stack is left."""
-    loop = asyncio.get_running_loop()
+def _reserve(addresses: Sequence[Address], stack: AsyncExitStack) -> list[Address]:
+    """The addresses with the ports that were taken, which are the workers' to listen on until the stack is left."""
     # Without SO_REUSEPORT at first: with it, another service of ours on this port would silently share the callers.
-    probe = await loop.create_server(asyncio.Protocol, address.host, address.port, start_serving=False)
-    taken = Address(address.host, probe.sockets[0].getsockname()[1])
-    probe.close()
-    await probe.wait_closed()
-    held = await loop.create_server(asyncio.Protocol, *taken, reuse_port=True, start_serving=False)
-    stack.callback(held.close)
+    probes = bind_all(addresses)
+    taken = [Address(row.host, made[0].getsockname()[1]) for row, made in zip(addresses, probes, strict=True)]
+    for sockets in probes:
+        for probe in sockets:
+            probe.close()
+    for sockets in bind_all(taken, is_shared=True):
+        for held in sockets:
+            stack.callback(held.close)
     return taken
 
 
@@ -238,5 +243,6 @@ async def _open(operators: web.Application, address: Address, stack: AsyncExitSt
     runner = web.AppRunner(operators, access_log=None, shutdown_timeout=0.25)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, address.host, address.port).start()
+    for made in bind(*address):
+        await web.SockSite(runner, made).start()
     return Address(address.host, runner.addresses[0][1])

@@ -182,10 +182,11 @@ def test_every_kind_is_in_some_file(chart):
 @pytest.mark.parametrize("name", CI)
 def test_the_gateway_accepts_its_settings(chart, name, tmp_path, monkeypatch):
     settings = settings_of(manifests(chart, values_of(name)), tmp_path, monkeypatch)
-    assert not settings.listen.is_loopback
+    (listen,) = settings.listen
+    assert not listen.is_loopback
     assert not settings.admin_listen.is_loopback
     ports = {port["name"]: port["containerPort"] for port in gateway_of(manifests(chart, values_of(name)))["ports"]}
-    assert ports == {"api": settings.listen.port, "admin": settings.admin_listen.port}
+    assert ports == {"api": listen.port, "admin": settings.admin_listen.port}
 
 
 @pytest.mark.parametrize("name", CI)
@@ -464,6 +465,7 @@ def test_a_lone_pod_needs_no_redis_in_its_network_policy(chart):
         ("config.platform.timeout", "10 parsecs", "/config/platform/timeout"),
         ("config.platform.max_body", "4MB", "/config/platform/max_body"),
         ("config.listen", "8080", "/config/listen"),
+        ("config.listen", [], "/config/listen"),
         ("config.workers", 0, "/config/workers"),
         ("config.budgets.default.calls", 0, "/config/budgets/default/calls"),
         ("config.credentials.main.algorithm", "none", "/config/credentials/main/algorithm"),
@@ -656,7 +658,7 @@ def test_tour_the_default_install(chart, tmp_path, monkeypatch):
     assert kinds == ["ConfigMap", "Deployment", "Pod", "Service", "Service", "ServiceAccount"]
     assert the(objects, "Deployment")["spec"]["replicas"] == 1
     settings = settings_of(objects, tmp_path, monkeypatch)
-    assert (str(settings.listen), str(settings.admin_listen)) == ("0.0.0.0:8080", "0.0.0.0:9090")
+    assert (*map(str, settings.listen), str(settings.admin_listen)) == ("[::]:8080", "[::]:9090")
     assert settings.shutdown.drain == 8
     notes = rendered(chart, values_of("default"))["campaign-gateway/templates/NOTES.txt"]
     assert f"http://{NAME}.apps.svc:80/v1/campaigns/" in notes

@@ -257,8 +257,8 @@ IGNORED = "SIGHUP is ignored\nSIGUSR1 is ignored\nSIGUSR2 is ignored\n"
 )
 async def test_signals_are_heeded_from_the_start_to_the_end(work: str, deadline: float, signals: list[str], log: str):
     program = f"""
-import asyncio, logging
-from campaign_gateway.cli import _run
+import asyncio, logging, sys
+from campaign_gateway import __main__, cli
 
 async def forever():
     await asyncio.Event().wait()
@@ -268,7 +268,9 @@ async def work(stop):
     {work}
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
-_run(work, {deadline})
+cli.main = lambda: cli._run(work, {deadline})
+sys.argv[1:] = ["serve"]
+__main__.main()
 """
     code, logged = await end_of(["-c", program], [signal.Signals[name] for name in signals], {})
     assert code == 0

@@ -90,7 +90,8 @@ def write(path: Path, tree: object) -> Path:
 @pytest.mark.parametrize(
     ("key", "default"),
     [
-        ("listen", Address("127.0.0.1", 8080)),
+        ("listen", (Address("127.0.0.1", 8080),)),
+        ("keepalive", 75.0),
         ("admin_listen", Address("127.0.0.1", 9090)),
         ("workers", 1),
         ("allow_anonymous", False),
@@ -128,9 +129,9 @@ def test_a_key_that_is_left_out_has_the_value_of_design_4(tree, key, default):
 @pytest.mark.parametrize(
     ("key", "written", "read"),
     [
-        ("listen", "127.0.0.2:80", Address("127.0.0.2", 80)),
-        ("listen", "[::1]:8080", Address("::1", 8080)),
-        ("listen", "localhost:0", Address("localhost", 0)),
+        ("listen", "127.0.0.2:80", (Address("127.0.0.2", 80),)),
+        ("listen", "[::1]:8080", (Address("::1", 8080),)),
+        ("listen", ["[::1]:8080", "localhost:0"], (Address("::1", 8080), Address("localhost", 0))),
         ("admin_listen", "127.0.0.1:0", Address("127.0.0.1", 0)),
         ("allow_anonymous", True, True),
         ("platform.url", "http://127.0.0.1:8081/", "http://127.0.0.1:8081"),
@@ -413,6 +414,19 @@ def client(streams: list[str], key: str = HASH) -> dict[str, object]:
             {"admin_listen": "127.0.0.1:8080"}, ["admin_listen: must differ from listen"], id="one-address-for-two"
         ),
         pytest.param(
+            {"listen": ["127.0.0.1:1", "127.0.0.1:9090"]},
+            ["admin_listen: must differ from listen"],
+            id="one-address-for-two-in-a-list",
+        ),
+        pytest.param(
+            {"listen": ["127.0.0.1:1", "127.0.0.1:1"]}, ["listen: names one address twice"], id="an-address-twice"
+        ),
+        pytest.param(
+            {"listen": ["127.0.0.1:1", "10.0.0.1:1"]},
+            ["clients: none are set: name some, or listen on loopback, or write allow_anonymous: true"],
+            id="one-of-two-beyond-loopback",
+        ),
+        pytest.param(
             {"platform.connect_timeout": "11s"},
             ["platform.connect_timeout: must not be above platform.timeout"],
             id="connect-above-whole",
@@ -655,7 +669,7 @@ def test_a_variable_that_holds_no_secret_is_named(tree, monkeypatch, value):
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:8080", "127.9.9.9:8080", "[::1]:8080", "localhost:8080"])
 def test_without_clients_it_runs_on_loopback(tree, listen):
-    assert read_tree(put(tree, "listen", listen)).listen.is_loopback
+    assert read_tree(put(tree, "listen", listen)).listen[0].is_loopback
 
 
 @pytest.mark.parametrize(
@@ -769,7 +783,7 @@ def test_a_variable_lies_over_the_file(tree, tmp_path):
         CREDENTIALS__MAIN__SUBJECT="someone",
     )
     assert settings.cache.prefix == "env"
-    assert settings.listen == Address("127.0.0.1", 1234)
+    assert settings.listen == (Address("127.0.0.1", 1234),)
     assert settings.platform.timeout == 3.0
     assert settings.allow_anonymous is True
     assert settings.freshness.factor == 0.5
@@ -924,7 +938,7 @@ def test_a_password_in_a_redis_urls_query_is_masked_too():
 )
 def test_an_address_is_written_as_it_is_read(address, text, tree):
     assert str(address) == text
-    assert read_tree(put({**tree, "allow_anonymous": True}, "listen", text)).listen == address
+    assert read_tree(put({**tree, "allow_anonymous": True}, "listen", text)).listen == (address,)
 
 
 @pytest.mark.parametrize(
@@ -946,6 +960,8 @@ def test_an_address_is_written_as_it_is_read(address, text, tree):
         ("listen", "[::1]:8080", True),
         ("listen", "127.0.0.1:0", True),
         ("listen", "8080", False),
+        ("listen", ["127.0.0.1:1", "[::1]:2"], True),
+        ("listen", [], False),
         ("listen", ["127.0.0.1", 8080], False),
         ("cache.local", "1s", False),
     ],

@@ -304,11 +304,11 @@ def test_pauses(last: float, ran: float, pause: float):
 
 async def test_a_port_that_is_reserved_is_shared_by_workers_and_by_nobody_else():
     async with AsyncExitStack() as stack:
-        taken = await supervisor._reserve(Address("127.0.0.1", 0), stack)
+        [taken] = supervisor._reserve([Address("127.0.0.1", 0)], stack)
         assert taken.port > 0
         with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
             stranger.bind(taken)
         for _ in range(2):
             stack.enter_context(socket.create_server(taken, reuse_port=True))
         with pytest.raises(OSError, match="in use"):
-            await supervisor._reserve(taken, stack)
+            supervisor._reserve([taken], stack)

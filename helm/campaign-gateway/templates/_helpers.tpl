@@ -47,11 +47,11 @@ app.kubernetes.io/component: gateway
 {{- define "campaign-gateway.secretsPath" -}}/run/secrets/campaign-gateway{{- end -}}
 
 {{- define "campaign-gateway.listen" -}}
-{{- default "0.0.0.0:8080" .Values.config.listen -}}
+{{- default "[::]:8080" .Values.config.listen -}}
 {{- end -}}
 
 {{- define "campaign-gateway.adminListen" -}}
-{{- default "0.0.0.0:9090" .Values.config.admin_listen -}}
+{{- default "[::]:9090" .Values.config.admin_listen -}}
 {{- end -}}
 
 {{- define "campaign-gateway.port" -}}

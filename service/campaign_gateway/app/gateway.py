@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -55,10 +55,10 @@ class Gateway:
 
     settings: Settings
     listen: Address
-    """Where the API is, with the port that was taken."""
+    """Where the API is, with the port that was taken; the first of several."""
     admin_listen: Address | Path
     api: Api
-    site: web.TCPSite
+    sites: Sequence[web.BaseSite]
 
     async def drain(self) -> None:
         """Turns callers away before the listener goes: not ready, and connections closed with each answer.
@@ -67,7 +67,8 @@ class Gateway:
         """
         self.api.drain()
         await asyncio.sleep(self.settings.shutdown.drain)
-        await self.site.stop()
+        for site in self.sites:
+            await site.stop()
 
 
 @asynccontextmanager
@@ -131,9 +132,11 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         admin = web.AppRunner(operators, access_log=None, shutdown_timeout=farewell / 8)
         admin_listen = await listen_for_operators(admin, settings.admin_listen, slot, stack)
         runner = web.ServerRunner(_build_server(settings, api, stack), shutdown_timeout=grace - farewell)
-        site, address = await listen(runner, settings.listen, slot, stack)
+        sites, (address, *others) = await listen(runner, settings.listen, slot, stack)
         _log.info("serving on %s, metrics and probes on %s", address, admin_listen)
-        yield Gateway(settings, address, admin_listen, api, site)
+        for other in others:
+            _log.info("serving on %s too", other)
+        yield Gateway(settings, address, admin_listen, api, sites)
 
 
 async def _open_budget(
@@ -170,7 +173,7 @@ def _open_lines(slot: WorkerSlot | None, stack: AsyncExitStack) -> HitLines:
 def _build_server(settings: Settings, api: Api, stack: AsyncExitStack) -> Server:
     """The server under the API, with the fast road if it is wanted and this aiohttp allows for it."""
     if not settings.hot_path or not is_supported():
-        return Server(api.handle, api.refuse)
+        return Server(api.handle, api.refuse, keepalive=settings.keepalive)
     road = FastRoad(api.epoch)
     stack.push_async_callback(road.close)
-    return Server(api.handle, api.refuse, road.connect)
+    return Server(api.handle, api.refuse, road.connect, settings.keepalive)

@@ -83,9 +83,12 @@ def cross_checks(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _check_addresses(settings: Settings) -> Iterator[tuple[str, str]]:
-    if settings.listen == settings.admin_listen and settings.listen.port:
+    if len(set(settings.listen)) < len(settings.listen):
+        yield "listen", "names one address twice"
+    if settings.admin_listen in settings.listen and settings.admin_listen.port:
         yield "admin_listen", "must differ from listen"
-    if not settings.clients and not settings.allow_anonymous and not settings.listen.is_loopback:
+    is_private = all(address.is_loopback for address in settings.listen)
+    if not settings.clients and not settings.allow_anonymous and not is_private:
         yield "clients", "none are set: name some, or listen on loopback, or write allow_anonymous: true"
 
 

@@ -168,12 +168,27 @@ def hide_password(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))
 
 
+_ADDRESS_SCHEMA = {"type": "string", "pattern": f"^{_ADDRESS}$"}
 AddressField = Annotated[
     Address,
     BeforeValidator(_read_address),
     PlainSerializer(str, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": f"^{_ADDRESS}$"}),
+    WithJsonSchema(_ADDRESS_SCHEMA),
 ]
+
+
+def _spell_addresses(addresses: tuple[Address, ...]) -> str | list[str]:
+    return str(addresses[0]) if len(addresses) == 1 else list(map(str, addresses))
+
+
+AddressesField = Annotated[
+    tuple[Address, ...],
+    BeforeValidator(lambda value: tuple(map(_read_address, value if isinstance(value, list) else [value]))),
+    Field(min_length=1),
+    PlainSerializer(_spell_addresses, when_used="json"),
+    WithJsonSchema({"anyOf": [_ADDRESS_SCHEMA, {"type": "array", "items": _ADDRESS_SCHEMA, "minItems": 1}]}),
+]
+"""One address, or a list of them."""
 ALIAS_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Alias = Annotated[str, StringConstraints(pattern=ALIAS_PATTERN)]
 """A name of ours: stands in paths and metric labels."""

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 from campaign_gateway.settings.scalars import (
     Address,
+    AddressesField,
     AddressField,
     Alias,
     Duration,
@@ -208,10 +209,12 @@ class Shutdown(Section):
 class Settings(Section):
     """The whole tree, in the order of the README."""
 
-    listen: AddressField = Address("127.0.0.1", 8080)
+    listen: AddressesField = (Address("127.0.0.1", 8080),)
     admin_listen: AddressField = Address("127.0.0.1", 9090)
     workers: Annotated[int, Field(ge=1)] = 1
     """Processes that share `listen`; each is a replica to the others."""
+    keepalive: PositiveDuration = 75.0
+    """How long a caller's connection may stay idle; longer than load balancers in front keep it for use."""
     allow_anonymous: bool = False
     hot_path: bool = True
     """Whether hits are answered without parsing a request's head that is known already."""

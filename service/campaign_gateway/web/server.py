@@ -67,8 +67,15 @@ class Connection(web.RequestHandler):
 class Server(web.Server):
     """Makes connections."""
 
-    def __init__(self, handler: Handler, refuse: Refuse, connect: Callable[..., Connection] = Connection) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        refuse: Refuse,
+        connect: Callable[..., Connection] = Connection,
+        keepalive: float = KEEPALIVE_SECONDS,
+    ) -> None:
         super().__init__(handler)
+        self._keepalive = keepalive
         self._refuse = refuse
         self._connect = connect
         self._open: dict[web.RequestHandler, asyncio.Transport] = {}
@@ -83,7 +90,7 @@ class Server(web.Server):
             loop=self._loop,
             access_log=None,
             auto_decompress=False,
-            keepalive_timeout=KEEPALIVE_SECONDS,
+            keepalive_timeout=self._keepalive,
             lingering_time=LINGER_SECONDS,
             max_line_size=MAX_TARGET_BYTES,
             max_field_size=MAX_FIELD_BYTES,
