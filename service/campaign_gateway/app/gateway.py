@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -40,7 +40,8 @@ from campaign_gateway.web.grants import Grants
 from campaign_gateway.web.record import Recorder
 from campaign_gateway.web.rendered import RenderedHits
 from campaign_gateway.web.responses import Bounds
-from campaign_gateway.web.server import Server, insist_on_compiled_parser
+from campaign_gateway.web.server import Connection, Server, insist_on_compiled_parser
+from campaign_gateway.web.sockets import connection_limit
 
 _log = logging.getLogger(__name__)
 
@@ -125,13 +126,13 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
         api = Api(actions, plan.streams, settings.default_stream, clients, bounds, recorder, budget.quota, grants)
         status.show_platform(metrics.gauges, fetcher.breaker, fetcher.clock)
-        readiness = partial(
-            status.readiness, plan, api, stores.part, budget, index, fetcher.clock, [watchers.failing, fills.failing]
-        )
+        server = _build_server(settings, api, metrics, stack)
+        failing = [watchers.failing, fills.failing]
+        readiness = partial(status.readiness, plan, api, server, stores.part, budget, index, fetcher.clock, failing)
         operators = admin_application(readiness, metrics.registry, partial(_explain, explainer, plan.streams))
         admin = web.AppRunner(operators, access_log=None, shutdown_timeout=farewell / 8)
         admin_listen = await listen_for_operators(admin, settings.admin_listen, slot, stack)
-        runner = web.ServerRunner(_build_server(settings, api, stack), shutdown_timeout=grace - farewell)
+        runner = web.ServerRunner(server, shutdown_timeout=grace - farewell)
         sites, (address, *others) = await listen(runner, settings.listen, slot, stack)
         _log.info("serving on %s, metrics and probes on %s", address, admin_listen)
         for other in others:
@@ -170,10 +171,14 @@ def _open_lines(slot: WorkerSlot | None, stack: AsyncExitStack) -> HitLines:
     return lines
 
 
-def _build_server(settings: Settings, api: Api, stack: AsyncExitStack) -> Server:
+def _build_server(settings: Settings, api: Api, metrics: Metrics, stack: AsyncExitStack) -> Server:
     """The server under the API, with the fast road if it is wanted and this aiohttp allows for it."""
-    if not settings.hot_path or not is_supported():
-        return Server(api.handle, api.refuse, keepalive=settings.keepalive)
-    road = FastRoad(api.epoch)
-    stack.push_async_callback(road.close)
-    return Server(api.handle, api.refuse, road.connect, settings.keepalive)
+    connect: Callable[..., Connection] = Connection
+    if settings.hot_path and is_supported():
+        road = FastRoad(api.epoch)
+        stack.push_async_callback(road.close)
+        connect = road.connect
+    most, count_refused = connection_limit(), metrics.connection_refused
+    server = Server(api.handle, api.refuse, connect, settings.keepalive, most, count_refused)
+    status.show_server(metrics.gauges, server)
+    return server

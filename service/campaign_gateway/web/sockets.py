@@ -1,9 +1,20 @@
-"""The sockets that servers listen on."""
+"""The sockets that servers listen on, and how many more there is room for."""
 
 import os
+import resource
 import socket
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+
+MOST_RESERVED = 128
+"""Descriptors, or a quarter of them all, that callers' connections leave to operators, the platform and the store."""
+
+
+def connection_limit() -> int:
+    """How many connections of callers the process has file descriptors for."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if allowed == resource.RLIM_INFINITY else allowed - min(MOST_RESERVED, allowed // 4)
 
 
 def bind(host: str, port: int, *, is_shared: bool = False, is_dual: bool = True) -> list[socket.socket]:

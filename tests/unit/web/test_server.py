@@ -1,14 +1,17 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import aiohttp.http_parser
 import pytest
 from aiohttp import web
 from typing_extensions import override
 
+from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.web import server as server_module
-from campaign_gateway.web.server import MAX_FIELD_BYTES, MAX_TARGET_BYTES, Server, insist_on_compiled_parser
+from campaign_gateway.web.fast import FastRoad
+from campaign_gateway.web.server import MAX_FIELD_BYTES, MAX_TARGET_BYTES, Connection, Server, insist_on_compiled_parser
 from tests.support.virtual_time import virtual_time
 
 KEY = b"Authorization: Bearer cgk_reporting\r\n"
@@ -369,3 +372,25 @@ def test_a_stop_takes_the_time_it_has_and_no_longer(
 
     with virtual_time() as loop:
         assert loop.run_until_complete(stop()) == (ends_after, is_aborted, True)
+
+
+@pytest.mark.parametrize("connect", [Connection, FastRoad(Epoch()).connect], ids=["parsed", "fast"])
+async def test_a_connection_that_there_is_no_descriptor_for_is_closed_counted_and_told_once(connect, caplog):
+    refused: list[None] = []
+    server = Server(answer, lambda _failure: web.Response(status=400), connect, 75.0, 20, partial(refused.append, None))
+    peers = []
+    for _ in range(23):
+        connection = server()
+        peers.append(Peer(connection, 0.0))
+        connection.connection_made(peers[-1])
+    await asyncio.sleep(0)
+    assert [peer.is_aborted for peer in peers] == [False] * 20 + [True] * 3
+    assert (len(refused), server.is_full) == (3, True)
+    for peer, is_full in zip(peers[:2], (True, False), strict=True):
+        peer.abort()
+        await asyncio.sleep(0)
+        assert server.is_full is is_full
+    told = [record.levelname for record in caplog.records if record.name == "campaign_gateway.web.server"]
+    assert told == ["WARNING", "INFO"]
+    assert server.open_count == 18
+    await server.shutdown(0)
