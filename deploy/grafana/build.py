@@ -475,6 +475,18 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             ],
         ),
         Panel(
+            "Connections of callers",
+            "Open ones, and those refused because the process had no more file descriptors for them.",
+            "short",
+            [
+                ("sum by (instance) (campaign_gateway_connections{$all})", "open {{instance}}"),
+                (
+                    "sum by (instance) (increase(campaign_gateway_connections_refused_total{$all}[$__rate_interval]))",
+                    "refused {{instance}}",
+                ),
+            ],
+        ),
+        Panel(
             "Workers up and restarted",
             "Workers that answered the scrape, and workers that replaced one that ended; empty without workers.",
             "short",

@@ -6,10 +6,13 @@ needs them, so that `key new` and a mistake in the settings answer at once.
 
 import asyncio
 import gc
+import logging
+import os
 import re
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -19,6 +22,7 @@ from typing_extensions import override
 from campaign_gateway import __version__
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 EXIT_FAILED = 1
 EXIT_BAD_SETTINGS = 2
@@ -105,30 +109,33 @@ def main() -> None:
 @click.option(
     "--worker",
     nargs=3,
-    type=(int, int, click.Path(path_type=Path)),
+    type=(int, str, click.Path(path_type=Path)),
     hidden=True,
     help="Serve as one of several workers; added by the supervisor. See app.WorkerSlot.",
 )
-def serve(config: Path | None, worker: tuple[int, int, Path] | None) -> None:
+def serve(config: Path | None, worker: tuple[int, str, Path] | None) -> None:
     """Run the gateway until SIGTERM or SIGINT."""
     # Next to nothing that a start makes is garbage, and looking for it takes a tenth of the start.
     gc.disable()
     settings = _load(config)
+    from campaign_gateway.settings import proxy_fault  # noqa: PLC0415
     from campaign_gateway.telemetry import logs  # noqa: PLC0415
 
     if worker is not None:
         logs.set_up(worker=worker[0])
-        _run(_serve_as_worker(settings, worker))
+        _run(partial(_serve_as_worker, settings, worker), settings.shutdown.seconds)
         return
     logs.set_up()
+    if (fault := proxy_fault(settings)) is not None:
+        _log.warning(fault)
     if settings.workers == 1:
-        _run(_serve(settings))
+        _run(partial(_serve, settings), settings.shutdown.seconds)
         return
     from campaign_gateway.supervisor import supervise  # noqa: PLC0415
 
     # As this process was started: interpreter, its options, and ours.
     command = [sys.executable, *sys.orig_argv[1:], "--worker"]
-    sys.exit(_run(supervise(settings, command, _until_stopped)))
+    sys.exit(_run(partial(supervise, settings, command)))
 
 
 @main.command()
@@ -136,12 +143,17 @@ def serve(config: Path | None, worker: tuple[int, int, Path] | None) -> None:
 def check(config: Path | None) -> None:
     """Validate the settings and print the effective ones, secrets masked."""
     settings = _load(config)
+    _sign_with_each(settings)
     from ruamel.yaml import YAML  # noqa: PLC0415
+
+    from campaign_gateway.settings import proxy_fault  # noqa: PLC0415
 
     printer = YAML(typ="safe", pure=True)
     printer.default_flow_style = False
     printer.sort_base_mapping_type_on_output = False  # type: ignore[assignment] # the stub knows only None
     printer.dump(settings.model_dump(mode="json", exclude_none=True), sys.stdout)
+    if (fault := proxy_fault(settings)) is not None:
+        click.echo(f"warning: {fault}", err=True)
     if settings.cache.url == "memory://" and (fault := _state_fault(settings)) is not None:
         click.echo(f"warning: cache.state_dir: {fault}: a restart loses the calls of the window", err=True)
 
@@ -153,7 +165,7 @@ def demo(port: int, admin_port: int) -> None:
     """Run a gateway in front of a simulated platform: no settings, no credentials, no Redis."""
     from campaign_gateway.demo import run_demo  # noqa: PLC0415
 
-    _run(run_demo(port, admin_port, _until_stopped))
+    _run(partial(run_demo, port, admin_port), ends_with_terminal=True)
 
 
 @main.command()
@@ -179,7 +191,7 @@ def sandbox(port: int, campaigns: int, calls: int, latency: float, page_rows: in
         )
     except ValueError as error:
         _fail(EXIT_BAD_SETTINGS, str(error))
-    _run(run_sandbox(config, _until_stopped))
+    _run(partial(run_sandbox, config), ends_with_terminal=True)
 
 
 @main.command()
@@ -285,37 +297,91 @@ def key_new(client: str) -> None:
     click.echo(f"  clients:\n    {client}: {{key_sha256: {digest}, streams: [...], scopes: [read]}}")
 
 
-async def _serve(settings: Any) -> None:
+async def _serve(settings: Any, until_stopped: "UntilStopped") -> None:
     from campaign_gateway.app import running  # noqa: PLC0415
 
     async with running(settings) as gateway:
-        await _until_stopped()
+        await until_stopped()
         await gateway.drain()
 
 
-async def _serve_as_worker(settings: Any, slot: tuple[int, int, Path]) -> None:
+async def _serve_as_worker(settings: Any, slot: tuple[int, str, Path], until_stopped: "UntilStopped") -> None:
     from campaign_gateway.app import WorkerSlot, running  # noqa: PLC0415
 
-    async with running(settings, WorkerSlot(*slot)) as gateway:
+    number, ports, path = slot
+    async with running(settings, WorkerSlot(number, [int(port) for port in ports.split(",")], path)) as gateway:
         # The supervisor waits for this line; and when standard input ends, there is no supervisor any longer.
         click.echo("up")
-        await _until_stopped(lifeline=sys.stdin.fileno())
+        await until_stopped(lifeline=sys.stdin.fileno())
         await gateway.drain()
 
 
-async def _until_stopped(lifeline: int | None = None) -> None:
-    # What the start has made stays to the end: a collection that goes through it keeps all callers waiting for 20 ms.
-    gc.freeze()
-    gc.enable()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    if lifeline is not None:
-        loop.add_reader(lifeline, stop.set)
-    await stop.wait()
-    if lifeline is not None:
-        loop.remove_reader(lifeline)
+class UntilStopped:
+    """Returns when somebody asks the process to stop. Who asks before it is called has the start given up."""
+
+    def __init__(self, deadline: float | None, stops: frozenset[signal.Signals]) -> None:
+        """Takes the signals over, for the task that starts the service.
+
+        Args:
+            deadline: seconds from being asked until the process ends, come what may; None for no such end.
+            stops: the signals that ask. Others that would kill are ignored.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._deadline = deadline
+        self._starting = asyncio.current_task()
+        self._asked = asyncio.Event()
+        for number in stops:
+            self._loop.add_signal_handler(number, self._ask)
+        for number in _DEADLY - stops:
+            self._loop.add_signal_handler(number, _log.info, "%s is ignored", number.name)
+
+    async def __call__(self, lifeline: int | None = None) -> None:
+        """Waits; the end of what is read from `lifeline`, a file descriptor, asks as well."""
+        self._starting = None
+        # What the start has made stays to the end: to look through it for garbage keeps all callers waiting for 20 ms.
+        gc.freeze()
+        gc.enable()
+        if lifeline is not None:
+            self._loop.add_reader(lifeline, self._ask)
+        await self._asked.wait()
+        if lifeline is not None:
+            self._loop.remove_reader(lifeline)
+
+    def _ask(self) -> None:
+        if self._asked.is_set():
+            return
+        self._asked.set()
+        if self._deadline is not None:
+            self._loop.call_later(self._deadline, _cut_off)
+        if self._starting is not None:
+            self._starting.cancel()
+
+
+_STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
+_DEADLY = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
+"""Signals whose default is death, and that other services take for a reload, a report or a new log file."""
+
+
+def _cut_off() -> None:
+    _log.warning("stopping took longer than shutdown.drain and shutdown.grace: what is left is cut off")
+    logging.shutdown()
+    os._exit(0)
+
+
+def _sign_with_each(settings: Any) -> None:
+    """Ends the process when a key that looks good cannot sign, and passes on what the signing library warns of."""
+    import warnings  # noqa: PLC0415
+
+    from campaign_gateway.app.build import build_signers  # noqa: PLC0415
+    from campaign_gateway.settings import SettingsError  # noqa: PLC0415
+
+    try:
+        with warnings.catch_warnings(record=True, action="always") as warned:
+            build_signers(settings)
+    except SettingsError as error:
+        _fail(EXIT_BAD_SETTINGS, *error.mistakes)
+    for warning in warned:
+        click.echo(f"warning: credentials: {warning.message}", err=True)
 
 
 def _state_fault(settings: Any) -> str | None:
@@ -334,14 +400,27 @@ def _load(config: Path | None) -> Any:
         _fail(EXIT_BAD_SETTINGS, *error.mistakes)
 
 
-def _run(work: Coroutine[Any, Any, _T]) -> _T:
+def _run(
+    work: Callable[[UntilStopped], Coroutine[Any, Any, _T]],
+    deadline: float | None = None,
+    *,
+    ends_with_terminal: bool = False,
+) -> _T:
+    """Runs it on a loop of its own; it ends the process itself where it fails, or is stopped before it serves."""
     import uvloop  # noqa: PLC0415
 
     from campaign_gateway.settings import SettingsError  # noqa: PLC0415
 
+    stops = _STOPS | {signal.SIGHUP} if ends_with_terminal else _STOPS
+
+    async def run() -> _T:
+        return await work(UntilStopped(deadline, stops))
+
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(work)
+            return runner.run(run())
+    except asyncio.CancelledError:
+        sys.exit(0)
     except SettingsError as error:
         _fail(EXIT_BAD_SETTINGS, *error.mistakes)
     except (OSError, RuntimeError) as error:

@@ -182,24 +182,26 @@ def test_every_kind_is_in_some_file(chart):
 @pytest.mark.parametrize("name", CI)
 def test_the_gateway_accepts_its_settings(chart, name, tmp_path, monkeypatch):
     settings = settings_of(manifests(chart, values_of(name)), tmp_path, monkeypatch)
-    assert not settings.listen.is_loopback
+    (listen,) = settings.listen
+    assert not listen.is_loopback
     assert not settings.admin_listen.is_loopback
     ports = {port["name"]: port["containerPort"] for port in gateway_of(manifests(chart, values_of(name)))["ports"]}
-    assert ports == {"api": settings.listen.port, "admin": settings.admin_listen.port}
+    assert ports == {"api": listen.port, "admin": settings.admin_listen.port}
 
 
 @pytest.mark.parametrize("name", CI)
 def test_the_settings_arrive_as_they_were_written(chart, name):
     values = values_of(name)
     [config] = [row for row in of_kind(manifests(chart, values), "ConfigMap") if "gateway.yaml" in row["data"]]
-    written = {"shutdown": {"drain": "5s"}, **values["config"]}
+    drain = {"openshift": "12s"}.get(name, "8s")  # by its probe
+    written = {**values["config"], "shutdown": {"drain": drain, **values["config"].get("shutdown", {})}}
     assert YAML(typ="safe", pure=True).load(config["data"]["gateway.yaml"]) == written
 
 
 DOCUMENTED = {".".join(key) for key, _ in tool.described_values((CHART / "values.yaml").read_text("utf-8"))}
 
 
-@pytest.mark.parametrize("key", sorted(DOCUMENTED - {"config.shutdown.drain"}))
+@pytest.mark.parametrize("key", sorted(DOCUMENTED))
 def test_each_value_has_an_effect(chart, key):
     """So a value that a template misspells, or has forgotten, is found."""
     users = [name for name in CI if has(values_of(name), key)]
@@ -343,9 +345,24 @@ def test_a_change_of_settings_or_secrets_replaces_the_pods(chart):
 
 
 @pytest.mark.parametrize(
+    ("probe", "drain"),
+    [
+        ({}, 8),
+        ({"periodSeconds": 10, "failureThreshold": 3, "timeoutSeconds": 1}, 31),
+    ],
+)
+def test_a_stopping_pod_answers_until_its_probe_has_noticed(chart, probe, drain, tmp_path, monkeypatch):
+    values = values_of("default")
+    values["probes"] = {"readiness": probe}
+    objects = manifests(chart, values)
+    assert settings_of(objects, tmp_path, monkeypatch).shutdown.drain == drain
+    assert pod_of(objects)["spec"]["terminationGracePeriodSeconds"] == drain + 25
+
+
+@pytest.mark.parametrize(
     ("shutdown", "seconds"),
     [
-        ({}, 30),
+        ({}, 33),
         ({"drain": "0ms", "grace": "1m"}, 65),
         ({"drain": "1500ms", "grace": "2.5s"}, 10),
         ({"drain": "1s", "grace": "1h"}, 3606),
@@ -448,6 +465,7 @@ def test_a_lone_pod_needs_no_redis_in_its_network_policy(chart):
         ("config.platform.timeout", "10 parsecs", "/config/platform/timeout"),
         ("config.platform.max_body", "4MB", "/config/platform/max_body"),
         ("config.listen", "8080", "/config/listen"),
+        ("config.listen", [], "/config/listen"),
         ("config.workers", 0, "/config/workers"),
         ("config.budgets.default.calls", 0, "/config/budgets/default/calls"),
         ("config.credentials.main.algorithm", "none", "/config/credentials/main/algorithm"),
@@ -497,8 +515,8 @@ def test_the_schema_refuses(chart, key, value, says):
         (
             "default",
             "terminationGracePeriodSeconds",
-            24,
-            "at least config.shutdown.drain and grace together, which is 25 s",
+            27,
+            "at least config.shutdown.drain and grace together, which is 28 s",
         ),
         ("default", "secrets", {}, f"client_secret_file names {SECRETS}/client-secret, which no secret contains"),
         ("created-secrets", "secrets.create", {"other": "x"}, "put client-secret into secrets.create"),
@@ -640,8 +658,8 @@ def test_tour_the_default_install(chart, tmp_path, monkeypatch):
     assert kinds == ["ConfigMap", "Deployment", "Pod", "Service", "Service", "ServiceAccount"]
     assert the(objects, "Deployment")["spec"]["replicas"] == 1
     settings = settings_of(objects, tmp_path, monkeypatch)
-    assert (str(settings.listen), str(settings.admin_listen)) == ("0.0.0.0:8080", "0.0.0.0:9090")
-    assert settings.shutdown.drain == 5
+    assert (*map(str, settings.listen), str(settings.admin_listen)) == ("[::]:8080", "[::]:9090")
+    assert settings.shutdown.drain == 8
     notes = rendered(chart, values_of("default"))["campaign-gateway/templates/NOTES.txt"]
     assert f"http://{NAME}.apps.svc:80/v1/campaigns/" in notes
     assert "known clients: reporting" in notes

@@ -21,6 +21,9 @@ from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig, Stream
 from tests.support.doubles import begun
 from tests.support.gateway import ROOT, gateway_process, settings_for
 from tests.support.redis_server import RedisServer
+from tests.support.tls import Authority, tunnel
+from tests.support.waiting import until
+from tests.support.wire import Exchange, raw_server
 
 QUICK = {"factor": 0.0, "min": "300ms", "max": "300ms", "default": "300ms", "status": {}}
 """Freshness so short that a test can outlive it."""
@@ -455,3 +458,49 @@ async def test_a_refused_credential_does_not_spend_the_budget_and_a_new_secret_e
         assert await gateway.metric("credentials_refused") == 1
         (tmp_path / "client-secret").write_text("c" * 64)
         assert (await gateway.get(ids[30]))[0] == 200
+
+
+async def test_the_platform_is_reached_through_a_proxy_and_by_an_authority_of_its_own(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path, "authority")
+    body = b'{"status":"success","data":{"_id":"c-1","updatedAt":"2026-02-03T14:06:48.902Z"}}'
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
+        await exchange.send(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    identity = authority.issue("platform", "localhost")
+    async with raw_server(answer, tls=identity.server_context()) as platform, raw_server(tunnel) as proxy:
+        row = {"url": f"https://localhost:{platform.port}", "proxy": proxy.url, "ca_file": str(authority.file)}
+        settings = settings_for(sandbox, tmp_path, platform=row, sweep={"share": 0})
+        async with gateway_process(settings, tmp_path) as gateway:
+            assert (await gateway.get("c-1"))[0] == 200
+        assert len(platform.exchanges) == 1
+        assert [head.split()[:2] for head in proxy.heads] == [[b"CONNECT", b"localhost:%d" % platform.port]]
+
+
+async def test_used_up_descriptors_leave_those_who_are_connected_and_operators_in_peace(
+    sandbox: Sandbox, redis: RedisServer, tmp_path: Path
+) -> None:
+    settings = settings_for(sandbox, tmp_path, cache={"url": redis.url}, sweep={"share": 0})
+    ids = [campaign.id for campaign in sandbox.campaigns.all()]
+    async with gateway_process(settings, tmp_path, descriptors=128) as gateway:
+        assert (await gateway.get(ids[0]))[0] == 200
+        address = gateway.url.removeprefix("http://").split(":")
+        callers = [await asyncio.open_connection(*address) for _ in range(150)]
+        await until(lambda: any("others are refused" in line for line in gateway.log))
+        for campaign in ids[:2]:
+            assert (await gateway.get(campaign))[0] == 200
+        ready = await gateway.get_json("/readyz")
+        assert ready["status"] == "degraded"
+        assert "file descriptors" in ready["parts"]["listener"]["reason"]
+        assert await gateway.metric("store_up", store="redis") == 1
+        assert await gateway.metric("connections_refused_total") > 40
+        assert await gateway.metric("connections") == 96
+        for _, writer in callers:
+            writer.close()
+        await until(lambda: any("accepted again" in line for line in gateway.log))
+        assert (await gateway.get_json("/readyz"))["status"] == "ready"
+        assert not [line for line in gateway.records() if line["level"] == "error"]
+        assert len([line for line in gateway.log if "refused" in line]) == 1

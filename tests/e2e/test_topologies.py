@@ -216,7 +216,8 @@ async def test_replicas_share_a_redis_as_a_user_with_a_password(
     sandbox: Sandbox, redis: RedisServer, tmp_path: Path
 ) -> None:
     secret = tmp_path / "redis-password"
-    secret.write_text(f"{PASSWORD}\n")
+    # As an editor leaves it, with a byte order mark.
+    secret.write_text(f"\ufeff{PASSWORD}\n")
     async with administrator(redis) as admin:
         await let_in(admin, "resetkeys", "~cg:*", "resetchannels", "&cg:*")
         cache = {"url": redis.url, "username": USER, "password_file": str(secret)}

@@ -21,6 +21,7 @@ from campaign_gateway.settings import (
     state_folder,
 )
 from campaign_gateway.settings.tree import Cache
+from tests.support.tls import Authority
 
 SECRET = "hunter2-must-not-be-told"
 HASH = "ab" * 32
@@ -89,7 +90,8 @@ def write(path: Path, tree: object) -> Path:
 @pytest.mark.parametrize(
     ("key", "default"),
     [
-        ("listen", Address("127.0.0.1", 8080)),
+        ("listen", (Address("127.0.0.1", 8080),)),
+        ("keepalive", 75.0),
         ("admin_listen", Address("127.0.0.1", 9090)),
         ("workers", 1),
         ("allow_anonymous", False),
@@ -127,14 +129,17 @@ def test_a_key_that_is_left_out_has_the_value_of_design_4(tree, key, default):
 @pytest.mark.parametrize(
     ("key", "written", "read"),
     [
-        ("listen", "127.0.0.2:80", Address("127.0.0.2", 80)),
-        ("listen", "[::1]:8080", Address("::1", 8080)),
-        ("listen", "localhost:0", Address("localhost", 0)),
+        ("listen", "127.0.0.2:80", (Address("127.0.0.2", 80),)),
+        ("listen", "[::1]:8080", (Address("::1", 8080),)),
+        ("listen", ["[::1]:8080", "localhost:0"], (Address("::1", 8080), Address("localhost", 0))),
         ("admin_listen", "127.0.0.1:0", Address("127.0.0.1", 0)),
         ("allow_anonymous", True, True),
         ("platform.url", "http://127.0.0.1:8081/", "http://127.0.0.1:8081"),
         ("platform.url", "HTTPS://Platform.Example", "https://Platform.Example"),
         ("platform.url", "http://[::1]:8081", "http://[::1]:8081"),
+        ("platform.proxy", "http://egress:3128/", "http://egress:3128"),
+        ("platform.min_tls", 1.3, "1.3"),
+        ("platform.min_tls", "1.2", "1.2"),
         ("platform.timeout", "2500ms", 2.5),
         ("platform.connect_timeout", "1s", 1.0),
         ("platform.max_body", "1KiB", 1024),
@@ -368,6 +373,9 @@ def test_a_value_that_cannot_be_meant_is_one_line_with_its_key(tree, key, value,
         pytest.param("streams", [], id="a-list-where-a-section-goes"),
         pytest.param("streams", {}, id="no-streams-at-all"),
         pytest.param("credentials.main", None, id="an-empty-section"),
+        pytest.param("platform.proxy", "https://egress:3128", id="a-proxy-behind-TLS"),
+        pytest.param("platform.proxy", f"http://user:{SECRET}@egress:3128", id="a-proxy-with-a-password"),
+        pytest.param("platform.min_tls", "1.1", id="an-old-TLS"),
         pytest.param("platform.url", "http://host:99999", id="a-port-that-there-is-not"),
         pytest.param("platform.url", "http://host:http", id="a-port-in-words"),
         pytest.param("platform.url", "http://ho st", id="a-host-with-a-space"),
@@ -392,6 +400,9 @@ def test_all_mistakes_are_told_at_once(tree):
 # Mistakes between keys.
 
 
+CLEAR = "platform.url: would send tokens in clear text: use https://, or write platform.insecure: true"
+
+
 def client(streams: list[str], key: str = HASH) -> dict[str, object]:
     return {"key_sha256": key, "streams": streams}
 
@@ -403,10 +414,27 @@ def client(streams: list[str], key: str = HASH) -> dict[str, object]:
             {"admin_listen": "127.0.0.1:8080"}, ["admin_listen: must differ from listen"], id="one-address-for-two"
         ),
         pytest.param(
+            {"listen": ["127.0.0.1:1", "127.0.0.1:9090"]},
+            ["admin_listen: must differ from listen"],
+            id="one-address-for-two-in-a-list",
+        ),
+        pytest.param(
+            {"listen": ["127.0.0.1:1", "127.0.0.1:1"]}, ["listen: names one address twice"], id="an-address-twice"
+        ),
+        pytest.param(
+            {"listen": ["127.0.0.1:1", "10.0.0.1:1"]},
+            ["clients: none are set: name some, or listen on loopback, or write allow_anonymous: true"],
+            id="one-of-two-beyond-loopback",
+        ),
+        pytest.param(
             {"platform.connect_timeout": "11s"},
             ["platform.connect_timeout: must not be above platform.timeout"],
             id="connect-above-whole",
         ),
+        pytest.param({"platform.url": "http://platform.kore.ai"}, [CLEAR], id="clear-text"),
+        pytest.param({"platform.url": "http://10.1.2.3:8080"}, [CLEAR], id="clear-text-inside"),
+        pytest.param({"platform.url": "http://0.0.0.0:1"}, [CLEAR], id="clear-text-to-anybody"),
+        pytest.param({"platform.url": "HTTP://platform.kore.ai"}, [CLEAR], id="clear-text-in-capitals"),
         pytest.param(
             {"streams.support.credential": "other"},
             ["streams.support.credential: no credential is named other"],
@@ -482,6 +510,20 @@ def test_keys_that_do_not_fit_together_are_one_line_each(tree, changes, said, mo
     assert mistakes(tree) == said
 
 
+@pytest.mark.parametrize(
+    "platform",
+    [
+        {"url": "http://platform.example", "insecure": True},
+        {"url": "http://[::1]:1"},
+        {"url": "http://localhost:1"},
+        {"url": "http://127.0.0.2:1"},
+    ],
+    ids=lambda platform: platform["url"],
+)
+def test_clear_text_stays_at_home_or_is_written_out(tree, platform):
+    assert read_tree({**tree, "platform": platform}).platform.url == platform["url"]
+
+
 def test_a_second_default_stream_is_one_too_many(tree):
     row = {**tree["streams"]["support"], "default": True}
     assert mistakes({**tree, "streams": {"a": row, "b": row}}) == ["streams.b.default: a is the default already"]
@@ -528,6 +570,7 @@ def pem(key: Any) -> bytes:
 @pytest.mark.parametrize(
     ("key", "content", "said"),
     [
+        ("client_secret_file", b"ssh-ed25519 AAAAC3Nza", "is a public key of SSH: it cannot be a shared secret"),
         ("client_secret_file", b"short\n", "has fewer than 8 bytes: whoever sees one token finds it"),
         (
             "client_secret_file",
@@ -552,6 +595,40 @@ def test_a_key_that_cannot_sign_or_is_soon_found_is_refused_before_the_start(tre
     (mistake,) = mistakes(put(tree, f"credentials.main.{key}", str(files / "odd")))
     assert mistake.startswith(f"credentials.main.{key}: {said}")
     assert SECRET not in mistake
+
+
+def test_each_certificate_is_loaded_before_the_start(tree, files):
+    authority = Authority(files, "authority")
+    one, other = authority.issue("one", "localhost"), authority.issue("other", "localhost")
+    (files / "odd").write_text("no certificate")
+    (files / "both").write_text(one.cert_file.read_text() + one.key_file.read_text())
+    locked = serialization.BestAvailableEncryption(b"password")
+    key = ec.generate_private_key(ec.SECP256R1())
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    (files / "locked").write_bytes(key.private_bytes(*form, locked))
+
+    def with_tls(**tls: Path) -> dict[str, Any]:
+        return put(tree, "cache", {"url": "rediss://redis:1", "tls": {key: str(path) for key, path in tls.items()}})
+
+    read_tree(with_tls(ca_file=authority.file, cert_file=one.cert_file, key_file=one.key_file))
+    read_tree(with_tls(cert_file=files / "both"))
+    read_tree(put(tree, "platform.ca_file", str(authority.file)))
+    assert mistakes(with_tls(key_file=one.key_file)) == ["cache.tls.key_file: needs cache.tls.cert_file"]
+    odd = files / "odd"
+    for cert_file, key_file in [
+        (one.cert_file, other.key_file),
+        (odd, one.key_file),
+        (one.cert_file, odd),
+        (one.cert_file, files / "locked"),
+    ]:
+        (mistake,) = mistakes(with_tls(cert_file=cert_file, key_file=key_file))
+        assert mistake.startswith("cache.tls.cert_file: and its key cannot be used")
+    assert mistakes(with_tls(ca_file=odd)) == [f"cache.tls.ca_file: {odd} holds no certificate in PEM"]
+    assert mistakes(put(tree, "platform.ca_file", str(odd))) == [f"platform.ca_file: {odd} holds no certificate in PEM"]
+    none = files / "none"
+    assert mistakes(put(tree, "platform.ca_file", str(none))) == [
+        f"platform.ca_file: {none} cannot be read (No such file or directory)"
+    ]
 
 
 @pytest.mark.drill("keys that cannot sign, or are soon found")
@@ -598,7 +675,7 @@ def test_a_variable_that_holds_no_secret_is_named(tree, monkeypatch, value):
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:8080", "127.9.9.9:8080", "[::1]:8080", "localhost:8080"])
 def test_without_clients_it_runs_on_loopback(tree, listen):
-    assert read_tree(put(tree, "listen", listen)).listen.is_loopback
+    assert read_tree(put(tree, "listen", listen)).listen[0].is_loopback
 
 
 @pytest.mark.parametrize(
@@ -712,7 +789,7 @@ def test_a_variable_lies_over_the_file(tree, tmp_path):
         CREDENTIALS__MAIN__SUBJECT="someone",
     )
     assert settings.cache.prefix == "env"
-    assert settings.listen == Address("127.0.0.1", 1234)
+    assert settings.listen == (Address("127.0.0.1", 1234),)
     assert settings.platform.timeout == 3.0
     assert settings.allow_anonymous is True
     assert settings.freshness.factor == 0.5
@@ -867,7 +944,7 @@ def test_a_password_in_a_redis_urls_query_is_masked_too():
 )
 def test_an_address_is_written_as_it_is_read(address, text, tree):
     assert str(address) == text
-    assert read_tree(put({**tree, "allow_anonymous": True}, "listen", text)).listen == address
+    assert read_tree(put({**tree, "allow_anonymous": True}, "listen", text)).listen == (address,)
 
 
 @pytest.mark.parametrize(
@@ -889,6 +966,8 @@ def test_an_address_is_written_as_it_is_read(address, text, tree):
         ("listen", "[::1]:8080", True),
         ("listen", "127.0.0.1:0", True),
         ("listen", "8080", False),
+        ("listen", ["127.0.0.1:1", "[::1]:2"], True),
+        ("listen", [], False),
         ("listen", ["127.0.0.1", 8080], False),
         ("cache.local", "1s", False),
     ],

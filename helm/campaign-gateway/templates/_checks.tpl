@@ -30,6 +30,9 @@ pod that cannot start would say less, and later.
 {{- end -}}
 
 {{- define "campaign-gateway.checkAddresses" -}}
+{{- if kindIs "slice" .Values.config.listen -}}
+{{- fail "config.listen must be one address in the chart, whose port the Service has: [::]:8080 is every address of both families" -}}
+{{- end -}}
 {{- range $key, $address := dict "listen" (include "campaign-gateway.listen" .) "admin_listen" (include "campaign-gateway.adminListen" .) -}}
 {{- if or (hasPrefix "127." $address) (hasPrefix "localhost:" $address) (hasPrefix "[::1]:" $address) -}}
 {{- fail (printf "config.%s is %s, which nothing outside the pod can reach: leave it out, or listen on 0.0.0.0 or [::]" $key $address) -}}
@@ -84,6 +87,7 @@ pod that cannot start would say less, and later.
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- $_ := set $files "platform.ca_file" (dig "ca_file" "" (default dict .Values.config.platform)) -}}
 {{- $cache := default dict .Values.config.cache -}}
 {{- $_ := set $files "cache.password_file" $cache.password_file -}}
 {{- range $key := list "cert_file" "key_file" "ca_file" -}}

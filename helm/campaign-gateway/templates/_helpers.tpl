@@ -47,11 +47,11 @@ app.kubernetes.io/component: gateway
 {{- define "campaign-gateway.secretsPath" -}}/run/secrets/campaign-gateway{{- end -}}
 
 {{- define "campaign-gateway.listen" -}}
-{{- default "0.0.0.0:8080" .Values.config.listen -}}
+{{- default "[::]:8080" .Values.config.listen -}}
 {{- end -}}
 
 {{- define "campaign-gateway.adminListen" -}}
-{{- default "0.0.0.0:9090" .Values.config.admin_listen -}}
+{{- default "[::]:9090" .Values.config.admin_listen -}}
 {{- end -}}
 
 {{- define "campaign-gateway.port" -}}
@@ -107,11 +107,18 @@ app.kubernetes.io/component: gateway
 {{- mulf (regexFind "[0-9]+(\\.[0-9]+)?" . | float64) (get $units $unit) | ceil | int -}}
 {{- end -}}
 
+{{/* How long a stopping pod still answers: until whoever probes it as the kubelet does has seen that it is not ready. */}}
+{{- define "campaign-gateway.drain" -}}
+{{- $probe := .Values.probes.readiness -}}
+{{- $seconds := add (mul (dig "periodSeconds" 10 $probe) (dig "failureThreshold" 3 $probe)) (dig "timeoutSeconds" 1 $probe) -}}
+{{- dig "drain" (printf "%ds" $seconds) (default dict .Values.config.shutdown) -}}
+{{- end -}}
+
 {{/* Seconds that a pod may need to stop, by its settings. */}}
 {{- define "campaign-gateway.shutdownSeconds" -}}
 {{- $shutdown := default dict .Values.config.shutdown -}}
 {{- add
-  (include "campaign-gateway.seconds" (dig "drain" "1s" $shutdown))
+  (include "campaign-gateway.seconds" (include "campaign-gateway.drain" .))
   (include "campaign-gateway.seconds" (dig "grace" "20s" $shutdown)) -}}
 {{- end -}}
 
@@ -124,7 +131,8 @@ app.kubernetes.io/component: gateway
 {{- end -}}
 
 {{- define "campaign-gateway.configYaml" -}}
-{{- toYaml .Values.config -}}
+{{- $shutdown := merge (dict "drain" (include "campaign-gateway.drain" .)) (default dict .Values.config.shutdown) -}}
+{{- toYaml (merge (dict "shutdown" $shutdown) .Values.config) -}}
 {{- end -}}
 
 {{- define "campaign-gateway.secretData" -}}

@@ -11,9 +11,9 @@ from campaign_gateway.policy.ledger import Allowance, Lane
 from campaign_gateway.policy.pacing import Capacity
 from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import SweepConfig
-from campaign_gateway.settings import Credential, FreshnessSettings, Settings, secret_from_environment
+from campaign_gateway.settings import Credential, FreshnessSettings, Settings, SettingsError, secret_from_environment
 from campaign_gateway.upstream.budget import CallBudget
-from campaign_gateway.upstream.client import Limits, PlatformClient
+from campaign_gateway.upstream.client import Limits, PlatformClient, Route
 from campaign_gateway.upstream.signer import Claims, Recipient, Secret, Signer
 from campaign_gateway.web.clients import Client, Clients
 
@@ -79,10 +79,30 @@ def build_platform(settings: Settings) -> PlatformClient:
 
     Raises:
         OSError: a secret's file cannot be read.
+        SettingsError: a key cannot sign.
     """
-    row = settings.platform
+    row, signers = settings.platform, build_signers(settings)
+    limits = Limits(row.timeout, row.connect_timeout, row.max_body)
+    return PlatformClient(row.url, limits, signers, Route(row.proxy, row.ca_file, row.min_tls))
+
+
+def build_signers(settings: Settings) -> dict[str, Signer]:
+    """The signer of each credential, by its name; each has signed once, so that no call is spent on one that cannot.
+
+    Raises:
+        OSError: a secret's file cannot be read.
+        SettingsError: a key looks good and cannot sign.
+    """
     signers = {name: build_signer(credential) for name, credential in settings.credentials.items()}
-    return PlatformClient(row.url, Limits(row.timeout, row.connect_timeout, row.max_body), signers)
+    mistakes = []
+    for name, signer in signers.items():
+        try:
+            signer.token()
+        except ValueError as error:
+            mistakes.append(f"credentials.{name}: cannot sign: {error}")
+    if mistakes:
+        raise SettingsError(mistakes)
+    return signers
 
 
 def build_signer(credential: Credential) -> Signer:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -40,12 +40,14 @@ from campaign_gateway.web.grants import Grants
 from campaign_gateway.web.record import Recorder
 from campaign_gateway.web.rendered import RenderedHits
 from campaign_gateway.web.responses import Bounds
-from campaign_gateway.web.server import Server, insist_on_compiled_parser
+from campaign_gateway.web.server import Connection, Server, insist_on_compiled_parser
+from campaign_gateway.web.sockets import connection_limit
 
 _log = logging.getLogger(__name__)
 
-FILLS_GRACE_SECONDS = 2.0
-"""At the end, for answers that were given and are still on their way into the store."""
+FAREWELL_SECONDS = 3.0
+"""The last of the grace, or a quarter of a short one: for answers that were given and are still on their way into the
+store, and for telling other replicas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,10 @@ class Gateway:
 
     settings: Settings
     listen: Address
-    """Where the API is, with the port that was taken."""
+    """Where the API is, with the port that was taken; the first of several."""
     admin_listen: Address | Path
     api: Api
-    site: web.TCPSite
+    sites: Sequence[web.BaseSite]
 
     async def drain(self) -> None:
         """Turns callers away before the listener goes: not ready, and connections closed with each answer.
@@ -66,7 +68,8 @@ class Gateway:
         """
         self.api.drain()
         await asyncio.sleep(self.settings.shutdown.drain)
-        await self.site.stop()
+        for site in self.sites:
+            await site.stop()
 
 
 @asynccontextmanager
@@ -83,6 +86,8 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
     """
     insist_on_compiled_parser()
     metrics = _open_metrics()
+    grace = settings.shutdown.grace
+    farewell = min(FAREWELL_SECONDS, grace / 4)
     watchers, fills = Tasks(metrics.task_failures), Tasks(metrics.task_failures)
     clock = StoreClock()
     plan = build.plan_gateway(settings)
@@ -95,7 +100,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         store, index = stores.entries, stores.index
         budget = await _open_budget(plan, stores.ledgers, metrics, watchers, stack)
         stack.push_async_callback(watchers.close)
-        stack.push_async_callback(fills.close, FILLS_GRACE_SECONDS)
+        stack.push_async_callback(fills.close, farewell / 2)
         fetcher = Fetcher(platform, budget, store, metrics)
         timeouts, is_polled = Timeouts(settings.platform.timeout), settings.sweep.share > 0
         exchange = Exchange(
@@ -121,16 +126,18 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
         api = Api(actions, plan.streams, settings.default_stream, clients, bounds, recorder, budget.quota, grants)
         status.show_platform(metrics.gauges, fetcher.breaker, fetcher.clock)
-        readiness = partial(
-            status.readiness, plan, api, stores.part, budget, index, fetcher, stated, [watchers.failing, fills.failing]
-        )
+        server = _build_server(settings, api, metrics, stack)
+        failing = [watchers.failing, fills.failing]
+        readiness = partial(status.readiness, plan, api, server, stores.part, budget, index, fetcher, stated, failing)
         operators = admin_application(readiness, metrics.registry, partial(_explain, explainer, plan.streams))
-        admin = web.AppRunner(operators, access_log=None, shutdown_timeout=1.0)
+        admin = web.AppRunner(operators, access_log=None, shutdown_timeout=farewell / 8)
         admin_listen = await listen_for_operators(admin, settings.admin_listen, slot, stack)
-        runner = web.ServerRunner(_build_server(settings, api, stack), shutdown_timeout=settings.shutdown.grace)
-        site, address = await listen(runner, settings.listen, slot, stack)
+        runner = web.ServerRunner(server, shutdown_timeout=grace - farewell)
+        sites, (address, *others) = await listen(runner, settings.listen, slot, stack)
         _log.info("serving on %s, metrics and probes on %s", address, admin_listen)
-        yield Gateway(settings, address, admin_listen, api, site)
+        for other in others:
+            _log.info("serving on %s too", other)
+        yield Gateway(settings, address, admin_listen, api, sites)
 
 
 async def _open_budget(
@@ -164,10 +171,14 @@ def _open_lines(slot: WorkerSlot | None, stack: AsyncExitStack) -> HitLines:
     return lines
 
 
-def _build_server(settings: Settings, api: Api, stack: AsyncExitStack) -> Server:
+def _build_server(settings: Settings, api: Api, metrics: Metrics, stack: AsyncExitStack) -> Server:
     """The server under the API, with the fast road if it is wanted and this aiohttp allows for it."""
-    if not settings.hot_path or not is_supported():
-        return Server(api.handle, api.refuse)
-    road = FastRoad(api.epoch)
-    stack.push_async_callback(road.close)
-    return Server(api.handle, api.refuse, road.connect)
+    connect: Callable[..., Connection] = Connection
+    if settings.hot_path and is_supported():
+        road = FastRoad(api.epoch)
+        stack.push_async_callback(road.close)
+        connect = road.connect
+    most, count_refused = connection_limit(), metrics.connection_refused
+    server = Server(api.handle, api.refuse, connect, settings.keepalive, most, count_refused)
+    status.show_server(metrics.gauges, server)
+    return server

@@ -19,6 +19,7 @@ from campaign_gateway.store.local.ledgers import MemoryLedgers
 from campaign_gateway.store.local.snapshot import Snapshot
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.telemetry.metrics import Metrics
+from campaign_gateway.upstream.signer import read_secret
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Opener:
         cache = self.plan.settings.cache
         tls = Tls(cache.tls.ca_file, cache.tls.cert_file, cache.tls.key_file) if cache.tls is not None else None
         file = cache.password_file
-        password = None if file is None else lambda: file.read_text("utf-8", "replace").strip()
+        password = None if file is None else lambda: read_secret(file).decode("utf-8", "replace")
         target = RedisTarget(cache.url, cache.timeout, cache.username, password, tls)
         opened = open_redis(target, cache.prefix, cache.local_unwatched, memory, self.clock, self.metrics)
         link, store, index = opened.link, opened.store, opened.index

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 from campaign_gateway.settings.scalars import (
     Address,
+    AddressesField,
     AddressField,
     Alias,
     Duration,
@@ -14,9 +15,11 @@ from campaign_gateway.settings.scalars import (
     PositiveDuration,
     Scope,
     Size,
+    TlsVersion,
     hide_password,
     read_cache_url,
     read_origin,
+    read_proxy,
 )
 
 
@@ -35,6 +38,13 @@ class Platform(Section):
     max_body: Size = 4 * 2**20
     max_request: Size = 2**20
     """The largest body of a caller's own request."""
+    proxy: Annotated[str, AfterValidator(read_proxy)] | None = None
+    """An HTTP proxy that connects to the platform for us."""
+    ca_file: Path | None = None
+    """The platform's authorities, in place of the system's."""
+    min_tls: TlsVersion = "1.2"
+    insecure: bool = False
+    """Whether tokens may leave this machine in clear text."""
 
 
 class Encryption(Section):
@@ -186,17 +196,25 @@ class Sweep(Section):
 class Shutdown(Section):
     """How a SIGTERM is honoured: not ready at once, no new connections after `drain`, the end within `grace`."""
 
-    drain: Duration = 1.0
+    drain: Duration = 5.0
+    """Longer than load balancers take to notice: twice a period of 2 s, and a time-out, say."""
     grace: PositiveDuration = 20.0
+
+    @property
+    def seconds(self) -> float:
+        """From SIGTERM to the end."""
+        return self.drain + self.grace
 
 
 class Settings(Section):
     """The whole tree, in the order of the README."""
 
-    listen: AddressField = Address("127.0.0.1", 8080)
+    listen: AddressesField = (Address("127.0.0.1", 8080),)
     admin_listen: AddressField = Address("127.0.0.1", 9090)
     workers: Annotated[int, Field(ge=1)] = 1
     """Processes that share `listen`; each is a replica to the others."""
+    keepalive: PositiveDuration = 75.0
+    """How long a caller's connection may stay idle; longer than load balancers in front keep it for use."""
     allow_anonymous: bool = False
     hot_path: bool = True
     """Whether hits are answered without parsing a request's head that is known already."""

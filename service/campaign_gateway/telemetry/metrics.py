@@ -114,6 +114,9 @@ class Metrics(Meter, RequestMeter):
         self._task_failures = counter(
             "task_failures_total", "Failures of work in the background; each is begun again.", "task"
         )
+        self._connections_refused = counter(
+            "connections_refused_total", "Connections of callers refused for want of file descriptors."
+        )()
         self._store = counter(
             "store_operations_total", "Operations on a store, by outcome.", "store", "operation", "outcome"
         )
@@ -167,6 +170,10 @@ class Metrics(Meter, RequestMeter):
     def task_failures(self, task: str, failures: int) -> None:
         """Counts failures of work in the background; 0 makes the series."""
         self._task_failures(task).value += failures
+
+    def connection_refused(self) -> None:
+        """Counts a caller's connection that there was no file descriptor for."""
+        self._connections_refused.inc()
 
     @override
     def store_operation(self, store: str, operation: str, outcome: str) -> None:

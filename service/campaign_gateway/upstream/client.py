@@ -5,12 +5,14 @@ send a request again on a connection that was closed, follow redirects (with our
 to drop), take proxies from the environment, keep cookies, unfold a compressed answer without a limit.
 """
 
+import ssl
 import time
 import zlib
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Self
 
@@ -50,21 +52,50 @@ class Limits:
     max_body: int
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How to get to the platform, and how to know that it is the platform."""
+
+    proxy: str | None = None
+    """An HTTP proxy to connect through; it sees the platform's name and port only."""
+    ca_file: Path | None = None
+    """The authorities that may vouch for the platform; None takes the system's."""
+    min_tls: str = "1.2"
+
+    def open_context(self) -> ssl.SSLContext:
+        """What TLS goes by.
+
+        Raises:
+            OSError: the file cannot be read, or holds no certificate.
+        """
+        context = ssl.create_default_context(cafile=self.ca_file)
+        context.minimum_version = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[self.min_tls]
+        return context
+
+
+DIRECT = Route()
+
+
 class PlatformClient(Upstream):
     """The platform over HTTP. An async context manager: connections are closed on leaving."""
 
-    def __init__(self, origin: str, limits: Limits, signers: Mapping[str, Signer]) -> None:
+    def __init__(self, origin: str, limits: Limits, signers: Mapping[str, Signer], route: Route = DIRECT) -> None:
         """A client for the host at `origin`, with a signer per credential name."""
+        self._route = route
         self._origin = origin
         self._limits = limits
         self._signers = signers
 
     async def __aenter__(self) -> Self:
+        # The authorities take a while to read; in clear text nobody asks for them.
+        tls = self._route.open_context() if self._origin.startswith("https:") else True
         async with AsyncExitStack() as stack:
-            kept = aiohttp.TCPConnector(keepalive_timeout=KEEPALIVE_SECONDS)
+            kept = aiohttp.TCPConnector(keepalive_timeout=KEEPALIVE_SECONDS, ssl=tls)
             self._session = await stack.enter_async_context(self._open(kept))
             # Where one kept connection was dead, the next is as old: what is sent again goes out on a new one.
-            self._session_anew = await stack.enter_async_context(self._open(aiohttp.TCPConnector(force_close=True)))
+            self._session_anew = await stack.enter_async_context(
+                self._open(aiohttp.TCPConnector(force_close=True, ssl=tls))
+            )
             self._stack = stack.pop_all()
         return self
 
@@ -81,6 +112,7 @@ class PlatformClient(Upstream):
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
+            proxy=self._route.proxy,
             trace_configs=[trace],
             max_line_size=MAX_FIELD_BYTES,
             max_field_size=MAX_FIELD_BYTES,
@@ -183,6 +215,11 @@ def _translate(error: Exception, seen: SimpleNamespace) -> UpstreamError:
         case TimeoutError():
             what = "answer" if seen.sent else "connection"
             return UpstreamError(Problem.UPSTREAM_TIMEOUT, f"no {what} in time", was_sent=seen.sent)
+        case aiohttp.ClientHttpProxyError():
+            text = f"the proxy does not connect to the platform (status {error.status})"
+            return UpstreamError(Problem.UPSTREAM_UNAVAILABLE, text, was_sent=False)
+        case aiohttp.ClientProxyConnectionError():
+            return UpstreamError(Problem.UPSTREAM_UNAVAILABLE, "no connection to the proxy", was_sent=False)
         case aiohttp.ClientResponseError():
             return UpstreamError(Problem.UPSTREAM_INVALID, "the answer breaks HTTP")
         case aiohttp.ClientPayloadError():
