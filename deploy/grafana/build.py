@@ -464,13 +464,17 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             [("time() - max by (instance) (process_start_time_seconds{$all})", "{{instance}}")],
         ),
         Panel(
-            "Background work that failed",
-            "Failures of tasks; each is begun again. Anything but zero is a fault to report.",
+            "Background work that failed, log lines dropped",
+            "Failures of tasks; each is begun again, and is a fault to report. And log lines nobody read.",
             "short",
             [
                 (
                     "sum by (task) (increase(campaign_gateway_task_failures_total{$all}[$__rate_interval]))",
                     "{{task}}",
+                ),
+                (
+                    "sum by (instance) (increase(campaign_gateway_log_lines_dropped_total{$all}[$__rate_interval]))",
+                    "log lines dropped {{instance}}",
                 ),
             ],
         ),

@@ -30,7 +30,7 @@ from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.writers import Writers
 from campaign_gateway.settings import Address, Settings
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.telemetry.logs import HitLines
+from campaign_gateway.telemetry.logs import HitLines, dropped_lines
 from campaign_gateway.telemetry.metrics import Metrics
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.web.actions import Actions
@@ -160,6 +160,7 @@ async def _explain(
 
 def _open_metrics() -> Metrics:
     metrics = Metrics(CollectorRegistry())
+    status.show_logs(metrics.gauges, dropped_lines)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=metrics.registry)
     return metrics

@@ -207,6 +207,11 @@ def _is_distrusted(index: CampaignIndex, identity: str, flaw: ListFlaw) -> bool:
     return flaw in index.snapshot(identity).state.flaws.values()
 
 
+def show_logs(gauges: Gauges, dropped: Callable[[], int]) -> None:
+    """Publishes how many log lines nobody read."""
+    gauges.add("log_lines_dropped_total", "Log lines that were dropped since nobody read standard error.", dropped)
+
+
 def show_server(gauges: Gauges, server: Server) -> None:
     """Publishes how many callers are connected."""
     gauges.add("connections", "Connections of callers that are open.", lambda: server.open_count)
