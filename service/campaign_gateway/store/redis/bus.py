@@ -49,6 +49,8 @@ class Bus:
         self._last: dict[int, int] = {}
         """The number of each partition's last message."""
         self._received_at = self._heard_until = float("-inf")
+        self._ping_at = float("inf")
+        """When the next ping is due, which is late only where this process stood still."""
         self._is_subscribed = False
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         self.on_published: Callable[[str], None] = lambda _: None
@@ -58,7 +60,10 @@ class Bus:
 
     def silent_for(self) -> float:
         """Seconds for which messages may have been missed; 0 while the subscription is good."""
-        silence = time.monotonic() - self._heard_until
+        now = time.monotonic()
+        if now - self._ping_at > UNPROVEN_SECONDS:
+            return float("inf")
+        silence = now - self._heard_until
         return 0.0 if self._is_subscribed and silence <= UNPROVEN_SECONDS else silence
 
     async def wait(self, key: str, seconds: float) -> None:
@@ -96,22 +101,24 @@ class Bus:
                         failure,
                     )
             finally:
-                self._is_subscribed = False
+                self._is_subscribed, self._ping_at = False, float("inf")
                 on_lost()
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _subscribe(self, on_message: Callable[[str, str], None], on_gap: Callable[[], None]) -> None:
         async with self._link.client.pubsub() as subscription:
             await subscription.subscribe(self._keys.channel)
-            ping_at = time.monotonic() + PING_SECONDS
+            self._ping_at = time.monotonic() + PING_SECONDS
             while True:
-                received = await subscription.get_message(timeout=max(0.0, ping_at - time.monotonic()))
+                received = await subscription.get_message(timeout=max(0.0, self._ping_at - time.monotonic()))
                 now = time.monotonic()
-                if now >= ping_at:
-                    if now - ping_at > UNPROVEN_SECONDS:
+                if now >= self._ping_at:
+                    if now - self._ping_at > UNPROVEN_SECONDS:
                         text = "this process stood still for %.1f s: local copies answer again once all messages are in"
-                        _log.warning(text, now - ping_at)
-                    ping_at = now + PING_SECONDS
+                        _log.warning(text, now - self._ping_at)
+                        # However long copies may answer without a subscription: this one was not lost.
+                        self._heard_until = float("-inf")
+                    self._ping_at = now + PING_SECONDS
                     # What comes back says when it was sent.
                     await subscription.ping(repr(now))
                 if received is None:
