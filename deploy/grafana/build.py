@@ -480,13 +480,17 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         ),
         Panel(
             "Connections of callers",
-            "Open ones, and those refused because the process had no more file descriptors for them.",
+            "Open ones, those refused for want of file descriptors, and those ended because nobody read the answer.",
             "short",
             [
                 ("sum by (instance) (campaign_gateway_connections{$all})", "open {{instance}}"),
                 (
                     "sum by (instance) (increase(campaign_gateway_connections_refused_total{$all}[$__rate_interval]))",
                     "refused {{instance}}",
+                ),
+                (
+                    "sum by (instance) (increase(campaign_gateway_connections_unread_total{$all}[$__rate_interval]))",
+                    "not read {{instance}}",
                 ),
             ],
         ),

@@ -92,6 +92,8 @@ def write(path: Path, tree: object) -> Path:
     [
         ("listen", (Address("127.0.0.1", 8080),)),
         ("keepalive", 75.0),
+        ("send_timeout", 30.0),
+        ("max_unsent", 64 * 2**20),
         ("admin_listen", Address("127.0.0.1", 9090)),
         ("workers", 1),
         ("allow_anonymous", False),
@@ -158,6 +160,8 @@ def test_a_key_that_is_left_out_has_the_value_of_design_4(tree, key, default):
         ("budgets.acc-1.reserve", 0, 0),
         ("cache.url", "redis://redis:6379/0", "redis://redis:6379/0"),
         ("cache.prefix", "my.prefix-1_x", "my.prefix-1_x"),
+        ("send_timeout", "2s", 2.0),
+        ("max_unsent", "1MiB", 2**20),
         ("cache.timeout", "0.5s", 0.5),
         ("cache.local_max_bytes", "1GiB", 2**30),
         ("cache.state_dir", "/var/lib/gateway", Path("/var/lib/gateway")),

@@ -42,6 +42,7 @@ from campaign_gateway.web.rendered import RenderedHits
 from campaign_gateway.web.responses import Bounds
 from campaign_gateway.web.server import Connection, Server, insist_on_compiled_parser
 from campaign_gateway.web.sockets import connection_limit
+from campaign_gateway.web.unsent import UnsentWatch
 
 _log = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
         api = Api(actions, plan.streams, settings.default_stream, clients, bounds, recorder, budget.quota, grants)
         status.show_platform(metrics.gauges, fetcher.breaker, fetcher.clock)
-        server = _build_server(settings, api, metrics, stack)
+        server = _build_server(settings, api, metrics, watchers, stack)
         failing = [watchers.failing, fills.failing]
         readiness = partial(status.readiness, plan, api, server, stores.part, budget, index, fetcher, stated, failing)
         operators = admin_application(readiness, metrics.registry, partial(_explain, explainer, plan.streams))
@@ -172,7 +173,7 @@ def _open_lines(slot: WorkerSlot | None, stack: AsyncExitStack) -> HitLines:
     return lines
 
 
-def _build_server(settings: Settings, api: Api, metrics: Metrics, stack: AsyncExitStack) -> Server:
+def _build_server(settings: Settings, api: Api, metrics: Metrics, watchers: Tasks, stack: AsyncExitStack) -> Server:
     """The server under the API, with the fast road if it is wanted and this aiohttp allows for it."""
     connect: Callable[..., Connection] = Connection
     if settings.hot_path and is_supported():
@@ -182,4 +183,6 @@ def _build_server(settings: Settings, api: Api, metrics: Metrics, stack: AsyncEx
     most, count_refused = connection_limit(), metrics.connection_refused
     server = Server(api.handle, api.refuse, connect, settings.keepalive, most, count_refused)
     status.show_server(metrics.gauges, server)
+    unsent = UnsentWatch(server.transports, settings.send_timeout, settings.max_unsent, metrics.connection_unread)
+    watchers.supervise(unsent.watch, name="end unread answers")
     return server

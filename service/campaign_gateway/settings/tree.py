@@ -215,6 +215,10 @@ class Settings(Section):
     """Processes that share `listen`; each is a replica to the others."""
     keepalive: PositiveDuration = 75.0
     """How long a caller's connection may stay idle; longer than load balancers in front keep it for use."""
+    send_timeout: PositiveDuration = 30.0
+    """How long a caller may take nothing of an answer that waits for it."""
+    max_unsent: Size = 64 * 2**20
+    """What may wait for callers to read it, in each process."""
     allow_anonymous: bool = False
     hot_path: bool = True
     """Whether hits are answered without parsing a request's head that is known already."""

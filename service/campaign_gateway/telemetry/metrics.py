@@ -118,6 +118,9 @@ class Metrics(Meter, RequestMeter):
         self._connections_refused = counter(
             "connections_refused_total", "Connections of callers refused for want of file descriptors."
         )()
+        self._connections_ended = counter(
+            "connections_unread_total", "Connections ended because their callers did not read an answer."
+        )()
         self._store = counter(
             "store_operations_total", "Operations on a store, by outcome.", "store", "operation", "outcome"
         )
@@ -175,6 +178,10 @@ class Metrics(Meter, RequestMeter):
     def connection_refused(self) -> None:
         """Counts a caller's connection that there was no file descriptor for."""
         self._connections_refused.inc()
+
+    def connection_unread(self) -> None:
+        """Counts a connection that was ended because its caller did not read."""
+        self._connections_ended.inc()
 
     @override
     def store_operation(self, store: str, operation: str, outcome: str) -> None:
