@@ -24,7 +24,7 @@ class Problem(Enum):
     CAMPAIGN_NOT_FOUND = ProblemType("campaign-not-found", 404, "No such campaign")
     CONTACT_LIST_NOT_FOUND = ProblemType("contact-list-not-found", 404, "No such contact list")
     METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "This route does not take that method")
-    TOO_LARGE = ProblemType("too-large", 413, "The request body is too large")
+    TOO_LARGE = ProblemType("too-large", 413, "The content is too large")
     HEADER_TOO_LARGE = ProblemType("header-too-large", 431, "A header field is too large")
     UPSTREAM_REJECTED = ProblemType("upstream-rejected", 422, "The platform refused the request")
     NOT_CACHED = ProblemType("not-cached", 504, "Nothing usable is stored")

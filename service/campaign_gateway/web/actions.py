@@ -26,6 +26,8 @@ from campaign_gateway.web.queries import MAX_PAGE_ROWS
 from campaign_gateway.web.rejected import invalid
 from campaign_gateway.web.routes import Action, Target
 
+MAX_QUESTION_BYTES = 64 * 2**10
+"""Of the body of a read: what a list is asked for. Filters are sorted, which takes its time."""
 MAX_NAMED = 1_000
 """Campaigns in one purge or hint; beyond, all of them is the shorter word."""
 
@@ -80,7 +82,8 @@ class Actions:
         target, row = authorized.target, authorized.operation
         body = target.body
         if row.body is RequestBody.JSON and body is None:
-            body = self._list_body((await self._body(authorized, row.body)).document)
+            most = min(self._max_body, MAX_QUESTION_BYTES)
+            body = self._list_body((await read_body(authorized.http, row.body, most)).document)
         request = Request(
             authorized.stream, row, target.id, authorized.client, authorized.directives, target.fields, body
         )

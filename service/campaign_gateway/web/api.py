@@ -15,6 +15,7 @@ from campaign_gateway.contract.operations import Subject, operation
 from campaign_gateway.policy.directives import RequestDirectives, read_directives
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.beside import beside
 from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.writers import parse_write_token
@@ -156,7 +157,8 @@ class Api:
             return self._read(http, record, grant, request, found, fail, is_plain=is_plain)
         if target.action is Action.BATCH:
             record.replies = await self._actions.batch(authorized)
-            return render_batch(target.parameters["ids"], record.replies, record.request_id)
+            size = sum(len(reply.entry.body) for reply in record.replies if reply.entry is not None)
+            return await beside(size, render_batch, target.parameters["ids"], record.replies, record.request_id)
         reply = await self._perform(authorized)
         return self._render(http, record, reply, stream, _subject_of(target), fail)
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from campaign_gateway.contract.document import DocumentError, parse
+from campaign_gateway.contract.document import DenseError, DocumentError, parse
 from campaign_gateway.contract.operations import RequestBody
 from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.beside import beside
 from campaign_gateway.web.rejected import RejectedError, invalid
 
 BODY_SECONDS = 10.0
@@ -43,7 +44,9 @@ async def read_body(http: web.BaseRequest, expected: RequestBody, most: int) -> 
             raise invalid("a JSON body is needed")
         return Body()
     try:
-        return Body(raw, parse(raw))
+        return Body(raw, await beside(len(raw), parse, raw))
+    except DenseError as error:
+        raise invalid(f"the body holds {error}") from error
     except DocumentError as error:
         raise invalid("the body is not one JSON document") from error
 
