@@ -57,4 +57,4 @@ def open_redis(
     layers = LayeredStore(store, local, bus, unwatched)
     beat = Beat(link, keys, bus.replica_id)
     index = RedisIndex(link, bus, beat, keys, local.epoch)
-    return RedisStores(link, layers, beat, index, RedisLedgers(link, keys))
+    return RedisStores(link, layers, beat, index, RedisLedgers(link, keys, seals))
