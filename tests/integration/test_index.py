@@ -673,6 +673,14 @@ async def test_one_replica_holds_the_lease_until_it_leaves(fleet: Fleet) -> None
     assert await fleet.leading() == [False, True, False]
 
 
+@pytest.mark.drill("fences, leases and numbers that somebody else wrote into Redis")
+async def test_a_lease_that_ends_later_than_any_of_ours_is_nobodys(fleet: Fleet) -> None:
+    fleet.one.index.record_use(STREAM, "c1", fleet.one.now)
+    await fleet.raw.hset(fleet.keys.beat("leases"), STREAM, b"somebody 99999999999999")
+    await fleet.one.index.beat()
+    assert fleet.one.index.is_leading(STREAM)
+
+
 async def test_whoever_leaves_late_takes_no_lease_from_another(fleet: Fleet) -> None:
     await use(*fleet.replicas)
     await fleet.one.index.beat()

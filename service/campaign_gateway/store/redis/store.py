@@ -28,6 +28,7 @@ FENCE_MILLISECONDS = int(1000 * FENCE_SECONDS)
 
 _HEAD_BYTES = 65
 _NUMBER_BYTES = 16
+_MOST = 2**53 - 1
 
 RedisFence = tuple[int, int, GroupFence]
 """The link's generation at the look-up, the number that stood at the key, and the fence of its group."""
@@ -225,7 +226,9 @@ def is_fenced(fence: RedisFence, copy: Stored) -> bool:
 def _head(value: bytes) -> tuple[int, int, int, int, bytes]:
     """Fence, latest begin, group's number, moment in microseconds, cause."""
     numbers = [value[start : start + _NUMBER_BYTES] for start in range(0, 4 * _NUMBER_BYTES, _NUMBER_BYTES)]
-    fence, begun, stored_at, moment = (int(number) if number.isdigit() else 0 for number in numbers)
+    # As shared.lua reads them.
+    read = (int(number) if number.isdigit() else 0 for number in numbers)
+    fence, begun, stored_at, moment = (number if number <= _MOST else 0 for number in read)
     return fence, begun, stored_at, moment, value[4 * _NUMBER_BYTES : _HEAD_BYTES]
 
 
