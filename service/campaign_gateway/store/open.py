@@ -56,5 +56,5 @@ def open_redis(
     store = RedisStore(link, bus, keys, seals)
     layers = LayeredStore(store, local, bus, unwatched)
     beat = Beat(link, keys, bus.replica_id)
-    index = RedisIndex(link, bus, beat, keys, local.epoch)
+    index = RedisIndex(link, bus, beat, keys, local.epoch, seals)
     return RedisStores(link, layers, beat, index, RedisLedgers(link, keys, seals))
