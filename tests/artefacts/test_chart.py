@@ -528,6 +528,13 @@ def test_the_schema_refuses(chart, key, value, says):
         ),
         ("sentinel-tls", "config.cache.password_file", f"{SECRETS}/redis/pass", "config.cache.password_file names"),
         ("sentinel-tls", "config.cache.tls.key_file", f"{SECRETS}/tls.key", "config.cache.tls.key_file names"),
+        ("sentinel-tls", "config.cache.seal", {"key_file": f"{SECRETS}/seal"}, "config.cache.seal.key_file (1) names"),
+        (
+            "sentinel-tls",
+            "config.cache.seal",
+            {"key_file": [f"{SECRETS}/redis/password", "/x"]},
+            "key_file (2) names /x",
+        ),
         ("sentinel-tls", "config.credentials.main.jwe.public_key_file", "/x.pem", "jwe.public_key_file names /x.pem"),
         ("extras", "config.credentials.main.client_secret_env", "NO", "names NO, which neither extraEnv nor"),
     ],

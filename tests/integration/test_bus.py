@@ -693,3 +693,85 @@ async def test_a_hint_of_many_campaigns_is_one_message_and_no_invalidation(fleet
     assert (fleet.one.hinted, fleet.two.invalidated) == ([], []), "its own message is ignored"
     fleet.two.link._lose("timeout")
     assert not await fleet.two.store.publish_hint("1f2e", ["while Redis is lost there is nobody to tell"])
+
+
+# What somebody else has written where fences, leases and numbers are.
+
+FAR = b"%016d"
+"""Sixteen digits."""
+SOON = 7_000_000_000_000_000
+"""Microseconds of the year 2191, which a Lua number holds exactly."""
+
+
+def head(fence: int = 0, begun: int = 0, group: int = 0, moment: int = 0, cause: bytes = b"-") -> bytes:
+    return b"".join(FAR % number for number in (fence, begun, group, moment)) + cause
+
+
+PLANTED: dict[str, dict[str, Any]] = {
+    "a-begin-in-the-future": {KEYS.group_fence(KEY): FAR % 5 * 4, KEYS.entry(KEY): head(begun=SOON, group=5) + b"x"},
+    "a-begin-as-late-as-can-be": {
+        KEYS.group_fence(KEY): FAR % 5 * 4,
+        KEYS.entry(KEY): head(begun=2**53 - 1, group=5) + b"x",
+    },
+    "a-fence-as-high-as-can-be": {KEYS.entry(KEY): head(fence=10**16 - 1) + b"x"},
+    "a-fence-at-the-end-of-the-exact-numbers": {KEYS.entry(KEY): head(fence=2**53 - 1) + b"x"},
+    "a-fence-that-only-lua-can-read": {KEYS.entry(KEY): b"0x" + b"f" * 14 + head()[16:] + b"x"},
+    "a-fence-that-is-infinite": {KEYS.entry(KEY): b"inf".rjust(16) + head()[16:] + b"x"},
+    "a-moment-that-is-none": {KEYS.entry(KEY): head()[:48] + b"x" * 16 + b"w" + b"x"},
+    "half-a-head": {KEYS.entry(KEY): head()[:40]},
+    "an-entry-of-another-type": {KEYS.entry(KEY): []},
+    "a-group-as-high-as-can-be": {KEYS.group_fence(KEY): b"9" * 64},
+    "a-group-in-the-future": {KEYS.group_fence(KEY): FAR % SOON * 4},
+    "a-group-that-is-noise": {KEYS.group_fence(KEY): b"\xff" * 64},
+    "a-group-that-is-half-noise": {KEYS.group_fence(KEY): FAR % 5 + b"\xff" * 48},
+    "a-group-that-is-cut": {KEYS.group_fence(KEY): FAR % 5},
+    "a-group-of-another-type": {KEYS.group_fence(KEY): []},
+    "a-lease-for-ever": {KEYS.group_fence(KEY): FAR % 5 * 4, KEYS.lease(KEY): b"somebody:0:5"},
+    "a-lease-of-another-type": {KEYS.lease(KEY): []},
+    "a-number-that-is-none": {KEYS.sequence(KEY): b"none"},
+    "a-number-at-its-end": {KEYS.sequence(KEY): b"%d" % (2**63 - 1)},
+    "a-number-that-lua-writes-otherwise": {KEYS.sequence(KEY): b"%d" % 10**15},
+    "a-number-of-another-type": {KEYS.sequence(KEY): []},
+}
+
+
+@pytest.mark.drill(
+    "fences, leases and numbers that somebody else wrote into Redis",
+    planted="in the future, without an end, of another type, noise",
+    seen="fills are stored, writes invalidate, replicas hear of both",
+)
+@pytest.mark.parametrize("planted", PLANTED)
+async def test_what_somebody_else_has_written_keeps_nothing_from_being_stored_and_invalidated(
+    fleet: Fleet, planted: str
+) -> None:
+    for name, value in PLANTED[planted].items():
+        await fleet.raw.delete(name)
+        await (fleet.raw.set(name, value) if value else fleet.raw.rpush(name, "x"))
+    lease = await fleet.one.store.acquire_lease(KEY)
+    assert lease.is_mine
+    assert await fleet.one.store.put(KEY, entry(fleet.one.store.now()), lease.found.fence, 60.0) is Put.STORED
+    await fleet.one.store.release_lease(KEY, lease.found.fence)
+    found = await fleet.two.store.get(KEY)
+    assert found.stored is not None
+    assert found.evidence.state is CopyState.GOOD
+    assert not found.evidence.is_overwritten
+    await until(lambda: fleet.one.bus.silent_for() == fleet.two.bus.silent_for() == 0.0)
+    for key in (KEY, ALL):
+        fleet.two.invalidated.clear()
+        await fleet.one.store.invalidate(key, Cause.WRITE)
+        await until(lambda: fleet.two.invalidated != [])
+        assert (await fleet.two.store.get(KEY)).evidence.is_overwritten
+    lease = await fleet.two.store.acquire_lease(KEY)
+    assert lease.is_mine
+    assert await fleet.two.store.put(KEY, entry(fleet.two.store.now()), lease.found.fence, 60.0) is Put.STORED
+
+
+@pytest.mark.drill("fences, leases and numbers that somebody else wrote into Redis")
+async def test_an_invalidation_reads_nothing_but_fences_of_ours(fleet: Fleet) -> None:
+    for planted, values in PLANTED.items():
+        if all(values.values()):
+            await fleet.one.fill()
+            await fleet.raw.mset(values)
+            for key in (KEY, ALL):
+                await fleet.one.shared.invalidate(key, Cause.WRITE)
+            assert len(await fleet.raw.get(KEYS.group_fence(KEY))) == 64, planted

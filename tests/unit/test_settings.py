@@ -665,6 +665,34 @@ def test_a_unix_socket_names_its_database_in_the_query(tree):
     assert mistakes(put(tree, "cache.url", "unix:///run/redis.sock?socket_timeout=60"))
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"x" * 15, "has fewer than 16 bytes: a search finds what is shorter"),
+        (b"\n", "{} is empty"),
+        (pem(rsa.generate_private_key(65_537, 2_048)), "is a PEM key: a seal needs random characters"),
+    ],
+)
+def test_a_key_that_seals_nothing_is_refused(tree, files, content, said):
+    (files / "odd").write_bytes(content)
+    (files / "good").write_bytes(b"x" * 16)
+    for named in (str(files / "odd"), [str(files / "good"), str(files / "odd")]):
+        (mistake,) = mistakes(put(tree, "cache.seal.key_file", named))
+        assert mistake.startswith(f"cache.seal.key_file: {said.format(files / 'odd')}")
+    assert mistakes(put(tree, "cache.seal.key_file", str(files / "none")))
+
+
+def test_a_seal_has_one_key_or_two(tree, files):
+    (files / "good").write_bytes(b"x" * 16)
+    name = str(files / "good")
+    for named in (name, [name], [name, name]):
+        settings = read_tree(put(tree, "cache.seal.key_file", named))
+        assert settings.cache.seal is not None
+        assert set(settings.cache.seal.files) == {files / "good"}
+    for named in ([], [name] * 3):
+        assert mistakes(put(tree, "cache.seal.key_file", named))
+
+
 @pytest.mark.parametrize("value", [None, "", "  "], ids=["unset", "empty", "blank"])
 def test_a_variable_that_holds_no_secret_is_named(tree, monkeypatch, value):
     monkeypatch.delenv("SOME_NAME", raising=False)

@@ -51,6 +51,13 @@ def folder_fault(folder: Path) -> str | None:
     return None if os.access(above, os.W_OK | os.X_OK) else f"{above} is not writable"
 
 
+def seal_gap(cache: Cache) -> str | None:
+    """What whoever can write to Redis can do for want of a key; None where there is one, or no Redis."""
+    if cache.url == "memory://" or cache.seal is not None:
+        return None
+    return "no key_file: whoever can write to Redis can make up answers, and take calls out of the ledger"
+
+
 def cross_checks(settings: Settings) -> Iterator[tuple[str, str]]:
     """Each mistake as its key and what is wrong."""
     yield from _check_addresses(settings)
@@ -179,6 +186,7 @@ def _key_fault(key: bytes) -> str | None:
 
 LEAST_SECRET_BYTES = 8
 """Less than RFC 7518 section 3.2 wants, since the platform chooses the length; a search finds what is shorter."""
+LEAST_SEAL_KEY_BYTES = 16
 LEAST_RSA_BITS = 2_048
 """RFC 7518 section 3.3."""
 
@@ -207,6 +215,17 @@ def _check_cache(cache: Cache) -> Iterator[tuple[str, str]]:
             faults["tls.ca_file"] = fault
     for name, fault in faults.items():
         yield f"cache.{name}", fault
+    for path in cache.seal.files if cache.seal is not None else ():
+        if fault := _file_fault(path) or _seal_key_fault(path.read_bytes()):
+            yield "cache.seal.key_file", fault
+
+
+def _seal_key_fault(key: bytes) -> str | None:
+    """Why nothing can be sealed with this; None when it can."""
+    if b"-----BEGIN" in key:
+        return "is a PEM key: a seal needs random characters, such as `openssl rand -base64 32` writes"
+    short = len(key.strip()) < LEAST_SEAL_KEY_BYTES
+    return f"has fewer than {LEAST_SEAL_KEY_BYTES} bytes: a search finds what is shorter" if short else None
 
 
 def _file_fault(path: Path) -> str | None:

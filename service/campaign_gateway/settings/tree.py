@@ -136,6 +136,20 @@ class CacheTls(Section):
     key_file: Path | None = None
 
 
+class CacheSeal(Section):
+    """How what is kept outside the process is bound to its place."""
+
+    key_file: Path | Annotated[tuple[Path, ...], Field(min_length=1, max_length=2)]
+    """A file, or two while a key is replaced: the first one's key seals, both open."""
+    encrypt: bool = False
+    """Whether what is stored can be read with the key only."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The keys' files, the sealing one first."""
+        return (self.key_file,) if isinstance(self.key_file, Path) else self.key_file
+
+
 class Cache(Section):
     """Where entries are kept."""
 
@@ -145,6 +159,8 @@ class Cache(Section):
     username: str | None = None
     password_file: Path | None = None
     tls: CacheTls | None = None
+    seal: CacheSeal | None = None
+    """None seals with a key that everybody can derive: damage is found, forgery is not."""
     prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,32}$")] = "cg"
     timeout: PositiveDuration = 0.25
     local_max_bytes: Size = 64 * 2**20

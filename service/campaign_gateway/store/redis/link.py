@@ -109,7 +109,8 @@ class RedisLink:
 
     def script(self, name: str) -> Any:
         """A Lua script of this room, to be called with `keys` and `args`; loaded again where the server forgot it."""
-        return self.client.register_script(_SCRIPTS.joinpath(name).read_text("utf-8"))
+        texts = (_SCRIPTS.joinpath(part).read_text("utf-8") for part in ("shared.lua", name))
+        return self.client.register_script("".join(texts))
 
     async def execute(self, operation: str, command: Callable[[], Awaitable[_T]]) -> _T:
         """The command's answer.

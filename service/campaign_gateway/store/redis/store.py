@@ -19,6 +19,7 @@ from campaign_gateway.store.redis.batch_loader import BatchLoader
 from campaign_gateway.store.redis.bus import Bus
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
+from campaign_gateway.store.seal import NO_SECRET, Seal, Seals
 
 LEASE_MILLISECONDS = 2_000
 """How long a dead replica's lease lasts."""
@@ -27,6 +28,7 @@ FENCE_MILLISECONDS = int(1000 * FENCE_SECONDS)
 
 _HEAD_BYTES = 65
 _NUMBER_BYTES = 16
+_MOST = 2**53 - 1
 
 RedisFence = tuple[int, int, GroupFence]
 """The link's generation at the look-up, the number that stood at the key, and the fence of its group."""
@@ -54,9 +56,10 @@ class Raw:
 class RedisStore:
     """What all replicas share. Its calls raise `StoreDownError`; `store.layered` decides what that means."""
 
-    def __init__(self, link: RedisLink, bus: Bus, keys: Keys) -> None:
+    def __init__(self, link: RedisLink, bus: Bus, keys: Keys, seals: Seals = NO_SECRET) -> None:
         self._link = link
         self._bus = bus
+        self._seal = Seal("entry", seals)
         self._keys = keys
         self._leases: set[tuple[str, str]] = set()
         """Those that this replica holds, with their keys."""
@@ -80,7 +83,7 @@ class RedisStore:
         names = (self._keys.entry(key), self._keys.group_fence(key))
         generation = self._link.generation
         value, group = await self._loader.load(self._keys.partition(key), names)
-        raw = last if isinstance(last, Raw) and last.is_of(value, group) else _read(value, group, names[0])
+        raw = last if isinstance(last, Raw) and last.is_of(value, group) else self._read(value, group, names[0])
         self._link.meter.store_operation("redis", "get", "hit" if raw.stored is not None else "miss")
         return raw, (generation, raw.number, raw.fence)
 
@@ -99,7 +102,14 @@ class RedisStore:
         latest = (stored.validated_at + self._link.clock.uncertainty) * 1e6
         times = (f"{earliest:.0f}", f"{latest:016.0f}", int(keep * 1000) + 1)
         message = (self._keys.channel, self._bus.replica_id, key)
-        arguments = (number, *times, encode(stored, self._keys.entry(key)), *message, FENCE_MILLISECONDS, group.number)
+        arguments = (
+            number,
+            *times,
+            encode(stored, self._keys.entry(key), self._seal),
+            *message,
+            FENCE_MILLISECONDS,
+            group.number,
+        )
         if generation != self._link.generation:
             # The server that gave the fence is gone, and with it perhaps a later fence.
             outcome = Put.FENCED
@@ -149,9 +159,9 @@ class RedisStore:
             "acquire_lease", lambda: self._acquire(keys=names, args=arguments)
         )
         if other or seen is None:
-            raw = _read(other[0] if other else None, group, names[0])
+            raw = self._read(other[0] if other else None, group, names[0])
         else:
-            raw = seen if group == seen.group else _read(seen.value, group, names[0])
+            raw = seen if group == seen.group else self._read(seen.value, group, names[0])
         fence = (generation, raw.number, raw.fence)
         if is_mine:
             self._leases.add((key, self._lease(fence)))
@@ -182,6 +192,25 @@ class RedisStore:
         _, number, group = fence
         return f"{self._bus.replica_id}:{number}:{group.number}"
 
+    def _read(self, value: object, group: object, name: str) -> Raw:
+        fence = _group_fence(group)
+        if not isinstance(value, bytes):
+            return Raw(value, group, None, GOOD, 0, fence)
+        number, _, stored_at, moment, cause = _head(value)
+        # A fence may stand alone.
+        stored = decode(value[_HEAD_BYTES:], name, self._seal) if len(value) > _HEAD_BYTES else None
+        if stored is None:
+            return Raw(value, group, None, GOOD, number, fence)
+        if cause in _CAUSES:
+            own = Evidence(Invalidation(moment / 1e6, _CAUSES[cause], is_open=True))
+        else:
+            own = GOOD.settling(stored, moment / 1e6)
+        evidence = fence.evidence(stored, own, stored_at)
+        if stored_at > fence.number and evidence.state is not CopyState.INVALIDATED:
+            # The group's fence was lost, and nobody knows what has moved it.
+            evidence = evidence.invalidated(Cause.PURGE, stored_at / 1e6)
+        return Raw(value, group, stored, evidence, number, fence)
+
     def note_slow(self) -> None:
         """Counts an answer that was not waited for; the watcher finds out whether the server hangs."""
         self._link.meter.store_operation("redis", "get", "slow")
@@ -194,29 +223,12 @@ def is_fenced(fence: RedisFence, copy: Stored) -> bool:
     return number > 0 or group.written_at >= copy.validated_at
 
 
-def _read(value: object, group: object, name: str) -> Raw:
-    fence = _group_fence(group)
-    if not isinstance(value, bytes):
-        return Raw(value, group, None, GOOD, 0, fence)
-    number, _, stored_at, moment, cause = _head(value)
-    stored = decode(value[_HEAD_BYTES:], name)
-    if stored is None:
-        return Raw(value, group, None, GOOD, number, fence)
-    if cause in _CAUSES:
-        own = Evidence(Invalidation(moment / 1e6, _CAUSES[cause], is_open=True))
-    else:
-        own = GOOD.settling(stored, moment / 1e6)
-    evidence = fence.evidence(stored, own, stored_at)
-    if stored_at > fence.number and evidence.state is not CopyState.INVALIDATED:
-        # The group's fence was lost, and nobody knows what has moved it.
-        evidence = evidence.invalidated(Cause.PURGE, stored_at / 1e6)
-    return Raw(value, group, stored, evidence, number, fence)
-
-
 def _head(value: bytes) -> tuple[int, int, int, int, bytes]:
     """Fence, latest begin, group's number, moment in microseconds, cause."""
     numbers = [value[start : start + _NUMBER_BYTES] for start in range(0, 4 * _NUMBER_BYTES, _NUMBER_BYTES)]
-    fence, begun, stored_at, moment = (int(number) if number.isdigit() else 0 for number in numbers)
+    # As shared.lua reads them.
+    read = (int(number) if number.isdigit() else 0 for number in numbers)
+    fence, begun, stored_at, moment = (number if number <= _MOST else 0 for number in read)
     return fence, begun, stored_at, moment, value[4 * _NUMBER_BYTES : _HEAD_BYTES]
 
 

@@ -72,7 +72,8 @@ while index < #ARGV do
     redis.pcall('EXPIRE', KEYS[noted], ARGV[6])
   end
   local leader, ends = string.match(redis.call('HGET', KEYS[3], stream) or '', '^(%S+) (%d+)$')
-  local is_free = not leader or leader == me or tonumber(ends) <= now
+  -- One that ends later than any of ours is nobody's.
+  local is_free = not leader or leader == me or tonumber(ends) <= now or (lease > 0 and tonumber(ends) > now + lease)
   count = count + 1
   if lease > 0 and is_free then
     redis.call('HSET', KEYS[3], stream, me .. ' ' .. string.format('%.0f', now + lease))

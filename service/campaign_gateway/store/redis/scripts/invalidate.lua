@@ -9,10 +9,9 @@
 -- ARGV[5]  the cause: 'write' or 'purge'
 --
 -- See put.lua for the form of a value.
-local head = redis.call('GETRANGE', KEYS[1], 0, 64)
-local fence = string.format('%016.0f', (tonumber(string.sub(head, 1, 16)) or 0) + 1)
-local time = redis.call('TIME')
-local moment = string.format('%016.0f', time[1] * 1000000 + time[2])
+local head = head_at(KEYS[1])
+local fence = string.format('%016.0f', number_at(head, 1) + 1)
+local moment = string.format('%016.0f', microseconds())
 local cause = 'p'
 if ARGV[5] == 'write' or string.sub(head, 65, 65) == 'w' then
   cause = 'w'
@@ -23,9 +22,9 @@ if string.len(head) < 65 then
   redis.call('SET', KEYS[1], fence .. begun .. begun .. moment .. cause, 'PX', ARGV[1])
 else
   -- The entry stays, to fall back on.
-  redis.call('SETRANGE', KEYS[1], 0, fence .. begun .. string.sub(head, 33, 48) .. moment .. cause)
+  redis.call('SETRANGE', KEYS[1], 0, fence .. begun .. string.format('%016.0f', number_at(head, 33)) .. moment .. cause)
   if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then
     redis.call('PEXPIRE', KEYS[1], ARGV[1])
   end
 end
-redis.call('PUBLISH', ARGV[2], ARGV[5] .. ' ' .. ARGV[3] .. ' ' .. redis.call('INCR', KEYS[2]) .. ' ' .. ARGV[4])
+publish(ARGV[2], ARGV[5], ARGV[3], KEYS[2], ARGV[4])

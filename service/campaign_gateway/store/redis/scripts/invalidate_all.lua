@@ -9,11 +9,13 @@
 --
 -- A fence is 16 digits each: number and microseconds of the last write, number and microseconds of the last purge. It is
 -- kept for ever, since entries that were stored before it may be; there is one per stream and operation.
-local held = redis.call('GET', KEYS[1]) or string.rep('0', 64)
-local time = redis.call('TIME')
-local moment = time[1] * 1000000 + time[2]
+local held = group_at(KEYS[1])
+if held == '' then
+  held = string.rep('0', 64)
+end
+local moment = microseconds()
 -- The time serves as a number that is not given again, should this key be lost.
-local number = math.max(moment, tonumber(string.sub(held, 1, 16)) + 1, tonumber(string.sub(held, 33, 48)) + 1)
+local number = math.max(moment, number_of(held) + 1)
 local last = string.format('%016.0f%016.0f', number, moment)
 if ARGV[4] == 'write' then
   held = last .. string.sub(held, 33, 64)
@@ -22,5 +24,5 @@ else
 end
 redis.call('SET', KEYS[1], held)
 if ARGV[1] ~= '' then
-  redis.call('PUBLISH', ARGV[1], ARGV[4] .. ' ' .. ARGV[2] .. ' ' .. redis.call('INCR', KEYS[2]) .. ' ' .. ARGV[3])
+  publish(ARGV[1], ARGV[4], ARGV[2], KEYS[2], ARGV[3])
 end

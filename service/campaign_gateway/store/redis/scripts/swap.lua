@@ -6,7 +6,7 @@
 -- ARGV[3]  milliseconds to keep it
 --
 -- Returns the value that stands there now when it is not the one that was read, else nothing.
-local held = redis.call('GET', KEYS[1]) or ''
+local held = value_at(KEYS[1])
 if string.sub(held, 1, 16) ~= ARGV[1] then
   return held
 end
