@@ -206,6 +206,10 @@ def _check_cache(cache: Cache) -> Iterator[tuple[str, str]]:
             yield "cache.state_dir", "must be an absolute path, because the next start must find it from any directory"
     if cache.username is not None and cache.password_file is None:
         yield "cache.username", "needs cache.password_file"
+    yield from _check_cache_files(cache, files)
+
+
+def _check_cache_files(cache: Cache, files: Mapping[str, Path | None]) -> Iterator[tuple[str, str]]:
     faults = {name: fault for name, path in files.items() if path is not None and (fault := _file_fault(path))}
     if cache.tls is not None and not faults:
         cert, key, authorities = cache.tls.cert_file, cache.tls.key_file, cache.tls.ca_file
