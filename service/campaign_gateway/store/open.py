@@ -42,8 +42,8 @@ def open_redis(
         clock: set by Redis' own.
         meter: where operations are counted.
     """
-    link = open_link(target, clock, meter)
     keys = Keys(prefix, partitions_of(target.url))
+    link = open_link(target, clock, meter, keys.clock)
     bus = Bus(link, keys)
     store = RedisStore(link, bus, keys)
     layers = LayeredStore(store, local, bus, unwatched)

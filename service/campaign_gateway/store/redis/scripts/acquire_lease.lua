@@ -6,6 +6,7 @@
 -- ARGV[1]  the replica that asks
 -- ARGV[2]  milliseconds that the lease lasts unless it is renewed
 -- ARGV[3]  the head of the value that the replica has looked up (see put.lua); empty for none
+-- ARGV[4]  the moment, in microseconds of the clock that all replicas share
 --
 -- Returns whether it is held now, the group's fence, and the value if it has another head by now: a put writes a later begin,
 -- and an invalidation another fence, so that one head stands before one body only.
@@ -16,9 +17,7 @@ local head = redis.call('GETRANGE', KEYS[1], 0, 64)
 local group = redis.call('GET', KEYS[3])
 if not group then
   -- Made before there is anything to stand before: where it is gone, it was lost, and what is older counts as purged.
-  local time = redis.call('TIME')
-  local moment = string.format('%016.0f', time[1] * 1000000 + time[2])
-  group = string.rep('0', 32) .. moment .. moment
+  group = string.rep('0', 32) .. ARGV[4] .. ARGV[4]
   redis.call('SET', KEYS[3], group)
 end
 local number = math.max(tonumber(string.sub(group, 1, 16)) or 0, tonumber(string.sub(group, 33, 48)) or 0)

@@ -7,12 +7,12 @@
 -- ARGV[3]  the replica that invalidates
 -- ARGV[4]  the key as replicas name it
 -- ARGV[5]  the cause: 'write' or 'purge'
+-- ARGV[6]  the moment, in microseconds of the clock that all replicas share
 --
 -- See put.lua for the form of a value.
 local head = redis.call('GETRANGE', KEYS[1], 0, 64)
 local fence = string.format('%016.0f', (tonumber(string.sub(head, 1, 16)) or 0) + 1)
-local time = redis.call('TIME')
-local moment = string.format('%016.0f', time[1] * 1000000 + time[2])
+local moment = ARGV[6]
 local cause = 'p'
 if ARGV[5] == 'write' or string.sub(head, 65, 65) == 'w' then
   cause = 'w'
