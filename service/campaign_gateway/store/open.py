@@ -50,8 +50,8 @@ def open_redis(
         meter: where operations are counted.
         seals: how what is kept there is sealed.
     """
-    link = open_link(target, clock, meter)
     keys = Keys(prefix, partitions_of(target.url))
+    link = open_link(target, clock, meter, keys.clock)
     bus = Bus(link, keys)
     store = RedisStore(link, bus, keys, seals)
     layers = LayeredStore(store, local, bus, unwatched)

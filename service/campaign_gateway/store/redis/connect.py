@@ -70,9 +70,9 @@ def partitions_of(url: str) -> int:
     return CLUSTER_PARTITIONS if urlsplit(url).scheme == CLUSTER_SCHEME else 1
 
 
-def open_link(target: RedisTarget, clock: StoreClock, meter: Meter) -> RedisLink:
+def open_link(target: RedisTarget, clock: StoreClock, meter: Meter, clock_key: str = "") -> RedisLink:
     """A link whose commands end within about the time-out, with redis-py's own ten retries off."""
-    link = RedisLink(None, clock, meter)
+    link = RedisLink(None, clock, meter, clock_key)
     options: dict[str, Any] = {
         "socket_timeout": target.timeout,
         "socket_connect_timeout": target.timeout,

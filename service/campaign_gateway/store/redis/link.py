@@ -3,6 +3,11 @@
 Every command has a time-out and nothing is retried. After a failure the server is left alone until a watcher finds it
 again, so a lost Redis costs a request at most one time-out and then nothing. A cluster counts as one server that is
 there when all its primaries are, since the keys of any request may lie on any of them.
+
+Its clock gives the time to all replicas. It may be set back, or another server's that is behind may take its place. The
+first replica to notice writes down for all what the shared clock is ahead of the server's from now on, so that it goes
+on as monotonic clocks do. A clock that was set forward is followed: nobody can tell that from having slept, and
+nothing is taken for younger than it is.
 """
 
 import asyncio
@@ -67,6 +72,9 @@ _LOST = frozenset({"auth", "loading", "masterdown", "busy", "timeout", "connecti
 """Kinds after which the server is of no use at all; the others concern writes, or one command."""
 FAILURES = (RedisError, RedisClusterException, OSError)
 """What redis-py raises when a command does not do what it was sent for."""
+LONGEST_AHEAD = 16
+_AHEAD = re.compile(rb"[0-9]{1,9}\.[0-9]{6}")
+"""Thirty years at most: more is nobody's clock."""
 _RUN_ID = re.compile(rb"run_id:(\w+)")
 
 
@@ -77,9 +85,18 @@ class StoreDownError(Exception):
 class RedisLink:
     """One client and what is known of its server."""
 
-    def __init__(self, client: Any, clock: StoreClock, meter: Meter) -> None:
-        """A link over a redis-py client (`redis.asyncio`, or one that behaves like it)."""
+    def __init__(self, client: Any, clock: StoreClock, meter: Meter, clock_key: str = "") -> None:
+        """A link.
+
+        Args:
+            client: one of redis-py (`redis.asyncio`, or one that behaves like it).
+            clock: set by the server's.
+            meter: where operations are counted.
+            clock_key: where replicas keep what the clock that they share is ahead of the server's; empty for nowhere.
+        """
         self.client = client
+        self._clock_key = clock_key
+        self._ahead = 0.0
         self.clock = clock
         self.meter = meter
         self._slots = asyncio.Semaphore(AT_ONCE)
@@ -139,6 +156,8 @@ class RedisLink:
         """Asks the server for its time, and sets the clock by it; one that refuses, for any reason, is lost."""
         try:
             clock = await self._find_clock()
+            # Before the time: nobody writes down a step of the server's clock before it is to be seen there.
+            ahead = await self._read_ahead()
             sent_at = time.monotonic()
             seconds, microseconds = await self.client.time(**clock)
             received_at = time.monotonic()
@@ -150,7 +169,10 @@ class RedisLink:
             self.meter.store_operation("redis", "look", kind)
             self._lose(kind)
             return
-        self.clock.set(seconds + microseconds / 1e6, sent_at, received_at)
+        shared = seconds + microseconds / 1e6 + ahead
+        if behind := self.clock.behind(shared, sent_at, received_at):
+            shared += await self._make_up(ahead, behind)
+        self.clock.set(shared, sent_at, received_at)
         if not self.is_up:
             _log.info("redis is connected")
             self.is_up = True
@@ -166,6 +188,31 @@ class RedisLink:
             return {}
         await self.client.ping(target_nodes=RedisCluster.PRIMARIES)
         return {"target_nodes": self.client.get_node_from_key(CLOCK_NAME)}
+
+    async def _read_ahead(self) -> float:
+        if not self._clock_key:
+            return 0.0
+        try:
+            value = await self.client.get(self._clock_key)
+        except FAILURES as error:
+            if _kind(error) in _LOST:
+                raise
+            # A user without the right to it.
+            return self._ahead
+        self._ahead = float(value) if isinstance(value, bytes) and _AHEAD.fullmatch(value) else 0.0
+        return self._ahead
+
+    async def _make_up(self, ahead: float, behind: float) -> float:
+        """Has all replicas add to the server's time what it is behind. Returns that, or 0 where it cannot be done."""
+        if not self._clock_key or len(text := f"{ahead + behind:.6f}") > LONGEST_AHEAD:
+            return 0.0
+        try:
+            await self.client.set(self._clock_key, text)
+        except FAILURES:
+            return 0.0
+        _log.warning("redis' clock went back by %.1f s: all replicas go on by the time before it", behind)
+        self._ahead = ahead + behind
+        return behind
 
     async def _warn_of_eviction(self) -> None:
         try:

@@ -109,6 +109,7 @@ class RedisStore:
             *message,
             FENCE_MILLISECONDS,
             group.number,
+            self._moment(),
         )
         if generation != self._link.generation:
             # The server that gave the fence is gone, and with it perhaps a later fence.
@@ -126,7 +127,7 @@ class RedisStore:
             await self._raise_group(key, by)
         else:
             names = [self._keys.entry(key), self._keys.sequence(key)]
-            arguments = (FENCE_MILLISECONDS, self._keys.channel, self._bus.replica_id, key, by.value)
+            arguments = (FENCE_MILLISECONDS, self._keys.channel, self._bus.replica_id, key, by.value, self._moment())
             await self._link.execute("invalidate", lambda: self._invalidate(keys=names, args=arguments))
         self._link.meter.store_operation("redis", "invalidate", "stored")
 
@@ -136,7 +137,7 @@ class RedisStore:
         for partition in sorted(range(self._keys.partitions), key=lambda partition: partition == last):
             names = [self._keys.group_fence_in(partition, group), self._keys.sequence_in(partition)]
             channel = self._keys.channel if partition == last else ""
-            arguments = (channel, self._bus.replica_id, group, by.value)
+            arguments = (channel, self._bus.replica_id, group, by.value, self._moment())
             await self._link.execute("invalidate", lambda: self._invalidate_all(keys=names, args=arguments))  # noqa: B023
 
     async def publish(self, kind: str, key: str) -> None:
@@ -154,7 +155,7 @@ class RedisStore:
         generation = self._link.generation
         names = [self._keys.entry(key), self._keys.lease(key), self._keys.group_fence(key)]
         head = seen.value[:_HEAD_BYTES] if seen is not None and isinstance(seen.value, bytes) else b""
-        arguments = (self._bus.replica_id, LEASE_MILLISECONDS, head)
+        arguments = (self._bus.replica_id, LEASE_MILLISECONDS, head, self._moment())
         is_mine, group, *other = await self._link.execute(
             "acquire_lease", lambda: self._acquire(keys=names, args=arguments)
         )
@@ -186,6 +187,11 @@ class RedisStore:
                     await self._link.execute("renew_lease", lambda: self._renew(keys=names, args=arguments))  # noqa: B023
                 except StoreDownError:
                     break
+
+    def _moment(self) -> str:
+        """Now, or as much later as is not known of the clock that all share: 16 digits of microseconds."""
+        clock = self._link.clock
+        return f"{(clock.now() + clock.uncertainty) * 1e6:016.0f}"
 
     def _lease(self, fence: RedisFence) -> str:
         """What acquire_lease.lua writes."""

@@ -6,6 +6,7 @@
 -- ARGV[1]  the replica that asks
 -- ARGV[2]  milliseconds that the lease lasts unless it is renewed
 -- ARGV[3]  the head of the value that the replica has looked up (see put.lua); empty for none
+-- ARGV[4]  the moment, in microseconds of the clock that all replicas share
 --
 -- Returns whether it is held now, the group's fence, and the value if it has another head by now: a put writes a later begin,
 -- and an invalidation another fence, so that one head stands before one body only.
@@ -13,11 +14,10 @@
 -- A lease names the replica and the numbers of both fences when it was taken: one from before an invalidation is nobody's,
 -- since what its holder brings will not be stored.
 local head = head_at(KEYS[1])
-local group = group_at(KEYS[3])
+local group = group_at(KEYS[3], ARGV[4])
 if group == '' then
   -- Made before there is anything to stand before: where it is gone, it was lost, and what is older counts as purged.
-  local moment = string.format('%016.0f', microseconds())
-  group = string.rep('0', 32) .. moment .. moment
+  group = string.rep('0', 32) .. ARGV[4] .. ARGV[4]
   redis.call('SET', KEYS[3], group)
 end
 local fences = string.format(':%.0f:%.0f', number_at(head, 1), number_of(group))

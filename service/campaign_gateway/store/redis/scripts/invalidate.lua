@@ -7,11 +7,12 @@
 -- ARGV[3]  the replica that invalidates
 -- ARGV[4]  the key as replicas name it
 -- ARGV[5]  the cause: 'write' or 'purge'
+-- ARGV[6]  the moment, in microseconds of the clock that all replicas share
 --
 -- See put.lua for the form of a value.
 local head = head_at(KEYS[1])
 local fence = string.format('%016.0f', number_at(head, 1) + 1)
-local moment = string.format('%016.0f', microseconds())
+local moment = ARGV[6]
 local cause = 'p'
 if ARGV[5] == 'write' or string.sub(head, 65, 65) == 'w' then
   cause = 'w'

@@ -4,7 +4,7 @@
 -- KEYS[2]  the number of the bus's last message
 -- KEYS[3]  the fence of the entry's group
 -- ARGV[1]  the fence that the fill's look-up saw
--- ARGV[2]  earliest moment at which the fill's read can have begun, microseconds of this server's clock
+-- ARGV[2]  earliest moment at which the fill's read can have begun, microseconds of the clock that all replicas share
 -- ARGV[3]  latest such moment; ARGV[3] - ARGV[2] is what the replica does not know of this clock
 -- ARGV[4]  milliseconds to keep it
 -- ARGV[5]  the entry
@@ -13,6 +13,7 @@
 -- ARGV[8]  the key as replicas name it
 -- ARGV[9]  milliseconds to remember a fence
 -- ARGV[10] the number of the group's fence that the look-up saw
+-- ARGV[11] the moment, on the same clock
 --
 -- A value is a head of 65 bytes and the entry. The head: 16 digits each of fence, the latest begin, the group's number
 -- when it was stored, and the moment of the last invalidation that matters; then 'w' or 'p' while the entry has to be
@@ -20,13 +21,13 @@
 -- year 2255.
 local head = head_at(KEYS[1])
 local fence, begun = number_at(head, 1), number_at(head, 17)
-local number = number_of(group_at(KEYS[3]))
+local number = number_of(group_at(KEYS[3], ARGV[11]))
 if fence ~= tonumber(ARGV[1]) or number ~= tonumber(ARGV[10]) then
   return 'fenced'
 end
 -- What passes the group's fence was read later than what was stored before it: clocks need not agree on that. Nothing has
 -- begun in the future, so that says nothing.
-if begun >= tonumber(ARGV[2]) and begun <= microseconds() + AHEAD and number_at(head, 33) >= number then
+if begun >= tonumber(ARGV[2]) and begun <= tonumber(ARGV[11]) + AHEAD and number_at(head, 33) >= number then
   return 'older'
 end
 local keep = tonumber(ARGV[4])

@@ -2,7 +2,7 @@
 
 -- The largest whole number of which a Lua number, and so all of ours, is exact.
 local MOST = 9007199254740991
--- What is that many microseconds ahead of this server's clock is no time that anything was done at.
+-- What is that many microseconds ahead of the clock that all replicas share is no time that anything was done at.
 local AHEAD = 60000000
 
 -- The value at a key; empty where there is none, or one of another type.
@@ -24,16 +24,10 @@ local function number_at(text, place)
   return number <= MOST and number or 0
 end
 
--- This server's time in microseconds.
-local function microseconds()
-  local time = redis.call('TIME')
-  return time[1] * 1000000 + time[2]
-end
-
--- The fence of a group (see invalidate_all.lua); empty where there is none, or one that no script of ours has written.
-local function group_at(key)
+-- The fence of a group (see invalidate_all.lua); empty where there is none, or one that no script of ours has written by now.
+local function group_at(key, now)
   local group = value_at(key)
-  local latest = microseconds() + AHEAD
+  local latest = tonumber(now) + AHEAD
   if string.len(group) ~= 64 or string.find(group, '%D') then
     return ''
   end
