@@ -80,9 +80,7 @@ clean: ## Remove all build results
 	rm -rf $(VENV) $(VENV)-$(IMAGE_PYTHON) .venv-bench .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.json
 
 $(READY): requirements-dev.lock pyproject.toml tools/setup-venv
-	@PYTHON=$(PYTHON) tools/setup-venv $(VENV)
-	@touch $@
+	@PYTHON=$(PYTHON) tools/setup-venv $(VENV) $< --no-build-isolation -e .
 
 $(VENV)-$(IMAGE_PYTHON)/.ready: requirements-dev.lock pyproject.toml tools/setup-venv tools/find-python
-	@python=$$(tools/find-python $(IMAGE_PYTHON)) && PYTHON=$$python tools/setup-venv $(VENV)-$(IMAGE_PYTHON)
-	@touch $@
+	@python=$$(tools/find-python $(IMAGE_PYTHON)) && PYTHON=$$python tools/setup-venv $(VENV)-$(IMAGE_PYTHON) $< --no-build-isolation -e .
