@@ -43,6 +43,14 @@ def test_ctrl_c_while_an_environment_is_made_leaves_nothing_that_stays(tmp_path:
     assert is_whole(folder)
 
 
+def test_the_demo_installs_what_the_gateway_needs_and_no_more(tmp_path: Path) -> None:
+    words = ["make", "-n", "demo", f"VENV={tmp_path}/venv"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"setup-venv {tmp_path}/venv-demo requirements.lock" in done.stdout
+    assert "dev" not in done.stdout
+    assert f"PYTHONPATH=service {tmp_path}/venv-demo/bin/python -m campaign_gateway demo" in done.stdout
+
+
 def test_an_update_keeps_the_environment_and_one_that_failed_is_begun_anew(tmp_path: Path) -> None:
     folder = tmp_path / "venv"
     for _ in range(2):
