@@ -1,6 +1,7 @@
 import copy
 import io
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,13 @@ def test_tokens_may_be_encrypted_for_the_platform(tree, files, enc):
         "RSA-OAEP",
         enc,
     )
+
+
+def test_encrypted_tokens_without_their_package_are_refused_with_its_name(tree, files, monkeypatch):
+    monkeypatch.setitem(sys.modules, "joserfc", None)
+    jwe = {"public_key_file": str(files / "platform.pem"), "key_id": "k-1"}
+    with pytest.raises(SettingsError, match=r"jwe: .*pip install 'campaign-gateway\[jwe\]'"):
+        read_tree(put(tree, "credentials.main.jwe", jwe))
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "RS512"])

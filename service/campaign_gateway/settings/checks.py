@@ -3,6 +3,7 @@
 import os
 import ssl
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from campaign_gateway.settings.scalars import host_is_loopback
@@ -146,6 +147,8 @@ def _check_credential(key: str, credential: Credential) -> Iterator[tuple[str, s
     files = {name: value for name, value in secrets.items() if isinstance(value, Path)}
     if credential.jwe is not None:
         files["jwe.public_key_file"] = credential.jwe.public_key_file
+        if find_spec("joserfc") is None:
+            yield f"{key}.jwe", "needs a package that is not installed: pip install 'campaign-gateway[jwe]'"
     for name, path in files.items():
         fault_of = _secret_fault if name == "client_secret_file" else _key_fault
         if fault := _file_fault(path) or fault_of(path.read_bytes()):
