@@ -22,7 +22,7 @@ from campaign_gateway.proxy.writers import parse_write_token
 from campaign_gateway.web import platform_paths, routes
 from campaign_gateway.web.actions import Actions, Authorized
 from campaign_gateway.web.batch import render_batch
-from campaign_gateway.web.clients import Client, Clients, allow, is_from_another_site
+from campaign_gateway.web.clients import Client, Clients, allow
 from campaign_gateway.web.docs.pages import DOCS, page_at, render_page
 from campaign_gateway.web.grants import Caller, Grant, Grants
 from campaign_gateway.web.heads import new_request_id, request_id_of, tags_of
@@ -169,6 +169,7 @@ class Api:
             RejectedError: it goes no further.
         """
         try:
+            self._clients.admit(http.headers)
             client = self._clients.identify(http.headers.getall(hdrs.AUTHORIZATION, []))
         except RejectedError:
             # Whoever looks for a caller without a right key wants to know what it asks for.
@@ -176,11 +177,6 @@ class Api:
                 record.operation = find(http.method, http.raw_path).name
             raise
         record.client = client.name
-        if self._clients.needs_no_key and is_from_another_site(http.headers):
-            # Nothing else tells it from a caller: any page that a browser on this network shows could start a campaign.
-            raise RejectedError(
-                Problem.FORBIDDEN, "a page of another site asks, and without client keys that is refused"
-            )
         target = find(http.method, http.raw_path)
         record.operation, record.campaign = target.name, target.id or None
         alias = self._alias_of(target, client)
