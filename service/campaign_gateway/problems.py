@@ -25,6 +25,7 @@ class Problem(Enum):
     CONTACT_LIST_NOT_FOUND = ProblemType("contact-list-not-found", 404, "No such contact list")
     METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "This route does not take that method")
     TOO_LARGE = ProblemType("too-large", 413, "The content is too large")
+    UNSUPPORTED_MEDIA_TYPE = ProblemType("unsupported-media-type", 415, "The request body is not declared as JSON")
     HEADER_TOO_LARGE = ProblemType("header-too-large", 431, "A header field is too large")
     UPSTREAM_REJECTED = ProblemType("upstream-rejected", 422, "The platform refused the request")
     NOT_CACHED = ProblemType("not-cached", 504, "Nothing usable is stored")

@@ -98,6 +98,7 @@ def write(path: Path, tree: object) -> Path:
         ("admin_listen", Address("127.0.0.1", 9090)),
         ("workers", 1),
         ("allow_anonymous", False),
+        ("hosts", ()),
         ("platform.url", "https://platform.kore.ai"),
         ("platform.timeout", 10.0),
         ("platform.connect_timeout", 2.0),
@@ -137,6 +138,7 @@ def test_a_key_that_is_left_out_has_the_value_of_design_4(tree, key, default):
         ("listen", ["[::1]:8080", "localhost:0"], (Address("::1", 8080), Address("localhost", 0))),
         ("admin_listen", "127.0.0.1:0", Address("127.0.0.1", 0)),
         ("allow_anonymous", True, True),
+        ("hosts", ["Gateway.example.com"], ("Gateway.example.com",)),
         ("platform.url", "http://127.0.0.1:8081/", "http://127.0.0.1:8081"),
         ("platform.url", "HTTPS://Platform.Example", "https://Platform.Example"),
         ("platform.url", "http://[::1]:8081", "http://[::1]:8081"),
@@ -381,6 +383,8 @@ def test_a_value_that_cannot_be_meant_is_one_line_with_its_key(tree, key, value,
         pytest.param("credentials.main.jwe.enc", "A192GCM", id="unknown-encryption"),
         pytest.param("credentials.main.jwe.alg", "RSA1_5", id="unsafe-key-encryption"),
         pytest.param("allow_anonymous", "perhaps", id="neither-true-nor-false"),
+        pytest.param("hosts", ["https://gateway.example.com"], id="host-with-a-scheme"),
+        pytest.param("hosts", ["*.example.com"], id="host-with-a-star"),
         pytest.param("platform", "https://platform", id="text-where-a-section-goes"),
         pytest.param("streams", [], id="a-list-where-a-section-goes"),
         pytest.param("streams", {}, id="no-streams-at-all"),
@@ -1061,3 +1065,10 @@ def test_a_folder_that_can_be_made_has_no_fault_and_is_not_made(tmp_path):
 def test_a_folder_that_cannot_be_written_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, _mode: path != tmp_path)
     assert folder_fault(tmp_path / "a") == f"{tmp_path} is not writable"
+
+
+def test_the_hosts_that_are_known_are_those_named_and_those_listened_on(tree):
+    found = read_tree(
+        {**tree, "hosts": ["Gateway.example.com"], "listen": "api.example.com:80", "allow_anonymous": True}
+    ).known_hosts
+    assert {"gateway.example.com", "api.example.com", "127.0.0.1"} <= found

@@ -79,7 +79,7 @@ def build_clients(settings: Settings) -> Clients:
     """The callers; without any in the settings, everybody is the same anonymous one."""
     everything = Client(ANONYMOUS, frozenset(settings.streams), frozenset({"read", "write", "purge"}))
     by_hash = {row.key_sha256: Client(name, row.streams, row.scopes) for name, row in settings.clients.items()}
-    return Clients(by_hash, None if by_hash else everything)
+    return Clients(by_hash, None if by_hash else everything, settings.known_hosts)
 
 
 def build_platform(settings: Settings) -> PlatformClient:

@@ -37,6 +37,7 @@ from campaign_gateway.web.actions import Actions
 from campaign_gateway.web.api import Api
 from campaign_gateway.web.fast import FastRoad, is_supported
 from campaign_gateway.web.grants import Grants
+from campaign_gateway.web.operators import OperatorsRunner
 from campaign_gateway.web.record import Recorder
 from campaign_gateway.web.rendered import RenderedHits
 from campaign_gateway.web.responses import Bounds
@@ -131,7 +132,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         failing = [watchers.failing, fills.failing]
         readiness = partial(status.readiness, plan, api, server, stores.part, budget, index, fetcher, stated, failing)
         operators = admin_application(readiness, metrics.registry, partial(_explain, explainer, plan.streams))
-        admin = web.AppRunner(operators, access_log=None, shutdown_timeout=farewell / 8)
+        admin = OperatorsRunner(operators, settings.known_hosts, farewell / 8)
         admin_listen = await listen_for_operators(admin, settings.admin_listen, slot, stack)
         runner = web.ServerRunner(server, shutdown_timeout=grace - farewell)
         sites, (address, *others) = await listen(runner, settings.listen, slot, stack)

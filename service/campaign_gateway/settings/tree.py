@@ -1,5 +1,6 @@
 """The sections of the settings: every key, its type and its default, in the order of the README."""
 
+import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from campaign_gateway.settings.scalars import (
     AddressField,
     Alias,
     Duration,
+    HostName,
     PlatformId,
     PositiveDuration,
     Scope,
@@ -236,6 +238,8 @@ class Settings(Section):
     max_unsent: Size = 64 * 2**20
     """What may wait for callers to read it, in each process."""
     allow_anonymous: bool = False
+    hosts: tuple[HostName, ...] = ()
+    """Names that the gateway is reached by, beside private ones: `Host` is held to them where no key is asked for."""
     hot_path: bool = True
     """Whether hits are answered without parsing a request's head that is known already."""
     platform: Platform = Platform()
@@ -248,6 +252,12 @@ class Settings(Section):
     freshness: FreshnessSettings = FreshnessSettings()
     sweep: Sweep = Sweep()
     shutdown: Shutdown = Shutdown()
+
+    @property
+    def known_hosts(self) -> frozenset[str]:
+        """The names, in lower case, that the gateway is reached by, beside private ones."""
+        listened = (address.host for address in (*self.listen, self.admin_listen))
+        return frozenset(name.lower() for name in (*self.hosts, *listened, socket.gethostname()))
 
     @property
     def default_stream(self) -> str | None:

@@ -21,7 +21,7 @@ from campaign_gateway.proxy.invalidate import Invalidator
 from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.proxy.request import Request, Stream
-from campaign_gateway.web.bodies import Body, read_body
+from campaign_gateway.web.bodies import JSON_OR_FORM, ONLY_JSON, Body, read_body
 from campaign_gateway.web.queries import MAX_PAGE_ROWS
 from campaign_gateway.web.rejected import invalid
 from campaign_gateway.web.routes import Action, Target
@@ -153,7 +153,9 @@ class Actions:
         return await self._forwarder.channel(authorized.stream, authorized.target.id, authorized.client)
 
     async def _body(self, authorized: Authorized, kind: RequestBody) -> Body:
-        return await read_body(authorized.http, kind, self._max_body)
+        # The platform's own samples declare nothing, so its clients declare what their libraries do.
+        types = ONLY_JSON if authorized.target.stream_id is None else JSON_OR_FORM
+        return await read_body(authorized.http, kind, self._max_body, types)
 
     @staticmethod
     def _list_body(document: Any) -> bytes:

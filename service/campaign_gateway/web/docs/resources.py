@@ -132,6 +132,7 @@ _PLATFORM = (
     Problem.OVERLOADED,
 )
 """What can happen wherever a call may be needed."""
+_BODY = (Problem.TOO_LARGE, Problem.UNSUPPORTED_MEDIA_TYPE)
 
 
 def _of_route(route: Route) -> Iterator[Resource]:
@@ -194,11 +195,13 @@ def _answer(method: Method, text: Text) -> ResponseText:
 
 def _problems(method: Method) -> Iterator[Problem]:
     if method.action in {Action.PURGE, Action.HINT}:
-        yield Problem.TOO_LARGE
+        yield from _BODY
         return
     row = operation(method.name)
     if method.scope == "write" and row.body is not RequestBody.NOTHING:
-        yield Problem.TOO_LARGE
+        yield from _BODY
+    elif method.action is Action.SEND:
+        yield Problem.UNSUPPORTED_MEDIA_TYPE
     yield from _PLATFORM
     yield NOT_FOUND[row.subject]
     if method.action is Action.READ:
