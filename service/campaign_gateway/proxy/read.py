@@ -166,4 +166,4 @@ class Exchange:
         """The reply with only the fields that are asked for."""
         if request.fields is None or reply.entry is None:
             return reply
-        return replace(reply, entry=cut(reply.entry, request.fields))
+        return replace(reply, entry=cut(reply.entry, request.fields, request.operation))
