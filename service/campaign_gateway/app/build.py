@@ -90,7 +90,7 @@ def build_platform(settings: Settings) -> PlatformClient:
         SettingsError: a key cannot sign.
     """
     row, signers = settings.platform, build_signers(settings)
-    limits = Limits(row.timeout, row.connect_timeout, row.max_body)
+    limits = Limits(row.timeout, row.connect_timeout, row.max_body, row.max_header, row.max_headers)
     return PlatformClient(row.url, limits, signers, Route(row.proxy, row.ca_file, row.min_tls))
 
 

@@ -137,6 +137,27 @@ def spelled(pairs: Iterable[tuple[str, str]]) -> str:
     return "{" + ",".join(f"{name}:{value}" for name, value in pairs) + "}"
 
 
+def value_of(text: str) -> Any:
+    """The value that is spelled so, in a document that `parse` has taken."""
+    return json.loads(text, parse_float=_finite)
+
+
+def written(value: Any) -> str:
+    """Our own spelling of a value out of `parse` or `value_of`: the same for each way in which the platform spells it.
+
+    But for a decimal, which keeps its digits.
+    """
+    if isinstance(value, _Number):
+        return value.digits
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        text.encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair, which UTF-8 cannot spell.
+        return json.dumps(value, separators=(",", ":"))
+    return text
+
+
 def _skip(text: str, at: int) -> int:
     while text[at] in _SPACE:
         at += 1

@@ -171,5 +171,5 @@ class Exchange:
         """The reply with only the fields that are asked for."""
         if request.fields is None or reply.entry is None:
             return reply
-        entry = await beside(len(reply.entry.body), cut, reply.entry, request.fields)
-        return replace(reply, entry=entry)
+        parts = reply.entry, request.fields, request.operation
+        return replace(reply, entry=await beside(len(reply.entry.body), cut, *parts))

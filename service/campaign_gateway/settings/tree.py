@@ -38,6 +38,9 @@ class Platform(Section):
     timeout: PositiveDuration = 10.0
     connect_timeout: PositiveDuration = 2.0
     max_body: Size = 4 * 2**20
+    max_header: Size = 2**16
+    """One header field of an answer."""
+    max_headers: Annotated[int, Field(ge=1)] = 1_000
     max_request: Size = 2**20
     """The largest body of a caller's own request."""
     proxy: Annotated[str, AfterValidator(read_proxy)] | None = None

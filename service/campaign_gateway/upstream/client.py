@@ -5,6 +5,7 @@ send a request again on a connection that was closed, follow redirects (with our
 to drop), take proxies from the environment, keep cookies, unfold a compressed answer without a limit.
 """
 
+import asyncio
 import ssl
 import time
 import zlib
@@ -25,31 +26,40 @@ from campaign_gateway.contract.operations import Call
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.ports import Upstream, UpstreamError
 from campaign_gateway.proxy.request import Stream
+from campaign_gateway.upstream.connection import bound_heads
 from campaign_gateway.upstream.signer import Signer
 
 USER_AGENT = "campaign-gateway"
 KEEPALIVE_SECONDS = 15.0
 """Idle connections are closed before a front door does it (60 s is common), which would cost a repeated call."""
 
-MAX_FIELD_BYTES = 2**16
-MAX_FIELDS = 1_000
-"""Of an answer's head, whose limits in aiohttp are lower than what front doors are known to add."""
 _SAYS_ENOUGH = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS})
 """Statuses that count whatever their body: nobody may call on because a page about it cannot be read."""
 
+_FULL_FIELDS = 4
+"""So many fields of a head may be as long as one may be."""
 _PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 _ANY_HEADER = 47
 """For zlib: the largest window, and the header says whether it is gzip or zlib (RFC 1950, RFC 1952)."""
-_PIECE_BYTES = 2**16
+_PIECE_BYTES = 2**14
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on one call: seconds, and bytes after decompression."""
+    """Bounds on one call, in seconds and bytes."""
 
     timeout: float
     connect_timeout: float
     max_body: int
+    """After decompression."""
+    max_header: int = 2**16
+    """For one field of a head. The limits of aiohttp are lower than what front doors are known to add."""
+    max_headers: int = 1_000
+
+    @property
+    def max_head(self) -> int:
+        """For all that comes before a body."""
+        return _FULL_FIELDS * self.max_header
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +110,7 @@ class PlatformClient(Upstream):
         return self
 
     def _open(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        bound_heads(connector, self._limits.max_head)
         trace = aiohttp.TraceConfig()
         trace.on_connection_reuseconn.append(_note_reused)
         trace.on_request_headers_sent.append(_note_sent)
@@ -114,9 +125,9 @@ class PlatformClient(Upstream):
             trust_env=False,
             proxy=self._route.proxy,
             trace_configs=[trace],
-            max_line_size=MAX_FIELD_BYTES,
-            max_field_size=MAX_FIELD_BYTES,
-            max_headers=MAX_FIELDS,
+            max_line_size=self._limits.max_header,
+            max_field_size=self._limits.max_header,
+            max_headers=self._limits.max_headers,
         )
         # There is no public switch for it: a GET on a connection that the platform closed would be sent twice.
         session._retry_connection = False  # noqa: SLF001
@@ -175,6 +186,9 @@ class PlatformClient(Upstream):
         room = self._limits.max_body
         pieces: list[bytes] = []
         async for packed in response.content.iter_chunked(_PIECE_BYTES):
+            if pieces:
+                # What has come already is read without a pause, and may be a chunk for each byte.
+                await asyncio.sleep(0)
             piece: bytes | None = packed
             while piece:
                 try:

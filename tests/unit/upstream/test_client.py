@@ -9,6 +9,7 @@ import time
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -35,10 +36,12 @@ UNAVAILABLE, INVALID, TIMEOUT = Problem.UPSTREAM_UNAVAILABLE, Problem.UPSTREAM_I
 
 @contextlib.asynccontextmanager
 async def client(
-    origin: str, *, timeout: float = 5.0, connect: float = 5.0, max_body: int = 2**20, route: Route = DIRECT
+    origin: str, *, timeout: float = 5.0, connect: float = 5.0, route: Route = DIRECT, **bounds: int
 ) -> AsyncIterator[PlatformClient]:
     signer = Signer(Claims("cs-1", "campaign-gateway", 600.0, is_single_use=False), "HS256", Secret(KEY))
-    async with PlatformClient(origin, Limits(timeout, connect, max_body), {"main": signer}, route) as platform:
+    async with PlatformClient(
+        origin, Limits(timeout, connect, **{"max_body": 2**20} | bounds), {"main": signer}, route
+    ) as platform:
         yield platform
 
 
@@ -298,6 +301,63 @@ async def test_a_broken_answer_is_invalid_and_was_a_call(pieces):
 )
 async def test_what_front_doors_do_to_a_good_answer_leaves_it_good(pieces):
     assert (await answer_to(*pieces, close=True)).body == b"{  }"
+
+
+PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
+
+
+async def test_interim_answers_are_passed_over():
+    pieces = [b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", *[PROCESSING] * 20, head("Content-Length: 4"), b"{  }"]
+    assert (await answer_to(*pieces)).body == b"{  }"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([PROCESSING * 100_000, OK], id="interim-answers"),
+        pytest.param([head(*["X-A: " + "a" * 1_000] * 300), b"{  }"], id="fields-within-their-limits"),
+        pytest.param([b"HTTP/1.1 200 OK\r\n", *[b"X-A: " + b"a" * 60_000 + b"\r\n"] * 1_000], id="no-end"),
+    ],
+)
+async def test_an_answer_that_does_not_begin_ends_the_call_at_once(pieces):
+    error = await error_to(*pieces)
+    assert error.failure.problem is INVALID
+
+
+async def test_a_body_that_is_there_already_is_read_turn_by_turn():
+    async def iter_chunked(size: int):
+        for _ in range(3):
+            yield b"a" * size
+
+    response = SimpleNamespace(headers={}, content=SimpleNamespace(iter_chunked=iter_chunked))
+    async with client("http://127.0.0.1") as platform:
+        reading = begun(platform._read(response))  # type: ignore[arg-type]
+        turns = 0
+        while not reading.done():
+            await asyncio.sleep(0)
+            turns += 1
+    assert len(await reading) == 3 * 2**14
+    assert turns >= 3
+
+
+async def test_limits_of_a_head_are_those_that_are_set():
+    for pieces in ([head("X-Long: " + "a" * 3_000), b"{  }"], [head(*["X-A: a"] * 20), b"{  }"]):
+        assert (await answer_to(*pieces, close=True)).body == b"{  }"
+        error = await error_to(*pieces, close=True, max_header=2_000, max_headers=10)
+        assert error.failure.problem is INVALID
+
+
+async def test_what_is_sent_on_a_kept_connection_unasked_ends_it():
+    async def answer(exchange) -> None:
+        await exchange.send(OK)
+        if exchange.number == 1:
+            await exchange.send(OK * 1_000)
+
+    async with raw_server(answer) as server, client(server.url) as platform:
+        for _ in range(2):
+            assert (await platform.send(SUPPORT, CALL, LATER)).status == 200
+            await asyncio.wait_for(server.lost.wait(), 5)
+        assert server.connections == 2
 
 
 @pytest.mark.drill(
