@@ -12,7 +12,7 @@ TESTS := tests/e2e tests/integration tests/unit
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-image drills coverage lint check fix artefacts browser image bench bench-freshness bench-accounts lock clean
+.PHONY: help demo run test test-image drills fuzz coverage lint check fix artefacts browser image bench bench-freshness bench-accounts lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t20
@@ -32,6 +32,9 @@ test-image: $(VENV)-$(IMAGE_PYTHON)/.ready ## Unit and integration tests on the 
 drills: $(READY) ## Every fault of the table in tests/README.md, and a soak of twenty minutes (SOAK=60: one); writes the table
 	tools/setup-drills
 	$(BIN)/python -m tests.drills
+
+fuzz: $(READY) ## Mutated requests to two gateways, with the hot path and without: no answer may differ (N=1000000, SEED=1)
+	$(BIN)/python -m tests.fuzz $(if $(N),--inputs $(N)) $(if $(SEED),--seed $(SEED))
 
 coverage: $(READY) ## Every test, with coverage of lines and branches
 	$(BIN)/python -m pytest $(TESTS) -n 2 --cov -q
