@@ -38,6 +38,7 @@ from campaign_gateway.web.responses import (
     quota_fields,
     render,
     render_failure,
+    render_options,
 )
 from campaign_gateway.web.routes import Action, Target
 from campaign_gateway.web.server import fault_of
@@ -111,10 +112,13 @@ class Api:
                 response = await self._answer(http, record, find, fail)
         except RejectedError as error:
             record.operation = error.operation or record.operation
-            record.failure, record.peer = error.failure, http.remote
-            response = fail(error.failure, record.request_id)
-            if error.allow is not None:
-                response.headers[hdrs.ALLOW] = error.allow
+            if http.method == hdrs.METH_OPTIONS and error.allow is not None:
+                response = render_options(error.allow, record.request_id)
+            else:
+                record.failure, record.peer = error.failure, http.remote
+                response = fail(error.failure, record.request_id)
+                if error.allow is not None:
+                    response.headers[hdrs.ALLOW] = error.allow
             if error.has_to_close:
                 response.force_close()
         except Exception:  # noqa: BLE001 - the last line of defence: the caller gets an answer, its id finds the reason
@@ -147,6 +151,9 @@ class Api:
         if page is not None:
             record.operation = DOCS
             return render_page(page, http.headers, record.request_id)
+        if http.method == hdrs.METH_OPTIONS:
+            # Needs no key: the paths and their methods are public. No path takes it, so this raises.
+            find(http.method, http.raw_path)
         authorized = self._authorise(http, record, find)
         target, stream, client = authorized.target, authorized.stream, authorized.client
         if authorized.is_plain_read:

@@ -246,11 +246,32 @@ async def test_a_target_that_is_none_is_a_problem(front, target, status, problem
     assert front.exchange.requests == []
 
 
-@pytest.mark.parametrize("method", ["POST", "PATCH", "OPTIONS", "PROPFIND"])
+@pytest.mark.parametrize("method", ["POST", "PATCH", "PROPFIND"])
 async def test_a_method_that_is_not_taken_is_told_the_others(front, method):
     answer = await front.ask(method=method)
     assert (answer.status, problem_of(answer), answer["Allow"]) == (405, "method-not-allowed", "DELETE, GET, HEAD, PUT")
     assert front.exchange.requests == front.forwarder.requests == []
+
+
+@pytest.mark.parametrize(
+    ("target", "allow"),
+    [
+        ("/v1/campaigns/c-1?fields=name", "DELETE, GET, HEAD, PUT, OPTIONS"),
+        ("/v1/streams/support/contacts", "POST, OPTIONS"),
+        ("/openapi.json", "GET, HEAD, OPTIONS"),
+        ("/campaign/api/v2/public/st-1/campaign/cd-1", "DELETE, GET, HEAD, POST, PUT, OPTIONS"),
+    ],
+)
+@pytest.mark.parametrize("key", [None, "cgk_reporting"])
+async def test_options_are_told_without_a_key(front, target, allow, key):
+    answer = await front.ask(target, method="OPTIONS", key=key)
+    assert (answer.status, answer.body, answer["Allow"]) == (204, b"", allow)
+    assert front.exchange.requests == front.forwarder.requests == []
+
+
+async def test_there_are_no_options_where_there_is_nothing(front):
+    answer = await front.ask("/v1/nothing", method="OPTIONS", key=None)
+    assert (answer.status, problem_of(answer)) == (404, "not-found")
 
 
 # The request id.

@@ -15,8 +15,8 @@ from multidict import CIMultiDictProxy
 
 from campaign_gateway.policy.preconditions import is_not_modified
 from campaign_gateway.policy.stored import make_etag
+from campaign_gateway.web.rejected import nothing_here, wrong_method
 from campaign_gateway.web.responses import finish
-from campaign_gateway.web.routes import wrong_method
 
 DOCS = "docs"
 """The value of the metric label `operation` for all of them."""
@@ -58,14 +58,20 @@ def page_at(method: str, raw_target: str) -> Page | None:
     """What is there for a request; None where its target is not one of these. A query changes nothing.
 
     Raises:
-        RejectedError: it is one of these, and the method none of theirs.
+        RejectedError: it is one of these, and the method none of theirs; or it is one of these and a slash.
     """
     path = raw_target.partition("?")[0]
-    if path != _DESCRIPTION and path not in _FILES:
+    if path.endswith("/") and _is_page(path[:-1]):
+        raise nothing_here(but_without_slash=True)
+    if not _is_page(path):
         return None
     if method not in {"GET", "HEAD"}:
         raise wrong_method(_ALLOW)
     return _load(path)
+
+
+def _is_page(path: str) -> bool:
+    return path == _DESCRIPTION or path in _FILES
 
 
 @cache

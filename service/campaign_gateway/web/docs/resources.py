@@ -21,8 +21,8 @@ class Text:
     id: str
     """Unique; what generated clients call it."""
     summary: str
-    answer: str = "PlatformAnswer"
-    """The answer's schema: a name in `components.SCHEMAS`."""
+    answer: str
+    """The answer's schema: a name in `schemas.SCHEMAS`."""
     body: str | None = None
     """The schema of the JSON that is sent; None where none is, or none is worth sending."""
     description: str = ""
@@ -34,26 +34,30 @@ TEXTS: Mapping[str, Text] = {
         "listCampaigns",
         "A page of the list, or campaigns by id",
         "CampaignsAnswer",
-        description="Either `type` with any other parameters, or `ids` with `fields` only: then each campaign comes "
-        "through the cache, or is a problem.",
+        description="Needs either `type`, with any other parameters, or `ids`, with `fields` only: then each campaign "
+        "comes through the cache, or is a problem.",
     ),
-    "status": Text("getCampaignStatus", "The status of a campaign"),
-    "outcomes": Text("getOutcomes", "The outcomes of a campaign's contacts"),
-    "create": Text("createCampaign", "Create a campaign", body="CampaignChange"),
-    "update": Text("updateCampaign", "Replace a campaign", body="CampaignChange"),
-    "delete": Text("deleteCampaign", "Delete a campaign"),
-    "start": Text("startCampaign", "Start a campaign"),
-    "stop": Text("stopCampaign", "Stop a campaign"),
-    "schedule-on": Text("enableSchedule", "Enable a campaign's schedule", body="Schedule"),
-    "schedule-off": Text("disableSchedule", "Disable a campaign's schedule"),
-    "call-back": Text("callBack", "Schedule calls to contacts", body="CallBacks"),
-    "contact-list-list": Text("listContactLists", "All contact lists"),
-    "contact-list-get": Text("getContactList", "One contact list"),
-    "contact-list-create": Text("createContactList", "Create a contact list", body="ContactListChange"),
-    "contact-list-update": Text("updateContactList", "Update a contact list", body="ContactListChange"),
-    "contact-list-delete": Text("deleteContactList", "Delete a contact list"),
-    "contacts": Text("getContacts", "The contacts of a list"),
-    "contacts-add": Text("addContacts", "Add contacts to a list", body="Contacts"),
+    "status": Text("getCampaignStatus", "The status of a campaign", "CampaignStatusAnswer"),
+    "outcomes": Text("getOutcomes", "The outcomes of a campaign's contacts", "OutcomesAnswer"),
+    "create": Text("createCampaign", "Create a campaign", "CampaignWritten", body="CampaignChange"),
+    "update": Text("updateCampaign", "Replace a campaign", "CampaignWritten", body="CampaignChange"),
+    "delete": Text("deleteCampaign", "Delete a campaign", "CampaignWritten"),
+    "start": Text("startCampaign", "Start a campaign", "CampaignTriggered"),
+    "stop": Text("stopCampaign", "Stop a campaign", "CampaignTriggered"),
+    "schedule-on": Text("enableSchedule", "Enable a campaign's schedule", "CampaignScheduled", body="Schedule"),
+    "schedule-off": Text("disableSchedule", "Disable a campaign's schedule", "CampaignScheduled"),
+    "call-back": Text("callBack", "Schedule calls to contacts", "CallBacksAnswer", body="CallBacks"),
+    "contact-list-list": Text("listContactLists", "All contact lists", "ContactListsAnswer"),
+    "contact-list-get": Text("getContactList", "One contact list", "ContactListAnswer"),
+    "contact-list-create": Text(
+        "createContactList", "Create a contact list", "ContactListWritten", body="ContactListChange"
+    ),
+    "contact-list-update": Text(
+        "updateContactList", "Update a contact list", "ContactListUpdated", body="ContactListChange"
+    ),
+    "contact-list-delete": Text("deleteContactList", "Delete a contact list", "ContactListWritten"),
+    "contacts": Text("getContacts", "The contacts of a list", "ContactsAnswer"),
+    "contacts-add": Text("addContacts", "Add contacts to a list", "ContactsAdded", body="Contacts"),
     "purge": Text(
         "purge",
         "Make stored answers stale",
@@ -86,7 +90,7 @@ class ResponseText:
     """What comes when all goes well."""
 
     schema: str | None
-    """A name in `components.SCHEMAS`; None where nothing is said of the body's form."""
+    """A name in `schemas.SCHEMAS`; None where nothing is said of the body's form."""
     headers: tuple[str, ...]
     """Those that always come: names in `components.HEADERS`."""
     sometimes: tuple[str, ...] = ()
@@ -213,8 +217,16 @@ def _problems(method: Method) -> Iterator[Problem]:
 def _of_this_api() -> Iterator[Resource]:
     described = ResponseText(None, ("ETag", "Cache-Control"))
     rows = (
-        ("/openapi.json", Text("getDescription", "This description"), described),
-        ("/docs", Text("getPage", "A page to read and try the API"), replace(described, media="text/html")),
+        (
+            "/openapi.json",
+            Text("getDescription", "This description", "", description="Generators of clients read it."),
+            described,
+        ),
+        (
+            "/docs",
+            Text("getPage", "A page to read and try the API", "", description="For people."),
+            replace(described, media="text/html"),
+        ),
     )
     for path, text, answer in rows:
         for method in ("GET", "HEAD"):

@@ -88,7 +88,6 @@ async def test_nothing_else_can_be_done_to_them(front, path):
 @pytest.mark.parametrize(
     "path",
     [
-        "/docs/",
         "/docs/LICENSE",
         "/docs/pages.py",
         "/docs/../api.py",
@@ -102,6 +101,14 @@ async def test_nothing_else_can_be_done_to_them(front, path):
 async def test_no_other_path_names_a_file(front, path):
     assert page_at("GET", path) is None
     assert (await front.ask(path, key=None)).status == 401
+
+
+async def test_a_slash_too_many_is_told(front):
+    answer = await front.ask("/docs/", key=None)
+    assert answer.status == 404
+    assert (
+        json.loads(answer.body)["detail"] == "there is nothing at this path, but there is without the slash at its end"
+    )
 
 
 async def test_they_are_counted_as_one_operation(front):
