@@ -48,9 +48,9 @@ def readiness(
     }
 
 
-def redis_part(*, is_up: bool, state: str) -> Part:
-    """Degraded while Redis is lost: local copies and this replica's own calls remain."""
-    return OK if is_up else Part("degraded", f"redis: {state}")
+def redis_part(state: str) -> Part:
+    """Degraded while Redis is lost, and local copies and this replica's own calls remain; or takes no new answers."""
+    return OK if state == "ok" else Part("degraded", f"redis: {state}")
 
 
 def files_part(faults: Mapping[str, Callable[[], str | None]]) -> Part:

@@ -73,7 +73,7 @@ class Opener:
         self.clock.on_step = memory.clear
         index.start(self.watchers, self.plan.identities.values(), may_hold_leases=self.plan.settings.sweep.share > 0)
         self.stack.push_async_callback(index.depart)
-        return Stores(store, index, opened.ledgers, lambda: status.redis_part(is_up=link.is_up, state=link.state))
+        return Stores(store, index, opened.ledgers, lambda: status.redis_part(link.state))
 
     async def _open_files(self, memory: MemoryStore) -> tuple[Ledgers, Callable[[], Part]]:
         """The ledgers of a gateway without Redis; into `memory` goes what is left of an earlier run."""

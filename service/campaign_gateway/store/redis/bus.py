@@ -19,9 +19,12 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
+from campaign_gateway.store.redis.failures import FAILURES, kind_of, read_reply
 from campaign_gateway.store.redis.keys import Keys
-from campaign_gateway.store.redis.link import FAILURES, RedisLink
+from campaign_gateway.store.redis.link import RedisLink
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +38,25 @@ POLL_SECONDS = 0.5
 """How long a waiter relies on messages: the net under those that are lost."""
 
 
+class _Received(NamedTuple):
+    """What came on the subscription."""
+
+    type: str
+    data: bytes
+
+    @classmethod
+    def read(cls, reply: object) -> "_Received | None":
+        match reply:
+            case None:
+                return None
+            case {"type": "message", "data": bytes() as data}:
+                return cls("message", data)
+            case {"type": "subscribe" | "pong" as type_}:
+                return cls(type_, b"")
+            case _:
+                raise ValueError("nothing that a subscription brings")
+
+
 class Bus:
     """One replica's subscription, and the name under which it publishes."""
 
@@ -46,13 +68,16 @@ class Bus:
         """The number of each partition's last message."""
         self._received_at = float("-inf")
         self._is_subscribed = False
+        self._departures = 0
+        """The link's, when it subscribed: what the server that it has left says is not all that is said."""
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         self.on_published: Callable[[str], None] = lambda _: None
         """Called with each stream whose index another replica has changed."""
 
     def silent_for(self) -> float:
         """Seconds for which messages may have been missed; 0 while the subscription is good."""
-        return 0.0 if self._is_subscribed else time.monotonic() - self._received_at
+        is_with_all = self._is_subscribed and self._departures == self._link.departures
+        return 0.0 if is_with_all else time.monotonic() - self._received_at
 
     async def wait(self, key: str, seconds: float) -> None:
         """Waits until a message about the key comes, or so long at most, or until it is time to look anyway."""
@@ -76,14 +101,14 @@ class Bus:
             on_gap: called when messages were, or may have been, missed.
             on_lost: called when the subscription is lost.
         """
-        failure = ""
+        failure, self._link.on_departure = "", on_lost
         while True:
             try:
                 await self._subscribe(on_message, on_gap)
             except FAILURES as error:
                 # Once for each loss, and once for each reason why there is no subscription at all.
-                if self._is_subscribed or failure != type(error).__name__:
-                    failure = type(error).__name__
+                if self._is_subscribed or failure != kind_of(error):
+                    failure = kind_of(error)
                     _log.warning(
                         "subscription to other replicas lost (%s): local copies answer for cache.local_unwatched only",
                         failure,
@@ -94,23 +119,26 @@ class Bus:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _subscribe(self, on_message: Callable[[str, str], None], on_gap: Callable[[], None]) -> None:
+        self._departures = self._link.departures
         async with self._link.client.pubsub() as subscription:
             await subscription.subscribe(self._keys.channel)
             while True:
-                received = await subscription.get_message(timeout=PING_SECONDS)
+                received = await read_reply(partial(subscription.get_message, timeout=PING_SECONDS), _Received.read)
                 now = time.monotonic()
+                if self._departures != self._link.departures:
+                    raise ConnectionError("the link has left this server")
                 if received is None:
                     if self._is_subscribed and now - self._received_at > MAX_QUIET_SECONDS:
                         raise ConnectionError("nothing was received")
                     await subscription.ping()
                     continue
                 self._received_at = now
-                if received["type"] == "subscribe":
+                if received.type == "subscribe":
                     self._last.clear()
                     on_gap()
                     self._is_subscribed = True
-                elif received["type"] == "message":
-                    self._receive(received["data"], on_message, on_gap)
+                elif received.type == "message":
+                    self._receive(received.data, on_message, on_gap)
 
     def _receive(self, data: bytes, on_message: Callable[[str, str], None], on_gap: Callable[[], None]) -> None:
         match = _MESSAGE.fullmatch(data)

@@ -12,7 +12,7 @@ import logging
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from functools import partial
 
 import msgspec
 from typing_extensions import override
@@ -23,6 +23,7 @@ from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.ports import USED_SECONDS, CampaignIndex
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.local.index import NOTHING
+from campaign_gateway.store.redis import replies
 from campaign_gateway.store.redis.beat import LEASE_SECONDS, Beat, Note
 from campaign_gateway.store.redis.bus import Bus
 from campaign_gateway.store.redis.keys import Keys
@@ -149,7 +150,8 @@ class RedisIndex(CampaignIndex):
         )
         names = self._names(stream)
         try:
-            is_published = await self._link.execute("publish_index", lambda: self._publish(keys=names, args=arguments))
+            publish = partial(self._publish, keys=names, args=arguments)
+            is_published = await self._link.execute("publish_index", publish, replies.flag)
         except StoreDownError:
             return False
         self._link.meter.store_operation("redis", "publish_index", "stored" if is_published else "contended")
@@ -237,9 +239,8 @@ class RedisIndex(CampaignIndex):
         name, since = self._keys.used(stream), self._link.clock.now() - USED_SECONDS
         try:
             async with self._together:
-                rows: list[tuple[bytes, float]] = await self._link.execute(
-                    "used", lambda: self._link.client.zrangebyscore(name, since, "+inf", withscores=True)
-                )
+                used = partial(self._link.client.zrangebyscore, name, since, "+inf", withscores=True)
+                rows = await self._link.execute("used", used, replies.scored)
         except StoreDownError:
             # What its own callers read, it knows; if Redis is lost, it does not hold the lease either.
             return
@@ -287,18 +288,19 @@ class RedisIndex(CampaignIndex):
         """
         epoch, snapshot = self._epochs.get(stream, b""), self.snapshot(stream)
         names, arguments = self._names(stream)[:3], (epoch, snapshot.state.number)
-        found: list[Any] | None = await self._link.execute("pull_index", lambda: self._pull(keys=names, args=arguments))
+        pull = partial(self._pull, keys=names, args=arguments)
+        found = await self._link.execute("pull_index", pull, replies.index)
         if found is None or self.snapshot(stream) is not snapshot:
             # Nothing new; or this replica has published meanwhile.
             return
         try:
-            epoch_now, state, *rows = found
+            epoch_now, state, rows = found
             updates = {rows[n].decode(): _rows.decode(rows[n + 1]) for n in range(0, len(rows), 2)}
             state_now = _heads.decode(state) if state else IndexState()
             is_next = epoch_now == epoch and state_now.number > snapshot.state.number
             self._show(stream, apply(snapshot if is_next else NOTHING, state_now, updates))
             self._epochs[stream] = epoch_now
-        except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
+        except (ValueError, RecursionError):
             # Written by another program, or another version of this one.
             self._show(stream, NOTHING)
 

@@ -12,6 +12,8 @@
 --
 -- A lease names the replica and the numbers of both fences when it was taken: one from before an invalidation is nobody's,
 -- since what its holder brings will not be stored.
+-- First a write that takes no memory, and changes nothing: see swap.lua.
+redis.call('PERSIST', KEYS[3])
 local head = redis.call('GETRANGE', KEYS[1], 0, 64)
 local group = redis.call('GET', KEYS[3])
 if not group then

@@ -9,6 +9,8 @@
 -- ARGV[5]  the cause: 'write' or 'purge'
 --
 -- See put.lua for the form of a value.
+-- First a write that takes no memory: a server that is full then takes the others too (see swap.lua).
+redis.call('PEXPIRE', KEYS[1], math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[1])))
 local head = redis.call('GETRANGE', KEYS[1], 0, 64)
 local fence = string.format('%016.0f', (tonumber(string.sub(head, 1, 16)) or 0) + 1)
 local time = redis.call('TIME')
@@ -24,8 +26,5 @@ if string.len(head) < 65 then
 else
   -- The entry stays, to fall back on.
   redis.call('SETRANGE', KEYS[1], 0, fence .. begun .. string.sub(head, 33, 48) .. moment .. cause)
-  if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then
-    redis.call('PEXPIRE', KEYS[1], ARGV[1])
-  end
 end
 redis.call('PUBLISH', ARGV[2], ARGV[5] .. ' ' .. ARGV[3] .. ' ' .. redis.call('INCR', KEYS[2]) .. ' ' .. ARGV[4])

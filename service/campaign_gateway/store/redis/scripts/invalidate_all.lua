@@ -20,6 +20,8 @@ if ARGV[4] == 'write' then
 else
   held = string.sub(held, 1, 32) .. last
 end
+-- First a write that takes no memory: see swap.lua.
+redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], held)
 if ARGV[1] ~= '' then
   redis.call('PUBLISH', ARGV[1], ARGV[4] .. ' ' .. ARGV[2] .. ' ' .. redis.call('INCR', KEYS[2]) .. ' ' .. ARGV[3])
