@@ -19,6 +19,7 @@ from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.layered import LayeredStore
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.redis import bus as bus_module
+from campaign_gateway.store.redis import replies
 from campaign_gateway.store.redis import store as redis_module
 from campaign_gateway.store.redis.bus import Bus
 from campaign_gateway.store.redis.connect import RedisTarget, open_link
@@ -322,7 +323,7 @@ async def test_after_a_restart_an_invalidation_is_received_again(fleet: Fleet) -
 
 async def test_connections_that_a_restart_closed_while_they_were_idle_are_not_used(fleet: Fleet) -> None:
     link = fleet.one.link
-    burst = [partial(link.execute, "get", partial(link.client.get, KEY)) for _ in range(8)]
+    burst = [partial(link.execute, "get", partial(link.client.get, KEY), replies.value) for _ in range(8)]
     await asyncio.gather(*(ask() for ask in burst))
     fleet.server.kill()
     await fleet.server.start()

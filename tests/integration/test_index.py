@@ -492,8 +492,6 @@ async def test_while_redis_is_lost_nobody_holds_a_lease_and_what_was_asked_for_i
         [0, 0, [], [], []],
         [0, 0, [b"r1"], [], [b""]],
         [0, 0, [b"r1", b"soon"], [], [b""]],
-        [0, 0, [b"\xff", b"1.0"], [], [b""]],
-        [0, 0, [], [b"\xff"], [b""]],
         [0, 0, [], [], [7]],
         [b"x", 0, [], [], [b""]],
     ],
@@ -504,14 +502,32 @@ async def test_a_reply_that_is_none_counts_as_lost(fleet: Fleet, reply: object) 
 
     fleet.one.index.record_use(STREAM, "c1", fleet.one.now)
     fleet.one.beat._beat = odd
-    with pytest.raises(StoreDownError):
+    with pytest.raises(StoreDownError, match="protocol"):
         await fleet.one.index.beat()
     assert not fleet.one.index.is_leading(STREAM)
     assert fleet.one.beat.replicas() == {}
+    assert fleet.one.link.state == "protocol"
+    await fleet.one.link.look()
     del fleet.one.beat._beat
     fleet.one.beat._beat = fleet.one.link.script("beat.lua")
     await fleet.one.take_the_lease()
     assert [name for name, _ in await used_in_redis(fleet)] == ["c1"], "published with the next"
+
+
+@pytest.mark.drill(
+    "names in Redis that are no text",
+    planted="among campaigns in use, replicas and changed indexes",
+    seen="beats and leases go on, nothing of it is asked of the platform",
+)
+async def test_names_that_are_no_text_stop_no_beat_and_are_no_campaigns(fleet: Fleet) -> None:
+    now, odd = fleet.one.now, (b"\xff\xfe", b"\xed\xa0\x80", b"../../x?y#", b"x" * 5_000, b"c2")
+    for name in (fleet.keys.beat("replicas"), fleet.keys.beat("indexes"), fleet.keys.used(STREAM)):
+        await fleet.raw.zadd(name, dict.fromkeys(odd, now))
+    fleet.one.index.record_use(STREAM, "c1", now)
+    await fleet.one.take_the_lease()
+    await fleet.one.index.beat()
+    assert fleet.one.index.is_leading(STREAM)
+    assert set(fleet.one.index.used(STREAM)) == {"c1", "c2"}
 
 
 async def test_beats_go_on_whatever_happens_to_one(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,9 +57,9 @@ def listener_part(api: Api, server: Server) -> Part:
     return Part("degraded", "no file descriptors for more callers: they are refused") if server.is_full else OK
 
 
-def redis_part(*, is_up: bool, state: str) -> Part:
-    """Degraded while Redis is lost: local copies and this replica's own calls remain."""
-    return OK if is_up else Part("degraded", f"redis: {state}")
+def redis_part(state: str) -> Part:
+    """Degraded while Redis is lost, and local copies and this replica's own calls remain; or takes no new answers."""
+    return OK if state == "ok" else Part("degraded", f"redis: {state}")
 
 
 def files_part(faults: Mapping[str, Callable[[], str | None]]) -> Part:

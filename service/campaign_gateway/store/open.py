@@ -8,9 +8,8 @@ from campaign_gateway.store.layered import LayeredStore
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.redis.beat import Beat
 from campaign_gateway.store.redis.bus import Bus
-from campaign_gateway.store.redis.connect import RedisTarget, Tls, open_link, partitions_of
+from campaign_gateway.store.redis.connect import RedisTarget, Tls, open_link
 from campaign_gateway.store.redis.index import RedisIndex
-from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.ledgers import RedisLedgers
 from campaign_gateway.store.redis.link import RedisLink
 from campaign_gateway.store.redis.store import RedisStore
@@ -50,8 +49,8 @@ def open_redis(
         meter: where operations are counted.
         seals: how what is kept there is sealed.
     """
-    keys = Keys(prefix, partitions_of(target.url))
-    link = open_link(target, clock, meter, keys.clock)
+    link = open_link(target, clock, meter, prefix)
+    keys = link.keys
     bus = Bus(link, keys)
     store = RedisStore(link, bus, keys, seals)
     layers = LayeredStore(store, local, bus, unwatched)

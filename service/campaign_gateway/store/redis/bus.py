@@ -21,9 +21,12 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
+from campaign_gateway.store.redis.failures import FAILURES, kind_of, read_reply
 from campaign_gateway.store.redis.keys import Keys
-from campaign_gateway.store.redis.link import FAILURES, RedisLink
+from campaign_gateway.store.redis.link import RedisLink
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +42,27 @@ POLL_SECONDS = 0.5
 """How long a waiter relies on messages: the net under those that are lost."""
 
 
+class _Received(NamedTuple):
+    """What came on the subscription."""
+
+    type: str
+    data: bytes
+
+    @classmethod
+    def read(cls, reply: object) -> "_Received | None":
+        match reply:
+            case None:
+                return None
+            case {"type": "message", "data": bytes() as data}:
+                return cls("message", data)
+            case {"type": "pong", "data": bytes() as data}:
+                return cls("pong", data)
+            case {"type": "subscribe" | "pong" as type_}:
+                return cls(type_, b"")
+            case _:
+                raise ValueError("nothing that a subscription brings")
+
+
 class Bus:
     """One replica's subscription, and the name under which it publishes."""
 
@@ -52,6 +76,8 @@ class Bus:
         self._ping_at = float("inf")
         """When the next ping is due, which is late only where this process stood still."""
         self._is_subscribed = False
+        self._departures = 0
+        """The link's, when it subscribed: what the server that it has left says is not all that is said."""
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         self.on_published: Callable[[str], None] = lambda _: None
         """Called with each stream whose index another replica has changed."""
@@ -64,7 +90,8 @@ class Bus:
         if now - self._ping_at > UNPROVEN_SECONDS:
             return float("inf")
         silence = now - self._heard_until
-        return 0.0 if self._is_subscribed and silence <= UNPROVEN_SECONDS else silence
+        is_with_all = self._is_subscribed and self._departures == self._link.departures
+        return 0.0 if is_with_all and silence <= UNPROVEN_SECONDS else silence
 
     async def wait(self, key: str, seconds: float) -> None:
         """Waits until a message about the key comes, or so long at most, or until it is time to look anyway."""
@@ -88,14 +115,14 @@ class Bus:
             on_gap: called when messages were, or may have been, missed.
             on_lost: called when the subscription is lost.
         """
-        failure = ""
+        failure, self._link.on_departure = "", on_lost
         while True:
             try:
                 await self._subscribe(on_message, on_gap)
             except FAILURES as error:
                 # Once for each loss, and once for each reason why there is no subscription at all.
-                if self._is_subscribed or failure != type(error).__name__:
-                    failure = type(error).__name__
+                if self._is_subscribed or failure != kind_of(error):
+                    failure = kind_of(error)
                     _log.warning(
                         "subscription to other replicas lost (%s): local copies answer for cache.local_unwatched only",
                         failure,
@@ -106,12 +133,16 @@ class Bus:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _subscribe(self, on_message: Callable[[str, str], None], on_gap: Callable[[], None]) -> None:
+        self._departures = self._link.departures
         async with self._link.client.pubsub() as subscription:
             await subscription.subscribe(self._keys.channel)
             self._ping_at = time.monotonic() + PING_SECONDS
             while True:
-                received = await subscription.get_message(timeout=max(0.0, self._ping_at - time.monotonic()))
+                get = partial(subscription.get_message, timeout=max(0.0, self._ping_at - time.monotonic()))
+                received = await read_reply(get, _Received.read)
                 now = time.monotonic()
+                if self._departures != self._link.departures:
+                    raise ConnectionError("the link has left this server")
                 if now >= self._ping_at:
                     if now - self._ping_at > UNPROVEN_SECONDS:
                         text = "this process stood still for %.1f s: local copies answer again once all messages are in"
@@ -126,15 +157,15 @@ class Bus:
                         raise ConnectionError("nothing was received")
                     continue
                 self._received_at = now
-                if received["type"] == "subscribe":
+                if received.type == "subscribe":
                     self._last.clear()
                     on_gap()
                     self._is_subscribed = True
                     self._hear(now)
-                elif received["type"] == "pong":
-                    self._hear(_moment(received["data"]))
-                elif received["type"] == "message":
-                    self._receive(received["data"], on_message, on_gap)
+                elif received.type == "pong":
+                    self._hear(_moment(received.data))
+                elif received.type == "message":
+                    self._receive(received.data, on_message, on_gap)
 
     def _hear(self, moment: float) -> None:
         self._heard_until = max(self._heard_until, moment)
@@ -159,9 +190,9 @@ class Bus:
         on_message(kind, key)
 
 
-def _moment(data: object) -> float:
+def _moment(data: bytes) -> float:
     """What a ping carried; long ago, if it is none of ours."""
     try:
-        return min(float(data), time.monotonic()) if isinstance(data, bytes) else float("-inf")
+        return min(float(data), time.monotonic())
     except ValueError:
         return float("-inf")

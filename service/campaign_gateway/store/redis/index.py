@@ -15,7 +15,7 @@ import logging
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from functools import partial
 
 import msgspec
 from typing_extensions import override
@@ -26,6 +26,7 @@ from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.ports import USED_SECONDS, CampaignIndex
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.local.index import NOTHING
+from campaign_gateway.store.redis import replies
 from campaign_gateway.store.redis.beat import LEASE_SECONDS, Beat, Note
 from campaign_gateway.store.redis.bus import Bus
 from campaign_gateway.store.redis.keys import Keys
@@ -159,7 +160,8 @@ class RedisIndex(CampaignIndex):
             *itertools.chain.from_iterable(updated),
         )
         try:
-            is_published = await self._link.execute("publish_index", lambda: self._publish(keys=names, args=arguments))
+            publish = partial(self._publish, keys=names, args=arguments)
+            is_published = await self._link.execute("publish_index", publish, replies.flag)
         except StoreDownError:
             return False
         self._link.meter.store_operation("redis", "publish_index", "stored" if is_published else "contended")
@@ -248,9 +250,8 @@ class RedisIndex(CampaignIndex):
         name, since = self._keys.used(stream), self._link.clock.now() - USED_SECONDS
         try:
             async with self._together:
-                rows: list[tuple[bytes, float]] = await self._link.execute(
-                    "used", lambda: self._link.client.zrangebyscore(name, since, "+inf", withscores=True)
-                )
+                used = partial(self._link.client.zrangebyscore, name, since, "+inf", withscores=True)
+                rows = await self._link.execute("used", used, replies.scored)
         except StoreDownError:
             # What its own callers read, it knows; if Redis is lost, it does not hold the lease either.
             return
@@ -298,7 +299,8 @@ class RedisIndex(CampaignIndex):
         """
         epoch, snapshot = self._epochs.get(stream, b""), self.snapshot(stream)
         names, arguments = self._names(stream)[:3], (epoch, snapshot.state.number)
-        found: list[Any] | None = await self._link.execute("pull_index", lambda: self._pull(keys=names, args=arguments))
+        pull = partial(self._pull, keys=names, args=arguments)
+        found = await self._link.execute("pull_index", pull, replies.index)
         if self.snapshot(stream) is not snapshot:
             # This replica has published meanwhile.
             return
@@ -320,11 +322,13 @@ class RedisIndex(CampaignIndex):
         self._show(stream, apply(snapshot if is_next else NOTHING, state_now, updates))
         self._epochs[stream] = epoch_now
 
-    def _opened(self, names: list[str], found: list[Any]) -> tuple[IndexState, dict[str, IndexedCampaign]] | None:
+    def _opened(
+        self, names: list[str], found: tuple[bytes, bytes, list[bytes]]
+    ) -> tuple[IndexState, dict[str, IndexedCampaign]] | None:
         """What pull_index.lua found; None where others than replicas of this version and key have written it."""
         head, rows, _ = names
         try:
-            stamp, sealed, *changed = found
+            stamp, sealed, changed = found
             if not stamp:
                 return IndexState(), {}
             payload = self._seal.open(sealed, head)
@@ -337,7 +341,7 @@ class RedisIndex(CampaignIndex):
                 if payload is None:
                     return None
                 updates[id_.decode()] = _rows.decode(payload)
-        except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
+        except (ValueError, RecursionError):
             self._seal.refuse(Refusal.FORM)
             return None
         return (state, updates) if stamp[_EPOCH_BYTES:] == b"%016d" % state.number else None

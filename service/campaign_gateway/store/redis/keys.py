@@ -55,6 +55,10 @@ class Keys:
         """The same, by partition."""
         return f"{self.prefix}:sequence:{{{partition}}}"
 
+    def probe_in(self, partition: int) -> str:
+        """What is never there: whether it could be written says whether the partition can."""
+        return f"{self.prefix}:probe:{{{partition}}}"
+
     def lease(self, key: str) -> str:
         """Which replica fills it."""
         return f"{self.prefix}:lease:{{{self.partition(key)}}}:{key}"

@@ -12,6 +12,7 @@ import asyncio
 import os
 import random
 from collections.abc import Collection
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -20,6 +21,7 @@ from typing_extensions import override
 from campaign_gateway.policy.ledger import Ledger
 from campaign_gateway.proxy.ports import LedgerLostError, Ledgers
 from campaign_gateway.store.local.ledgers import Step
+from campaign_gateway.store.redis import replies
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 from campaign_gateway.store.seal import NO_SECRET, Refusal, Seal, Seals
@@ -75,8 +77,9 @@ class RedisLedgers(Ledgers):
             number = self._numbers.get(account, 0) + 1
             value = os.urandom(_VERSION_BYTES // 2).hex().encode() + self._seal.close(_encode((number, ledger)), name)
             arguments = (held[:_VERSION_BYTES], value, KEEP_MILLISECONDS)
+            swap = partial(self._swap, keys=[name], args=arguments)
             try:
-                answer = await self._link.execute("swap", lambda: self._swap(keys=[name], args=arguments))  # noqa: B023
+                answer = await self._link.execute("swap", swap, replies.value)
             except StoreDownError as error:
                 raise LedgerLostError(str(error)) from error
             if answer is None:
@@ -94,12 +97,11 @@ class RedisLedgers(Ledgers):
         """One trip."""
         arguments = (self.now(), NOTICE_SECONDS, *accounts)
         try:
-            answer = await self._link.execute("notify", lambda: self._notify(keys=[self._keys.noticed], args=arguments))
+            notify = partial(self._notify, keys=[self._keys.noticed], args=arguments)
+            names = await self._link.execute("notify", notify, replies.names)
         except StoreDownError as error:
             raise LedgerLostError(str(error)) from error
-        # Somebody else's value may answer anything.
-        names = answer if isinstance(answer, list) else []
-        return frozenset(name.decode("utf-8", "replace") for name in names if isinstance(name, bytes))
+        return frozenset(name.decode("utf-8", "replace") for name in names)
 
     def _read(self, account: str, value: bytes) -> Ledger | None:
         """The ledger; None where it was lost, or is not what replicas have made of it."""

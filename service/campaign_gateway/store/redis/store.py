@@ -8,6 +8,7 @@ server.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from campaign_gateway.policy.evidence import GOOD, Cause, CopyState, Evidence, Invalidation
 from campaign_gateway.policy.stored import Stored
@@ -15,6 +16,7 @@ from campaign_gateway.proxy.ports import Put
 from campaign_gateway.proxy.request import EVERY
 from campaign_gateway.store.codec import decode, encode
 from campaign_gateway.store.fences import FENCE_SECONDS, GroupFence
+from campaign_gateway.store.redis import replies
 from campaign_gateway.store.redis.batch_loader import BatchLoader
 from campaign_gateway.store.redis.bus import Bus
 from campaign_gateway.store.redis.keys import Keys
@@ -91,9 +93,15 @@ class RedisStore:
         """Ends the look-ups that are under way."""
         await self._loader.close()
 
-    async def _fetch(self, names: list[str]) -> Sequence[object]:
+    async def _fetch(self, names: list[str]) -> Sequence[bytes | None]:
+        def read(reply: object) -> list[bytes | None]:
+            values = replies.values(reply)
+            if len(values) != len(names):
+                raise ValueError("not as many values as were asked for")
+            return values
+
         # Not by redis-py's own `mget`, whose wrappers cost a tenth of a trip.
-        return await self._link.execute("get", lambda: self._link.client.execute_command("MGET", *names))
+        return await self._link.execute("get", lambda: self._link.client.execute_command("MGET", *names), read)
 
     async def put(self, key: str, stored: Stored, fence: RedisFence, keep: float) -> Put:
         """Stores under the fence, in one trip."""
@@ -116,8 +124,7 @@ class RedisStore:
             outcome = Put.FENCED
         else:
             names = [self._keys.entry(key), self._keys.sequence(key), self._keys.group_fence(key)]
-            answer = await self._link.execute("put", lambda: self._put(keys=names, args=arguments))
-            outcome = Put(answer.decode() if isinstance(answer, bytes) else answer)
+            outcome = await self._link.execute("put", lambda: self._put(keys=names, args=arguments), replies.put)
         self._link.meter.store_operation("redis", "put", outcome.value)
         return outcome
 
@@ -128,7 +135,9 @@ class RedisStore:
         else:
             names = [self._keys.entry(key), self._keys.sequence(key)]
             arguments = (FENCE_MILLISECONDS, self._keys.channel, self._bus.replica_id, key, by.value, self._moment())
-            await self._link.execute("invalidate", lambda: self._invalidate(keys=names, args=arguments))
+            await self._link.execute(
+                "invalidate", lambda: self._invalidate(keys=names, args=arguments), replies.nothing
+            )
         self._link.meter.store_operation("redis", "invalidate", "stored")
 
     async def _raise_group(self, group: str, by: Cause) -> None:
@@ -138,12 +147,13 @@ class RedisStore:
             names = [self._keys.group_fence_in(partition, group), self._keys.sequence_in(partition)]
             channel = self._keys.channel if partition == last else ""
             arguments = (channel, self._bus.replica_id, group, by.value, self._moment())
-            await self._link.execute("invalidate", lambda: self._invalidate_all(keys=names, args=arguments))  # noqa: B023
+            raise_fence = partial(self._invalidate_all, keys=names, args=arguments)
+            await self._link.execute("invalidate", raise_fence, replies.nothing)
 
     async def publish(self, kind: str, key: str) -> None:
         """Publishes a message about a key to all replicas (see `store.redis.bus`), in one trip."""
         names, arguments = [self._keys.sequence(key)], (self._keys.channel, kind, self._bus.replica_id, key)
-        await self._link.execute("publish", lambda: self._publish(keys=names, args=arguments))
+        await self._link.execute("publish", lambda: self._publish(keys=names, args=arguments), replies.nothing)
 
     async def acquire_lease(self, key: str, seen: Raw | None = None) -> tuple[bool, Raw, RedisFence]:
         """Whether this replica holds the lease now, what is stored and its fence, in one trip.
@@ -156,18 +166,18 @@ class RedisStore:
         names = [self._keys.entry(key), self._keys.lease(key), self._keys.group_fence(key)]
         head = seen.value[:_HEAD_BYTES] if seen is not None and isinstance(seen.value, bytes) else b""
         arguments = (self._bus.replica_id, LEASE_MILLISECONDS, head, self._moment())
-        is_mine, group, *other = await self._link.execute(
-            "acquire_lease", lambda: self._acquire(keys=names, args=arguments)
+        is_mine, group, value = await self._link.execute(
+            "acquire_lease", lambda: self._acquire(keys=names, args=arguments), replies.lease
         )
-        if other or seen is None:
-            raw = self._read(other[0] if other else None, group, names[0])
+        if value is not None or seen is None:
+            raw = self._read(value, group, names[0])
         else:
             raw = seen if group == seen.group else self._read(seen.value, group, names[0])
         fence = (generation, raw.number, raw.fence)
         if is_mine:
             self._leases.add((key, self._lease(fence)))
         self._link.meter.store_operation("redis", "acquire_lease", "taken" if is_mine else "refused")
-        return bool(is_mine), raw, fence
+        return is_mine, raw, fence
 
     async def release_lease(self, key: str, fence: RedisFence) -> None:
         """Gives up the lease that was acquired under the fence, in one trip."""
@@ -175,7 +185,7 @@ class RedisStore:
         self._leases.discard((key, lease))
         names = [self._keys.lease(key), self._keys.sequence(key)]
         arguments = (lease, self._keys.channel, key, self._bus.replica_id)
-        await self._link.execute("release_lease", lambda: self._release(keys=names, args=arguments))
+        await self._link.execute("release_lease", lambda: self._release(keys=names, args=arguments), replies.nothing)
 
     async def keep_leases(self) -> None:
         """Renews all leases that are held, for as long as it runs: a lease that is not renewed is a dead replica's."""
@@ -183,8 +193,9 @@ class RedisStore:
             await asyncio.sleep(RENEW_SECONDS)
             for key, lease in list(self._leases):
                 names, arguments = [self._keys.lease(key)], (lease, LEASE_MILLISECONDS)
+                renew = partial(self._renew, keys=names, args=arguments)
                 try:
-                    await self._link.execute("renew_lease", lambda: self._renew(keys=names, args=arguments))  # noqa: B023
+                    await self._link.execute("renew_lease", renew, replies.flag)
                 except StoreDownError:
                     break
 

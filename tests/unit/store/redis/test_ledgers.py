@@ -142,11 +142,11 @@ async def test_contention_without_end_is_a_lost_ledger(shared: RedisStores, monk
     one, other = shared.replicas[:2]
     execute, executed = shared.links[0].execute, 0
 
-    async def execute_late(operation: str, command: Callable[[], Any]) -> Any:
+    async def execute_late(operation: str, command: Callable[[], Any], read: Callable[[object], Any]) -> Any:
         nonlocal executed
         executed += 1
         await other.change(ACCOUNT, count)
-        return await execute(operation, command)
+        return await execute(operation, command, read)
 
     monkeypatch.setattr(shared.links[0], "execute", execute_late)
     with pytest.raises(LedgerLostError):

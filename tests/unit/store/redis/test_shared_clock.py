@@ -8,11 +8,13 @@ import pytest
 from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 
 from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink
 from tests.support.meters import CountingMeter
 from tests.support.virtual_time import VirtualLoop, virtual_time
 
-KEY = "cg:clock"
+KEYS = Keys("cg")
+KEY = KEYS.clock
 pytestmark = pytest.mark.drill(
     "Redis' clock is set back",
     planted="a server whose time steps, a copy that is behind, lost or odd values of the correction",
@@ -51,6 +53,11 @@ class Server:
 
     async def ping(self) -> None: ...
 
+    def register_script(self, _text: str) -> Any:
+        async def run(**_: Any) -> None: ...
+
+        return run
+
     async def config_get(self, _name: str) -> dict[str, str]:
         return {}
 
@@ -58,7 +65,7 @@ class Server:
 class Replica:
     def __init__(self, server: Any) -> None:
         self.clock, self.steps = StoreClock(), 0
-        self.link = RedisLink(server, self.clock, CountingMeter(), KEY)
+        self.link = RedisLink(server, self.clock, CountingMeter(), KEYS)
 
     async def look(self) -> float:
         """By how much the shared clock is ahead of the true one afterwards."""

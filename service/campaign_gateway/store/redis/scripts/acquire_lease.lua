@@ -13,6 +13,8 @@
 --
 -- A lease names the replica and the numbers of both fences when it was taken: one from before an invalidation is nobody's,
 -- since what its holder brings will not be stored.
+-- First a write that takes no memory, and changes nothing: see swap.lua.
+redis.call('PERSIST', KEYS[3])
 local head = head_at(KEYS[1])
 local group = group_at(KEYS[3], ARGV[4])
 if group == '' then

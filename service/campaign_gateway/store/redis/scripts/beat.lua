@@ -23,8 +23,9 @@ local time = redis.call('TIME')
 local seconds = time[1] + time[2] / 1000000
 local me = ARGV[1]
 
-local forgotten = redis.call('ZADD', KEYS[1], string.format('%.6f', seconds), me)
+-- First a write that takes no memory: see swap.lua.
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.6f', seconds - ARGV[2]))
+local forgotten = redis.call('ZADD', KEYS[1], string.format('%.6f', seconds), me)
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 
 local last = tonumber(redis.call('ZREVRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]) or 0

@@ -10,6 +10,8 @@
 -- ARGV[6]  the moment, in microseconds of the clock that all replicas share
 --
 -- See put.lua for the form of a value.
+-- First a write that takes no memory: a server that is full then takes the others too (see swap.lua).
+redis.call('PEXPIRE', KEYS[1], math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[1])))
 local head = head_at(KEYS[1])
 local fence = string.format('%016.0f', number_at(head, 1) + 1)
 local moment = ARGV[6]
@@ -24,8 +26,5 @@ if string.len(head) < 65 then
 else
   -- The entry stays, to fall back on.
   redis.call('SETRANGE', KEYS[1], 0, fence .. begun .. string.format('%016.0f', number_at(head, 33)) .. moment .. cause)
-  if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then
-    redis.call('PEXPIRE', KEYS[1], ARGV[1])
-  end
 end
 publish(ARGV[2], ARGV[5], ARGV[3], KEYS[2], ARGV[4])

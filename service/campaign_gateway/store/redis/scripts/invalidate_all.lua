@@ -22,6 +22,8 @@ if ARGV[4] == 'write' then
 else
   held = string.sub(held, 1, 32) .. last
 end
+-- First a write that takes no memory: see swap.lua.
+redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], held)
 if ARGV[1] ~= '' then
   publish(ARGV[1], ARGV[4], ARGV[2], KEYS[2], ARGV[3])
