@@ -120,10 +120,8 @@ def test_one_step_after_the_other_is_made_up_for(loop: VirtualLoop) -> None:
     assert loop.run_until_complete(looks()) == [0.0, 0.0, 60.0, 60.0, 90.0]
 
 
-@pytest.mark.parametrize(
-    "value", [None, b"0.000000", b"", b"x", b"-5.000000", b"nan", b"1e9", b"9999999999.000000", 5, []]
-)
-def test_a_correction_that_is_lost_or_none_is_written_again(loop: VirtualLoop, value: object) -> None:
+@pytest.mark.parametrize("value", [None, b"0.000000", b"", b"x", b"-5.000000", b"nan", b"1e9", b"9999999999.000000"])
+def test_a_correction_that_is_lost_or_none_is_written_again(loop: VirtualLoop, value: bytes | None) -> None:
     server = Server()
     replica = Replica(server)
 
