@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
-from typing_extensions import override
 
 from campaign_gateway import __version__
+from campaign_gateway.parameters import DurationType, RateType, UsedType
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -32,64 +32,6 @@ _COUNT = click.IntRange(min=0)
 _SECONDS = click.FloatRange(min=0)
 _PART = click.FloatRange(min=0, max=1)
 
-
-class _DurationType(click.ParamType[float]):
-    """A duration as the settings write it, in seconds."""
-
-    name = "duration"
-
-    @override
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
-
-        from campaign_gateway.settings.scalars import PositiveDuration  # noqa: PLC0415
-
-        if isinstance(value, float):
-            return value
-        try:
-            return float(TypeAdapter(PositiveDuration).validate_python(value))
-        except ValidationError:
-            self.fail(f"{value!r} is not a duration such as 10s or 1m", param, ctx)
-
-
-class _RateType(click.ParamType[float]):
-    """So many a second, minute or hour, as a number a second."""
-
-    name = "rate"
-    _FORM = re.compile(r"(\d+(?:\.\d+)?)/([smh])")
-    _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}  # noqa: RUF012 - never written to
-
-    @override
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        match = self._FORM.fullmatch(value)
-        if match is None:
-            self.fail(f"{value!r} is not a rate such as 1/s, 30/m or 5/h", param, ctx)
-        return float(match[1]) / self._SECONDS[match[2]]
-
-
-class _UsedType(click.ParamType[float | int]):
-    """A part of all, written with a point or as per cent, or a count."""
-
-    name = "part or count"
-
-    @override
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | int:
-        if not isinstance(value, str):
-            return float(value)
-        try:
-            number: float | int = (
-                float(value[:-1]) / 100 if value.endswith("%") else float(value) if "." in value else int(value)
-            )
-        except ValueError:
-            number = -1
-        if number < 0 or (isinstance(number, float) and not number <= 1):
-            self.fail(f"{value!r} is not a part such as 0.5 or 50%, nor a count such as 400", param, ctx)
-        return number
-
-
-_DURATION = _DurationType()
 
 _config_option = click.option(
     "--config",
@@ -200,20 +142,20 @@ def sandbox(port: int, campaigns: int, calls: int, latency: float, page_rows: in
 
 @main.command()
 @click.option("--campaigns", type=_COUNT, required=True, help="Campaigns in the stream.")
-@click.option("--used", type=_UsedType(), default="1.0", help="Campaigns in use: 0.5, 50% or 400. [default: all]")
+@click.option("--used", type=UsedType(), default="1.0", help="Campaigns in use: 0.5, 50% or 400. [default: all]")
 @click.option("--sms", type=_PART, default=0.5, show_default=True, help="The part of the campaigns that is SMS.")
 @click.option(
-    "--change-rate", type=_RateType(), default="0/s", show_default=True, help="Changes of all campaigns: 1/s 30/m 5/h."
+    "--change-rate", type=RateType(), default="0/s", show_default=True, help="Changes of all campaigns: 1/s 30/m 5/h."
 )
 @click.option("--budget", type=click.IntRange(min=1), default=60, show_default=True, help="Calls in a window.")
-@click.option("--window", type=_DURATION, default="60s", show_default=True, help="The budget's window.")
+@click.option("--window", type=DurationType(), default="60s", show_default=True, help="The budget's window.")
 @click.option("--reserve", type=_COUNT, help="Calls kept for callers who wait. [default: one in twelve]")
 @click.option("--share", type=_PART, default=0.5, show_default=True, help="The part of the budget for the sweep.")
 @click.option("--interactive", type=_SECONDS, default=0.0, show_default=True, help="Callers' own calls a minute.")
 @click.option(
     "--page-rows", type=click.IntRange(min=1), default=100, show_default=True, help="Most rows of a list in one answer."
 )
-@click.option("--lag", type=_DURATION, default="10s", show_default=True, help="How far the list may lag behind.")
+@click.option("--lag", type=DurationType(), default="10s", show_default=True, help="How far the list may lag behind.")
 def plan(
     campaigns: int,
     used: float,
