@@ -91,6 +91,7 @@ class MemoryStore(Store):
         self.now = clock.now
         self._meter = meter
         self.local_hits = meter.store_operations("memory", "get", "hit")
+        self._evicted = meter.store_operations("memory", "evict", "ok")
         self._copies: OrderedDict[str, _LocalCopy] = OrderedDict()
         self._bytes = 0
         self._fences: dict[str, _Fence] = {}
@@ -210,6 +211,7 @@ class MemoryStore(Store):
         self._bytes += copy.cost
         while self._bytes > self._max_bytes:
             self._drop(next(iter(self._copies)))
+            self._evicted.value += 1
         return Put.STORED
 
     @override

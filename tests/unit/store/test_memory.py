@@ -77,7 +77,13 @@ async def test_it_keeps_what_fits_and_counts_it(room: Room) -> None:
 async def test_the_least_recently_put_goes_first(room: Room) -> None:
     await room.fill("abcde")
     assert await room.has(*"abcde") == "cde"
+    assert room.meter.of("store", "memory", "evict") == 2
     assert room.store.bytes_used == room.limit
+
+
+async def test_what_is_replaced_is_no_eviction(room: Room) -> None:
+    await room.fill("aaa")
+    assert room.meter.of("store", "memory", "evict") == 0
 
 
 async def test_a_look_up_is_a_use(room: Room) -> None:
