@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -281,7 +281,7 @@ async def test_messages_are_numbered_one_after_the_other_whoever_speaks(fleet: F
         )
         while (message := await subscription.get_message(timeout=0.1)) is not None:
             if message["type"] == "message":
-                watcher._receive(message["data"], lambda _key, _how: None, count)
+                await watcher._receive(message["data"], lambda _key, _how: None, count)
     assert watcher._last[0] >= 90
     assert gaps == 0
 
@@ -390,6 +390,71 @@ async def test_what_was_invalidated_while_redis_hung_is_so_for_all_when_it_is_ba
     assert await fleet.two.finds() is by
 
 
+@pytest.mark.drill(
+    "a purge of a thousand campaigns",
+    planted="on one replica, of which the other has copies",
+    seen="one message, and one trip; both know at once",
+)
+async def test_an_invalidation_of_many_keys_is_one_message(fleet: Fleet) -> None:
+    keys = [f"1f2e:get:cd-{number}" for number in range(1000)]
+    for key in keys[:3]:
+        await fleet.one.fill(key)
+        await fleet.two.copy(key)
+    await fleet.two.silence()
+    fleet.two.invalidated.clear()
+    before = int(await fleet.raw.get(KEYS.sequence(KEY)))
+    assert await fleet.one.store.invalidate_many(keys, Cause.PURGE)
+    assert int(await fleet.raw.get(KEYS.sequence(KEY))) == before + 1
+    await until(lambda: fleet.two.invalidated == keys)
+    assert not any(fleet.two.has_copy(key) for key in keys)
+    assert [await fleet.one.finds(key) for key in keys[:3]] == [Cause.PURGE] * 3
+
+
+async def test_messages_that_come_without_a_pause_leave_the_loop_to_others(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them have arrived before the first is received: reading one does not wait for anything."""
+    count, turns, received = 200, 0, 0
+    message = {"type": "message", "data": b"wrote somebody 1 k"}
+
+    class Flooded:
+        async def __aenter__(self) -> Self:
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            return
+
+        async def subscribe(self, _channel: str) -> None:
+            return
+
+        async def get_message(self, timeout: float) -> object:
+            nonlocal received
+            received += 1
+            if received > count:
+                await asyncio.sleep(timeout)
+            return message if received <= count else None
+
+        async def ping(self) -> None:
+            return
+
+    monkeypatch.setattr(fleet.one.link.client, "pubsub", Flooded)
+    bus = Bus(fleet.one.link, KEYS)
+    listening = begun(bus.listen(lambda _kind, _key: None, lambda: None, lambda: None))
+    while received <= count:
+        turns += 1
+        await asyncio.sleep(0)
+    listening.cancel()
+    assert turns >= count
+
+
+async def test_what_others_could_not_be_told_is_said(fleet: Fleet) -> None:
+    assert await fleet.one.store.invalidate(KEY, Cause.PURGE)
+    assert await fleet.one.store.publish_write("1f2e:desk")
+    fleet.one.link._lose("readonly")
+    assert not await fleet.one.store.invalidate(KEY, Cause.PURGE)
+    assert not await fleet.one.store.publish_write("1f2e:desk")
+
+
 async def test_redis_is_told_what_it_missed_though_nobody_asks(fleet: Fleet) -> None:
     await fleet.one.fill()
     fleet.server.pause()
@@ -420,11 +485,11 @@ async def test_a_look_up_beside_the_one_that_pays_does_not_come_before_it(
     flushing, may_flush = asyncio.Event(), asyncio.Event()
     tell = fleet.one.shared.invalidate
 
-    async def slow(key: str, by: Cause) -> None:
+    async def slow(keys: Collection[str], by: Cause) -> None:
         if not flushing.is_set():
             flushing.set()
             await may_flush.wait()
-        await tell(key, by)
+        await tell(keys, by)
 
     monkeypatch.setattr(fleet.one.shared, "invalidate", slow)
     first = begun(fleet.one.finds())
@@ -442,11 +507,11 @@ async def test_what_is_invalidated_anew_while_it_is_flushed_stays(
     await fleet.one.store.invalidate(KEY, Cause.WRITE)
     tell = fleet.one.shared.invalidate
 
-    async def and_fail_once_more(key: str, by: Cause) -> None:
+    async def and_fail_once_more(keys: Collection[str], by: Cause) -> None:
         monkeypatch.undo()
-        await tell(key, by)
+        await tell(keys, by)
         fleet.one.link._lose("timeout")
-        await fleet.one.store.invalidate(key, by)
+        await fleet.one.store.invalidate_many(keys, by)
 
     await fleet.one.link.look()
     monkeypatch.setattr(fleet.one.shared, "invalidate", and_fail_once_more)
@@ -461,8 +526,9 @@ async def test_a_copy_fetched_while_an_invalidation_fails_is_known_to_be_invalid
     await fleet.one.fill()
     await fleet.two.silence()
 
-    async def fail(key: str, _by: Cause) -> None:
-        await fleet.two.copy(key)
+    async def fail(keys: Collection[str], _by: Cause) -> None:
+        for key in keys:
+            await fleet.two.copy(key)
         raise StoreDownError("timeout")
 
     fleet.two.copies.clear()
@@ -473,12 +539,16 @@ async def test_a_copy_fetched_while_an_invalidation_fails_is_known_to_be_invalid
     assert copy.evidence.is_overwritten
 
 
+async def ignore(*_: object) -> None:
+    """In the place of what receives a message."""
+
+
 async def test_a_copy_that_redis_says_is_overwritten_is_invalidated_before_the_message_is_received(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fleet.fill_and_copy()
     await fleet.two.silence()
-    monkeypatch.setattr(fleet.two.bus, "_receive", lambda *_: None)
+    monkeypatch.setattr(fleet.two.bus, "_receive", ignore)
     await fleet.one.store.invalidate(KEY, Cause.WRITE)
     assert await fleet.two.finds() is Cause.WRITE
     assert not fleet.two.has_copy()
@@ -491,7 +561,7 @@ async def test_what_redis_has_no_more_but_knows_to_be_invalidated_is_overwritten
     """The copy's own fill never reached Redis, and the word of the invalidation did not reach the copy."""
     await fleet.fill_and_copy()
     await fleet.two.silence()
-    monkeypatch.setattr(fleet.two.bus, "_receive", lambda *_: None)
+    monkeypatch.setattr(fleet.two.bus, "_receive", ignore)
     await fleet.raw.delete(KEYS.entry(KEY))
     await fleet.one.store.invalidate(KEY if reach == "one" else ALL, Cause.WRITE)
     assert await fleet.two.finds() is Cause.WRITE

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Hashable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -254,9 +254,10 @@ class FleetStore(GatedStore):
         return outcome
 
     @override
-    async def invalidate(self, key: str, by: Cause) -> None:
-        self._copy(key, None)
-        await super().invalidate(key, by)
+    async def invalidate_many(self, keys: Collection[str], by: Cause) -> bool:
+        for key in keys:
+            self._copy(key, None)
+        return await super().invalidate_many(keys, by)
 
     @override
     async def release_lease(self, key: str, fence: Hashable) -> None:
@@ -318,14 +319,17 @@ class LostStore:
     async def put(self, _key: str, _entry: Stored, _fence: Hashable, _keep: float) -> Put:
         return Put.FAILED
 
-    async def invalidate(self, _key: str, _by: Cause) -> None:
-        return
+    async def invalidate(self, _key: str, _by: Cause) -> bool:
+        return True
+
+    async def invalidate_many(self, _keys: Collection[str], _by: Cause) -> bool:
+        return True
 
     def invalidated_at(self, _key: str) -> float:
         return 0.0
 
-    async def publish_write(self, _writer: str) -> None:
-        return
+    async def publish_write(self, _writer: str) -> bool:
+        return True
 
     async def publish_hint(self, _stream: str, _campaigns: Sequence[str]) -> bool:
         return False

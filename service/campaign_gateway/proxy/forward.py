@@ -14,7 +14,7 @@ from campaign_gateway.contract.effects import Scope, effects_of, ids_named
 from campaign_gateway.contract.ids import is_id
 from campaign_gateway.contract.operations import GET, Kind
 from campaign_gateway.contract.requests import channel_of
-from campaign_gateway.policy.decide import Fwd
+from campaign_gateway.policy.decide import Detail, Fwd
 from campaign_gateway.policy.evidence import Cause
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import OUTCOME_UNKNOWN, Failure, judge
@@ -108,13 +108,15 @@ class Forwarder:
             return self._reply(request, fetched)
         named = {id_ for id_ in await _ids_in(fetched) if is_id(id_)}
         is_known = bool(ids | named) or request.operation.name in _MAKES_AN_ID or _is_refused(fetched)
-        await self._invalidator.invalidate(self._changed(request, ids | named, is_known=is_known), Cause.WRITE)
+        keys = self._changed(request, ids | named, is_known=is_known)
+        is_shared = await self._invalidator.invalidate(keys, Cause.WRITE)
         for effect in effects_of(request.operation.name):
             if effect.scope is Scope.MAYBE:
                 writer = writer_of(request.stream, request.client, effect.resource)
                 self._writers.note(writer)
-                await self._store.publish_write(writer)
-        return self._reply(request, fetched, self._store.now())
+                is_shared &= await self._store.publish_write(writer)
+        reply = self._reply(request, fetched, self._store.now())
+        return reply if is_shared else replace(reply, outcome=replace(reply.outcome, detail=Detail.UNSHARED))
 
     def _named(self, request: Request) -> Iterable[str]:
         """The campaigns of the name that the write is about, as far as lists have shown them."""

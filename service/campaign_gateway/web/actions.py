@@ -14,6 +14,7 @@ from campaign_gateway.contract.document import DocumentError
 from campaign_gateway.contract.ids import is_id
 from campaign_gateway.contract.operations import Family, Operation, RequestBody, operation
 from campaign_gateway.contract.requests import channel_of, list_request
+from campaign_gateway.policy.decide import Detail
 from campaign_gateway.policy.directives import RequestDirectives
 from campaign_gateway.proxy.forward import Forwarder
 from campaign_gateway.proxy.hints import Hints
@@ -129,9 +130,13 @@ class Actions:
                 campaigns = _campaigns_in(document)
                 if campaigns is None:
                     raise invalid(f'the body is {{"campaigns": [1 to {MAX_NAMED} ids]}} or {{"all": true}}')
-        await self._invalidator.purge(authorized.stream, campaigns, authorized.client)
-        document = {"purged": "all" if campaigns is None else campaigns}
-        return Reply(Outcome(), passed=Response(200, "application/json", _encode(document)))
+        is_shared = await self._invalidator.purge(authorized.stream, campaigns, authorized.client)
+        body = _encode({"purged": "all" if campaigns is None else campaigns})
+        if is_shared:
+            return Reply(Outcome(), passed=Response(HTTPStatus.OK, "application/json", body))
+        # Done here; the other replicas are told as soon as Redis takes it.
+        taken = Response(HTTPStatus.ACCEPTED, "application/json", body)
+        return Reply(Outcome(detail=Detail.UNSHARED), passed=taken)
 
     async def hint(self, authorized: Authorized) -> Reply:
         """Campaigns that are said to have changed, to be read first."""

@@ -636,6 +636,14 @@ async def test_a_purge_is_of_some_or_all(front, body, campaigns):
     assert front.invalidator.purges == [("sales", campaigns, "operations")]
     assert json.loads(answer.body) == {"purged": campaigns or "all"}
     assert answer["Cache-Control"] == "no-store"
+    assert "detail" not in answer["Cache-Status"]
+
+
+async def test_a_purge_that_other_replicas_do_not_know_of_says_so(front):
+    front.invalidator.is_shared = False
+    answer = await write(front, "/v1/purge", body=b'{"all": true}')
+    assert answer.status == 202
+    assert answer["Cache-Status"].endswith("; detail=unshared")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What replicas publish to each other.
 
-A key was filled (`changed`), or invalidated by a `write` or a `purge`; its lease was released (`left`); a client
-`wrote`. With a `hint` the key is a stream's, and campaigns of it that are to be read first.
+A key was filled (`changed`); keys of one partition were invalidated together by a `write` or a `purge`; a lease was
+released (`left`); a client `wrote`. With a `hint` the key is a stream's, and campaigns of it that are to be read first.
 
 Laws of this module:
 
@@ -38,6 +38,11 @@ MAX_QUIET_SECONDS = 2.5
 """A subscription on which nothing comes for this long, not even the answer to a ping, is lost."""
 RETRY_SECONDS = 0.5
 _MESSAGE = re.compile(rb"(?P<kind>[a-z]+) (?P<replica>[^ ]+) (?P<number>[0-9]{1,18}) (?P<key>.+)", re.DOTALL)
+KEYS_APART = "\n"
+"""What stands between the keys that are invalidated together."""
+AT_A_TIME = 100
+"""Keys of one message that are invalidated before others have their turn."""
+_OF_KEYS = frozenset({"write", "purge"})
 POLL_SECONDS = 0.5
 """How long a waiter relies on messages: the net under those that are lost."""
 
@@ -165,29 +170,35 @@ class Bus:
                 elif received.type == "pong":
                     self._hear(_moment(received.data))
                 elif received.type == "message":
-                    self._receive(received.data, on_message, on_gap)
+                    await self._receive(received.data, on_message, on_gap)
+                    # While more has arrived already, nothing above ever waits.
+                    await asyncio.sleep(0)
 
     def _hear(self, moment: float) -> None:
         self._heard_until = max(self._heard_until, moment)
         self.on_heard(self._heard_until)
 
-    def _receive(self, data: bytes, on_message: Callable[[str, str], None], on_gap: Callable[[], None]) -> None:
+    async def _receive(self, data: bytes, on_message: Callable[[str, str], None], on_gap: Callable[[], None]) -> None:
         match = _MESSAGE.fullmatch(data)
         if match is None:
             # Somebody else's. Had it been one of ours, the next number shows that it was missed.
             return
         kind, replica_id, key = (match[part].decode("utf-8", "replace") for part in ("kind", "replica", "key"))
-        number, partition = int(match["number"]), self._keys.partition(key)
+        keys = key.split(KEYS_APART) if kind in _OF_KEYS else [key]
+        number, partition = int(match["number"]), self._keys.partition(keys[0])
         if partition in self._last and number != self._last[partition] + 1:
             on_gap()
         self._last[partition] = number
-        for waiter in self._waiters.pop(key, ()):
+        for waiter in [waiter for key in keys for waiter in self._waiters.pop(key, ())]:
             waiter.set_result(None)
         if replica_id == self.replica_id:
             return
         if kind == "swept":
             self.on_published(key)
-        on_message(kind, key)
+        for count, each in enumerate(keys, 1):
+            on_message(kind, each)
+            if count % AT_A_TIME == 0:
+                await asyncio.sleep(0)
 
 
 def _moment(data: bytes) -> float:

@@ -6,7 +6,7 @@ server.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,7 +18,7 @@ from campaign_gateway.store.codec import decode, encode
 from campaign_gateway.store.fences import FENCE_SECONDS, GroupFence
 from campaign_gateway.store.redis import replies
 from campaign_gateway.store.redis.batch_loader import BatchLoader
-from campaign_gateway.store.redis.bus import Bus
+from campaign_gateway.store.redis.bus import KEYS_APART, Bus
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 from campaign_gateway.store.seal import NO_SECRET, Seal, Seals
@@ -27,6 +27,8 @@ LEASE_MILLISECONDS = 2_000
 """How long a dead replica's lease lasts."""
 RENEW_SECONDS = 0.5
 FENCE_MILLISECONDS = int(1000 * FENCE_SECONDS)
+TOGETHER = 250
+"""Fences raised in one trip: it keeps the server from everybody else for as long as it takes."""
 
 _HEAD_BYTES = 65
 _NUMBER_BYTES = 16
@@ -128,17 +130,31 @@ class RedisStore:
         self._link.meter.store_operation("redis", "put", outcome.value)
         return outcome
 
-    async def invalidate(self, key: str, by: Cause) -> None:
-        """Raises the fence, in one trip; that of all answers to an operation in one for each partition."""
-        if key.endswith(EVERY):
-            await self._raise_group(key, by)
-        else:
-            names = [self._keys.entry(key), self._keys.sequence(key)]
-            arguments = (FENCE_MILLISECONDS, self._keys.channel, self._bus.replica_id, key, by.value, self._moment())
-            await self._link.execute(
-                "invalidate", lambda: self._invalidate(keys=names, args=arguments), replies.nothing
-            )
-        self._link.meter.store_operation("redis", "invalidate", "stored")
+    async def invalidate(self, keys: Collection[str], by: Cause) -> None:
+        """Raises the fences: those of entries with one message for each partition that they lie in.
+
+        It takes a trip for `TOGETHER` entries, and for all answers to an operation one for each partition there is.
+        """
+        entries: dict[int, list[str]] = {}
+        for key in keys:
+            if not key.endswith(EVERY):
+                entries.setdefault(self._keys.partition(key), []).append(key)
+        await asyncio.gather(
+            *(self._raise_fences(partition, together, by) for partition, together in entries.items()),
+            *(self._raise_group(key, by) for key in keys if key.endswith(EVERY)),
+        )
+
+    async def _raise_fences(self, partition: int, keys: Sequence[str], by: Cause) -> None:
+        for first in range(0, len(keys), TOGETHER):
+            together = keys[first : first + TOGETHER]
+            names = [self._keys.sequence_in(partition), *map(self._keys.entry, together)]
+            # Published with the last of them: whoever receives it finds all of them raised.
+            is_last = first + TOGETHER >= len(keys)
+            channel, message = (self._keys.channel, KEYS_APART.join(keys)) if is_last else ("", "")
+            arguments = (FENCE_MILLISECONDS, channel, self._bus.replica_id, message, by.value, self._moment())
+            raise_fences = partial(self._invalidate, keys=names, args=arguments)
+            await self._link.execute("invalidate", raise_fences, replies.nothing)
+            self._link.meter.store_operation("redis", "invalidate", "stored")
 
     async def _raise_group(self, group: str, by: Cause) -> None:
         # The partition that publishes it comes last: whoever receives it finds all of them raised.
@@ -149,6 +165,7 @@ class RedisStore:
             arguments = (channel, self._bus.replica_id, group, by.value, self._moment())
             raise_fence = partial(self._invalidate_all, keys=names, args=arguments)
             await self._link.execute("invalidate", raise_fence, replies.nothing)
+        self._link.meter.store_operation("redis", "invalidate", "stored")
 
     async def publish(self, kind: str, key: str) -> None:
         """Publishes a message about a key to all replicas (see `store.redis.bus`), in one trip."""

@@ -63,7 +63,8 @@ TEXTS: Mapping[str, Text] = {
         "Make stored answers stale",
         "Purged",
         "Purge",
-        "They are fresh again after their next validation; refills use the background lane.",
+        "They are fresh again after their next validation; refills use the background lane. The status is 202 while "
+        "other replicas do not know of it.",
     ),
     "changed": Text(
         "hintChanged",
@@ -192,7 +193,7 @@ def _answer(method: Method, text: Text) -> ResponseText:
             version = ("Campaign-Gateway-Version",) if method.scope == "write" else ()
             return ResponseText(text.answer, (*_FRESHNESS, *version), _QUOTA, status="2XX", is_validated=False)
         case Action.PURGE:
-            return ResponseText(text.answer, _FRESHNESS, is_validated=False)
+            return ResponseText(text.answer, _FRESHNESS, status="2XX", is_validated=False)
         case Action.HINT:
             return ResponseText(text.answer, _FRESHNESS, status="202", is_validated=False)
 

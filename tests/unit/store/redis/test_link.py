@@ -266,8 +266,7 @@ async def test_a_full_server_counts_calls_and_raises_fences_and_stores_nothing(s
     async with server.client() as admin:
         await admin.config_set("maxmemory", "1")
         assert [await ledgers.change("acc-1", count) for _ in range(3)] == [1, 2, 3]
-        for name in (key, "1f2e:get:never-stored", "1f2e:get:*"):
-            await store.invalidate(name, Cause.WRITE)
+        await store.invalidate((key, "1f2e:get:never-stored", "1f2e:get:*"), Cause.WRITE)
         raw, fence = await store.get(key)
         assert raw.evidence is not GOOD
         assert (await store.acquire_lease(key))[0]
