@@ -40,6 +40,7 @@ class ManualClock(StoreClock):
     def __init__(self, now: float = START) -> None:
         super().__init__()
         self.time = now
+        self._stepped = 512.0
 
     @override
     def now(self) -> float:
@@ -47,10 +48,15 @@ class ManualClock(StoreClock):
 
     def monotonic(self) -> float:
         """The machine's other clock."""
-        return self.time - 512.0
+        return self.time - self._stepped
 
     def advance(self, seconds: float) -> None:
         self.time += seconds
+
+    def step(self, seconds: float) -> None:
+        """Sets it, and not the machine's other clock."""
+        self.time += seconds
+        self._stepped += seconds
 
 
 class Machine:
