@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from campaign_gateway.contract.listing import Channel
+from campaign_gateway.problems import Problem
 from campaign_gateway.web import queries
 from campaign_gateway.web.responses import BOUND, NEWER
 
@@ -47,6 +48,11 @@ PARAMETERS: Mapping[str, Json] = {
         "path",
         "The alias of a stream in the gateway's settings.",
         {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"},
+    ),
+    "problem": parameter(
+        "path",
+        "The name of a type of problems.",
+        {"type": "string", "enum": [problem.value.name for problem in Problem]},
     ),
     "fields": words(
         "Members to select from `data`, or from each row of a list. One stored answer serves all selections.",
@@ -103,6 +109,7 @@ HEADERS: Mapping[str, Json] = {
     "RateLimit": header("What is left of the caller's share of the calls, if a call was made or refused."),
     "RateLimit-Policy": header("The caller's share of the calls, and the window in seconds."),
     "Retry-After": header("Seconds until a retry is useful.", type="integer", minimum=1, examples=[7]),
+    "Vary": header("That `Accept` chooses the answer.", const="Accept"),
     "WWW-Authenticate": header("The scheme to use.", const="Bearer"),
     BOUND: header(
         "Seconds within which a change of the campaign is seen; if polls give the bound, a change of `updatedAt`.",

@@ -5,6 +5,7 @@ from typing import Any
 
 from campaign_gateway.problems import Problem
 from campaign_gateway.web.docs.components import EXAMPLE_ID
+from campaign_gateway.web.docs.problem_pages import problem_document
 
 _SMS_ID = "cd-b83d01f6-2c47-5e9a-8f10-6a4d9c7e2b55"
 _LIST_ID = "cl-e05a9c3-1f7d-4b68-8a42-6d3b9e7f1c20"
@@ -183,6 +184,8 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "Purge": {"campaigns": {"campaigns": [EXAMPLE_ID]}, "all": {"all": True}},
     "Purged": {"campaigns": {"purged": [EXAMPLE_ID]}, "all": {"purged": "all"}},
     "Changed": {"campaigns": {"campaigns": [EXAMPLE_ID]}},
+    "ProblemGuide": {"not-cached": problem_document(Problem.NOT_CACHED)},
+    "ProblemGuides": {"all": {"problems": [problem_document(problem) for problem in Problem]}},
     "Accepted": {"campaigns": {"accepted": [EXAMPLE_ID]}},
 }
 """An answer's first example is the usual one."""

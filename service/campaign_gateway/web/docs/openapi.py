@@ -16,13 +16,16 @@ from campaign_gateway.web.docs.schemas import SCHEMAS
 
 _KEY = "clientKey"
 NEEDED = ".needed"
+_PATH_NAMES = {"campaign-id": "id", "problem": "name"}
+"""Of parameters that go by another name in the tables than in the path."""
 
 ABOUT = """\
 Campaigns of the Kore.ai *Campaign Management public API*, through one endpoint that signs, caches, and keeps the
 platform's call limit.
 
 `Age` and `Cache-Status` say how old an answer is and how it was made. Every answer carries `X-Request-ID`; a caller's
-value is kept. Every error is `application/problem+json`. A `503` says in `Retry-After` when to come back.
+value is kept. Every error is `application/problem+json`, and its `type` leads to
+a page about it. A `503` says in `Retry-After` when to come back.
 
 A write is sent at most once. Its answer carries `Campaign-Gateway-Version`; a read that sends it back is answered from
 a validation newer than the write.
@@ -98,9 +101,7 @@ def _parameters() -> Json:
 
 def _parameter(name: str, row: Json) -> Json:
     return (
-        {"name": name.removeprefix("campaign-"), "required": True, **row}
-        if row["in"] == "path"
-        else {"name": name, **row}
+        {"name": _PATH_NAMES.get(name, name), "required": True, **row} if row["in"] == "path" else {"name": name, **row}
     )
 
 
@@ -118,7 +119,10 @@ def _responses(resource: Resource) -> Json:
 
 
 def _success(answer: ResponseText, *, has_body: bool) -> Json:
-    content = {"content": {answer.media: {} if answer.schema is None else _media(answer.schema)}} if has_body else {}
+    media = {answer.media: {} if answer.schema is None else _media(answer.schema)}
+    if answer.also is not None:
+        media[answer.also] = {}
+    content = {"content": media} if has_body else {}
     fields = _headers(answer.headers, answer.sometimes)
     return {"description": "The requested answer.", "headers": fields, **content}
 

@@ -21,8 +21,8 @@ class Text:
     id: str
     """Unique; what generated clients call it."""
     summary: str
-    answer: str
-    """The answer's schema: a name in `schemas.SCHEMAS`."""
+    answer: str | None = None
+    """The answer's schema: a name in `schemas.SCHEMAS`; None where nothing is said of its form."""
     body: str | None = None
     """The schema of the JSON that is sent; None where none is, or none is worth sending."""
     description: str = ""
@@ -97,6 +97,8 @@ class ResponseText:
     sometimes: tuple[str, ...] = ()
     """Those that may be missing."""
     media: str = "application/json"
+    also: str | None = None
+    """Another media type that a caller may ask for."""
     status: str = "200"
     is_validated: bool = True
     """Whether a caller's copy can be found good, which is a 304."""
@@ -217,21 +219,31 @@ def _problems(method: Method) -> Iterator[Problem]:
 
 def _of_this_api() -> Iterator[Resource]:
     described = ResponseText(None, ("ETag", "Cache-Control"))
+    negotiated = replace(described, headers=(*described.headers, "Vary"), also="text/html")
+    about_all = Text(
+        "listProblems", "All types of problems", "ProblemGuides", description="A page for people, JSON for programs."
+    )
+    about_one = Text(
+        "getProblemType",
+        "What a problem means and what to do",
+        "ProblemGuide",
+        description="Where the `type` of every problem leads: a page for people, JSON for programs.",
+    )
+    description = Text("getDescription", "This description", description="Generators of clients read it.")
+    page = Text("getPage", "A page to read and try the API", description="For people.")
     rows = (
-        (
-            "/openapi.json",
-            Text("getDescription", "This description", "", description="Generators of clients read it."),
-            described,
-        ),
-        (
-            "/docs",
-            Text("getPage", "A page to read and try the API", "", description="For people."),
-            replace(described, media="text/html"),
+        Resource("GET", "/openapi.json", description, "Description", described, ()),
+        Resource("GET", "/docs", page, "Description", replace(described, media="text/html"), ()),
+        Resource("GET", "/problems", about_all, "Description", replace(negotiated, schema=about_all.answer), ()),
+        Resource(
+            *("GET", "/problems/{name}", about_one, "Description", replace(negotiated, schema=about_one.answer)),
+            ("problem",),
+            problems=(Problem.NOT_FOUND,),
         ),
     )
-    for path, text, answer in rows:
+    for row in rows:
         for method in ("GET", "HEAD"):
-            yield Resource(method, path, text, "Description", answer, ("If-None-Match",))
+            yield replace(row, method=method, parameters=(*row.parameters, "If-None-Match"))
 
 
 def _named_by_method(resource: Resource) -> Resource:

@@ -303,6 +303,17 @@ _GATEWAY: Mapping[str, Json] = {
         "additionalProperties": False,
     },
     "Accepted": _object("The campaigns that are read first.", ("accepted",), accepted=_array(ID)),
+    "ProblemGuides": _object("All types of problems.", ("problems",), problems=_array(_ref("ProblemGuide"))),
+    "ProblemGuide": _object(
+        "What is known of a type of problems.",
+        ("type", "title", "status", "cause", "cure", "contact"),
+        type=TEXT,
+        title=TEXT,
+        status=_NUMBER,
+        cause=_text("When it comes."),
+        cure=_text("What a caller does about it."),
+        contact=_text("Whom to ask if that does not help."),
+    ),
     "Problem": {
         **_object(
             "What went wrong (RFC 9457).",
