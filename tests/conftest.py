@@ -1,6 +1,7 @@
 """For all tests. Importing `tests.support.examples` chooses how many generated cases are made."""
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 
@@ -17,3 +18,17 @@ def _no_state_of_earlier_gateways(tmp_path_factory: pytest.TempPathFactory, monk
     """
     home = tmp_path_factory.getbasetemp() / "state-homes" / str(next(_numbers))
     monkeypatch.setenv("XDG_STATE_HOME", str(home))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Lets the report of a drill carry its row, which also comes through from another process."""
+    for item in items:
+        if mark := item.get_closest_marker("drill"):
+            told = [mark.args[0], mark.kwargs.get("planted", ""), mark.kwargs.get("seen", "")]
+            item.user_properties.append(("drill", told))
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Takes what a drill has measured, for the table."""
+    return lambda text: record_property("figure", text)

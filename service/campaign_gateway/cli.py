@@ -98,6 +98,10 @@ def check(config: Path | None) -> None:
         click.echo(f"warning: {fault}", err=True)
     if settings.cache.url == "memory://" and (fault := _state_fault(settings)) is not None:
         click.echo(f"warning: cache.state_dir: {fault}: a restart loses the calls of the window", err=True)
+    from campaign_gateway.settings import seal_gap  # noqa: PLC0415
+
+    if (gap := seal_gap(settings.cache)) is not None:
+        click.echo(f"warning: cache.seal: {gap}", err=True)
 
 
 @main.command()

@@ -21,6 +21,7 @@ from aiohttp import web
 from campaign_gateway.admin.workers import WorkerClient, workers_application
 from campaign_gateway.settings import Address, Settings
 from campaign_gateway.telemetry.metrics import WorkerMetrics
+from campaign_gateway.web.operators import OperatorsRunner
 from campaign_gateway.web.sockets import bind, bind_all
 
 _log = logging.getLogger(__name__)
@@ -65,7 +66,8 @@ async def supervise(settings: Settings, command: Sequence[str], until_stopped: U
         metrics = WorkerMetrics(settings.workers)
         client = await stack.enter_async_context(WorkerClient(sockets))
         operators = workers_application(client, metrics.registry, metrics.answered)
-        admin_listen = await _open(operators, settings.admin_listen, stack)
+        runner = OperatorsRunner(operators, settings.known_hosts, shutdown_timeout=0.25)
+        admin_listen = await _open(runner, settings.admin_listen, stack)
 
         def report() -> None:
             _log.info("serving on %s, metrics and probes on %s", listen[0], admin_listen)
@@ -239,8 +241,7 @@ def _reserve(addresses: Sequence[Address], stack: AsyncExitStack) -> list[Addres
     return taken
 
 
-async def _open(operators: web.Application, address: Address, stack: AsyncExitStack) -> Address:
-    runner = web.AppRunner(operators, access_log=None, shutdown_timeout=0.25)
+async def _open(runner: web.BaseRunner, address: Address, stack: AsyncExitStack) -> Address:
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     for made in bind(*address):

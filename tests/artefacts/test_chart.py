@@ -32,6 +32,8 @@ KUBERNETES = ("1.27", "1.32", "1.37")
 """The oldest that the chart says it runs on, and newer ones."""
 SECRETS = "/run/secrets/campaign-gateway"
 NAME = "demo-campaign-gateway"
+NAMESPACES = dict.fromkeys(("ServiceMonitor", "PodMonitor", "PrometheusRule"), ("apps", "monitoring"))
+"""Where objects of a kind may be, if that is not the release's namespace."""
 
 Values = dict[str, Any]
 Manifest = dict[str, Any]
@@ -167,7 +169,10 @@ def test_kubernetes_accepts_each_object(chart, name, version):
     assert {"ConfigMap", "Deployment", "Service", "Pod"} <= {manifest["kind"] for manifest in objects}
     for manifest in objects:
         judge(manifest, version)
-        assert manifest["metadata"].get("namespace") == "apps" or manifest["metadata"]["name"] == "more"
+        assert (
+            manifest["metadata"].get("namespace") in NAMESPACES.get(manifest["kind"], ("apps",))
+            or manifest["metadata"]["name"] == "more"
+        )
 
 
 def test_every_kind_is_in_some_file(chart):
@@ -511,6 +516,13 @@ def test_the_schema_refuses(chart, key, value, says):
         ("hpa", "autoscaling.minReplicas", 9, "minReplicas must not be above maxReplicas"),
         ("keda", "keda.serverAddress", "", "keda.serverAddress is needed"),
         ("ingress", "ingress.hosts", [], "ingress.hosts is needed"),
+        ("monitoring", "monitoring.rules.alerts", {"Slow": {}}, "alerts.Slow is none of the chart's alerts: Campaign"),
+        (
+            "monitoring",
+            "monitoring.rules.alerts",
+            {"CampaignGatewayPaused": {"threshold": 1}},
+            "alerts.CampaignGatewayPaused.threshold is set, but this alert has none",
+        ),
         ("gateway-route", "httpRoute.parentRefs", [], "httpRoute.parentRefs is needed"),
         (
             "default",
@@ -528,6 +540,13 @@ def test_the_schema_refuses(chart, key, value, says):
         ),
         ("sentinel-tls", "config.cache.password_file", f"{SECRETS}/redis/pass", "config.cache.password_file names"),
         ("sentinel-tls", "config.cache.tls.key_file", f"{SECRETS}/tls.key", "config.cache.tls.key_file names"),
+        ("sentinel-tls", "config.cache.seal", {"key_file": f"{SECRETS}/seal"}, "config.cache.seal.key_file (1) names"),
+        (
+            "sentinel-tls",
+            "config.cache.seal",
+            {"key_file": [f"{SECRETS}/redis/password", "/x"]},
+            "key_file (2) names /x",
+        ),
         ("sentinel-tls", "config.credentials.main.jwe.public_key_file", "/x.pem", "jwe.public_key_file names /x.pem"),
         ("extras", "config.credentials.main.client_secret_env", "NO", "names NO, which neither extraEnv nor"),
     ],
@@ -608,10 +627,48 @@ def deployed_groups() -> list[Any]:
 
 def test_rules_and_dashboard_are_those_of_deploy(chart):
     objects = manifests(chart, values_of("monitoring"))
-    assert the(objects, "PrometheusRule")["spec"]["groups"] == deployed_groups()
+    values = put(values_of("monitoring"), "monitoring.rules.alerts", {})
+    values = put(values, "monitoring.rules.runbookUrl", "https://git.example/campaign-gateway/deploy/runbook.md")
+    assert the(manifests(chart, values), "PrometheusRule")["spec"]["groups"] == deployed_groups()
     assert "{{ $value }}" in str(deployed_groups()), "no alert shows whether Prometheus' own templates survive"
     dashboard = (ROOT / "deploy/grafana/dashboards/campaign-gateway.json").read_text("utf-8")
     assert the(objects, "ConfigMap", f"{NAME}-dashboard")["data"] == {"campaign-gateway.json": dashboard}
+
+
+def alerts_of(chart: helm.Chart, changes: Values, **rest: str) -> dict[str, Any]:
+    values = put(values_of("monitoring"), "monitoring.rules", {"enabled": True, "alerts": changes, **rest})
+    groups = the(manifests(chart, values), "PrometheusRule")["spec"]["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+def test_each_alert_can_be_switched_off_and_changed(chart):
+    names = list(alerts_of(chart, {}))
+    assert len(names) > 25
+    assert list(alerts_of(chart, {names[3]: {"enabled": False}})) == [*names[:3], *names[4:]]
+    assert alerts_of(chart, {name: {"enabled": False} for name in names}) == {}
+    change = {"for": "7m", "severity": "critical", "labels": {"team": "a"}}
+    for name, rule in alerts_of(chart, dict.fromkeys(names, change)).items():
+        assert rule["for"] == "7m", name
+        assert rule["labels"] == {"severity": "critical", "team": "a"}, name
+
+
+def test_a_threshold_is_changed_in_the_expression_and_what_it_tells(chart):
+    usual = {name: rule for name, rule in alerts_of(chart, {}).items() if "threshold" in rule["annotations"]}
+    assert len(usual) > 15
+    for name, rule in alerts_of(chart, {name: {"threshold": 0.375} for name in usual}).items():
+        if name not in usual:
+            continue
+        old = usual[name]["annotations"]["threshold"]
+        count = len(re.findall(rf"\s{re.escape(old)}(?=\s|$)", usual[name]["expr"]))
+        assert rule["annotations"]["threshold"] == "0.375", name
+        assert rule["expr"].count("0.375") == count >= 1, name
+        promql_parser.parse(rule["expr"])
+
+
+def test_links_to_the_runbook_are_whole_or_none(chart):
+    assert not any("runbook_url" in rule["annotations"] for rule in alerts_of(chart, {}).values())
+    for name, rule in alerts_of(chart, {}, runbookUrl="https://wiki.example/x").items():
+        assert rule["annotations"]["runbook_url"] == f"https://wiki.example/x#{name.lower()}"
 
 
 def test_a_package_stands_on_its_own(chart, tmp_path):

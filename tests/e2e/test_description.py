@@ -98,7 +98,11 @@ class Driver:
 
     def kinds(self, operation: Operation) -> Iterator[st.SearchStrategy[Request]]:
         """Cases about things that there are; then cases as described, and cases that break the description."""
-        real = {"stream": "support", "id": self.contact_list if "/contact-lists/" in operation.path else self.campaign}
+        real = {
+            "stream": "support",
+            "name": "internal",
+            "id": self.contact_list if "/contact-lists/" in operation.path else self.campaign,
+        }
         names = {parameter.name: real[parameter.name] for parameter in operation.path_parameters}
         is_list = operation.path.endswith("/campaigns") and operation.method in READS
         queries: list[dict[str, Any]] = [{"type": "voice"}, {"ids": [self.campaign]}] if is_list else [{}]

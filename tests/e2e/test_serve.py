@@ -4,8 +4,11 @@ import asyncio
 import hashlib
 import json
 import re
+import socket
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
@@ -19,7 +22,7 @@ from campaign_gateway.sandbox.campaigns import Status
 from campaign_gateway.sandbox.journal import most_in_window
 from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig, Stream
 from tests.support.doubles import begun
-from tests.support.gateway import ROOT, gateway_process, settings_for
+from tests.support.gateway import ROOT, GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer
 from tests.support.tls import Authority, tunnel
 from tests.support.waiting import until
@@ -504,3 +507,30 @@ async def test_used_up_descriptors_leave_those_who_are_connected_and_operators_i
         assert (await gateway.get_json("/readyz"))["status"] == "ready"
         assert not [line for line in gateway.records() if line["level"] == "error"]
         assert len([line for line in gateway.log if "refused" in line]) == 1
+
+
+@pytest.mark.drill("answers that nobody reads")
+async def test_callers_who_never_read_are_cut_off_and_others_are_served(
+    sandbox: Sandbox, tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+    campaign, other = (each.id for each in sandbox.campaigns.all()[:2])
+    sandbox.faults.add("oversize", campaign=campaign, size_bytes=3 * 2**20)
+    settings = settings_for(sandbox, tmp_path, send_timeout="2s", max_unsent="1GiB")
+    settings["platform"]["timeout"] = "10s"
+    request = f"GET /v1/campaigns/{campaign} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    async with gateway_process(settings, tmp_path) as gateway, AsyncExitStack() as stack:
+        port = int(gateway.url.rpartition(":")[2])
+        assert (await gateway.get(campaign))[0] == 200
+        for _ in range(8):
+            peer = stack.enter_context(socket.socket())
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            peer.connect(("127.0.0.1", port))
+            peer.sendall(request)
+        seconds = await until(lambda: _is_counted(gateway, "connections_unread_total", 8))
+        assert (await gateway.get(other))[0] == 200
+        assert len([line for line in gateway.records() if "does not read its answer" in line["message"]]) == 1
+    figure(f"8 of 8 readers of nothing cut off, {seconds:.0f} s after they came, with 2 s allowed")
+
+
+async def _is_counted(gateway: GatewayProcess, name: str, count: int) -> bool:
+    return await gateway.metric(name) == count

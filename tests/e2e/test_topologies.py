@@ -256,8 +256,8 @@ async def test_a_wrong_password_is_told_apart_and_a_right_one_is_taken_without_a
     ("rules", "store", "budget"),
     [
         pytest.param(("-info", "-config"), "ok", "ok", id="what-managed-servers-refuse"),
-        pytest.param(("-@scripting",), "ok", "degraded", id="no-scripts"),
-        pytest.param(("resetkeys", "~other:*"), "ok", "degraded", id="no-keys"),
+        pytest.param(("-@scripting",), "degraded", "degraded", id="no-scripts"),
+        pytest.param(("resetkeys", "~other:*"), "degraded", "degraded", id="no-keys"),
         pytest.param(("resetchannels",), "ok", "ok", id="no-channels"),
         pytest.param(("-time",), "degraded", "degraded", id="no-time"),
     ],

@@ -86,16 +86,20 @@ class Estate:
             return Answer(response.status, response.headers, await response.read())
 
 
+def clients() -> dict[str, Any]:
+    """Those of `KEYS`, as settings."""
+    return {
+        name: {"key_sha256": hashlib.sha256(key.encode()).hexdigest(), "streams": ["support"], "scopes": _SCOPES[name]}
+        for name, key in KEYS.items()
+    }
+
+
 @asynccontextmanager
 async def estate(replicas: int, folder: Path, *, timeout: str = "2s", **sections: Any) -> AsyncIterator[Estate]:
     """So many gateways. `timeout` is that of their calls, `sections` are other settings of theirs."""
     config = SandboxConfig(
         app_id="st-of-the-app", campaigns=4, calls=100_000, preparing_seconds=0.0, queue_seconds=0.0, run_seconds=3600.0
     )
-    clients = {
-        name: {"key_sha256": hashlib.sha256(key.encode()).hexdigest(), "streams": ["support"], "scopes": _SCOPES[name]}
-        for name, key in KEYS.items()
-    }
     async with AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(Sandbox(config))
         redis = await stack.enter_async_context(redis_server(folder))
@@ -103,7 +107,7 @@ async def estate(replicas: int, folder: Path, *, timeout: str = "2s", **sections
         settings["streams"]["support"]["app_id"] = config.app_id
         settings["platform"]["timeout"] = timeout
         settings |= {
-            "clients": clients,
+            "clients": clients(),
             "cache": {"url": redis.url, "timeout": "2s"},
             "budgets": {"default": {"calls": 5000, "window": "60s"}},
             "freshness": LASTING,

@@ -22,6 +22,8 @@ class RedisServer:
     def __init__(self, folder: Path, **options: str) -> None:
         self.port = int(options.get("port", 0)) or free_port()
         self.options = options
+        self.environ: dict[str, str] = {}
+        """Added to the environment of its process."""
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -38,7 +40,11 @@ class RedisServer:
         words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
         with (self._folder / f"redis-{self.port}.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(get_binary_path()), *arguments, *words], cwd=self._folder, stdout=log, stderr=log
+                [str(get_binary_path()), *arguments, *words],
+                cwd=self._folder,
+                env={**os.environ, **self.environ},
+                stdout=log,
+                stderr=log,
             )
         await self.wait_until_up()
 

@@ -18,6 +18,7 @@ from campaign_gateway.settings import Settings
 from tests.support.gateway import ROOT
 
 SECRET = "hunter2-must-not-be-told-to-anybody"
+SEAL_KEY = "sixteen-characters-at-least"
 
 
 @pytest.fixture(autouse=True)
@@ -35,12 +36,13 @@ def run(*arguments: str | Path) -> Result:
 @pytest.fixture
 def config(tmp_path):
     (tmp_path / "secret").write_text(SECRET)
+    (tmp_path / "seal").write_text(SEAL_KEY)
     path = tmp_path / "gateway.yaml"
     path.write_text(
         f"listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\n"
         f"credentials: {{main: {{client_id: cs-1, client_secret_file: {tmp_path}/secret}}}}\n"
         "streams: {support: {stream_id: st-1, account_id: acc-1, credential: main}}\n"
-        f"cache: {{url: 'redis://:{SECRET}@redis:6379/0'}}\n"
+        f"cache: {{url: 'redis://:{SECRET}@redis:6379/0', seal: {{key_file: {tmp_path}/seal}}}}\n"
     )
     return path
 
@@ -55,6 +57,17 @@ def test_check_prints_the_effective_settings_and_no_secret(config):
     assert tree["platform"]["timeout"] == "10s"
     assert tree["cache"]["url"] == "redis://:***@redis:6379/0"
     assert SECRET not in result.output
+    assert SEAL_KEY not in result.output
+
+
+def test_check_says_what_the_lack_of_a_key_leaves_open(config):
+    config.write_text(re.sub(r", seal: \{.*?\}", "", config.read_text()))
+    result = run("check", "--config", config)
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "warning: cache.seal: no key_file: whoever can write to Redis can make up answers, and take calls out of the"
+        " ledger\n"
+    )
 
 
 def test_check_warns_of_a_state_directory_that_cannot_be(config, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 import copy
 import io
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,12 @@ def write(path: Path, tree: object) -> Path:
     [
         ("listen", (Address("127.0.0.1", 8080),)),
         ("keepalive", 75.0),
+        ("send_timeout", 30.0),
+        ("max_unsent", 64 * 2**20),
         ("admin_listen", Address("127.0.0.1", 9090)),
         ("workers", 1),
         ("allow_anonymous", False),
+        ("hosts", ()),
         ("platform.url", "https://platform.kore.ai"),
         ("platform.timeout", 10.0),
         ("platform.connect_timeout", 2.0),
@@ -136,6 +140,7 @@ def test_a_key_that_is_left_out_has_the_value_of_design_4(tree, key, default):
         ("listen", ["[::1]:8080", "localhost:0"], (Address("::1", 8080), Address("localhost", 0))),
         ("admin_listen", "127.0.0.1:0", Address("127.0.0.1", 0)),
         ("allow_anonymous", True, True),
+        ("hosts", ["Gateway.example.com"], ("Gateway.example.com",)),
         ("platform.url", "http://127.0.0.1:8081/", "http://127.0.0.1:8081"),
         ("platform.url", "HTTPS://Platform.Example", "https://Platform.Example"),
         ("platform.url", "http://[::1]:8081", "http://[::1]:8081"),
@@ -162,6 +167,8 @@ def test_a_key_that_is_left_out_has_the_value_of_design_4(tree, key, default):
         ("budgets.acc-1.reserve", 0, 0),
         ("cache.url", "redis://redis:6379/0", "redis://redis:6379/0"),
         ("cache.prefix", "my.prefix-1_x", "my.prefix-1_x"),
+        ("send_timeout", "2s", 2.0),
+        ("max_unsent", "1MiB", 2**20),
         ("cache.timeout", "0.5s", 0.5),
         ("cache.local_max_bytes", "1GiB", 2**30),
         ("cache.state_dir", "/var/lib/gateway", Path("/var/lib/gateway")),
@@ -209,6 +216,13 @@ def test_tokens_may_be_encrypted_for_the_platform(tree, files, enc):
         "RSA-OAEP",
         enc,
     )
+
+
+def test_encrypted_tokens_without_their_package_are_refused_with_its_name(tree, files, monkeypatch):
+    monkeypatch.setitem(sys.modules, "joserfc", None)
+    jwe = {"public_key_file": str(files / "platform.pem"), "key_id": "k-1"}
+    with pytest.raises(SettingsError, match=r"jwe: .*pip install 'campaign-gateway\[jwe\]'"):
+        read_tree(put(tree, "credentials.main.jwe", jwe))
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "RS512"])
@@ -373,6 +387,8 @@ def test_a_value_that_cannot_be_meant_is_one_line_with_its_key(tree, key, value,
         pytest.param("credentials.main.jwe.enc", "A192GCM", id="unknown-encryption"),
         pytest.param("credentials.main.jwe.alg", "RSA1_5", id="unsafe-key-encryption"),
         pytest.param("allow_anonymous", "perhaps", id="neither-true-nor-false"),
+        pytest.param("hosts", ["https://gateway.example.com"], id="host-with-a-scheme"),
+        pytest.param("hosts", ["*.example.com"], id="host-with-a-star"),
         pytest.param("platform", "https://platform", id="text-where-a-section-goes"),
         pytest.param("streams", [], id="a-list-where-a-section-goes"),
         pytest.param("streams", {}, id="no-streams-at-all"),
@@ -566,6 +582,11 @@ def pem(key: Any) -> bytes:
     )
 
 
+@pytest.mark.drill(
+    "keys that cannot sign, or are soon found",
+    planted="PEM as a secret, EC, 1,024 bits, 5 bytes",
+    seen="refused by name before the start",
+)
 @pytest.mark.parametrize(
     ("key", "content", "said"),
     [
@@ -630,6 +651,7 @@ def test_each_certificate_is_loaded_before_the_start(tree, files):
     ]
 
 
+@pytest.mark.drill("keys that cannot sign, or are soon found")
 def test_a_short_secret_in_a_variable_is_refused_too(tree, monkeypatch):
     monkeypatch.setenv("SHORT", "short")
     row = {"client_id": "cs-1", "client_secret_env": "SHORT"}
@@ -657,6 +679,34 @@ def test_options_in_the_url_of_redis_are_refused_by_naming_the_setting(tree, url
 def test_a_unix_socket_names_its_database_in_the_query(tree):
     assert read_tree(put(tree, "cache.url", "unix:///run/redis.sock?db=3")).cache.url.endswith("?db=3")
     assert mistakes(put(tree, "cache.url", "unix:///run/redis.sock?socket_timeout=60"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"x" * 15, "has fewer than 16 bytes: a search finds what is shorter"),
+        (b"\n", "{} is empty"),
+        (pem(rsa.generate_private_key(65_537, 2_048)), "is a PEM key: a seal needs random characters"),
+    ],
+)
+def test_a_key_that_seals_nothing_is_refused(tree, files, content, said):
+    (files / "odd").write_bytes(content)
+    (files / "good").write_bytes(b"x" * 16)
+    for named in (str(files / "odd"), [str(files / "good"), str(files / "odd")]):
+        (mistake,) = mistakes(put(tree, "cache.seal.key_file", named))
+        assert mistake.startswith(f"cache.seal.key_file: {said.format(files / 'odd')}")
+    assert mistakes(put(tree, "cache.seal.key_file", str(files / "none")))
+
+
+def test_a_seal_has_one_key_or_two(tree, files):
+    (files / "good").write_bytes(b"x" * 16)
+    name = str(files / "good")
+    for named in (name, [name], [name, name]):
+        settings = read_tree(put(tree, "cache.seal.key_file", named))
+        assert settings.cache.seal is not None
+        assert set(settings.cache.seal.files) == {files / "good"}
+    for named in ([], [name] * 3):
+        assert mistakes(put(tree, "cache.seal.key_file", named))
 
 
 @pytest.mark.parametrize("value", [None, "", "  "], ids=["unset", "empty", "blank"])
@@ -1019,3 +1069,10 @@ def test_a_folder_that_can_be_made_has_no_fault_and_is_not_made(tmp_path):
 def test_a_folder_that_cannot_be_written_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, _mode: path != tmp_path)
     assert folder_fault(tmp_path / "a") == f"{tmp_path} is not writable"
+
+
+def test_the_hosts_that_are_known_are_those_named_and_those_listened_on(tree):
+    found = read_tree(
+        {**tree, "hosts": ["Gateway.example.com"], "listen": "api.example.com:80", "allow_anonymous": True}
+    ).known_hosts
+    assert {"gateway.example.com", "api.example.com", "127.0.0.1"} <= found

@@ -93,6 +93,10 @@ pod that cannot start would say less, and later.
 {{- range $key := list "cert_file" "key_file" "ca_file" -}}
 {{- $_ := set $files (printf "cache.tls.%s" $key) (dig $key "" (default dict $cache.tls)) -}}
 {{- end -}}
+{{- $keys := dig "key_file" list (default dict $cache.seal) -}}
+{{- range $index, $file := (kindIs "string" $keys | ternary (list $keys) $keys) -}}
+{{- $_ := set $files (printf "cache.seal.key_file (%d)" (add 1 $index)) $file -}}
+{{- end -}}
 {{- $mount := printf "%s/" (include "campaign-gateway.secretsPath" .) -}}
 {{- range $key, $file := $files -}}
 {{- if $file -}}

@@ -30,18 +30,20 @@ from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.writers import Writers
 from campaign_gateway.settings import Address, Settings
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.telemetry.logs import HitLines
+from campaign_gateway.telemetry.logs import HitLines, dropped_lines
 from campaign_gateway.telemetry.metrics import Metrics
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.web.actions import Actions
 from campaign_gateway.web.api import Api
 from campaign_gateway.web.fast import FastRoad, is_supported
 from campaign_gateway.web.grants import Grants
+from campaign_gateway.web.operators import OperatorsRunner
 from campaign_gateway.web.record import Recorder
 from campaign_gateway.web.rendered import RenderedHits
 from campaign_gateway.web.responses import Bounds
 from campaign_gateway.web.server import Connection, Server, insist_on_compiled_parser
 from campaign_gateway.web.sockets import connection_limit
+from campaign_gateway.web.unsent import UnsentWatch
 
 _log = logging.getLogger(__name__)
 
@@ -118,7 +120,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
             status.show_sweep(metrics.gauges, stream, sweeper, index, stated)
             if is_polled:
                 watchers.supervise(sweeper.run, name=f"sweep {stream.alias}")
-        explainer = Explainer(store, index, plan.freshness, stated, budget.remaining)
+        explainer = Explainer(store, index, plan.freshness, stated, budget.remaining, exchange.prospect)
         bounds = Bounds(plan.freshness.stale_while_revalidate, plan.freshness.stale_if_error)
         clients = build.build_clients(settings)
         recorder = Recorder(metrics, _open_lines(slot, stack))
@@ -126,11 +128,11 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
         api = Api(actions, plan.streams, settings.default_stream, clients, bounds, recorder, budget.quota, grants)
         status.show_platform(metrics.gauges, fetcher.breaker, fetcher.clock)
-        server = _build_server(settings, api, metrics, stack)
+        server = _build_server(settings, api, metrics, watchers, stack)
         failing = [watchers.failing, fills.failing]
-        readiness = partial(status.readiness, plan, api, server, stores.part, budget, index, fetcher.clock, failing)
+        readiness = partial(status.readiness, plan, api, server, stores.part, budget, index, fetcher, stated, failing)
         operators = admin_application(readiness, metrics.registry, partial(_explain, explainer, plan.streams))
-        admin = web.AppRunner(operators, access_log=None, shutdown_timeout=farewell / 8)
+        admin = OperatorsRunner(operators, settings.known_hosts, farewell / 8)
         admin_listen = await listen_for_operators(admin, settings.admin_listen, slot, stack)
         runner = web.ServerRunner(server, shutdown_timeout=grace - farewell)
         sites, (address, *others) = await listen(runner, settings.listen, slot, stack)
@@ -160,6 +162,7 @@ async def _explain(
 
 def _open_metrics() -> Metrics:
     metrics = Metrics(CollectorRegistry())
+    status.show_logs(metrics.gauges, dropped_lines)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=metrics.registry)
     return metrics
@@ -171,7 +174,7 @@ def _open_lines(slot: WorkerSlot | None, stack: AsyncExitStack) -> HitLines:
     return lines
 
 
-def _build_server(settings: Settings, api: Api, metrics: Metrics, stack: AsyncExitStack) -> Server:
+def _build_server(settings: Settings, api: Api, metrics: Metrics, watchers: Tasks, stack: AsyncExitStack) -> Server:
     """The server under the API, with the fast road if it is wanted and this aiohttp allows for it."""
     connect: Callable[..., Connection] = Connection
     if settings.hot_path and is_supported():
@@ -181,4 +184,6 @@ def _build_server(settings: Settings, api: Api, metrics: Metrics, stack: AsyncEx
     most, count_refused = connection_limit(), metrics.connection_refused
     server = Server(api.handle, api.refuse, connect, settings.keepalive, most, count_refused)
     status.show_server(metrics.gauges, server)
+    unsent = UnsentWatch(server.transports, settings.send_timeout, settings.max_unsent, metrics.connection_unread)
+    watchers.supervise(unsent.watch, name="end unread answers")
     return server

@@ -10,7 +10,9 @@ from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.sweeping import ListFlaw
 from campaign_gateway.proxy.bounds import StatedBounds
 from campaign_gateway.proxy.circuit_breaker import CircuitBreaker
+from campaign_gateway.proxy.fetch import Fetcher
 from campaign_gateway.proxy.platform_clock import PlatformClock, describe
+from campaign_gateway.proxy.platform_state import PlatformState
 from campaign_gateway.proxy.ports import CampaignIndex
 from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import Sweeper
@@ -31,7 +33,8 @@ def readiness(
     store_part: Callable[[], Part],
     budget: CallBudget,
     index: CampaignIndex,
-    clock: PlatformClock,
+    fetcher: Fetcher,
+    stated: Callable[[str], StatedBounds],
     failing: Sequence[Mapping[str, str]],
 ) -> dict[str, Part]:
     """How ready each part is."""
@@ -39,8 +42,10 @@ def readiness(
         "listener": listener_part(api, server),
         "store": store_part(),
         "budget": budget_part(budget, plan.accounts),
-        "sweep": sweep_part(index, plan.identities),
-        "platform_clock": clock_part(clock),
+        "platform": platform_part(fetcher.state),
+        "credential": credential_part(fetcher.state, fetcher.breaker),
+        "sweep": sweep_part(index, plan.identities, stated),
+        "platform_clock": clock_part(fetcher.clock),
         "tasks": tasks_part(failing),
     }
 
@@ -52,9 +57,9 @@ def listener_part(api: Api, server: Server) -> Part:
     return Part("degraded", "no file descriptors for more callers: they are refused") if server.is_full else OK
 
 
-def redis_part(*, is_up: bool, state: str) -> Part:
-    """Degraded while Redis is lost: local copies and this replica's own calls remain."""
-    return OK if is_up else Part("degraded", f"redis: {state}")
+def redis_part(state: str) -> Part:
+    """Degraded while Redis is lost, and local copies and this replica's own calls remain; or takes no new answers."""
+    return OK if state == "ok" else Part("degraded", f"redis: {state}")
 
 
 def files_part(faults: Mapping[str, Callable[[], str | None]]) -> Part:
@@ -67,19 +72,49 @@ def budget_part(budget: CallBudget, accounts: Sequence[str]) -> Part:
     """Degraded while an account's calls cannot be shared out, or the platform has asked for a pause."""
     if any(map(budget.is_cut_off, accounts)):
         return Part("degraded", "the shared ledger of calls is lost: keeping to this replica's share")
-    if any(map(budget.is_paused, accounts)):
-        return Part("degraded", "the platform asked for a pause")
-    return OK
-
-
-def sweep_part(index: CampaignIndex, identities: Mapping[str, str]) -> Part:
-    """Degraded while a list is not trusted. `identities` are those of the streams, by alias."""
-    distrusted = [
-        f"the {channel} list of {alias} is not trusted ({flaw}): lifetimes count"
-        for alias, identity in identities.items()
-        for channel, flaw in index.snapshot(identity).state.flaws.items()
+    ends = [
+        f"{account} until {_clock_in(budget.pause_left(account))}" for account in accounts if budget.is_paused(account)
     ]
-    return Part("degraded", "; ".join(distrusted)) if distrusted else OK
+    return Part("degraded", f"the platform asked for a pause: {', '.join(ends)}") if ends else OK
+
+
+def platform_part(state: PlatformState) -> Part:
+    """Degraded while the platform fails."""
+    trouble = state.trouble
+    return OK if trouble is None else Part("degraded", f"{trouble.reason}, since {_clock_of(trouble.since)}")
+
+
+def credential_part(state: PlatformState, breaker: CircuitBreaker) -> Part:
+    """Degraded while the platform refuses a credential."""
+    now = time.monotonic()
+    said = [
+        f"{trouble.reason}, since {_clock_of(trouble.since)}, tried again from {_clock_in(breaker.rests(name, now))} on"
+        for name, trouble in state.refused.items()
+    ]
+    return Part("degraded", "; ".join(said)) if said else OK
+
+
+def sweep_part(index: CampaignIndex, identities: Mapping[str, str], stated: Callable[[str], StatedBounds]) -> Part:
+    """Degraded while a list is not trusted, or not read to its end yet. `identities` are by the streams' aliases."""
+    said = []
+    for alias, identity in identities.items():
+        state = index.snapshot(identity).state
+        said += [
+            f"the {channel} list of {alias} is not trusted ({flaw}): lifetimes count"
+            for channel, flaw in state.flaws.items()
+        ]
+        if state.paced and not state.flaws and not stated(identity).is_validating:
+            said.append(f"the lists of {alias} do not validate anything yet: lifetimes count")
+    return Part("degraded", "; ".join(said)) if said else OK
+
+
+def _clock_of(moment: float) -> str:
+    """A moment on the monotonic clock as the time of day."""
+    return _clock_in(moment - time.monotonic())
+
+
+def _clock_in(seconds: float) -> str:
+    return time.strftime("%H:%M:%SZ", time.gmtime(time.time() + seconds))
 
 
 def tasks_part(failing: Sequence[Mapping[str, str]]) -> Part:
@@ -170,6 +205,11 @@ def show_sweep(
 
 def _is_distrusted(index: CampaignIndex, identity: str, flaw: ListFlaw) -> bool:
     return flaw in index.snapshot(identity).state.flaws.values()
+
+
+def show_logs(gauges: Gauges, dropped: Callable[[], int]) -> None:
+    """Publishes how many log lines nobody read."""
+    gauges.add("log_lines_dropped_total", "Log lines that were dropped since nobody read standard error.", dropped)
 
 
 def show_server(gauges: Gauges, server: Server) -> None:

@@ -10,6 +10,9 @@ A report meets a ledger in one of five states (`Continuity`), which say what of 
 | `ABANDONED`: nobody has been seen, this one neither | the same; all are missing from now on, until they are seen     |
 | `UNBROKEN`                                          | the same                                                       |
 
+Whatever has become of it, a ledger from before a step of the shared clock is first moved to the clock as it is now: a
+replica knows by its own, monotonic one when it last reported. And no instant in it is later than can be.
+
 A ledger that is not whole is whole when as many replicas as were known have been seen, each with its own slots, or when
 whatever they sent has left the window (law 4 of `policy.ledger`).
 
@@ -19,6 +22,7 @@ All functions are pure; times are seconds of the clock that all replicas share.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from math import inf
 
 from campaign_gateway.policy.ledger import (
     SILENCE_SECONDS,
@@ -31,6 +35,10 @@ from campaign_gateway.policy.ledger import (
     last_well,
     missing,
 )
+from campaign_gateway.policy.restart import bounded, moved
+
+MAX_STEP_SECONDS = 0.5
+"""By which two replicas' readings of the shared clock may differ: each is off by half a trip at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,8 @@ class Report:
     """When it last refused a caller of each client."""
     allotment: int = 0
     """Calls that it may still begin without the ledger."""
+    last_at: float | None = None
+    """When it last reported, as far as its monotonic clock tells; None where that is not certain."""
     quiet_until: float = 0.0
     """Until when it will not be seen, unless it has something to say."""
 
@@ -82,7 +92,8 @@ def continuity(ledger: Ledger | None, report: Report, now: float) -> Continuity:
 
 def absorb(ledger: Ledger | None, report: Report, allowance: Allowance, now: float) -> Ledger:
     """The ledger with a replica's report in it; a new one where there was none."""
-    resumed = _resumed(ledger, report, allowance, now)
+    known = None if ledger is None else bounded(_in_step(ledger, report), allowance, now + MAX_STEP_SECONDS)
+    resumed = _resumed(known, report, allowance, now)
     paused_until, probe = _pause(resumed, report)
     return replace(
         _with_replica(resumed, report, allowance, now),
@@ -92,6 +103,14 @@ def absorb(ledger: Ledger | None, report: Report, allowance: Allowance, now: flo
         paused_until=paused_until,
         probe=probe,
     )
+
+
+def _in_step(ledger: Ledger, report: Report) -> Ledger:
+    """The ledger on the shared clock as it is now."""
+    at = ledger.reported.get(report.replica)
+    step = 0.0 if at is None or report.last_at is None else report.last_at - at
+    # What is no number is no step either.
+    return moved(ledger, step) if MAX_STEP_SECONDS < abs(step) < inf else ledger
 
 
 def _resumed(ledger: Ledger | None, report: Report, allowance: Allowance, now: float) -> Ledger:
@@ -141,6 +160,7 @@ def _with_replica(ledger: Ledger, report: Report, allowance: Allowance, now: flo
         joined=joined,
         quiet=quiet,
         allotments=allotments,
+        reported={other: at for other, at in ledger.reported.items() if other in seen} | {name: now},
         expected=expected,
         whole_at=whole_at,
     )
@@ -183,4 +203,5 @@ def depart(ledger: Ledger, replica: str) -> Ledger:
         joined={name: at for name, at in ledger.joined.items() if name in stay},
         allotments={name: count for name, count in ledger.allotments.items() if name in stay},
         quiet={name: at for name, at in ledger.quiet.items() if name in stay},
+        reported={name: at for name, at in ledger.reported.items() if name in stay},
     )

@@ -33,6 +33,11 @@ class CircuitBreaker:
         last = self._by_name.get(name)
         return max(0.0, last.until - now) if last is not None and last.version == version else 0.0
 
+    def rests(self, name: str, now: float) -> float:
+        """Seconds until the latest version of this credential may be tried again; 0 when it may now."""
+        last = self._by_name.get(name)
+        return max(0.0, last.until - now) if last is not None else 0.0
+
     def note_refusal(self, name: str, version: int, now: float) -> None:
         """The platform refused it."""
         last = self._by_name.get(name)

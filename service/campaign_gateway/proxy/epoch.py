@@ -6,6 +6,8 @@ class Epoch:
 
     def __init__(self) -> None:
         self.number = 0
+        self.until = float("inf")
+        """The moment, on its owner's clock, from which nothing is known of changes, until it is moved on."""
 
     def end(self) -> None:
         """From here on, everything is found out anew."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from campaign_gateway.contract.operations import GET
 from campaign_gateway.policy.decide import Choice, Decision
 from campaign_gateway.policy.freshness import Freshness
+from campaign_gateway.policy.settle import Failure
 from campaign_gateway.policy.stored import Stored
 from campaign_gateway.proxy.assess import Assessor
 from campaign_gateway.proxy.bounds import StatedBounds
@@ -50,6 +51,10 @@ class Explanation:
     """The hard bound on the time since its read by id."""
     next: str
     """What a read would do now."""
+    refusal: str | None
+    """The problem for which no call would be made for it now."""
+    retry_after: float | None
+    """Seconds until one may be made, where that is known."""
     budget_remaining: int
     signal_bound: float
     blind_bound: float
@@ -67,6 +72,8 @@ class Explainer:
     """By the stream's identity."""
     remaining: Callable[[str], int]
     """Calls left, by account."""
+    prospect: Callable[[Request, Decision], Failure | None]
+    """Why a call would be refused; see `Exchange.prospect`."""
 
     async def explain(self, stream: Stream, id_: str) -> Explanation:
         """What is known of one campaign."""
@@ -76,6 +83,8 @@ class Explainer:
         now, bounds = self.store.now(), self.bounds(stream.identity)
         decision = Assessor(self.index, self.rules, self.store.now).decide(request, found.stored, found.evidence)
         stored, ttl = decision.stored, decision.ttl
+        needs_call = decision.choice in {Choice.FORWARD, Choice.STALE}
+        refusal = self.prospect(request, decision) if needs_call else None
         return Explanation(
             stream=stream.alias,
             campaign=id_,
@@ -88,7 +97,9 @@ class Explainer:
             why=None if stored is None else ttl.why,
             ttl=None if stored is None else ttl.seconds,
             stale_at_most=self.rules.stale_if_error,
-            next=_next(decision),
+            next=_next(decision, refusal),
+            refusal=None if refusal is None else refusal.problem.value.name,
+            retry_after=None if refusal is None else refusal.retry_after,
             budget_remaining=self.remaining(stream.tenant.account),
             signal_bound=bounds.signal,
             blind_bound=bounds.blind,
@@ -98,12 +109,17 @@ class Explainer:
         )
 
 
-def _next(decision: Decision) -> str:
+def _next(decision: Decision, refusal: Failure | None) -> str:
+    why_not = "" if refusal is None else f" ({refusal.problem.value.name}: {refusal.detail})"
     match decision.choice:
         case Choice.FRESH:
             return "answer from it"
+        case Choice.STALE if refusal is not None:
+            return f"answer from it; no refresh now{why_not}"
         case Choice.STALE:
             return "answer from it, and refresh it in the background"
+        case Choice.FORWARD if refusal is not None:
+            return f"{'refuse' if decision.fallback is None else 'fall back on it'}{why_not}"
         case Choice.FORWARD:
             fallback = "" if decision.fallback is None else ", and fall back on it"
             return f"call the platform ({decision.fwd}){fallback}"

@@ -8,10 +8,12 @@ from campaign_gateway.contract.answers import Answer, Verdict, classify
 from campaign_gateway.contract.operations import Kind, build_call
 from campaign_gateway.policy.clock_offset import AGREED, ClockOffset
 from campaign_gateway.policy.ledger import Lane
-from campaign_gateway.policy.settle import Failure
+from campaign_gateway.policy.settle import Failure, judge
 from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.beside import beside
 from campaign_gateway.proxy.circuit_breaker import CircuitBreaker
 from campaign_gateway.proxy.platform_clock import PlatformClock
+from campaign_gateway.proxy.platform_state import PlatformState, shows_failure
 from campaign_gateway.proxy.ports import Budget, Meter, Refused, Store, Upstream, UpstreamError
 from campaign_gateway.proxy.request import Request
 
@@ -43,12 +45,30 @@ class Fetcher:
         self._store = store
         self._meter = meter
         self.breaker = CircuitBreaker()
+        self.state = PlatformState()
         self.clock = PlatformClock(store.now)
         """The platform's, which each answer's `Date` shows."""
 
     def refusal(self, request: Request, lane: Lane, wait: float) -> Failure | None:
         """Why no call could be made, as far as is known already; see `Budget.refusal`."""
         return self._budget.refusal(request.stream.tenant.account, lane, request.client, request.key, wait)
+
+    def prospect(self, request: Request, lane: Lane, wait: float) -> Failure | None:
+        """As `refusal`, asked by an onlooker; a credential that rests since it was refused counts too."""
+        return self._resting(request) or self._budget.prospect(
+            request.stream.tenant.account, lane, request.client, request.key, wait
+        )
+
+    def _resting(self, request: Request) -> Failure | None:
+        """Why no call may be tried with the stream's credential; None where one may."""
+        credential = request.stream.credential
+        retry_in = self.breaker.retry_in(
+            credential, self._upstream.credential_version(request.stream), time.monotonic()
+        )
+        if not retry_in:
+            return None
+        detail = "the platform refuses the credential of this stream; it is tried again later"
+        return Failure(Problem.UPSTREAM_UNAUTHORIZED, detail, retry_after=retry_in)
 
     async def fetch(
         self,
@@ -73,10 +93,9 @@ class Fetcher:
             first: done with a permit in hand, before the request leaves.
         """
         credential, version = request.stream.credential, self._upstream.credential_version(request.stream)
-        retry_in = self.breaker.retry_in(credential, version, time.monotonic())
-        if retry_in and not await self._upstream.renew_credential(request.stream, version):
-            detail = "the platform refuses the credential of this stream; it is tried again later"
-            return Failure(Problem.UPSTREAM_UNAUTHORIZED, detail, retry_after=retry_in)
+        resting = self._resting(request)
+        if resting is not None and not await self._upstream.renew_credential(request.stream, version):
+            return resting
         fetched = await self._attempt(request, lane, reason, wait, first)
         if isinstance(fetched, UpstreamError):
             again = fetched.may_repeat
@@ -89,9 +108,18 @@ class Fetcher:
             if fetched.answer.verdict is Verdict.UNAUTHORIZED:
                 version = self._upstream.credential_version(request.stream)
                 self.breaker.note_refusal(credential, version, time.monotonic())
-            else:
+                self.state.refused_credential(credential, request.stream.alias, fetched.answer, time.monotonic())
+            elif not shows_failure(fetched.answer):
                 self.breaker.note_success(credential)
+                self.state.accepted_credential(credential, time.monotonic())
         return fetched if isinstance(fetched, Fetched) else fetched.failure
+
+    def _note_state(self, request: Request, answer: Answer) -> None:
+        failure = judge(request.operation, answer) if shows_failure(answer) else None
+        if failure is None:
+            self.state.answered(time.monotonic())
+        else:
+            self.state.failed(failure, time.monotonic())
 
     async def _attempt(
         self,
@@ -118,10 +146,13 @@ class Fetcher:
                     outcome = _OUTCOMES[error.failure.problem]
                     if not error.was_sent:
                         permit.void()
+                    self.state.failed(error.failure, time.monotonic())
                     return error
                 self.clock.note(began, time.monotonic(), response.date)
-                answer = classify(request.operation, request.id, response, self.clock.now())
+                parts = request.operation, request.id, response, self.clock.now()
+                answer = await beside(len(response.body), classify, *parts)
                 outcome = answer.verdict.value
+                self._note_state(request, answer)
                 if answer.verdict is Verdict.LIMITED:
                     # Before the permit is left, so that no waiting call slips out in between.
                     answer = replace(answer, retry_after=await self._budget.pause(account, answer.retry_after))

@@ -228,6 +228,13 @@ class Fills:
         failure = self._refusal(request, claim)
         return None if failure is None else Reply(Outcome(detail=_detail_of(failure)), failure=failure)
 
+    def prospect(self, request: Request, decision: Decision) -> Failure | None:
+        """See `Exchange.prospect`."""
+        if decision.fallback is not None and (failure := self._backing_off(request, decision)) is not None:
+            return failure
+        claim = self._claim(request, decision)
+        return self._fetcher.prospect(request, claim.lane, claim.wait)
+
     def _claim(self, request: Request, decision: Decision) -> Claim:
         newer_than = request.directives.newer_than
         # What was written a moment ago is worth as much as what nobody has: the stored answer is known to be wrong.

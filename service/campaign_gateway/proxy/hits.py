@@ -66,7 +66,7 @@ class Hits:
         if now >= hit.until:
             if not self._is_still(hit) or not self._goes_on(hit, now):
                 return None
-        elif hit.epoch != self._epoch.number and not self._is_still(hit):
+        elif (hit.epoch != self._epoch.number or now >= self._epoch.until) and not self._is_still(hit):
             return None
         if now < self._writers.held_until:
             floor = self._writers.floor(hit.request.stream, client, hit.request.operation.resource)

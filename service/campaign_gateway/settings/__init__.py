@@ -18,16 +18,18 @@ from campaign_gateway.settings.checks import (
     cross_checks,
     folder_fault,
     proxy_fault,
+    seal_gap,
     secret_from_environment,
     state_folder,
 )
 from campaign_gateway.settings.scalars import ALIAS_PATTERN, Address, hide_password
-from campaign_gateway.settings.tree import Cache, Credential, FreshnessSettings, Settings
+from campaign_gateway.settings.tree import Cache, CacheSeal, Credential, FreshnessSettings, Settings
 
 __all__ = [
     "ALIAS_PATTERN",
     "Address",
     "Cache",
+    "CacheSeal",
     "Credential",
     "FreshnessSettings",
     "Settings",
@@ -37,6 +39,7 @@ __all__ = [
     "load",
     "proxy_fault",
     "read_tree",
+    "seal_gap",
     "secret_from_environment",
     "state_folder",
 ]

@@ -3,6 +3,7 @@
 import os
 import ssl
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from campaign_gateway.settings.scalars import host_is_loopback
@@ -49,6 +50,13 @@ def folder_fault(folder: Path) -> str | None:
     if not above.is_dir():
         return f"{above} is not a directory"
     return None if os.access(above, os.W_OK | os.X_OK) else f"{above} is not writable"
+
+
+def seal_gap(cache: Cache) -> str | None:
+    """What whoever can write to Redis can do for want of a key; None where there is one, or no Redis."""
+    if cache.url == "memory://" or cache.seal is not None:
+        return None
+    return "no key_file: whoever can write to Redis can make up answers, and take calls out of the ledger"
 
 
 def cross_checks(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -139,6 +147,8 @@ def _check_credential(key: str, credential: Credential) -> Iterator[tuple[str, s
     files = {name: value for name, value in secrets.items() if isinstance(value, Path)}
     if credential.jwe is not None:
         files["jwe.public_key_file"] = credential.jwe.public_key_file
+        if find_spec("joserfc") is None:
+            yield f"{key}.jwe", "needs a package that is not installed: pip install 'campaign-gateway[jwe]'"
     for name, path in files.items():
         fault_of = _secret_fault if name == "client_secret_file" else _key_fault
         if fault := _file_fault(path) or fault_of(path.read_bytes()):
@@ -179,6 +189,7 @@ def _key_fault(key: bytes) -> str | None:
 
 LEAST_SECRET_BYTES = 8
 """Less than RFC 7518 section 3.2 wants, since the platform chooses the length; a search finds what is shorter."""
+LEAST_SEAL_KEY_BYTES = 16
 LEAST_RSA_BITS = 2_048
 """RFC 7518 section 3.3."""
 
@@ -198,6 +209,10 @@ def _check_cache(cache: Cache) -> Iterator[tuple[str, str]]:
             yield "cache.state_dir", "must be an absolute path, because the next start must find it from any directory"
     if cache.username is not None and cache.password_file is None:
         yield "cache.username", "needs cache.password_file"
+    yield from _check_cache_files(cache, files)
+
+
+def _check_cache_files(cache: Cache, files: Mapping[str, Path | None]) -> Iterator[tuple[str, str]]:
     faults = {name: fault for name, path in files.items() if path is not None and (fault := _file_fault(path))}
     if cache.tls is not None and not faults:
         cert, key, authorities = cache.tls.cert_file, cache.tls.key_file, cache.tls.ca_file
@@ -207,6 +222,17 @@ def _check_cache(cache: Cache) -> Iterator[tuple[str, str]]:
             faults["tls.ca_file"] = fault
     for name, fault in faults.items():
         yield f"cache.{name}", fault
+    for path in cache.seal.files if cache.seal is not None else ():
+        if fault := _file_fault(path) or _seal_key_fault(path.read_bytes()):
+            yield "cache.seal.key_file", fault
+
+
+def _seal_key_fault(key: bytes) -> str | None:
+    """Why nothing can be sealed with this; None when it can."""
+    if b"-----BEGIN" in key:
+        return "is a PEM key: a seal needs random characters, such as `openssl rand -base64 32` writes"
+    short = len(key.strip()) < LEAST_SEAL_KEY_BYTES
+    return f"has fewer than {LEAST_SEAL_KEY_BYTES} bytes: a search finds what is shorter" if short else None
 
 
 def _file_fault(path: Path) -> str | None:

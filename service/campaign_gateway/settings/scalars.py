@@ -192,5 +192,6 @@ AddressesField = Annotated[
 ALIAS_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Alias = Annotated[str, StringConstraints(pattern=ALIAS_PATTERN)]
 """A name of ours: stands in paths and metric labels."""
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=253)]
 PlatformId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 Scope = Literal["read", "write", "purge"]

@@ -1,5 +1,6 @@
 """The sections of the settings: every key, its type and its default, in the order of the README."""
 
+import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from campaign_gateway.settings.scalars import (
     AddressField,
     Alias,
     Duration,
+    HostName,
     PlatformId,
     PositiveDuration,
     Scope,
@@ -139,6 +141,20 @@ class CacheTls(Section):
     key_file: Path | None = None
 
 
+class CacheSeal(Section):
+    """How what is kept outside the process is bound to its place."""
+
+    key_file: Path | Annotated[tuple[Path, ...], Field(min_length=1, max_length=2)]
+    """A file, or two while a key is replaced: the first one's key seals, both open."""
+    encrypt: bool = False
+    """Whether what is stored can be read with the key only."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The keys' files, the sealing one first."""
+        return (self.key_file,) if isinstance(self.key_file, Path) else self.key_file
+
+
 class Cache(Section):
     """Where entries are kept."""
 
@@ -148,6 +164,8 @@ class Cache(Section):
     username: str | None = None
     password_file: Path | None = None
     tls: CacheTls | None = None
+    seal: CacheSeal | None = None
+    """None seals with a key that everybody can derive: damage is found, forgery is not."""
     prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,32}$")] = "cg"
     timeout: PositiveDuration = 0.25
     local_max_bytes: Size = 64 * 2**20
@@ -218,7 +236,13 @@ class Settings(Section):
     """Processes that share `listen`; each is a replica to the others."""
     keepalive: PositiveDuration = 75.0
     """How long a caller's connection may stay idle; longer than load balancers in front keep it for use."""
+    send_timeout: PositiveDuration = 30.0
+    """How long a caller may take nothing of an answer that waits for it."""
+    max_unsent: Size = 64 * 2**20
+    """What may wait for callers to read it, in each process."""
     allow_anonymous: bool = False
+    hosts: tuple[HostName, ...] = ()
+    """Names that the gateway is reached by, beside private ones: `Host` is held to them where no key is asked for."""
     hot_path: bool = True
     """Whether hits are answered without parsing a request's head that is known already."""
     platform: Platform = Platform()
@@ -231,6 +255,12 @@ class Settings(Section):
     freshness: FreshnessSettings = FreshnessSettings()
     sweep: Sweep = Sweep()
     shutdown: Shutdown = Shutdown()
+
+    @property
+    def known_hosts(self) -> frozenset[str]:
+        """The names, in lower case, that the gateway is reached by, beside private ones."""
+        listened = (address.host for address in (*self.listen, self.admin_listen))
+        return frozenset(name.lower() for name in (*self.hosts, *listened, socket.gethostname()))
 
     @property
     def default_stream(self) -> str | None:

@@ -1,7 +1,8 @@
 """Redis, with this process's memory in front of it and to fall back on while it is lost."""
 
 import asyncio
-from collections.abc import Hashable, Sequence
+import time
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +14,7 @@ from campaign_gateway.proxy.ports import Copy, Found, Handlers, Lease, Put, Stor
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.outbox import Outbox
-from campaign_gateway.store.redis.bus import Bus
+from campaign_gateway.store.redis.bus import UNPROVEN_SECONDS, Bus
 from campaign_gateway.store.redis.link import StoreDownError
 from campaign_gateway.store.redis.store import Raw, RedisFence, RedisStore, is_fenced
 
@@ -65,9 +66,14 @@ class LayeredStore(Store):
     def start(self, tasks: Tasks, handlers: Handlers) -> None:
         """Keeps listening to the bus, keeps its leases and the outbox going; that runs in `tasks`."""
         self._handlers = handlers
+        self._bus.on_heard = self._note_heard
         tasks.supervise(partial(self._bus.listen, self._receive, self._miss, self.epoch.end), name="listen to the bus")
         tasks.supervise(self._redis.keep_leases, name="keep leases")
         tasks.supervise(self._outbox.keep_flushing, name="flush invalidations")
+
+    def _note_heard(self, moment: float) -> None:
+        """What this process holds may be relied on for a while from this monotonic moment on, and no longer."""
+        self.epoch.until = self.now() - (time.monotonic() - moment) + UNPROVEN_SECONDS
 
     @override
     def peek(self, key: str) -> Copy:
@@ -172,14 +178,18 @@ class LayeredStore(Store):
         await self._bus.wait(key, seconds)
 
     @override
-    async def invalidate(self, key: str, by: Cause) -> None:
-        await self._local.invalidate(key, by)
+    async def invalidate_many(self, keys: Collection[str], by: Cause) -> bool:
+        await self._local.invalidate_many(keys, by)
         try:
-            await self._redis.invalidate(key, by)
+            await self._redis.invalidate(keys, by)
+            is_published = True
         except StoreDownError:
-            self._outbox.add(key, by)
-        # A look-up that Redis answered just before has brought the old entry here since.
-        self._local.invalidate_here(key, by)
+            is_published = False
+            for key in keys:
+                self._outbox.add(key, by)
+        # A look-up that Redis answered just before has brought an old entry here since.
+        await self._local.invalidate_many(keys, by)
+        return is_published
 
     @override
     def invalidated_at(self, key: str) -> float:
@@ -187,12 +197,13 @@ class LayeredStore(Store):
         return self._local.invalidated_at(key) if self._bus.silent_for() <= self._unwatched else self.now()
 
     @override
-    async def publish_write(self, writer: str) -> None:
+    async def publish_write(self, writer: str) -> bool:
         """While Redis is lost, nobody learns of it."""
         try:
             await self._redis.publish("wrote", writer)
         except StoreDownError:
-            return
+            return False
+        return True
 
     @override
     async def publish_hint(self, stream: str, campaigns: Sequence[str]) -> bool:
@@ -204,7 +215,7 @@ class LayeredStore(Store):
         return True
 
     async def _deliver(self, key: str, by: Cause) -> None:
-        await self._redis.invalidate(key, by)
+        await self._redis.invalidate((key,), by)
         self._local.invalidate_here(key, by)
 
     def _receive(self, kind: str, key: str) -> None:

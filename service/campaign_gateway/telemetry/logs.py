@@ -9,7 +9,6 @@ import asyncio
 import json
 import logging
 import re
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any, TextIO
@@ -18,7 +17,9 @@ import msgspec
 from typing_extensions import override
 
 from campaign_gateway.proxy.ports import HitLog
+from campaign_gateway.telemetry.spool import Spool
 
+STANDARD_ERROR = 2
 FLUSH_SECONDS = 0.02
 """How long the line of a hit may wait for others, to be written with them."""
 
@@ -89,11 +90,13 @@ class HitLines(HitLog):
     def __init__(self, name: str = "campaign_gateway.requests", **fields: object) -> None:
         """Lines of this logger, with these members in each, as `set_up` has them."""
         self._log = logging.getLogger(name)
-        opening = {"level": "info", "logger": name, "message": "request", **fields}
-        self._common = _members(opening) + b'"request_id":"'
+        opening = {"logger": name, "message": "request", **fields}
+        self._info, self._warning = (
+            _members({"level": level, **opening}) + b'"request_id":"' for level in ("info", "warning")
+        )
         self._time = _TimeText()
         self._since = self._until = 0.0
-        self._opening = b""
+        self._opening = self._opening_warning = b""
         self._parts: list[bytes] = []
 
     @override
@@ -109,7 +112,7 @@ class HitLines(HitLog):
         return _members(fields) + b'"milliseconds":'
 
     @override
-    def hit(self, request_id: bytes, caller: bytes, answer: bytes, seconds: float) -> None:
+    def hit(self, request_id: bytes, caller: bytes, answer: bytes, seconds: float, *, is_refusal: bool = False) -> None:
         now = time.time()
         if not self._since <= now < self._until:
             self._begin_second(now)
@@ -120,13 +123,15 @@ class HitLines(HitLog):
         parts = self._parts
         if not parts:
             asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
-        parts += (self._opening, request_id, caller, answer, took)
+        parts += (self._opening_warning if is_refusal else self._opening, request_id, caller, answer, took)
 
     def _begin_second(self, now: float) -> None:
         """Renders what lines of the same millisecond have in common."""
         whole = int(now * 1000)
         self._since, self._until = whole / 1000, (whole + 1) / 1000
-        self._opening = b'{"time":"%b",%b' % (self._time.text(now).encode("ascii"), self._common)
+        text = self._time.text(now).encode("ascii")
+        self._opening = b'{"time":"%b",%b' % (text, self._info)
+        self._opening_warning = b'{"time":"%b",%b' % (text, self._warning)
 
     def flush(self) -> None:
         """Hands over what has come together, if the logger wants it."""
@@ -174,9 +179,15 @@ def _masked(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: mask(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
-def set_up(stream: TextIO = sys.stderr, level: int = logging.INFO, **fields: object) -> None:
-    """Sends all logging of the process through `JsonFormatter`, with these members in each line."""
-    handler = logging.StreamHandler(stream)
+def set_up(stream: TextIO | None = None, level: int = logging.INFO, **fields: object) -> None:
+    """Sends all logging of the process through `JsonFormatter`, with these members in each line.
+
+    Args:
+        stream: where lines go; None for standard error, for whose reader nobody waits.
+        level: the least one that is written.
+        **fields: members of each line.
+    """
+    handler: logging.StreamHandler[Any] = logging.StreamHandler(_SPOOL if stream is None else stream)
     handler.setFormatter(JsonFormatter(**fields))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -189,6 +200,14 @@ def set_up(stream: TextIO = sys.stderr, level: int = logging.INFO, **fields: obj
     # aiohttp's own logger writes the offending line of a bad request, an Authorization header perhaps.
     logging.getLogger("aiohttp.server").addFilter(_drop_lines_of_requests)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def dropped_lines() -> int:
+    """Lines that were not written so far, since nobody read standard error."""
+    return _SPOOL.dropped
+
+
+_SPOOL = Spool(STANDARD_ERROR)
 
 
 def _drop_lines_of_requests(record: logging.LogRecord) -> bool:

@@ -12,7 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from typing_extensions import override
 
@@ -114,8 +114,7 @@ class CallBudget(Budget):
 
     def is_paused(self, account: str) -> bool:
         """Whether the platform has asked for a pause that is not over."""
-        ledger = self._queue(account).account.ledger
-        return ledger is not None and ledger.paused_until > 0
+        return self._queue(account).account.is_paused
 
     def pause_left(self, account: str) -> float:
         """Seconds until the pause that the platform has asked for may be over; 0 without one."""
@@ -136,6 +135,22 @@ class CallBudget(Budget):
 
     @override
     def refusal(self, account: str, lane: Lane, client: str, key: str, wait: float) -> Failure | None:
+        known = self._queue(account).account
+        foreseen = self._foresee(account, lane, client, key, wait)
+        if foreseen is None:
+            return None
+        self._meter.budget_wait(lane.value, 0.0)
+        if wait > 0 and lane.is_waited_for and not foreseen.is_promised:
+            known.promise(client, key, self._ledgers.now() + foreseen.wait.seconds)
+        return _failure(known, foreseen.wait)
+
+    @override
+    def prospect(self, account: str, lane: Lane, client: str, key: str, wait: float) -> Failure | None:
+        foreseen = self._foresee(account, lane, client, key, wait)
+        return None if foreseen is None else _failure(self._queue(account).account, foreseen.wait)
+
+    def _foresee(self, account: str, lane: Lane, client: str, key: str, wait: float) -> "_Foreseen | None":
+        """The wait that is longer than the one that is asked for; None where there is none, or it is not known."""
         queue = self._queue(account)
         known = queue.account
         if known.has_spare(lane) and not queue.waiters:
@@ -146,21 +161,13 @@ class CallBudget(Budget):
         now = self._ledgers.now()
         at = known.promises.promised_at(client, key)
         if at is not None and at > now - known.allowance.window:
-            if at <= now + wait:
-                return None
-            self._meter.budget_wait(lane.value, 0.0)
-            return _failure(Wait(at - now, WaitReason.SPENT))
+            return None if at <= now + wait else _Foreseen(Wait(at - now, WaitReason.SPENT), is_promised=True)
         forecast = claims.forecast(SlotRequest("", lane, client), queue.ahead_of(lane, client))
         if forecast is None or forecast.reason is WaitReason.ALLOTTED:
             return None
         since = claims.now - now
         forecast = known.in_time(Wait(max(0.0, forecast.seconds + since), forecast.reason, forecast.soonest + since))
-        if forecast.soonest <= wait:
-            return None
-        self._meter.budget_wait(lane.value, 0.0)
-        if wait > 0 and lane.is_waited_for:
-            known.promise(client, key, now + forecast.seconds)
-        return _failure(forecast)
+        return None if forecast.soonest <= wait else _Foreseen(forecast, is_promised=False)
 
     def wake(self) -> None:
         """Has all who wait looked after again, as if a call had ended."""
@@ -266,7 +273,7 @@ class CallBudget(Budget):
         request = waiter.request
         if waiter.can_wait and request.lane.is_waited_for:
             queue.account.promise(request.client, waiter.key, self._ledgers.now() + wait.seconds)
-        waiter.permit.set_exception(Refused(_failure(wait)))
+        waiter.permit.set_exception(Refused(_failure(queue.account, wait)))
 
     # The ledger.
 
@@ -328,11 +335,18 @@ class CallBudget(Budget):
         return queue
 
 
+@dataclass(frozen=True, slots=True)
+class _Foreseen:
+    wait: Wait
+    is_promised: bool
+    """Whether the caller was told so before."""
+
+
 def _future() -> asyncio.Future[CallPermit]:
     return asyncio.get_running_loop().create_future()
 
 
-def _failure(wait: Wait) -> Failure:
-    if wait.reason is WaitReason.PAUSED:
+def _failure(account: Account, wait: Wait) -> Failure:
+    if wait.reason is WaitReason.PAUSED or account.is_paused:
         return Failure(Problem.UPSTREAM_PAUSED, "the platform asked for a pause", retry_after=wait.seconds)
     return Failure(Problem.BUDGET_EXHAUSTED, "the account's calls are spent for now", retry_after=wait.seconds)

@@ -17,9 +17,9 @@ from campaign_gateway.contract.operations import LITERALS, OPERATIONS, Family, K
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
 from campaign_gateway.web.queries import name
-from campaign_gateway.web.rejected import RejectedError, invalid
+from campaign_gateway.web.rejected import RejectedError, invalid, nothing_here, wrong_method
 from campaign_gateway.web.responses import advice, finish
-from campaign_gateway.web.routes import Action, Target, wrong_method
+from campaign_gateway.web.routes import Action, Target
 
 _PREFIXES = tuple((family, tuple(family.value.split("/")[1:-1])) for family in Family)
 _ROWS = tuple((row, tuple(part for part in row.path.split("/") if part)) for row in OPERATIONS)
@@ -44,7 +44,7 @@ def find(method: str, raw_target: str) -> Target:
     segments = _segments(raw_target)
     family = _family(segments)
     if family is None:
-        raise RejectedError(Problem.NOT_FOUND, "there is nothing at this path")
+        raise nothing_here()
     depth = len(dict(_PREFIXES)[family])
     stream_id, rest = segments[depth], segments[depth + 1 :]
     rows = [row for row, parts in _ROWS if row.family is family and _fits(parts, rest)]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -18,6 +19,8 @@ MAX_NAME = 256
 
 _FIELD = re.compile(r"[A-Za-z0-9_]{1,64}")
 _WORD = re.compile(r"[A-Za-z][A-Za-z ]{0,39}")
+_SHOWN = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
+"""An unknown name that a caller may see again."""
 _MOMENT = re.compile(r"[0-9WTZ:.+ -]+")
 SORTABLE = frozenset({"name", "createdAt", "updatedAt"})
 
@@ -31,15 +34,14 @@ def read_query(
     """The parameters in the query, read. A list may also be given name by name, as HTTP libraries write one.
 
     Raises:
-        RejectedError: one is unknown, given twice, not what it should be, or not there. The text repeats nothing of it.
+        RejectedError: one is unknown, given twice, not what it should be, or not there. The text repeats no value.
     """
     texts: dict[str, str] = {}
     for part in query.split("&") if query else ():
         name, _, value = part.partition("=")
         name = unquote_plus(name, errors="replace")
         if name not in known:
-            names = ", ".join(sorted(known))
-            raise invalid(f"the parameters here are {names}" if names else "there are no parameters here", operation)
+            raise invalid(_unknown(name, known), operation)
         if name in texts and known[name] not in _LISTS:
             raise invalid(f"{name} is given twice", operation)
         text = unquote_plus(value, errors="replace")
@@ -53,6 +55,18 @@ def read_query(
     for name in sorted(required - read.keys()):
         raise invalid(f"{name} is needed", operation)
     return read
+
+
+def _unknown(name: str, known: Mapping[str, Reader]) -> str:
+    """What to say of a parameter that is not among the known ones: its name, the nearest one, and all of them."""
+    shown = f"unknown parameter {name}" if _SHOWN.fullmatch(name) else "unknown parameter"
+    if not known:
+        return f"{shown}: there are no parameters here"
+    by_lower = {one.lower(): one for one in known}
+    # The pattern bounds what is compared.
+    near = get_close_matches(name.lower(), by_lower, 1) if _SHOWN.fullmatch(name) else []
+    guess = f": did you mean {by_lower[near[0]]}?" if near else ";"
+    return f"{shown}{guess} the parameters here are {', '.join(sorted(known))}"
 
 
 def field_names(value: str) -> frozenset[str]:
@@ -87,9 +101,6 @@ def numbers(value: str) -> list[int]:
     return [int(one) for one in found]
 
 
-_LISTS: frozenset[Reader] = frozenset({field_names, id_list, words, numbers})
-
-
 def whole(least: int, most: int) -> Reader:
     """A whole number in a range."""
 
@@ -119,6 +130,9 @@ def sorting(value: str) -> dict[str, str]:
     if not set(names) <= SORTABLE or len(set(names)) < len(names):
         raise ValueError("a list of name, createdAt, updatedAt, each optionally with - before it")
     return {name: "desc" if part.startswith("-") else "asc" for name, part in zip(names, parts, strict=True)}
+
+
+_LISTS: frozenset[Reader] = frozenset({field_names, id_list, words, numbers, sorting})
 
 
 def date(value: str) -> str:

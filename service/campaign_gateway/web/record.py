@@ -1,12 +1,14 @@
 """What is written down of each answer: one log line and its counts. Nobody else in this room logs or counts answers."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from time import perf_counter
 
 from campaign_gateway.policy.decide import Detail
+from campaign_gateway.policy.settle import Failure
+from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.ports import HitLog, RequestMeter
 from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.web.rendered import Rendering
@@ -28,6 +30,10 @@ class Record:
     stream: str | None = None
     campaign: str | None = None
     replies: Sequence[Reply] = ()
+    failure: Failure | None = None
+    """Why there is no other answer."""
+    peer: str | None = None
+    """The address of a caller who is not known, or may not."""
 
 
 class Recorder:
@@ -63,9 +69,13 @@ class Recorder:
             "fwd": outcome.fwd,
             "detail": outcome.detail,
             "age": int(max(ages)) if ages else None,
+            **_why(record.failure, record.peer),
             "milliseconds": round(seconds * 1000, 2),
         }
-        _log.info("request", extra={"fields": {name: value for name, value in fields.items() if value is not None}})
+        level = logging.WARNING if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
+        _log.log(
+            level, "request", extra={"fields": {name: value for name, value in fields.items() if value is not None}}
+        )
 
     def hit_line(self, campaign: str, status: HTTPStatus, detail: Detail | None) -> bytes:
         """The part of a line that hits of one rendering have in common: a pattern for `%` with the age in seconds."""
@@ -102,5 +112,28 @@ class CallerRecorder:
         """One refusal, since no call may be made."""
         seconds, outcome = perf_counter() - began, reply.outcome
         self._meter.request(self._operation, self._client, status, outcome.cache, seconds)
-        members = {"campaign": campaign, "status": status, "cache": outcome.cache, "detail": outcome.detail}
-        self._write(request_id, self._caller, self._log.ageless(members), seconds)
+        fields = {
+            "campaign": campaign,
+            "status": status,
+            "cache": outcome.cache,
+            "detail": outcome.detail,
+            **_why(reply.failure),
+        }
+        members = {name: value for name, value in fields.items() if value is not None}
+        self._write(request_id, self._caller, self._log.ageless(members), seconds, is_refusal=True)
+
+
+def _why(failure: Failure | None, peer: str | None = None) -> Mapping[str, object]:
+    """What an answer that is a failure comes from; nothing of the request is in it."""
+    if failure is None:
+        return {}
+    is_about_caller = failure.problem in {Problem.UNAUTHENTICATED, Problem.FORBIDDEN}
+    return {
+        "problem": failure.problem.value.name,
+        "upstream_status": failure.upstream_status,
+        "upstream_code": failure.upstream_code,
+        "reason": failure.detail
+        if is_about_caller or failure.problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        else None,
+        "peer": peer if is_about_caller else None,
+    }

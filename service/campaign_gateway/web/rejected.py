@@ -32,6 +32,20 @@ class RejectedError(Exception):
         self.has_to_close = has_to_close
 
 
+def wrong_method(allow: str) -> RejectedError:
+    """The path takes other methods."""
+    return RejectedError(Problem.METHOD_NOT_ALLOWED, f"this route takes {allow}", allow=allow)
+
+
+def nothing_here(*, but_without_slash: bool = False) -> RejectedError:
+    """There is nothing at this path.
+
+    Nor is a slash at its end forgiven: a path whose last name is empty by mistake would be taken for its parent.
+    """
+    hint = ", but there is without the slash at its end" if but_without_slash else ""
+    return RejectedError(Problem.NOT_FOUND, f"there is nothing at this path{hint}")
+
+
 def invalid(detail: str, operation: str | None = None) -> RejectedError:
     """The request is not one that can be meant."""
     return RejectedError(Problem.INVALID_REQUEST, detail, operation=operation)

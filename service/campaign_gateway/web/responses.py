@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Protocol
 
 import msgspec
@@ -173,6 +174,12 @@ def render_failure(failure: Failure, request_id: str, headers: Mapping[str, str]
     return finish(
         web.Response(status=failure.problem.status, body=body, headers={**fields, **advice(failure)}), request_id
     )
+
+
+def render_options(allow: str, request_id: str) -> web.Response:
+    """The answer to OPTIONS, at a path that takes these methods."""
+    headers = {"Allow": f"{allow}, OPTIONS", "Cache-Control": "no-store"}
+    return finish(web.Response(status=HTTPStatus.NO_CONTENT, headers=headers), request_id)
 
 
 def problem_document(failure: Failure, request_id: str) -> dict[str, object]:

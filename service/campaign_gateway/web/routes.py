@@ -16,10 +16,9 @@ from campaign_gateway.contract.ids import is_id
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.contract.operations import LITERALS, Operation
 from campaign_gateway.contract.requests import list_request
-from campaign_gateway.problems import Problem
 from campaign_gateway.web import queries
 from campaign_gateway.web.queries import Reader, read_query
-from campaign_gateway.web.rejected import RejectedError, invalid
+from campaign_gateway.web.rejected import invalid, nothing_here, wrong_method
 
 
 class Action(StrEnum):
@@ -166,7 +165,8 @@ def find(method: str, raw_target: str) -> Target:
         match = pattern.fullmatch(path)
         if match is not None:
             return _target(route, method, match.groupdict(), query)
-    raise RejectedError(Problem.NOT_FOUND, "there is nothing at this path")
+    is_slash_too_many = path.endswith("/") and any(pattern.fullmatch(path[:-1]) for _, pattern in _PATTERNS)
+    raise nothing_here(but_without_slash=is_slash_too_many)
 
 
 def _target(route: Route, method: str, raw_names: Mapping[str, str | None], query: str) -> Target:
@@ -203,8 +203,3 @@ def _list_members(given: Mapping[str, Any]) -> dict[str, Any]:
     members = {name: given[name] for name in ("type", "limit", "skip", "page", "startDate", "endDate") if name in given}
     filters = {name: given[name] for name in ("status", "priority", "dialingMode") if name in given}
     return {**members, "sortBy": given.get("sort"), "filters": filters}
-
-
-def wrong_method(allow: str) -> RejectedError:
-    """The path takes other methods."""
-    return RejectedError(Problem.METHOD_NOT_ALLOWED, f"this route takes {allow}", allow=allow)

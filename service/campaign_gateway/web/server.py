@@ -8,7 +8,7 @@ import asyncio
 import logging
 import re
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import LineTooLong
@@ -96,6 +96,10 @@ class Server(web.Server):
     def open_count(self) -> int:
         """How many connections are open."""
         return len(self._open)
+
+    def transports(self) -> Collection[asyncio.Transport]:
+        """Those of all open connections."""
+        return self._open.values()
 
     @override
     def __call__(self) -> web.RequestHandler:

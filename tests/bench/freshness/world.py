@@ -151,6 +151,8 @@ class NoBudget:
     def refusal(self, _account: str, _lane: Lane, _client: str, _key: str, _wait: float) -> Failure | None:
         return None
 
+    prospect = refusal
+
     @asynccontextmanager
     async def permit(
         self, _account: str, _lane: Lane, _client: str, _wait: float, _key: str = ""

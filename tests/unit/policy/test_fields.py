@@ -37,6 +37,7 @@ def test_a_cut_answer_keeps_its_envelope_and_has_a_tag_of_its_own():
     assert cut(whole, frozenset({"_id", "nothing"}), GET) == small, "the same everywhere and each time"
 
 
+@pytest.mark.drill("odd text and numbers")
 @pytest.mark.parametrize(
     ("sent", "kept"),
     [

@@ -96,6 +96,11 @@ def test_a_failure_never_becomes_an_entry(answer: Answer, problem: Problem, prev
     assert failure.detail
 
 
+@pytest.mark.drill(
+    "a 404 that is not the platform's",
+    planted="empty, generic JSON",
+    seen="what is stored stays",
+)
 @pytest.mark.parametrize(
     ("body", "is_the_platforms"),
     [

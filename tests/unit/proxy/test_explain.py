@@ -8,10 +8,12 @@ import pytest
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.evidence import Cause
 from campaign_gateway.policy.ledger import Lane
+from campaign_gateway.policy.settle import Failure
 from campaign_gateway.policy.sweeping import SETTLE_SECONDS, IndexedCampaign, IndexState, Poll
+from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.bounds import StatedBounds
 from campaign_gateway.proxy.explain import Explainer, Explanation, Listing
-from tests.support.doubles import NOT_FOUND, SUPPORT, campaign_response, finished, make_request
+from tests.support.doubles import NOT_FOUND, SUPPORT, UNAUTHORIZED, campaign_response, finished, make_request
 from tests.support.story import FRESHNESS, HARD_BOUND, LIFETIME, MISSING, Story
 
 AGE = 10.0
@@ -30,6 +32,7 @@ async def explained(story: Story) -> Explanation:
         *(story.store, story.index, FRESHNESS),
         bounds=lambda stream: StatedBounds(7.0 if stream == SUPPORT.identity else 0.0, 300.0, is_validating=True),
         remaining=lambda account: 42 if account == SUPPORT.tenant.account else 0,
+        prospect=story.exchange.prospect,
     )
     explanation = await explainer.explain(SUPPORT, "c-1")
     assert story.calls == len(story.upstream.calls), "the platform is not asked"
@@ -60,6 +63,8 @@ NOTHING = Explanation(
     ttl=None,
     stale_at_most=HARD_BOUND,
     next="call the platform (uri-miss)",
+    refusal=None,
+    retry_after=None,
     budget_remaining=42,
     signal_bound=7.0,
     blind_bound=300.0,
@@ -163,3 +168,39 @@ async def test_an_answer_past_the_hard_bound():
     story = await told(campaign_response())
     story.clock.advance(HARD_BOUND - AGE + 0.5)
     assert (await explained(story)).next in {"call the platform (stale)", "call the platform (uri-miss)"}
+
+
+PAUSED = Failure(Problem.UPSTREAM_PAUSED, "the platform asked for a pause", retry_after=30.0)
+
+
+@pytest.mark.parametrize(
+    ("age", "following"),
+    [
+        pytest.param(AGE, "answer from it", id="fresh"),
+        pytest.param(
+            LIFETIME + 1,
+            "answer from it; no refresh now (upstream-paused: the platform asked for a pause)",
+            id="stale",
+        ),
+        pytest.param(
+            HARD_BOUND + 1, "refuse (upstream-paused: the platform asked for a pause)", id="past-the-hard-bound"
+        ),
+    ],
+)
+async def test_in_a_pause_it_says_what_a_read_would_get(age: float, following: str):
+    story = await told(campaign_response())
+    story.clock.advance(age - AGE)
+    story.budget.known_refusal = PAUSED
+    explanation = await explained(story)
+    assert explanation.next == following
+    wanted = (None, None) if age == AGE else ("upstream-paused", 30.0)
+    assert (explanation.refusal, explanation.retry_after) == wanted
+
+
+async def test_a_credential_that_rests_since_it_was_refused_is_named():
+    story = Story(UNAUTHORIZED, UNAUTHORIZED)
+    await story.read("c-2")
+    await story.read("c-3")
+    explanation = await explained(story)
+    assert explanation.refusal == "upstream-unauthorized"
+    assert explanation.next.startswith("refuse (upstream-unauthorized: the platform refuses the credential")

@@ -101,6 +101,11 @@ class Flaky:
             raise error
 
 
+@pytest.mark.drill(
+    "work in the background fails",
+    planted="an error in a task",
+    seen="begun again after waits that grow, one log line, `/readyz` names it, a metric rises",
+)
 def test_work_without_an_end_is_begun_again_after_waits_that_grow(caplog):
     counted: list[tuple[str, int]] = []
 
@@ -129,6 +134,7 @@ def test_work_without_an_end_is_begun_again_after_waits_that_grow(caplog):
     )
 
 
+@pytest.mark.drill("work in the background fails")
 async def test_a_task_of_the_same_name_that_ends_well_ends_the_failure(caplog):
     tasks = Tasks()
     for work in (Flaky(ValueError()), Flaky(ValueError())):

@@ -281,6 +281,11 @@ async def test_a_broken_answer_is_invalid_and_was_a_call(pieces):
     assert (error.was_sent, error.may_repeat) == (True, False)
 
 
+@pytest.mark.drill(
+    "good answers behind front doors",
+    planted="fields of 60,000 bytes, 900 fields, gzip in members, deflate",
+    seen="they are good",
+)
 @pytest.mark.parametrize(
     "pieces",
     [
@@ -355,6 +360,11 @@ async def test_what_is_sent_on_a_kept_connection_unasked_ends_it():
         assert server.connections == 2
 
 
+@pytest.mark.drill(
+    "a 401 or 429 with a body that cannot be read",
+    planted="brotli, cut, empty gzip, too large",
+    seen="the status counts: a pause, the breaker",
+)
 @pytest.mark.parametrize("status", ["401 Unauthorized", "429 Too Many Requests"])
 @pytest.mark.parametrize(
     "pieces",
@@ -372,6 +382,11 @@ async def test_a_status_that_says_enough_counts_without_its_body(pieces, status)
     assert (response.status, response.body) == (int(status[:3]), b"")
 
 
+@pytest.mark.drill(
+    "dead kept connections",
+    planted="closed under the gateway",
+    seen="the repeat has a connection of its own",
+)
 async def test_what_is_sent_anew_takes_no_connection_that_was_kept():
     async with raw_server(always(OK)) as server, client(server.url) as platform:
         for is_anew in (False, False, True, True, False):

@@ -259,6 +259,11 @@ def test_no_secret_is_in_a_signers_or_a_secrets_text(make):
         assert token not in repr(thing)
 
 
+@pytest.mark.drill(
+    "a clock set back, a refused token",
+    planted="a manual clock",
+    seen="no token of another time, none twice",
+)
 def test_a_clock_set_back_or_a_process_that_stood_still_uses_no_token_of_another_time(clock):
     steady = ManualClock(0.0)
     signer = Signer(
@@ -275,6 +280,7 @@ def test_a_clock_set_back_or_a_process_that_stood_still_uses_no_token_of_another
     assert claims_of(signer.token())["iat"] == int(START) - 3_604, "half its life has gone by on the steady clock"
 
 
+@pytest.mark.drill("a clock set back, a refused token")
 def test_a_refused_token_is_not_sent_again(make, clock):
     signer = make()
     refused = signer.token()

@@ -125,6 +125,21 @@ async def test_a_key_in_the_query_is_no_key(front):
     assert (await front.ask("/v1/campaigns/c-1?key=cgk_reporting", key=None)).status == 401
 
 
+@pytest.mark.drill(
+    "a client looks for streams that are not its own",
+    planted="another's alias, one that nobody has, the platform's ids of both",
+    seen="one answer for all",
+)
+async def test_a_stream_that_is_not_the_clients_is_forbidden_whether_it_exists_or_not(front):
+    for targets in (
+        [f"/v1/streams/{alias}/campaigns/c-1" for alias in ("sales", "none", "..%2f", "%00")],
+        [f"/campaign/api/v2/public/{stream}/campaign/c-1?accountId=a" for stream in ("st-2", "st-none")],
+    ):
+        answers = [await front.ask(target, "X-Request-ID: r-1") for target in targets]
+        assert {(answer.status, answer.body) for answer in answers} == {(403, answers[0].body)}
+    assert front.exchange.requests == []
+
+
 async def test_another_clients_stream_is_forbidden_and_its_campaigns_unasked(front):
     answer = await front.ask("/v1/streams/sales/campaigns/c-1")
     assert (answer.status, problem_of(answer)) == (403, "forbidden")
@@ -138,11 +153,6 @@ async def test_strangers_learn_nothing_of_routes_and_streams(front):
     assert [(await front.ask(target, key=None)).status for target in targets] == [401] * 4
 
 
-async def test_an_unknown_stream_is_a_404(front):
-    answer = await front.ask("/v1/streams/none/campaigns/c-1")
-    assert (answer.status, problem_of(answer)) == (404, "unknown-stream")
-
-
 async def test_without_a_default_a_path_must_name_its_stream(serve):
     async with serve(default_stream=None) as front:
         answer = await front.ask()
@@ -150,6 +160,11 @@ async def test_without_a_default_a_path_must_name_its_stream(serve):
         assert (await front.ask("/v1/streams/support/campaigns/c-1")).status == 200
 
 
+@pytest.mark.drill(
+    "a page of another site, and no client keys",
+    planted="`Sec-Fetch-Site`, `Origin`",
+    seen="403, and nothing is asked",
+)
 @pytest.mark.parametrize(
     ("fields", "is_refused"),
     [
@@ -221,8 +236,8 @@ async def test_an_id_that_is_none_is_a_400_and_never_an_upstream_call(front, seg
         ("//v1/campaigns/c-1", 404, "not-found"),
         ("/", 404, "not-found"),
         ("/v1/campaigns/c-1?a=b", 400, "invalid-request"),
-        ("/v1/streams/..%2f/campaigns/c-1", 404, "unknown-stream"),
-        ("/v1/streams/%00/campaigns/c-1", 404, "unknown-stream"),
+        ("/v1/streams/..%2f/campaigns/c-1", 403, "forbidden"),
+        ("/v1/streams/%00/campaigns/c-1", 403, "forbidden"),
     ],
 )
 async def test_a_target_that_is_none_is_a_problem(front, target, status, problem):
@@ -231,11 +246,32 @@ async def test_a_target_that_is_none_is_a_problem(front, target, status, problem
     assert front.exchange.requests == []
 
 
-@pytest.mark.parametrize("method", ["POST", "PATCH", "OPTIONS", "PROPFIND"])
+@pytest.mark.parametrize("method", ["POST", "PATCH", "PROPFIND"])
 async def test_a_method_that_is_not_taken_is_told_the_others(front, method):
     answer = await front.ask(method=method)
     assert (answer.status, problem_of(answer), answer["Allow"]) == (405, "method-not-allowed", "DELETE, GET, HEAD, PUT")
     assert front.exchange.requests == front.forwarder.requests == []
+
+
+@pytest.mark.parametrize(
+    ("target", "allow"),
+    [
+        ("/v1/campaigns/c-1?fields=name", "DELETE, GET, HEAD, PUT, OPTIONS"),
+        ("/v1/streams/support/contacts", "POST, OPTIONS"),
+        ("/openapi.json", "GET, HEAD, OPTIONS"),
+        ("/campaign/api/v2/public/st-1/campaign/cd-1", "DELETE, GET, HEAD, POST, PUT, OPTIONS"),
+    ],
+)
+@pytest.mark.parametrize("key", [None, "cgk_reporting"])
+async def test_options_are_told_without_a_key(front, target, allow, key):
+    answer = await front.ask(target, method="OPTIONS", key=key)
+    assert (answer.status, answer.body, answer["Allow"]) == (204, b"", allow)
+    assert front.exchange.requests == front.forwarder.requests == []
+
+
+async def test_there_are_no_options_where_there_is_nothing(front):
+    answer = await front.ask("/v1/nothing", method="OPTIONS", key=None)
+    assert (answer.status, problem_of(answer)) == (404, "not-found")
 
 
 # The request id.
@@ -283,7 +319,7 @@ async def test_refusals_are_counted_under_closed_labels(front):
     await front.ask("/v1/streams/sales/campaigns/c-1")
     await front.ask(method="PROPFIND")
     assert front.meter.events == {
-        ("request", "none", "none", "401", "none"): 1,
+        ("request", "get", "none", "401", "none"): 1,
         ("request", "none", "reporting", "404", "none"): 1,
         ("request", "get", "reporting", "400", "none"): 1,
         ("request", "get", "reporting", "403", "none"): 1,
@@ -600,6 +636,14 @@ async def test_a_purge_is_of_some_or_all(front, body, campaigns):
     assert front.invalidator.purges == [("sales", campaigns, "operations")]
     assert json.loads(answer.body) == {"purged": campaigns or "all"}
     assert answer["Cache-Control"] == "no-store"
+    assert "detail" not in answer["Cache-Status"]
+
+
+async def test_a_purge_that_other_replicas_do_not_know_of_says_so(front):
+    front.invalidator.is_shared = False
+    answer = await write(front, "/v1/purge", body=b'{"all": true}')
+    assert answer.status == 202
+    assert answer["Cache-Status"].endswith("; detail=unshared")
 
 
 @pytest.mark.parametrize(

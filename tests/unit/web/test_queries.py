@@ -6,6 +6,7 @@ from campaign_gateway.web import queries
 from campaign_gateway.web.queries import read_query
 from campaign_gateway.web.rejected import RejectedError
 
+HERE = "the parameters here are campaignName, limit, type"
 KNOWN = {"type": queries.choice("voice", "sms"), "limit": queries.whole(1, 100), "campaignName": queries.name}
 
 
@@ -19,9 +20,14 @@ def test_parameters_are_read_by_their_readers():
 @pytest.mark.parametrize(
     ("query", "told"),
     [
-        ("x=1", "the parameters here are campaignName, limit, type"),
-        ("Type=sms", "the parameters here are campaignName, limit, type"),
-        ("&", "the parameters here are campaignName, limit, type"),
+        ("x=1", f"unknown parameter x; {HERE}"),
+        ("Type=sms", f"unknown parameter Type: did you mean type? {HERE}"),
+        ("limt=1", f"unknown parameter limt: did you mean limit? {HERE}"),
+        ("limit[]=1", f"unknown parameter limit[]: did you mean limit? {HERE}"),
+        ("campaign_name=a", f"unknown parameter campaign_name: did you mean campaignName? {HERE}"),
+        ("&", f"unknown parameter; {HERE}"),
+        ("limit%0d%0a=1", f"unknown parameter; {HERE}"),
+        (f"{'limit' * 13}=1", f"unknown parameter; {HERE}"),
         ("type=sms&type=sms", "type is given twice"),
         ("type=fax", "type is one of voice, sms"),
         ("type", "type is one of voice, sms"),
@@ -34,7 +40,7 @@ def test_parameters_are_read_by_their_readers():
         ("campaignName=%FF%00", "campaignName is a name of 1 to 256 printable characters"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_and_not_repeated(query, told):
+def test_what_cannot_be_meant_is_refused_and_its_value_not_repeated(query, told):
     with pytest.raises(RejectedError) as refused:
         read_query(query, KNOWN)
     assert str(refused.value) == told
@@ -46,12 +52,15 @@ def test_a_list_may_be_given_name_by_name():
         "ids": ("a", "b", "c"),
         "fields": frozenset({"x", "y"}),
     }
+    assert read_query("sort=name&sort=-updatedAt", {"sort": queries.sorting}) == {
+        "sort": {"name": "asc", "updatedAt": "desc"}
+    }
     with pytest.raises(RejectedError, match="ids is a list"):
         read_query("ids=a&ids=", known)
 
 
 def test_where_there_are_no_parameters_that_is_told():
-    with pytest.raises(RejectedError, match="there are no parameters here"):
+    with pytest.raises(RejectedError, match="unknown parameter a: there are no parameters here"):
         read_query("a=b", {})
 
 

@@ -127,6 +127,22 @@ def test_a_path_that_is_none_of_ours_is_not_found(target):
     assert (error.failure.problem, error.operation) == (Problem.NOT_FOUND, None)
 
 
+@pytest.mark.parametrize(
+    ("target", "is_near"),
+    [
+        ("/v1/campaigns/", True),
+        ("/v1/campaigns/a/?fields=name", True),
+        ("/v1/streams/support/purge/", True),
+        ("/v1/campaigns//", False),
+        ("/v1/", False),
+        ("/v1/campaigns/a/pause", False),
+    ],
+)
+def test_a_slash_too_many_is_told(target, is_near):
+    hint = ", but there is without the slash at its end" if is_near else ""
+    assert refusal("GET", target).failure.detail == f"there is nothing at this path{hint}"
+
+
 # Path, then each method with action, operation and scope; HEAD goes with each GET that is answered from the cache.
 TABLE = {
     "/campaigns/a": {"GET": ("read", "get", "read"), "PUT": ("send", "update", "write"), "DELETE": ("send", "delete", "write")},

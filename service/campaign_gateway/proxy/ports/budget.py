@@ -100,6 +100,10 @@ class Budget(Protocol):
         """
         ...
 
+    def prospect(self, account: str, lane: Lane, client: str, key: str, wait: float) -> Failure | None:
+        """As `refusal`, asked by an onlooker: nothing is counted, and nobody is promised anything."""
+        ...
+
     def permit(
         self, account: str, lane: Lane, client: str, wait: float, key: str = ""
     ) -> AbstractAsyncContextManager[Permit]:

@@ -87,7 +87,7 @@ class HitLog(Protocol):
         """As `answer` with the age filled in, of an answer that has none."""
         ...
 
-    def hit(self, request_id: bytes, caller: bytes, answer: bytes, seconds: float) -> None:
+    def hit(self, request_id: bytes, caller: bytes, answer: bytes, seconds: float, *, is_refusal: bool = False) -> None:
         """One line, soon.
 
         Args:
@@ -95,5 +95,6 @@ class HitLog(Protocol):
             caller: made by `caller`.
             answer: made by `answer`, with the age filled in, or by `ageless`.
             seconds: how long it took.
+            is_refusal: whether it is a warning: no call could be made for it.
         """
         ...

@@ -1,4 +1,4 @@
-"""What the rows of the description share: parameters, header fields and schemas, each under a name to refer to."""
+"""What the rows of the description share: parameters and header fields, each under a name to refer to."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.problems import Problem
 from campaign_gateway.web import queries
-from campaign_gateway.web.actions import MAX_NAMED
 from campaign_gateway.web.responses import BOUND, NEWER
 
 Json = Mapping[str, Any]
@@ -50,12 +49,22 @@ PARAMETERS: Mapping[str, Json] = {
         "The alias of a stream in the gateway's settings.",
         {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"},
     ),
+    "problem": parameter(
+        "path",
+        "The name of a type of problems.",
+        {"type": "string", "enum": [problem.value.name for problem in Problem]},
+    ),
     "fields": words(
         "Members to select from `data`, or from each row of a list. One stored answer serves all selections.",
         {"type": "string", "pattern": "^[A-Za-z0-9_]{1,64}$"},
         maxItems=queries.MAX_FIELDS,
     ),
-    "type": parameter("query", "The kind of campaign.", {"enum": [channel.value for channel in Channel]}),
+    "type": {
+        **parameter(
+            "query", "The kind of campaign.", {"type": "string", "enum": [channel.value for channel in Channel]}
+        ),
+        "example": Channel.VOICE.value,
+    },
     "page": parameter("query", "The page, from 1.", {**_COUNT, "minimum": 1}),
     "limit": parameter("query", "Rows on a page.", {"type": "integer", "minimum": 1, "maximum": queries.MAX_PAGE_ROWS}),
     "skip": parameter("query", "Rows to skip at the start.", _COUNT),
@@ -64,7 +73,7 @@ PARAMETERS: Mapping[str, Json] = {
     "dialingMode": words("Campaigns with one of these modes; voice.", _WORD),
     "sort": words(
         "Members to sort by; `-` in front sorts in descending order.",
-        {"enum": [sign + name for name in sorted(queries.SORTABLE) for sign in ("", "-")]},
+        {"type": "string", "enum": [sign + name for name in sorted(queries.SORTABLE) for sign in ("", "-")]},
         uniqueItems=True,
     ),
     "startDate": parameter("query", "Campaigns from this date or instant on.", {"type": "string", "format": "date"}),
@@ -99,7 +108,8 @@ HEADERS: Mapping[str, Json] = {
     "Cache-Status": header("How the answer was made (RFC 9211)."),
     "RateLimit": header("What is left of the caller's share of the calls, if a call was made or refused."),
     "RateLimit-Policy": header("The caller's share of the calls, and the window in seconds."),
-    "Retry-After": header("Seconds until a retry is useful.", type="integer", minimum=1),
+    "Retry-After": header("Seconds until a retry is useful.", type="integer", minimum=1, examples=[7]),
+    "Vary": header("That `Accept` chooses the answer.", const="Accept"),
     "WWW-Authenticate": header("The scheme to use.", const="Bearer"),
     BOUND: header(
         "Seconds within which a change of the campaign is seen; if polls give the bound, a change of `updatedAt`.",
@@ -114,130 +124,4 @@ HEADERS: Mapping[str, Json] = {
     "Campaign-Gateway-Version": header(
         "The moment of a write. A read that sends it back is answered from a validation newer than the write."
     ),
-}
-
-_NAMED: Json = {"name": TEXT, "description": TEXT}
-
-
-def _object(description: str, required: tuple[str, ...] = (), /, **members: Json) -> Json:
-    needed = {"required": list(required)} if required else {}
-    return {"description": description, "type": "object", **needed, "properties": members}
-
-
-SCHEMAS: Mapping[str, Json] = {
-    "PlatformAnswer": {"description": "The platform's own answer.", "type": "object"},
-    "CampaignAnswer": _object(
-        "The platform's answer, byte for byte, or the selected `fields`.",
-        ("data",),
-        status=TEXT,
-        message=TEXT,
-        data={"$ref": "#/components/schemas/Campaign"},
-    ),
-    "CampaignsAnswer": {
-        "description": "The platform's list, byte for byte, or the selected `fields`; for `ids`, one result for each.",
-        "anyOf": [
-            _object(
-                "A page of the list.",
-                ("data",),
-                status=TEXT,
-                message=TEXT,
-                data=_object(
-                    "Its rows.", results={"type": "array", "items": {"$ref": "#/components/schemas/Campaign"}}
-                ),
-            ),
-            _object(
-                "Several campaigns.",
-                ("results",),
-                results={
-                    "type": "array",
-                    "items": _object(
-                        "A campaign, or why it is missing.",
-                        ("id", "status"),
-                        id=ID,
-                        status={"type": "integer"},
-                        etag=TEXT,
-                        age={"type": "integer"},
-                        campaign={"$ref": "#/components/schemas/Campaign"},
-                        problem={"$ref": "#/components/schemas/Problem"},
-                    ),
-                },
-            ),
-        ],
-    },
-    "Campaign": _object(
-        "A campaign as the platform returns it; it may have more members.",
-        _id=TEXT,
-        name=TEXT,
-        status={"type": "string", "examples": ["Ready", "Active", "Stopped"]},
-        priority={"type": ["string", "number"]},
-        createdAt=TEXT,
-        updatedAt=TEXT,
-    ),
-    "CampaignChange": _object(
-        "A campaign as the platform accepts it: complete, also for an update. The platform validates it.",
-        **_NAMED,
-        campaignType={"enum": [channel.value for channel in Channel]},
-        contactLists={"type": "array", "items": TEXT},
-        priority={"type": ["string", "number"]},
-        dialingMode=TEXT,
-        dialingStrategy={"type": "object"},
-        schedule={"type": "object"},
-    ),
-    "Schedule": _object(
-        "When the campaign runs.", startDateTime=TEXT, endDateTime=TEXT, recurrenceObject={"type": "object"}
-    ),
-    "CallBacks": {
-        "description": "The contacts to call, and when.",
-        "type": "array",
-        "items": _object("A contact.", campaignDialingListId=TEXT, timeToContact=TEXT),
-    },
-    "ContactListChange": _object("A contact list as the platform accepts it.", **_NAMED, source=TEXT),
-    "Contacts": _object(
-        "Contacts for a list.",
-        contact_list_name=TEXT,
-        data={
-            "type": "array",
-            "items": _object("A contact; the list's mapping defines more members.", phoneNumber=TEXT),
-        },
-    ),
-    "Purge": {
-        "description": "The stored answers to purge.",
-        "oneOf": [
-            {
-                **_object(
-                    "Those of the named campaigns.",
-                    ("campaigns",),
-                    campaigns={"type": "array", "items": ID, "minItems": 1},
-                ),
-                "additionalProperties": False,
-            },
-            {**_object("All answers of the stream.", ("all",), all={"const": True}), "additionalProperties": False},
-        ],
-    },
-    "Purged": _object("The purged ids, or `all`.", ("purged",), purged={"type": ["array", "string"]}),
-    "Changed": {
-        **_object(
-            "The changed campaigns.",
-            ("campaigns",),
-            campaigns={"type": "array", "items": ID, "minItems": 1, "maxItems": MAX_NAMED},
-        ),
-        "additionalProperties": False,
-        "examples": [{"campaigns": [EXAMPLE_ID]}],
-    },
-    "Accepted": _object("The campaigns that are read first.", ("accepted",), accepted={"type": "array", "items": ID}),
-    "Problem": {
-        **_object(
-            "What went wrong (RFC 9457).",
-            ("type", "title", "status", "detail", "request_id"),
-            type={"enum": [problem.type for problem in Problem]},
-            title={"enum": [problem.title for problem in Problem]},
-            status={"enum": sorted({problem.status for problem in Problem})},
-            detail={"type": "string", "description": "The details of this occurrence."},
-            request_id={"type": "string", "description": "The value of `X-Request-ID`."},
-            upstream_status={"type": "integer", "description": "The HTTP status of the platform's answer."},
-            upstream_code={"type": "string", "description": "The platform's own code."},
-            upstream_message={"type": "string", "description": "The platform's own message."},
-        ),
-        "additionalProperties": False,
-    },
 }

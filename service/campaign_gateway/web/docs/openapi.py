@@ -1,5 +1,6 @@
 """The description of the API, as an OpenAPI 3.1 document made of the table of resources."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from itertools import groupby
@@ -7,18 +8,24 @@ from typing import Any
 
 from campaign_gateway import __version__
 from campaign_gateway.problems import Problem
-from campaign_gateway.web.docs.components import HEADERS, PARAMETERS, SCHEMAS, Json
+from campaign_gateway.web.docs.components import HEADERS, PARAMETERS, Json
+from campaign_gateway.web.docs.examples import EXAMPLES, problem_example
+from campaign_gateway.web.docs.guide import GUIDE
 from campaign_gateway.web.docs.resources import RESOURCES, TAGS, Resource, ResponseText
+from campaign_gateway.web.docs.schemas import SCHEMAS
 
 _KEY = "clientKey"
 NEEDED = ".needed"
+_PATH_NAMES = {"campaign-id": "id", "problem": "name"}
+"""Of parameters that go by another name in the tables than in the path."""
 
 ABOUT = """\
 Campaigns of the Kore.ai *Campaign Management public API*, through one endpoint that signs, caches, and keeps the
 platform's call limit.
 
 `Age` and `Cache-Status` say how old an answer is and how it was made. Every answer carries `X-Request-ID`; a caller's
-value is kept. Every error is `application/problem+json`. A `503` says in `Retry-After` when to come back.
+value is kept. Every error is `application/problem+json`, and its `type` leads to
+a page about it. A `503` says in `Retry-After` when to come back.
 
 A write is sent at most once. Its answer carries `Campaign-Gateway-Version`; a read that sends it back is answered from
 a validation newer than the write.
@@ -32,21 +39,25 @@ def document() -> Mapping[str, Any]:
     paths: dict[str, dict[str, Json]] = {}
     for resource in RESOURCES:
         paths.setdefault(resource.path, {})[resource.method.lower()] = _operation(resource)
+    responses = {name: answer for resource in RESOURCES for _, name, answer in _failures(resource)}
     return {
         "openapi": "3.1.1",
         "info": {
             "title": "Campaign gateway",
             "version": __version__,
             "description": ABOUT,
+            "contact": {"name": "Those who run this gateway"},
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        "servers": [{"url": "/", "description": "The gateway that serves this description."}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
         "components": {
             "schemas": SCHEMAS,
-            "parameters": _parameters(),
-            "headers": HEADERS,
-            "responses": {name: answer for resource in RESOURCES for _, name, answer in _failures(resource)},
+            "parameters": _referred("parameters", _parameters(), paths),
+            "headers": _referred("headers", HEADERS, [paths, responses]),
+            "examples": _examples(),
+            "responses": responses,
             "securitySchemes": {
                 _KEY: {
                     "type": "http",
@@ -90,14 +101,12 @@ def _parameters() -> Json:
 
 def _parameter(name: str, row: Json) -> Json:
     return (
-        {"name": name.removeprefix("campaign-"), "required": True, **row}
-        if row["in"] == "path"
-        else {"name": name, **row}
+        {"name": _PATH_NAMES.get(name, name), "required": True, **row} if row["in"] == "path" else {"name": name, **row}
     )
 
 
 def _request_body(schema: str) -> Json:
-    return {"required": True, "content": {"application/json": {"schema": _ref("schemas", schema)}}}
+    return {"required": True, "content": {"application/json": _media(schema)}}
 
 
 def _responses(resource: Resource) -> Json:
@@ -110,10 +119,29 @@ def _responses(resource: Resource) -> Json:
 
 
 def _success(answer: ResponseText, *, has_body: bool) -> Json:
-    schema: Json = {} if answer.schema is None else {"schema": _ref("schemas", answer.schema)}
-    content = {"content": {answer.media: schema}} if has_body else {}
+    media = {answer.media: {} if answer.schema is None else _media(answer.schema)}
+    if answer.also is not None:
+        media[answer.also] = {}
+    content = {"content": media} if has_body else {}
     fields = _headers(answer.headers, answer.sometimes)
     return {"description": "The requested answer.", "headers": fields, **content}
+
+
+def _media(schema: str) -> Json:
+    examples = {name: _ref("examples", f"{schema}.{name}") for name in EXAMPLES[schema]}
+    return {"schema": _ref("schemas", schema), "examples": examples}
+
+
+def _examples() -> Json:
+    bodies = {f"{schema}.{name}": {"value": value} for schema, rows in EXAMPLES.items() for name, value in rows.items()}
+    problems = {
+        f"Problem.{problem.value.name}": {
+            "summary": problem.title,
+            "value": problem_example(problem, GUIDE[problem].example),
+        }
+        for problem in Problem
+    }
+    return bodies | problems
 
 
 def _failures(resource: Resource) -> Iterator[tuple[int, str, Json]]:
@@ -132,14 +160,11 @@ def _failure(status: int, problems: list[Problem], *, has_body: bool) -> Json:
         always.append("WWW-Authenticate")
     if status >= HTTPStatus.BAD_GATEWAY:
         sometimes = ["Retry-After", "RateLimit", "RateLimit-Policy"]
-    narrowed = {
-        "allOf": [
-            _ref("schemas", "Problem"),
-            {"properties": {"type": {"enum": [problem.type for problem in problems]}, "status": {"const": status}}},
-        ]
-    }
+    # Not narrowed to these types and this status: generators of clients take that for another schema, or for none.
+    examples = {problem.value.name: _ref("examples", f"Problem.{problem.value.name}") for problem in problems}
+    schema = {"schema": _ref("schemas", "Problem"), "examples": examples}
     description = "; ".join(f"`{problem.value.name}`: {problem.title}" for problem in problems)
-    content = {"content": {"application/problem+json": {"schema": narrowed}}} if has_body else {}
+    content = {"content": {"application/problem+json": schema}} if has_body else {}
     return {"description": f"{description}.", "headers": _headers(always, sometimes), **content}
 
 
@@ -148,6 +173,12 @@ def _headers(always: Iterable[str], sometimes: Iterable[str]) -> Json:
         **{name: {**HEADERS[name], "required": True} for name in ("X-Request-ID", *always)},
         **{name: _ref("headers", name) for name in sometimes},
     }
+
+
+def _referred(kind: str, table: Json, by: object) -> Json:
+    """The rows of the table that are referred to: linters call the others dead."""
+    text = json.dumps(by)
+    return {name: row for name, row in table.items() if f'"#/components/{kind}/{name}"' in text}
 
 
 def _ref(kind: str, name: str) -> Json:

@@ -1,10 +1,11 @@
-"""The description of the API and the page that shows it: a closed list of files, read from the package when asked for.
+"""The description of the API, the page that shows it, and a page about each problem: a closed list.
 
 No request makes a file name. The viewer is Swagger UI as released (`tools/vendor-docs`); the page
 and its start are ours.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -15,8 +16,9 @@ from multidict import CIMultiDictProxy
 
 from campaign_gateway.policy.preconditions import is_not_modified
 from campaign_gateway.policy.stored import make_etag
+from campaign_gateway.problems import Problem
+from campaign_gateway.web.rejected import nothing_here, wrong_method
 from campaign_gateway.web.responses import finish
-from campaign_gateway.web.routes import wrong_method
 
 DOCS = "docs"
 """The value of the metric label `operation` for all of them."""
@@ -31,7 +33,10 @@ _FILES = {
     "/docs/swagger-ui.css": ("swagger-ui/swagger-ui.css", "text/css" + _TEXT),
     "/docs/swagger-ui-bundle.js": ("swagger-ui/swagger-ui-bundle.js", "text/javascript" + _TEXT),
 }
+_PROBLEMS = "/problems"
+_PROBLEM_AT: Mapping[str, Problem | None] = {_PROBLEMS: None, **{problem.type: problem for problem in Problem}}
 _ALLOW = "GET, HEAD"
+_WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
 
 _FIELDS = {
     # Asked for each time, and mostly a 304: a new release never meets files of an old one.
@@ -52,20 +57,53 @@ class Page:
     body: bytes
     content_type: str
     etag: str
+    is_negotiated: bool = False
+    """Whether `Accept` chose it."""
 
 
-def page_at(method: str, raw_target: str) -> Page | None:
+def page_at(method: str, raw_target: str, accept: str = "") -> Page | None:
     """What is there for a request; None where its target is not one of these. A query changes nothing.
 
     Raises:
-        RejectedError: it is one of these, and the method none of theirs.
+        RejectedError: it is one of these, and the method none of theirs; or it is one of these and a slash; or it is
+            no problem.
     """
     path = raw_target.partition("?")[0]
-    if path != _DESCRIPTION and path not in _FILES:
+    if path.endswith("/") and _is_page(path[:-1]):
+        raise nothing_here(but_without_slash=True)
+    if not _is_page(path):
+        if path.startswith(f"{_PROBLEMS}/"):
+            raise nothing_here()
         return None
     if method not in {"GET", "HEAD"}:
         raise wrong_method(_ALLOW)
-    return _load(path)
+    return _load_problem(path, is_json=_prefers_json(accept)) if path in _PROBLEM_AT else _load(path)
+
+
+def _is_page(path: str) -> bool:
+    return path == _DESCRIPTION or path in _FILES or path in _PROBLEM_AT
+
+
+def _prefers_json(accept: str) -> bool:
+    """Whether JSON is named before HTML, or HTML not at all: a person's browser names it, `*/*` is left to the page."""
+    weights = {"json": 0.0, "html": 0.0}
+    for part in accept.lower().split(","):
+        media, *parameters = (piece.strip() for piece in part.split(";"))
+        kind = media[-4:]
+        if kind in weights:
+            weight = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+            weights[kind] = max(weights[kind], float(weight) if _WEIGHT.fullmatch(weight) else 0.0)
+    return weights["json"] > weights["html"]
+
+
+@cache
+def _load_problem(path: str, *, is_json: bool) -> Page:
+    # Only here, as below.
+    from campaign_gateway.web.docs.problem_pages import as_html, as_json  # noqa: PLC0415
+
+    problem = _PROBLEM_AT[path]
+    body, content_type = (as_json(problem), "application/json") if is_json else (as_html(problem), "text/html" + _TEXT)
+    return Page(body, content_type, make_etag(body), is_negotiated=True)
 
 
 @cache
@@ -83,7 +121,7 @@ def _load(path: str) -> Page:
 
 def render_page(page: Page, request_headers: CIMultiDictProxy[str], request_id: str) -> web.Response:
     """The page as an answer: 200, or 304 for a caller who has it."""
-    headers: Mapping[str, str] = {**_FIELDS, "ETag": page.etag}
+    headers: Mapping[str, str] = {**_FIELDS, "ETag": page.etag, **({"Vary": "Accept"} if page.is_negotiated else {})}
     tags = request_headers.getall(hdrs.IF_NONE_MATCH, [])
     if is_not_modified(", ".join(tags) if tags else None, None, page.etag, None):
         return finish(web.Response(status=304, headers=headers), request_id)

@@ -21,8 +21,8 @@ class Text:
     id: str
     """Unique; what generated clients call it."""
     summary: str
-    answer: str = "PlatformAnswer"
-    """The answer's schema: a name in `components.SCHEMAS`."""
+    answer: str | None = None
+    """The answer's schema: a name in `schemas.SCHEMAS`; None where nothing is said of its form."""
     body: str | None = None
     """The schema of the JSON that is sent; None where none is, or none is worth sending."""
     description: str = ""
@@ -34,32 +34,37 @@ TEXTS: Mapping[str, Text] = {
         "listCampaigns",
         "A page of the list, or campaigns by id",
         "CampaignsAnswer",
-        description="Either `type` with any other parameters, or `ids` with `fields` only: then each campaign comes "
-        "through the cache, or is a problem.",
+        description="Needs either `type`, with any other parameters, or `ids`, with `fields` only: then each campaign "
+        "comes through the cache, or is a problem.",
     ),
-    "status": Text("getCampaignStatus", "The status of a campaign"),
-    "outcomes": Text("getOutcomes", "The outcomes of a campaign's contacts"),
-    "create": Text("createCampaign", "Create a campaign", body="CampaignChange"),
-    "update": Text("updateCampaign", "Replace a campaign", body="CampaignChange"),
-    "delete": Text("deleteCampaign", "Delete a campaign"),
-    "start": Text("startCampaign", "Start a campaign"),
-    "stop": Text("stopCampaign", "Stop a campaign"),
-    "schedule-on": Text("enableSchedule", "Enable a campaign's schedule", body="Schedule"),
-    "schedule-off": Text("disableSchedule", "Disable a campaign's schedule"),
-    "call-back": Text("callBack", "Schedule calls to contacts", body="CallBacks"),
-    "contact-list-list": Text("listContactLists", "All contact lists"),
-    "contact-list-get": Text("getContactList", "One contact list"),
-    "contact-list-create": Text("createContactList", "Create a contact list", body="ContactListChange"),
-    "contact-list-update": Text("updateContactList", "Update a contact list", body="ContactListChange"),
-    "contact-list-delete": Text("deleteContactList", "Delete a contact list"),
-    "contacts": Text("getContacts", "The contacts of a list"),
-    "contacts-add": Text("addContacts", "Add contacts to a list", body="Contacts"),
+    "status": Text("getCampaignStatus", "The status of a campaign", "CampaignStatusAnswer"),
+    "outcomes": Text("getOutcomes", "The outcomes of a campaign's contacts", "OutcomesAnswer"),
+    "create": Text("createCampaign", "Create a campaign", "CampaignWritten", body="CampaignChange"),
+    "update": Text("updateCampaign", "Replace a campaign", "CampaignWritten", body="CampaignChange"),
+    "delete": Text("deleteCampaign", "Delete a campaign", "CampaignWritten"),
+    "start": Text("startCampaign", "Start a campaign", "CampaignTriggered"),
+    "stop": Text("stopCampaign", "Stop a campaign", "CampaignTriggered"),
+    "schedule-on": Text("enableSchedule", "Enable a campaign's schedule", "CampaignScheduled", body="Schedule"),
+    "schedule-off": Text("disableSchedule", "Disable a campaign's schedule", "CampaignScheduled"),
+    "call-back": Text("callBack", "Schedule calls to contacts", "CallBacksAnswer", body="CallBacks"),
+    "contact-list-list": Text("listContactLists", "All contact lists", "ContactListsAnswer"),
+    "contact-list-get": Text("getContactList", "One contact list", "ContactListAnswer"),
+    "contact-list-create": Text(
+        "createContactList", "Create a contact list", "ContactListWritten", body="ContactListChange"
+    ),
+    "contact-list-update": Text(
+        "updateContactList", "Update a contact list", "ContactListUpdated", body="ContactListChange"
+    ),
+    "contact-list-delete": Text("deleteContactList", "Delete a contact list", "ContactListWritten"),
+    "contacts": Text("getContacts", "The contacts of a list", "ContactsAnswer"),
+    "contacts-add": Text("addContacts", "Add contacts to a list", "ContactsAdded", body="Contacts"),
     "purge": Text(
         "purge",
         "Make stored answers stale",
         "Purged",
         "Purge",
-        "They are fresh again after their next validation; refills use the background lane.",
+        "They are fresh again after their next validation; refills use the background lane. The status is 202 while "
+        "other replicas do not know of it.",
     ),
     "changed": Text(
         "hintChanged",
@@ -86,12 +91,14 @@ class ResponseText:
     """What comes when all goes well."""
 
     schema: str | None
-    """A name in `components.SCHEMAS`; None where nothing is said of the body's form."""
+    """A name in `schemas.SCHEMAS`; None where nothing is said of the body's form."""
     headers: tuple[str, ...]
     """Those that always come: names in `components.HEADERS`."""
     sometimes: tuple[str, ...] = ()
     """Those that may be missing."""
     media: str = "application/json"
+    also: str | None = None
+    """Another media type that a caller may ask for."""
     status: str = "200"
     is_validated: bool = True
     """Whether a caller's copy can be found good, which is a 304."""
@@ -132,6 +139,7 @@ _PLATFORM = (
     Problem.OVERLOADED,
 )
 """What can happen wherever a call may be needed."""
+_BODY = (Problem.TOO_LARGE, Problem.UNSUPPORTED_MEDIA_TYPE)
 
 
 def _of_route(route: Route) -> Iterator[Resource]:
@@ -187,18 +195,20 @@ def _answer(method: Method, text: Text) -> ResponseText:
             version = ("Campaign-Gateway-Version",) if method.scope == "write" else ()
             return ResponseText(text.answer, (*_FRESHNESS, *version), _QUOTA, status="2XX", is_validated=False)
         case Action.PURGE:
-            return ResponseText(text.answer, _FRESHNESS, is_validated=False)
+            return ResponseText(text.answer, _FRESHNESS, status="2XX", is_validated=False)
         case Action.HINT:
             return ResponseText(text.answer, _FRESHNESS, status="202", is_validated=False)
 
 
 def _problems(method: Method) -> Iterator[Problem]:
     if method.action in {Action.PURGE, Action.HINT}:
-        yield Problem.TOO_LARGE
+        yield from _BODY
         return
     row = operation(method.name)
     if method.scope == "write" and row.body is not RequestBody.NOTHING:
-        yield Problem.TOO_LARGE
+        yield from _BODY
+    elif method.action is Action.SEND:
+        yield Problem.UNSUPPORTED_MEDIA_TYPE
     yield from _PLATFORM
     yield NOT_FOUND[row.subject]
     if method.action is Action.READ:
@@ -209,13 +219,31 @@ def _problems(method: Method) -> Iterator[Problem]:
 
 def _of_this_api() -> Iterator[Resource]:
     described = ResponseText(None, ("ETag", "Cache-Control"))
-    rows = (
-        ("/openapi.json", Text("getDescription", "This description"), described),
-        ("/docs", Text("getPage", "A page to read and try the API"), replace(described, media="text/html")),
+    negotiated = replace(described, headers=(*described.headers, "Vary"), also="text/html")
+    about_all = Text(
+        "listProblems", "All types of problems", "ProblemGuides", description="A page for people, JSON for programs."
     )
-    for path, text, answer in rows:
+    about_one = Text(
+        "getProblemType",
+        "What a problem means and what to do",
+        "ProblemGuide",
+        description="Where the `type` of every problem leads: a page for people, JSON for programs.",
+    )
+    description = Text("getDescription", "This description", description="Generators of clients read it.")
+    page = Text("getPage", "A page to read and try the API", description="For people.")
+    rows = (
+        Resource("GET", "/openapi.json", description, "Description", described, ()),
+        Resource("GET", "/docs", page, "Description", replace(described, media="text/html"), ()),
+        Resource("GET", "/problems", about_all, "Description", replace(negotiated, schema=about_all.answer), ()),
+        Resource(
+            *("GET", "/problems/{name}", about_one, "Description", replace(negotiated, schema=about_one.answer)),
+            ("problem",),
+            problems=(Problem.NOT_FOUND,),
+        ),
+    )
+    for row in rows:
         for method in ("GET", "HEAD"):
-            yield Resource(method, path, text, "Description", answer, ("If-None-Match",))
+            yield replace(row, method=method, parameters=(*row.parameters, "If-None-Match"))
 
 
 def _named_by_method(resource: Resource) -> Resource:

@@ -1,21 +1,27 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
 from campaign_gateway import __version__
 from campaign_gateway.contract.operations import OPERATIONS, Kind, RequestBody
 from campaign_gateway.problems import Problem
-from campaign_gateway.web.docs.components import HEADERS, PARAMETERS, SCHEMAS
+from campaign_gateway.web.docs.components import HEADERS, PARAMETERS
+from campaign_gateway.web.docs.examples import EXAMPLES
 from campaign_gateway.web.docs.openapi import NEEDED, document, problems_of
 from campaign_gateway.web.docs.pages import page_at
 from campaign_gateway.web.docs.resources import RESOURCES, TAGS, TEXTS, Resource
+from campaign_gateway.web.docs.schemas import SCHEMAS
 from campaign_gateway.web.rejected import RejectedError
 from campaign_gateway.web.routes import ROUTES, find
 
+SAMPLES = Path(__file__).parents[3] / "samples"
+OUR_PATHS = ("/openapi.json", "/docs", "/problems", "/problems/{name}")
 OURS = [resource for resource in RESOURCES if resource.scope is None]
 
 
@@ -40,6 +46,11 @@ def of(method: str, path: str) -> dict[str, Any]:
     return found
 
 
+def shown(example: dict[str, str]) -> Any:
+    """The value of an example that is referred to."""
+    return document()["components"]["examples"][example["$ref"].rpartition("/")[2]]["value"]
+
+
 def test_the_document_is_valid_openapi_also_after_a_trip_as_json():
     validate(document())
     validate(json.loads(json.dumps(document())))
@@ -57,7 +68,7 @@ def test_every_method_of_every_route_is_described_on_both_its_paths_and_nothing_
         for method in route.methods
         for prefix in ("/v1", "/v1/streams/{stream}")
     }
-    served = {(method, path) for path in ("/openapi.json", "/docs") for method in ("GET", "HEAD")}
+    served = {(method, path) for path in OUR_PATHS for method in ("GET", "HEAD")}
     assert {(method, path) for method, path, _ in operations()} == routed | served
 
 
@@ -79,7 +90,7 @@ def test_a_described_path_leads_to_its_route_which_takes_these_methods_and_no_ot
     methods = sorted(resource.method for resource in RESOURCES if resource.path == path)
     ask = page_at if path in {resource.path for resource in OURS} else find
     with pytest.raises(RejectedError) as refused:
-        ask("BREW", re.sub(r"\{\w+\}", "x-1", path))
+        ask("BREW", re.sub(r"\{\w+\}", "x-1", path.replace("{name}", "internal")))
     assert refused.value.allow == ", ".join(methods)
 
 
@@ -105,8 +116,8 @@ def test_a_parameter_that_cannot_be_left_out_is_another_one_than_where_it_can():
         "campaignName.needed"
     ]
     assert parameters["campaignName.needed"]["required"]
-    assert "required" not in parameters["campaignName"]
-    assert parameters["campaignName.needed"]["name"] == parameters["campaignName"]["name"] == "campaignName"
+    assert parameters["campaignName.needed"]["name"] == "campaignName"
+    assert "required" not in parameters["type"]
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=named)
@@ -116,9 +127,10 @@ def test_each_problem_is_under_its_status_and_no_other_is(resource):
     for status, response in responses.items():
         for media, content in response.get("content", {}).items():
             if media == "application/problem+json":
-                narrowed = content["schema"]["allOf"][1]["properties"]
-                assert narrowed["status"] == {"const": int(status)}
-                told[int(status)] = set(narrowed["type"]["enum"])
+                assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
+                examples = [shown(example) for example in content["examples"].values()]
+                assert {example["status"] for example in examples} == {int(status)}
+                told[int(status)] = {example["type"] for example in examples}
     expected: dict[int, set[str]] = {}
     for problem in problems_of(resource):
         expected.setdefault(problem.status, set()).add(problem.type)
@@ -186,6 +198,78 @@ def test_heads_have_no_body():
     for method, _, operation in operations():
         bodies = [status for status, response in operation["responses"].items() if "content" in response]
         assert bool(bodies) == (method != "HEAD")
+
+
+# What generators of clients need.
+
+
+def schemas_in(piece: object, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema in a piece of the document, with where it is."""
+    if isinstance(piece, dict):
+        if {"type", "anyOf", "oneOf", "allOf"} & piece.keys():
+            yield path, piece
+        for name, value in piece.items():
+            if name not in {"examples", "example", "enum"}:
+                yield from schemas_in(value, f"{path}/{name}")
+    elif isinstance(piece, list):
+        for index, value in enumerate(piece):
+            yield from schemas_in(value, f"{path}/{index}")
+
+
+def test_objects_and_branches_have_names_and_arrays_say_what_they_hold():
+    whole = document()
+    for path, schema in schemas_in({name: whole["components"][name] for name in ("schemas", "parameters", "headers")}):
+        kind = schema.get("type")
+        if kind == "object":
+            assert path.count("/") == 2, path
+        if kind == "array":
+            assert "items" in schema, path
+        if isinstance(kind, list):
+            assert not {"array", "object"} & set(kind), path
+        for branch in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
+            assert "$ref" in branch or branch["type"] == "string", path
+
+
+def test_each_body_refers_to_a_schema_by_name_and_has_examples():
+    for method, path, operation in operations():
+        for answer in (*operation["responses"].values(), operation.get("requestBody", {})):
+            for content in answer.get("content", {}).values():
+                if path.startswith("/v1/"):
+                    assert set(content["schema"]) == {"$ref"}, (method, path)
+                    assert content["examples"], (method, path)
+
+
+@pytest.mark.parametrize("schema", [*EXAMPLES, "Problem"])
+def test_examples_are_what_the_schema_says_and_say_nothing_else(schema):
+    whole = document()
+    closed = closing({"schemas": whole["components"]["schemas"]})
+    judge = OAS31Validator({"$ref": f"#/components/schemas/{schema}", "components": closed})
+    examples = {name: row for name, row in whole["components"]["examples"].items() if name.startswith(f"{schema}.")}
+    assert examples
+    for example in examples.values():
+        judge.validate(example["value"])
+
+
+def closing(piece: Any) -> Any:
+    """The schemas, with every object closed: a misspelt member of an example is an error."""
+    if isinstance(piece, dict):
+        closed = {name: closing(value) for name, value in piece.items()}
+        return {**closed, "additionalProperties": False} if piece.get("type") == "object" else closed
+    return [closing(one) for one in piece] if isinstance(piece, list) else piece
+
+
+@pytest.mark.parametrize("sample", sorted(SAMPLES.glob("campaign-*.json")), ids=lambda path: path.stem)
+def test_every_documented_member_of_a_campaign_is_in_the_schema(sample):
+    answer = json.loads(sample.read_text())
+    data = answer["data"]
+    schemas = document()["components"]["schemas"]
+    if "results" in data:
+        name = "OutcomesAnswer" if "outcomes" in sample.stem else "CampaignPage"
+    else:
+        name = "CampaignStatusAnswer" if sample.stem == "campaign-status" else "CampaignAnswer"
+    OAS31Validator({"$ref": f"#/components/schemas/{name}", "components": closing({"schemas": schemas})}).validate(
+        answer
+    )
 
 
 def test_nothing_is_explained_that_is_not_used():

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from campaign_gateway.policy.stored import make_etag
+from campaign_gateway.problems import Problem
 from campaign_gateway.web.docs.openapi import document
 from campaign_gateway.web.docs.pages import page_at
 
@@ -88,7 +89,6 @@ async def test_nothing_else_can_be_done_to_them(front, path):
 @pytest.mark.parametrize(
     "path",
     [
-        "/docs/",
         "/docs/LICENSE",
         "/docs/pages.py",
         "/docs/../api.py",
@@ -102,6 +102,65 @@ async def test_nothing_else_can_be_done_to_them(front, path):
 async def test_no_other_path_names_a_file(front, path):
     assert page_at("GET", path) is None
     assert (await front.ask(path, key=None)).status == 401
+
+
+@pytest.mark.parametrize("problem", Problem)
+async def test_the_type_of_every_problem_leads_to_a_page_and_to_json(front, problem):
+    page = await front.ask(problem.type, "Accept: text/html,application/xhtml+xml,*/*;q=0.8", key=None)
+    assert (page.status, page["Content-Type"], page["Vary"]) == (200, "text/html; charset=utf-8", "Accept")
+    text = page.body.decode()
+    assert [heading in text for heading in ("<h2>Cause", "<h2>What to do", "<h2>Whom to ask")] == [True] * 3
+    assert "`" not in text
+    answer = await front.ask(problem.type, "Accept: application/json", key=None)
+    assert (answer.status, answer["Content-Type"], answer["Vary"]) == (200, "application/json", "Accept")
+    told = json.loads(answer.body)
+    assert (told["type"], told["title"], told["status"]) == (problem.type, problem.title, problem.status)
+    assert all(told[name] for name in ("cause", "cure", "contact"))
+    assert answer["ETag"] != page["ETag"]
+
+
+async def test_all_problems_are_listed_with_links_that_lead_there(front):
+    page = (await front.ask("/problems", key=None)).body.decode()
+    assert {f"/{link}" for link in re.findall(r'<a href="([^"]+)"', page)} == {problem.type for problem in Problem}
+    listed = json.loads((await front.ask("/problems", "Accept: application/json", key=None)).body)["problems"]
+    assert [row["type"] for row in listed] == [problem.type for problem in Problem]
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_json"),
+    [
+        ("", False),
+        ("*/*", False),
+        ("text/html", False),
+        ("application/json", True),
+        ("application/problem+json", True),
+        ("application/json, text/plain, */*", True),
+        ("text/html, application/json", False),
+        ("text/html;q=0.5, application/json", True),
+        ("application/json;q=0", False),
+        ("application/json;q=nan, application/json;q=-1", False),
+        ("APPLICATION/JSON ; q=0.1", True),
+    ],
+)
+def test_accept_chooses_between_the_page_and_json(accept, is_json):
+    page = page_at("GET", "/problems/internal", accept)
+    assert page is not None
+    assert (page.content_type == "application/json") is is_json
+
+
+@pytest.mark.parametrize(
+    "path", ["/problems/nothing", "/problems/internal/", "/problems/..%2fdocs", "/problems/Internal"]
+)
+async def test_a_problem_that_there_is_not_is_not_found(front, path):
+    assert (await front.ask(path, key=None)).status == 404
+
+
+async def test_a_slash_too_many_is_told(front):
+    answer = await front.ask("/docs/", key=None)
+    assert answer.status == 404
+    assert (
+        json.loads(answer.body)["detail"] == "there is nothing at this path, but there is without the slash at its end"
+    )
 
 
 async def test_they_are_counted_as_one_operation(front):
