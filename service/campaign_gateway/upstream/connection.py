@@ -68,19 +68,19 @@ class PlatformConnection(ResponseHandler):
                 self._before_answer += len(piece)
             if self._before_answer > self._max_head or len(self) > 1:
                 self._refuse()
-            if self.exception() is not None:
+            if self.transport is None or self.exception() is not None:
                 self._rest = b""
-            if not self._rest:
+            if self.transport is None or not self._rest:
                 return
             if time.monotonic() > until:
-                self._pause_transport_reading()
+                self.transport.pause_reading()
                 self._turn = self._loop.call_soon(self._go_on)
                 return
 
     def _go_on(self) -> None:
         self._parse(time.monotonic() + TURN_SECONDS)
-        if self._turn is None and self.is_connected() and not self._reading_paused:
-            self._resume_transport_reading()
+        if self._turn is None and self.transport is not None and self.is_connected() and not self._reading_paused:
+            self.transport.resume_reading()
 
     @override
     def connection_lost(self, exc: BaseException | None) -> None:
