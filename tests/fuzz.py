@@ -1,7 +1,7 @@
 """`make fuzz`: mutated requests to two real gateways, one with the hot path and one without. No answer may differ.
 
 Each talk is a connection to both. It begins with a good request, after which the hot path knows its head, and goes on with
-mutations of it, each sent to both and its answers awaited, until they close it or the talk is over. A last good
+mutations of it, sent to both at once or each awaited, until they close it or the talk is over. A last good
 request shows what state all of it has left the connection in. Inputs are made of the seed alone, and a difference is
 tried again, slowly, before it counts: so what is printed can be repeated.
 
@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -56,6 +56,24 @@ FIELDS = (
     *(b" folded", b"Origin: null", b"Campaign-Gateway-Version: 1", b"Pragma: no-cache"),
     *(b"Content-Type: application/json", b"Cookie: a=b", b"TE: trailers", b"Trailer: X"),
 )
+_BREAKS = (
+    b"Content-Length",
+    b"Transfer-Encoding",
+    b"Connection",
+    b"Upgrade",
+    b"Expect",
+    b"Host",
+    b" ",
+    b"X-A ",
+    b"Trailer",
+)
+GENTLE = tuple(field for field in FIELDS if not field.startswith(_BREAKS))
+WORD = b"aZ0-_.~:,%/?=&"
+"""Few, so that the ids that they make are soon known to be missing: a call to the platform costs more than all else."""
+ROUGH = 0.3
+"""The part of the talks whose inputs need not be requests at all."""
+PIPELINED = 0.5
+"""The part of the talks whose inputs are all sent at once."""
 _VARIES = re.compile(
     rb"^Date: .+|^Age: \d+|^Retry-After: \d+|^Campaign-Gateway-Bound: \d+|\bttl=-?\d+|\bmax-age=\d+|;[rt]=\d+"
     rb"|\b[0-9a-f]{32}\b|\"age\":\d+"
@@ -85,6 +103,19 @@ def requests_about(campaigns: Sequence[str]) -> list[bytes]:
     return whole
 
 
+@dataclass(frozen=True)
+class Talk:
+    """What is said on one connection."""
+
+    good: bytes
+    inputs: Sequence[bytes]
+    is_pipelined: bool
+
+    def without(self, told: int) -> "Talk":
+        """What is left of it on the next connection."""
+        return replace(self, inputs=self.inputs[told:])
+
+
 class Mutator:
     """Makes inputs of good requests; a seed makes the same ones on any machine."""
 
@@ -92,12 +123,36 @@ class Mutator:
         self._random = random.Random(seed)
         self._good = good
 
-    def talks(self, count: int) -> Iterator[tuple[bytes, list[bytes]]]:
+    def talks(self, count: int) -> Iterator[Talk]:
         """A good request and mutations of it, again and again, until there are so many mutations."""
         while count > 0:
             good = self._random.choice(self._good)
-            yield good, [self._mutated(good) for _ in range(min(count, TALK))]
+            # What breaks HTTP ends its connection, and most of all that is arbitrary does.
+            mutated = self._mutated if self._random.random() < ROUGH else self._reworded
+            inputs = [mutated(good) for _ in range(min(count, TALK))]
+            yield Talk(good, inputs, is_pipelined=self._random.random() < PIPELINED)
             count -= TALK
+
+    def _reworded(self, data: bytes) -> bytes:
+        """A mutation that nearly always is a request: other characters in a target or a field, other fields."""
+        pick = self._random
+        for _ in range(pick.choice((1, 1, 2, 3))):
+            head, end, body = data.partition(b"\r\n\r\n")
+            first, *fields = head.split(b"\r\n")
+            match pick.randrange(6):
+                case 0 | 1:
+                    at = pick.randrange(first.index(b"/") + 1, len(first) - len(b" HTTP/1.1") + 1)
+                    first = first[:at] + bytes([pick.choice(WORD)]) + first[at + pick.randrange(2) :]
+                case 2:
+                    field = pick.randrange(len(fields))
+                    at = pick.randrange(fields[field].index(b":") + 1, len(fields[field]) + 1)
+                    fields[field] = fields[field][:at] + bytes([pick.choice(WORD)]) + fields[field][at + 1 :]
+                case 3 | 4:
+                    fields.insert(pick.randrange(len(fields) + 1), pick.choice(GENTLE))
+                case _:
+                    pick.shuffle(fields)
+            data = b"\r\n".join([first, *fields]) + end + body
+        return data
 
     def _mutated(self, data: bytes) -> bytes:
         pick = self._random
@@ -251,53 +306,57 @@ class Fuzz:
             SystemExit: an answer differed, or was a 500.
         """
         began = said = time.monotonic()
-        for good, inputs in self._mutator.talks(count):
-            rest = inputs
-            while rest:
-                rest = rest[self._talk(good, rest) :]
+        for talk in self._mutator.talks(count):
+            rest = talk
+            while rest.inputs:
+                rest = rest.without(self._talk(rest))
             if time.monotonic() - said > 10:
                 said = time.monotonic()
                 click.echo(f"{self.inputs} inputs, {self.inputs / (said - began):.0f}/s")
 
-    def _talk(self, good: bytes, inputs: Sequence[bytes]) -> int:
+    def _talk(self, talk: Talk) -> int:
         """Tells inputs until the connections are closed; how many that were."""
-        pair, told = self._told(good, inputs, PATIENCE)
+        pair, told = self._told(talk, PATIENCE)
         for _ in range(REPEATS):
             if pair.agree():
                 break
             # What was late, or stored meanwhile, is no difference the next time.
             self.repeats += 1
-            pair, told = self._told(good, inputs[:told], LONG_PATIENCE)
-        if not pair.agree():
-            _report("the answers differ", good, inputs[:told], pair)
-        self.inputs += told
+            pair, told = self._told(talk, LONG_PATIENCE)
         statuses = [match.decode() for match in _STATUS.findall(pair.lines[0].received)]
-        self.statuses.update(statuses)
+        if not pair.agree():
+            _report("the answers differ", talk, pair)
         if "500" in statuses:
-            _report("an answer is a 500", good, inputs[:told], pair)
+            _report("an answer is a 500", talk, pair)
+        self.statuses.update(statuses)
+        if talk.is_pipelined:
+            # But for the first and the last; what came behind the end of a connection was not looked at.
+            told = max(1, min(told, len(statuses) - 1))
+        self.inputs += told
         return told
 
-    def _told(self, good: bytes, inputs: Sequence[bytes], patience: float) -> tuple[Pair, int]:
+    def _told(self, talk: Talk, patience: float) -> tuple[Pair, int]:
         pair = Pair(self._ports, patience)
         # Its head is known from the first time on that it was seen on any connection.
-        pair.tell(good)
+        pair.tell(talk.good)
         told = 0
-        while told < len(inputs):
+        for data in [b"".join(talk.inputs)] if talk.is_pipelined else talk.inputs:
             told += 1
-            if not pair.tell(inputs[told - 1]):
+            if not pair.tell(data):
                 break
         pair.end(self._last)
-        return pair, told
+        return pair, len(talk.inputs) if talk.is_pipelined else told
 
 
-def _report(what: str, good: bytes, inputs: Sequence[bytes], pair: Pair) -> NoReturn:
-    click.echo(f"{what}\nfirst: {good!r}")
-    for data in inputs:
-        click.echo(f"then: {data!r}")
+def _report(what: str, talk: Talk, pair: Pair) -> NoReturn:
+    click.echo(f"{what}\nfirst: {talk.good!r}")
+    click.echo(f"then{', all at once' if talk.is_pipelined else ''}:")
+    for data in talk.inputs:
+        click.echo(f"    {data!r}")
     around = what_differs(pair.lines[0].received, pair.lines[1].received) or ([], [])
     for name, line, shown in zip(("hot", "cold"), pair.lines, around, strict=True):
         click.echo(
-            f"{name} path: {'closed' if line.is_closed else 'open'}, {len(line.received)} bytes; around the difference:"
+            f"{name} path: {'closed' if line.is_closed else 'open'}, {len(line.received)} bytes; at the difference:"
         )
         for part in shown:
             click.echo(f"    {part[:300]!r}")

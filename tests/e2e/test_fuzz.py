@@ -43,4 +43,4 @@ def test_a_seed_makes_the_same_inputs() -> None:
     good = [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"HEAD / HTTP/1.1\r\nHost: b\r\n\r\n"]
     one, two, other = (list(islice(Mutator(seed, good).talks(200), 5)) for seed in (1, 1, 2))
     assert one == two != other
-    assert sum(len(inputs) for _, inputs in Mutator(1, good).talks(50)) == 50
+    assert sum(len(talk.inputs) for talk in Mutator(1, good).talks(50)) == 50

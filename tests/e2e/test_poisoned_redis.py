@@ -1,5 +1,7 @@
 """What somebody who can write to Redis puts there: the real process, a real server, and its values made up or moved."""
 
+import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import pytest
 
 from campaign_gateway.policy.stored import Stored
 from campaign_gateway.sandbox.campaigns import Status
+from campaign_gateway.sandbox.journal import most_in_window
 from campaign_gateway.sandbox.platform import Sandbox
 from campaign_gateway.store.codec import encode
 from campaign_gateway.store.seal import NO_SECRET, Seal, Seals
@@ -109,3 +112,29 @@ async def test_a_replaced_key_reads_what_the_old_one_sealed(sandbox: Sandbox, re
         assert "; hit; " in (await gateway.get(two))[1]["Cache-Status"]
         assert "fwd=uri-miss" in (await gateway.get(one))[1]["Cache-Status"]
         assert await gateway.metric("store_operations_total", store="redis", operation="unseal", outcome="key") >= 1
+
+
+@pytest.mark.drill("a ledger that somebody else wrote into Redis")
+async def test_replicas_with_different_keys_do_not_add_up_to_two_budgets(
+    sandbox: Sandbox, redis: RedisServer, tmp_path: Path
+):
+    """As while a first key is given to one replica after the other: neither can read the other's ledger."""
+    calls, window = 10, 3.0
+    async with AsyncExitStack() as stack:
+        gateways = []
+        for name in (OLD, NEW):
+            (tmp_path / name).write_text(name)
+            settings = settings_for(
+                sandbox,
+                tmp_path,
+                cache={"url": redis.url, "timeout": "5s", "seal": {"key_file": str(tmp_path / name)}},
+                budgets={"default": {"calls": calls, "window": f"{window:.0f}s"}},
+                sweep={"share": 0},
+            )
+            gateways.append(await stack.enter_async_context(gateway_process(settings, tmp_path)))
+        campaigns = [campaign.id for campaign in sandbox.campaigns.all()]
+        for number in range(4):
+            asked = campaigns[20 * number : 20 * number + 20]
+            await asyncio.gather(*(gateway.get(campaign) for campaign in asked for gateway in gateways))
+            await asyncio.sleep(0.5)
+    assert most_in_window([arrival.monotonic for arrival in sandbox.log.since(0)], window) <= calls

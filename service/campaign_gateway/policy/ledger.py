@@ -159,6 +159,10 @@ class Ledger:
     """When a call was last missed that was in another replica's allotment."""
 
 
+UNREADABLE = Ledger(server="unreadable", replicas={"somebody": 0.0, "somebody else": 0.0})
+"""In the place of one that others have written and that cannot be read: they may be sending calls, whoever they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class SlotRequest:
     """A request for a slot."""

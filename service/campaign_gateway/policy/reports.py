@@ -1,12 +1,13 @@
 """What one replica's report makes of an account's ledger.
 
-A report meets a ledger in one of five states (`Continuity`), which say what of it still holds:
+A report meets a ledger in one of six states (`Continuity`), which say what of it still holds:
 
 | the ledger                                          | goes on as                                                     |
 |-----------------------------------------------------|----------------------------------------------------------------|
 | `MISSING`: a first start, or it was lost            | a new one; not whole, if other replicas were known             |
 | `UNSIGNED`: written by who may not ask for its name | the same, under the server's name                              |
 | `RESTARTED`: another run of the server answers      | its slots; not whole, if other replicas were known             |
+| `UNREADABLE`: others have written it, nobody knows  | a new one; not whole, whoever was known                        |
 | `ABANDONED`: nobody has been seen, this one neither | the same; all are missing from now on, until they are seen     |
 | `UNBROKEN`                                          | the same                                                       |
 
@@ -26,6 +27,7 @@ from math import inf
 
 from campaign_gateway.policy.ledger import (
     SILENCE_SECONDS,
+    UNREADABLE,
     WITHHELD_WINDOWS,
     Allowance,
     Ledger,
@@ -73,6 +75,7 @@ class Continuity(Enum):
     MISSING = auto()
     UNSIGNED = auto()
     RESTARTED = auto()
+    UNREADABLE = auto()
     ABANDONED = auto()
     UNBROKEN = auto()
 
@@ -81,6 +84,8 @@ def continuity(ledger: Ledger | None, report: Report, now: float) -> Continuity:
     """What has become of the ledger."""
     if ledger is None:
         return Continuity.MISSING
+    if ledger is UNREADABLE:
+        return Continuity.UNREADABLE
     if report.server and not ledger.server:
         return Continuity.UNSIGNED
     if report.server and ledger.server != report.server:
@@ -119,7 +124,7 @@ def _resumed(ledger: Ledger | None, report: Report, allowance: Allowance, now: f
     if ledger is None or found is Continuity.MISSING:
         return _not_whole(Ledger(), report, report.known, allowance, now)
     match found:
-        case Continuity.RESTARTED:
+        case Continuity.RESTARTED | Continuity.UNREADABLE:
             # From what was saved, or failed over to a copy: the latest slots may be missing.
             return _not_whole(ledger, report, max(report.known, len(ledger.replicas)), allowance, now)
         case Continuity.ABANDONED:

@@ -4,8 +4,9 @@ A change is a pure function of the ledger. It is applied by compare-and-swap: re
 somebody else did first, and then again on what they left. So every replica runs the arithmetic that is tested without
 Redis.
 
-A ledger is sealed, and numbered by its changes. One that was made up, or that was put back from before changes which
-this replica has seen, is a lost ledger: each replica puts its own calls back before anybody makes another.
+A ledger is sealed, and numbered by its changes. One that was put back from before changes which this replica has seen
+is a lost ledger: each replica puts its own calls back before anybody makes another. So it is where another key, another
+release or somebody else has written it, and then there are others, though nobody here knows them.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from typing import TypeVar
 import msgspec
 from typing_extensions import override
 
-from campaign_gateway.policy.ledger import Ledger
+from campaign_gateway.policy.ledger import UNREADABLE, Ledger
 from campaign_gateway.proxy.ports import LedgerLostError, Ledgers
 from campaign_gateway.store.local.ledgers import Step
 from campaign_gateway.store.redis import replies
@@ -104,16 +105,18 @@ class RedisLedgers(Ledgers):
         return frozenset(name.decode("utf-8", "replace") for name in names)
 
     def _read(self, account: str, value: bytes) -> Ledger | None:
-        """The ledger; None where it was lost, or is not what replicas have made of it."""
-        payload = self._seal.open(value[_VERSION_BYTES:], self._keys.ledger(account)) if value else None
-        if payload is None:
+        """The ledger; None where it was lost, `UNREADABLE` where no replica with our key has written it."""
+        if not value:
             return None
+        payload = self._seal.open(value[_VERSION_BYTES:], self._keys.ledger(account))
+        if payload is None:
+            return UNREADABLE
         try:
             number, ledger = _decoder.decode(payload)
         except (ValueError, RecursionError):
             # Another version's. The swap replaces it; every replica then puts its slots back.
             self._seal.refuse(Refusal.FORM)
-            return None
+            return UNREADABLE
         seen = self._numbers.get(account, 0)
         self._numbers[account] = max(seen, number)
         # A server that was restarted from what it had saved shows by its name, and `policy.reports` has rules for it.

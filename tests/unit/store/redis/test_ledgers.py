@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from campaign_gateway.policy.ledger import Lane, Ledger, Slot
+from campaign_gateway.policy.ledger import UNREADABLE, Lane, Ledger, Slot
 from campaign_gateway.proxy.ports import LedgerLostError
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.local.ledgers import MemoryLedgers
@@ -68,6 +68,10 @@ def count(ledger: Ledger | None, _now: float) -> tuple[Ledger, int]:
 
 def read(ledger: Ledger | None, _now: float) -> tuple[Ledger, Ledger | None]:
     return (Ledger() if ledger is None else ledger), ledger
+
+
+def renew(ledger: Ledger | None, _now: float) -> tuple[Ledger, Ledger | None]:
+    return Ledger(), ledger
 
 
 def write(_ledger: Ledger | None, _now: float) -> tuple[Ledger, None]:
@@ -215,7 +219,7 @@ async def test_damaged_bytes_are_no_ledger_and_are_replaced(shared: RedisStores,
     one, two = shared.replicas[:2]
     await one.change(ACCOUNT, count)
     await shared.raw.set(NAME, value)
-    assert await one.change(ACCOUNT, read) is None
+    assert await one.change(ACCOUNT, renew) is UNREADABLE
     assert await two.change(ACCOUNT, read) == Ledger()
 
 
@@ -247,7 +251,7 @@ async def test_where_there_is_nobody_else_nobody_is_told():
 
 @pytest.mark.drill("a ledger that somebody else wrote into Redis")
 @pytest.mark.parametrize("number", [1, 10**9])
-async def test_a_stripped_ledger_is_none(shared: RedisStores, number: int):
+async def test_a_stripped_ledger_is_not_read(shared: RedisStores, number: int):
     """With all slots taken out by somebody who knows everything but the key."""
     key = Seals(lambda: (b"the key of the gateway's replicas",))
     one, two = (RedisLedgers(link, Keys("cg"), key) for link in shared.links[:2])
@@ -256,10 +260,10 @@ async def test_a_stripped_ledger_is_none(shared: RedisStores, number: int):
     for seals in (NO_SECRET, Seals(lambda: (b"another key of the same length ..",))):
         stripped = Seal("ledger", seals).close(ledgers_module._encode((number, replace(FULL, slots=()))), NAME)
         await shared.raw.set(NAME, value[:16] + stripped)
-        assert await two.change(ACCOUNT, read) is None
+        assert await two.change(ACCOUNT, renew) is UNREADABLE
     other = Seal("ledger", key).close(ledgers_module._encode((number, replace(FULL, slots=()))), "cg:ledger:acc-2")
     await shared.raw.set(NAME, value[:16] + other)
-    assert await two.change(ACCOUNT, read) is None
+    assert await two.change(ACCOUNT, renew) is UNREADABLE
 
 
 @pytest.mark.drill("a ledger that somebody else wrote into Redis")
