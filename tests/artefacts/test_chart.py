@@ -2,6 +2,7 @@
 
 import copy
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -28,6 +29,8 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "campaign-gateway"
 CI = {path.name.removesuffix("-values.yaml"): path for path in sorted((CHART / "ci").glob("*-values.yaml"))}
 CRDS = {path.stem: msgspec.json.decode(path.read_bytes()) for path in (Path(__file__).parent / "crds").glob("*.json")}
+OWN = sorted(CI.keys() - {"pod-monitor"})
+"""Where the settings are a ConfigMap of the chart, not somebody else's."""
 KUBERNETES = ("1.27", "1.32", "1.37")
 """The oldest that the chart says it runs on, and newer ones."""
 SECRETS = "/run/secrets/campaign-gateway"
@@ -166,7 +169,7 @@ def test_a_good_file_passes_lint(name):
 @pytest.mark.parametrize("name", CI)
 def test_kubernetes_accepts_each_object(chart, name, version):
     objects = manifests(chart, values_of(name))
-    assert {"ConfigMap", "Deployment", "Service", "Pod"} <= {manifest["kind"] for manifest in objects}
+    assert {"Deployment", "Service", "Pod"} <= {manifest["kind"] for manifest in objects}
     for manifest in objects:
         judge(manifest, version)
         assert (
@@ -180,11 +183,11 @@ def test_every_kind_is_in_some_file(chart):
     assert kinds == {
         *("ConfigMap", "Deployment", "HorizontalPodAutoscaler", "HTTPRoute", "Ingress", "NetworkPolicy", "Pod"),
         *("PodDisruptionBudget", "PrometheusRule", "ScaledObject", "Secret", "Service", "ServiceAccount"),
-        "ServiceMonitor",
+        *("ServiceMonitor", "PodMonitor"),
     }
 
 
-@pytest.mark.parametrize("name", CI)
+@pytest.mark.parametrize("name", OWN)
 def test_the_gateway_accepts_its_settings(chart, name, tmp_path, monkeypatch):
     settings = settings_of(manifests(chart, values_of(name)), tmp_path, monkeypatch)
     (listen,) = settings.listen
@@ -194,7 +197,7 @@ def test_the_gateway_accepts_its_settings(chart, name, tmp_path, monkeypatch):
     assert ports == {"api": listen.port, "admin": settings.admin_listen.port}
 
 
-@pytest.mark.parametrize("name", CI)
+@pytest.mark.parametrize("name", OWN)
 def test_the_settings_arrive_as_they_were_written(chart, name):
     values = values_of(name)
     [config] = [row for row in of_kind(manifests(chart, values), "ConfigMap") if "gateway.yaml" in row["data"]]
@@ -233,7 +236,7 @@ def test_names_inside_a_release_meet(chart, name):
     for container in pod["containers"]:
         assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes
     for volume in pod["volumes"]:
-        if "configMap" in volume:
+        if "configMap" in volume and name in OWN:
             assert ("ConfigMap", volume["configMap"]["name"]) in own
     if pod["serviceAccountName"] != "default":
         assert ("ServiceAccount", pod["serviceAccountName"]) in own
@@ -253,6 +256,10 @@ def test_names_inside_a_release_meet(chart, name):
         assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
         for rule in policy["spec"]["ingress"]:
             assert {port["port"] for port in rule["ports"]} <= {"api", "admin", 8443}
+    for monitor in of_kind(objects, "PodMonitor"):
+        assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        ports = {port["name"] for port in gateway_of(objects)["ports"]}
+        assert {end["port"] for end in monitor["spec"]["podMetricsEndpoints"]} == {"admin"} <= ports
     for monitor in of_kind(objects, "ServiceMonitor"):
         wanted = monitor["spec"]["selector"]["matchLabels"].items()
         seen = [row for row in of_kind(objects, "Service") if wanted <= row["metadata"]["labels"].items()]
@@ -435,8 +442,79 @@ def test_a_lone_pod_needs_no_redis_in_its_network_policy(chart):
     [shared] = of_kind(manifests(chart, values_of("networkpolicy")), "NetworkPolicy")
     [alone] = of_kind(manifests(chart, values), "NetworkPolicy")
     ports = [{port["port"] for port in rule["ports"]} for rule in shared["spec"]["egress"]]
-    assert ports == [{53}, {6379}, {443, 8443}, {3128}]
-    assert [{port["port"] for port in rule["ports"]} for rule in alone["spec"]["egress"]] == [{53}, {443, 8443}, {3128}]
+    assert ports == [{53, 5353}, {6379, 6390}, {443, 8443}, {3128}]
+    ports = [{port["port"] for port in rule["ports"]} for rule in alone["spec"]["egress"]]
+    assert ports == [{53, 5353}, {443, 8443}, {3128}]
+
+
+@pytest.mark.parametrize(
+    ("url", "ports"),
+    [
+        ("redis://redis:6380/0", {6380}),
+        ("redis://redis/0", {6379}),
+        ("rediss://user@redis.example:6381/0", {6381}),
+        ("redis://[fd00::1]:6380/0", {6380}),
+        ("redis+cluster://a:7000,b:7001,c", {7000, 7001, 6379}),
+        ("redis+sentinel://a:26380,b:26379/main/0", {26380, 26379, 6379}),
+    ],
+)
+def test_a_policy_allows_the_ports_of_the_cache_s_url(chart, url, ports):
+    values = put(values_of("networkpolicy"), "networkPolicy", {"enabled": True})
+    # Rendered as it is: whether the settings allow such a URL is their own affair.
+    text = chart.render(values | {"config": values["config"] | {"cache": {"url": url}}}, name="demo", namespace="apps")
+    [policy] = [helm.values_from_yaml(part) for name, part in text.items() if name.endswith("networkpolicy.yaml")]
+    assert {port["port"] for port in policy["spec"]["egress"][1]["ports"]} == ports
+
+
+@pytest.mark.parametrize(
+    ("platform", "ports"),
+    [({}, {443}), ({"url": "https://platform.example:8443"}, {8443}), ({"url": "http://127.0.0.1"}, {80})],
+)
+def test_a_policy_allows_the_platform_s_port_by_ipv4_and_ipv6(chart, platform, ports):
+    values = put(put(values_of("networkpolicy"), "networkPolicy", {"enabled": True}), "config.platform", platform)
+    rule = the(manifests(chart, values), "NetworkPolicy")["spec"]["egress"][2]
+    assert {port["port"] for port in rule["ports"]} == ports
+    assert [peer["ipBlock"]["cidr"] for peer in rule["to"]] == ["0.0.0.0/0", "::/0"]
+
+
+@pytest.mark.parametrize(("name", "count"), [("ingress", 1), ("gateway-route", 1), ("networkpolicy", 0)])
+def test_an_ingress_controller_may_call_where_there_is_an_ingress_or_a_route(chart, name, count):
+    values = put(
+        put(values_of(name), "networkPolicy.enabled", True), "networkPolicy.ingressController", [{"podSelector": {}}]
+    )
+    values = put(values, "networkPolicy.callers", [])
+    rules = the(manifests(chart, values), "NetworkPolicy")["spec"]["ingress"]
+    assert [rule["ports"] for rule in rules].count([{"port": "api"}]) == count
+
+
+def test_a_second_pod_comes_when_a_pod_is_busy(chart):
+    """A worker is one core: a share of the request, a tenth of a core, would add pods to idle ones."""
+    [scaler] = of_kind(manifests(chart, put(values_of("hpa"), "autoscaling.targetCPU", "-")), "HorizontalPodAutoscaler")
+    assert scaler["spec"]["metrics"][0]["resource"]["target"] == {"type": "AverageValue", "averageValue": "700m"}
+    [scaler] = of_kind(manifests(chart, values_of("pod-monitor")), "HorizontalPodAutoscaler")
+    assert scaler["spec"]["metrics"][0]["resource"]["target"] == {"type": "Utilization", "averageUtilization": 70}
+
+
+def test_settings_may_be_in_a_config_map_of_ones_own(chart):
+    objects = manifests(chart, values_of("pod-monitor"))
+    [volume] = [volume for volume in pod_of(objects)["spec"]["volumes"] if volume["name"] == "config"]
+    assert volume["configMap"] == {"name": "gateway-settings"}
+    assert of_kind(objects, "ConfigMap") == []
+    assert environment_of(objects)["GATEWAY__CACHE__REPLICAS"] == "5"
+    notes = rendered(chart, values_of("pod-monitor"))["campaign-gateway/templates/NOTES.txt"]
+    assert "gateway-settings" in notes
+    assert "without a key" not in notes
+
+
+def test_every_file_that_any_setting_names_must_be_mounted(tmp_path):
+    """Also of settings that are newer than the chart's checks."""
+    shutil.copytree(CHART, tmp_path / "chart")
+    (tmp_path / "chart" / "values.schema.json").unlink()
+    values = values_of("replicas")
+    values["config"]["cache"]["newer"] = {"deep": {"some_file": "/nowhere/password"}}
+    says = r"config\.cache\.newer\.deep\.some_file names /nowhere/password, where nothing is mounted"
+    with helm.Chart.load(tmp_path / "chart") as chart, pytest.raises(helm.HelmError, match=says):
+        chart.render(values, name="demo", namespace="apps")
 
 
 # What is bad.
@@ -516,6 +594,14 @@ def test_the_schema_refuses(chart, key, value, says):
         ("hpa", "autoscaling.minReplicas", 9, "minReplicas must not be above maxReplicas"),
         ("keda", "keda.serverAddress", "", "keda.serverAddress is needed"),
         ("ingress", "ingress.hosts", [], "ingress.hosts is needed"),
+        ("ingress", "ingress.paths", [], "ingress.paths is needed"),
+        (
+            "pod-monitor",
+            "monitoring.serviceMonitor",
+            {"enabled": True},
+            "exclude each other: every pod would be scraped",
+        ),
+        ("pod-monitor", "resources.requests", {"cpu": None}, "a share of resources.requests.cpu, which is not set"),
         ("monitoring", "monitoring.rules.alerts", {"Slow": {}}, "alerts.Slow is none of the chart's alerts: Campaign"),
         (
             "monitoring",
@@ -605,6 +691,14 @@ def test_a_value_without_a_comment_is_refused():
 def test_the_first_example_of_the_readme_is_a_tested_file():
     [example] = re.findall(r"```yaml\n(.*?)```", (CHART / "README.md").read_text("utf-8"), re.DOTALL)
     assert helm.values_from_yaml(example) == values_of("default")
+
+
+def test_the_chart_says_where_it_is_from(chart):
+    assert {"home", "icon", "sources", "maintainers"} <= chart.metadata.keys()
+    icon = chart.metadata["icon"].removeprefix(f"{chart.metadata['home']}/")
+    assert "<svg" in (ROOT / icon).read_text("utf-8")
+    links = YAML(typ="safe", pure=True).load(chart.metadata["annotations"]["artifacthub.io/links"])
+    assert all((ROOT / link["url"].removeprefix(f"{chart.metadata['home']}/")).is_file() for link in links)
 
 
 def test_the_versions_are_the_project_s(chart):

@@ -66,6 +66,39 @@ app.kubernetes.io/component: gateway
 {{- dig "url" "memory://" (default dict .Values.config.cache) -}}
 {{- end -}}
 
+{{/* The ports of the URL's hosts, sorted and once each, as JSON: `url`, and the port `usual` of a host that names none. */}}
+{{- define "campaign-gateway.portsOf" -}}
+{{- $ports := list -}}
+{{- $rest := regexReplaceAll "^[a-z+]+://" .url "" -}}
+{{- range regexReplaceAll "[/?].*$" $rest "" | splitList "@" | last | splitList "," -}}
+{{- $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default $.usual | int) -}}
+{{- end -}}
+{{- $ports | uniq | toJson -}}
+{{- end -}}
+
+{{/* The ports that a policy must allow for Redis. The bus of a cluster is between its servers alone. */}}
+{{- define "campaign-gateway.redisPorts" -}}
+{{- $url := include "campaign-gateway.cacheUrl" . -}}
+{{- if .Values.networkPolicy.redisPorts -}}
+{{- .Values.networkPolicy.redisPorts | toJson -}}
+{{- else if hasPrefix "redis+sentinel:" $url -}}
+{{- append (include "campaign-gateway.portsOf" (dict "url" $url "usual" "26379") | fromJsonArray) 6379 | uniq | toJson -}}
+{{- else -}}
+{{- include "campaign-gateway.portsOf" (dict "url" $url "usual" "6379") -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The ports that a policy must allow for the platform, or for the proxy on the way to it. */}}
+{{- define "campaign-gateway.platformPorts" -}}
+{{- $platform := default dict .Values.config.platform -}}
+{{- $url := default (default "https://platform" $platform.url) $platform.proxy -}}
+{{- if .Values.networkPolicy.platformPorts -}}
+{{- .Values.networkPolicy.platformPorts | toJson -}}
+{{- else -}}
+{{- include "campaign-gateway.portsOf" (dict "url" $url "usual" (hasPrefix "http:" $url | ternary "80" "443")) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Whether other pods cannot share the cache and the call budget: it is in the pod, or a socket on its node. */}}
 {{- define "campaign-gateway.isAlone" -}}
 {{- if regexMatch "^(memory|unix)://" (include "campaign-gateway.cacheUrl" .) }}true{{ end -}}
@@ -128,6 +161,28 @@ app.kubernetes.io/component: gateway
 {{- else -}}
 {{- int .Values.terminationGracePeriodSeconds -}}
 {{- end -}}
+{{- end -}}
+
+{{/* The ConfigMap with the settings. */}}
+{{- define "campaign-gateway.configMap" -}}
+{{- default (include "campaign-gateway.fullname" .) .Values.existingConfigMap -}}
+{{- end -}}
+
+{{/* Each key of the settings that names a file, with the file, as JSON: of a `node` whose keys begin with `path`. */}}
+{{- define "campaign-gateway.filesOf" -}}
+{{- $files := dict -}}
+{{- range $key, $value := .node -}}
+{{- if kindIs "map" $value -}}
+{{- $files = include "campaign-gateway.filesOf" (dict "node" $value "path" (printf "%s%s." $.path $key)) | fromJson | merge $files -}}
+{{- else if and (kindIs "slice" $value) (hasSuffix "_file" $key) -}}
+{{- range $index, $file := $value -}}
+{{- $_ := set $files (printf "%s%s (%d)" $.path $key (add 1 $index)) $file -}}
+{{- end -}}
+{{- else if and $value (hasSuffix "_file" $key) -}}
+{{- $_ := set $files (printf "%s%s" $.path $key) $value -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $files -}}
 {{- end -}}
 
 {{- define "campaign-gateway.configYaml" -}}
