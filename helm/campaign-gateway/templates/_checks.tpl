@@ -86,8 +86,11 @@ pod that cannot start would say less, and later.
 {{- end -}}
 {{- $cache := default dict .Values.config.cache -}}
 {{- $_ := set $files "cache.password_file" $cache.password_file -}}
+{{- $sentinel := default dict $cache.sentinel -}}
+{{- $_ := set $files "cache.sentinel.password_file" $sentinel.password_file -}}
 {{- range $key := list "cert_file" "key_file" "ca_file" -}}
 {{- $_ := set $files (printf "cache.tls.%s" $key) (dig $key "" (default dict $cache.tls)) -}}
+{{- $_ := set $files (printf "cache.sentinel.tls.%s" $key) (dig $key "" (default dict $sentinel.tls)) -}}
 {{- end -}}
 {{- $mount := printf "%s/" (include "campaign-gateway.secretsPath" .) -}}
 {{- range $key, $file := $files -}}

@@ -1,10 +1,10 @@
 """Mistakes that show only when two keys are held side by side, or a file is looked at."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from campaign_gateway.settings.tree import Cache, Credential, FreshnessSettings, Settings
+from campaign_gateway.settings.tree import Cache, CacheSentinel, Credential, FreshnessSettings, Settings
 
 
 def secret_from_environment(name: str) -> str:
@@ -152,9 +152,26 @@ def _check_cache(cache: Cache) -> Iterator[tuple[str, str]]:
             yield "cache.state_dir", "must be an absolute path, because the next start must find it from any directory"
     if cache.username is not None and cache.password_file is None:
         yield "cache.username", "needs cache.password_file"
+    if cache.sentinel is not None:
+        if not cache.url.startswith("redis+sentinel://"):
+            yield "cache.sentinel", "is for redis+sentinel:// only"
+        yield from _check_sentinel(cache.sentinel)
+    yield from _check_files("cache", files)
+
+
+def _check_sentinel(sentinel: CacheSentinel) -> Iterator[tuple[str, str]]:
+    if sentinel.username is not None and sentinel.password_file is None:
+        yield "cache.sentinel.username", "needs cache.sentinel.password_file"
+    files = {"password_file": sentinel.password_file}
+    if sentinel.tls is not None:
+        files |= {f"tls.{name}": path for name, path in sentinel.tls}
+    yield from _check_files("cache.sentinel", files)
+
+
+def _check_files(section: str, files: Mapping[str, Path | None]) -> Iterator[tuple[str, str]]:
     for name, path in files.items():
         if path is not None and (fault := _file_fault(path)):
-            yield f"cache.{name}", fault
+            yield f"{section}.{name}", fault
 
 
 def _file_fault(path: Path) -> str | None:

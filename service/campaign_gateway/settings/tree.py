@@ -126,6 +126,14 @@ class CacheTls(Section):
     key_file: Path | None = None
 
 
+class CacheSentinel(Section):
+    """How to be let in by sentinels; they may ask for another password than Redis, or for none."""
+
+    username: str | None = None
+    password_file: Path | None = None
+    tls: CacheTls | None = None
+
+
 class Cache(Section):
     """Where entries are kept."""
 
@@ -135,6 +143,7 @@ class Cache(Section):
     username: str | None = None
     password_file: Path | None = None
     tls: CacheTls | None = None
+    sentinel: CacheSentinel | None = None
     prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,32}$")] = "cg"
     timeout: PositiveDuration = 0.25
     local_max_bytes: Size = 64 * 2**20
