@@ -160,6 +160,30 @@ async def test_replicas_share_a_redis_over_mutual_tls_that_sentinels_name(
             sentinel.kill()
 
 
+@pytest.mark.parametrize("way", ["TLS", "IPv6"])
+async def test_replicas_share_a_redis_that_sentinels_with_a_password_name(
+    sandbox: Sandbox, tmp_path: Path, way: str
+) -> None:
+    secret, file, ca = tmp_path / "sentinel-password", tmp_path / "sentinel.conf", Authority(tmp_path, "ca")
+    secret.write_text(f"{PASSWORD}\n")
+    host = "::1" if way == "IPv6" else "127.0.0.1"
+    sentinel = RedisServer(tmp_path, requirepass=PASSWORD, bind="127.0.0.1 ::1")
+    async with redis_server(tmp_path, bind="127.0.0.1 ::1") as redis, AsyncExitStack() as stack:
+        file.write_text(f"sentinel monitor main {host} {redis.port} 1\n")
+        stack.callback(sentinel.kill)
+        await sentinel.start(str(file), "--sentinel")
+        cache: dict[str, Any] = {"sentinel": {"password_file": str(secret)}}
+        cache["url"] = f"redis+sentinel://[::1]:{sentinel.port}/main/0"
+        if way == "TLS":
+            port = await stack.enter_async_context(tls_front(sentinel.port, ca.issue("sentinel", host), ca))
+            client = ca.issue("client")
+            files = {"ca_file": ca.file, "cert_file": client.cert_file, "key_file": client.key_file}
+            cache["sentinel"]["tls"] = {name: str(path) for name, path in files.items()}
+            cache["url"] = f"redis+sentinel://127.0.0.1:{port}/main/0"
+        one, two = await stack.enter_async_context(gateways(sandbox, tmp_path, 2, **cache))
+        await expect_shared(sandbox, one, two)
+
+
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [

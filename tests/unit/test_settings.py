@@ -676,6 +676,37 @@ def test_options_in_the_url_of_redis_are_refused_by_naming_the_setting(tree, url
     assert mistakes(put(tree, "cache.url", f"{url}?{query}")) == [f"cache.url: takes no options: {setting}"]
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://[2001:db8::1]:6379/0",
+        "redis+sentinel://[2001:db8::1]:26379,[::1]:26379,s3:26379/main/0",
+        "redis+cluster://[2001:db8::1]:6379,n2:6379",
+    ],
+)
+def test_servers_may_stand_at_ipv6_addresses(tree, url):
+    assert read_tree(put(tree, "cache.url", url)).cache.url == url
+    assert mistakes(put(tree, "cache.url", url.replace("[", "").replace("]", "")))
+
+
+def test_what_sentinels_ask_for_is_checked(tree, files):
+    tree = put(tree, "cache.url", "redis+sentinel://s1:26379/main")
+    secret = str(files / "client-secret")
+    whole = put(tree, "cache.sentinel", {"username": "gateway", "password_file": secret, "tls": {"ca_file": secret}})
+    sentinel = read_tree(whole).cache.sentinel
+    assert sentinel is not None
+    assert sentinel.username == "gateway"
+    assert mistakes(put(whole, "cache.url", "redis://redis:6379")) == ["cache.sentinel: is for redis+sentinel:// only"]
+    assert mistakes(put(tree, "cache.sentinel", {"username": "gateway"})) == [
+        "cache.sentinel.username: needs cache.sentinel.password_file"
+    ]
+    empty = str(files / "empty")
+    assert mistakes(put(tree, "cache.sentinel", {"password_file": empty, "tls": {"key_file": empty}})) == [
+        f"cache.sentinel.password_file: {empty} is empty",
+        f"cache.sentinel.tls.key_file: {empty} is empty",
+    ]
+
+
 def test_a_unix_socket_names_its_database_in_the_query(tree):
     assert read_tree(put(tree, "cache.url", "unix:///run/redis.sock?db=3")).cache.url.endswith("?db=3")
     assert mistakes(put(tree, "cache.url", "unix:///run/redis.sock?socket_timeout=60"))

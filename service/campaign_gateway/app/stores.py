@@ -12,6 +12,7 @@ from campaign_gateway.app.build import Plan, build_seals
 from campaign_gateway.proxy.ports import CampaignIndex, Handlers, Ledgers, Store
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.settings import state_folder
+from campaign_gateway.settings.tree import Cache, CacheSentinel
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.local.index import LocalIndex
 from campaign_gateway.store.local.ledger_file import FileLedgers
@@ -58,13 +59,17 @@ class Opener:
 
     async def _open_redis(self, memory: MemoryStore, handlers: Handlers) -> Stores:
         # Only here, for redis-py is a sixth of a cold start, and a gateway on its own has no use for it.
-        from campaign_gateway.store.open import RedisTarget, Tls, open_redis  # noqa: PLC0415
+        from campaign_gateway.store.open import Access, RedisTarget, Tls, open_redis  # noqa: PLC0415
+
+        def access(section: Cache | CacheSentinel) -> Access:
+            tls, file = section.tls, section.password_file
+            password = None if file is None else lambda: read_secret(file).decode("utf-8", "replace")
+            files = None if tls is None else Tls(tls.ca_file, tls.cert_file, tls.key_file)
+            return Access(section.username, password, files)
 
         cache = self.plan.settings.cache
-        tls = Tls(cache.tls.ca_file, cache.tls.cert_file, cache.tls.key_file) if cache.tls is not None else None
-        file = cache.password_file
-        password = None if file is None else lambda: read_secret(file).decode("utf-8", "replace")
-        target = RedisTarget(cache.url, cache.timeout, cache.username, password, tls)
+        sentinel = access(cache.sentinel) if cache.sentinel is not None else Access()
+        target = RedisTarget(cache.url, cache.timeout, access(cache), sentinel)
         opened = open_redis(
             target, cache.prefix, cache.local_unwatched, memory, self.clock, self.metrics, self._seals()
         )

@@ -7,7 +7,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from campaign_gateway.settings.scalars import host_is_loopback
-from campaign_gateway.settings.tree import Cache, Credential, FreshnessSettings, Platform, Settings
+from campaign_gateway.settings.tree import (
+    Cache,
+    CacheSentinel,
+    CacheTls,
+    Credential,
+    FreshnessSettings,
+    Platform,
+    Settings,
+)
 
 
 def secret_from_environment(name: str) -> str:
@@ -209,22 +217,34 @@ def _check_cache(cache: Cache) -> Iterator[tuple[str, str]]:
             yield "cache.state_dir", "must be an absolute path, because the next start must find it from any directory"
     if cache.username is not None and cache.password_file is None:
         yield "cache.username", "needs cache.password_file"
-    yield from _check_cache_files(cache, files)
-
-
-def _check_cache_files(cache: Cache, files: Mapping[str, Path | None]) -> Iterator[tuple[str, str]]:
-    faults = {name: fault for name, path in files.items() if path is not None and (fault := _file_fault(path))}
-    if cache.tls is not None and not faults:
-        cert, key, authorities = cache.tls.cert_file, cache.tls.key_file, cache.tls.ca_file
-        if cert is not None and (fault := _identity_fault(cert, key)):
-            faults["tls.cert_file"] = fault
-        if authorities is not None and (fault := _authorities_fault(authorities)):
-            faults["tls.ca_file"] = fault
-    for name, fault in faults.items():
-        yield f"cache.{name}", fault
+    if cache.sentinel is not None:
+        if not cache.url.startswith("redis+sentinel://"):
+            yield "cache.sentinel", "is for redis+sentinel:// only"
+        yield from _check_sentinel(cache.sentinel)
+    yield from _check_files("cache", files, cache.tls)
     for path in cache.seal.files if cache.seal is not None else ():
         if fault := _file_fault(path) or _seal_key_fault(path.read_bytes()):
             yield "cache.seal.key_file", fault
+
+
+def _check_sentinel(sentinel: CacheSentinel) -> Iterator[tuple[str, str]]:
+    if sentinel.username is not None and sentinel.password_file is None:
+        yield "cache.sentinel.username", "needs cache.sentinel.password_file"
+    files = {"password_file": sentinel.password_file}
+    if sentinel.tls is not None:
+        files |= {f"tls.{name}": path for name, path in sentinel.tls}
+    yield from _check_files("cache.sentinel", files, sentinel.tls)
+
+
+def _check_files(section: str, files: Mapping[str, Path | None], tls: CacheTls | None) -> Iterator[tuple[str, str]]:
+    faults = {name: fault for name, path in files.items() if path is not None and (fault := _file_fault(path))}
+    if tls is not None and not faults:
+        if tls.cert_file is not None and (fault := _identity_fault(tls.cert_file, tls.key_file)):
+            faults["tls.cert_file"] = fault
+        if tls.ca_file is not None and (fault := _authorities_fault(tls.ca_file)):
+            faults["tls.ca_file"] = fault
+    for name, fault in faults.items():
+        yield f"{section}.{name}", fault
 
 
 def _seal_key_fault(key: bytes) -> str | None:

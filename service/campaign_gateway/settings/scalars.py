@@ -119,8 +119,9 @@ TlsVersion = Annotated[
     Literal["1.2", "1.3"], BeforeValidator(_read_version), WithJsonSchema({"enum": ["1.2", "1.3", 1.2, 1.3]})
 ]
 
-_CLUSTER_URL = re.compile(r"redis\+cluster://[A-Za-z0-9._-]+:\d+(,[A-Za-z0-9._-]+:\d+)*/?")
-_SENTINEL_URL = re.compile(r"redis\+sentinel://[A-Za-z0-9._-]+:\d+(,[A-Za-z0-9._-]+:\d+)*/[A-Za-z0-9._-]+(/\d+)?")
+_SERVER = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}"
+_CLUSTER_URL = re.compile(rf"redis\+cluster://{_SERVER}(?:,{_SERVER})*/?")
+_SENTINEL_URL = re.compile(rf"redis\+sentinel://{_SERVER}(?:,{_SERVER})*/[A-Za-z0-9._-]+(?:/\d+)?")
 
 
 def read_cache_url(value: str) -> str:

@@ -155,6 +155,14 @@ class CacheSeal(Section):
         return (self.key_file,) if isinstance(self.key_file, Path) else self.key_file
 
 
+class CacheSentinel(Section):
+    """How to be let in by sentinels; they may ask for another password than Redis, or for none."""
+
+    username: str | None = None
+    password_file: Path | None = None
+    tls: CacheTls | None = None
+
+
 class Cache(Section):
     """Where entries are kept."""
 
@@ -164,6 +172,7 @@ class Cache(Section):
     username: str | None = None
     password_file: Path | None = None
     tls: CacheTls | None = None
+    sentinel: CacheSentinel | None = None
     seal: CacheSeal | None = None
     """None seals with a key that everybody can derive: damage is found, forgery is not."""
     prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,32}$")] = "cg"

@@ -8,14 +8,14 @@ from campaign_gateway.store.layered import LayeredStore
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.redis.beat import Beat
 from campaign_gateway.store.redis.bus import Bus
-from campaign_gateway.store.redis.connect import RedisTarget, Tls, open_link
+from campaign_gateway.store.redis.connect import Access, RedisTarget, Tls, open_link
 from campaign_gateway.store.redis.index import RedisIndex
 from campaign_gateway.store.redis.ledgers import RedisLedgers
 from campaign_gateway.store.redis.link import RedisLink
 from campaign_gateway.store.redis.store import RedisStore
 from campaign_gateway.store.seal import Seals
 
-__all__ = ["RedisStores", "RedisTarget", "Tls", "open_redis"]
+__all__ = ["Access", "RedisStores", "RedisTarget", "Tls", "open_redis"]
 
 
 @dataclass(frozen=True, slots=True)

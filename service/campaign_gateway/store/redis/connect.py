@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis.asyncio
 from redis.asyncio.cluster import ClusterNode, RedisCluster
@@ -37,6 +36,30 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """How to be let in; as it stands, anybody is."""
+
+    username: str | None = None
+    password: Callable[[], str] | None = None
+    """Asked on each new connection, so that a replaced password is taken without a restart."""
+    tls: Tls | None = None
+
+    def options(self) -> dict[str, Any]:
+        """As redis-py takes it."""
+        options: dict[str, Any] = {}
+        if self.password is not None:
+            options["credential_provider"] = _FreshPassword(self.username, self.password)
+        if self.tls is not None:
+            files = {
+                "ssl_ca_certs": self.tls.ca_file,
+                "ssl_certfile": self.tls.cert_file,
+                "ssl_keyfile": self.tls.key_file,
+            }
+            options |= {name: str(path) for name, path in files.items() if path is not None}
+        return options
+
+
+@dataclass(frozen=True, slots=True)
 class RedisTarget:
     """Which Redis, and how to be let in."""
 
@@ -45,10 +68,10 @@ class RedisTarget:
     `redis+cluster://host:port,host:port`."""
     timeout: float
     """Seconds for one command."""
-    username: str | None = None
-    password: Callable[[], str] | None = None
-    """Asked on each new connection, so that a replaced password is taken without a restart."""
-    tls: Tls | None = None
+    access: Access = Access()
+    """To Redis itself."""
+    sentinel: Access = Access()
+    """To the sentinels."""
 
 
 class _FreshPassword(CredentialProvider):
@@ -67,13 +90,13 @@ class _FreshPassword(CredentialProvider):
 
 def partitions_of(url: str) -> int:
     """Into how many partitions the keys fall at this URL; see `store.redis.keys`."""
-    return CLUSTER_PARTITIONS if urlsplit(url).scheme == CLUSTER_SCHEME else 1
+    return CLUSTER_PARTITIONS if url.startswith(f"{CLUSTER_SCHEME}://") else 1
 
 
 def open_link(target: RedisTarget, clock: StoreClock, meter: Meter, prefix: str = "cg") -> RedisLink:
     """A link whose commands end within about the time-out, with redis-py's own ten retries off."""
     link = RedisLink(None, clock, meter, Keys(prefix, partitions_of(target.url)))
-    options: dict[str, Any] = {
+    common: dict[str, Any] = {
         "socket_timeout": target.timeout,
         "socket_connect_timeout": target.timeout,
         "retry": Retry(NoBackoff(), 0),
@@ -81,27 +104,19 @@ def open_link(target: RedisTarget, clock: StoreClock, meter: Meter, prefix: str 
         # With them on, as is the default, the pool no longer looks whether a connection was closed while it was idle.
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
-    if target.password is not None:
-        options["credential_provider"] = _FreshPassword(target.username, target.password)
-    parts = urlsplit(target.url)
-    if target.tls is not None:
-        files = {
-            "ssl_ca_certs": target.tls.ca_file,
-            "ssl_certfile": target.tls.cert_file,
-            "ssl_keyfile": target.tls.key_file,
-        }
-        options.update({name: str(path) for name, path in files.items() if path is not None})
-    if parts.scheme in {SENTINEL_SCHEME, CLUSTER_SCHEME}:
-        options["ssl"] = target.tls is not None
-    if parts.scheme == CLUSTER_SCHEME:
-        link.client = _cluster(_addresses(parts.netloc), link.greet, options)
+    options = {**common, **target.access.options()}
+    scheme, _, rest = target.url.partition("://")
+    servers, _, path = rest.partition("/")
+    if scheme in {SENTINEL_SCHEME, CLUSTER_SCHEME}:
+        options["ssl"] = target.access.tls is not None
+    if scheme == CLUSTER_SCHEME:
+        link.client = _cluster(_addresses(servers), link.greet, options)
         return link
     options["redis_connect_func"] = link.greet
-    if parts.scheme == SENTINEL_SCHEME:
-        _, master, *db = parts.path.split("/")
-        addresses = _addresses(parts.netloc)
-        timeouts = {"socket_timeout": target.timeout, "socket_connect_timeout": target.timeout}
-        sentinel = Sentinel(addresses, sentinel_kwargs=timeouts)  # type: ignore[no-untyped-call]
+    if scheme == SENTINEL_SCHEME:
+        master, *db = path.split("/")
+        asking = {**common, **target.sentinel.options(), "ssl": target.sentinel.tls is not None}
+        sentinel = Sentinel(_addresses(servers), sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
         link.client = sentinel.master_for(master, db=int(db[0]) if db else 0, max_connections=POOL_SIZE, **options)
         return link
     # One that never waits: `AT_ONCE` leaves nothing to wait for, and the other kind's look costs a tenth of a trip.
@@ -111,7 +126,8 @@ def open_link(target: RedisTarget, clock: StoreClock, meter: Meter, prefix: str 
 
 
 def _addresses(hosts: str) -> list[tuple[str, int]]:
-    return [(host, int(port)) for host, _, port in (address.rpartition(":") for address in hosts.split(","))]
+    pairs = (address.rpartition(":") for address in hosts.split(","))
+    return [(host.removeprefix("[").removesuffix("]"), int(port)) for host, _, port in pairs]
 
 
 def _cluster(
