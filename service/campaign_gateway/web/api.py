@@ -147,7 +147,7 @@ class Api:
     ) -> web.StreamResponse:
         if (fault := fault_of(http)) is not None:
             raise RejectedError(Problem.INVALID_REQUEST, fault, has_to_close=True)
-        page = page_at(http.method, http.raw_path, ",".join(http.headers.getall(hdrs.ACCEPT, [])))
+        page = page_at(http)
         if page is not None:
             record.operation = DOCS
             return render_page(page, http.headers, record.request_id)

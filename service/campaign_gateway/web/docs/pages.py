@@ -61,23 +61,25 @@ class Page:
     """Whether `Accept` chose it."""
 
 
-def page_at(method: str, raw_target: str, accept: str = "") -> Page | None:
+def page_at(http: web.BaseRequest) -> Page | None:
     """What is there for a request; None where its target is not one of these. A query changes nothing.
 
     Raises:
         RejectedError: it is one of these, and the method none of theirs; or it is one of these and a slash; or it is
             no problem.
     """
-    path = raw_target.partition("?")[0]
+    path = http.raw_path.partition("?")[0]
     if path.endswith("/") and _is_page(path[:-1]):
         raise nothing_here(but_without_slash=True)
     if not _is_page(path):
         if path.startswith(f"{_PROBLEMS}/"):
             raise nothing_here()
         return None
-    if method not in {"GET", "HEAD"}:
+    if http.method not in {"GET", "HEAD"}:
         raise wrong_method(_ALLOW)
-    return _load_problem(path, is_json=_prefers_json(accept)) if path in _PROBLEM_AT else _load(path)
+    if path not in _PROBLEM_AT:
+        return _load(path)
+    return _load_problem(path, is_json=_prefers_json(",".join(http.headers.getall(hdrs.ACCEPT, []))))
 
 
 def _is_page(path: str) -> bool:
