@@ -27,6 +27,7 @@ class Problem(Enum):
     TOO_LARGE = ProblemType("too-large", 413, "The content is too large")
     UNSUPPORTED_MEDIA_TYPE = ProblemType("unsupported-media-type", 415, "The request body is not declared as JSON")
     HEADER_TOO_LARGE = ProblemType("header-too-large", 431, "A header field is too large")
+    RATE_LIMITED = ProblemType("rate-limited", 429, "This client asks for too much")
     UPSTREAM_REJECTED = ProblemType("upstream-rejected", 422, "The platform refused the request")
     NOT_CACHED = ProblemType("not-cached", 504, "Nothing usable is stored")
     UPSTREAM_UNAUTHORIZED = ProblemType("upstream-unauthorized", 502, "The platform refused the gateway's credential")

@@ -1107,3 +1107,32 @@ def test_the_hosts_that_are_known_are_those_named_and_those_listened_on(tree):
         {**tree, "hosts": ["Gateway.example.com"], "listen": "api.example.com:80", "allow_anonymous": True}
     ).known_hosts
     assert {"gateway.example.com", "api.example.com", "127.0.0.1"} <= found
+
+
+def client_of(tree: dict[str, Any], **limits: object) -> Any:
+    row = {"key_sha256": "a" * 64, "streams": ["support"], **limits}
+    return read_tree({**tree, "clients": {"reporting": row}}).clients["reporting"]
+
+
+def test_a_client_has_the_limits_that_are_written(tree):
+    client = client_of(tree, rate="200/s", concurrent=100, connections=50)
+    assert (client.rate, client.concurrent, client.connections) == ((200, 1.0), 100, 50)
+    assert client_of(tree, rate="600/m").rate == (600, 60.0)
+    assert client.model_dump(mode="json")["rate"] == "200/s"
+    client = client_of(tree)
+    assert (client.rate, client.concurrent, client.connections) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("rate", rate) for rate in ("0/s", "1.5/s", "200", "200/d", "-1/s", "\u0663/s", 200)),
+        ("concurrent", 0),
+        ("connections", 0),
+    ],
+)
+def test_a_limit_that_is_none_is_refused_by_name(tree, name, value):
+    with pytest.raises(SettingsError) as refused:
+        client_of(tree, **{name: value})
+    (mistake,) = refused.value.mistakes
+    assert mistake.startswith(f"clients.reporting.{name}: ")

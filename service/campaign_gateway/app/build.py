@@ -1,6 +1,7 @@
 """Settings to values: what the other rooms are made with. Nothing is started here, and nothing connected."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +14,7 @@ from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import SweepConfig
 from campaign_gateway.settings import (
     CacheSeal,
+    ClientSettings,
     Credential,
     FreshnessSettings,
     Settings,
@@ -24,6 +26,7 @@ from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.upstream.client import Limits, PlatformClient, Route
 from campaign_gateway.upstream.signer import Claims, Recipient, Secret, Signer
 from campaign_gateway.web.clients import Client, Clients
+from campaign_gateway.web.limits import ClientLimits
 
 ANONYMOUS = "anonymous"
 LEAVE_SECONDS = 1.0
@@ -78,8 +81,19 @@ def build_streams(settings: Settings) -> dict[str, Stream]:
 def build_clients(settings: Settings) -> Clients:
     """The callers; without any in the settings, everybody is the same anonymous one."""
     everything = Client(ANONYMOUS, frozenset(settings.streams), frozenset({"read", "write", "purge"}))
-    by_hash = {row.key_sha256: Client(name, row.streams, row.scopes) for name, row in settings.clients.items()}
+    by_hash = {
+        row.key_sha256: Client(name, row.streams, row.scopes, build_limits(row))
+        for name, row in settings.clients.items()
+    }
     return Clients(by_hash, None if by_hash else everything, settings.known_hosts)
+
+
+def build_limits(settings: ClientSettings) -> ClientLimits | None:
+    """The client's own limits; None where it has none."""
+    rate, concurrent, connections = settings.rate, settings.concurrent, settings.connections
+    if rate is None and concurrent is None and connections is None:
+        return None
+    return ClientLimits(rate, concurrent or math.inf, connections or math.inf)
 
 
 def build_platform(settings: Settings) -> PlatformClient:

@@ -23,13 +23,14 @@ from campaign_gateway.settings.checks import (
     state_folder,
 )
 from campaign_gateway.settings.scalars import ALIAS_PATTERN, Address, hide_password
-from campaign_gateway.settings.tree import Cache, CacheSeal, Credential, FreshnessSettings, Settings
+from campaign_gateway.settings.tree import Cache, CacheSeal, ClientSettings, Credential, FreshnessSettings, Settings
 
 __all__ = [
     "ALIAS_PATTERN",
     "Address",
     "Cache",
     "CacheSeal",
+    "ClientSettings",
     "Credential",
     "FreshnessSettings",
     "Settings",

@@ -46,6 +46,36 @@ Size = Annotated[int, _with_unit(_SIZES, "4MiB"), _spell(_SIZES), Field(gt=0), _
 """Bytes, written with a unit."""
 
 
+class Rate(NamedTuple):
+    """So many in so many seconds."""
+
+    requests: int
+    seconds: float
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.requests}/{_PERIODS[self.seconds]}"
+
+
+_PERIODS = {1.0: "s", 60.0: "m", 3600.0: "h"}
+_RATE = r"([1-9]\d{0,8})/([smh])"
+
+
+def _read_rate(value: Any) -> Rate:
+    match = re.fullmatch(_RATE, value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("needs a number for a second, a minute or an hour, such as 200/s or 600/m")
+    return Rate(int(match[1]), _UNITS[match[2]])
+
+
+RateField = Annotated[
+    Rate,
+    BeforeValidator(_read_rate),
+    PlainSerializer(str, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": f"^{_RATE}$"}),
+]
+
+
 class Address(NamedTuple):
     """Where a server listens; port 0 takes any free one."""
 

@@ -15,6 +15,7 @@ from campaign_gateway.settings.scalars import (
     HostName,
     PlatformId,
     PositiveDuration,
+    RateField,
     Scope,
     Size,
     TlsVersion,
@@ -131,6 +132,11 @@ class ClientSettings(Section):
     key_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
     streams: Annotated[frozenset[Alias], Field(min_length=1)]
     scopes: frozenset[Scope] = frozenset({"read"})
+    rate: RateField | None = None
+    """How often it may ask; all of one period at once, if it likes. This and the next two: in each process."""
+    concurrent: Annotated[int, Field(ge=1)] | None = None
+    """Requests that wait for an answer at the same time."""
+    connections: Annotated[int, Field(ge=1)] | None = None
 
 
 class CacheTls(Section):

@@ -26,6 +26,7 @@ from campaign_gateway.web.clients import Client, Clients, allow
 from campaign_gateway.web.docs.pages import DOCS, page_at, render_page
 from campaign_gateway.web.grants import Caller, Grant, Grants
 from campaign_gateway.web.heads import new_request_id, request_id_of, tags_of
+from campaign_gateway.web.limits import admitted
 from campaign_gateway.web.record import Record, Recorder
 from campaign_gateway.web.rejected import RejectedError
 from campaign_gateway.web.rendered import Fresh
@@ -95,9 +96,12 @@ class Api:
         """The answer, whatever happens."""
         began, request_id = time.perf_counter(), request_id_of(http.headers)
         grant, id_ = self._grants.recall(http)
-        if grant is not None:
+        limits = None if grant is None else grant.limits
+        if grant is not None and (limits is None or limits.allows(http.protocol, began)):
             answer = grant.answer(id_.encode("ascii"), request_id.encode("ascii"), tags_of(http.headers), began)
             if answer is not None:
+                if limits is not None:
+                    limits.take(began)
                 return self._closing(Written(http, answer, grant))
         record = Record(http.method, request_id, began)
         is_platform_path = not http.raw_path.startswith("/v1/") and platform_paths.is_platform_path(http.raw_path)
@@ -106,7 +110,10 @@ class Api:
         try:
             if grant is not None:
                 request = grant.request(id_)
-                response = self._read(http, record, grant, request, await grant.look_up(request), fail)
+                record.operation, record.client = request.operation.name, request.client
+                with admitted(limits, http, began):
+                    record.campaign, record.stream = request.id, request.stream.alias
+                    response = self._read(http, record, grant, request, await grant.look_up(request), fail)
             else:
                 find = platform_paths.find if is_platform_path else routes.find
                 response = await self._answer(http, record, find, fail)
@@ -154,10 +161,18 @@ class Api:
         if http.method == hdrs.METH_OPTIONS:
             # Needs no key: the paths and their methods are public. No path takes it, so this raises.
             find(http.method, http.raw_path)
-        authorized = self._authorise(http, record, find)
-        target, stream, client = authorized.target, authorized.stream, authorized.client
+        client = self._identify(http, record, find)
+        with admitted(client.limits, http, record.began):
+            return await self._answer_client(http, record, client, find, fail)
+
+    async def _answer_client(
+        self, http: web.BaseRequest, record: Record, client: Client, find: Callable[[str, str], Target], fail: Fail
+    ) -> web.StreamResponse:
+        authorized = self._authorise(http, record, client, find)
+        target, stream = authorized.target, authorized.stream
         if authorized.is_plain_read:
-            grant = self._grants.give(Caller(http.method, stream, authorized.operation, client), fail)
+            caller = Caller(http.method, stream, authorized.operation, client.name, client.limits)
+            grant = self._grants.give(caller, fail)
             is_plain = self._grants.learn(http, target.id, grant)
             request = grant.request(target.id, authorized.directives)
             found = grant.local(request) or await grant.look_up(request)
@@ -169,8 +184,8 @@ class Api:
         reply = await self._perform(authorized)
         return self._render(http, record, reply, stream, _subject_of(target), fail)
 
-    def _authorise(self, http: web.BaseRequest, record: Record, find: Callable[[str, str], Target]) -> Authorized:
-        """What the request is for, if its caller may have that.
+    def _identify(self, http: web.BaseRequest, record: Record, find: Callable[[str, str], Target]) -> Client:
+        """Whose request it is.
 
         Raises:
             RejectedError: it goes no further.
@@ -178,12 +193,24 @@ class Api:
         try:
             self._clients.admit(http.headers)
             client = self._clients.identify(http.headers.getall(hdrs.AUTHORIZATION, []))
+            record.client = client.name
+            if client.limits is not None:
+                client.limits.check(http.protocol, record.began)
         except RejectedError:
-            # Whoever looks for a caller without a right key wants to know what it asks for.
+            # Whoever looks for a caller without a right key, or that asks too often, wants to know what it asks for.
             with suppress(RejectedError):
                 record.operation = find(http.method, http.raw_path).name
             raise
-        record.client = client.name
+        return client
+
+    def _authorise(
+        self, http: web.BaseRequest, record: Record, client: Client, find: Callable[[str, str], Target]
+    ) -> Authorized:
+        """What the request is for, if the client may have that.
+
+        Raises:
+            RejectedError: it goes no further.
+        """
         target = find(http.method, http.raw_path)
         record.operation, record.campaign = target.name, target.id or None
         alias = self._alias_of(target, client)
@@ -210,8 +237,6 @@ class Api:
         elif (refused := grant.refuse(found, request, request_id, record.began)) is not None:
             answer = refused
         else:
-            record.operation, record.campaign = request.operation.name, request.id
-            record.client, record.stream = request.client, request.stream.alias
             return self._render(http, record, found, request.stream, request.operation.subject, fail)
         return Written(http, answer, grant if is_plain else None)
 

@@ -4,12 +4,13 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from multidict import CIMultiDictProxy
 
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.epoch import Epoch
+from campaign_gateway.web.limits import ClientLimits
 from campaign_gateway.web.rejected import RejectedError
 from campaign_gateway.web.sites import foreign_site
 
@@ -23,6 +24,8 @@ class Client:
     name: str
     streams: frozenset[str]
     scopes: frozenset[str]
+    limits: ClientLimits | None = field(default=None, compare=False)
+    """None where it has none."""
 
 
 class Clients:

@@ -245,12 +245,17 @@ class HeadPattern:
         """
         began = perf_counter()
         found = self._match(data)
-        if found is None:
+        limits = self._grant.limits
+        # The whole road says why.
+        if found is None or (limits is not None and limits.is_spent(began)):
             return None
         request_id = found[self._request_id] if self._request_id else os.urandom(16).hex().encode()
         tags = found[self._tags].decode("ascii") if self._tags else None
         answer = self._grant.answer(found[1], request_id, tags, began)
-        return self._grant.find(found[1], request_id, tags, began) if answer is None else answer
+        lookup = self._grant.find(found[1], request_id, tags, began) if answer is None else answer
+        if limits is not None and lookup is not None:
+            limits.take(began)
+        return lookup
 
 
 class FastConnection(Connection):

@@ -8,7 +8,7 @@ the epoch, and all grants with it.
 
 import re
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import hdrs, web
 
@@ -19,6 +19,7 @@ from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.web.heads import Head, Sights, head_of, is_plain
+from campaign_gateway.web.limits import ClientLimits
 from campaign_gateway.web.record import CallerRecorder, Recorder
 from campaign_gateway.web.rendered import Fresh, RenderedHit, RenderedHits
 from campaign_gateway.web.rendered_refusals import QuotaOf, RenderedRefusals
@@ -43,6 +44,8 @@ class Caller:
     stream: Stream
     operation: Operation
     client: str
+    limits: ClientLimits | None = field(default=None, compare=False)
+    """The client's own; None where it has none."""
 
 
 class Grant:
@@ -50,7 +53,7 @@ class Grant:
 
     __slots__ = (
         *("_caller", "_client", "_current_age", "_hits", "_is_head", "_is_refused", "_rendered", "_now"),
-        *("_reader", "_record", "_refusals", "_write_down", "epoch", "look_up"),
+        *("_reader", "_record", "_refusals", "_write_down", "epoch", "limits", "look_up"),
     )
 
     def __init__(
@@ -66,6 +69,7 @@ class Grant:
         self._reader, self._hits, self._record, self._refusals, self._now = reader, hits, record, refusals, now
         self.epoch = now.number
         """The one in which it holds."""
+        self.limits = caller.limits
         self._client = caller.client
         self._current_age, self._write_down = reader.current_age, record.hit
         self.look_up = hits.answer

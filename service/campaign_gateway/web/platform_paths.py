@@ -158,7 +158,7 @@ def platform_error(failure: Failure) -> tuple[int, bytes]:
     status, code = int(problem.status), failure.upstream_code
     if problem in _PASSED_ON and failure.upstream_status is not None:
         status = failure.upstream_status
-    elif problem in {Problem.BUDGET_EXHAUSTED, Problem.UPSTREAM_PAUSED, Problem.OVERLOADED}:
+    elif problem in {Problem.BUDGET_EXHAUSTED, Problem.UPSTREAM_PAUSED, Problem.OVERLOADED, Problem.RATE_LIMITED}:
         status, message, code = HTTPStatus.TOO_MANY_REQUESTS, _LIMIT_TEXT, None
     elif problem in {Problem.UNAUTHENTICATED, Problem.FORBIDDEN, Problem.UNKNOWN_STREAM}:
         message, code = f"{_CREDENTIALS_REFUSED}: {failure.detail}", str(_REFUSED_CODE)

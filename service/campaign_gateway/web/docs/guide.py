@@ -45,7 +45,7 @@ GUIDE: Mapping[Problem, Guide] = {
         "this client may not use that stream",
     ),
     Problem.UNKNOWN_STREAM: Guide(
-        "The path names no stream, and none is the default; or there is no stream with that alias.",
+        "The path names no stream, and none is the default.",
         "Name a stream in the path: `/v1/streams/{stream}/...`.",
         _OPERATORS,
         "no stream is the default: name one in the path",
@@ -83,16 +83,23 @@ GUIDE: Mapping[Problem, Guide] = {
         "the body is larger than 1048576 bytes",
     ),
     Problem.UNSUPPORTED_MEDIA_TYPE: Guide(
-        "The request has a body, and does not say that it is JSON.",
-        "Send `Content-Type: application/json` with each body.",
+        "The body is declared as something else than JSON. Browsers send forms and plain text for any page.",
+        "Send `Content-Type: application/json`. With `curl`, use `--json` in place of `--data`.",
         _YOURSELF,
-        "a body needs Content-Type: application/json",
+        "the body has to be application/json",
     ),
     Problem.HEADER_TOO_LARGE: Guide(
         "A header field of the request is larger than the gateway takes.",
         "Send shorter fields; long cookies and tracing fields are the usual cause.",
         _YOURSELF,
         "a header field is longer than 16384 bytes",
+    ),
+    Problem.RATE_LIMITED: Guide(
+        "This client asks more often, for more at once, or by more connections than it may. Calls of the platform are"
+        " counted apart from that.",
+        "Come back after the seconds in `Retry-After`; keep connections, and reuse them.",
+        "Those who run this gateway set the limits of each client.",
+        "this client asks more often than it may",
     ),
     Problem.UPSTREAM_REJECTED: Guide(
         "The platform understood the request and refused it.",

@@ -158,6 +158,8 @@ def _failure(status: int, problems: list[Problem], *, has_body: bool) -> Json:
     always, sometimes = ["Cache-Control"], []
     if status == HTTPStatus.UNAUTHORIZED:
         always.append("WWW-Authenticate")
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        always.append("Retry-After")
     if status >= HTTPStatus.BAD_GATEWAY:
         sometimes = ["Retry-After", "RateLimit", "RateLimit-Policy"]
     # Not narrowed to these types and this status: generators of clients take that for another schema, or for none.

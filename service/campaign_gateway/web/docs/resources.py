@@ -139,6 +139,7 @@ _PLATFORM = (
     Problem.OVERLOADED,
 )
 """What can happen wherever a call may be needed."""
+_OF_CLIENTS = (Problem.UNAUTHENTICATED, Problem.FORBIDDEN, Problem.RATE_LIMITED, Problem.UNKNOWN_STREAM)
 _BODY = (Problem.TOO_LARGE, Problem.UNSUPPORTED_MEDIA_TYPE)
 
 
@@ -159,7 +160,7 @@ def _of_route(route: Route) -> Iterator[Resource]:
             ),
             method.required,
             method.scope,
-            (Problem.UNAUTHENTICATED, Problem.FORBIDDEN, Problem.UNKNOWN_STREAM, *_problems(method)),
+            (*_OF_CLIENTS, *_problems(method)),
         )
         yield plain
         yield replace(
