@@ -6,10 +6,10 @@ ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-bookworm
 
 # A layer of its own: it is slow, and changes only with the lock file.
 FROM ${PYTHON_IMAGE} AS tools
-COPY requirements-dev.lock /src/
+COPY requirements-build.lock /src/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     python -m venv /opt/tools \
-    && /opt/tools/bin/pip install --no-cache-dir --require-hashes -r /src/requirements-dev.lock
+    && /opt/tools/bin/pip install --no-cache-dir --require-hashes -r /src/requirements-build.lock
 
 FROM tools AS build
 # The time of all files, so that equal sources make equal images.

@@ -12,13 +12,13 @@ TESTS := tests/e2e tests/integration tests/unit
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-image drills coverage lint check fix artefacts browser clients image bench bench-freshness bench-accounts lock clean
+.PHONY: help demo run test test-image drills fuzz coverage lint check fix artefacts browser clients image bench bench-freshness bench-accounts lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t20
 
-demo: $(READY) ## A gateway in front of a simulated platform: no settings, no credentials, no Redis
-	$(BIN)/campaign-gateway demo
+demo: $(or $(wildcard $(READY)),$(VENV)-demo/.ready) ## A gateway in front of a simulated platform: no settings, no credentials, no Redis
+	PYTHONPATH=service $(<D)/bin/python -m campaign_gateway demo
 
 run: $(READY) ## The gateway with the settings in gateway.yaml (or CONFIG=...)
 	$(BIN)/campaign-gateway serve --config $(or $(CONFIG),gateway.yaml)
@@ -32,6 +32,9 @@ test-image: $(VENV)-$(IMAGE_PYTHON)/.ready ## Unit and integration tests on the 
 drills: $(READY) ## Every fault of the table in tests/README.md, and a soak of twenty minutes (SOAK=60: one); writes the table
 	tools/setup-drills
 	$(BIN)/python -m tests.drills
+
+fuzz: $(READY) ## Mutated requests to two gateways, with the hot path and without: no answer may differ (N=1000000, SEED=1)
+	$(BIN)/python -m tests.fuzz $(if $(N),--inputs $(N)) $(if $(SEED),--seed $(SEED))
 
 coverage: $(READY) ## Every test, with coverage of lines and branches
 	$(BIN)/python -m pytest $(TESTS) -n 2 --cov -q
@@ -74,19 +77,22 @@ bench-freshness: $(READY) ## How soon changes are seen, for how many calls; some
 bench-accounts: $(READY) ## The cost of many accounts, idle and in use, in memory and with Redis; about six minutes
 	$(BIN)/python -m tests.bench.accounts
 
+LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header \
+	$(if $(UPGRADE),--upgrade)
 lock: $(READY) ## Lock what pyproject.toml asks for (UPGRADE=1: everything at its newest version)
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header \
-		$(if $(UPGRADE),--upgrade) pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header \
-		$(if $(UPGRADE),--upgrade) --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+	$(LOCK) --all-extras pyproject.toml -o requirements.lock
+	$(LOCK) --all-extras --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+	$(LOCK) --group build -c requirements-dev.lock -o requirements-build.lock
 
 clean: ## Remove all build results
-	rm -rf $(VENV) $(VENV)-$(IMAGE_PYTHON) .venv-bench .venv-clients .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.json
+	rm -rf $(VENV) $(VENV)-demo $(VENV)-$(IMAGE_PYTHON) .venv-bench .venv-clients .venv-floors .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.json
 
 $(READY): requirements-dev.lock pyproject.toml tools/setup-venv
-	@PYTHON=$(PYTHON) tools/setup-venv $(VENV)
-	@touch $@
+	@PYTHON=$(PYTHON) tools/setup-venv $(VENV) $< --no-build-isolation -e .
+
+# What the gateway itself needs: a tenth of what it is developed with.
+$(VENV)-demo/.ready: requirements.lock tools/setup-venv
+	@PYTHON=$(PYTHON) tools/setup-venv $(@D) $<
 
 $(VENV)-$(IMAGE_PYTHON)/.ready: requirements-dev.lock pyproject.toml tools/setup-venv tools/find-python
-	@python=$$(tools/find-python $(IMAGE_PYTHON)) && PYTHON=$$python tools/setup-venv $(VENV)-$(IMAGE_PYTHON)
-	@touch $@
+	@python=$$(tools/find-python $(IMAGE_PYTHON)) && PYTHON=$$python tools/setup-venv $(VENV)-$(IMAGE_PYTHON) $< --no-build-isolation -e .

@@ -73,9 +73,9 @@ def share(part: str, whole: str) -> str:
 HITS = share('cache=~"hit|stale"', 'cache!="none"')
 ERRORS = share('client!="none", status=~"5.."', 'client!="none"')
 BUDGET = "sum(max by (namespace, job, account) (campaign_gateway_budget_calls{$all}))"
-LEFT = "sum(min by (namespace, job, account) (campaign_gateway_budget_remaining{$all}))"
 CAPACITY = "sum(min by (namespace, job, account) (campaign_gateway_budget_capacity{$all}))"
 HELD = "max by (namespace, job, account, lane) (campaign_gateway_budget_window_calls{$all})"
+EVICTED = 'campaign_gateway_store_operations_total{$all, store="memory", operation="evict"}'
 CLOCK = "campaign_gateway_platform_clock"
 LATE = "namespace_job:campaign_gateway_served_age_seconds:late_ratio_rate%s{$gateway} / 0.001"
 
@@ -96,21 +96,21 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             {0.005: YELLOW, 0.02: RED},
         ),
         number(
-            "Slowest in a hundred",
+            "p99 latency",
             "99th percentile of the time from a request's head to its whole answer; the alert fires at 2.5 s.",
             "s",
             quantiles("request_duration_seconds", 0.99)[0][0],
             {1: YELLOW, 2.5: RED},
         ),
         number(
-            "Age, oldest in a hundred",
+            "p99 age",
             "99th percentile of the age of answers; the freshness objective is 30 minutes.",
             "s",
             quantiles("served_age_seconds", 0.99)[0][0],
             {660: YELLOW, 1800: RED},
         ),
         number(
-            "Hits",
+            "Hit ratio",
             "Share of reads answered without waiting for the platform.",
             "percentunit",
             HITS,
@@ -118,9 +118,9 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         ),
         number(
             "Budget used",
-            "Share of the accounts' calls used in the current window; polls use what nobody else needs.",
+            "Calls in the current window, as a share of what the platform allows; polls use what nobody else needs.",
             "percentunit",
-            f"1 - {LEFT} / {BUDGET}",
+            f"sum({HELD}) / {CAPACITY}",
             {},
         ),
         Panel(
@@ -138,7 +138,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             steps={0.02: RED},
         ),
         Panel(
-            "Request duration",
+            "Latency of requests",
             "From a request's head to its whole answer; a hit takes about a millisecond, a miss as long as a call.",
             "s",
             quantiles("request_duration_seconds", 0.5, 0.99),
@@ -150,17 +150,17 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             quantiles("served_age_seconds", 0.5, 0.99),
         ),
         Panel(
-            "Hit ratio",
+            "Hit ratio over time",
             "Share of reads answered without waiting for the platform.",
             "percentunit",
             [(HITS, "hits")],
             most=1,
         ),
         Panel(
-            "Platform calls against the budget",
-            "Calls in the current window, from the shared ledger, and the budget.",
+            "Calls in the window",
+            "Platform calls in the current window, from the shared ledger, what the platform allows, and the budget.",
             "short",
-            [(f"{BUDGET} - {LEFT}", "calls in the window"), (BUDGET, "budget")],
+            [(f"sum({HELD})", "calls"), (CAPACITY, "allowed"), (BUDGET, "budget")],
         ),
     ],
     "Freshness: polls of the list": [
@@ -247,18 +247,23 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             [per_second("proofs_total", "kind", "outcome")],
         ),
         Panel(
+            "Evictions",
+            "Entries removed for want of room; the alert fires at one a second and replica.",
+            "ops",
+            [(f"sum by (instance) (rate({EVICTED}[$__rate_interval]))", "{{instance}}")],
+            steps={1: RED},
+        ),
+        Panel(
             "Entries in the process",
             "Entries in the memory of each replica, all workers together.",
             "short",
             [("sum by (instance) (campaign_gateway_entries{$all})", "{{instance}}")],
-            width=12,
         ),
         Panel(
             "Bytes in the process",
             "Bytes of those entries, as counted against cache.local_max_bytes, which applies to each worker.",
             "bytes",
             [("sum by (instance) (campaign_gateway_entries_bytes{$all})", "{{instance}}")],
-            width=12,
         ),
     ],
     "Budget, and who spends it": [
@@ -464,13 +469,33 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             [("time() - max by (instance) (process_start_time_seconds{$all})", "{{instance}}")],
         ),
         Panel(
-            "Background work that failed",
-            "Failures of tasks; each is begun again. Anything but zero is a fault to report.",
+            "Background work that failed, log lines dropped",
+            "Failures of tasks; each is begun again, and is a fault to report. And log lines nobody read.",
             "short",
             [
                 (
                     "sum by (task) (increase(campaign_gateway_task_failures_total{$all}[$__rate_interval]))",
                     "{{task}}",
+                ),
+                (
+                    "sum by (instance) (increase(campaign_gateway_log_lines_dropped_total{$all}[$__rate_interval]))",
+                    "log lines dropped {{instance}}",
+                ),
+            ],
+        ),
+        Panel(
+            "Connections of callers",
+            "Open ones, those refused for want of file descriptors, and those ended because nobody read the answer.",
+            "short",
+            [
+                ("sum by (instance) (campaign_gateway_connections{$all})", "open {{instance}}"),
+                (
+                    "sum by (instance) (increase(campaign_gateway_connections_refused_total{$all}[$__rate_interval]))",
+                    "refused {{instance}}",
+                ),
+                (
+                    "sum by (instance) (increase(campaign_gateway_connections_unread_total{$all}[$__rate_interval]))",
+                    "not read {{instance}}",
                 ),
             ],
         ),

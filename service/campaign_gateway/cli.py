@@ -6,19 +6,23 @@ needs them, so that `key new` and a mistake in the settings answer at once.
 
 import asyncio
 import gc
+import logging
+import os
 import re
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
-from typing_extensions import override
 
 from campaign_gateway import __version__
+from campaign_gateway.parameters import DurationType, RateType, UsedType
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 EXIT_FAILED = 1
 EXIT_BAD_SETTINGS = 2
@@ -28,64 +32,6 @@ _COUNT = click.IntRange(min=0)
 _SECONDS = click.FloatRange(min=0)
 _PART = click.FloatRange(min=0, max=1)
 
-
-class _DurationType(click.ParamType[float]):
-    """A duration as the settings write it, in seconds."""
-
-    name = "duration"
-
-    @override
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
-
-        from campaign_gateway.settings.scalars import PositiveDuration  # noqa: PLC0415
-
-        if isinstance(value, float):
-            return value
-        try:
-            return float(TypeAdapter(PositiveDuration).validate_python(value))
-        except ValidationError:
-            self.fail(f"{value!r} is not a duration such as 10s or 1m", param, ctx)
-
-
-class _RateType(click.ParamType[float]):
-    """So many a second, minute or hour, as a number a second."""
-
-    name = "rate"
-    _FORM = re.compile(r"(\d+(?:\.\d+)?)/([smh])")
-    _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}  # noqa: RUF012 - never written to
-
-    @override
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        match = self._FORM.fullmatch(value)
-        if match is None:
-            self.fail(f"{value!r} is not a rate such as 1/s, 30/m or 5/h", param, ctx)
-        return float(match[1]) / self._SECONDS[match[2]]
-
-
-class _UsedType(click.ParamType[float | int]):
-    """A part of all, written with a point or as per cent, or a count."""
-
-    name = "part or count"
-
-    @override
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | int:
-        if not isinstance(value, str):
-            return float(value)
-        try:
-            number: float | int = (
-                float(value[:-1]) / 100 if value.endswith("%") else float(value) if "." in value else int(value)
-            )
-        except ValueError:
-            number = -1
-        if number < 0 or (isinstance(number, float) and not number <= 1):
-            self.fail(f"{value!r} is not a part such as 0.5 or 50%, nor a count such as 400", param, ctx)
-        return number
-
-
-_DURATION = _DurationType()
 
 _config_option = click.option(
     "--config",
@@ -105,30 +51,33 @@ def main() -> None:
 @click.option(
     "--worker",
     nargs=3,
-    type=(int, int, click.Path(path_type=Path)),
+    type=(int, str, click.Path(path_type=Path)),
     hidden=True,
     help="Serve as one of several workers; added by the supervisor. See app.WorkerSlot.",
 )
-def serve(config: Path | None, worker: tuple[int, int, Path] | None) -> None:
+def serve(config: Path | None, worker: tuple[int, str, Path] | None) -> None:
     """Run the gateway until SIGTERM or SIGINT."""
     # Next to nothing that a start makes is garbage, and looking for it takes a tenth of the start.
     gc.disable()
     settings = _load(config)
+    from campaign_gateway.settings import proxy_fault  # noqa: PLC0415
     from campaign_gateway.telemetry import logs  # noqa: PLC0415
 
     if worker is not None:
         logs.set_up(worker=worker[0])
-        _run(_serve_as_worker(settings, worker))
+        _run(partial(_serve_as_worker, settings, worker), settings.shutdown.seconds)
         return
     logs.set_up()
+    if (fault := proxy_fault(settings)) is not None:
+        _log.warning(fault)
     if settings.workers == 1:
-        _run(_serve(settings))
+        _run(partial(_serve, settings), settings.shutdown.seconds)
         return
     from campaign_gateway.supervisor import supervise  # noqa: PLC0415
 
     # As this process was started: interpreter, its options, and ours.
     command = [sys.executable, *sys.orig_argv[1:], "--worker"]
-    sys.exit(_run(supervise(settings, command, _until_stopped)))
+    sys.exit(_run(partial(supervise, settings, command)))
 
 
 @main.command()
@@ -136,14 +85,23 @@ def serve(config: Path | None, worker: tuple[int, int, Path] | None) -> None:
 def check(config: Path | None) -> None:
     """Validate the settings and print the effective ones, secrets masked."""
     settings = _load(config)
+    _sign_with_each(settings)
     from ruamel.yaml import YAML  # noqa: PLC0415
+
+    from campaign_gateway.settings import proxy_fault  # noqa: PLC0415
 
     printer = YAML(typ="safe", pure=True)
     printer.default_flow_style = False
     printer.sort_base_mapping_type_on_output = False  # type: ignore[assignment] # the stub knows only None
     printer.dump(settings.model_dump(mode="json", exclude_none=True), sys.stdout)
+    if (fault := proxy_fault(settings)) is not None:
+        click.echo(f"warning: {fault}", err=True)
     if settings.cache.url == "memory://" and (fault := _state_fault(settings)) is not None:
         click.echo(f"warning: cache.state_dir: {fault}: a restart loses the calls of the window", err=True)
+    from campaign_gateway.settings import seal_gap  # noqa: PLC0415
+
+    if (gap := seal_gap(settings.cache)) is not None:
+        click.echo(f"warning: cache.seal: {gap}", err=True)
 
 
 @main.command()
@@ -153,7 +111,7 @@ def demo(port: int, admin_port: int) -> None:
     """Run a gateway in front of a simulated platform: no settings, no credentials, no Redis."""
     from campaign_gateway.demo import run_demo  # noqa: PLC0415
 
-    _run(run_demo(port, admin_port, _until_stopped))
+    _run(partial(run_demo, port, admin_port), ends_with_terminal=True)
 
 
 @main.command()
@@ -179,25 +137,25 @@ def sandbox(port: int, campaigns: int, calls: int, latency: float, page_rows: in
         )
     except ValueError as error:
         _fail(EXIT_BAD_SETTINGS, str(error))
-    _run(run_sandbox(config, _until_stopped))
+    _run(partial(run_sandbox, config), ends_with_terminal=True)
 
 
 @main.command()
 @click.option("--campaigns", type=_COUNT, required=True, help="Campaigns in the stream.")
-@click.option("--used", type=_UsedType(), default="1.0", help="Campaigns in use: 0.5, 50% or 400. [default: all]")
+@click.option("--used", type=UsedType(), default="1.0", help="Campaigns in use: 0.5, 50% or 400. [default: all]")
 @click.option("--sms", type=_PART, default=0.5, show_default=True, help="The part of the campaigns that is SMS.")
 @click.option(
-    "--change-rate", type=_RateType(), default="0/s", show_default=True, help="Changes of all campaigns: 1/s 30/m 5/h."
+    "--change-rate", type=RateType(), default="0/s", show_default=True, help="Changes of all campaigns: 1/s 30/m 5/h."
 )
 @click.option("--budget", type=click.IntRange(min=1), default=60, show_default=True, help="Calls in a window.")
-@click.option("--window", type=_DURATION, default="60s", show_default=True, help="The budget's window.")
+@click.option("--window", type=DurationType(), default="60s", show_default=True, help="The budget's window.")
 @click.option("--reserve", type=_COUNT, help="Calls kept for callers who wait. [default: one in twelve]")
 @click.option("--share", type=_PART, default=0.5, show_default=True, help="The part of the budget for the sweep.")
 @click.option("--interactive", type=_SECONDS, default=0.0, show_default=True, help="Callers' own calls a minute.")
 @click.option(
     "--page-rows", type=click.IntRange(min=1), default=100, show_default=True, help="Most rows of a list in one answer."
 )
-@click.option("--lag", type=_DURATION, default="10s", show_default=True, help="How far the list may lag behind.")
+@click.option("--lag", type=DurationType(), default="10s", show_default=True, help="How far the list may lag behind.")
 def plan(
     campaigns: int,
     used: float,
@@ -285,37 +243,91 @@ def key_new(client: str) -> None:
     click.echo(f"  clients:\n    {client}: {{key_sha256: {digest}, streams: [...], scopes: [read]}}")
 
 
-async def _serve(settings: Any) -> None:
+async def _serve(settings: Any, until_stopped: "UntilStopped") -> None:
     from campaign_gateway.app import running  # noqa: PLC0415
 
     async with running(settings) as gateway:
-        await _until_stopped()
+        await until_stopped()
         await gateway.drain()
 
 
-async def _serve_as_worker(settings: Any, slot: tuple[int, int, Path]) -> None:
+async def _serve_as_worker(settings: Any, slot: tuple[int, str, Path], until_stopped: "UntilStopped") -> None:
     from campaign_gateway.app import WorkerSlot, running  # noqa: PLC0415
 
-    async with running(settings, WorkerSlot(*slot)) as gateway:
+    number, ports, path = slot
+    async with running(settings, WorkerSlot(number, [int(port) for port in ports.split(",")], path)) as gateway:
         # The supervisor waits for this line; and when standard input ends, there is no supervisor any longer.
         click.echo("up")
-        await _until_stopped(lifeline=sys.stdin.fileno())
+        await until_stopped(lifeline=sys.stdin.fileno())
         await gateway.drain()
 
 
-async def _until_stopped(lifeline: int | None = None) -> None:
-    # What the start has made stays to the end: a collection that goes through it keeps all callers waiting for 20 ms.
-    gc.freeze()
-    gc.enable()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    if lifeline is not None:
-        loop.add_reader(lifeline, stop.set)
-    await stop.wait()
-    if lifeline is not None:
-        loop.remove_reader(lifeline)
+class UntilStopped:
+    """Returns when somebody asks the process to stop. Who asks before it is called has the start given up."""
+
+    def __init__(self, deadline: float | None, stops: frozenset[signal.Signals]) -> None:
+        """Takes the signals over, for the task that starts the service.
+
+        Args:
+            deadline: seconds from being asked until the process ends, come what may; None for no such end.
+            stops: the signals that ask. Others that would kill are ignored.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._deadline = deadline
+        self._starting = asyncio.current_task()
+        self._asked = asyncio.Event()
+        for number in stops:
+            self._loop.add_signal_handler(number, self._ask)
+        for number in _DEADLY - stops:
+            self._loop.add_signal_handler(number, _log.info, "%s is ignored", number.name)
+
+    async def __call__(self, lifeline: int | None = None) -> None:
+        """Waits; the end of what is read from `lifeline`, a file descriptor, asks as well."""
+        self._starting = None
+        # What the start has made stays to the end: to look through it for garbage keeps all callers waiting for 20 ms.
+        gc.freeze()
+        gc.enable()
+        if lifeline is not None:
+            self._loop.add_reader(lifeline, self._ask)
+        await self._asked.wait()
+        if lifeline is not None:
+            self._loop.remove_reader(lifeline)
+
+    def _ask(self) -> None:
+        if self._asked.is_set():
+            return
+        self._asked.set()
+        if self._deadline is not None:
+            self._loop.call_later(self._deadline, _cut_off)
+        if self._starting is not None:
+            self._starting.cancel()
+
+
+_STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
+_DEADLY = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
+"""Signals whose default is death, and that other services take for a reload, a report or a new log file."""
+
+
+def _cut_off() -> None:
+    _log.warning("stopping took longer than shutdown.drain and shutdown.grace: what is left is cut off")
+    logging.shutdown()
+    os._exit(0)
+
+
+def _sign_with_each(settings: Any) -> None:
+    """Ends the process when a key that looks good cannot sign, and passes on what the signing library warns of."""
+    import warnings  # noqa: PLC0415
+
+    from campaign_gateway.app.build import build_signers  # noqa: PLC0415
+    from campaign_gateway.settings import SettingsError  # noqa: PLC0415
+
+    try:
+        with warnings.catch_warnings(record=True, action="always") as warned:
+            build_signers(settings)
+    except SettingsError as error:
+        _fail(EXIT_BAD_SETTINGS, *error.mistakes)
+    for warning in warned:
+        click.echo(f"warning: credentials: {warning.message}", err=True)
 
 
 def _state_fault(settings: Any) -> str | None:
@@ -334,14 +346,27 @@ def _load(config: Path | None) -> Any:
         _fail(EXIT_BAD_SETTINGS, *error.mistakes)
 
 
-def _run(work: Coroutine[Any, Any, _T]) -> _T:
+def _run(
+    work: Callable[[UntilStopped], Coroutine[Any, Any, _T]],
+    deadline: float | None = None,
+    *,
+    ends_with_terminal: bool = False,
+) -> _T:
+    """Runs it on a loop of its own; it ends the process itself where it fails, or is stopped before it serves."""
     import uvloop  # noqa: PLC0415
 
     from campaign_gateway.settings import SettingsError  # noqa: PLC0415
 
+    stops = _STOPS | {signal.SIGHUP} if ends_with_terminal else _STOPS
+
+    async def run() -> _T:
+        return await work(UntilStopped(deadline, stops))
+
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(work)
+            return runner.run(run())
+    except asyncio.CancelledError:
+        sys.exit(0)
     except SettingsError as error:
         _fail(EXIT_BAD_SETTINGS, *error.mistakes)
     except (OSError, RuntimeError) as error:

@@ -21,6 +21,8 @@ from aiohttp import web
 from campaign_gateway.admin.workers import WorkerClient, workers_application
 from campaign_gateway.settings import Address, Settings
 from campaign_gateway.telemetry.metrics import WorkerMetrics
+from campaign_gateway.web.operators import OperatorsRunner
+from campaign_gateway.web.sockets import bind, bind_all
 
 _log = logging.getLogger(__name__)
 
@@ -30,12 +32,14 @@ FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 STEADY_SECONDS = 60.0
 """A worker that ran this long has not died of its start: the next one follows after the first pause again."""
-WATCH_SECONDS = 5.0
+WATCH_SECONDS = 1.5
 """How often each worker is asked whether it is alive, and how long the answer may take."""
-MISSES = 6
-"""Answers in a row that may be missing before a worker is taken for hung, and killed."""
-STOP_MARGIN_SECONDS = 10.0
-"""Beyond `shutdown.drain` and `grace`, for the farewell to Redis: a worker that takes longer is killed."""
+MISSES = 4
+"""Answers in a row that may be missing before a worker is taken for hung, and killed: another serves within 10 s."""
+START_SECONDS = 60.0
+"""How long a worker may take until it serves; nobody asks it before."""
+STOP_MARGIN_SECONDS = 1.0
+"""Beyond `shutdown.drain` and `grace`: a worker that can still count cuts itself off by then, and others are killed."""
 EXIT_FAILED, EXIT_BAD_SETTINGS = 1, 2
 
 
@@ -44,8 +48,8 @@ async def supervise(settings: Settings, command: Sequence[str], until_stopped: U
 
     Args:
         settings: the workers read them again, each for itself.
-        command: starts a worker, when its number, the API's port and the path of its admin socket are added. It says so
-            on its standard output once it serves.
+        command: starts a worker, when its number, the API's ports and the path of its admin socket are added. It says
+            so on its standard output once it serves.
         until_stopped: returns when the service has to stop.
 
     Returns:
@@ -58,21 +62,25 @@ async def supervise(settings: Settings, command: Sequence[str], until_stopped: U
         # Readable by nobody else, as `mkdtemp` makes it.
         folder = stack.enter_context(TemporaryDirectory(prefix="campaign-gateway-"))
         sockets = [Path(folder, str(number)) for number in range(settings.workers)]
-        listen = await _reserve(settings.listen, stack)
+        listen = _reserve(settings.listen, stack)
         metrics = WorkerMetrics(settings.workers)
         client = await stack.enter_async_context(WorkerClient(sockets))
         operators = workers_application(client, metrics.registry, metrics.answered)
-        admin_listen = await _open(operators, settings.admin_listen, stack)
+        runner = OperatorsRunner(operators, settings.known_hosts, shutdown_timeout=0.25)
+        admin_listen = await _open(runner, settings.admin_listen, stack)
 
         def report() -> None:
-            _log.info("serving on %s, metrics and probes on %s", listen, admin_listen)
+            _log.info("serving on %s, metrics and probes on %s", listen[0], admin_listen)
+            for other in listen[1:]:
+                _log.info("serving on %s too", other)
 
         start = Start(settings.workers, report)
+        ports = ",".join(str(address.port) for address in listen)
         workers = [
-            Worker(number, (*command, str(number), str(listen.port), str(path)), start, metrics.restarted)
+            Worker(number, (*command, str(number), ports, str(path)), start, metrics.restarted)
             for number, path in enumerate(sockets)
         ]
-        stop_seconds = settings.shutdown.drain + settings.shutdown.grace + STOP_MARGIN_SECONDS
+        stop_seconds = settings.shutdown.seconds + STOP_MARGIN_SECONDS
         return await _run(workers, client, until_stopped, stop_seconds)
 
 
@@ -89,13 +97,13 @@ async def _run(
             worker.stop()
         _, late = await asyncio.wait(keeping, timeout=stop_seconds)
         if late:
-            _log.error("%d workers did not stop in time: they are killed", len(late))
+            _log.warning("%d workers did not stop in time: they are killed", len(late))
         for worker in workers:
             worker.kill()
         stopping.cancel()
         watching.cancel()
-    # A worker that had only begun to start was ended by the signal itself.
-    bad = {task.result() for task in keeping} - {0, -signal.SIGTERM}
+    # A worker that had only begun to start was ended by the signal itself, and one that was late by us.
+    bad = {task.result() for task in keeping if task not in late} - {0, -signal.SIGTERM}
     if EXIT_BAD_SETTINGS in bad:
         return EXIT_BAD_SETTINGS
     return 0 if is_stopped and not bad else EXIT_FAILED
@@ -137,6 +145,7 @@ class Worker:
         self._start = start
         self._on_restart = on_restart
         self._process: asyncio.subprocess.Process | None = None
+        self._is_up = False
         self._misses = 0
         self._is_stopping = asyncio.Event()
 
@@ -173,16 +182,28 @@ class Worker:
         try:
             if self._is_stopping.is_set():
                 process.terminate()
-            if process.stdout is not None and await process.stdout.readline():
-                self._start.up(self.number)
+            await self._wait_until_up(process)
             return await process.wait()
         finally:
             self.kill()
-            self._process = None
+            self._process, self._is_up = None, False
+
+    async def _wait_until_up(self, process: asyncio.subprocess.Process) -> None:
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                self._is_up = process.stdout is not None and bool(await process.stdout.readline())
+        except TimeoutError:
+            _log.error("worker %d does not come up: it is killed", self.number)
+            self.kill()
+        if self._is_up:
+            self._start.up(self.number)
 
     def note_answer(self, *, answered: bool) -> None:
-        """Whether the worker has answered in time; after too many missing answers it is killed."""
-        self._misses = 0 if answered else self._misses + 1
+        """Whether the worker has answered in time; after too many missing answers it is killed.
+
+        One that is still starting is not expected to: on a busy machine that takes longer than a hang may last.
+        """
+        self._misses = self._misses + 1 if self._is_up and not answered else 0
         if self._misses >= MISSES and self._process is not None:
             _log.error("worker %d does not answer: it is killed", self.number)
             self.kill()
@@ -206,22 +227,23 @@ def next_pause(last: float, ran: float) -> float:
     return min(max(2 * last, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
 
 
-async def _reserve(address: Address, stack: AsyncExitStack) -> Address:
-    """The address with the port that was taken, which is the workers' to listen on until the stack is left."""
-    loop = asyncio.get_running_loop()
+def _reserve(addresses: Sequence[Address], stack: AsyncExitStack) -> list[Address]:
+    """The addresses with the ports that were taken, which are the workers' to listen on until the stack is left."""
     # Without SO_REUSEPORT at first: with it, another service of ours on this port would silently share the callers.
-    probe = await loop.create_server(asyncio.Protocol, address.host, address.port, start_serving=False)
-    taken = Address(address.host, probe.sockets[0].getsockname()[1])
-    probe.close()
-    await probe.wait_closed()
-    held = await loop.create_server(asyncio.Protocol, *taken, reuse_port=True, start_serving=False)
-    stack.callback(held.close)
+    probes = bind_all(addresses)
+    taken = [Address(row.host, made[0].getsockname()[1]) for row, made in zip(addresses, probes, strict=True)]
+    for sockets in probes:
+        for probe in sockets:
+            probe.close()
+    for sockets in bind_all(taken, is_shared=True):
+        for held in sockets:
+            stack.callback(held.close)
     return taken
 
 
-async def _open(operators: web.Application, address: Address, stack: AsyncExitStack) -> Address:
-    runner = web.AppRunner(operators, access_log=None, shutdown_timeout=1.0)
+async def _open(runner: web.BaseRunner, address: Address, stack: AsyncExitStack) -> Address:
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, address.host, address.port).start()
+    for made in bind(*address):
+        await web.SockSite(runner, made).start()
     return Address(address.host, runner.addresses[0][1])

@@ -2,6 +2,7 @@
 
 import copy
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -28,10 +29,14 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "campaign-gateway"
 CI = {path.name.removesuffix("-values.yaml"): path for path in sorted((CHART / "ci").glob("*-values.yaml"))}
 CRDS = {path.stem: msgspec.json.decode(path.read_bytes()) for path in (Path(__file__).parent / "crds").glob("*.json")}
+OWN = sorted(CI.keys() - {"pod-monitor"})
+"""Where the settings are a ConfigMap of the chart, not somebody else's."""
 KUBERNETES = ("1.27", "1.32", "1.37")
 """The oldest that the chart says it runs on, and newer ones."""
 SECRETS = "/run/secrets/campaign-gateway"
 NAME = "demo-campaign-gateway"
+NAMESPACES = dict.fromkeys(("ServiceMonitor", "PodMonitor", "PrometheusRule"), ("apps", "monitoring"))
+"""Where objects of a kind may be, if that is not the release's namespace."""
 
 Values = dict[str, Any]
 Manifest = dict[str, Any]
@@ -164,10 +169,13 @@ def test_a_good_file_passes_lint(name):
 @pytest.mark.parametrize("name", CI)
 def test_kubernetes_accepts_each_object(chart, name, version):
     objects = manifests(chart, values_of(name))
-    assert {"ConfigMap", "Deployment", "Service", "Pod"} <= {manifest["kind"] for manifest in objects}
+    assert {"Deployment", "Service", "Pod"} <= {manifest["kind"] for manifest in objects}
     for manifest in objects:
         judge(manifest, version)
-        assert manifest["metadata"].get("namespace") == "apps" or manifest["metadata"]["name"] == "more"
+        assert (
+            manifest["metadata"].get("namespace") in NAMESPACES.get(manifest["kind"], ("apps",))
+            or manifest["metadata"]["name"] == "more"
+        )
 
 
 def test_every_kind_is_in_some_file(chart):
@@ -175,31 +183,33 @@ def test_every_kind_is_in_some_file(chart):
     assert kinds == {
         *("ConfigMap", "Deployment", "HorizontalPodAutoscaler", "HTTPRoute", "Ingress", "NetworkPolicy", "Pod"),
         *("PodDisruptionBudget", "PrometheusRule", "ScaledObject", "Secret", "Service", "ServiceAccount"),
-        "ServiceMonitor",
+        *("ServiceMonitor", "PodMonitor"),
     }
 
 
-@pytest.mark.parametrize("name", CI)
+@pytest.mark.parametrize("name", OWN)
 def test_the_gateway_accepts_its_settings(chart, name, tmp_path, monkeypatch):
     settings = settings_of(manifests(chart, values_of(name)), tmp_path, monkeypatch)
-    assert not settings.listen.is_loopback
+    (listen,) = settings.listen
+    assert not listen.is_loopback
     assert not settings.admin_listen.is_loopback
     ports = {port["name"]: port["containerPort"] for port in gateway_of(manifests(chart, values_of(name)))["ports"]}
-    assert ports == {"api": settings.listen.port, "admin": settings.admin_listen.port}
+    assert ports == {"api": listen.port, "admin": settings.admin_listen.port}
 
 
-@pytest.mark.parametrize("name", CI)
+@pytest.mark.parametrize("name", OWN)
 def test_the_settings_arrive_as_they_were_written(chart, name):
     values = values_of(name)
     [config] = [row for row in of_kind(manifests(chart, values), "ConfigMap") if "gateway.yaml" in row["data"]]
-    written = {"shutdown": {"drain": "5s"}, **values["config"]}
+    drain = {"openshift": "12s"}.get(name, "8s")  # by its probe
+    written = {**values["config"], "shutdown": {"drain": drain, **values["config"].get("shutdown", {})}}
     assert YAML(typ="safe", pure=True).load(config["data"]["gateway.yaml"]) == written
 
 
 DOCUMENTED = {".".join(key) for key, _ in tool.described_values((CHART / "values.yaml").read_text("utf-8"))}
 
 
-@pytest.mark.parametrize("key", sorted(DOCUMENTED - {"config.shutdown.drain"}))
+@pytest.mark.parametrize("key", sorted(DOCUMENTED))
 def test_each_value_has_an_effect(chart, key):
     """So a value that a template misspells, or has forgotten, is found."""
     users = [name for name in CI if has(values_of(name), key)]
@@ -226,7 +236,7 @@ def test_names_inside_a_release_meet(chart, name):
     for container in pod["containers"]:
         assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes
     for volume in pod["volumes"]:
-        if "configMap" in volume:
+        if "configMap" in volume and name in OWN:
             assert ("ConfigMap", volume["configMap"]["name"]) in own
     if pod["serviceAccountName"] != "default":
         assert ("ServiceAccount", pod["serviceAccountName"]) in own
@@ -246,6 +256,10 @@ def test_names_inside_a_release_meet(chart, name):
         assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
         for rule in policy["spec"]["ingress"]:
             assert {port["port"] for port in rule["ports"]} <= {"api", "admin", 8443}
+    for monitor in of_kind(objects, "PodMonitor"):
+        assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        ports = {port["name"] for port in gateway_of(objects)["ports"]}
+        assert {end["port"] for end in monitor["spec"]["podMetricsEndpoints"]} == {"admin"} <= ports
     for monitor in of_kind(objects, "ServiceMonitor"):
         wanted = monitor["spec"]["selector"]["matchLabels"].items()
         seen = [row for row in of_kind(objects, "Service") if wanted <= row["metadata"]["labels"].items()]
@@ -343,9 +357,24 @@ def test_a_change_of_settings_or_secrets_replaces_the_pods(chart):
 
 
 @pytest.mark.parametrize(
+    ("probe", "drain"),
+    [
+        ({}, 8),
+        ({"periodSeconds": 10, "failureThreshold": 3, "timeoutSeconds": 1}, 31),
+    ],
+)
+def test_a_stopping_pod_answers_until_its_probe_has_noticed(chart, probe, drain, tmp_path, monkeypatch):
+    values = values_of("default")
+    values["probes"] = {"readiness": probe}
+    objects = manifests(chart, values)
+    assert settings_of(objects, tmp_path, monkeypatch).shutdown.drain == drain
+    assert pod_of(objects)["spec"]["terminationGracePeriodSeconds"] == drain + 25
+
+
+@pytest.mark.parametrize(
     ("shutdown", "seconds"),
     [
-        ({}, 30),
+        ({}, 33),
         ({"drain": "0ms", "grace": "1m"}, 65),
         ({"drain": "1500ms", "grace": "2.5s"}, 10),
         ({"drain": "1s", "grace": "1h"}, 3606),
@@ -413,8 +442,79 @@ def test_a_lone_pod_needs_no_redis_in_its_network_policy(chart):
     [shared] = of_kind(manifests(chart, values_of("networkpolicy")), "NetworkPolicy")
     [alone] = of_kind(manifests(chart, values), "NetworkPolicy")
     ports = [{port["port"] for port in rule["ports"]} for rule in shared["spec"]["egress"]]
-    assert ports == [{53}, {6379}, {443, 8443}, {3128}]
-    assert [{port["port"] for port in rule["ports"]} for rule in alone["spec"]["egress"]] == [{53}, {443, 8443}, {3128}]
+    assert ports == [{53, 5353}, {6379, 6390}, {443, 8443}, {3128}]
+    ports = [{port["port"] for port in rule["ports"]} for rule in alone["spec"]["egress"]]
+    assert ports == [{53, 5353}, {443, 8443}, {3128}]
+
+
+@pytest.mark.parametrize(
+    ("url", "ports"),
+    [
+        ("redis://redis:6380/0", {6380}),
+        ("redis://redis/0", {6379}),
+        ("rediss://user@redis.example:6381/0", {6381}),
+        ("redis://[fd00::1]:6380/0", {6380}),
+        ("redis+cluster://a:7000,b:7001,c", {7000, 7001, 6379}),
+        ("redis+sentinel://a:26380,b:26379/main/0", {26380, 26379, 6379}),
+    ],
+)
+def test_a_policy_allows_the_ports_of_the_cache_s_url(chart, url, ports):
+    values = put(values_of("networkpolicy"), "networkPolicy", {"enabled": True})
+    # Rendered as it is: whether the settings allow such a URL is their own affair.
+    text = chart.render(values | {"config": values["config"] | {"cache": {"url": url}}}, name="demo", namespace="apps")
+    [policy] = [helm.values_from_yaml(part) for name, part in text.items() if name.endswith("networkpolicy.yaml")]
+    assert {port["port"] for port in policy["spec"]["egress"][1]["ports"]} == ports
+
+
+@pytest.mark.parametrize(
+    ("platform", "ports"),
+    [({}, {443}), ({"url": "https://platform.example:8443"}, {8443}), ({"url": "http://127.0.0.1"}, {80})],
+)
+def test_a_policy_allows_the_platform_s_port_by_ipv4_and_ipv6(chart, platform, ports):
+    values = put(put(values_of("networkpolicy"), "networkPolicy", {"enabled": True}), "config.platform", platform)
+    rule = the(manifests(chart, values), "NetworkPolicy")["spec"]["egress"][2]
+    assert {port["port"] for port in rule["ports"]} == ports
+    assert [peer["ipBlock"]["cidr"] for peer in rule["to"]] == ["0.0.0.0/0", "::/0"]
+
+
+@pytest.mark.parametrize(("name", "count"), [("ingress", 1), ("gateway-route", 1), ("networkpolicy", 0)])
+def test_an_ingress_controller_may_call_where_there_is_an_ingress_or_a_route(chart, name, count):
+    values = put(
+        put(values_of(name), "networkPolicy.enabled", True), "networkPolicy.ingressController", [{"podSelector": {}}]
+    )
+    values = put(values, "networkPolicy.callers", [])
+    rules = the(manifests(chart, values), "NetworkPolicy")["spec"]["ingress"]
+    assert [rule["ports"] for rule in rules].count([{"port": "api"}]) == count
+
+
+def test_a_second_pod_comes_when_a_pod_is_busy(chart):
+    """A worker is one core: a share of the request, a tenth of a core, would add pods to idle ones."""
+    [scaler] = of_kind(manifests(chart, put(values_of("hpa"), "autoscaling.targetCPU", "-")), "HorizontalPodAutoscaler")
+    assert scaler["spec"]["metrics"][0]["resource"]["target"] == {"type": "AverageValue", "averageValue": "700m"}
+    [scaler] = of_kind(manifests(chart, values_of("pod-monitor")), "HorizontalPodAutoscaler")
+    assert scaler["spec"]["metrics"][0]["resource"]["target"] == {"type": "Utilization", "averageUtilization": 70}
+
+
+def test_settings_may_be_in_a_config_map_of_ones_own(chart):
+    objects = manifests(chart, values_of("pod-monitor"))
+    [volume] = [volume for volume in pod_of(objects)["spec"]["volumes"] if volume["name"] == "config"]
+    assert volume["configMap"] == {"name": "gateway-settings"}
+    assert of_kind(objects, "ConfigMap") == []
+    assert environment_of(objects)["GATEWAY__CACHE__REPLICAS"] == "5"
+    notes = rendered(chart, values_of("pod-monitor"))["campaign-gateway/templates/NOTES.txt"]
+    assert "gateway-settings" in notes
+    assert "without a key" not in notes
+
+
+def test_every_file_that_any_setting_names_must_be_mounted(tmp_path):
+    """Also of settings that are newer than the chart's checks."""
+    shutil.copytree(CHART, tmp_path / "chart")
+    (tmp_path / "chart" / "values.schema.json").unlink()
+    values = values_of("replicas")
+    values["config"]["cache"]["newer"] = {"deep": {"some_file": "/nowhere/password"}}
+    says = r"config\.cache\.newer\.deep\.some_file names /nowhere/password, where nothing is mounted"
+    with helm.Chart.load(tmp_path / "chart") as chart, pytest.raises(helm.HelmError, match=says):
+        chart.render(values, name="demo", namespace="apps")
 
 
 # What is bad.
@@ -448,6 +548,7 @@ def test_a_lone_pod_needs_no_redis_in_its_network_policy(chart):
         ("config.platform.timeout", "10 parsecs", "/config/platform/timeout"),
         ("config.platform.max_body", "4MB", "/config/platform/max_body"),
         ("config.listen", "8080", "/config/listen"),
+        ("config.listen", [], "/config/listen"),
         ("config.workers", 0, "/config/workers"),
         ("config.budgets.default.calls", 0, "/config/budgets/default/calls"),
         ("config.credentials.main.algorithm", "none", "/config/credentials/main/algorithm"),
@@ -493,12 +594,27 @@ def test_the_schema_refuses(chart, key, value, says):
         ("hpa", "autoscaling.minReplicas", 9, "minReplicas must not be above maxReplicas"),
         ("keda", "keda.serverAddress", "", "keda.serverAddress is needed"),
         ("ingress", "ingress.hosts", [], "ingress.hosts is needed"),
+        ("ingress", "ingress.paths", [], "ingress.paths is needed"),
+        (
+            "pod-monitor",
+            "monitoring.serviceMonitor",
+            {"enabled": True},
+            "exclude each other: every pod would be scraped",
+        ),
+        ("pod-monitor", "resources.requests", {"cpu": None}, "a share of resources.requests.cpu, which is not set"),
+        ("monitoring", "monitoring.rules.alerts", {"Slow": {}}, "alerts.Slow is none of the chart's alerts: Campaign"),
+        (
+            "monitoring",
+            "monitoring.rules.alerts",
+            {"CampaignGatewayPaused": {"threshold": 1}},
+            "alerts.CampaignGatewayPaused.threshold is set, but this alert has none",
+        ),
         ("gateway-route", "httpRoute.parentRefs", [], "httpRoute.parentRefs is needed"),
         (
             "default",
             "terminationGracePeriodSeconds",
-            24,
-            "at least config.shutdown.drain and grace together, which is 25 s",
+            27,
+            "at least config.shutdown.drain and grace together, which is 28 s",
         ),
         ("default", "secrets", {}, f"client_secret_file names {SECRETS}/client-secret, which no secret contains"),
         ("created-secrets", "secrets.create", {"other": "x"}, "put client-secret into secrets.create"),
@@ -510,6 +626,13 @@ def test_the_schema_refuses(chart, key, value, says):
         ),
         ("sentinel-tls", "config.cache.password_file", f"{SECRETS}/redis/pass", "config.cache.password_file names"),
         ("sentinel-tls", "config.cache.tls.key_file", f"{SECRETS}/tls.key", "config.cache.tls.key_file names"),
+        ("sentinel-tls", "config.cache.seal", {"key_file": f"{SECRETS}/seal"}, "config.cache.seal.key_file (1) names"),
+        (
+            "sentinel-tls",
+            "config.cache.seal",
+            {"key_file": [f"{SECRETS}/redis/password", "/x"]},
+            "key_file (2) names /x",
+        ),
         ("sentinel-tls", "config.credentials.main.jwe.public_key_file", "/x.pem", "jwe.public_key_file names /x.pem"),
         ("extras", "config.credentials.main.client_secret_env", "NO", "names NO, which neither extraEnv nor"),
     ],
@@ -570,6 +693,14 @@ def test_the_first_example_of_the_readme_is_a_tested_file():
     assert helm.values_from_yaml(example) == values_of("default")
 
 
+def test_the_chart_says_where_it_is_from(chart):
+    assert {"home", "icon", "sources", "maintainers"} <= chart.metadata.keys()
+    icon = chart.metadata["icon"].removeprefix(f"{chart.metadata['home']}/")
+    assert "<svg" in (ROOT / icon).read_text("utf-8")
+    links = YAML(typ="safe", pure=True).load(chart.metadata["annotations"]["artifacthub.io/links"])
+    assert all((ROOT / link["url"].removeprefix(f"{chart.metadata['home']}/")).is_file() for link in links)
+
+
 def test_the_versions_are_the_project_s(chart):
     assert chart.version == __version__
     assert chart.metadata["appVersion"] == __version__
@@ -590,10 +721,48 @@ def deployed_groups() -> list[Any]:
 
 def test_rules_and_dashboard_are_those_of_deploy(chart):
     objects = manifests(chart, values_of("monitoring"))
-    assert the(objects, "PrometheusRule")["spec"]["groups"] == deployed_groups()
+    values = put(values_of("monitoring"), "monitoring.rules.alerts", {})
+    values = put(values, "monitoring.rules.runbookUrl", "https://git.example/campaign-gateway/deploy/runbook.md")
+    assert the(manifests(chart, values), "PrometheusRule")["spec"]["groups"] == deployed_groups()
     assert "{{ $value }}" in str(deployed_groups()), "no alert shows whether Prometheus' own templates survive"
     dashboard = (ROOT / "deploy/grafana/dashboards/campaign-gateway.json").read_text("utf-8")
     assert the(objects, "ConfigMap", f"{NAME}-dashboard")["data"] == {"campaign-gateway.json": dashboard}
+
+
+def alerts_of(chart: helm.Chart, changes: Values, **rest: str) -> dict[str, Any]:
+    values = put(values_of("monitoring"), "monitoring.rules", {"enabled": True, "alerts": changes, **rest})
+    groups = the(manifests(chart, values), "PrometheusRule")["spec"]["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+def test_each_alert_can_be_switched_off_and_changed(chart):
+    names = list(alerts_of(chart, {}))
+    assert len(names) > 25
+    assert list(alerts_of(chart, {names[3]: {"enabled": False}})) == [*names[:3], *names[4:]]
+    assert alerts_of(chart, {name: {"enabled": False} for name in names}) == {}
+    change = {"for": "7m", "severity": "critical", "labels": {"team": "a"}}
+    for name, rule in alerts_of(chart, dict.fromkeys(names, change)).items():
+        assert rule["for"] == "7m", name
+        assert rule["labels"] == {"severity": "critical", "team": "a"}, name
+
+
+def test_a_threshold_is_changed_in_the_expression_and_what_it_tells(chart):
+    usual = {name: rule for name, rule in alerts_of(chart, {}).items() if "threshold" in rule["annotations"]}
+    assert len(usual) > 15
+    for name, rule in alerts_of(chart, {name: {"threshold": 0.375} for name in usual}).items():
+        if name not in usual:
+            continue
+        old = usual[name]["annotations"]["threshold"]
+        count = len(re.findall(rf"\s{re.escape(old)}(?=\s|$)", usual[name]["expr"]))
+        assert rule["annotations"]["threshold"] == "0.375", name
+        assert rule["expr"].count("0.375") == count >= 1, name
+        promql_parser.parse(rule["expr"])
+
+
+def test_links_to_the_runbook_are_whole_or_none(chart):
+    assert not any("runbook_url" in rule["annotations"] for rule in alerts_of(chart, {}).values())
+    for name, rule in alerts_of(chart, {}, runbookUrl="https://wiki.example/x").items():
+        assert rule["annotations"]["runbook_url"] == f"https://wiki.example/x#{name.lower()}"
 
 
 def test_a_package_stands_on_its_own(chart, tmp_path):
@@ -640,8 +809,8 @@ def test_tour_the_default_install(chart, tmp_path, monkeypatch):
     assert kinds == ["ConfigMap", "Deployment", "Pod", "Service", "Service", "ServiceAccount"]
     assert the(objects, "Deployment")["spec"]["replicas"] == 1
     settings = settings_of(objects, tmp_path, monkeypatch)
-    assert (str(settings.listen), str(settings.admin_listen)) == ("0.0.0.0:8080", "0.0.0.0:9090")
-    assert settings.shutdown.drain == 5
+    assert (*map(str, settings.listen), str(settings.admin_listen)) == ("[::]:8080", "[::]:9090")
+    assert settings.shutdown.drain == 8
     notes = rendered(chart, values_of("default"))["campaign-gateway/templates/NOTES.txt"]
     assert f"http://{NAME}.apps.svc:80/v1/campaigns/" in notes
     assert "known clients: reporting" in notes

@@ -258,6 +258,7 @@ async def stack(tmp_path: Path) -> AsyncIterator[tuple[list[GatewayProcess], str
                 tree["cache"] |= {
                     "url": store.url,
                     "password_file": str(inside(gateway, tree["cache"]["password_file"])),
+                    "seal": {"key_file": str(inside(gateway, tree["cache"]["seal"]["key_file"]))},
                 }
                 secret = tree["credentials"]["sandbox"]
                 secret["client_secret_file"] = str(inside(gateway, secret["client_secret_file"]))

@@ -107,12 +107,13 @@ def test_what_the_index_gives_is_checked_by_hash_and_its_settings_are_never_kept
 
 def test_the_runtime_is_installed_from_the_runtime_lock_alone():
     _, tools, build, _ = stages()
-    assert "requirements-dev.lock" in named(tools, "RUN")[0].text
+    assert "requirements-build.lock" in named(tools, "RUN")[0].text
+    assert "pytest" not in (ROOT / "requirements-build.lock").read_text("utf-8")
     into_gateway = [
         step for run in named(build, "RUN") for step in run.text.split("&&") if "--python /opt/gateway" in step
     ]
     assert len(into_gateway) == 2
-    assert all("dev" not in step for step in into_gateway)
+    assert all("build.lock" not in step for step in into_gateway)
     assert "venv --without-pip /opt/gateway" in named(build, "RUN")[0].text
 
 

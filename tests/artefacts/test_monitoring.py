@@ -27,6 +27,7 @@ from tests.support.redis_server import redis_server
 pytestmark = pytest.mark.timeout(180)
 
 DEPLOY = ROOT / "deploy"
+RUNBOOK = "https://git.example/campaign-gateway/deploy/runbook.md"
 DASHBOARD = DEPLOY / "grafana" / "dashboards" / "campaign-gateway.json"
 TESTS = sorted((RULES / "tests").glob("*.yml"))
 PREFIX = "campaign_gateway_"
@@ -111,7 +112,12 @@ async def look(folder: Path) -> Live:
             "key_sha256": hashlib.sha256(KEY.encode()).hexdigest(),
             "streams": ["support"],
             "scopes": ["read", "write", "purge"],
-        }
+        },
+        "watching": {
+            "key_sha256": hashlib.sha256(KEY[::-1].encode()).hexdigest(),
+            "streams": ["support"],
+            "scopes": ["read"],
+        },
     }
     freshness = {"factor": 0.0, "min": "1s", "max": "1s", "default": "1s", "missing": "0s", "status": {}}
     async with AsyncExitStack() as stack:
@@ -178,6 +184,10 @@ async def traffic(gateway: GatewayProcess, sandbox: Sandbox) -> None:
             sandbox.faults.add(fault)
         async with gateway.session.post(f"{gateway.url}/v1/campaigns/{ids[0]}/start?type=voice", headers=key):
             sandbox.faults.clear()
+    async with gateway.session.post(
+        f"{gateway.url}/v1/purge", data=b'{"all": true}', headers={"Authorization": f"Bearer {KEY[::-1]}"}
+    ) as refused:
+        assert refused.status == 403
     # A change that the next read shows.
     sandbox.campaigns.edit(ids[0], {"description": "changed"})
     async with gateway.session.post(f"{gateway.url}/v1/purge", data=b'{"all": true}', headers=key) as purged:
@@ -372,13 +382,25 @@ def test_a_recording_rule_is_tested_with_and_without_traffic(record: str) -> Non
 
 def test_every_alert_has_its_words_and_a_section_of_the_runbook_and_no_section_is_left_over() -> None:
     for rule in ALERTS:
-        assert rule["labels"]["severity"] in {"page", "ticket"}, rule["alert"]
-        assert {"summary", "description", "runbook_url"} == set(rule["annotations"]), rule["alert"]
-        assert rule["annotations"]["runbook_url"] == f"deploy/runbook.md#{rule['alert'].lower()}"
+        assert rule["labels"]["severity"] in {"critical", "warning"}, rule["alert"]
+        assert {"summary", "description", "runbook_url"} == set(rule["annotations"]) - {"threshold"}, rule["alert"]
+        assert rule["annotations"]["runbook_url"] == f"{RUNBOOK}#{rule['alert'].lower()}"
     sections = re.split(r"^## ", (DEPLOY / "runbook.md").read_text(), flags=re.MULTILINE)[1:]
     assert [section.partition("\n")[0] for section in sections] == [rule["alert"] for rule in ALERTS]
     for section in sections:
         assert re.findall(r"^\*\*([^*]+):\*\*", section, re.MULTILINE) == ["Means", "Look at", "Do"], section
+
+
+@pytest.mark.parametrize(
+    "rule", [rule for rule in ALERTS if "threshold" in rule["annotations"]], ids=lambda rule: rule["alert"]
+)
+def test_a_threshold_is_the_number_that_the_expression_compares_with(rule: dict[str, Any]) -> None:
+    """So the chart can set another one, and no text of the alert says the number that was."""
+    number = re.escape(rule["annotations"]["threshold"])
+    found = re.findall(rf"(\S+)\s+{number}(?=\s|$)", rule["expr"])
+    assert found
+    assert set(found) <= {">", "*"}
+    assert not re.search(rf"(?<![\d.]){number}(?![\d.])", rule["annotations"]["description"])
 
 
 def test_the_runbook_names_only_panels_that_there_are() -> None:
@@ -429,6 +451,20 @@ def _selectors(node: Any) -> Iterator[promql.VectorSelector]:
 
 
 # --- the dashboard
+
+
+def test_no_panel_works_out_calls_from_what_is_left() -> None:
+    """In a pause nothing is left, whatever was called: the calls have a gauge of their own."""
+    for panel in panels():
+        for target in panel["targets"]:
+            assert not re.search(r"-[^-]*budget_remaining|budget_remaining[^-]*-[^-]*budget", target["expr"]), panel[
+                "title"
+            ]
+
+
+@pytest.mark.parametrize("word", ["p99 latency", "evictions", "hit ratio", "errors", "pause"])
+def test_a_panel_is_found_by_the_word_that_one_searches_for(word: str) -> None:
+    assert any(word in panel["title"].lower() for panel in panels())
 
 
 def test_the_dashboard_is_what_its_script_makes(tmp_path: Path) -> None:

@@ -4,8 +4,11 @@ import asyncio
 import hashlib
 import json
 import re
+import socket
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
@@ -19,8 +22,11 @@ from campaign_gateway.sandbox.campaigns import Status
 from campaign_gateway.sandbox.journal import most_in_window
 from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig, Stream
 from tests.support.doubles import begun
-from tests.support.gateway import ROOT, gateway_process, settings_for
+from tests.support.gateway import ROOT, GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer
+from tests.support.tls import Authority, tunnel
+from tests.support.waiting import until
+from tests.support.wire import Exchange, raw_server
 
 QUICK = {"factor": 0.0, "min": "300ms", "max": "300ms", "default": "300ms", "status": {}}
 """Freshness so short that a test can outlive it."""
@@ -455,3 +461,76 @@ async def test_a_refused_credential_does_not_spend_the_budget_and_a_new_secret_e
         assert await gateway.metric("credentials_refused") == 1
         (tmp_path / "client-secret").write_text("c" * 64)
         assert (await gateway.get(ids[30]))[0] == 200
+
+
+async def test_the_platform_is_reached_through_a_proxy_and_by_an_authority_of_its_own(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path, "authority")
+    body = b'{"status":"success","data":{"_id":"c-1","updatedAt":"2026-02-03T14:06:48.902Z"}}'
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
+        await exchange.send(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    identity = authority.issue("platform", "localhost")
+    async with raw_server(answer, tls=identity.server_context()) as platform, raw_server(tunnel) as proxy:
+        row = {"url": f"https://localhost:{platform.port}", "proxy": proxy.url, "ca_file": str(authority.file)}
+        settings = settings_for(sandbox, tmp_path, platform=row, sweep={"share": 0})
+        async with gateway_process(settings, tmp_path) as gateway:
+            assert (await gateway.get("c-1"))[0] == 200
+        assert len(platform.exchanges) == 1
+        assert [head.split()[:2] for head in proxy.heads] == [[b"CONNECT", b"localhost:%d" % platform.port]]
+
+
+async def test_used_up_descriptors_leave_those_who_are_connected_and_operators_in_peace(
+    sandbox: Sandbox, redis: RedisServer, tmp_path: Path
+) -> None:
+    settings = settings_for(sandbox, tmp_path, cache={"url": redis.url}, sweep={"share": 0})
+    ids = [campaign.id for campaign in sandbox.campaigns.all()]
+    async with gateway_process(settings, tmp_path, descriptors=128) as gateway:
+        assert (await gateway.get(ids[0]))[0] == 200
+        address = gateway.url.removeprefix("http://").split(":")
+        callers = [await asyncio.open_connection(*address) for _ in range(150)]
+        await until(lambda: any("others are refused" in line for line in gateway.log))
+        for campaign in ids[:2]:
+            assert (await gateway.get(campaign))[0] == 200
+        ready = await gateway.get_json("/readyz")
+        assert ready["status"] == "degraded"
+        assert "file descriptors" in ready["parts"]["listener"]["reason"]
+        assert await gateway.metric("store_up", store="redis") == 1
+        assert await gateway.metric("connections_refused_total") > 40
+        assert await gateway.metric("connections") == 96
+        for _, writer in callers:
+            writer.close()
+        await until(lambda: any("accepted again" in line for line in gateway.log))
+        assert (await gateway.get_json("/readyz"))["status"] == "ready"
+        assert not [line for line in gateway.records() if line["level"] == "error"]
+        assert len([line for line in gateway.log if "refused" in line]) == 1
+
+
+@pytest.mark.drill("answers that nobody reads")
+async def test_callers_who_never_read_are_cut_off_and_others_are_served(
+    sandbox: Sandbox, tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+    campaign, other = (each.id for each in sandbox.campaigns.all()[:2])
+    sandbox.faults.add("oversize", campaign=campaign, size_bytes=3 * 2**20)
+    settings = settings_for(sandbox, tmp_path, send_timeout="2s", max_unsent="1GiB")
+    settings["platform"]["timeout"] = "10s"
+    request = f"GET /v1/campaigns/{campaign} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    async with gateway_process(settings, tmp_path) as gateway, AsyncExitStack() as stack:
+        port = int(gateway.url.rpartition(":")[2])
+        assert (await gateway.get(campaign))[0] == 200
+        for _ in range(8):
+            peer = stack.enter_context(socket.socket())
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            peer.connect(("127.0.0.1", port))
+            peer.sendall(request)
+        seconds = await until(lambda: _is_counted(gateway, "connections_unread_total", 8))
+        assert (await gateway.get(other))[0] == 200
+        assert len([line for line in gateway.records() if "does not read its answer" in line["message"]]) == 1
+    figure(f"8 of 8 readers of nothing cut off, {seconds:.0f} s after they came, with 2 s allowed")
+
+
+async def _is_counted(gateway: GatewayProcess, name: str, count: int) -> bool:
+    return await gateway.metric(name) == count

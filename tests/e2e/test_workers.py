@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
@@ -206,3 +207,19 @@ async def test_a_port_that_is_taken_ends_the_service_with_1(
             assert process.returncode == 1
             assert b"address already in use" in errors
             assert errors.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_each_address_is_served_and_every_address_is_one_of_both_families(
+    sandbox: Sandbox, redis: RedisServer, tmp_path: Path, count: int
+) -> None:
+    listen = ["127.0.0.1:0", "[::]:0"]
+    async with service(sandbox, redis, tmp_path, count, listen=listen, allow_anonymous=True) as gateway:
+        await until(lambda: any(line["message"].endswith(" too") for line in gateway.records()))
+        [other] = {line["message"] for line in gateway.records() if line["message"].endswith(" too")}
+        campaign = sandbox.campaigns.all()[0].id
+        assert await ask(gateway, campaign) == 200
+        for host in ("[::1]", "127.0.0.1"):
+            url = f"http://{host}:{other.removesuffix(' too').rpartition(':')[2]}/v1/campaigns/{campaign}"
+            async with gateway.session.get(url) as answer:
+                assert answer.status == 200

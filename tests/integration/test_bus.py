@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -19,6 +19,7 @@ from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.layered import LayeredStore
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.redis import bus as bus_module
+from campaign_gateway.store.redis import replies
 from campaign_gateway.store.redis import store as redis_module
 from campaign_gateway.store.redis.bus import Bus
 from campaign_gateway.store.redis.connect import RedisTarget, open_link
@@ -280,7 +281,7 @@ async def test_messages_are_numbered_one_after_the_other_whoever_speaks(fleet: F
         )
         while (message := await subscription.get_message(timeout=0.1)) is not None:
             if message["type"] == "message":
-                watcher._receive(message["data"], lambda _key, _how: None, count)
+                await watcher._receive(message["data"], lambda _key, _how: None, count)
     assert watcher._last[0] >= 90
     assert gaps == 0
 
@@ -322,7 +323,7 @@ async def test_after_a_restart_an_invalidation_is_received_again(fleet: Fleet) -
 
 async def test_connections_that_a_restart_closed_while_they_were_idle_are_not_used(fleet: Fleet) -> None:
     link = fleet.one.link
-    burst = [partial(link.execute, "get", partial(link.client.get, KEY)) for _ in range(8)]
+    burst = [partial(link.execute, "get", partial(link.client.get, KEY), replies.value) for _ in range(8)]
     await asyncio.gather(*(ask() for ask in burst))
     fleet.server.kill()
     await fleet.server.start()
@@ -389,6 +390,71 @@ async def test_what_was_invalidated_while_redis_hung_is_so_for_all_when_it_is_ba
     assert await fleet.two.finds() is by
 
 
+@pytest.mark.drill(
+    "a purge of a thousand campaigns",
+    planted="on one replica, of which the other has copies",
+    seen="one message, and one trip; both know at once",
+)
+async def test_an_invalidation_of_many_keys_is_one_message(fleet: Fleet) -> None:
+    keys = [f"1f2e:get:cd-{number}" for number in range(1000)]
+    for key in keys[:3]:
+        await fleet.one.fill(key)
+        await fleet.two.copy(key)
+    await fleet.two.silence()
+    fleet.two.invalidated.clear()
+    before = int(await fleet.raw.get(KEYS.sequence(KEY)))
+    assert await fleet.one.store.invalidate_many(keys, Cause.PURGE)
+    assert int(await fleet.raw.get(KEYS.sequence(KEY))) == before + 1
+    await until(lambda: fleet.two.invalidated == keys)
+    assert not any(fleet.two.has_copy(key) for key in keys)
+    assert [await fleet.one.finds(key) for key in keys[:3]] == [Cause.PURGE] * 3
+
+
+async def test_messages_that_come_without_a_pause_leave_the_loop_to_others(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them have arrived before the first is received: reading one does not wait for anything."""
+    count, turns, received = 200, 0, 0
+    message = {"type": "message", "data": b"wrote somebody 1 k"}
+
+    class Flooded:
+        async def __aenter__(self) -> Self:
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            return
+
+        async def subscribe(self, _channel: str) -> None:
+            return
+
+        async def get_message(self, timeout: float) -> object:
+            nonlocal received
+            received += 1
+            if received > count:
+                await asyncio.sleep(timeout)
+            return message if received <= count else None
+
+        async def ping(self) -> None:
+            return
+
+    monkeypatch.setattr(fleet.one.link.client, "pubsub", Flooded)
+    bus = Bus(fleet.one.link, KEYS)
+    listening = begun(bus.listen(lambda _kind, _key: None, lambda: None, lambda: None))
+    while received <= count:
+        turns += 1
+        await asyncio.sleep(0)
+    listening.cancel()
+    assert turns >= count
+
+
+async def test_what_others_could_not_be_told_is_said(fleet: Fleet) -> None:
+    assert await fleet.one.store.invalidate(KEY, Cause.PURGE)
+    assert await fleet.one.store.publish_write("1f2e:desk")
+    fleet.one.link._lose("readonly")
+    assert not await fleet.one.store.invalidate(KEY, Cause.PURGE)
+    assert not await fleet.one.store.publish_write("1f2e:desk")
+
+
 async def test_redis_is_told_what_it_missed_though_nobody_asks(fleet: Fleet) -> None:
     await fleet.one.fill()
     fleet.server.pause()
@@ -419,11 +485,11 @@ async def test_a_look_up_beside_the_one_that_pays_does_not_come_before_it(
     flushing, may_flush = asyncio.Event(), asyncio.Event()
     tell = fleet.one.shared.invalidate
 
-    async def slow(key: str, by: Cause) -> None:
+    async def slow(keys: Collection[str], by: Cause) -> None:
         if not flushing.is_set():
             flushing.set()
             await may_flush.wait()
-        await tell(key, by)
+        await tell(keys, by)
 
     monkeypatch.setattr(fleet.one.shared, "invalidate", slow)
     first = begun(fleet.one.finds())
@@ -441,11 +507,11 @@ async def test_what_is_invalidated_anew_while_it_is_flushed_stays(
     await fleet.one.store.invalidate(KEY, Cause.WRITE)
     tell = fleet.one.shared.invalidate
 
-    async def and_fail_once_more(key: str, by: Cause) -> None:
+    async def and_fail_once_more(keys: Collection[str], by: Cause) -> None:
         monkeypatch.undo()
-        await tell(key, by)
+        await tell(keys, by)
         fleet.one.link._lose("timeout")
-        await fleet.one.store.invalidate(key, by)
+        await fleet.one.store.invalidate_many(keys, by)
 
     await fleet.one.link.look()
     monkeypatch.setattr(fleet.one.shared, "invalidate", and_fail_once_more)
@@ -460,8 +526,9 @@ async def test_a_copy_fetched_while_an_invalidation_fails_is_known_to_be_invalid
     await fleet.one.fill()
     await fleet.two.silence()
 
-    async def fail(key: str, _by: Cause) -> None:
-        await fleet.two.copy(key)
+    async def fail(keys: Collection[str], _by: Cause) -> None:
+        for key in keys:
+            await fleet.two.copy(key)
         raise StoreDownError("timeout")
 
     fleet.two.copies.clear()
@@ -472,12 +539,16 @@ async def test_a_copy_fetched_while_an_invalidation_fails_is_known_to_be_invalid
     assert copy.evidence.is_overwritten
 
 
+async def ignore(*_: object) -> None:
+    """In the place of what receives a message."""
+
+
 async def test_a_copy_that_redis_says_is_overwritten_is_invalidated_before_the_message_is_received(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fleet.fill_and_copy()
     await fleet.two.silence()
-    monkeypatch.setattr(fleet.two.bus, "_receive", lambda *_: None)
+    monkeypatch.setattr(fleet.two.bus, "_receive", ignore)
     await fleet.one.store.invalidate(KEY, Cause.WRITE)
     assert await fleet.two.finds() is Cause.WRITE
     assert not fleet.two.has_copy()
@@ -490,7 +561,7 @@ async def test_what_redis_has_no_more_but_knows_to_be_invalidated_is_overwritten
     """The copy's own fill never reached Redis, and the word of the invalidation did not reach the copy."""
     await fleet.fill_and_copy()
     await fleet.two.silence()
-    monkeypatch.setattr(fleet.two.bus, "_receive", lambda *_: None)
+    monkeypatch.setattr(fleet.two.bus, "_receive", ignore)
     await fleet.raw.delete(KEYS.entry(KEY))
     await fleet.one.store.invalidate(KEY if reach == "one" else ALL, Cause.WRITE)
     assert await fleet.two.finds() is Cause.WRITE
@@ -693,3 +764,85 @@ async def test_a_hint_of_many_campaigns_is_one_message_and_no_invalidation(fleet
     assert (fleet.one.hinted, fleet.two.invalidated) == ([], []), "its own message is ignored"
     fleet.two.link._lose("timeout")
     assert not await fleet.two.store.publish_hint("1f2e", ["while Redis is lost there is nobody to tell"])
+
+
+# What somebody else has written where fences, leases and numbers are.
+
+FAR = b"%016d"
+"""Sixteen digits."""
+SOON = 7_000_000_000_000_000
+"""Microseconds of the year 2191, which a Lua number holds exactly."""
+
+
+def head(fence: int = 0, begun: int = 0, group: int = 0, moment: int = 0, cause: bytes = b"-") -> bytes:
+    return b"".join(FAR % number for number in (fence, begun, group, moment)) + cause
+
+
+PLANTED: dict[str, dict[str, Any]] = {
+    "a-begin-in-the-future": {KEYS.group_fence(KEY): FAR % 5 * 4, KEYS.entry(KEY): head(begun=SOON, group=5) + b"x"},
+    "a-begin-as-late-as-can-be": {
+        KEYS.group_fence(KEY): FAR % 5 * 4,
+        KEYS.entry(KEY): head(begun=2**53 - 1, group=5) + b"x",
+    },
+    "a-fence-as-high-as-can-be": {KEYS.entry(KEY): head(fence=10**16 - 1) + b"x"},
+    "a-fence-at-the-end-of-the-exact-numbers": {KEYS.entry(KEY): head(fence=2**53 - 1) + b"x"},
+    "a-fence-that-only-lua-can-read": {KEYS.entry(KEY): b"0x" + b"f" * 14 + head()[16:] + b"x"},
+    "a-fence-that-is-infinite": {KEYS.entry(KEY): b"inf".rjust(16) + head()[16:] + b"x"},
+    "a-moment-that-is-none": {KEYS.entry(KEY): head()[:48] + b"x" * 16 + b"w" + b"x"},
+    "half-a-head": {KEYS.entry(KEY): head()[:40]},
+    "an-entry-of-another-type": {KEYS.entry(KEY): []},
+    "a-group-as-high-as-can-be": {KEYS.group_fence(KEY): b"9" * 64},
+    "a-group-in-the-future": {KEYS.group_fence(KEY): FAR % SOON * 4},
+    "a-group-that-is-noise": {KEYS.group_fence(KEY): b"\xff" * 64},
+    "a-group-that-is-half-noise": {KEYS.group_fence(KEY): FAR % 5 + b"\xff" * 48},
+    "a-group-that-is-cut": {KEYS.group_fence(KEY): FAR % 5},
+    "a-group-of-another-type": {KEYS.group_fence(KEY): []},
+    "a-lease-for-ever": {KEYS.group_fence(KEY): FAR % 5 * 4, KEYS.lease(KEY): b"somebody:0:5"},
+    "a-lease-of-another-type": {KEYS.lease(KEY): []},
+    "a-number-that-is-none": {KEYS.sequence(KEY): b"none"},
+    "a-number-at-its-end": {KEYS.sequence(KEY): b"%d" % (2**63 - 1)},
+    "a-number-that-lua-writes-otherwise": {KEYS.sequence(KEY): b"%d" % 10**15},
+    "a-number-of-another-type": {KEYS.sequence(KEY): []},
+}
+
+
+@pytest.mark.drill(
+    "fences, leases and numbers that somebody else wrote into Redis",
+    planted="in the future, without an end, of another type, noise",
+    seen="fills are stored, writes invalidate, replicas hear of both",
+)
+@pytest.mark.parametrize("planted", PLANTED)
+async def test_what_somebody_else_has_written_keeps_nothing_from_being_stored_and_invalidated(
+    fleet: Fleet, planted: str
+) -> None:
+    for name, value in PLANTED[planted].items():
+        await fleet.raw.delete(name)
+        await (fleet.raw.set(name, value) if value else fleet.raw.rpush(name, "x"))
+    lease = await fleet.one.store.acquire_lease(KEY)
+    assert lease.is_mine
+    assert await fleet.one.store.put(KEY, entry(fleet.one.store.now()), lease.found.fence, 60.0) is Put.STORED
+    await fleet.one.store.release_lease(KEY, lease.found.fence)
+    found = await fleet.two.store.get(KEY)
+    assert found.stored is not None
+    assert found.evidence.state is CopyState.GOOD
+    assert not found.evidence.is_overwritten
+    await until(lambda: fleet.one.bus.silent_for() == fleet.two.bus.silent_for() == 0.0)
+    for key in (KEY, ALL):
+        fleet.two.invalidated.clear()
+        await fleet.one.store.invalidate(key, Cause.WRITE)
+        await until(lambda: fleet.two.invalidated != [])
+        assert (await fleet.two.store.get(KEY)).evidence.is_overwritten
+    lease = await fleet.two.store.acquire_lease(KEY)
+    assert lease.is_mine
+    assert await fleet.two.store.put(KEY, entry(fleet.two.store.now()), lease.found.fence, 60.0) is Put.STORED
+
+
+@pytest.mark.drill("fences, leases and numbers that somebody else wrote into Redis")
+async def test_an_invalidation_reads_nothing_but_fences_of_ours(fleet: Fleet) -> None:
+    for planted, values in PLANTED.items():
+        if all(values.values()):
+            await fleet.one.fill()
+            await fleet.raw.mset(values)
+            for key in (KEY, ALL):
+                await fleet.one.shared.invalidate(key, Cause.WRITE)
+            assert len(await fleet.raw.get(KEYS.group_fence(KEY))) == 64, planted

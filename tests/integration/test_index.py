@@ -24,6 +24,7 @@ from campaign_gateway.store.redis.bus import Bus
 from campaign_gateway.store.redis.index import RedisIndex
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
+from campaign_gateway.store.seal import Seal, Seals
 from campaign_gateway.store.usage import HALF_LIFE_SECONDS
 from tests.support.backends import Backend, on_valkey
 from tests.support.doubles import begun, turns
@@ -394,22 +395,65 @@ async def test_a_foreign_head_is_no_knowledge(fleet: Fleet, value: bytes) -> Non
     await fleet.raw.set(fleet.names()[0], value)
     assert (await fleet.two.pull()).state == IndexState(), "nothing is validated"
     assert (await fleet.three.pull()).state == IndexState()
+    assert await fleet.two.index.publish(STREAM, state(1), {"c2": indexed()}), "the next one takes its place"
+    assert await fleet.three.pull() == IndexSnapshot(state(1), {"c2": indexed()})
+    assert await fleet.one.pull() == IndexSnapshot(state(1), {"c2": indexed()})
 
 
-async def test_a_foreign_row_is_no_knowledge(fleet: Fleet) -> None:
+def made_up(name: str, value: object, *secrets: bytes) -> bytes:
+    """By somebody who knows everything but the key."""
+    return Seal("index", Seals(lambda: secrets)).close(index_module._encode(value), name)
+
+
+@pytest.mark.drill(
+    "an index of lists that somebody else wrote into Redis",
+    planted="noise; rows and heads made up without the key, moved, of another key",
+    seen="nothing is validated by it, and the next poll takes its place",
+)
+@pytest.mark.parametrize("secrets", [(), (b"another key of 32 characters ...",)])
+@pytest.mark.parametrize("what", ["noise", "row", "moved", "head", "number"])
+async def test_a_foreign_row_or_head_is_no_knowledge(fleet: Fleet, what: str, secrets: tuple[bytes, ...]) -> None:
+    for replica in fleet.replicas:
+        replica.index._seal = Seal("index", Seals(lambda: (b"the key of 32 characters .......",)))
+    head, rows, _ = fleet.names()
     await fleet.one.index.publish(STREAM, state(1), {"c1": indexed(), "c2": indexed()})
-    await fleet.raw.hset(fleet.names()[1], "c1", b"\xc1")
+    stood = await fleet.raw.get(head)
+    match what:
+        case "noise":
+            await fleet.raw.hset(rows, "c1", b"\xc1")
+        case "row":
+            await fleet.raw.hset(rows, "c1", made_up(f"{rows}:c1", indexed("b"), *secrets))
+        case "moved":
+            await fleet.raw.hset(rows, "c1", await fleet.raw.hget(rows, "c2"))
+        case "head":
+            await fleet.raw.set(head, stood[:32] + made_up(head, state(1, NOW + 5), *secrets))
+        case _:
+            await fleet.raw.set(head, stood[:16] + b"%016d" % 9 + stood[32:])
     assert await fleet.two.pull() == BARE
+    assert await fleet.two.index.publish(STREAM, state(1), {"c3": indexed()}), "the next one takes its place"
+    assert await fleet.three.pull() == IndexSnapshot(state(1), {"c3": indexed()}), "and no row of it stays"
+    assert await fleet.one.pull() == IndexSnapshot(state(1), {"c3": indexed()})
+    assert await fleet.three.index.publish(STREAM, state(2), {"c4": indexed()})
+
+
+async def test_what_is_no_index_and_goes_by_itself_keeps_nobody_from_publishing(fleet: Fleet) -> None:
+    await fleet.raw.set(fleet.names()[0], b"x" * 40)
+    assert await fleet.two.pull() == BARE
+    await fleet.empty()
+    await fleet.two.pull()
+    assert await fleet.two.index.publish(STREAM, state(1), {"c1": indexed()})
 
 
 async def test_keys_of_another_type_stop_nothing_but_the_index(fleet: Fleet) -> None:
     await fleet.raw.rpush(fleet.names()[0], "x")
     await fleet.raw.rpush(fleet.keys.used(STREAM), "x")
-    assert not await fleet.one.index.publish(STREAM, state(1), {})
+    assert await fleet.two.pull() == BARE
     fleet.one.index.record_use(STREAM, "c1", fleet.one.now)
     await fleet.one.take_the_lease()
     assert set(fleet.one.index.used(STREAM)) == {"c1"}
     assert fleet.one.index.snapshot(STREAM) == BARE
+    assert await fleet.one.index.publish(STREAM, state(1), {"c1": indexed()})
+    assert await fleet.two.pull() == IndexSnapshot(state(1), {"c1": indexed()})
     assert fleet.one.link.is_up
 
 
@@ -448,8 +492,6 @@ async def test_while_redis_is_lost_nobody_holds_a_lease_and_what_was_asked_for_i
         [0, 0, [], [], []],
         [0, 0, [b"r1"], [], [b""]],
         [0, 0, [b"r1", b"soon"], [], [b""]],
-        [0, 0, [b"\xff", b"1.0"], [], [b""]],
-        [0, 0, [], [b"\xff"], [b""]],
         [0, 0, [], [], [7]],
         [b"x", 0, [], [], [b""]],
     ],
@@ -460,14 +502,32 @@ async def test_a_reply_that_is_none_counts_as_lost(fleet: Fleet, reply: object) 
 
     fleet.one.index.record_use(STREAM, "c1", fleet.one.now)
     fleet.one.beat._beat = odd
-    with pytest.raises(StoreDownError):
+    with pytest.raises(StoreDownError, match="protocol"):
         await fleet.one.index.beat()
     assert not fleet.one.index.is_leading(STREAM)
     assert fleet.one.beat.replicas() == {}
+    assert fleet.one.link.state == "protocol"
+    await fleet.one.link.look()
     del fleet.one.beat._beat
     fleet.one.beat._beat = fleet.one.link.script("beat.lua")
     await fleet.one.take_the_lease()
     assert [name for name, _ in await used_in_redis(fleet)] == ["c1"], "published with the next"
+
+
+@pytest.mark.drill(
+    "names in Redis that are no text",
+    planted="among campaigns in use, replicas and changed indexes",
+    seen="beats and leases go on, nothing of it is asked of the platform",
+)
+async def test_names_that_are_no_text_stop_no_beat_and_are_no_campaigns(fleet: Fleet) -> None:
+    now, odd = fleet.one.now, (b"\xff\xfe", b"\xed\xa0\x80", b"../../x?y#", b"x" * 5_000, b"c2")
+    for name in (fleet.keys.beat("replicas"), fleet.keys.beat("indexes"), fleet.keys.used(STREAM)):
+        await fleet.raw.zadd(name, dict.fromkeys(odd, now))
+    fleet.one.index.record_use(STREAM, "c1", now)
+    await fleet.one.take_the_lease()
+    await fleet.one.index.beat()
+    assert fleet.one.index.is_leading(STREAM)
+    assert set(fleet.one.index.used(STREAM)) == {"c1", "c2"}
 
 
 async def test_beats_go_on_whatever_happens_to_one(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -671,6 +731,14 @@ async def test_one_replica_holds_the_lease_until_it_leaves(fleet: Fleet) -> None
     assert not fleet.one.index.is_leading(STREAM)
     await fleet.two.index.beat()
     assert await fleet.leading() == [False, True, False]
+
+
+@pytest.mark.drill("fences, leases and numbers that somebody else wrote into Redis")
+async def test_a_lease_that_ends_later_than_any_of_ours_is_nobodys(fleet: Fleet) -> None:
+    fleet.one.index.record_use(STREAM, "c1", fleet.one.now)
+    await fleet.raw.hset(fleet.keys.beat("leases"), STREAM, b"somebody 99999999999999")
+    await fleet.one.index.beat()
+    assert fleet.one.index.is_leading(STREAM)
 
 
 async def test_whoever_leaves_late_takes_no_lease_from_another(fleet: Fleet) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Hashable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -40,6 +40,7 @@ class ManualClock(StoreClock):
     def __init__(self, now: float = START) -> None:
         super().__init__()
         self.time = now
+        self._stepped = 512.0
 
     @override
     def now(self) -> float:
@@ -47,10 +48,15 @@ class ManualClock(StoreClock):
 
     def monotonic(self) -> float:
         """The machine's other clock."""
-        return self.time - 512.0
+        return self.time - self._stepped
 
     def advance(self, seconds: float) -> None:
         self.time += seconds
+
+    def step(self, seconds: float) -> None:
+        """Sets it, and not the machine's other clock."""
+        self.time += seconds
+        self._stepped += seconds
 
 
 class Machine:
@@ -254,9 +260,10 @@ class FleetStore(GatedStore):
         return outcome
 
     @override
-    async def invalidate(self, key: str, by: Cause) -> None:
-        self._copy(key, None)
-        await super().invalidate(key, by)
+    async def invalidate_many(self, keys: Collection[str], by: Cause) -> bool:
+        for key in keys:
+            self._copy(key, None)
+        return await super().invalidate_many(keys, by)
 
     @override
     async def release_lease(self, key: str, fence: Hashable) -> None:
@@ -318,14 +325,17 @@ class LostStore:
     async def put(self, _key: str, _entry: Stored, _fence: Hashable, _keep: float) -> Put:
         return Put.FAILED
 
-    async def invalidate(self, _key: str, _by: Cause) -> None:
-        return
+    async def invalidate(self, _key: str, _by: Cause) -> bool:
+        return True
+
+    async def invalidate_many(self, _keys: Collection[str], _by: Cause) -> bool:
+        return True
 
     def invalidated_at(self, _key: str) -> float:
         return 0.0
 
-    async def publish_write(self, _writer: str) -> None:
-        return
+    async def publish_write(self, _writer: str) -> bool:
+        return True
 
     async def publish_hint(self, _stream: str, _campaigns: Sequence[str]) -> bool:
         return False

@@ -5,10 +5,12 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +99,22 @@ class GatewayProcess:
         self.process.send_signal(signal.SIGTERM)
 
 
+def _allow(descriptors: int) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
+
 @asynccontextmanager
 async def gateway_process(
-    settings: Mapping[str, Any], folder: Path, environ: Mapping[str, str] | None = None
+    settings: Mapping[str, Any],
+    folder: Path,
+    environ: Mapping[str, str] | None = None,
+    *,
+    descriptors: int | None = None,
 ) -> AsyncIterator[GatewayProcess]:
     """A gateway process with these settings, ended with SIGKILL if the test has not ended it.
 
-    It knows of no earlier one, unless the settings or `environ` give both a place for that.
+    It knows of no earlier one, unless the settings or `environ` give both a place for that. It has so many file
+    descriptors, if that is given.
     """
     config = folder / f"gateway-{os.urandom(4).hex()}.yaml"
     with config.open("w") as file:
@@ -114,6 +125,7 @@ async def gateway_process(
         env={**os.environ, "XDG_STATE_HOME": str(config.with_suffix(".state")), **(environ or {})},
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
+        preexec_fn=None if descriptors is None else partial(_allow, descriptors),
     )
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session, asyncio.TaskGroup() as group:
         gateway = GatewayProcess(process, session)

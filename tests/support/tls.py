@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.support.wire import Exchange
+
 _PEM = serialization.Encoding.PEM
 
 
@@ -23,6 +25,13 @@ class Identity:
 
     cert_file: Path
     key_file: Path
+
+    def server_context(self, newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED) -> ssl.SSLContext:
+        """What a server that shows this certificate goes by."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.cert_file, self.key_file)
+        context.maximum_version = newest
+        return context
 
 
 class Authority:
@@ -126,6 +135,17 @@ async def tls_front(backend_port: int, server: Identity, clients: Authority) -> 
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await listener.wait_closed()
+
+
+async def tunnel(exchange: Exchange) -> None:
+    """What a proxy does when it is asked to connect: passes bytes on, both ways."""
+    host, _, port = exchange.head.split()[1].decode().rpartition(":")
+    behind, ahead = await asyncio.open_connection(host, int(port))
+    await exchange.send(b"HTTP/1.1 200 Connected\r\n\r\n")
+    try:
+        await asyncio.gather(_copy(exchange.reader, ahead), _copy(behind, exchange.writer))
+    finally:
+        ahead.close()
 
 
 async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

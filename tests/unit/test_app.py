@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from campaign_gateway.app import running
-from campaign_gateway.settings import read_tree
+from campaign_gateway.settings import SettingsError, read_tree
 from campaign_gateway.web.fast import FastConnection
 from campaign_gateway.web.server import Connection
 from tests.support.gateway import ROOT
@@ -45,9 +45,27 @@ async def test_the_fast_road_is_there_unless_it_is_switched_off(
         reader, writer = await asyncio.open_connection(gateway.listen.host, gateway.listen.port)
         writer.write(b"GET /v1 HTTP/1.1\r\nHost: a\r\n\r\n")
         assert (await reader.readline()).split()[1] == b"404"
-        assert gateway.site._runner.server is not None
-        assert [type(made) for made in gateway.site._runner.server.connections] == [kind]
+        assert gateway.sites[0]._runner.server is not None
+        assert [type(made) for made in gateway.sites[0]._runner.server.connections] == [kind]
         writer.close()
+
+
+async def test_a_key_that_cannot_sign_ends_the_start(tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> str:
+        raise ValueError("not today")
+
+    monkeypatch.setattr("campaign_gateway.upstream.signer._sign", fail)
+    with pytest.raises(SettingsError, match=r"credentials\.main: cannot sign: not today"):
+        async with running(read_tree(tree)):
+            pass
+
+
+@pytest.mark.parametrize("is_fast", [True, False])
+async def test_a_callers_connection_stays_open_as_long_as_is_set(tree: dict[str, Any], *, is_fast: bool) -> None:
+    async with running(read_tree({**tree, "hot_path": is_fast, "keepalive": "100s"})) as gateway:
+        server = gateway.sites[0]._runner.server
+        assert server is not None
+        assert server().keepalive_timeout == 100
 
 
 async def test_draining_ends_what_was_authorised_before(tree: dict[str, Any]) -> None:
@@ -129,8 +147,6 @@ async def test_the_end_leaves_no_task_behind_with_redis_or_without(
 
 HEAVY = {
     "redis",
-    "jwt",
-    "cryptography",
     "joserfc",
     "multiprocessing",
     "campaign_gateway.sandbox",

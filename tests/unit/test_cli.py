@@ -3,6 +3,9 @@ import gc
 import hashlib
 import os
 import re
+import signal
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,10 +13,12 @@ from click.testing import CliRunner, Result
 from ruamel.yaml import YAML
 
 from campaign_gateway import __version__
-from campaign_gateway.cli import _until_stopped, main
+from campaign_gateway.cli import UntilStopped, main
 from campaign_gateway.settings import Settings
+from tests.support.gateway import ROOT
 
-SECRET = "hunter2-must-not-be-told"
+SECRET = "hunter2-must-not-be-told-to-anybody"
+SEAL_KEY = "sixteen-characters-at-least"
 
 
 @pytest.fixture(autouse=True)
@@ -31,12 +36,13 @@ def run(*arguments: str | Path) -> Result:
 @pytest.fixture
 def config(tmp_path):
     (tmp_path / "secret").write_text(SECRET)
+    (tmp_path / "seal").write_text(SEAL_KEY)
     path = tmp_path / "gateway.yaml"
     path.write_text(
         f"listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\n"
         f"credentials: {{main: {{client_id: cs-1, client_secret_file: {tmp_path}/secret}}}}\n"
         "streams: {support: {stream_id: st-1, account_id: acc-1, credential: main}}\n"
-        f"cache: {{url: 'redis://:{SECRET}@redis:6379/0'}}\n"
+        f"cache: {{url: 'redis://:{SECRET}@redis:6379/0', seal: {{key_file: {tmp_path}/seal}}}}\n"
     )
     return path
 
@@ -51,6 +57,17 @@ def test_check_prints_the_effective_settings_and_no_secret(config):
     assert tree["platform"]["timeout"] == "10s"
     assert tree["cache"]["url"] == "redis://:***@redis:6379/0"
     assert SECRET not in result.output
+    assert SEAL_KEY not in result.output
+
+
+def test_check_says_what_the_lack_of_a_key_leaves_open(config):
+    config.write_text(re.sub(r", seal: \{.*?\}", "", config.read_text()))
+    result = run("check", "--config", config)
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "warning: cache.seal: no key_file: whoever can write to Redis can make up answers, and take calls out of the"
+        " ledger\n"
+    )
 
 
 def test_check_warns_of_a_state_directory_that_cannot_be(config, tmp_path, monkeypatch):
@@ -62,6 +79,34 @@ def test_check_warns_of_a_state_directory_that_cannot_be(config, tmp_path, monke
     assert result.stderr == (
         f"warning: cache.state_dir: {config} is not a directory: a restart loses the calls of the window\n"
     )
+
+
+def test_check_signs_with_each_key(config, monkeypatch):
+    def fail(*_: object) -> str:
+        raise ValueError("not today")
+
+    monkeypatch.setattr("campaign_gateway.upstream.signer._sign", fail)
+    result = run("check", "--config", config)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "credentials.main: cannot sign: not today\n"
+
+
+def test_check_warns_of_a_secret_that_is_shorter_than_its_digest(config):
+    (config.parent / "secret").write_text("ten bytes.")
+    result = run("check", "--config", config)
+    assert result.exit_code == 0
+    assert result.stderr.startswith("warning: credentials: The HMAC key is 10 bytes long")
+    assert "ten bytes." not in result.output
+
+
+def test_check_warns_of_a_proxy_that_only_the_environment_names(config, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:password@egress:3128")
+    result = run("check", "--config", config)
+    assert result.exit_code == 0
+    said = "warning: HTTPS_PROXY is set and not used for calls to the platform: set platform.proxy\n"
+    assert result.stderr == said
+    monkeypatch.setenv("GATEWAY__PLATFORM__PROXY", "http://egress:3128")
+    assert run("check", "--config", config).stderr == ""
 
 
 def test_what_check_prints_can_be_loaded_again(config):
@@ -139,7 +184,7 @@ async def test_once_it_serves_garbage_is_collected_again():
     gc.disable()
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_until_stopped(lifeline))
+            group.create_task(UntilStopped(None, frozenset())(lifeline))
             await asyncio.sleep(0)
             is_collected = gc.isenabled()
             os.close(end)
@@ -147,6 +192,102 @@ async def test_once_it_serves_garbage_is_collected_again():
         gc.unfreeze()
     os.close(lifeline)
     assert is_collected
+
+
+# Signals. Each of these is a process of its own.
+
+
+async def end_of(
+    command: Sequence[str], signals: Sequence[signal.Signals], environ: Mapping[str, str]
+) -> tuple[int | None, str]:
+    """The exit code of a program that was sent the signals once it had printed a line, and what it logged."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, *command),
+        env={**os.environ, **environ},
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(20):
+            assert process.stdout is not None
+            assert await process.stdout.readline()
+            for number in signals:
+                process.send_signal(number)
+            _, log = await process.communicate()
+            return process.returncode, log.decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    ("command", "signals", "code"),
+    [
+        ("serve", [signal.SIGTERM], 0),
+        ("serve", [signal.SIGINT], 0),
+        ("serve", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM], 0),
+        ("demo", [signal.SIGTERM], 0),
+        ("check", [signal.SIGTERM], -signal.SIGTERM),
+    ],
+)
+async def test_who_is_stopped_before_all_is_imported_has_stopped_as_asked(
+    tmp_path: Path, command: str, signals: list[signal.Signals], code: int
+):
+    (tmp_path / "click.py").write_text("print(0, flush=True)\nimport time\ntime.sleep(1000)\n")
+    ended = await end_of(["-m", "campaign_gateway", command], signals, {"PYTHONPATH": str(tmp_path)})
+    assert ended == (code, "")
+
+
+async def test_who_asks_again_when_all_is_done_changes_nothing():
+    program = """
+import atexit, sys, time
+from campaign_gateway import __main__, cli
+
+def end():
+    print(0, flush=True)
+    time.sleep(0.5)
+
+atexit.register(end)
+cli.main = lambda: None
+sys.argv[1:] = ["serve"]
+__main__.main()
+"""
+    assert await end_of(["-c", program], [signal.SIGTERM], {}) == (0, "")
+
+
+IGNORED = "SIGHUP is ignored\nSIGUSR1 is ignored\nSIGUSR2 is ignored\n"
+
+
+@pytest.mark.parametrize(
+    ("work", "deadline", "signals", "log"),
+    [
+        pytest.param("await forever()", 1000, ["SIGTERM"], "", id="a-start-is-given-up"),
+        pytest.param("await stop()", 1000, ["SIGINT", "SIGTERM"], "", id="twice"),
+        pytest.param("await stop()", 1000, ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTERM"], IGNORED, id="others"),
+        pytest.param("await stop(); await forever()", 0.1, ["SIGTERM"], "what is left is cut off\n", id="no-end"),
+    ],
+)
+async def test_signals_are_heeded_from_the_start_to_the_end(work: str, deadline: float, signals: list[str], log: str):
+    program = f"""
+import asyncio, logging, sys
+from campaign_gateway import __main__, cli
+
+async def forever():
+    await asyncio.Event().wait()
+
+async def work(stop):
+    print("up", flush=True)
+    {work}
+
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+cli.main = lambda: cli._run(work, {deadline})
+sys.argv[1:] = ["serve"]
+__main__.main()
+"""
+    code, logged = await end_of(["-c", program], [signal.Signals[name] for name in signals], {})
+    assert code == 0
+    assert sorted(logged.rpartition(": ")[2].splitlines()) == sorted(log.splitlines())
 
 
 # key new

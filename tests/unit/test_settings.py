@@ -1,6 +1,7 @@
 import copy
 import io
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from campaign_gateway.settings import (
     state_folder,
 )
 from campaign_gateway.settings.tree import Cache
+from tests.support.tls import Authority
 
 SECRET = "hunter2-must-not-be-told"
 HASH = "ab" * 32
@@ -89,14 +91,20 @@ def write(path: Path, tree: object) -> Path:
 @pytest.mark.parametrize(
     ("key", "default"),
     [
-        ("listen", Address("127.0.0.1", 8080)),
+        ("listen", (Address("127.0.0.1", 8080),)),
+        ("keepalive", 75.0),
+        ("send_timeout", 30.0),
+        ("max_unsent", 64 * 2**20),
         ("admin_listen", Address("127.0.0.1", 9090)),
         ("workers", 1),
         ("allow_anonymous", False),
+        ("hosts", ()),
         ("platform.url", "https://platform.kore.ai"),
         ("platform.timeout", 10.0),
         ("platform.connect_timeout", 2.0),
         ("platform.max_body", 4 * 2**20),
+        ("platform.max_header", 2**16),
+        ("platform.max_headers", 1_000),
         ("credentials.main.algorithm", "HS256"),
         ("credentials.main.subject", "campaign-gateway"),
         ("credentials.main.token_lifetime", 600.0),
@@ -127,17 +135,23 @@ def test_a_key_that_is_left_out_has_the_value_of_design_4(tree, key, default):
 @pytest.mark.parametrize(
     ("key", "written", "read"),
     [
-        ("listen", "127.0.0.2:80", Address("127.0.0.2", 80)),
-        ("listen", "[::1]:8080", Address("::1", 8080)),
-        ("listen", "localhost:0", Address("localhost", 0)),
+        ("listen", "127.0.0.2:80", (Address("127.0.0.2", 80),)),
+        ("listen", "[::1]:8080", (Address("::1", 8080),)),
+        ("listen", ["[::1]:8080", "localhost:0"], (Address("::1", 8080), Address("localhost", 0))),
         ("admin_listen", "127.0.0.1:0", Address("127.0.0.1", 0)),
         ("allow_anonymous", True, True),
+        ("hosts", ["Gateway.example.com"], ("Gateway.example.com",)),
         ("platform.url", "http://127.0.0.1:8081/", "http://127.0.0.1:8081"),
         ("platform.url", "HTTPS://Platform.Example", "https://Platform.Example"),
         ("platform.url", "http://[::1]:8081", "http://[::1]:8081"),
+        ("platform.proxy", "http://egress:3128/", "http://egress:3128"),
+        ("platform.min_tls", 1.3, "1.3"),
+        ("platform.min_tls", "1.2", "1.2"),
         ("platform.timeout", "2500ms", 2.5),
         ("platform.connect_timeout", "1s", 1.0),
         ("platform.max_body", "1KiB", 1024),
+        ("platform.max_header", "8KiB", 8192),
+        ("platform.max_headers", 128, 128),
         ("credentials.main.client_id", "cs-other", "cs-other"),
         ("credentials.main.algorithm", "HS512", "HS512"),
         ("credentials.main.subject", "someone", "someone"),
@@ -153,6 +167,8 @@ def test_a_key_that_is_left_out_has_the_value_of_design_4(tree, key, default):
         ("budgets.acc-1.reserve", 0, 0),
         ("cache.url", "redis://redis:6379/0", "redis://redis:6379/0"),
         ("cache.prefix", "my.prefix-1_x", "my.prefix-1_x"),
+        ("send_timeout", "2s", 2.0),
+        ("max_unsent", "1MiB", 2**20),
         ("cache.timeout", "0.5s", 0.5),
         ("cache.local_max_bytes", "1GiB", 2**30),
         ("cache.state_dir", "/var/lib/gateway", Path("/var/lib/gateway")),
@@ -200,6 +216,13 @@ def test_tokens_may_be_encrypted_for_the_platform(tree, files, enc):
         "RSA-OAEP",
         enc,
     )
+
+
+def test_encrypted_tokens_without_their_package_are_refused_with_its_name(tree, files, monkeypatch):
+    monkeypatch.setitem(sys.modules, "joserfc", None)
+    jwe = {"public_key_file": str(files / "platform.pem"), "key_id": "k-1"}
+    with pytest.raises(SettingsError, match=r"jwe: .*pip install 'campaign-gateway\[jwe\]'"):
+        read_tree(put(tree, "credentials.main.jwe", jwe))
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "RS512"])
@@ -364,10 +387,15 @@ def test_a_value_that_cannot_be_meant_is_one_line_with_its_key(tree, key, value,
         pytest.param("credentials.main.jwe.enc", "A192GCM", id="unknown-encryption"),
         pytest.param("credentials.main.jwe.alg", "RSA1_5", id="unsafe-key-encryption"),
         pytest.param("allow_anonymous", "perhaps", id="neither-true-nor-false"),
+        pytest.param("hosts", ["https://gateway.example.com"], id="host-with-a-scheme"),
+        pytest.param("hosts", ["*.example.com"], id="host-with-a-star"),
         pytest.param("platform", "https://platform", id="text-where-a-section-goes"),
         pytest.param("streams", [], id="a-list-where-a-section-goes"),
         pytest.param("streams", {}, id="no-streams-at-all"),
         pytest.param("credentials.main", None, id="an-empty-section"),
+        pytest.param("platform.proxy", "https://egress:3128", id="a-proxy-behind-TLS"),
+        pytest.param("platform.proxy", f"http://user:{SECRET}@egress:3128", id="a-proxy-with-a-password"),
+        pytest.param("platform.min_tls", "1.1", id="an-old-TLS"),
         pytest.param("platform.url", "http://host:99999", id="a-port-that-there-is-not"),
         pytest.param("platform.url", "http://host:http", id="a-port-in-words"),
         pytest.param("platform.url", "http://ho st", id="a-host-with-a-space"),
@@ -392,6 +420,9 @@ def test_all_mistakes_are_told_at_once(tree):
 # Mistakes between keys.
 
 
+CLEAR = "platform.url: would send tokens in clear text: use https://, or write platform.insecure: true"
+
+
 def client(streams: list[str], key: str = HASH) -> dict[str, object]:
     return {"key_sha256": key, "streams": streams}
 
@@ -403,10 +434,27 @@ def client(streams: list[str], key: str = HASH) -> dict[str, object]:
             {"admin_listen": "127.0.0.1:8080"}, ["admin_listen: must differ from listen"], id="one-address-for-two"
         ),
         pytest.param(
+            {"listen": ["127.0.0.1:1", "127.0.0.1:9090"]},
+            ["admin_listen: must differ from listen"],
+            id="one-address-for-two-in-a-list",
+        ),
+        pytest.param(
+            {"listen": ["127.0.0.1:1", "127.0.0.1:1"]}, ["listen: names one address twice"], id="an-address-twice"
+        ),
+        pytest.param(
+            {"listen": ["127.0.0.1:1", "10.0.0.1:1"]},
+            ["clients: none are set: name some, or listen on loopback, or write allow_anonymous: true"],
+            id="one-of-two-beyond-loopback",
+        ),
+        pytest.param(
             {"platform.connect_timeout": "11s"},
             ["platform.connect_timeout: must not be above platform.timeout"],
             id="connect-above-whole",
         ),
+        pytest.param({"platform.url": "http://platform.kore.ai"}, [CLEAR], id="clear-text"),
+        pytest.param({"platform.url": "http://10.1.2.3:8080"}, [CLEAR], id="clear-text-inside"),
+        pytest.param({"platform.url": "http://0.0.0.0:1"}, [CLEAR], id="clear-text-to-anybody"),
+        pytest.param({"platform.url": "HTTP://platform.kore.ai"}, [CLEAR], id="clear-text-in-capitals"),
         pytest.param(
             {"streams.support.credential": "other"},
             ["streams.support.credential: no credential is named other"],
@@ -482,6 +530,20 @@ def test_keys_that_do_not_fit_together_are_one_line_each(tree, changes, said, mo
     assert mistakes(tree) == said
 
 
+@pytest.mark.parametrize(
+    "platform",
+    [
+        {"url": "http://platform.example", "insecure": True},
+        {"url": "http://[::1]:1"},
+        {"url": "http://localhost:1"},
+        {"url": "http://127.0.0.2:1"},
+    ],
+    ids=lambda platform: platform["url"],
+)
+def test_clear_text_stays_at_home_or_is_written_out(tree, platform):
+    assert read_tree({**tree, "platform": platform}).platform.url == platform["url"]
+
+
 def test_a_second_default_stream_is_one_too_many(tree):
     row = {**tree["streams"]["support"], "default": True}
     assert mistakes({**tree, "streams": {"a": row, "b": row}}) == ["streams.b.default: a is the default already"]
@@ -528,6 +590,7 @@ def pem(key: Any) -> bytes:
 @pytest.mark.parametrize(
     ("key", "content", "said"),
     [
+        ("client_secret_file", b"ssh-ed25519 AAAAC3Nza", "is a public key of SSH: it cannot be a shared secret"),
         ("client_secret_file", b"short\n", "has fewer than 8 bytes: whoever sees one token finds it"),
         (
             "client_secret_file",
@@ -552,6 +615,40 @@ def test_a_key_that_cannot_sign_or_is_soon_found_is_refused_before_the_start(tre
     (mistake,) = mistakes(put(tree, f"credentials.main.{key}", str(files / "odd")))
     assert mistake.startswith(f"credentials.main.{key}: {said}")
     assert SECRET not in mistake
+
+
+def test_each_certificate_is_loaded_before_the_start(tree, files):
+    authority = Authority(files, "authority")
+    one, other = authority.issue("one", "localhost"), authority.issue("other", "localhost")
+    (files / "odd").write_text("no certificate")
+    (files / "both").write_text(one.cert_file.read_text() + one.key_file.read_text())
+    locked = serialization.BestAvailableEncryption(b"password")
+    key = ec.generate_private_key(ec.SECP256R1())
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    (files / "locked").write_bytes(key.private_bytes(*form, locked))
+
+    def with_tls(**tls: Path) -> dict[str, Any]:
+        return put(tree, "cache", {"url": "rediss://redis:1", "tls": {key: str(path) for key, path in tls.items()}})
+
+    read_tree(with_tls(ca_file=authority.file, cert_file=one.cert_file, key_file=one.key_file))
+    read_tree(with_tls(cert_file=files / "both"))
+    read_tree(put(tree, "platform.ca_file", str(authority.file)))
+    assert mistakes(with_tls(key_file=one.key_file)) == ["cache.tls.key_file: needs cache.tls.cert_file"]
+    odd = files / "odd"
+    for cert_file, key_file in [
+        (one.cert_file, other.key_file),
+        (odd, one.key_file),
+        (one.cert_file, odd),
+        (one.cert_file, files / "locked"),
+    ]:
+        (mistake,) = mistakes(with_tls(cert_file=cert_file, key_file=key_file))
+        assert mistake.startswith("cache.tls.cert_file: and its key cannot be used")
+    assert mistakes(with_tls(ca_file=odd)) == [f"cache.tls.ca_file: {odd} holds no certificate in PEM"]
+    assert mistakes(put(tree, "platform.ca_file", str(odd))) == [f"platform.ca_file: {odd} holds no certificate in PEM"]
+    none = files / "none"
+    assert mistakes(put(tree, "platform.ca_file", str(none))) == [
+        f"platform.ca_file: {none} cannot be read (No such file or directory)"
+    ]
 
 
 @pytest.mark.drill("keys that cannot sign, or are soon found")
@@ -584,6 +681,34 @@ def test_a_unix_socket_names_its_database_in_the_query(tree):
     assert mistakes(put(tree, "cache.url", "unix:///run/redis.sock?socket_timeout=60"))
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"x" * 15, "has fewer than 16 bytes: a search finds what is shorter"),
+        (b"\n", "{} is empty"),
+        (pem(rsa.generate_private_key(65_537, 2_048)), "is a PEM key: a seal needs random characters"),
+    ],
+)
+def test_a_key_that_seals_nothing_is_refused(tree, files, content, said):
+    (files / "odd").write_bytes(content)
+    (files / "good").write_bytes(b"x" * 16)
+    for named in (str(files / "odd"), [str(files / "good"), str(files / "odd")]):
+        (mistake,) = mistakes(put(tree, "cache.seal.key_file", named))
+        assert mistake.startswith(f"cache.seal.key_file: {said.format(files / 'odd')}")
+    assert mistakes(put(tree, "cache.seal.key_file", str(files / "none")))
+
+
+def test_a_seal_has_one_key_or_two(tree, files):
+    (files / "good").write_bytes(b"x" * 16)
+    name = str(files / "good")
+    for named in (name, [name], [name, name]):
+        settings = read_tree(put(tree, "cache.seal.key_file", named))
+        assert settings.cache.seal is not None
+        assert set(settings.cache.seal.files) == {files / "good"}
+    for named in ([], [name] * 3):
+        assert mistakes(put(tree, "cache.seal.key_file", named))
+
+
 @pytest.mark.parametrize("value", [None, "", "  "], ids=["unset", "empty", "blank"])
 def test_a_variable_that_holds_no_secret_is_named(tree, monkeypatch, value):
     monkeypatch.delenv("SOME_NAME", raising=False)
@@ -598,7 +723,7 @@ def test_a_variable_that_holds_no_secret_is_named(tree, monkeypatch, value):
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:8080", "127.9.9.9:8080", "[::1]:8080", "localhost:8080"])
 def test_without_clients_it_runs_on_loopback(tree, listen):
-    assert read_tree(put(tree, "listen", listen)).listen.is_loopback
+    assert read_tree(put(tree, "listen", listen)).listen[0].is_loopback
 
 
 @pytest.mark.parametrize(
@@ -712,7 +837,7 @@ def test_a_variable_lies_over_the_file(tree, tmp_path):
         CREDENTIALS__MAIN__SUBJECT="someone",
     )
     assert settings.cache.prefix == "env"
-    assert settings.listen == Address("127.0.0.1", 1234)
+    assert settings.listen == (Address("127.0.0.1", 1234),)
     assert settings.platform.timeout == 3.0
     assert settings.allow_anonymous is True
     assert settings.freshness.factor == 0.5
@@ -867,7 +992,7 @@ def test_a_password_in_a_redis_urls_query_is_masked_too():
 )
 def test_an_address_is_written_as_it_is_read(address, text, tree):
     assert str(address) == text
-    assert read_tree(put({**tree, "allow_anonymous": True}, "listen", text)).listen == address
+    assert read_tree(put({**tree, "allow_anonymous": True}, "listen", text)).listen == (address,)
 
 
 @pytest.mark.parametrize(
@@ -889,6 +1014,8 @@ def test_an_address_is_written_as_it_is_read(address, text, tree):
         ("listen", "[::1]:8080", True),
         ("listen", "127.0.0.1:0", True),
         ("listen", "8080", False),
+        ("listen", ["127.0.0.1:1", "[::1]:2"], True),
+        ("listen", [], False),
         ("listen", ["127.0.0.1", 8080], False),
         ("cache.local", "1s", False),
     ],
@@ -942,3 +1069,10 @@ def test_a_folder_that_can_be_made_has_no_fault_and_is_not_made(tmp_path):
 def test_a_folder_that_cannot_be_written_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, _mode: path != tmp_path)
     assert folder_fault(tmp_path / "a") == f"{tmp_path} is not writable"
+
+
+def test_the_hosts_that_are_known_are_those_named_and_those_listened_on(tree):
+    found = read_tree(
+        {**tree, "hosts": ["Gateway.example.com"], "listen": "api.example.com:80", "allow_anonymous": True}
+    ).known_hosts
+    assert {"gateway.example.com", "api.example.com", "127.0.0.1"} <= found

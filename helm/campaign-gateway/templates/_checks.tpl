@@ -4,6 +4,7 @@ pod that cannot start would say less, and later.
 */}}
 {{- define "campaign-gateway.checks" -}}
 {{- $config := .Values.config -}}
+{{- if not .Values.existingConfigMap -}}
 {{- range $key := list "streams" "credentials" -}}
 {{- if not (get $config $key) -}}
 {{- fail (printf "config.%s is needed: it names the platform application or its JWT app; see \"Install\" in the chart's README.md" $key) -}}
@@ -11,6 +12,7 @@ pod that cannot start would say less, and later.
 {{- end -}}
 {{- if not (or $config.clients $config.allow_anonymous) -}}
 {{- fail "config.clients is needed, because everybody in the cluster could call: name the callers (`campaign-gateway key new` makes a key), or set config.allow_anonymous: true" -}}
+{{- end -}}
 {{- end -}}
 {{- include "campaign-gateway.checkAddresses" . -}}
 {{- include "campaign-gateway.checkFiles" . -}}
@@ -24,12 +26,24 @@ pod that cannot start would say less, and later.
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.parentRefs is needed when httpRoute.enabled is true: the Gateway it belongs to" -}}
 {{- end -}}
+{{- if and .Values.monitoring.serviceMonitor.enabled .Values.monitoring.podMonitor.enabled -}}
+{{- fail "monitoring.serviceMonitor.enabled and monitoring.podMonitor.enabled exclude each other: every pod would be scraped twice" -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.paths) -}}
+{{- fail "ingress.paths is needed when ingress.enabled is true: an Ingress without a path leads nowhere" -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled .Values.autoscaling.targetCPUUtilizationPercentage (not (dig "requests" "cpu" "" .Values.resources)) -}}
+{{- fail "autoscaling.targetCPUUtilizationPercentage is a share of resources.requests.cpu, which is not set" -}}
+{{- end -}}
 {{- if and .Values.keda.enabled (not .Values.keda.serverAddress) -}}
 {{- fail "keda.serverAddress is needed when keda.enabled is true: the Prometheus to ask" -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "campaign-gateway.checkAddresses" -}}
+{{- if kindIs "slice" .Values.config.listen -}}
+{{- fail "config.listen must be one address in the chart, whose port the Service has: [::]:8080 is every address of both families" -}}
+{{- end -}}
 {{- range $key, $address := dict "listen" (include "campaign-gateway.listen" .) "admin_listen" (include "campaign-gateway.adminListen" .) -}}
 {{- if or (hasPrefix "127." $address) (hasPrefix "localhost:" $address) (hasPrefix "[::1]:" $address) -}}
 {{- fail (printf "config.%s is %s, which nothing outside the pod can reach: leave it out, or listen on 0.0.0.0 or [::]" $key $address) -}}
@@ -70,12 +84,8 @@ pod that cannot start would say less, and later.
 {{/* Every file that the settings name must be mounted. */}}
 {{- define "campaign-gateway.checkFiles" -}}
 {{- $top := . -}}
-{{- $files := dict -}}
+{{- $files := include "campaign-gateway.filesOf" (dict "node" .Values.config "path" "") | fromJson -}}
 {{- range $name, $credential := .Values.config.credentials -}}
-{{- range $key := list "client_secret_file" "private_key_file" -}}
-{{- $_ := set $files (printf "credentials.%s.%s" $name $key) (get $credential $key) -}}
-{{- end -}}
-{{- $_ := set $files (printf "credentials.%s.jwe.public_key_file" $name) (dig "public_key_file" "" (default dict $credential.jwe)) -}}
 {{- if and $credential.client_secret_env (not $top.Values.extraEnvFrom) -}}
 {{- $names := list -}}
 {{- range $top.Values.extraEnv }}{{ $names = append $names .name }}{{ end -}}
@@ -84,14 +94,8 @@ pod that cannot start would say less, and later.
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- $cache := default dict .Values.config.cache -}}
-{{- $_ := set $files "cache.password_file" $cache.password_file -}}
-{{- range $key := list "cert_file" "key_file" "ca_file" -}}
-{{- $_ := set $files (printf "cache.tls.%s" $key) (dig $key "" (default dict $cache.tls)) -}}
-{{- end -}}
 {{- $mount := printf "%s/" (include "campaign-gateway.secretsPath" .) -}}
 {{- range $key, $file := $files -}}
-{{- if $file -}}
 {{- if hasPrefix $mount $file -}}
 {{- $name := trimPrefix $mount $file -}}
 {{- $found := hasKey $top.Values.secrets.create $name -}}
@@ -109,7 +113,6 @@ pod that cannot start would say less, and later.
 {{- end -}}
 {{- if not $found -}}
 {{- fail (printf "config.%s names %s, where nothing is mounted: secrets are mounted in %s, other files by extraVolumeMounts" $key $file $mount) -}}
-{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

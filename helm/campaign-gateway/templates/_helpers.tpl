@@ -47,11 +47,11 @@ app.kubernetes.io/component: gateway
 {{- define "campaign-gateway.secretsPath" -}}/run/secrets/campaign-gateway{{- end -}}
 
 {{- define "campaign-gateway.listen" -}}
-{{- default "0.0.0.0:8080" .Values.config.listen -}}
+{{- default "[::]:8080" .Values.config.listen -}}
 {{- end -}}
 
 {{- define "campaign-gateway.adminListen" -}}
-{{- default "0.0.0.0:9090" .Values.config.admin_listen -}}
+{{- default "[::]:9090" .Values.config.admin_listen -}}
 {{- end -}}
 
 {{- define "campaign-gateway.port" -}}
@@ -64,6 +64,39 @@ app.kubernetes.io/component: gateway
 
 {{- define "campaign-gateway.cacheUrl" -}}
 {{- dig "url" "memory://" (default dict .Values.config.cache) -}}
+{{- end -}}
+
+{{/* The ports of the URL's hosts, sorted and once each, as JSON: `url`, and the port `usual` of a host that names none. */}}
+{{- define "campaign-gateway.portsOf" -}}
+{{- $ports := list -}}
+{{- $rest := regexReplaceAll "^[a-z+]+://" .url "" -}}
+{{- range regexReplaceAll "[/?].*$" $rest "" | splitList "@" | last | splitList "," -}}
+{{- $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default $.usual | int) -}}
+{{- end -}}
+{{- $ports | uniq | toJson -}}
+{{- end -}}
+
+{{/* The ports that a policy must allow for Redis. The bus of a cluster is between its servers alone. */}}
+{{- define "campaign-gateway.redisPorts" -}}
+{{- $url := include "campaign-gateway.cacheUrl" . -}}
+{{- if .Values.networkPolicy.redisPorts -}}
+{{- .Values.networkPolicy.redisPorts | toJson -}}
+{{- else if hasPrefix "redis+sentinel:" $url -}}
+{{- append (include "campaign-gateway.portsOf" (dict "url" $url "usual" "26379") | fromJsonArray) 6379 | uniq | toJson -}}
+{{- else -}}
+{{- include "campaign-gateway.portsOf" (dict "url" $url "usual" "6379") -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The ports that a policy must allow for the platform, or for the proxy on the way to it. */}}
+{{- define "campaign-gateway.platformPorts" -}}
+{{- $platform := default dict .Values.config.platform -}}
+{{- $url := default (default "https://platform" $platform.url) $platform.proxy -}}
+{{- if .Values.networkPolicy.platformPorts -}}
+{{- .Values.networkPolicy.platformPorts | toJson -}}
+{{- else -}}
+{{- include "campaign-gateway.portsOf" (dict "url" $url "usual" (hasPrefix "http:" $url | ternary "80" "443")) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Whether other pods cannot share the cache and the call budget: it is in the pod, or a socket on its node. */}}
@@ -107,11 +140,18 @@ app.kubernetes.io/component: gateway
 {{- mulf (regexFind "[0-9]+(\\.[0-9]+)?" . | float64) (get $units $unit) | ceil | int -}}
 {{- end -}}
 
+{{/* How long a stopping pod still answers: until whoever probes it as the kubelet does has seen that it is not ready. */}}
+{{- define "campaign-gateway.drain" -}}
+{{- $probe := .Values.probes.readiness -}}
+{{- $seconds := add (mul (dig "periodSeconds" 10 $probe) (dig "failureThreshold" 3 $probe)) (dig "timeoutSeconds" 1 $probe) -}}
+{{- dig "drain" (printf "%ds" $seconds) (default dict .Values.config.shutdown) -}}
+{{- end -}}
+
 {{/* Seconds that a pod may need to stop, by its settings. */}}
 {{- define "campaign-gateway.shutdownSeconds" -}}
 {{- $shutdown := default dict .Values.config.shutdown -}}
 {{- add
-  (include "campaign-gateway.seconds" (dig "drain" "1s" $shutdown))
+  (include "campaign-gateway.seconds" (include "campaign-gateway.drain" .))
   (include "campaign-gateway.seconds" (dig "grace" "20s" $shutdown)) -}}
 {{- end -}}
 
@@ -123,8 +163,31 @@ app.kubernetes.io/component: gateway
 {{- end -}}
 {{- end -}}
 
+{{/* The ConfigMap with the settings. */}}
+{{- define "campaign-gateway.configMap" -}}
+{{- default (include "campaign-gateway.fullname" .) .Values.existingConfigMap -}}
+{{- end -}}
+
+{{/* Each key of the settings that names a file, with the file, as JSON: of a `node` whose keys begin with `path`. */}}
+{{- define "campaign-gateway.filesOf" -}}
+{{- $files := dict -}}
+{{- range $key, $value := .node -}}
+{{- if kindIs "map" $value -}}
+{{- $files = include "campaign-gateway.filesOf" (dict "node" $value "path" (printf "%s%s." $.path $key)) | fromJson | merge $files -}}
+{{- else if and (kindIs "slice" $value) (hasSuffix "_file" $key) -}}
+{{- range $index, $file := $value -}}
+{{- $_ := set $files (printf "%s%s (%d)" $.path $key (add 1 $index)) $file -}}
+{{- end -}}
+{{- else if and $value (hasSuffix "_file" $key) -}}
+{{- $_ := set $files (printf "%s%s" $.path $key) $value -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $files -}}
+{{- end -}}
+
 {{- define "campaign-gateway.configYaml" -}}
-{{- toYaml .Values.config -}}
+{{- $shutdown := merge (dict "drain" (include "campaign-gateway.drain" .)) (default dict .Values.config.shutdown) -}}
+{{- toYaml (merge (dict "shutdown" $shutdown) .Values.config) -}}
 {{- end -}}
 
 {{- define "campaign-gateway.secretData" -}}

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from campaign_gateway.contract.operations import Tenant
@@ -11,9 +11,17 @@ from campaign_gateway.policy.ledger import Allowance, Lane
 from campaign_gateway.policy.pacing import Capacity
 from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import SweepConfig
-from campaign_gateway.settings import Credential, FreshnessSettings, Settings, secret_from_environment
+from campaign_gateway.settings import (
+    CacheSeal,
+    Credential,
+    FreshnessSettings,
+    Settings,
+    SettingsError,
+    secret_from_environment,
+)
+from campaign_gateway.store.seal import NO_SECRET, Refusal, Seals
 from campaign_gateway.upstream.budget import CallBudget
-from campaign_gateway.upstream.client import Limits, PlatformClient
+from campaign_gateway.upstream.client import Limits, PlatformClient, Route
 from campaign_gateway.upstream.signer import Claims, Recipient, Secret, Signer
 from campaign_gateway.web.clients import Client, Clients
 
@@ -71,7 +79,7 @@ def build_clients(settings: Settings) -> Clients:
     """The callers; without any in the settings, everybody is the same anonymous one."""
     everything = Client(ANONYMOUS, frozenset(settings.streams), frozenset({"read", "write", "purge"}))
     by_hash = {row.key_sha256: Client(name, row.streams, row.scopes) for name, row in settings.clients.items()}
-    return Clients(by_hash, None if by_hash else everything)
+    return Clients(by_hash, None if by_hash else everything, settings.known_hosts)
 
 
 def build_platform(settings: Settings) -> PlatformClient:
@@ -79,10 +87,30 @@ def build_platform(settings: Settings) -> PlatformClient:
 
     Raises:
         OSError: a secret's file cannot be read.
+        SettingsError: a key cannot sign.
     """
-    row = settings.platform
+    row, signers = settings.platform, build_signers(settings)
+    limits = Limits(row.timeout, row.connect_timeout, row.max_body, row.max_header, row.max_headers)
+    return PlatformClient(row.url, limits, signers, Route(row.proxy, row.ca_file, row.min_tls))
+
+
+def build_signers(settings: Settings) -> dict[str, Signer]:
+    """The signer of each credential, by its name; each has signed once, so that no call is spent on one that cannot.
+
+    Raises:
+        OSError: a secret's file cannot be read.
+        SettingsError: a key looks good and cannot sign.
+    """
     signers = {name: build_signer(credential) for name, credential in settings.credentials.items()}
-    return PlatformClient(row.url, Limits(row.timeout, row.connect_timeout, row.max_body), signers)
+    mistakes = []
+    for name, signer in signers.items():
+        try:
+            signer.token()
+        except ValueError as error:
+            mistakes.append(f"credentials.{name}: cannot sign: {error}")
+    if mistakes:
+        raise SettingsError(mistakes)
+    return signers
 
 
 def build_signer(credential: Credential) -> Signer:
@@ -97,6 +125,18 @@ def build_signer(credential: Credential) -> Signer:
     jwe = credential.jwe
     recipient = Recipient(Secret(jwe.public_key_file), jwe.key_id, jwe.alg, jwe.enc) if jwe is not None else None
     return Signer(claims, credential.algorithm, secret, recipient)
+
+
+def build_seals(settings: CacheSeal | None, on_refused: Callable[[Refusal], None]) -> Seals:
+    """How what is kept outside this process is sealed.
+
+    Raises:
+        OSError: a key's file cannot be read.
+    """
+    if settings is None:
+        return replace(NO_SECRET, on_refused=on_refused)
+    keys = [Secret(file) for file in settings.files]
+    return Seals(lambda: tuple(key.value for key in keys), settings.encrypt, on_refused)
 
 
 def build_allowance(settings: Settings, streams: Mapping[str, Stream], account: str) -> Allowance:

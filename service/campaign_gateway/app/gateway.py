@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,22 +30,26 @@ from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.writers import Writers
 from campaign_gateway.settings import Address, Settings
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.telemetry.logs import HitLines
+from campaign_gateway.telemetry.logs import HitLines, dropped_lines
 from campaign_gateway.telemetry.metrics import Metrics
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.web.actions import Actions
 from campaign_gateway.web.api import Api
 from campaign_gateway.web.fast import FastRoad, is_supported
 from campaign_gateway.web.grants import Grants
+from campaign_gateway.web.operators import OperatorsRunner
 from campaign_gateway.web.record import Recorder
 from campaign_gateway.web.rendered import RenderedHits
 from campaign_gateway.web.responses import Bounds
-from campaign_gateway.web.server import Server, insist_on_compiled_parser
+from campaign_gateway.web.server import Connection, Server, insist_on_compiled_parser
+from campaign_gateway.web.sockets import connection_limit
+from campaign_gateway.web.unsent import UnsentWatch
 
 _log = logging.getLogger(__name__)
 
-FILLS_GRACE_SECONDS = 2.0
-"""At the end, for answers that were given and are still on their way into the store."""
+FAREWELL_SECONDS = 3.0
+"""The last of the grace, or a quarter of a short one: for answers that were given and are still on their way into the
+store, and for telling other replicas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +58,10 @@ class Gateway:
 
     settings: Settings
     listen: Address
-    """Where the API is, with the port that was taken."""
+    """Where the API is, with the port that was taken; the first of several."""
     admin_listen: Address | Path
     api: Api
-    site: web.TCPSite
+    sites: Sequence[web.BaseSite]
 
     async def drain(self) -> None:
         """Turns callers away before the listener goes: not ready, and connections closed with each answer.
@@ -66,7 +70,8 @@ class Gateway:
         """
         self.api.drain()
         await asyncio.sleep(self.settings.shutdown.drain)
-        await self.site.stop()
+        for site in self.sites:
+            await site.stop()
 
 
 @asynccontextmanager
@@ -83,6 +88,8 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
     """
     insist_on_compiled_parser()
     metrics = _open_metrics()
+    grace = settings.shutdown.grace
+    farewell = min(FAREWELL_SECONDS, grace / 4)
     watchers, fills = Tasks(metrics.task_failures), Tasks(metrics.task_failures)
     clock = StoreClock()
     plan = build.plan_gateway(settings)
@@ -95,7 +102,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         store, index = stores.entries, stores.index
         budget = await _open_budget(plan, stores.ledgers, metrics, watchers, stack)
         stack.push_async_callback(watchers.close)
-        stack.push_async_callback(fills.close, FILLS_GRACE_SECONDS)
+        stack.push_async_callback(fills.close, farewell / 2)
         fetcher = Fetcher(platform, budget, store, metrics)
         timeouts, is_polled = Timeouts(settings.platform.timeout), settings.sweep.share > 0
         exchange = Exchange(
@@ -121,16 +128,18 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
         api = Api(actions, plan.streams, settings.default_stream, clients, bounds, recorder, budget.quota, grants)
         status.show_platform(metrics.gauges, fetcher.breaker, fetcher.clock)
-        readiness = partial(
-            status.readiness, plan, api, stores.part, budget, index, fetcher, stated, [watchers.failing, fills.failing]
-        )
+        server = _build_server(settings, api, metrics, watchers, stack)
+        failing = [watchers.failing, fills.failing]
+        readiness = partial(status.readiness, plan, api, server, stores.part, budget, index, fetcher, stated, failing)
         operators = admin_application(readiness, metrics.registry, partial(_explain, explainer, plan.streams))
-        admin = web.AppRunner(operators, access_log=None, shutdown_timeout=1.0)
+        admin = OperatorsRunner(operators, settings.known_hosts, farewell / 8)
         admin_listen = await listen_for_operators(admin, settings.admin_listen, slot, stack)
-        runner = web.ServerRunner(_build_server(settings, api, stack), shutdown_timeout=settings.shutdown.grace)
-        site, address = await listen(runner, settings.listen, slot, stack)
+        runner = web.ServerRunner(server, shutdown_timeout=grace - farewell)
+        sites, (address, *others) = await listen(runner, settings.listen, slot, stack)
         _log.info("serving on %s, metrics and probes on %s", address, admin_listen)
-        yield Gateway(settings, address, admin_listen, api, site)
+        for other in others:
+            _log.info("serving on %s too", other)
+        yield Gateway(settings, address, admin_listen, api, sites)
 
 
 async def _open_budget(
@@ -153,6 +162,7 @@ async def _explain(
 
 def _open_metrics() -> Metrics:
     metrics = Metrics(CollectorRegistry())
+    status.show_logs(metrics.gauges, dropped_lines)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=metrics.registry)
     return metrics
@@ -164,10 +174,16 @@ def _open_lines(slot: WorkerSlot | None, stack: AsyncExitStack) -> HitLines:
     return lines
 
 
-def _build_server(settings: Settings, api: Api, stack: AsyncExitStack) -> Server:
+def _build_server(settings: Settings, api: Api, metrics: Metrics, watchers: Tasks, stack: AsyncExitStack) -> Server:
     """The server under the API, with the fast road if it is wanted and this aiohttp allows for it."""
-    if not settings.hot_path or not is_supported():
-        return Server(api.handle, api.refuse)
-    road = FastRoad(api.epoch)
-    stack.push_async_callback(road.close)
-    return Server(api.handle, api.refuse, road.connect)
+    connect: Callable[..., Connection] = Connection
+    if settings.hot_path and is_supported():
+        road = FastRoad(api.epoch)
+        stack.push_async_callback(road.close)
+        connect = road.connect
+    most, count_refused = connection_limit(), metrics.connection_refused
+    server = Server(api.handle, api.refuse, connect, settings.keepalive, most, count_refused)
+    status.show_server(metrics.gauges, server)
+    unsent = UnsentWatch(server.transports, settings.send_timeout, settings.max_unsent, metrics.connection_unread)
+    watchers.supervise(unsent.watch, name="end unread answers")
+    return server

@@ -1,5 +1,7 @@
 """Where the gateway listens: at its addresses, or where a supervisor of several workers says."""
 
+import socket
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -7,6 +9,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from campaign_gateway.settings import Address
+from campaign_gateway.web.sockets import bind_all
 
 BACKLOG = 1024
 
@@ -15,26 +18,34 @@ class WorkerSlot(NamedTuple):
     """Where one of several workers listens; their supervisor gives it out."""
 
     number: int
-    port: int
-    """The API's, on which all of them listen."""
+    ports: Sequence[int]
+    """The API's, one for each address, on which all of them listen."""
     admin_socket: Path
     """Where this one answers for `admin_listen`."""
 
 
 async def listen(
-    runner: web.BaseRunner, address: Address, slot: WorkerSlot | None, stack: AsyncExitStack
-) -> tuple[web.TCPSite, Address]:
-    """A listening site, and the address it got; both are closed with the stack.
+    runner: web.BaseRunner, addresses: Sequence[Address], slot: WorkerSlot | None, stack: AsyncExitStack
+) -> tuple[list[web.SockSite], list[Address]]:
+    """Listening sites, and the addresses with the ports that were taken; all are closed with the stack.
 
     Raises:
-        OSError: the address cannot be bound.
+        OSError: an address cannot be bound.
     """
+    if slot is not None:
+        addresses = [Address(host, port) for (host, _), port in zip(addresses, slot.ports, strict=True)]
+    bound = bind_all(addresses, is_shared=slot is not None)
+    sites = await _serve(runner, [made for sockets in bound for made in sockets], stack)
+    return sites, [Address(row.host, made[0].getsockname()[1]) for row, made in zip(addresses, bound, strict=True)]
+
+
+async def _serve(runner: web.BaseRunner, sockets: Sequence[socket.socket], stack: AsyncExitStack) -> list[web.SockSite]:
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    port = address.port if slot is None else slot.port
-    site = web.TCPSite(runner, address.host, port, backlog=BACKLOG, reuse_port=slot is not None)
-    await site.start()
-    return site, Address(address.host, runner.addresses[0][1])
+    sites = [web.SockSite(runner, made, backlog=BACKLOG) for made in sockets]
+    for site in sites:
+        await site.start()
+    return sites
 
 
 async def listen_for_operators(
@@ -46,7 +57,7 @@ async def listen_for_operators(
         OSError: the address cannot be bound.
     """
     if slot is None:
-        return (await listen(runner, address, None, stack))[1]
+        return (await listen(runner, [address], None, stack))[1][0]
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     await web.UnixSite(runner, slot.admin_socket).start()

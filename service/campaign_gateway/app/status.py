@@ -20,6 +20,7 @@ from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.telemetry.metrics import Gauges
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.web.api import Api
+from campaign_gateway.web.server import Server
 
 OK = Part("ok")
 NOT_WRITTEN_DOWN = Part("ok", "calls are not written down (no directory)")
@@ -28,6 +29,7 @@ NOT_WRITTEN_DOWN = Part("ok", "calls are not written down (no directory)")
 def readiness(
     plan: Plan,
     api: Api,
+    server: Server,
     store_part: Callable[[], Part],
     budget: CallBudget,
     index: CampaignIndex,
@@ -37,7 +39,7 @@ def readiness(
 ) -> dict[str, Part]:
     """How ready each part is."""
     return {
-        "listener": Part("down", "stopping") if api.is_draining else OK,
+        "listener": listener_part(api, server),
         "store": store_part(),
         "budget": budget_part(budget, plan.accounts),
         "platform": platform_part(fetcher.state),
@@ -48,9 +50,16 @@ def readiness(
     }
 
 
-def redis_part(*, is_up: bool, state: str) -> Part:
-    """Degraded while Redis is lost: local copies and this replica's own calls remain."""
-    return OK if is_up else Part("degraded", f"redis: {state}")
+def listener_part(api: Api, server: Server) -> Part:
+    """Down while stopping, and degraded while there are file descriptors for no more callers."""
+    if api.is_draining:
+        return Part("down", "stopping")
+    return Part("degraded", "no file descriptors for more callers: they are refused") if server.is_full else OK
+
+
+def redis_part(state: str) -> Part:
+    """Degraded while Redis is lost, and local copies and this replica's own calls remain; or takes no new answers."""
+    return OK if state == "ok" else Part("degraded", f"redis: {state}")
 
 
 def files_part(faults: Mapping[str, Callable[[], str | None]]) -> Part:
@@ -196,6 +205,16 @@ def show_sweep(
 
 def _is_distrusted(index: CampaignIndex, identity: str, flaw: ListFlaw) -> bool:
     return flaw in index.snapshot(identity).state.flaws.values()
+
+
+def show_logs(gauges: Gauges, dropped: Callable[[], int]) -> None:
+    """Publishes how many log lines nobody read."""
+    gauges.add("log_lines_dropped_total", "Log lines that were dropped since nobody read standard error.", dropped)
+
+
+def show_server(gauges: Gauges, server: Server) -> None:
+    """Publishes how many callers are connected."""
+    gauges.add("connections", "Connections of callers that are open.", lambda: server.open_count)
 
 
 def show_platform(gauges: Gauges, breaker: CircuitBreaker, clock: PlatformClock) -> None:

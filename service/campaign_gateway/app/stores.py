@@ -8,7 +8,7 @@ from functools import partial
 
 from campaign_gateway.admin.probes import Part
 from campaign_gateway.app import status
-from campaign_gateway.app.build import Plan
+from campaign_gateway.app.build import Plan, build_seals
 from campaign_gateway.proxy.ports import CampaignIndex, Handlers, Ledgers, Store
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.settings import state_folder
@@ -18,7 +18,9 @@ from campaign_gateway.store.local.ledger_file import FileLedgers
 from campaign_gateway.store.local.ledgers import MemoryLedgers
 from campaign_gateway.store.local.snapshot import Snapshot
 from campaign_gateway.store.memory import MemoryStore
+from campaign_gateway.store.seal import Refusal, Seals
 from campaign_gateway.telemetry.metrics import Metrics
+from campaign_gateway.upstream.signer import read_secret
 
 _log = logging.getLogger(__name__)
 
@@ -61,9 +63,11 @@ class Opener:
         cache = self.plan.settings.cache
         tls = Tls(cache.tls.ca_file, cache.tls.cert_file, cache.tls.key_file) if cache.tls is not None else None
         file = cache.password_file
-        password = None if file is None else lambda: file.read_text("utf-8", "replace").strip()
+        password = None if file is None else lambda: read_secret(file).decode("utf-8", "replace")
         target = RedisTarget(cache.url, cache.timeout, cache.username, password, tls)
-        opened = open_redis(target, cache.prefix, cache.local_unwatched, memory, self.clock, self.metrics)
+        opened = open_redis(
+            target, cache.prefix, cache.local_unwatched, memory, self.clock, self.metrics, self._seals()
+        )
         link, store, index = opened.link, opened.store, opened.index
         self.stack.push_async_callback(link.close)
         await link.start(self.watchers)
@@ -73,7 +77,17 @@ class Opener:
         self.clock.on_step = memory.clear
         index.start(self.watchers, self.plan.identities.values(), may_hold_leases=self.plan.settings.sweep.share > 0)
         self.stack.push_async_callback(index.depart)
-        return Stores(store, index, opened.ledgers, lambda: status.redis_part(is_up=link.is_up, state=link.state))
+        return Stores(store, index, opened.ledgers, lambda: status.redis_part(link.state))
+
+    def _seals(self) -> Seals:
+        store = "redis" if self.plan.settings.cache.url != "memory://" else "file"
+        # All of them at once, so that the first refusal is seen as a rise from zero.
+        refused = {reason: self.metrics.store_operations(store, "unseal", reason.value) for reason in Refusal}
+
+        def count(reason: Refusal) -> None:
+            refused[reason].value += 1
+
+        return build_seals(self.plan.settings.cache.seal, count)
 
     async def _open_files(self, memory: MemoryStore) -> tuple[Ledgers, Callable[[], Part]]:
         """The ledgers of a gateway without Redis; into `memory` goes what is left of an earlier run."""
@@ -88,7 +102,8 @@ class Opener:
         await ledgers.open()
         faults: dict[str, Callable[[], str | None]] = {"calls": lambda: ledgers.fault}
         if cache.state_dir is not None:
-            snapshot = Snapshot(folder, memory, frozenset(self.plan.identities.values()), cache.local_max_bytes)
+            streams = frozenset(self.plan.identities.values())
+            snapshot = Snapshot(folder, memory, streams, cache.local_max_bytes, self._seals())
             await snapshot.load()
             self.stack.push_async_callback(snapshot.close)
             self.watchers.supervise(snapshot.run, name="snapshot")

@@ -9,12 +9,25 @@ from typing import Any
 DEEPEST = 100
 """Levels of nesting that are taken; a campaign has five. Whatever can be read can then be walked without fear."""
 
+MOST_VALUES = 200_000
+"""Values that are taken, by the commas and brackets that there are; the largest list of campaigns has six thousand."""
+LONGEST_NUMBER = 400
+"""Digits in a row that are taken in a large document: time grows with their square. A double has 309 at most."""
+LARGE_BYTES = 64 * 2**10
+"""Below, nothing that can be written takes long."""
+
 _SPACE = " \t\n\r"
+_DIGITS = bytes(ord("0") if chr(code).isdigit() else ord(" ") for code in range(128)).ljust(256)
+_TOO_LONG = b"0" * (LONGEST_NUMBER + 1)
 _decoder = json.JSONDecoder()
 
 
 class DocumentError(ValueError):
     """The bytes are not one JSON document."""
+
+
+class DenseError(DocumentError):
+    """They may be one that takes too long to read."""
 
 
 def _refuse_constant(name: str) -> Any:
@@ -52,7 +65,10 @@ def parse(body: bytes) -> Any:
 
     Raises:
         DocumentError: for anything else, including nesting or numbers beyond what the interpreter takes.
+        DenseError: for more values, or longer numbers, than anybody means; counted before anything is made of them.
     """
+    if len(body) > LARGE_BYTES:
+        _refuse_dense(body)
     try:
         document = json.loads(
             body.decode("utf-8-sig"),
@@ -64,6 +80,14 @@ def parse(body: bytes) -> Any:
         raise DocumentError(str(error)) from error
     _refuse_deep(document, DEEPEST)
     return document
+
+
+def _refuse_dense(body: bytes) -> None:
+    # Text that is full of commas counts too: to tell it apart takes as long as to read it.
+    if sum(map(body.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise DenseError(f"more than {MOST_VALUES:,} values")
+    if _TOO_LONG in body.translate(_DIGITS):
+        raise DenseError(f"a number of more than {LONGEST_NUMBER} digits")
 
 
 def _refuse_deep(value: Any, levels: int) -> None:
@@ -113,6 +137,27 @@ def spelled(pairs: Iterable[tuple[str, str]]) -> str:
     return "{" + ",".join(f"{name}:{value}" for name, value in pairs) + "}"
 
 
+def value_of(text: str) -> Any:
+    """The value that is spelled so, in a document that `parse` has taken."""
+    return json.loads(text, parse_float=_finite)
+
+
+def written(value: Any) -> str:
+    """Our own spelling of a value out of `parse` or `value_of`: the same for each way in which the platform spells it.
+
+    But for a decimal, which keeps its digits.
+    """
+    if isinstance(value, _Number):
+        return value.digits
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        text.encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair, which UTF-8 cannot spell.
+        return json.dumps(value, separators=(",", ":"))
+    return text
+
+
 def _skip(text: str, at: int) -> int:
     while text[at] in _SPACE:
         at += 1
@@ -128,14 +173,22 @@ def _next(text: str, at: int) -> int:
     return _skip(text, at + 1) if text[at] == "," else at
 
 
-def content_digest(document: Any) -> bytes:
+def content_digest(document: Any, *, is_large: bool = False) -> bytes:
     """15 bytes that are equal for documents with equal content: with its header, an object of 48.
 
     The platform varies key order, white space and number spelling between calls (`5`, `5.0`), so equal bytes are too
     much to ask for. Text differs from numbers, `true` from `1`, and a number from each one that is not equal to it.
     """
-    canonical = json.dumps(_canonical(document), sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(canonical.encode(), digest_size=15).digest()
+    digest = hashlib.blake2b(digest_size=15)
+    canonical = _canonical(document)
+    # In pieces where there are many values: written at once, no other thread could go on meanwhile.
+    pieces = _encoder.iterencode(canonical) if is_large else (_encoder.encode(canonical),)
+    for piece in pieces:
+        digest.update(piece.encode())
+    return digest.digest()
+
+
+_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def _canonical(value: Any) -> Any:

@@ -50,6 +50,8 @@ class Detail(StrEnum):
     """It is made of the campaign's row in the list."""
     BEFORE_WRITE = "before-write"
     """It may be out of date by a write since; a newer one could not be had."""
+    UNSHARED = "unshared"
+    """Other replicas do not know yet what was written or purged: until they do, they may answer from before it."""
 
 
 NO_TIME = Lifetime(0.0, "")

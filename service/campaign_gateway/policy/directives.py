@@ -1,9 +1,11 @@
 """What a caller's `Cache-Control` asks for (RFC 9111 section 5.2.1)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _LONGEST = 2.0**31
 """Seconds; larger deltas are read as this (RFC 9111 section 1.2.2)."""
+_TAKE_SECONDS = frozenset({"max-age", "min-fresh", "max-stale"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,25 +28,31 @@ NO_DIRECTIVES = RequestDirectives()
 def read_directives(cache_control: str | None, pragma: str | None = None) -> RequestDirectives:
     """The directives in these header values, which may each be several lines joined with commas.
 
-    Unknown directives are ignored; a directive with an unreadable value counts as its strictest form, as RFC 9111
-    section 4.2.1 encourages. `Pragma: no-cache` counts only without a `Cache-Control` (section 5.4).
+    Unknown directives are ignored, and so is one whose argument cannot be read: what nobody understands costs no call.
+    (Where RFC 9111 section 4.2.1 encourages the strictest reading, it speaks of answers.) `Pragma: no-cache` counts
+    only without a `Cache-Control` (section 5.4).
     """
     if cache_control is None:
-        return (
-            RequestDirectives(no_cache=True) if pragma is not None and "no-cache" in pragma.lower() else NO_DIRECTIVES
-        )
-    given: dict[str, str | None] = {}
-    for directive in _split(cache_control):
-        name, has_value, value = directive.partition("=")
-        # Of a directive given twice, the first counts (section 4.2.1).
-        given.setdefault(name.strip().lower(), value.strip() if has_value else None)
+        return RequestDirectives(no_cache=True) if ("no-cache", None) in _directives(pragma or "") else NO_DIRECTIVES
+    names, seconds = set(), dict[str, float]()
+    for name, value in _directives(cache_control):
+        names.add(name)
+        # Of a directive given twice, the first counts that can be read (section 4.2.1).
+        if name in _TAKE_SECONDS and name not in seconds and (amount := _seconds(name, value)) is not None:
+            seconds[name] = amount
     return RequestDirectives(
-        no_cache="no-cache" in given,
-        max_age=_seconds(given["max-age"], strictest=0.0) if "max-age" in given else None,
-        min_fresh=_seconds(given["min-fresh"], strictest=_LONGEST) if "min-fresh" in given else None,
-        max_stale=_max_stale(given["max-stale"]) if "max-stale" in given else None,
-        only_if_cached="only-if-cached" in given,
+        no_cache="no-cache" in names,
+        max_age=seconds.get("max-age"),
+        min_fresh=seconds.get("min-fresh"),
+        max_stale=seconds.get("max-stale"),
+        only_if_cached="only-if-cached" in names,
     )
+
+
+def _directives(field: str) -> Iterator[tuple[str, str | None]]:
+    for directive in _split(field):
+        name, has_value, value = directive.partition("=")
+        yield name.strip().lower(), value.strip() if has_value else None
 
 
 def _split(field: str) -> list[str]:
@@ -57,14 +65,8 @@ def _split(field: str) -> list[str]:
     return '"'.join(outside).split(",")
 
 
-def _max_stale(value: str | None) -> float:
-    return float("inf") if value is None else _seconds(value, strictest=0.0)
-
-
-def _seconds(value: str | None, *, strictest: float) -> float:
-    digits = value or ""
-    if len(digits) > 1 and digits[0] == digits[-1] == '"':
-        digits = digits[1:-1]
-    if not (digits.isascii() and digits.isdigit()):
-        return strictest
-    return min(float(digits.lstrip("0")[:11] or 0), _LONGEST)
+def _seconds(name: str, value: str | None) -> float | None:
+    if value is None:
+        return float("inf") if name == "max-stale" else None
+    digits = value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+    return min(float(digits.lstrip("0")[:11] or 0), _LONGEST) if digits.isascii() and digits.isdigit() else None

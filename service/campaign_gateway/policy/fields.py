@@ -4,12 +4,12 @@ What is kept is spelled as the platform spells it, digit by digit. A cut is made
 than the rest of the request does, and what is kept of cuts would be whole bodies beside those that the store counts.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from campaign_gateway.contract.document import elements, members, spelled, text_of
+from campaign_gateway.contract.document import elements, members, spelled, text_of, value_of, written
 from campaign_gateway.contract.listing import ROW_FIELDS
+from campaign_gateway.contract.operations import GET, Operation
 from campaign_gateway.policy.decide import Choice, Decision, Detail
 from campaign_gateway.policy.freshness import Lifetime
 from campaign_gateway.policy.stored import Stored
@@ -17,12 +17,19 @@ from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState
 from campaign_gateway.policy.visibility import listed_visibility
 
 
-def cut(stored: Stored, fields: frozenset[str]) -> Stored:
-    """The answer with only these members, as one of its own."""
+def cut(stored: Stored, fields: frozenset[str], operation: Operation) -> Stored:
+    """The answer with only these members, as one of its own.
+
+    Of a campaign it is what the campaign's row would make it, where that carries all of them: body and tag do not show
+    which of the two has answered.
+    """
     if stored.absence is not None:
         return stored
     document = members(text_of(stored.body))
     name, data = document.get("data", ('"data"', "null"))
+    if operation.name == GET.name and is_in_rows(fields):
+        shown = {member: value_of(text) for member, (_, text) in members(data).items() if member in fields}
+        return replace(stored, body=_few(shown), content_type=_FEW_TYPE)
     document["data"] = name, _cut(data, fields)
     return replace(stored, body=spelled(document.values()).encode())
 
@@ -52,17 +59,19 @@ def is_in_rows(fields: frozenset[str]) -> bool:
 def decide_by_row(
     indexed: IndexedCampaign | None, state: IndexState, fields: frozenset[str], now: float
 ) -> Decision | None:
-    """A fresh answer made of a campaign's row; None when no poll vouches for one."""
+    """A fresh answer made of a campaign's row; None when no poll vouches for one, or the row lacks one of them."""
     if indexed is None or not indexed.is_listed or indexed.channel in state.flaws:
+        return None
+    if not fields <= indexed.fields.keys():
+        # The answer by id may have it.
         return None
     last = state.polls.get(indexed.channel)
     if last is None or (left := last.began + last.lasts - now) <= 0:
         return None
-    data = {name: value for name, value in indexed.fields.items() if name in fields}
-    body = _encode({"status": "success", "data": data})
+    body = _few({name: value for name, value in indexed.fields.items() if name in fields})
     return Decision(
         Choice.FRESH,
-        Stored(body, "application/json", b"", indexed.updated_at, indexed.status, last.began),
+        Stored(body, _FEW_TYPE, b"", indexed.updated_at, indexed.status, last.began),
         is_usable=True,
         age=max(0.0, now - last.began),
         ttl=Lifetime(left, "sweep"),
@@ -71,5 +80,10 @@ def decide_by_row(
     )
 
 
-def _encode(document: Mapping[str, object]) -> bytes:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+_FEW_TYPE = "application/json"
+
+
+def _few(shown: Mapping[str, object]) -> bytes:
+    """A campaign's answer with only these values, whoever has said them. Its message, which names it, is left out."""
+    data = spelled((f'"{name}"', written(shown[name])) for name in ROW_FIELDS if name in shown)
+    return spelled([('"status"', '"success"'), ('"data"', data)]).encode()

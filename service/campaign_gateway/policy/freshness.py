@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from campaign_gateway.policy.evidence import GOOD, CopyState, Evidence
+from campaign_gateway.policy.evidence import GOOD, Cause, CopyState, Evidence
 from campaign_gateway.policy.stored import Stored
 
 
@@ -48,13 +48,15 @@ class Freshness:
         The longer ago a campaign was changed, the longer it is trusted (the heuristic of RFC 9111 section 4.2.2, on
         `updatedAt`), within a clamp that the campaign's status can narrow. Never past the hard bound.
         """
-        if stored.absence is not None:
-            return Lifetime(self.bound(stored), "missing")
         lowest, highest = self._clamp(stored)
         updated_at = stored.updated_at
-        if evidence.invalidation is not None and not evidence.invalidation.is_open:
-            # The platform may show the state from before a write for a while.
-            proposed, why = lowest, evidence.invalidation.by.value
+        # The platform may show the state from before a write for a while.
+        settles = evidence.invalidation is not None and not evidence.invalidation.is_open
+        if stored.absence is not None:
+            longest = self.bound(stored)
+            return Lifetime(min(lowest, longest), Cause.WRITE.value) if settles else Lifetime(longest, "missing")
+        if settles:
+            proposed, why = lowest, Cause.WRITE.value
         elif updated_at is None or updated_at > stored.validated_at:
             proposed, why = self.default, "default"
         else:
@@ -106,7 +108,8 @@ class Freshness:
         """
         unread = now - stored.validated_at
         if stored.absence is not None:
-            return unread < self.bound(stored) and evidence.state is not CopyState.INVALIDATED
+            speaks_against = evidence.state is CopyState.INVALIDATED or evidence.superseded_since is not None
+            return unread < self.lifetime(stored, evidence).seconds and not speaks_against
         return unread <= self.bound(stored)
 
     def bound(self, stored: Stored) -> float:

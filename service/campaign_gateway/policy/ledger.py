@@ -30,6 +30,8 @@ from operator import attrgetter
 
 SILENCE_SECONDS = 3.0
 """A replica not seen for this long, beyond what it said, is missing; a busy one is seen about once a second."""
+QUIET_SECONDS = 30.0
+"""How long a replica that has nothing to say is not seen, by what it said."""
 WITHHELD_WINDOWS = 2
 """How long a missing replica's share is withheld. It sits out the first of them by itself."""
 LONGEST_PAUSE_SECONDS = 300.0
@@ -151,8 +153,14 @@ class Ledger:
     """Calls that each replica may begin without the ledger, if it loses it."""
     quiet: Mapping[str, float] = field(default_factory=dict)
     """Until when each said that it would not be seen, having nothing to say."""
+    reported: Mapping[str, float] = field(default_factory=dict)
+    """When each last reported, whatever is taken for the time at which it was last seen."""
     wanted_at: float = 0.0
     """When a call was last missed that was in another replica's allotment."""
+
+
+UNREADABLE = Ledger(server="unreadable", replicas={"somebody": 0.0, "somebody else": 0.0})
+"""In the place of one that others have written and that cannot be read: they may be sending calls, whoever they are."""
 
 
 @dataclass(frozen=True, slots=True)

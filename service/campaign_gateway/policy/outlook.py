@@ -61,15 +61,15 @@ class Quota:
     calls: int
     window: float
     remaining: int
-    """Calls of its share that it could make now."""
+    """Calls of its share that it has not made; 0 while the account is paused."""
     reset: float
     """Seconds until the next of its calls leaves the window; the whole window when there is none."""
 
 
 def quota(ledger: Ledger, allowance: Allowance, client: str, now: float) -> Quota:
-    """The client's share, and what is left of it."""
+    """The client's share, and what is left of it. What others have spent does not show in it."""
     own = [slot.free_at for slot in ledger.slots if slot.client == client and slot.free_at > now]
     calls = max(1, allowance.calls // allowance.clients)
-    left = min(max(0, calls - len(own)), remaining(ledger, allowance, now))
+    left = 0 if pause_of(ledger, now) is PauseState.PAUSED else max(0, calls - len(own))
     reset = min(own, default=now + allowance.window) - now
     return Quota(calls, allowance.window, left, min(reset, allowance.window))

@@ -1,14 +1,18 @@
 """What one replica's report makes of an account's ledger.
 
-A report meets a ledger in one of five states (`Continuity`), which say what of it still holds:
+A report meets a ledger in one of six states (`Continuity`), which say what of it still holds:
 
 | the ledger                                          | goes on as                                                     |
 |-----------------------------------------------------|----------------------------------------------------------------|
 | `MISSING`: a first start, or it was lost            | a new one; not whole, if other replicas were known             |
 | `UNSIGNED`: written by who may not ask for its name | the same, under the server's name                              |
 | `RESTARTED`: another run of the server answers      | its slots; not whole, if other replicas were known             |
+| `UNREADABLE`: others have written it, nobody knows  | a new one; not whole, whoever was known                        |
 | `ABANDONED`: nobody has been seen, this one neither | the same; all are missing from now on, until they are seen     |
 | `UNBROKEN`                                          | the same                                                       |
+
+Whatever has become of it, a ledger from before a step of the shared clock is first moved to the clock as it is now: a
+replica knows by its own, monotonic one when it last reported. And no instant in it is later than can be.
 
 A ledger that is not whole is whole when as many replicas as were known have been seen, each with its own slots, or when
 whatever they sent has left the window (law 4 of `policy.ledger`).
@@ -19,9 +23,11 @@ All functions are pure; times are seconds of the clock that all replicas share.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from math import inf
 
 from campaign_gateway.policy.ledger import (
     SILENCE_SECONDS,
+    UNREADABLE,
     WITHHELD_WINDOWS,
     Allowance,
     Ledger,
@@ -31,6 +37,10 @@ from campaign_gateway.policy.ledger import (
     last_well,
     missing,
 )
+from campaign_gateway.policy.restart import bounded, moved
+
+MAX_STEP_SECONDS = 0.5
+"""By which two replicas' readings of the shared clock may differ: each is off by half a trip at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,8 @@ class Report:
     """When it last refused a caller of each client."""
     allotment: int = 0
     """Calls that it may still begin without the ledger."""
+    last_at: float | None = None
+    """When it last reported, as far as its monotonic clock tells; None where that is not certain."""
     quiet_until: float = 0.0
     """Until when it will not be seen, unless it has something to say."""
 
@@ -63,6 +75,7 @@ class Continuity(Enum):
     MISSING = auto()
     UNSIGNED = auto()
     RESTARTED = auto()
+    UNREADABLE = auto()
     ABANDONED = auto()
     UNBROKEN = auto()
 
@@ -71,6 +84,8 @@ def continuity(ledger: Ledger | None, report: Report, now: float) -> Continuity:
     """What has become of the ledger."""
     if ledger is None:
         return Continuity.MISSING
+    if ledger is UNREADABLE:
+        return Continuity.UNREADABLE
     if report.server and not ledger.server:
         return Continuity.UNSIGNED
     if report.server and ledger.server != report.server:
@@ -82,7 +97,8 @@ def continuity(ledger: Ledger | None, report: Report, now: float) -> Continuity:
 
 def absorb(ledger: Ledger | None, report: Report, allowance: Allowance, now: float) -> Ledger:
     """The ledger with a replica's report in it; a new one where there was none."""
-    resumed = _resumed(ledger, report, allowance, now)
+    known = None if ledger is None else bounded(_in_step(ledger, report), allowance, now + MAX_STEP_SECONDS)
+    resumed = _resumed(known, report, allowance, now)
     paused_until, probe = _pause(resumed, report)
     return replace(
         _with_replica(resumed, report, allowance, now),
@@ -94,13 +110,21 @@ def absorb(ledger: Ledger | None, report: Report, allowance: Allowance, now: flo
     )
 
 
+def _in_step(ledger: Ledger, report: Report) -> Ledger:
+    """The ledger on the shared clock as it is now."""
+    at = ledger.reported.get(report.replica)
+    step = 0.0 if at is None or report.last_at is None else report.last_at - at
+    # What is no number is no step either.
+    return moved(ledger, step) if MAX_STEP_SECONDS < abs(step) < inf else ledger
+
+
 def _resumed(ledger: Ledger | None, report: Report, allowance: Allowance, now: float) -> Ledger:
     """What still holds of the ledger that the report meets."""
     found = continuity(ledger, report, now)
     if ledger is None or found is Continuity.MISSING:
         return _not_whole(Ledger(), report, report.known, allowance, now)
     match found:
-        case Continuity.RESTARTED:
+        case Continuity.RESTARTED | Continuity.UNREADABLE:
             # From what was saved, or failed over to a copy: the latest slots may be missing.
             return _not_whole(ledger, report, max(report.known, len(ledger.replicas)), allowance, now)
         case Continuity.ABANDONED:
@@ -141,6 +165,7 @@ def _with_replica(ledger: Ledger, report: Report, allowance: Allowance, now: flo
         joined=joined,
         quiet=quiet,
         allotments=allotments,
+        reported={other: at for other, at in ledger.reported.items() if other in seen} | {name: now},
         expected=expected,
         whole_at=whole_at,
     )
@@ -183,4 +208,5 @@ def depart(ledger: Ledger, replica: str) -> Ledger:
         joined={name: at for name, at in ledger.joined.items() if name in stay},
         allotments={name: count for name, count in ledger.allotments.items() if name in stay},
         quiet={name: at for name, at in ledger.quiet.items() if name in stay},
+        reported={name: at for name, at in ledger.reported.items() if name in stay},
     )

@@ -1,4 +1,4 @@
-"""What a process on its own leaves of an account's ledger to the one that follows it, and what that one makes of it.
+"""What becomes of an account's ledger when clocks change, or a process on its own takes it over from another.
 
 The laws of this module:
 
@@ -10,9 +10,10 @@ The laws of this module:
 All functions are pure; times are seconds of the store's clock.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from campaign_gateway.policy.ledger import LONGEST_PAUSE_SECONDS, Allowance, Lane, Ledger, Slot
+from campaign_gateway.policy.ledger import QUIET_SECONDS, Allowance, Lane, Ledger, Slot
 
 
 def left_behind(ledger: Ledger) -> Ledger:
@@ -27,6 +28,51 @@ def left_behind(ledger: Ledger) -> Ledger:
     )
 
 
+def moved(ledger: Ledger, seconds: float) -> Ledger:
+    """The ledger on a clock that shows so much more. Zero is no instant, and stays."""
+
+    def by_name(instants: Mapping[str, float]) -> dict[str, float]:
+        return {name: at + seconds for name, at in instants.items()}
+
+    return replace(
+        ledger,
+        slots=tuple(replace(slot, free_at=slot.free_at + seconds) for slot in ledger.slots),
+        promises=tuple(replace(promise, at=promise.at + seconds) for promise in ledger.promises),
+        refused=by_name(ledger.refused),
+        replicas=by_name(ledger.replicas),
+        joined=by_name(ledger.joined),
+        quiet=by_name(ledger.quiet),
+        reported=by_name(ledger.reported),
+        whole_at=ledger.whole_at and ledger.whole_at + seconds,
+        paused_until=ledger.paused_until and ledger.paused_until + seconds,
+        learned_at=ledger.learned_at and ledger.learned_at + seconds,
+        wanted_at=ledger.wanted_at and ledger.wanted_at + seconds,
+    )
+
+
+def bounded(ledger: Ledger, allowance: Allowance, now: float) -> Ledger:
+    """The ledger with no instant in it that is later than one that could be written now, but for when who reported."""
+    latest, end_of_pause = now + allowance.most, now + max(allowance.longest_pause, allowance.window)
+
+    def by_name(instants: Mapping[str, float], latest: float) -> dict[str, float]:
+        # The limit comes first, so that it takes the place of what is no number.
+        return {name: min(latest, at) for name, at in instants.items()}
+
+    return replace(
+        ledger,
+        slots=tuple(slot if slot.free_at <= latest else replace(slot, free_at=latest) for slot in ledger.slots),
+        promises=tuple(promise for promise in ledger.promises if promise.at <= latest),
+        refused=by_name(ledger.refused, now),
+        replicas=by_name(ledger.replicas, now),
+        joined=by_name(ledger.joined, now),
+        quiet=by_name(ledger.quiet, now + QUIET_SECONDS),
+        whole_at=min(latest, ledger.whole_at),
+        paused_until=min(end_of_pause, ledger.paused_until),
+        learned_at=min(end_of_pause, ledger.learned_at),
+        wanted_at=min(now, ledger.wanted_at),
+    )
+
+
 def taken_over(ledger: Ledger, allowance: Allowance, shift: float, now: float) -> Ledger:
     """What was left behind, on the clock of the process that takes it over.
 
@@ -36,16 +82,8 @@ def taken_over(ledger: Ledger, allowance: Allowance, shift: float, now: float) -
         shift: seconds to add to its instants.
         now: the time.
     """
-    latest = now + allowance.most
-    shifted = (replace(slot, free_at=min(slot.free_at + shift, latest)) for slot in ledger.slots)
-    # Zero is no instant: it says that there is no pause.
-    paused_until = min(ledger.paused_until + shift, now + LONGEST_PAUSE_SECONDS) if ledger.paused_until else 0.0
-    return replace(
-        ledger,
-        slots=tuple(slot for slot in shifted if slot.free_at > now),
-        paused_until=paused_until,
-        learned_at=min(ledger.learned_at + shift, now + LONGEST_PAUSE_SECONDS) if ledger.learned_at else 0.0,
-    )
+    known = bounded(moved(ledger, shift), allowance, now)
+    return replace(known, slots=tuple(slot for slot in known.slots if slot.free_at > now))
 
 
 def all_spent(allowance: Allowance, now: float) -> Ledger:

@@ -119,7 +119,7 @@ _REFUSALS = {
 
 _FLAWS = {
     Flaw.HTML: "the answer is an HTML page",
-    Flaw.NOT_JSON: "the answer is not one JSON document",
+    Flaw.NOT_JSON: "the answer is not one JSON document, or one with too many values",
     Flaw.FAILING_BODY: "the answer's body reports a failure",
     Flaw.NO_DATA: "the answer does not contain what was requested",
     Flaw.WRONG_ID: "the answer is about another id",

@@ -152,7 +152,8 @@ def validate_by_list(
 
 def is_superseded(stored: Stored, indexed: IndexedCampaign) -> bool:
     """Whether the campaign was seen, since the answer was read, in another state than it shows."""
-    return stored.validated_at < indexed.since and not _is_same_revision(stored, indexed)
+    is_same = not indexed.is_listed if stored.absence is not None else _is_same_revision(stored, indexed)
+    return stored.validated_at < indexed.since and not is_same
 
 
 def is_listed_reliably(stored: Stored, indexed: IndexedCampaign) -> bool:

@@ -10,6 +10,7 @@ from campaign_gateway.policy.clock_offset import AGREED, ClockOffset
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure, judge
 from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.beside import beside
 from campaign_gateway.proxy.circuit_breaker import CircuitBreaker
 from campaign_gateway.proxy.platform_clock import PlatformClock
 from campaign_gateway.proxy.platform_state import PlatformState, shows_failure
@@ -148,7 +149,8 @@ class Fetcher:
                     self.state.failed(error.failure, time.monotonic())
                     return error
                 self.clock.note(began, time.monotonic(), response.date)
-                answer = classify(request.operation, request.id, response, self.clock.now())
+                parts = request.operation, request.id, response, self.clock.now()
+                answer = await beside(len(response.body), classify, *parts)
                 outcome = answer.verdict.value
                 self._note_state(request, answer)
                 if answer.verdict is Verdict.LIMITED:

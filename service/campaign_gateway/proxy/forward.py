@@ -14,11 +14,12 @@ from campaign_gateway.contract.effects import Scope, effects_of, ids_named
 from campaign_gateway.contract.ids import is_id
 from campaign_gateway.contract.operations import GET, Kind
 from campaign_gateway.contract.requests import channel_of
-from campaign_gateway.policy.decide import Fwd
+from campaign_gateway.policy.decide import Detail, Fwd
 from campaign_gateway.policy.evidence import Cause
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import OUTCOME_UNKNOWN, Failure, judge
 from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.beside import beside
 from campaign_gateway.proxy.fetch import Fetched, Fetcher
 from campaign_gateway.proxy.fill import Timeouts
 from campaign_gateway.proxy.invalidate import Invalidator
@@ -80,7 +81,7 @@ class Forwarder:
             if reply.entry is None or reply.entry.absence is not None:
                 return reply
             entry = reply.entry
-        channel = channel_of(parse(entry.body).get("data"))
+        channel = channel_of((await beside(len(entry.body), parse, entry.body)).get("data"))
         if channel is None:
             detail = "the campaign does not show whether it is voice or sms: set type in the query"
             return Reply(Outcome(), failure=Failure(Problem.INVALID_REQUEST, detail))
@@ -105,15 +106,17 @@ class Forwarder:
         )
         if isinstance(fetched, Failure) and not (fetched.was_forwarded and fetched.was_sent):
             return self._reply(request, fetched)
-        named = {id_ for id_ in _ids_in(fetched) if is_id(id_)}
+        named = {id_ for id_ in await _ids_in(fetched) if is_id(id_)}
         is_known = bool(ids | named) or request.operation.name in _MAKES_AN_ID or _is_refused(fetched)
-        await self._invalidator.invalidate(self._changed(request, ids | named, is_known=is_known), Cause.WRITE)
+        keys = self._changed(request, ids | named, is_known=is_known)
+        is_shared = await self._invalidator.invalidate(keys, Cause.WRITE)
         for effect in effects_of(request.operation.name):
             if effect.scope is Scope.MAYBE:
                 writer = writer_of(request.stream, request.client, effect.resource)
                 self._writers.note(writer)
-                await self._store.publish_write(writer)
-        return self._reply(request, fetched, self._store.now())
+                is_shared &= await self._store.publish_write(writer)
+        reply = self._reply(request, fetched, self._store.now())
+        return reply if is_shared else replace(reply, outcome=replace(reply.outcome, detail=Detail.UNSHARED))
 
     def _named(self, request: Request) -> Iterable[str]:
         """The campaigns of the name that the write is about, as far as lists have shown them."""
@@ -159,10 +162,11 @@ def _is_refused(fetched: Fetched | Failure) -> bool:
     return isinstance(fetched, Fetched) and fetched.answer.verdict in _REFUSALS
 
 
-def _ids_in(fetched: Fetched | Failure) -> Iterable[str]:
+async def _ids_in(fetched: Fetched | Failure) -> Iterable[str]:
     if isinstance(fetched, Failure) or fetched.answer.verdict is not Verdict.OK:
         return ()
     try:
-        return ids_named(parse(fetched.answer.response.body))
+        body = fetched.answer.response.body
+        return ids_named(await beside(len(body), parse, body))
     except DocumentError:
         return ()

@@ -11,6 +11,9 @@ from campaign_gateway.proxy.ports import Meter, Store
 from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.request import Request, Stream, all_of
 
+AT_A_TIME = 100
+"""Purged campaigns that are looked up together."""
+
 
 class Invalidator:
     """Invalidates on all replicas, in both layers, for writes and for operators."""
@@ -21,32 +24,42 @@ class Invalidator:
         self._exchange = exchange
         self._meter = meter
 
-    async def invalidate(self, keys: Collection[str], by: Cause, counted_as: str | None = None) -> None:
+    async def invalidate(self, keys: Collection[str], by: Cause, counted_as: str | None = None) -> bool:
         """Raises the fences of these keys; flights from before are not joined any longer.
 
         Args:
             keys: of entries, or of all answers to an operation.
             by: what it means for them.
             counted_as: the metric label `cause`, where it is not that.
+
+        Returns:
+            Whether it holds for all replicas already; see `Store.invalidate_many`.
         """
         if not keys:
-            return
+            return True
         self._forget(keys)
-        await asyncio.gather(*(self._store.invalidate(key, by) for key in keys))
+        is_shared = await self._store.invalidate_many(keys, by)
         self._forget(keys)
         self._meter.invalidation(counted_as or by.value)
+        return is_shared
 
-    async def purge(self, stream: Stream, campaigns: Collection[str] | None, client: str) -> None:
+    async def purge(self, stream: Stream, campaigns: Collection[str] | None, client: str) -> bool:
         """Makes what is stored of these campaigns stale until it is validated; None means all of the stream.
 
         Named campaigns that are stored are read again at once, out of the background's part of the budget; the others
         when somebody asks for them.
+
+        Returns:
+            As `invalidate`.
         """
         if campaigns is None:
-            await self.invalidate([all_of(stream, name) for names in RESOURCES.values() for name in names], Cause.PURGE)
-            return
-        await self.invalidate(keys_of(stream, campaigns), Cause.PURGE)
-        await asyncio.gather(*(self._exchange.refresh(Request(stream, GET, id_, client)) for id_ in campaigns))
+            groups = [all_of(stream, name) for names in RESOURCES.values() for name in names]
+            return await self.invalidate(groups, Cause.PURGE)
+        is_shared = await self.invalidate(keys_of(stream, campaigns), Cause.PURGE)
+        requests = [Request(stream, GET, id_, client) for id_ in campaigns]
+        for first in range(0, len(requests), AT_A_TIME):
+            await asyncio.gather(*map(self._exchange.refresh, requests[first : first + AT_A_TIME]))
+        return is_shared
 
     def _forget(self, keys: Collection[str]) -> None:
         for key in keys:

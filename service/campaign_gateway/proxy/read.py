@@ -9,6 +9,7 @@ from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.assess import Assessor
+from campaign_gateway.proxy.beside import beside
 from campaign_gateway.proxy.fetch import Fetcher
 from campaign_gateway.proxy.fill import FillResult, Fills, Flights, Timeouts
 from campaign_gateway.proxy.hits import Hits
@@ -69,7 +70,7 @@ class Exchange:
             decision = self._assessor.decide(request, copy.stored, copy.evidence)
             if decision.choice is Choice.FRESH:
                 self._store.local_hits.value += 1
-                return self._cut(request, self._serve(request, decision))
+                return await self._cut(request, self._serve(request, decision))
         if request.fields is not None:
             if (reply := await self._rows.reply(request)) is not None:
                 return reply
@@ -77,7 +78,7 @@ class Exchange:
             copy = self._store.peek(request.key)
         # Another replica may have stored something newer than what is here.
         found = await self._store.get(request.key, copy)
-        return self._cut(request, await self._answer(request, found, self._decide(request, found)))
+        return await self._cut(request, await self._answer(request, found, self._decide(request, found)))
 
     def hit(self, request: Request) -> Hit | None:
         """The local answer, if a fresh one is there: the part of a read that waits for nobody."""
@@ -166,8 +167,9 @@ class Exchange:
         return reply_from(decision)
 
     @staticmethod
-    def _cut(request: Request, reply: Reply) -> Reply:
+    async def _cut(request: Request, reply: Reply) -> Reply:
         """The reply with only the fields that are asked for."""
         if request.fields is None or reply.entry is None:
             return reply
-        return replace(reply, entry=cut(reply.entry, request.fields))
+        parts = reply.entry, request.fields, request.operation
+        return replace(reply, entry=await beside(len(reply.entry.body), cut, *parts))

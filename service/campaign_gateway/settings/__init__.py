@@ -14,14 +14,22 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
-from campaign_gateway.settings.checks import cross_checks, folder_fault, secret_from_environment, state_folder
+from campaign_gateway.settings.checks import (
+    cross_checks,
+    folder_fault,
+    proxy_fault,
+    seal_gap,
+    secret_from_environment,
+    state_folder,
+)
 from campaign_gateway.settings.scalars import ALIAS_PATTERN, Address, hide_password
-from campaign_gateway.settings.tree import Cache, Credential, FreshnessSettings, Settings
+from campaign_gateway.settings.tree import Cache, CacheSeal, Credential, FreshnessSettings, Settings
 
 __all__ = [
     "ALIAS_PATTERN",
     "Address",
     "Cache",
+    "CacheSeal",
     "Credential",
     "FreshnessSettings",
     "Settings",
@@ -29,7 +37,9 @@ __all__ = [
     "folder_fault",
     "hide_password",
     "load",
+    "proxy_fault",
     "read_tree",
+    "seal_gap",
     "secret_from_environment",
     "state_folder",
 ]

@@ -1,15 +1,26 @@
 """Mistakes that show only when two keys are held side by side, or a file is looked at."""
 
 import os
-from collections.abc import Iterator
+import ssl
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
-from campaign_gateway.settings.tree import Cache, Credential, FreshnessSettings, Settings
+from campaign_gateway.settings.scalars import host_is_loopback
+from campaign_gateway.settings.tree import Cache, Credential, FreshnessSettings, Platform, Settings
 
 
 def secret_from_environment(name: str) -> str:
     """The value of a variable that `client_secret_env` names; empty when it is not set."""
     return os.environ.get(name, "").strip()
+
+
+def proxy_fault(settings: Settings, environ: Mapping[str, str] = os.environ) -> str | None:
+    """What is to be said of a proxy that only the environment names, for other programs; None if there is none."""
+    names = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+    is_direct = settings.platform.proxy is None and not host_is_loopback(settings.platform.url)
+    name = next((name for name in names if is_direct and environ.get(name)), None)
+    return None if name is None else f"{name} is set and not used for calls to the platform: set platform.proxy"
 
 
 def state_home() -> Path | None:
@@ -41,6 +52,13 @@ def folder_fault(folder: Path) -> str | None:
     return None if os.access(above, os.W_OK | os.X_OK) else f"{above} is not writable"
 
 
+def seal_gap(cache: Cache) -> str | None:
+    """What whoever can write to Redis can do for want of a key; None where there is one, or no Redis."""
+    if cache.url == "memory://" or cache.seal is not None:
+        return None
+    return "no key_file: whoever can write to Redis can make up answers, and take calls out of the ledger"
+
+
 def cross_checks(settings: Settings) -> Iterator[tuple[str, str]]:
     """Each mistake as its key and what is wrong."""
     yield from _check_addresses(settings)
@@ -62,8 +80,7 @@ def cross_checks(settings: Settings) -> Iterator[tuple[str, str]]:
     for name, client in settings.clients.items():
         if hashes.count(client.key_sha256) > 1:
             yield f"clients.{name}.key_sha256", "another client has the same key"
-    if settings.platform.connect_timeout > settings.platform.timeout:
-        yield "platform.connect_timeout", "must not be above platform.timeout"
+    yield from _check_platform(settings.platform)
     if settings.workers > 1 and settings.cache.url == "memory://":
         yield (
             "workers",
@@ -74,10 +91,43 @@ def cross_checks(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _check_addresses(settings: Settings) -> Iterator[tuple[str, str]]:
-    if settings.listen == settings.admin_listen and settings.listen.port:
+    if len(set(settings.listen)) < len(settings.listen):
+        yield "listen", "names one address twice"
+    if settings.admin_listen in settings.listen and settings.admin_listen.port:
         yield "admin_listen", "must differ from listen"
-    if not settings.clients and not settings.allow_anonymous and not settings.listen.is_loopback:
+    is_private = all(address.is_loopback for address in settings.listen)
+    if not settings.clients and not settings.allow_anonymous and not is_private:
         yield "clients", "none are set: name some, or listen on loopback, or write allow_anonymous: true"
+
+
+def _check_platform(platform: Platform) -> Iterator[tuple[str, str]]:
+    if platform.connect_timeout > platform.timeout:
+        yield "platform.connect_timeout", "must not be above platform.timeout"
+    is_clear = platform.url.startswith("http:")
+    if is_clear and not platform.insecure and not host_is_loopback(platform.url):
+        yield "platform.url", "would send tokens in clear text: use https://, or write platform.insecure: true"
+    if platform.ca_file is not None and (fault := _authorities_fault(platform.ca_file)):
+        yield "platform.ca_file", fault
+
+
+def _authorities_fault(path: Path) -> str | None:
+    if fault := _file_fault(path):
+        return fault
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        return f"{path} holds no certificate in PEM"
+    return None
+
+
+def _identity_fault(cert: Path, key: Path | None) -> str | None:
+    """Why the certificate and its key cannot be shown; None when they can. The key may be in the certificate's file."""
+    try:
+        # A key with a password would ask for it at the terminal.
+        ssl.create_default_context().load_cert_chain(cert, key, password="")
+    except ssl.SSLError as error:
+        return f"and its key cannot be used ({error.reason or 'not PEM, or with a password'})"
+    return None
 
 
 def _check_credential(key: str, credential: Credential) -> Iterator[tuple[str, str]]:
@@ -97,6 +147,8 @@ def _check_credential(key: str, credential: Credential) -> Iterator[tuple[str, s
     files = {name: value for name, value in secrets.items() if isinstance(value, Path)}
     if credential.jwe is not None:
         files["jwe.public_key_file"] = credential.jwe.public_key_file
+        if find_spec("joserfc") is None:
+            yield f"{key}.jwe", "needs a package that is not installed: pip install 'campaign-gateway[jwe]'"
     for name, path in files.items():
         fault_of = _secret_fault if name == "client_secret_file" else _key_fault
         if fault := _file_fault(path) or fault_of(path.read_bytes()):
@@ -113,6 +165,8 @@ def _secret_fault(secret: bytes) -> str | None:
     """Why this can be no shared secret; None when it can."""
     if b"-----BEGIN" in secret:
         return "is a PEM key: it cannot be a shared secret"
+    if secret.lstrip().startswith((b"ssh-", b"ecdsa-sha2-")):
+        return "is a public key of SSH: it cannot be a shared secret"
     short = len(secret.strip()) < LEAST_SECRET_BYTES
     return f"has fewer than {LEAST_SECRET_BYTES} bytes: whoever sees one token finds it" if short else None
 
@@ -135,6 +189,7 @@ def _key_fault(key: bytes) -> str | None:
 
 LEAST_SECRET_BYTES = 8
 """Less than RFC 7518 section 3.2 wants, since the platform chooses the length; a search finds what is shorter."""
+LEAST_SEAL_KEY_BYTES = 16
 LEAST_RSA_BITS = 2_048
 """RFC 7518 section 3.3."""
 
@@ -145,6 +200,8 @@ def _check_cache(cache: Cache) -> Iterator[tuple[str, str]]:
         files |= {f"tls.{name}": path for name, path in cache.tls}
         if not cache.url.startswith(("rediss://", "redis+sentinel://", "redis+cluster://")):
             yield "cache.tls", "is for rediss://, redis+sentinel:// and redis+cluster:// only"
+        if cache.tls.key_file is not None and cache.tls.cert_file is None:
+            yield "cache.tls.key_file", "needs cache.tls.cert_file"
     if cache.state_dir is not None:
         if cache.url != "memory://":
             yield "cache.state_dir", "is for memory:// only, because Redis stores the calls and the entries"
@@ -152,9 +209,30 @@ def _check_cache(cache: Cache) -> Iterator[tuple[str, str]]:
             yield "cache.state_dir", "must be an absolute path, because the next start must find it from any directory"
     if cache.username is not None and cache.password_file is None:
         yield "cache.username", "needs cache.password_file"
-    for name, path in files.items():
-        if path is not None and (fault := _file_fault(path)):
-            yield f"cache.{name}", fault
+    yield from _check_cache_files(cache, files)
+
+
+def _check_cache_files(cache: Cache, files: Mapping[str, Path | None]) -> Iterator[tuple[str, str]]:
+    faults = {name: fault for name, path in files.items() if path is not None and (fault := _file_fault(path))}
+    if cache.tls is not None and not faults:
+        cert, key, authorities = cache.tls.cert_file, cache.tls.key_file, cache.tls.ca_file
+        if cert is not None and (fault := _identity_fault(cert, key)):
+            faults["tls.cert_file"] = fault
+        if authorities is not None and (fault := _authorities_fault(authorities)):
+            faults["tls.ca_file"] = fault
+    for name, fault in faults.items():
+        yield f"cache.{name}", fault
+    for path in cache.seal.files if cache.seal is not None else ():
+        if fault := _file_fault(path) or _seal_key_fault(path.read_bytes()):
+            yield "cache.seal.key_file", fault
+
+
+def _seal_key_fault(key: bytes) -> str | None:
+    """Why nothing can be sealed with this; None when it can."""
+    if b"-----BEGIN" in key:
+        return "is a PEM key: a seal needs random characters, such as `openssl rand -base64 32` writes"
+    short = len(key.strip()) < LEAST_SEAL_KEY_BYTES
+    return f"has fewer than {LEAST_SEAL_KEY_BYTES} bytes: a search finds what is shorter" if short else None
 
 
 def _file_fault(path: Path) -> str | None:

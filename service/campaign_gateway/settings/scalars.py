@@ -97,6 +97,28 @@ def read_origin(value: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def read_proxy(value: str) -> str:
+    """The host and port of a proxy that is spoken to in plain HTTP, and asked to connect."""
+    if not value.lower().startswith("http://"):
+        raise ValueError("needs http:// and the proxy's host and port; what goes through it is encrypted all the same")
+    return read_origin(value)
+
+
+def host_is_loopback(url: str) -> bool:
+    """Whether the URL's host is this machine."""
+    parts = urlsplit(url)
+    return Address(parts.hostname or "", 0).is_loopback
+
+
+def _read_version(value: Any) -> Any:
+    # Unquoted, YAML reads a number.
+    return str(value) if isinstance(value, float) else value
+
+
+TlsVersion = Annotated[
+    Literal["1.2", "1.3"], BeforeValidator(_read_version), WithJsonSchema({"enum": ["1.2", "1.3", 1.2, 1.3]})
+]
+
 _CLUSTER_URL = re.compile(r"redis\+cluster://[A-Za-z0-9._-]+:\d+(,[A-Za-z0-9._-]+:\d+)*/?")
 _SENTINEL_URL = re.compile(r"redis\+sentinel://[A-Za-z0-9._-]+:\d+(,[A-Za-z0-9._-]+:\d+)*/[A-Za-z0-9._-]+(/\d+)?")
 
@@ -146,14 +168,30 @@ def hide_password(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))
 
 
+_ADDRESS_SCHEMA = {"type": "string", "pattern": f"^{_ADDRESS}$"}
 AddressField = Annotated[
     Address,
     BeforeValidator(_read_address),
     PlainSerializer(str, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": f"^{_ADDRESS}$"}),
+    WithJsonSchema(_ADDRESS_SCHEMA),
 ]
+
+
+def _spell_addresses(addresses: tuple[Address, ...]) -> str | list[str]:
+    return str(addresses[0]) if len(addresses) == 1 else list(map(str, addresses))
+
+
+AddressesField = Annotated[
+    tuple[Address, ...],
+    BeforeValidator(lambda value: tuple(map(_read_address, value if isinstance(value, list) else [value]))),
+    Field(min_length=1),
+    PlainSerializer(_spell_addresses, when_used="json"),
+    WithJsonSchema({"anyOf": [_ADDRESS_SCHEMA, {"type": "array", "items": _ADDRESS_SCHEMA, "minItems": 1}]}),
+]
+"""One address, or a list of them."""
 ALIAS_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Alias = Annotated[str, StringConstraints(pattern=ALIAS_PATTERN)]
 """A name of ours: stands in paths and metric labels."""
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=253)]
 PlatformId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 Scope = Literal["read", "write", "purge"]

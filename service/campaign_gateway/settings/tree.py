@@ -1,5 +1,6 @@
 """The sections of the settings: every key, its type and its default, in the order of the README."""
 
+import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -7,16 +8,20 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 from campaign_gateway.settings.scalars import (
     Address,
+    AddressesField,
     AddressField,
     Alias,
     Duration,
+    HostName,
     PlatformId,
     PositiveDuration,
     Scope,
     Size,
+    TlsVersion,
     hide_password,
     read_cache_url,
     read_origin,
+    read_proxy,
 )
 
 
@@ -33,8 +38,18 @@ class Platform(Section):
     timeout: PositiveDuration = 10.0
     connect_timeout: PositiveDuration = 2.0
     max_body: Size = 4 * 2**20
+    max_header: Size = 2**16
+    """One header field of an answer."""
+    max_headers: Annotated[int, Field(ge=1)] = 1_000
     max_request: Size = 2**20
     """The largest body of a caller's own request."""
+    proxy: Annotated[str, AfterValidator(read_proxy)] | None = None
+    """An HTTP proxy that connects to the platform for us."""
+    ca_file: Path | None = None
+    """The platform's authorities, in place of the system's."""
+    min_tls: TlsVersion = "1.2"
+    insecure: bool = False
+    """Whether tokens may leave this machine in clear text."""
 
 
 class Encryption(Section):
@@ -126,6 +141,20 @@ class CacheTls(Section):
     key_file: Path | None = None
 
 
+class CacheSeal(Section):
+    """How what is kept outside the process is bound to its place."""
+
+    key_file: Path | Annotated[tuple[Path, ...], Field(min_length=1, max_length=2)]
+    """A file, or two while a key is replaced: the first one's key seals, both open."""
+    encrypt: bool = False
+    """Whether what is stored can be read with the key only."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The keys' files, the sealing one first."""
+        return (self.key_file,) if isinstance(self.key_file, Path) else self.key_file
+
+
 class Cache(Section):
     """Where entries are kept."""
 
@@ -135,6 +164,8 @@ class Cache(Section):
     username: str | None = None
     password_file: Path | None = None
     tls: CacheTls | None = None
+    seal: CacheSeal | None = None
+    """None seals with a key that everybody can derive: damage is found, forgery is not."""
     prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,32}$")] = "cg"
     timeout: PositiveDuration = 0.25
     local_max_bytes: Size = 64 * 2**20
@@ -186,18 +217,32 @@ class Sweep(Section):
 class Shutdown(Section):
     """How a SIGTERM is honoured: not ready at once, no new connections after `drain`, the end within `grace`."""
 
-    drain: Duration = 1.0
+    drain: Duration = 5.0
+    """Longer than load balancers take to notice: twice a period of 2 s, and a time-out, say."""
     grace: PositiveDuration = 20.0
+
+    @property
+    def seconds(self) -> float:
+        """From SIGTERM to the end."""
+        return self.drain + self.grace
 
 
 class Settings(Section):
     """The whole tree, in the order of the README."""
 
-    listen: AddressField = Address("127.0.0.1", 8080)
+    listen: AddressesField = (Address("127.0.0.1", 8080),)
     admin_listen: AddressField = Address("127.0.0.1", 9090)
     workers: Annotated[int, Field(ge=1)] = 1
     """Processes that share `listen`; each is a replica to the others."""
+    keepalive: PositiveDuration = 75.0
+    """How long a caller's connection may stay idle; longer than load balancers in front keep it for use."""
+    send_timeout: PositiveDuration = 30.0
+    """How long a caller may take nothing of an answer that waits for it."""
+    max_unsent: Size = 64 * 2**20
+    """What may wait for callers to read it, in each process."""
     allow_anonymous: bool = False
+    hosts: tuple[HostName, ...] = ()
+    """Names that the gateway is reached by, beside private ones: `Host` is held to them where no key is asked for."""
     hot_path: bool = True
     """Whether hits are answered without parsing a request's head that is known already."""
     platform: Platform = Platform()
@@ -210,6 +255,12 @@ class Settings(Section):
     freshness: FreshnessSettings = FreshnessSettings()
     sweep: Sweep = Sweep()
     shutdown: Shutdown = Shutdown()
+
+    @property
+    def known_hosts(self) -> frozenset[str]:
+        """The names, in lower case, that the gateway is reached by, beside private ones."""
+        listened = (address.host for address in (*self.listen, self.admin_listen))
+        return frozenset(name.lower() for name in (*self.hosts, *listened, socket.gethostname()))
 
     @property
     def default_stream(self) -> str | None:

@@ -18,6 +18,7 @@ class StoreClock:
 
     def __init__(self) -> None:
         self._offset = time.time() - time.monotonic()
+        self._is_set = False
         self.uncertainty = 0.0
         """How far `now` may be off the server's clock, in seconds: half the trip of the last setting."""
         self.on_step: Callable[[], None] = lambda: None
@@ -26,6 +27,14 @@ class StoreClock:
     def now(self) -> float:
         """The time."""
         return time.monotonic() + self._offset
+
+    def behind(self, server_time: float, sent_at: float, received_at: float) -> float:
+        """Seconds by which the server's clock was set back since this one was last set by it; 0 for less than a step.
+
+        Arguments as for `set`.
+        """
+        behind = (sent_at + received_at) / 2 + self._offset - server_time
+        return behind if self._is_set and behind > STEP_SECONDS else 0.0
 
     def set(self, server_time: float, sent_at: float, received_at: float) -> None:
         """Sets the clock by the server's.
@@ -37,7 +46,7 @@ class StoreClock:
         """
         offset = server_time - (sent_at + received_at) / 2
         has_stepped = abs(offset - self._offset) > STEP_SECONDS
-        self._offset = offset
+        self._offset, self._is_set = offset, True
         self.uncertainty = (received_at - sent_at) / 2
         if has_stepped:
             self.on_step()

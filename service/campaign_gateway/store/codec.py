@@ -1,11 +1,9 @@
 """A stored answer as bytes and back.
 
-The form is a version byte, a checksum over the key and what follows, and a MessagePack array. Decoding is total: bytes
-of another version, another program, another key, or with a bit turned over are "no entry", never an error and never a
-wrong entry. The checksum is no secret: it finds what was moved or damaged, not what somebody made up with care.
+The form is a sealed MessagePack array (`store.seal`). Decoding is total: bytes of another version, another program,
+another key, or with a bit turned over are "no entry", never an error and never a wrong entry.
 """
 
-import zlib
 from sys import intern
 from typing import Any
 
@@ -13,11 +11,7 @@ import msgspec
 
 from campaign_gateway.contract.revisions import END_OF_TIME
 from campaign_gateway.policy.stored import Absence, Stored, json_type
-
-VERSION = b"\x04"
-"""Raised when the form changes; replicas of both versions may then share one Redis during a roll-out."""
-
-_CHECKSUM_BYTES = 4
+from campaign_gateway.store.seal import Refusal, Seal
 
 
 class _Encoded(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -35,7 +29,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Encoded)
 
 
-def encode(stored: Stored, key: str) -> bytes:
+def encode(stored: Stored, key: str, seal: Seal) -> bytes:
     """The bytes of an answer that is stored under `key`."""
     said = stored.absence
     payload = _encoder.encode(
@@ -50,20 +44,20 @@ def encode(stored: Stored, key: str) -> bytes:
             stored.clock_offset,
         )
     )
-    return VERSION + _checksum(payload, key) + payload
+    return seal.close(payload, key)
 
 
-def decode(data: bytes, key: str) -> Stored | None:
+def decode(data: bytes, key: str, seal: Seal) -> Stored | None:
     """The answer that these bytes are the form of, stored under `key`; None for anything else."""
-    start = len(VERSION) + _CHECKSUM_BYTES
-    checksum, payload = data[len(VERSION) : start], data[start:]
-    if not data.startswith(VERSION) or _checksum(payload, key) != checksum:
+    payload = seal.open(data, key)
+    if payload is None:
         return None
     try:
         found = _decoder.decode(payload)
     except (ValueError, RecursionError):
-        return None
-    if not _is_sane(found):
+        found = None
+    if found is None or not _is_sane(found):
+        seal.refuse(Refusal.FORM)
         return None
     fields: dict[str, Any] = msgspec.structs.asdict(found)
     # Thousands of entries share a few of these.
@@ -71,11 +65,6 @@ def decode(data: bytes, key: str) -> Stored | None:
     fields["campaign_status"] = found.campaign_status and intern(found.campaign_status)
     fields["absence"] = found.absence and Absence(*found.absence)
     return Stored(**fields)
-
-
-def _checksum(payload: bytes, key: str) -> bytes:
-    # One CRC over both: no copy of a large body.
-    return zlib.crc32(payload, zlib.crc32(key.encode())).to_bytes(_CHECKSUM_BYTES)
 
 
 def _is_sane(found: _Encoded) -> bool:

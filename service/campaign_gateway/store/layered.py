@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -178,14 +178,18 @@ class LayeredStore(Store):
         await self._bus.wait(key, seconds)
 
     @override
-    async def invalidate(self, key: str, by: Cause) -> None:
-        await self._local.invalidate(key, by)
+    async def invalidate_many(self, keys: Collection[str], by: Cause) -> bool:
+        await self._local.invalidate_many(keys, by)
         try:
-            await self._redis.invalidate(key, by)
+            await self._redis.invalidate(keys, by)
+            is_published = True
         except StoreDownError:
-            self._outbox.add(key, by)
-        # A look-up that Redis answered just before has brought the old entry here since.
-        self._local.invalidate_here(key, by)
+            is_published = False
+            for key in keys:
+                self._outbox.add(key, by)
+        # A look-up that Redis answered just before has brought an old entry here since.
+        await self._local.invalidate_many(keys, by)
+        return is_published
 
     @override
     def invalidated_at(self, key: str) -> float:
@@ -193,12 +197,13 @@ class LayeredStore(Store):
         return self._local.invalidated_at(key) if self._bus.silent_for() <= self._unwatched else self.now()
 
     @override
-    async def publish_write(self, writer: str) -> None:
+    async def publish_write(self, writer: str) -> bool:
         """While Redis is lost, nobody learns of it."""
         try:
             await self._redis.publish("wrote", writer)
         except StoreDownError:
-            return
+            return False
+        return True
 
     @override
     async def publish_hint(self, stream: str, campaigns: Sequence[str]) -> bool:
@@ -210,7 +215,7 @@ class LayeredStore(Store):
         return True
 
     async def _deliver(self, key: str, by: Cause) -> None:
-        await self._redis.invalidate(key, by)
+        await self._redis.invalidate((key,), by)
         self._local.invalidate_here(key, by)
 
     def _receive(self, kind: str, key: str) -> None:

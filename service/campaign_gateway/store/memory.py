@@ -1,7 +1,8 @@
 """Entries in this process: a dictionary bounded in bytes that forgets the least recently used."""
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -19,10 +20,13 @@ ENTRY_OVERHEAD_BYTES = 622
 """What an entry takes beside its body: objects, key, table slots (`tests.bench.memory`, CPython 3.11)."""
 ABSENCE_OVERHEAD_BYTES = 838
 """What the knowledge that there is no such thing takes beside its message."""
+AT_A_TIME = 100
+"""Keys that are invalidated before others have their turn."""
+MAX_FENCES = 50_000
+"""Keys whose last invalidation is remembered, some 20 MB. Beyond them nothing is known of any copy: that is a gap."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Fence:
+class _Fence(NamedTuple):
     """The last time that a key's fence was raised, in seconds, and its last invalidations."""
 
     number: int = 0
@@ -84,13 +88,14 @@ def _cost(stored: Stored) -> int:
 
 
 class MemoryStore(Store):
-    """The entries of one process. No call ever waits."""
+    """The entries of one process. No call ever waits for anything; one of many keys lets others have their turn."""
 
     def __init__(self, max_bytes: int, clock: StoreClock, meter: Meter) -> None:
         self._max_bytes = max_bytes
         self.now = clock.now
         self._meter = meter
         self.local_hits = meter.store_operations("memory", "get", "hit")
+        self._evicted = meter.store_operations("memory", "evict", "ok")
         self._copies: OrderedDict[str, _LocalCopy] = OrderedDict()
         self._bytes = 0
         self._fences: dict[str, _Fence] = {}
@@ -210,12 +215,17 @@ class MemoryStore(Store):
         self._bytes += copy.cost
         while self._bytes > self._max_bytes:
             self._drop(next(iter(self._copies)))
+            self._evicted.value += 1
         return Put.STORED
 
     @override
-    async def invalidate(self, key: str, by: Cause) -> None:
-        self.invalidate_here(key, by)
-        self._meter.store_operation("memory", "invalidate", "stored")
+    async def invalidate_many(self, keys: Collection[str], by: Cause) -> bool:
+        for count, key in enumerate(keys, 1):
+            self.invalidate_here(key, by)
+            self._meter.store_operation("memory", "invalidate", "stored")
+            if count % AT_A_TIME == 0:
+                await asyncio.sleep(0)
+        return True
 
     def invalidate_here(self, key: str, by: Cause, at: float | None = None) -> None:
         """Does what `invalidate` says, at once; or what it did at an earlier moment, to what is here already."""
@@ -229,9 +239,8 @@ class MemoryStore(Store):
             group.fence = group.fence.raised(self._last_fence, by, now)
             self.epoch.end()
             return
-        last = self._raise_fence(key)
-        written_at = now if by is Cause.WRITE else last.written_at
-        self._fences[key] = replace(self._fences[key], invalidated_at=now, written_at=written_at)
+        written_at = now if by is Cause.WRITE else self._fences.get(key, _NO_FENCE).written_at
+        self._raise_fence(key, now, written_at)
         copy = self._copies.get(key)
         if copy is not None:
             self._copies[key] = replace(copy, evidence=copy.evidence.invalidated(by, now))
@@ -270,8 +279,9 @@ class MemoryStore(Store):
         return max(known, self._gap_at)
 
     @override
-    async def publish_write(self, writer: str) -> None:
+    async def publish_write(self, writer: str) -> bool:
         """There is nobody else."""
+        return True
 
     @override
     async def publish_hint(self, stream: str, campaigns: Sequence[str]) -> bool:
@@ -280,16 +290,18 @@ class MemoryStore(Store):
 
     def supersede(self, key: str) -> None:
         """Drops the entry, which another one has replaced, and refuses the fills that looked up before now."""
-        self._raise_fence(key)
+        last = self._fences.get(key, _NO_FENCE)
+        self._raise_fence(key, last.invalidated_at, last.written_at)
         self._drop(key)
 
-    def _raise_fence(self, key: str) -> _Fence:
-        """The fence as it was before."""
+    def _raise_fence(self, key: str, invalidated_at: float, written_at: float) -> None:
         self._forget_old_fences()
         self._last_fence += 1
-        last = self._fences.pop(key, _NO_FENCE)
-        self._fences[key] = replace(last, number=self._last_fence, raised_at=self.now())
-        return last
+        self._fences.pop(key, None)
+        self._fences[key] = _Fence(self._last_fence, self.now(), invalidated_at, written_at)
+        if len(self._fences) > MAX_FENCES:
+            self._fences = {key: self._fences[key]}
+            self.lose_track()
 
     def lose_track(self) -> None:
         """Takes no entry for fresh any longer, and refuses the fills that looked up before now.

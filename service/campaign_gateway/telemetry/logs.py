@@ -9,7 +9,6 @@ import asyncio
 import json
 import logging
 import re
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any, TextIO
@@ -18,7 +17,9 @@ import msgspec
 from typing_extensions import override
 
 from campaign_gateway.proxy.ports import HitLog
+from campaign_gateway.telemetry.spool import Spool
 
+STANDARD_ERROR = 2
 FLUSH_SECONDS = 0.02
 """How long the line of a hit may wait for others, to be written with them."""
 
@@ -178,9 +179,15 @@ def _masked(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: mask(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
-def set_up(stream: TextIO = sys.stderr, level: int = logging.INFO, **fields: object) -> None:
-    """Sends all logging of the process through `JsonFormatter`, with these members in each line."""
-    handler = logging.StreamHandler(stream)
+def set_up(stream: TextIO | None = None, level: int = logging.INFO, **fields: object) -> None:
+    """Sends all logging of the process through `JsonFormatter`, with these members in each line.
+
+    Args:
+        stream: where lines go; None for standard error, for whose reader nobody waits.
+        level: the least one that is written.
+        **fields: members of each line.
+    """
+    handler: logging.StreamHandler[Any] = logging.StreamHandler(_SPOOL if stream is None else stream)
     handler.setFormatter(JsonFormatter(**fields))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -193,6 +200,14 @@ def set_up(stream: TextIO = sys.stderr, level: int = logging.INFO, **fields: obj
     # aiohttp's own logger writes the offending line of a bad request, an Authorization header perhaps.
     logging.getLogger("aiohttp.server").addFilter(_drop_lines_of_requests)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def dropped_lines() -> int:
+    """Lines that were not written so far, since nobody read standard error."""
+    return _SPOOL.dropped
+
+
+_SPOOL = Spool(STANDARD_ERROR)
 
 
 def _drop_lines_of_requests(record: logging.LogRecord) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge, Info
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
@@ -29,15 +29,16 @@ class Gauges(Collector):
         self._rows: list[tuple[str, str, dict[str, str], Callable[[], float]]] = []
 
     def add(self, name: str, text: str, read: Callable[[], float], **labels: str) -> None:
-        """A gauge whose value is what `read` returns at the time of the scrape."""
+        """A gauge, or a counter if its name says so, whose value is what `read` returns at the time of the scrape."""
         self._rows.append((name, text, labels, read))
 
     @override
-    def collect(self) -> list[GaugeMetricFamily]:
+    def collect(self) -> list[GaugeMetricFamily | CounterMetricFamily]:
         """One family per name."""
-        families: dict[str, GaugeMetricFamily] = {}
+        families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {}
         for name, text, labels, read in self._rows:
-            family = families.setdefault(name, GaugeMetricFamily(PREFIX + name, text, labels=list(labels)))
+            kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            family = families.setdefault(name, kind(PREFIX + name, text, labels=list(labels)))
             family.add_metric(list(labels.values()), read())
         return list(families.values())
 
@@ -114,6 +115,12 @@ class Metrics(Meter, RequestMeter):
         self._task_failures = counter(
             "task_failures_total", "Failures of work in the background; each is begun again.", "task"
         )
+        self._connections_refused = counter(
+            "connections_refused_total", "Connections of callers refused for want of file descriptors."
+        )()
+        self._connections_ended = counter(
+            "connections_unread_total", "Connections ended because their callers did not read an answer."
+        )()
         self._store = counter(
             "store_operations_total", "Operations on a store, by outcome.", "store", "operation", "outcome"
         )
@@ -167,6 +174,14 @@ class Metrics(Meter, RequestMeter):
     def task_failures(self, task: str, failures: int) -> None:
         """Counts failures of work in the background; 0 makes the series."""
         self._task_failures(task).value += failures
+
+    def connection_refused(self) -> None:
+        """Counts a caller's connection that there was no file descriptor for."""
+        self._connections_refused.inc()
+
+    def connection_unread(self) -> None:
+        """Counts a connection that was ended because its caller did not read."""
+        self._connections_ended.inc()
 
     @override
     def store_operation(self, store: str, operation: str, outcome: str) -> None:

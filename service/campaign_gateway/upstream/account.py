@@ -18,7 +18,7 @@ from campaign_gateway.policy import schedule
 from campaign_gateway.policy.allotments import allot, share_of
 from campaign_gateway.policy.budget_mode import NEVER, Contact, Mode
 from campaign_gateway.policy.capacity import learned
-from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Slot, SlotRequest, Wait, is_whole
+from campaign_gateway.policy.ledger import QUIET_SECONDS, Allowance, Lane, Ledger, Slot, SlotRequest, Wait, is_whole
 from campaign_gateway.policy.reports import Report, absorb
 from campaign_gateway.policy.schedule import Schedule
 from campaign_gateway.proxy.ports import LedgerLostError, Ledgers
@@ -31,9 +31,7 @@ _T = TypeVar("_T")
 Step = Callable[[Ledger, Allowance, float], tuple[Ledger, _T]]
 
 REPORT_SECONDS = 1.0
-"""How often a replica that has something to say shows itself in a shared ledger ..."""
-QUIET_SECONDS = 30.0
-"""... and one that has nothing to say."""
+"""How often a replica that has something to say shows itself in a shared ledger."""
 SCHEDULE_SECONDS = 0.25
 """How long refusals are answered out of the same look at the ledger."""
 
@@ -50,6 +48,8 @@ class _Attempt:
     """... and the allotment after it, if it is made."""
     quiet_until: float = NEVER
     """Until when the others take this replica for quiet, if it is made."""
+    reported_at: float | None = None
+    """When the report that goes with it was made."""
 
 
 class Account:
@@ -82,6 +82,8 @@ class Account:
         self._share = allowance.calls // known
         """Calls of a window that it may count on by itself, by the ledger as last seen."""
         self._allotment = 0
+        self._reported_at: float | None = None
+        """When it last reported to a ledger of others'; None where that is not certain."""
         self._unreported_pause = 0.0
         """Until when the platform asked for a pause while the shared ledger was lost."""
         self._unsure = (0, 0)
@@ -306,6 +308,7 @@ class Account:
         def whole(ledger: Ledger | None, now: float) -> tuple[Ledger, tuple[Ledger, _T]]:
             # Early for what has to fall free, late for what has to be held: the shared clock is known only so well.
             early = now - self._ledgers.uncertainty
+            attempt.reported_at = self._clock()
             report = self._report(now, unreported, early + quiet if quiet else 0.0)
             ledger = absorb(ledger, report, self.allowance, early)
             if self._unreported_pause > max(early, ledger.paused_until):
@@ -333,6 +336,7 @@ class Account:
 
     def _note_failed(self, attempt: _Attempt, error: BaseException) -> None:
         """Remembers that nobody knows whether the change was made: what it took from the allotment may be gone."""
+        self._reported_at = None
         self._unsure = self._allotment, self._allotment - attempt.left + attempt.allotment
         self._allotment = min(self._unsure)
         self.promises.is_changed, self._has_spare = True, False
@@ -344,6 +348,7 @@ class Account:
     def _learn(self, ledger: Ledger, attempt: _Attempt) -> None:
         now = self._ledgers.now()
         self._see(ledger)
+        self._reported_at = None if self._ledgers.is_local else attempt.reported_at
         self._unreported_pause = 0.0
         known = max(len(ledger.replicas), ledger.expected if now < ledger.whole_at else 1)
         self.contact = Contact(known, seen_at=attempt.requested_at, quiet_until=attempt.quiet_until)
@@ -386,6 +391,7 @@ class Account:
         return replace(absorb(ledger, report, self.permitted(), now), allotments={})
 
     def _report(self, now: float, unreported: Unreported, quiet_until: float) -> Report:
+        last_at = self._reported_at and now - self._ledgers.uncertainty - (self._clock() - self._reported_at)
         return Report(
             replica=self._replica,
             known=self.known,
@@ -397,6 +403,7 @@ class Account:
             refused=self.promises.refused,
             allotment=self._own.left_of(self._allotment),
             quiet_until=quiet_until,
+            last_at=last_at,
         )
 
 

@@ -5,12 +5,15 @@ send a request again on a connection that was closed, follow redirects (with our
 to drop), take proxies from the environment, keep cookies, unfold a compressed answer without a limit.
 """
 
+import asyncio
+import ssl
 import time
 import zlib
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Self
 
@@ -23,52 +26,91 @@ from campaign_gateway.contract.operations import Call
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.ports import Upstream, UpstreamError
 from campaign_gateway.proxy.request import Stream
+from campaign_gateway.upstream.connection import bound_heads
 from campaign_gateway.upstream.signer import Signer
 
 USER_AGENT = "campaign-gateway"
 KEEPALIVE_SECONDS = 15.0
 """Idle connections are closed before a front door does it (60 s is common), which would cost a repeated call."""
 
-MAX_FIELD_BYTES = 2**16
-MAX_FIELDS = 1_000
-"""Of an answer's head, whose limits in aiohttp are lower than what front doors are known to add."""
 _SAYS_ENOUGH = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS})
 """Statuses that count whatever their body: nobody may call on because a page about it cannot be read."""
 
+_FULL_FIELDS = 4
+"""So many fields of a head may be as long as one may be."""
 _PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 _ANY_HEADER = 47
 """For zlib: the largest window, and the header says whether it is gzip or zlib (RFC 1950, RFC 1952)."""
-_PIECE_BYTES = 2**16
+_PIECE_BYTES = 2**14
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on one call: seconds, and bytes after decompression."""
+    """Bounds on one call, in seconds and bytes."""
 
     timeout: float
     connect_timeout: float
     max_body: int
+    """After decompression."""
+    max_header: int = 2**16
+    """For one field of a head. The limits of aiohttp are lower than what front doors are known to add."""
+    max_headers: int = 1_000
+
+    @property
+    def max_head(self) -> int:
+        """For all that comes before a body."""
+        return _FULL_FIELDS * self.max_header
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How to get to the platform, and how to know that it is the platform."""
+
+    proxy: str | None = None
+    """An HTTP proxy to connect through; it sees the platform's name and port only."""
+    ca_file: Path | None = None
+    """The authorities that may vouch for the platform; None takes the system's."""
+    min_tls: str = "1.2"
+
+    def open_context(self) -> ssl.SSLContext:
+        """What TLS goes by.
+
+        Raises:
+            OSError: the file cannot be read, or holds no certificate.
+        """
+        context = ssl.create_default_context(cafile=self.ca_file)
+        context.minimum_version = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[self.min_tls]
+        return context
+
+
+DIRECT = Route()
 
 
 class PlatformClient(Upstream):
     """The platform over HTTP. An async context manager: connections are closed on leaving."""
 
-    def __init__(self, origin: str, limits: Limits, signers: Mapping[str, Signer]) -> None:
+    def __init__(self, origin: str, limits: Limits, signers: Mapping[str, Signer], route: Route = DIRECT) -> None:
         """A client for the host at `origin`, with a signer per credential name."""
+        self._route = route
         self._origin = origin
         self._limits = limits
         self._signers = signers
 
     async def __aenter__(self) -> Self:
+        # The authorities take a while to read; in clear text nobody asks for them.
+        tls = self._route.open_context() if self._origin.startswith("https:") else True
         async with AsyncExitStack() as stack:
-            kept = aiohttp.TCPConnector(keepalive_timeout=KEEPALIVE_SECONDS)
+            kept = aiohttp.TCPConnector(keepalive_timeout=KEEPALIVE_SECONDS, ssl=tls)
             self._session = await stack.enter_async_context(self._open(kept))
             # Where one kept connection was dead, the next is as old: what is sent again goes out on a new one.
-            self._session_anew = await stack.enter_async_context(self._open(aiohttp.TCPConnector(force_close=True)))
+            self._session_anew = await stack.enter_async_context(
+                self._open(aiohttp.TCPConnector(force_close=True, ssl=tls))
+            )
             self._stack = stack.pop_all()
         return self
 
     def _open(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        bound_heads(connector, self._limits.max_head)
         trace = aiohttp.TraceConfig()
         trace.on_connection_reuseconn.append(_note_reused)
         trace.on_request_headers_sent.append(_note_sent)
@@ -81,10 +123,11 @@ class PlatformClient(Upstream):
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
+            proxy=self._route.proxy,
             trace_configs=[trace],
-            max_line_size=MAX_FIELD_BYTES,
-            max_field_size=MAX_FIELD_BYTES,
-            max_headers=MAX_FIELDS,
+            max_line_size=self._limits.max_header,
+            max_field_size=self._limits.max_header,
+            max_headers=self._limits.max_headers,
         )
         # There is no public switch for it: a GET on a connection that the platform closed would be sent twice.
         session._retry_connection = False  # noqa: SLF001
@@ -143,6 +186,9 @@ class PlatformClient(Upstream):
         room = self._limits.max_body
         pieces: list[bytes] = []
         async for packed in response.content.iter_chunked(_PIECE_BYTES):
+            if pieces:
+                # What has come already is read without a pause, and may be a chunk for each byte.
+                await asyncio.sleep(0)
             piece: bytes | None = packed
             while piece:
                 try:
@@ -183,6 +229,11 @@ def _translate(error: Exception, seen: SimpleNamespace) -> UpstreamError:
         case TimeoutError():
             what = "answer" if seen.sent else "connection"
             return UpstreamError(Problem.UPSTREAM_TIMEOUT, f"no {what} in time", was_sent=seen.sent)
+        case aiohttp.ClientHttpProxyError():
+            text = f"the proxy does not connect to the platform (status {error.status})"
+            return UpstreamError(Problem.UPSTREAM_UNAVAILABLE, text, was_sent=False)
+        case aiohttp.ClientProxyConnectionError():
+            return UpstreamError(Problem.UPSTREAM_UNAVAILABLE, "no connection to the proxy", was_sent=False)
         case aiohttp.ClientResponseError():
             return UpstreamError(Problem.UPSTREAM_INVALID, "the answer breaks HTTP")
         case aiohttp.ClientPayloadError():

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import jwt
+
 _log = logging.getLogger(__name__)
 
 ISSUED_BEFORE_SECONDS = 5
@@ -32,7 +34,7 @@ class Secret:
             OSError: the file cannot be read.
         """
         self._path = source if isinstance(source, Path) else None
-        self._value = source if isinstance(source, bytes) else _read(source)
+        self._value = source if isinstance(source, bytes) else read_secret(source)
         self._seen = self._stamp()
         self._looked = time.monotonic()
         self.version = 1
@@ -60,7 +62,7 @@ class Secret:
             stamp = self._stamp()
             if stamp == self._seen:
                 return
-            value = _read(self._path)
+            value = read_secret(self._path)
         except OSError as error:
             _log.warning(
                 "secret file %s cannot be read (%s): the previous secret stays in use", self._path, error.strerror
@@ -73,8 +75,12 @@ class Secret:
             _log.info("secret file %s changed: version %d is in use", self._path, self.version)
 
 
-def _read(path: Path) -> bytes:
-    """What the file holds without what editors and shells leave around it: white space, a mark, another encoding."""
+def read_secret(path: Path) -> bytes:
+    """What the file holds without what editors and shells leave around it: white space, a mark, another encoding.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     raw = path.read_bytes()
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raw = raw.decode("utf-16", "replace").encode()
@@ -117,11 +123,11 @@ class Signer:
     ) -> None:
         self._claims = claims
         self._algorithm = algorithm
-        self._secret = secret
         self._recipient = recipient
+        self._keys = (secret,) if recipient is None else (secret, recipient.public_key)
         self._clock = clock
         self._steady = steady
-        self._good_key: bytes | None = None
+        self._good_keys: tuple[bytes, ...] = ()
         self._token = ""
         self._token_of = 0
         self._minted_at = 0.0
@@ -130,14 +136,15 @@ class Signer:
 
     @property
     def version(self) -> int:
-        """The number of the secret that signs now."""
-        return self._secret.version
+        """The number of the keys that sign, and encrypt, now."""
+        return sum(key.version for key in self._keys)
 
     def renew(self, version: int) -> bool:
-        """Whether the secret is, on looking again, another than `version`'s, whose token was refused."""
-        self._secret.look()
+        """Whether a key is, on looking again, another than in `version`, whose token was refused."""
+        for key in self._keys:
+            key.look()
         self._reuse_until = 0.0
-        return self._secret.version != version
+        return self.version != version
 
     def token(self) -> str:
         """A token that is good for one call from now.
@@ -145,28 +152,28 @@ class Signer:
         Raises:
             ValueError: the key cannot sign.
         """
-        key, now = self._secret.value, self._clock()
+        keys, now = tuple(key.value for key in self._keys), self._clock()
         half = 0.0 if self._claims.is_single_use else self._claims.lifetime / 2
         # Set back, the machine's clock would have a token from the future used until it is one of the past.
         is_of_now = self._minted_at <= now < self._minted_at + half and self._steady() < self._reuse_until
-        if self._token_of != self._secret.version or not is_of_now:
-            self._token = self._mint_with_best(key, int(now) - ISSUED_BEFORE_SECONDS)
-            self._token_of, self._minted_at, self._reuse_until = self._secret.version, now, self._steady() + half
+        if self._token_of != self.version or not is_of_now:
+            self._token = self._mint_with_best(keys, int(now) - ISSUED_BEFORE_SECONDS)
+            self._token_of, self._minted_at, self._reuse_until = self.version, now, self._steady() + half
         return self._token
 
-    def _mint_with_best(self, key: bytes, issued_at: int) -> str:
+    def _mint_with_best(self, keys: tuple[bytes, ...], issued_at: int) -> str:
         try:
-            token = self._mint(key, issued_at)
+            token = self._mint(keys, issued_at)
         except (ValueError, TypeError):
             # A file caught while it was being written, perhaps: what signed before signs on.
-            if self._good_key is None:
+            if not self._good_keys:
                 raise
-            _log.warning("secret version %d cannot sign: the previous version stays in use", self._secret.version)
-            return self._mint(self._good_key, issued_at)
-        self._good_key = key
+            _log.warning("secret version %d cannot sign: the previous version stays in use", self.version)
+            return self._mint(self._good_keys, issued_at)
+        self._good_keys = keys
         return token
 
-    def _mint(self, key: bytes, issued_at: int) -> str:
+    def _mint(self, keys: tuple[bytes, ...], issued_at: int) -> str:
         claims: dict[str, object] = {
             "appId": self._claims.app_id,
             "sub": self._claims.subject,
@@ -175,24 +182,21 @@ class Signer:
         }
         if self._claims.is_single_use:
             claims["jti"] = uuid.UUID(bytes=os.urandom(16), version=4).hex
-        token = _sign(claims, key, self._algorithm)
-        return token if self._recipient is None else _encrypt(token, self._recipient)
+        token = _sign(claims, keys[0], self._algorithm)
+        return token if self._recipient is None else _encrypt(token, self._recipient, keys[1])
 
 
 def _sign(claims: dict[str, object], key: bytes, algorithm: str) -> str:
-    # With the first token: it brings cryptography along, whatever the algorithm, a tenth of a cold start.
-    import jwt  # noqa: PLC0415
-
     try:
         return jwt.encode(claims, key, algorithm=algorithm)
     except (jwt.PyJWTError, TypeError) as error:
         raise ValueError(str(error)) from error
 
 
-def _encrypt(token: str, recipient: Recipient) -> str:
+def _encrypt(token: str, recipient: Recipient, public_key: bytes) -> str:
     # A heavy import that most installations never need.
     from joserfc import jwe  # noqa: PLC0415
     from joserfc.jwk import RSAKey  # noqa: PLC0415
 
     header = {"alg": recipient.alg, "enc": recipient.enc, "kid": recipient.key_id, "typ": "JWT", "cty": "JWT"}
-    return jwe.encrypt_compact(header, token, RSAKey.import_key(recipient.public_key.value))
+    return jwe.encrypt_compact(header, token, RSAKey.import_key(public_key))

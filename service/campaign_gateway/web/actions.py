@@ -14,6 +14,7 @@ from campaign_gateway.contract.document import DocumentError
 from campaign_gateway.contract.ids import is_id
 from campaign_gateway.contract.operations import Family, Operation, RequestBody, operation
 from campaign_gateway.contract.requests import channel_of, list_request
+from campaign_gateway.policy.decide import Detail
 from campaign_gateway.policy.directives import RequestDirectives
 from campaign_gateway.proxy.forward import Forwarder
 from campaign_gateway.proxy.hints import Hints
@@ -21,11 +22,13 @@ from campaign_gateway.proxy.invalidate import Invalidator
 from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.proxy.request import Request, Stream
-from campaign_gateway.web.bodies import Body, read_body
+from campaign_gateway.web.bodies import JSON_OR_FORM, ONLY_JSON, Body, read_body
 from campaign_gateway.web.queries import MAX_PAGE_ROWS
 from campaign_gateway.web.rejected import invalid
 from campaign_gateway.web.routes import Action, Target
 
+MAX_QUESTION_BYTES = 64 * 2**10
+"""Of the body of a read: what a list is asked for. Filters are sorted, which takes its time."""
 MAX_NAMED = 1_000
 """Campaigns in one purge or hint; beyond, all of them is the shorter word."""
 
@@ -80,7 +83,8 @@ class Actions:
         target, row = authorized.target, authorized.operation
         body = target.body
         if row.body is RequestBody.JSON and body is None:
-            body = self._list_body((await self._body(authorized, row.body)).document)
+            most = min(self._max_body, MAX_QUESTION_BYTES)
+            body = self._list_body((await read_body(authorized.http, row.body, most)).document)
         request = Request(
             authorized.stream, row, target.id, authorized.client, authorized.directives, target.fields, body
         )
@@ -126,9 +130,13 @@ class Actions:
                 campaigns = _campaigns_in(document)
                 if campaigns is None:
                     raise invalid(f'the body is {{"campaigns": [1 to {MAX_NAMED} ids]}} or {{"all": true}}')
-        await self._invalidator.purge(authorized.stream, campaigns, authorized.client)
-        document = {"purged": "all" if campaigns is None else campaigns}
-        return Reply(Outcome(), passed=Response(200, "application/json", _encode(document)))
+        is_shared = await self._invalidator.purge(authorized.stream, campaigns, authorized.client)
+        body = _encode({"purged": "all" if campaigns is None else campaigns})
+        if is_shared:
+            return Reply(Outcome(), passed=Response(HTTPStatus.OK, "application/json", body))
+        # Done here; the other replicas are told as soon as Redis takes it.
+        taken = Response(HTTPStatus.ACCEPTED, "application/json", body)
+        return Reply(Outcome(detail=Detail.UNSHARED), passed=taken)
 
     async def hint(self, authorized: Authorized) -> Reply:
         """Campaigns that are said to have changed, to be read first."""
@@ -150,7 +158,9 @@ class Actions:
         return await self._forwarder.channel(authorized.stream, authorized.target.id, authorized.client)
 
     async def _body(self, authorized: Authorized, kind: RequestBody) -> Body:
-        return await read_body(authorized.http, kind, self._max_body)
+        # The platform's own samples declare nothing, so its clients declare what their libraries do.
+        types = ONLY_JSON if authorized.target.stream_id is None else JSON_OR_FORM
+        return await read_body(authorized.http, kind, self._max_body, types)
 
     @staticmethod
     def _list_body(document: Any) -> bytes:

@@ -15,13 +15,14 @@ from campaign_gateway.contract.operations import Subject, operation
 from campaign_gateway.policy.directives import RequestDirectives, read_directives
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.beside import beside
 from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.writers import parse_write_token
 from campaign_gateway.web import platform_paths, routes
 from campaign_gateway.web.actions import Actions, Authorized
 from campaign_gateway.web.batch import render_batch
-from campaign_gateway.web.clients import Client, Clients, allow, is_from_another_site
+from campaign_gateway.web.clients import Client, Clients, allow
 from campaign_gateway.web.docs.pages import DOCS, page_at, render_page
 from campaign_gateway.web.grants import Caller, Grant, Grants
 from campaign_gateway.web.heads import new_request_id, request_id_of, tags_of
@@ -146,7 +147,7 @@ class Api:
     ) -> web.StreamResponse:
         if (fault := fault_of(http)) is not None:
             raise RejectedError(Problem.INVALID_REQUEST, fault, has_to_close=True)
-        page = page_at(http.method, http.raw_path, ",".join(http.headers.getall(hdrs.ACCEPT, [])))
+        page = page_at(http.method, http.raw_path, http.headers)
         if page is not None:
             record.operation = DOCS
             return render_page(page, http.headers, record.request_id)
@@ -163,7 +164,8 @@ class Api:
             return self._read(http, record, grant, request, found, fail, is_plain=is_plain)
         if target.action is Action.BATCH:
             record.replies = await self._actions.batch(authorized)
-            return render_batch(target.parameters["ids"], record.replies, record.request_id)
+            size = sum(len(reply.entry.body) for reply in record.replies if reply.entry is not None)
+            return await beside(size, render_batch, target.parameters["ids"], record.replies, record.request_id)
         reply = await self._perform(authorized)
         return self._render(http, record, reply, stream, _subject_of(target), fail)
 
@@ -174,6 +176,7 @@ class Api:
             RejectedError: it goes no further.
         """
         try:
+            self._clients.admit(http.headers)
             client = self._clients.identify(http.headers.getall(hdrs.AUTHORIZATION, []))
         except RejectedError:
             # Whoever looks for a caller without a right key wants to know what it asks for.
@@ -181,17 +184,12 @@ class Api:
                 record.operation = find(http.method, http.raw_path).name
             raise
         record.client = client.name
-        if self._clients.needs_no_key and is_from_another_site(http.headers):
-            # Nothing else tells it from a caller: any page that a browser on this network shows could start a campaign.
-            raise RejectedError(
-                Problem.FORBIDDEN, "a page of another site asks, and without client keys that is refused"
-            )
         target = find(http.method, http.raw_path)
         record.operation, record.campaign = target.name, target.id or None
-        stream = self._stream_of(target, client)
-        record.stream = stream.alias
-        allow(client, stream.alias, target.scope)
-        return Authorized(http, target, stream, client.name, _directives(http))
+        alias = self._alias_of(target, client)
+        record.stream = alias if alias in self._streams else None
+        allow(client, alias, target.scope)
+        return Authorized(http, target, self._streams[alias], client.name, _directives(http))
 
     def _read(
         self,
@@ -237,23 +235,20 @@ class Api:
             case Action.HINT:
                 return await self._actions.hint(authorized)
 
-    def _stream_of(self, target: Target, client: Client) -> Stream:
-        """The stream that the target names.
+    def _alias_of(self, target: Target, client: Client) -> str:
+        """The alias of the stream that the target names, or what it names that is none of the client's.
 
         Raises:
-            RejectedError: there is none, or none that the client may use where it is named by the platform's own id.
+            RejectedError: it names none, and none is the default.
         """
         if target.stream_id is not None:
-            for alias, stream in self._streams.items():
-                if stream.tenant.stream == target.stream_id and alias in client.streams:
-                    return stream
-            # Whether there is such a stream stays unsaid.
-            raise RejectedError(Problem.FORBIDDEN, "this client has no right to that stream")
-        stream_of_alias = self._streams.get(target.stream or self._default_stream or "")
-        if stream_of_alias is None:
-            named = "no stream has this alias" if target.stream else "no stream is the default: name one in the path"
-            raise RejectedError(Problem.UNKNOWN_STREAM, named)
-        return stream_of_alias
+            # Looked for among the client's own: whether there is another one stays unsaid.
+            own = (alias for alias in client.streams if self._streams[alias].tenant.stream == target.stream_id)
+            return min(own, default="")
+        alias = self._default_stream if target.stream is None else target.stream
+        if alias is None:
+            raise RejectedError(Problem.UNKNOWN_STREAM, "no stream is the default: name one in the path")
+        return alias
 
 
 def _directives(http: web.BaseRequest) -> RequestDirectives:

@@ -14,11 +14,20 @@ from campaign_gateway.web.responses import absent, cache_status, finish, problem
 
 _encode = msgspec.json.Encoder().encode
 OK = 200
+MOST_BYTES = 16 * 2**20
+"""Of campaigns in one answer; nobody asks for so much, but a hundred of the largest ones would be 400 MiB."""
+_TOO_MUCH = Failure(
+    Problem.TOO_LARGE,
+    f"the answer to all ids would be larger than {MOST_BYTES // 2**20} MiB: ask for this one by itself",
+)
 
 
 def render_batch(ids: Sequence[str], replies: Sequence[Reply], request_id: str) -> web.Response:
     """The answer for these ids, in their order: of each its campaign or its problem."""
-    rows = [_row(id_, reply, request_id) for id_, reply in zip(ids, replies, strict=True)]
+    rows, size = [], 0
+    for id_, reply in zip(ids, replies, strict=True):
+        size += 0 if reply.entry is None else len(reply.entry.body)
+        rows.append(_row(id_, reply if size <= MOST_BYTES else Reply(Outcome(), failure=_TOO_MUCH), request_id))
     headers = {
         "Cache-Status": cache_status(_summary(replies)),
         "Cache-Control": "no-store",

@@ -3,19 +3,17 @@
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-from aiohttp import hdrs
 from multidict import CIMultiDictProxy
 
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.web.rejected import RejectedError
+from campaign_gateway.web.sites import foreign_site
 
 KEY_BYTES = 32
-SEC_FETCH_SITE = "Sec-Fetch-Site"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +28,34 @@ class Client:
 class Clients:
     """The callers, by the SHA-256 of their keys. The keys themselves are nowhere."""
 
-    def __init__(self, by_hash: Mapping[str, Client], anonymous: Client | None) -> None:
+    def __init__(self, by_hash: Mapping[str, Client], anonymous: Client | None, hosts: Collection[str] = ()) -> None:
         """The callers known.
 
         Args:
             by_hash: clients by the lower-case hex SHA-256 of their key.
             anonymous: who everybody is when no keys are set; None demands a key.
+            hosts: see `sites.foreign_site`.
         """
         self.epoch = Epoch()
         """Ends when they change, and with whatever else authorisations hang on."""
         self._anonymous = anonymous
-        self.needs_no_key = anonymous is not None
+        self._hosts = hosts
         self.replace(by_hash)
 
     def replace(self, by_hash: Mapping[str, Client]) -> None:
         """From the next request on, these are the callers, on open connections too."""
         self._by_hash = tuple((bytes.fromhex(digest), client) for digest, client in by_hash.items())
         self.epoch.end()
+
+    def admit(self, headers: CIMultiDictProxy[str]) -> None:
+        """Lets a request with these fields go on to `identify`. A key is proof enough of where it comes from.
+
+        Raises:
+            RejectedError: no key is needed, and it may be for the page of another site: any page that a browser on this
+                network shows could start a campaign.
+        """
+        if self._anonymous is not None and (foreign := foreign_site(headers, self._hosts)) is not None:
+            raise RejectedError(Problem.FORBIDDEN, foreign)
 
     def identify(self, authorization: list[str]) -> Client:
         """The client that these `Authorization` field values belong to.
@@ -67,17 +76,6 @@ class Clients:
         if found is None or scheme.lower() != "bearer":
             raise RejectedError(Problem.UNAUTHENTICATED, "send Authorization: Bearer <client key>")
         return found
-
-
-def is_from_another_site(headers: CIMultiDictProxy[str]) -> bool:
-    """Whether a browser says that another site's page wants this; nobody else sends these fields.
-
-    `Sec-Fetch-Site` (W3C Fetch Metadata) counts; a browser without it sends `Origin` (RFC 6454 section 7).
-    """
-    site, origin = headers.get(SEC_FETCH_SITE), headers.get(hdrs.ORIGIN)
-    if site is not None:
-        return site not in {"same-origin", "none"}
-    return origin is not None and urlsplit(origin).netloc.lower() != headers.get(hdrs.HOST, "").lower()
 
 
 def allow(client: Client, stream: str, scope: str) -> None:

@@ -210,7 +210,7 @@ def _expression(head: bytes, http: web.BaseRequest) -> bytes | None:
     line = f"{http.method} {http.raw_path}".encode("utf-8", "surrogateescape")
     if not head.startswith(line + _VERSION):
         return None
-    parts = [re.escape(line[: line.rindex(b"/") + 1]) + _ID + _VERSION.removesuffix(_LINE)]
+    parts = [re.escape(line[: line.rindex(b"/") + 1]) + _ID + re.escape(_VERSION.removesuffix(_LINE))]
     fields = head[len(line) + len(_VERSION) : -len(_END)].split(_LINE)
     if len(fields) != len(http.raw_headers) or len({name.lower() for name, _ in http.raw_headers}) != len(fields):
         return None

@@ -4,9 +4,11 @@ Below the router, because what the parser refuses never reaches one: its stock a
 may hold a client key, and its logger writes it.
 """
 
+import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Collection
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import LineTooLong
@@ -20,6 +22,8 @@ MAX_TARGET_BYTES = 32_768
 MAX_FIELD_BYTES = 16_384
 MAX_FIELDS = 100
 KEEPALIVE_SECONDS = 75.0
+ROOM_AGAIN = 0.9
+"""The part of the connections that may be open when a server that was full says that it has room again."""
 LINGER_SECONDS = 2.0
 """How long an unread request body is drained before the connection is closed."""
 
@@ -66,10 +70,36 @@ class Connection(web.RequestHandler):
 class Server(web.Server):
     """Makes connections."""
 
-    def __init__(self, handler: Handler, refuse: Refuse, connect: Callable[..., Connection] = Connection) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        refuse: Refuse,
+        connect: Callable[..., Connection] = Connection,
+        keepalive: float = KEEPALIVE_SECONDS,
+        most: int = sys.maxsize,
+        count_refused: Callable[[], None] = lambda: None,
+    ) -> None:
+        """A server that closes what comes beyond `most` connections, and has each of them counted."""
         super().__init__(handler)
+        self._keepalive = keepalive
+        self._most = most
+        self._count_refused = count_refused
+        self.is_full = False
+        """Whether connections have been refused since there was room."""
         self._refuse = refuse
         self._connect = connect
+        self._open: dict[web.RequestHandler, asyncio.Transport] = {}
+        self._all_lost = asyncio.Event()
+        self._all_lost.set()
+
+    @property
+    def open_count(self) -> int:
+        """How many connections are open."""
+        return len(self._open)
+
+    def transports(self) -> Collection[asyncio.Transport]:
+        """Those of all open connections."""
+        return self._open.values()
 
     @override
     def __call__(self) -> web.RequestHandler:
@@ -79,12 +109,57 @@ class Server(web.Server):
             loop=self._loop,
             access_log=None,
             auto_decompress=False,
-            keepalive_timeout=KEEPALIVE_SECONDS,
+            keepalive_timeout=self._keepalive,
             lingering_time=LINGER_SECONDS,
             max_line_size=MAX_TARGET_BYTES,
             max_field_size=MAX_FIELD_BYTES,
             max_headers=MAX_FIELDS,
         )
+
+    @override
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self._open[handler] = transport
+        self._all_lost.clear()
+        if len(self._open) > self._most:
+            self._turn_away(transport)
+
+    def _turn_away(self, transport: asyncio.Transport) -> None:
+        # Accepted first: in the kernel's queue it would look like a gateway that hangs. And set up, for aiohttp's sake.
+        self._loop.call_soon(transport.abort)
+        self._count_refused()
+        if not self.is_full:
+            self.is_full = True
+            _log.warning(
+                "%d callers are connected, and there are file descriptors for no more: others are refused", self._most
+            )
+
+    @override
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self._open.pop(handler, None)
+        if self.is_full and len(self._open) <= self._most * ROOM_AGAIN:
+            self.is_full = False
+            _log.info("connections of callers are accepted again")
+        if not self._open:
+            self._all_lost.set()
+
+    @override
+    async def shutdown(self, timeout: float | None = None) -> None:
+        """Ends all connections within `timeout` seconds, once each has sent what it has to send.
+
+        aiohttp waits that long for the answers, once more after giving them up, and not at all for bytes that wait for
+        their reader.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await super().shutdown(timeout)
+                await self._all_lost.wait()
+        except TimeoutError:
+            for connection, transport in self._open.items():
+                if connection._task_handler is not None:  # noqa: SLF001 - as aiohttp does in the end
+                    connection._task_handler.cancel()  # noqa: SLF001
+                transport.abort()
 
 
 def insist_on_compiled_parser() -> None:

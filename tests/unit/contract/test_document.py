@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaign_gateway.contract.document import DocumentError, content_digest, parse
+from campaign_gateway.contract.document import LARGE_BYTES, MOST_VALUES, DocumentError, content_digest, parse
 from tests.support.builders import json_documents, shuffled
 
 NESTING = [100, 500, 900]
@@ -163,3 +163,43 @@ def test_what_can_be_read_can_be_digested(depth: int):
     except RecursionError as error:
         pytest.fail(f"RecursionError: {error}", pytrace=False)
     assert digest != content_digest([])
+
+
+@pytest.mark.drill(
+    "structure that takes long to read",
+    planted="4 MiB of brackets, numbers, keys and digits; filters of 1 MiB; batches of a hundred large campaigns",
+    seen="counted before anything is made of it: a problem; what is left is read beside the loop",
+)
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"[" + b",".join([b"[]"] * MOST_VALUES) + b"]", id="lists"),
+        pytest.param(b"[" + b",".join([b"1"] * (MOST_VALUES + 2)) + b"]", id="numbers"),
+        pytest.param(b"{" + b",".join(b'"%d":1' % number for number in range(MOST_VALUES + 2)) + b"}", id="keys"),
+        pytest.param(b"[" + b",".join([b"9" * 500] * 200) + b"]", id="digits"),
+        pytest.param(b"[" * 100_000, id="depth"),
+    ],
+)
+def test_dense_structure_is_refused_before_it_is_read(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: object, **__: object) -> Any:
+        raise AssertionError("it is read")
+
+    if not body.startswith(b"[["):
+        monkeypatch.setattr("campaign_gateway.contract.document.json.loads", read)
+    with pytest.raises(DocumentError):
+        parse(body)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param({"text": "x" * 10**6}, id="long-text"),
+        pytest.param({"digits": ["1" * 300] * 1_000}, id="long-numbers-in-text"),
+        pytest.param([{"id": number, "name": f"campaign {number}"} for number in range(40_000)], id="many-rows"),
+    ],
+)
+def test_large_documents_are_read_and_digested_as_small_ones_are(document: Any) -> None:
+    body = json.dumps(document).encode()
+    assert len(body) > LARGE_BYTES
+    assert parse(body) == document
+    assert content_digest(document, is_large=True) == content_digest(document)

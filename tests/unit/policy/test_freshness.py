@@ -260,7 +260,8 @@ def test_an_invalidated_entry_has_been_stale_since(of: Stored, by: Cause, ago: f
         pytest.param({"status": {"Ready": StatusRule(min=20)}}, changed(10**6), 20.0, id="the-status-s-min"),
         pytest.param({"status": {"Ready": StatusRule(max=2)}}, changed(10**6), 2.0, id="within-the-status-s-max"),
         pytest.param({"stale_if_error": 1}, changed(10**6), 1.0, id="within-the-hard-bound"),
-        pytest.param({}, absence(), 10.0, id="an-absence-has-its-own"),
+        pytest.param({}, absence(), 5.0, id="an-absence-too"),
+        pytest.param({"missing": 2}, absence(), 2.0, id="an-absence-within-its-own"),
     ],
 )
 def test_what_was_read_soon_after_a_write_is_trusted_for_the_shortest_time(
@@ -280,6 +281,9 @@ def test_what_was_read_soon_after_a_write_is_trusted_for_the_shortest_time(
         pytest.param(entry(3601), invalid(PURGE, 4), False, id="past-the-hard-bound"),
         pytest.param(absence(4), invalid(PURGE, 1), False, id="an-absence-is-worth-nothing-then"),
         pytest.param(absence(4), invalid(WRITE, 5, is_open=False), True, id="an-absence-read-after-a-write"),
+        pytest.param(absence(6), invalid(WRITE, 7, is_open=False), False, id="an-absence-that-a-write-may-have-ended"),
+        pytest.param(entry(40), changed_since(4), True, id="changed-since-to-fall-back-on"),
+        pytest.param(absence(5), changed_since(4), False, id="an-absence-that-the-list-has-ended"),
     ],
 )
 def test_usable_though_invalidated(of: Stored, evidence: Evidence, is_usable: bool):

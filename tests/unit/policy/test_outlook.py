@@ -22,7 +22,7 @@ def held_by(*clients: str, free_at: float = 30.0) -> Ledger:
         pytest.param(held_by(), Quota(20, 60.0, 20, 60.0), id="nothing-used"),
         pytest.param(held_by("a", "a", "b"), Quota(20, 60.0, 18, 30.0), id="own-calls-count"),
         pytest.param(held_by(*["a"] * 25), Quota(20, 60.0, 0, 30.0), id="borrowed-beyond-the-share"),
-        pytest.param(held_by(*["b"] * 50), Quota(20, 60.0, 10, 60.0), id="others-left-less-than-the-share"),
+        pytest.param(held_by(*["b"] * 50), Quota(20, 60.0, 20, 60.0), id="what-others-spend-does-not-show"),
         pytest.param(held_by("a", free_at=130.0), Quota(20, 60.0, 19, 60.0), id="under-way-is-taken-to-end-now"),
         pytest.param(Ledger(paused_until=9.0), Quota(20, 60.0, 0, 60.0), id="paused"),
     ],

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from campaign_gateway.policy.capacity import capacity
-from campaign_gateway.policy.ledger import SILENCE_SECONDS, WITHHELD_WINDOWS, Ledger, Slot
+from campaign_gateway.policy.ledger import SILENCE_SECONDS, UNREADABLE, WITHHELD_WINDOWS, Ledger, Slot, is_whole
 from campaign_gateway.policy.reports import Continuity, Report, absorb, continuity, depart
 from campaign_gateway.policy.schedule import GATHER_SECONDS
 from tests.support.budgets import INTERACTIVE, MOST, NOW, WINDOW, allow, held, report, requests, told
@@ -174,6 +174,8 @@ def test_one_that_was_never_there_may_depart():
         pytest.param(Ledger(), "run-1", Continuity.UNSIGNED, id="written-by-who-does-not-know-it"),
         pytest.param(Ledger(server="run-1"), "", Continuity.UNBROKEN, id="who-does-not-know-it-looks"),
         pytest.param(Ledger(server="run-0"), "run-1", Continuity.RESTARTED, id="another-run"),
+        pytest.param(UNREADABLE, "run-1", Continuity.UNREADABLE, id="written-by-others"),
+        pytest.param(UNREADABLE, "", Continuity.UNREADABLE, id="written-by-others-on-a-server-without-a-name"),
         pytest.param(Ledger(replicas={"a": NOW, "b": 0.0}), "", Continuity.UNBROKEN, id="one-was-seen"),
         pytest.param(Ledger(replicas={"a": 0.0, "b": 0.0}), "", Continuity.ABANDONED, id="none-was-seen"),
         pytest.param(Ledger(replicas={"b": 0.0}), "", Continuity.UNBROKEN, id="one-that-is-new-knows-nothing-of-that"),
@@ -181,3 +183,13 @@ def test_one_that_was_never_there_may_depart():
 )
 def test_what_a_report_meets(ledger: Ledger | None, server: str, found: Continuity) -> None:
     assert continuity(ledger, replace(report("a"), server=server), NOW) is found
+
+
+@pytest.mark.parametrize("known", [1, 2])
+def test_whoever_finds_the_ledger_of_others_is_not_alone(known: int) -> None:
+    found = absorb(UNREADABLE, report("a", *held(5), known=known), allow(), NOW)
+    assert not is_whole(found, NOW + MOST - 1), "whatever they have sent may be in the window"
+    assert is_whole(found, NOW + MOST), "and then it has left it"
+    assert [slot.free_at for slot in found.slots] == [NOW + 5]
+    assert "somebody" not in found.replicas
+    assert is_whole(absorb(found, report("b"), allow(), NOW), NOW), "or else who it was is known"

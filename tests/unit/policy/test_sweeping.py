@@ -13,6 +13,7 @@ from campaign_gateway.policy.sweeping import (
     ListFlaw,
     Poll,
     is_listed_reliably,
+    is_superseded,
 )
 from tests.support.builders import NOW, absence, entry, invalid, stamp
 from tests.support.lists import LONG_AGO, by_list, polled, read, row, rows, seen, snapshot_of, superseded, validated
@@ -162,6 +163,24 @@ def test_an_answer_without_a_revision_is_listed_reliably_once_it_has_settled():
 def test_a_missing_campaign_is_never_listed_reliably():
     indexed = snapshot_of([row("c0")]).campaigns["c0"]
     assert not is_listed_reliably(absence(NOW - indexed.since - SETTLE_SECONDS), indexed)
+
+
+@pytest.mark.drill(
+    "a campaign that was not there is made",
+    planted="the list shows it first; a 404 is read just after the gateway's own write",
+    seen="the stored absence is not served once the list has shown it, nor longer than freshness.min after a write",
+)
+@pytest.mark.parametrize(
+    ("after", "is_listed", "is_over"),
+    [
+        pytest.param(-1.0, True, True, id="read-before-the-list-showed-it"),
+        pytest.param(1.0, True, False, id="read-afterwards-it-is-gone-again"),
+        pytest.param(-1.0, False, False, id="no-list-shows-it-either"),
+    ],
+)
+def test_an_absence_ends_when_the_list_first_shows_the_campaign(after: float, is_listed: bool, is_over: bool):
+    indexed = replace(snapshot_of([row("c0")]).campaigns["c0"], is_listed=is_listed)
+    assert is_superseded(absence(NOW - indexed.since - after), indexed) is is_over
 
 
 def test_what_no_list_shows_lives_by_its_own_lifetime():

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pytest
@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.contract.operations import operation
-from campaign_gateway.policy.decide import Fwd
+from campaign_gateway.policy.decide import Detail, Fwd
 from campaign_gateway.policy.evidence import Cause
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import OUTCOME_UNKNOWN, Failure
@@ -283,8 +283,9 @@ async def test_what_a_write_may_have_changed_binds_its_client_on_all_replicas_an
 
     class Publishing(GatedStore):
         @override
-        async def publish_write(self, writer: str) -> None:
+        async def publish_write(self, writer: str) -> bool:
             published.append(writer)
+            return True
 
     story = new_story(DONE, store_kind=Publishing)
     await read_all(story, "c-1")
@@ -305,6 +306,28 @@ async def test_what_a_write_changes_for_certain_binds_everybody_and_its_client_n
     story = new_story(DONE)
     await story.forwarder.send(update())
     assert story.writers.floor(SUPPORT, "tests", "get") is None
+
+
+@pytest.mark.drill(
+    "a write or purge while Redis is lost",
+    planted="invalidations, and a client's write, that nobody could be told of",
+    seen="`detail=unshared`, a purge is `202`",
+)
+@pytest.mark.parametrize("missed", ["invalidate_many", "publish_write"])
+async def test_a_write_that_other_replicas_do_not_know_of_says_so(new_story: NewStory, missed: str) -> None:
+    class Alone(GatedStore):
+        @override
+        async def invalidate_many(self, keys: Collection[str], by: Cause) -> bool:
+            return await super().invalidate_many(keys, by) and missed != "invalidate_many"
+
+        @override
+        async def publish_write(self, writer: str) -> bool:
+            return missed != "publish_write"
+
+    story = new_story(DONE, store_kind=Alone)
+    call_back = Request(SUPPORT, operation("call-back"), "i-1", "me", body=b"{}")
+    details = [(await story.forwarder.send(request)).outcome.detail for request in (update(), call_back)]
+    assert details == ([Detail.UNSHARED, None] if missed == "invalidate_many" else [None, Detail.UNSHARED])
 
 
 # Reads that are never stored.

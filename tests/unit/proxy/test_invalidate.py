@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import pytest
 
@@ -103,15 +103,15 @@ async def test_a_flight_that_began_while_the_fence_was_raised_is_not_joined_eith
     """1. flights are forgotten; 2. a reader looks up and starts one; 3. the fence is raised."""
     story = new_story(campaign_response(name="old"), campaign_response(name="new"))
     story.upstream.hold()
-    raise_fence = story.memory.invalidate
+    raise_fences = story.memory.invalidate_many
     readers = []
 
-    async def slow(key: str, by: Cause) -> None:
+    async def slow(keys: Collection[str], by: Cause) -> bool:
         readers.append(begun(story.exchange.read(make_request())))
         await story.upstream.arrived()
-        await raise_fence(key, by)
+        return await raise_fences(keys, by)
 
-    story.memory.invalidate = slow  # type: ignore[method-assign]
+    story.memory.invalidate_many = slow  # type: ignore[method-assign]
     await story.invalidator.invalidate([make_request().key], Cause.WRITE)
     readers.append(begun(story.exchange.read(make_request())))
     await turns()

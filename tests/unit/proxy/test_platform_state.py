@@ -8,7 +8,7 @@ from campaign_gateway.contract.answers import Response
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.platform_state import FAILURES_IN_A_ROW, PlatformState
+from campaign_gateway.proxy.platform_state import FAILURES_IN_A_ROW, PlatformState, Trouble
 from tests.support.doubles import SUPPORT, UNAUTHORIZED, campaign_response, error_response, make_request
 from tests.support.story import Story
 
@@ -32,12 +32,11 @@ def test_a_platform_that_fails_is_told_once_and_so_is_its_end(caplog: pytest.Log
     assert not lines(caplog), "single failures are the callers' to see"
     for second in range(FAILURES_IN_A_ROW - 1, 50):
         state.failed(NO_CONNECTION, float(second))
-    assert state.trouble is not None
-    assert (state.trouble.reason, state.trouble.since) == ("no connection", 0.0)
+    assert state.trouble == Trouble("no connection", 0.0)
     state.failed(SLOW, 50.0)
     state.answered(60.0)
     state.answered(61.0)
-    assert state.trouble is None
+    assert [state.trouble] == [None]
     assert lines(caplog) == [
         "WARNING the platform fails (no connection): callers get what is stored, as long as that is not too old",
         "WARNING the platform fails (no answer in time): callers get what is stored, as long as that is not too old",

@@ -15,6 +15,7 @@ from campaign_gateway.policy.freshness import Freshness
 from campaign_gateway.policy.stored import Stored
 from campaign_gateway.proxy.ports import Put
 from campaign_gateway.proxy.request import group_of
+from campaign_gateway.store import memory as memory_module
 from campaign_gateway.store.fences import FENCE_SECONDS
 from campaign_gateway.store.memory import ENTRY_OVERHEAD_BYTES, MemoryStore
 from tests.support.builders import NOW, absence, copy_of
@@ -77,7 +78,13 @@ async def test_it_keeps_what_fits_and_counts_it(room: Room) -> None:
 async def test_the_least_recently_put_goes_first(room: Room) -> None:
     await room.fill("abcde")
     assert await room.has(*"abcde") == "cde"
+    assert room.meter.of("store", "memory", "evict") == 2
     assert room.store.bytes_used == room.limit
+
+
+async def test_what_is_replaced_is_no_eviction(room: Room) -> None:
+    await room.fill("aaa")
+    assert room.meter.of("store", "memory", "evict") == 0
 
 
 async def test_a_look_up_is_a_use(room: Room) -> None:
@@ -568,3 +575,24 @@ async def test_its_epoch_ends_with_each_change_of_what_a_peek_finds(
     if inspect.isawaitable(changing):
         await changing
     assert (room.store.epoch.number != before) is is_ended
+
+
+@pytest.mark.drill(
+    "purges of ever more unknown campaigns",
+    planted="more keys than fences are kept for",
+    seen="bounded: a gap, after which no copy counts as fresh and no fill from before is stored",
+)
+async def test_more_fences_than_there_is_room_for_are_a_gap(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_module, "MAX_FENCES", 10)
+    await room.put("a")
+    held, epoch = await room.store.get("a"), room.store.epoch.number
+    await room.store.invalidate_many([f"unknown-{number}" for number in range(10)], Cause.PURGE)
+    assert room.store.peek("a").may_answer
+    assert len(room.store._fences) == 10
+    await room.store.invalidate("one-more", Cause.WRITE)
+    assert len(room.store._fences) == 1
+    assert not room.store.peek("a").may_answer
+    assert room.store.epoch.number > epoch
+    assert await room.store.put("a", sized(1), held.fence, KEEP) is Put.FENCED
+    assert room.store.invalidated_at("unknown-1") == room.clock.time, "as far as is known"
+    assert await room.put("a", sized(1, age=-1)) is Put.STORED

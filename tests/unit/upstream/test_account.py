@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from campaign_gateway.policy.allotments import allotted_to_others
 from campaign_gateway.policy.capacity import capacity
 from campaign_gateway.policy.ledger import (
+    QUIET_SECONDS,
     SILENCE_SECONDS,
     WITHHELD_WINDOWS,
     Allowance,
@@ -24,7 +25,7 @@ from campaign_gateway.policy.ledger import (
 )
 from campaign_gateway.policy.outlook import remaining
 from campaign_gateway.proxy.ports import LedgerLostError
-from campaign_gateway.upstream.account import QUIET_SECONDS, Account
+from campaign_gateway.upstream.account import Account
 from tests.support.budgets import INTERACTIVE, LEAVE, MOST, NOW, TIMEOUT, WINDOW, WRITES, allow
 from tests.support.examples import scaled
 

@@ -8,7 +8,14 @@ from typing import Any, TypeVar
 
 import pytest
 
-from campaign_gateway.policy.ledger import LONGEST_PAUSE_SECONDS, SILENCE_SECONDS, Allowance, Lane, Ledger
+from campaign_gateway.policy.ledger import (
+    LONGEST_PAUSE_SECONDS,
+    QUIET_SECONDS,
+    SILENCE_SECONDS,
+    Allowance,
+    Lane,
+    Ledger,
+)
 from campaign_gateway.policy.schedule import PROBE_SECONDS
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
@@ -17,7 +24,7 @@ from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.local.ledgers import MemoryLedgers
 from campaign_gateway.upstream import budget
-from campaign_gateway.upstream.account import QUIET_SECONDS, SCHEDULE_SECONDS, Account
+from campaign_gateway.upstream.account import SCHEDULE_SECONDS, Account
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.upstream.queue import CallPermit
 from tests.support.doubles import ManualClock, begun, turns
@@ -728,6 +735,73 @@ async def test_an_end_that_is_reported_frees_the_slot_for_the_others_a_window_la
     assert (await two.refusal()).retry_after == 2.0
     shop.clock.advance(2)
     assert await two.calls(1) == 1
+
+
+# A shared clock that steps.
+
+STEPS = pytest.mark.parametrize("seconds", [3600.0, 90.0, 2.0, -2.0, -90.0, -900.0])
+stepping = pytest.mark.drill(
+    "the clock that replicas share steps",
+    planted="by two seconds to an hour, forward and back, between two reports",
+    seen="no window sees more calls than the budget, slots and pauses end when they would have",
+)
+
+
+@stepping
+@STEPS
+@pytest.mark.parametrize("first", ["the-one-that-called", "the-other"])
+async def test_a_step_of_the_shared_clock_frees_no_slot_and_holds_none(shop: Shop, seconds: float, first: str):
+    [(one, _), (two, _)] = await shop.several(6)
+    used = 0
+    for _ in range(4):
+        # What is allotted to the other is given up when it is missed.
+        used += await one.calls(6)
+        await two.look()
+    assert used > 3, "more than its share"
+    shop.clock.advance(WINDOW - 10)
+    for counter in (one, two):
+        await counter.look()
+    shop.clock.step(seconds)
+    shop.clock.advance(1)
+    counters = (one, two) if first == "the-one-that-called" else (two, one)
+    later = sum([await counter.calls(6) for counter in counters])
+    assert used + later <= 6
+    shop.clock.advance(9.25)
+    for counter in counters:
+        await counter.look()
+    assert sum([await counter.calls(6) for counter in counters]) >= used - 1, "one may be allotted to the other"
+
+
+@stepping
+@STEPS
+async def test_a_step_of_the_shared_clock_makes_no_pause_longer_or_shorter(shop: Shop, seconds: float):
+    [(one, _), (two, _)] = await shop.several(4)
+    await one.budget.pause(ACCOUNT, 30)
+    shop.clock.advance(10)
+    for counter in (one, two):
+        await counter.look()
+    shop.clock.step(seconds)
+    for counter in (two, one):
+        await counter.look()
+        assert (await counter.refusal()).retry_after == 20.0
+    shop.clock.advance(20.25)
+    assert await two.calls(1) == 1
+
+
+@stepping
+@pytest.mark.parametrize("lost", ["is_lost", "is_answer_lost"])
+async def test_a_replica_whose_last_report_may_have_been_lost_moves_nothing(shop: Shop, lost: str):
+    """It does not know which of its reports the ledger holds."""
+    [(one, ledgers), (two, _)] = await shop.several(2)
+    assert await two.calls(1) == 1
+    held = shop.server.by_account[ACCOUNT].slots
+    shop.clock.advance(20)
+    setattr(ledgers, lost, True)
+    await one.look()
+    setattr(ledgers, lost, False)
+    shop.clock.advance(20)
+    await one.look()
+    assert shop.server.by_account[ACCOUNT].slots == held
 
 
 # A lost ledger.

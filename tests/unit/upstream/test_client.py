@@ -9,6 +9,7 @@ import time
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -19,9 +20,10 @@ from campaign_gateway.contract.answers import Response
 from campaign_gateway.contract.operations import GET, Call, build_call
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.ports import UpstreamError
-from campaign_gateway.upstream.client import Limits, PlatformClient
+from campaign_gateway.upstream.client import DIRECT, Limits, PlatformClient, Route
 from campaign_gateway.upstream.signer import Claims, Secret, Signer
 from tests.support.doubles import SUPPORT, begun
+from tests.support.tls import Authority, tunnel
 from tests.support.wire import free_port, raw_server
 
 KEY = b"0123456789abcdef0123456789abcdef"
@@ -34,10 +36,12 @@ UNAVAILABLE, INVALID, TIMEOUT = Problem.UPSTREAM_UNAVAILABLE, Problem.UPSTREAM_I
 
 @contextlib.asynccontextmanager
 async def client(
-    origin: str, *, timeout: float = 5.0, connect: float = 5.0, max_body: int = 2**20
+    origin: str, *, timeout: float = 5.0, connect: float = 5.0, route: Route = DIRECT, **bounds: int
 ) -> AsyncIterator[PlatformClient]:
     signer = Signer(Claims("cs-1", "campaign-gateway", 600.0, is_single_use=False), "HS256", Secret(KEY))
-    async with PlatformClient(origin, Limits(timeout, connect, max_body), {"main": signer}) as platform:
+    async with PlatformClient(
+        origin, Limits(timeout, connect, **{"max_body": 2**20} | bounds), {"main": signer}, route
+    ) as platform:
         yield platform
 
 
@@ -297,6 +301,63 @@ async def test_a_broken_answer_is_invalid_and_was_a_call(pieces):
 )
 async def test_what_front_doors_do_to_a_good_answer_leaves_it_good(pieces):
     assert (await answer_to(*pieces, close=True)).body == b"{  }"
+
+
+PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
+
+
+async def test_interim_answers_are_passed_over():
+    pieces = [b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", *[PROCESSING] * 20, head("Content-Length: 4"), b"{  }"]
+    assert (await answer_to(*pieces)).body == b"{  }"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([PROCESSING * 100_000, OK], id="interim-answers"),
+        pytest.param([head(*["X-A: " + "a" * 1_000] * 300), b"{  }"], id="fields-within-their-limits"),
+        pytest.param([b"HTTP/1.1 200 OK\r\n", *[b"X-A: " + b"a" * 60_000 + b"\r\n"] * 1_000], id="no-end"),
+    ],
+)
+async def test_an_answer_that_does_not_begin_ends_the_call_at_once(pieces):
+    error = await error_to(*pieces)
+    assert error.failure.problem is INVALID
+
+
+async def test_a_body_that_is_there_already_is_read_turn_by_turn():
+    async def iter_chunked(size: int):
+        for _ in range(3):
+            yield b"a" * size
+
+    response = SimpleNamespace(headers={}, content=SimpleNamespace(iter_chunked=iter_chunked))
+    async with client("http://127.0.0.1") as platform:
+        reading = begun(platform._read(response))  # type: ignore[arg-type]
+        turns = 0
+        while not reading.done():
+            await asyncio.sleep(0)
+            turns += 1
+    assert len(await reading) == 3 * 2**14
+    assert turns >= 3
+
+
+async def test_limits_of_a_head_are_those_that_are_set():
+    for pieces in ([head("X-Long: " + "a" * 3_000), b"{  }"], [head(*["X-A: a"] * 20), b"{  }"]):
+        assert (await answer_to(*pieces, close=True)).body == b"{  }"
+        error = await error_to(*pieces, close=True, max_header=2_000, max_headers=10)
+        assert error.failure.problem is INVALID
+
+
+async def test_what_is_sent_on_a_kept_connection_unasked_ends_it():
+    async def answer(exchange) -> None:
+        await exchange.send(OK)
+        if exchange.number == 1:
+            await exchange.send(OK * 1_000)
+
+    async with raw_server(answer) as server, client(server.url) as platform:
+        for _ in range(2):
+            assert (await platform.send(SUPPORT, CALL, LATER)).status == 200
+            await asyncio.wait_for(server.lost.wait(), 5)
+        assert server.connections == 2
 
 
 @pytest.mark.drill(
@@ -595,6 +656,82 @@ async def test_a_certificate_of_nobody_is_refused_before_anything_is_sent(tmp_pa
     assert error.failure.problem is UNAVAILABLE
     assert not error.was_sent
     assert server.exchanges == []
+
+
+# The way there.
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return Authority(tmp_path, "authority")
+
+
+async def test_a_platform_that_the_authority_in_the_settings_vouches_for_is_believed(authority):
+    context = authority.issue("platform", "127.0.0.1").server_context()
+    async with raw_server(always(OK), tls=context) as server:
+        async with client(f"https://127.0.0.1:{server.port}", route=Route(ca_file=authority.file)) as platform:
+            assert (await platform.send(SUPPORT, CALL, LATER)).status == 200
+        async with client(f"https://127.0.0.1:{server.port}") as platform:
+            error = await error_of(platform.send(SUPPORT, CALL, LATER))
+    assert str(error) == "the platform's certificate is not valid"
+    assert len(server.exchanges) == 1
+
+
+async def test_a_platform_that_speaks_an_older_tls_than_is_wanted_gets_nothing(authority):
+    context = authority.issue("platform", "127.0.0.1").server_context(ssl.TLSVersion.TLSv1_2)
+    async with raw_server(always(OK), tls=context) as server:
+        async with client(f"https://127.0.0.1:{server.port}", route=Route(ca_file=authority.file)) as platform:
+            assert (await platform.send(SUPPORT, CALL, LATER)).status == 200
+        strict = Route(ca_file=authority.file, min_tls="1.3")
+        async with client(f"https://127.0.0.1:{server.port}", route=strict) as platform:
+            error = await error_of(platform.send(SUPPORT, CALL, LATER))
+    assert error.failure.problem is UNAVAILABLE
+    assert not error.was_sent
+    assert len(server.exchanges) == 1
+
+
+async def test_a_proxy_connects_and_sees_the_platforms_name_only(authority):
+    context = authority.issue("platform", "localhost").server_context()
+    async with raw_server(always(OK), tls=context) as server, raw_server(tunnel) as proxy:
+        route = Route(proxy.url, authority.file)
+        async with client(f"https://localhost:{server.port}", route=route) as platform:
+            for is_anew in (False, False, True):
+                assert (await platform.send(SUPPORT, CALL, LATER, is_anew=is_anew)).status == 200
+    assert [head.split(b"\r\n")[0] for head in proxy.heads] == [b"CONNECT localhost:%d HTTP/1.1" % server.port] * 2
+    assert not [head for head in proxy.heads if b"auth" in head.lower()]
+    assert [dict(exchange.fields).get("auth") is not None for exchange in server.exchanges] == [True] * 3
+
+
+@pytest.mark.parametrize("status", [b"407 Authenticate", b"502 Bad Gateway", b"200 but then garbage"])
+async def test_what_a_proxy_does_not_connect_was_not_sent(authority, status):
+    async with raw_server(always(b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % status, close=True)) as proxy:
+        route = Route(proxy.url, authority.file)
+        async with client("https://platform.invalid", route=route) as platform:
+            error = await error_of(platform.send(SUPPORT, CALL, LATER))
+    assert error.failure.problem is UNAVAILABLE
+    assert (error.was_sent, error.may_repeat) == (False, False)
+    assert len(proxy.exchanges) == 1
+
+
+async def test_a_proxy_that_is_not_there_is_named(authority):
+    route = Route(f"http://127.0.0.1:{free_port()}", authority.file)
+    async with client("https://platform.invalid", route=route) as platform:
+        error = await error_of(platform.send(SUPPORT, CALL, LATER))
+    assert str(error) == "no connection to the proxy"
+    assert not error.was_sent
+
+
+async def test_a_proxy_that_says_nothing_is_no_connection_in_time(authority):
+    async def silent(exchange) -> None:
+        await exchange.reader.read()
+
+    async with (
+        raw_server(silent) as proxy,
+        client("https://platform.invalid", timeout=0.2, route=Route(proxy.url, authority.file)) as platform,
+    ):
+        error = await error_of(platform.send(SUPPORT, CALL, LATER))
+    assert error.failure.problem is TIMEOUT
+    assert not error.was_sent
 
 
 # Credentials.

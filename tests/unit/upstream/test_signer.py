@@ -1,5 +1,7 @@
 import jwt
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc import jwe
 from joserfc.jwk import RSAKey
 
@@ -225,6 +227,21 @@ def test_an_encrypted_token_is_the_signed_one_for_the_platforms_eyes_only(make, 
 def test_an_encrypted_token_is_reused_too(make, public_pem):
     signer = make(recipient=Recipient(Secret(public_pem), "key-7", "RSA-OAEP", "A256GCM"))
     assert signer.token() == signer.token()
+
+
+def test_a_new_public_key_is_used_at_once_and_one_that_cannot_be_read_is_not(make, tmp_path, private_pem, public_pem):
+    other = rsa.generate_private_key(65537, 2048)
+    form = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    path = tmp_path / "platform.pem"
+    path.write_bytes(other.public_key().public_bytes(*form))
+    signer = make(recipient=Recipient(Secret(path), "key-7", "RSA-OAEP", "A256GCM"))
+    signer.token()
+    replace(path, public_pem)
+    version = signer.version
+    assert jwe.decrypt_compact(signer.token(), RSAKey.import_key(private_pem)).plaintext
+    assert signer.renew(version) is True
+    replace(path, b"-----BEGIN PUBLIC KEY-----\nhalf of a k")
+    assert jwe.decrypt_compact(signer.token(), RSAKey.import_key(private_pem)).plaintext
 
 
 def test_encrypted_single_use_tokens_are_each_their_own(make, private_pem, public_pem):

@@ -89,9 +89,11 @@ class ScriptedInvalidator:
     def __init__(self) -> None:
         self.purges: list[tuple[str, list[str] | None, str]] = []
         """Stream, campaigns, client."""
+        self.is_shared = True
 
-    async def purge(self, stream: Stream, campaigns: list[str] | None, client: str) -> None:
+    async def purge(self, stream: Stream, campaigns: list[str] | None, client: str) -> bool:
         self.purges.append((stream.alias, campaigns, client))
+        return self.is_shared
 
 
 class ScriptedHints:

@@ -125,6 +125,21 @@ async def test_a_key_in_the_query_is_no_key(front):
     assert (await front.ask("/v1/campaigns/c-1?key=cgk_reporting", key=None)).status == 401
 
 
+@pytest.mark.drill(
+    "a client looks for streams that are not its own",
+    planted="another's alias, one that nobody has, the platform's ids of both",
+    seen="one answer for all",
+)
+async def test_a_stream_that_is_not_the_clients_is_forbidden_whether_it_exists_or_not(front):
+    for targets in (
+        [f"/v1/streams/{alias}/campaigns/c-1" for alias in ("sales", "none", "..%2f", "%00")],
+        [f"/campaign/api/v2/public/{stream}/campaign/c-1?accountId=a" for stream in ("st-2", "st-none")],
+    ):
+        answers = [await front.ask(target, "X-Request-ID: r-1") for target in targets]
+        assert {(answer.status, answer.body) for answer in answers} == {(403, answers[0].body)}
+    assert front.exchange.requests == []
+
+
 async def test_another_clients_stream_is_forbidden_and_its_campaigns_unasked(front):
     answer = await front.ask("/v1/streams/sales/campaigns/c-1")
     assert (answer.status, problem_of(answer)) == (403, "forbidden")
@@ -136,11 +151,6 @@ async def test_another_clients_stream_is_forbidden_and_its_campaigns_unasked(fro
 async def test_strangers_learn_nothing_of_routes_and_streams(front):
     targets = ["/v1/campaigns/c-1", "/nothing", "/v1/streams/none/campaigns/c-1", "/v1/campaigns/..%2f"]
     assert [(await front.ask(target, key=None)).status for target in targets] == [401] * 4
-
-
-async def test_an_unknown_stream_is_a_404(front):
-    answer = await front.ask("/v1/streams/none/campaigns/c-1")
-    assert (answer.status, problem_of(answer)) == (404, "unknown-stream")
 
 
 async def test_without_a_default_a_path_must_name_its_stream(serve):
@@ -226,8 +236,8 @@ async def test_an_id_that_is_none_is_a_400_and_never_an_upstream_call(front, seg
         ("//v1/campaigns/c-1", 404, "not-found"),
         ("/", 404, "not-found"),
         ("/v1/campaigns/c-1?a=b", 400, "invalid-request"),
-        ("/v1/streams/..%2f/campaigns/c-1", 404, "unknown-stream"),
-        ("/v1/streams/%00/campaigns/c-1", 404, "unknown-stream"),
+        ("/v1/streams/..%2f/campaigns/c-1", 403, "forbidden"),
+        ("/v1/streams/%00/campaigns/c-1", 403, "forbidden"),
     ],
 )
 async def test_a_target_that_is_none_is_a_problem(front, target, status, problem):
@@ -626,6 +636,14 @@ async def test_a_purge_is_of_some_or_all(front, body, campaigns):
     assert front.invalidator.purges == [("sales", campaigns, "operations")]
     assert json.loads(answer.body) == {"purged": campaigns or "all"}
     assert answer["Cache-Control"] == "no-store"
+    assert "detail" not in answer["Cache-Status"]
+
+
+async def test_a_purge_that_other_replicas_do_not_know_of_says_so(front):
+    front.invalidator.is_shared = False
+    answer = await write(front, "/v1/purge", body=b'{"all": true}')
+    assert answer.status == 202
+    assert answer["Cache-Status"].endswith("; detail=unshared")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from campaign_gateway.policy.settle import Failure
 from campaign_gateway.policy.stored import Absence
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.reply import Outcome, Reply
-from campaign_gateway.web.batch import render_batch
+from campaign_gateway.web.batch import MOST_BYTES, render_batch
 from tests.unit.web.conftest import BODY, ENTRY, HIT
 
 ABSENT = replace(ENTRY, body=b"", absence=Absence(400, "400", "Campaign not found"))
@@ -43,6 +43,14 @@ def test_a_part_without_an_answer_has_its_problem_and_the_others_theirs():
     assert found[1]["problem"]["upstream_message"] == "Campaign not found"
     assert {row["problem"]["request_id"] for row in found[:2]} == {"r-1"}
     assert found[2]["status"] == 200
+
+
+@pytest.mark.drill("structure that takes long to read")
+def test_campaigns_beyond_what_one_answer_holds_are_to_be_asked_for_by_themselves():
+    large = replace(HIT, entry=replace(ENTRY, body=b'{"data":{"a":"' + b"x" * (MOST_BYTES // 2) + b'"}}'))
+    found = rows(render_batch(["a", "b", "c"], [large, large, HIT], "r"))
+    assert [row["status"] for row in found] == [200, 413, 413]
+    assert found[1]["problem"]["type"] == "/problems/too-large"
 
 
 @pytest.mark.drill("odd text and numbers")

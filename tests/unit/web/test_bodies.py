@@ -44,6 +44,8 @@ def short_farewells(monkeypatch):
         pytest.param(whole(LARGEST), LARGEST, id="the-largest"),
         pytest.param(chunked(b'{"a"', b": 1}", b""), b'{"a": 1}', id="chunked"),
         pytest.param(whole(b"{}", b"Content-Encoding: identity"), b"{}", id="identity"),
+        pytest.param(whole(b"{}", b"Content-Type: application/json"), b"{}", id="declared"),
+        pytest.param(whole(b"{}", b"Content-Type: Application/JSON ;charset=utf-8"), b"{}", id="declared-in-any-case"),
     ],
 )
 async def test_a_body_goes_on_as_it_came(front, rest, body):
@@ -145,3 +147,33 @@ async def test_a_body_where_none_is_taken_is_left_alone(front):
     (answer,) = await front.talk(sent)
     assert answer.status == 200
     assert [asked.body for asked in front.forwarder.requests] == [None]
+
+
+@pytest.mark.drill(
+    "a body that any page may have a browser send",
+    planted="forms and plain text with JSON in them, no type where none is needed",
+    seen="415, and nothing is sent on",
+)
+@pytest.mark.parametrize("head", [HEAD, HEAD.replace(b"campaigns?type=voice", b"campaigns/c-1/start")])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [b"Content-Type: text/plain;charset=UTF-8"],
+        [b"Content-Type: application/x-www-form-urlencoded"],
+        [b"Content-Type: multipart/form-data; boundary=x"],
+        [b"Content-Type: text/plain, application/json"],
+        [b"Content-Type: text/plain; a=application/json"],
+        [b"Content-Type: "],
+    ],
+)
+async def test_a_body_that_is_declared_as_something_else_is_not_taken(front, head, fields):
+    for rest in (whole(b"{}", *fields), b"\r\n".join(fields) + b"\r\n" + chunked(b"{}", b"")):
+        (answer,) = await front.talk(head + rest)
+        assert (answer.status, json.loads(answer.body)["type"]) == (415, "/problems/unsupported-media-type")
+    assert front.forwarder.requests == []
+
+
+async def test_what_is_no_body_needs_no_type(front):
+    rest = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 0\r\n\r\n"
+    (answer,) = await front.talk(HEAD.replace(b"campaigns?type=voice", b"campaigns/c-1/start") + rest)
+    assert answer.status == 200

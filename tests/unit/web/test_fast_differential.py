@@ -189,6 +189,7 @@ TALKS = [
     pytest.param([head(version=b"HTTP/1.0")], 0, id="HTTP-1.0"),
     pytest.param([head(b"/v1/campaigns/c-1", b"Connection: keep-alive", version=b"HTTP/1.0")], 0 + 2, id="1.0-kept"),
     pytest.param([head(version=b"HTTP/1.2")], 0, id="HTTP-1.2"),
+    pytest.param([head(version=b"HTTP/1-1")], 0, id="another-byte-for-the-dot-of-the-version"),
     pytest.param([head(version=b"http/1.1")], 0, id="http-in-lower-case"),
     pytest.param([head(b"/v1/campaigns/c-1", b"Upgrade: h2c", b"Connection: Upgrade")], 0 + 2, id="upgrade"),
     pytest.param([head(b"/v1/campaigns/c-1", b"Upgrade: h2c", b"Connection: Upgrade") + GOOD], 0 + 1, id="and-more"),

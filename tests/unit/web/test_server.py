@@ -1,11 +1,18 @@
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import aiohttp.http_parser
 import pytest
+from aiohttp import web
+from typing_extensions import override
 
+from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.web import server as server_module
-from campaign_gateway.web.server import MAX_FIELD_BYTES, MAX_TARGET_BYTES, insist_on_compiled_parser
+from campaign_gateway.web.fast import FastRoad
+from campaign_gateway.web.server import MAX_FIELD_BYTES, MAX_TARGET_BYTES, Connection, Server, insist_on_compiled_parser
+from tests.support.virtual_time import virtual_time
 
 KEY = b"Authorization: Bearer cgk_reporting\r\n"
 GET = b"GET /v1/campaigns/c-1 HTTP/1.1\r\n"
@@ -290,3 +297,100 @@ def test_the_pure_python_parser_is_refused(monkeypatch):
     monkeypatch.setattr(server_module, "HttpRequestParser", aiohttp.http_parser.HttpRequestParserPy)
     with pytest.raises(RuntimeError, match="AIOHTTP_NO_EXTENSIONS"):
         insist_on_compiled_parser()
+
+
+# The end.
+
+
+class Peer(asyncio.Transport):
+    """A connection's other end, which takes nothing before `reads_after` seconds, or never does."""
+
+    def __init__(self, protocol: asyncio.BaseProtocol, reads_after: float | None) -> None:
+        super().__init__()
+        self.protocol, self.reads_after = protocol, reads_after
+        self.is_closed = self.is_aborted = False
+
+    @override
+    def write(self, data: object) -> None:
+        pass
+
+    @override
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    @override
+    def close(self) -> None:
+        if not self.is_closed and self.reads_after is not None:
+            asyncio.get_running_loop().call_later(self.reads_after, self.protocol.connection_lost, None)
+        self.is_closed = True
+
+    @override
+    def abort(self) -> None:
+        self.is_closed = self.is_aborted = True
+        asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
+
+
+async def answer(_http: web.BaseRequest) -> web.Response:
+    return web.Response()
+
+
+async def answer_never(_http: web.BaseRequest) -> web.Response:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("handler", "reads_after", "ends_after", "is_aborted"),
+    [
+        pytest.param(answer_never, 0.0, 10.0, True, id="no-answer"),
+        pytest.param(answer, None, 10.0, True, id="an-answer-that-nobody-reads"),
+        pytest.param(answer, 3.0, 3.0, False, id="an-answer-that-is-read-slowly"),
+        pytest.param(answer, 0.0, 0.0, False, id="an-answer-that-is-read"),
+    ],
+)
+def test_a_stop_takes_the_time_it_has_and_no_longer(
+    handler: Callable[[web.BaseRequest], Awaitable[web.Response]],
+    reads_after: float | None,
+    ends_after: float,
+    *,
+    is_aborted: bool,
+):
+    async def stop() -> tuple[float, bool, bool]:
+        loop = asyncio.get_running_loop()
+        server = Server(handler, lambda _failure: web.Response(status=400))
+        connection = server()
+        peer = Peer(connection, reads_after)
+        connection.connection_made(peer)
+        connection.data_received(GOOD)
+        await asyncio.sleep(0)
+        began, task = loop.time(), connection._task_handler
+        assert task is not None
+        await server.shutdown(10.0)
+        seconds = loop.time() - began
+        await asyncio.wait([task])
+        return seconds, peer.is_aborted, peer.is_closed
+
+    with virtual_time() as loop:
+        assert loop.run_until_complete(stop()) == (ends_after, is_aborted, True)
+
+
+@pytest.mark.parametrize("connect", [Connection, FastRoad(Epoch()).connect], ids=["parsed", "fast"])
+async def test_a_connection_that_there_is_no_descriptor_for_is_closed_counted_and_told_once(connect, caplog):
+    refused: list[None] = []
+    server = Server(answer, lambda _failure: web.Response(status=400), connect, 75.0, 20, partial(refused.append, None))
+    peers = []
+    for _ in range(23):
+        connection = server()
+        peers.append(Peer(connection, 0.0))
+        connection.connection_made(peers[-1])
+    await asyncio.sleep(0)
+    assert [peer.is_aborted for peer in peers] == [False] * 20 + [True] * 3
+    assert (len(refused), server.is_full) == (3, True)
+    for peer, is_full in zip(peers[:2], (True, False), strict=True):
+        peer.abort()
+        await asyncio.sleep(0)
+        assert server.is_full is is_full
+    told = [record.levelname for record in caplog.records if record.name == "campaign_gateway.web.server"]
+    assert told == ["WARNING", "INFO"]
+    assert server.open_count == 18
+    await server.shutdown(0)

@@ -1,6 +1,6 @@
 """Where stored answers live."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -135,12 +135,19 @@ class Store(Protocol):
         """Stores an answer for `keep` seconds, unless the fence moved or a later read is stored already."""
         ...
 
-    async def invalidate(self, key: str, by: Cause) -> None:
-        """Moves the fence: what is stored has to be validated, and no fill that looked up before now will be stored.
+    async def invalidate(self, key: str, by: Cause) -> bool:
+        """As `invalidate_many`, of one key."""
+        return await self.invalidate_many((key,), by)
+
+    async def invalidate_many(self, keys: Collection[str], by: Cause) -> bool:
+        """Moves the fences: what is stored has to be validated, and no fill that looked up before now will be stored.
 
         Args:
-            key: an entry's key, or that of all answers to an operation of a stream (`all_of`).
+            keys: entries' keys, or those of all answers to an operation of a stream (`all_of`).
             by: why.
+
+        Returns:
+            Whether that holds for all replicas from now on; where others cannot be told, it does as soon as they can.
         """
         ...
 
@@ -148,8 +155,12 @@ class Store(Protocol):
         """When the key, or all of its operation, was last invalidated, as far as this process knows; 0 for never."""
         ...
 
-    async def publish_write(self, writer: str) -> None:
-        """Publishes that a write by `writer` (see `proxy.writers`) has just ended."""
+    async def publish_write(self, writer: str) -> bool:
+        """Publishes that a write by `writer` (see `proxy.writers`) has just ended.
+
+        Returns:
+            Whether no other replica can have missed it.
+        """
         ...
 
     async def publish_hint(self, stream: str, campaigns: Sequence[str]) -> bool:

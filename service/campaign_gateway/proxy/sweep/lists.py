@@ -12,6 +12,7 @@ from campaign_gateway.policy.list_scan import PAGE_ROWS, Scan
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.policy.sweeping import IndexSnapshot, ListFlaw
 from campaign_gateway.policy.trust import MOST_LAG_SECONDS, Lag, ListEvent, Trust
+from campaign_gateway.proxy.beside import beside
 from campaign_gateway.proxy.fetch import Fetcher
 from campaign_gateway.proxy.ports import CampaignIndex, Meter, Store
 from campaign_gateway.proxy.request import Request, Stream
@@ -144,7 +145,8 @@ class Lists:
         if isinstance(fetched, Failure) or fetched.answer.verdict is not Verdict.OK:
             self.count("failed")
             return NoPage(was_forwarded=not isinstance(fetched, Failure) or fetched.was_forwarded)
-        page = read_page(fetched.answer.response.body)
+        body = fetched.answer.response.body
+        page = await beside(len(body), read_page, body)
         if page is not None and page.total is not None and not scan.is_full:
             shown = len(page.rows)
             self.page_rows = shown if 0 < shown < page.total - scan.skip else self.page_rows

@@ -33,6 +33,7 @@ from campaign_gateway.store.clock import Stamp, shift_between, stamp
 from campaign_gateway.store.codec import decode, encode
 from campaign_gateway.store.local import records
 from campaign_gateway.store.memory import Invalidated, LocalEntry, MemoryStore
+from campaign_gateway.store.seal import NO_SECRET, Seal, Seals
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +69,9 @@ _decode = msgspec.msgpack.Decoder(_HeadRecord | _EntryRecord | _InvalidationReco
 class Snapshot:
     """Brings the entries of a store back, and keeps them in a file from then on."""
 
-    def __init__(self, folder: Path, store: MemoryStore, streams: frozenset[str], most_bytes: int) -> None:
+    def __init__(
+        self, folder: Path, store: MemoryStore, streams: frozenset[str], most_bytes: int, seals: Seals = NO_SECRET
+    ) -> None:
         """A snapshot of a store.
 
         Args:
@@ -76,7 +79,9 @@ class Snapshot:
             store: what it is of. Nothing may be in it yet.
             streams: the identities of the streams; entries of others do not come back.
             most_bytes: what the store has room for.
+            seals: how entries are sealed in the file.
         """
+        self._seal = Seal("entry in a file", seals)
         self._folder = folder
         self._path = folder / "entries"
         self._store = store
@@ -195,14 +200,14 @@ class Snapshot:
         return True
 
     def _write(self, invalidations: Sequence[Invalidated], entries: Iterable[LocalEntry], written: Stamp) -> int:
-        return records.write_beside(self._path, KIND, _contents(invalidations, entries, written))
+        return records.write_beside(self._path, KIND, _contents(invalidations, entries, written, self._seal))
 
     def _read(self) -> tuple[list[_HeadRecord | Invalidated | LocalEntry], int]:
         """The content in its order, the first being the file's own, and the bytes of it that are whole."""
         if self._path.stat().st_size > self._most_bytes + OTHER_BYTES:
             raise records.DamagedError("it is larger than entries may be")
         whole, size = records.unframe(self._path.read_bytes(), KIND)
-        return list(_understood(whole)), size
+        return list(_understood(whole, self._seal)), size
 
     def _bring_back(self, found: Iterable[_HeadRecord | Invalidated | LocalEntry]) -> None:
         now = self._store.now()
@@ -238,7 +243,9 @@ class Snapshot:
             os.close(descriptor)
 
 
-def _contents(invalidations: Sequence[Invalidated], entries: Iterable[LocalEntry], written: Stamp) -> Iterator[bytes]:
+def _contents(
+    invalidations: Sequence[Invalidated], entries: Iterable[LocalEntry], written: Stamp, seal: Seal
+) -> Iterator[bytes]:
     """The records of a file. An invalidation matters for what stands before it."""
     yield _encode(_HeadRecord(written))
     for invalidation in invalidations:
@@ -247,14 +254,14 @@ def _contents(invalidations: Sequence[Invalidated], entries: Iterable[LocalEntry
         if stored.absence is not None:
             # It is over by the next start.
             continue
-        yield _encode(_EntryRecord(key, seconds, encode(stored, key)))
+        yield _encode(_EntryRecord(key, seconds, encode(stored, key, seal)))
         if evidence.invalidation is not None and evidence.invalidation.is_open:
             yield _encode(_InvalidationRecord(key, evidence.invalidation.by, evidence.invalidation.at))
         # The loop wants the interpreter, and would get it only after five milliseconds.
         time.sleep(0)
 
 
-def _understood(whole: Iterable[bytes]) -> Iterator[_HeadRecord | Invalidated | LocalEntry]:
+def _understood(whole: Iterable[bytes], seal: Seal) -> Iterator[_HeadRecord | Invalidated | LocalEntry]:
     for number, record in enumerate(whole):
         try:
             item: _HeadRecord | _EntryRecord | _InvalidationRecord = _decode(record)
@@ -268,7 +275,7 @@ def _understood(whole: Iterable[bytes]) -> Iterator[_HeadRecord | Invalidated | 
             case _InvalidationRecord(key, by, at):
                 yield Invalidated(key, by, at)
             case _EntryRecord(key, seconds, data):
-                stored = decode(data, key)
+                stored = decode(data, key, seal)
                 if stored is None:
-                    raise records.DamagedError("an entry is of another version")
+                    raise records.DamagedError("an entry is of another version, or sealed with another key")
                 yield LocalEntry(key, stored, GOOD, seconds)

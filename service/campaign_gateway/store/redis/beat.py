@@ -7,14 +7,16 @@ keys lie together, so it is one command in a cluster as well.
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
 
 from campaign_gateway.contract.ids import is_id
 from campaign_gateway.proxy.ports import USED_SECONDS
+from campaign_gateway.store.redis import replies
 from campaign_gateway.store.redis.keys import Keys
-from campaign_gateway.store.redis.link import RedisLink, StoreDownError
+from campaign_gateway.store.redis.link import RedisLink
 
 LEASE_SECONDS = 3.0
 """How long a lease lasts after the beat that acquired or renewed it: two beats may come late."""
@@ -97,11 +99,8 @@ class Beat:
         lease = int(LEASE_SECONDS * 1000) if may_hold_leases else 0
         limits = (FORGET_SECONDS, self._announcement, KEEP_MILLISECONDS, lease, int(USED_SECONDS), LONGEST_NOTES)
         arguments = (self.name, *limits, len(published), *published, *_flat(notes))
-        answer = await self._link.execute("beat", lambda: self._beat(keys=names, args=arguments))
-        try:
-            return self._read_reply(list(notes), answer)
-        except ValueError as error:
-            raise StoreDownError("other") from error
+        beat, read = partial(self._beat, keys=names, args=arguments), partial(self._read_reply, list(notes))
+        return await self._link.execute("beat", beat, read)
 
     async def depart(self, leases: Iterable[str]) -> None:
         """Takes this replica out and releases its leases on these streams, in one trip.
@@ -111,15 +110,24 @@ class Beat:
         """
         names = [self._keys.beat("replicas"), self._keys.beat("leases")]
         arguments = (self.name, *leases)
-        await self._link.execute("depart", lambda: self._depart(keys=names, args=arguments))
+        await self._link.execute("depart", lambda: self._depart(keys=names, args=arguments), replies.nothing)
 
     def _read_reply(self, streams: list[str], answer: object) -> BeatReply:
         is_forgotten, announcement, replicas, published, notes = msgspec.convert(answer, _Reply)
         leases = {stream: _read(text) for stream, text in zip(streams, notes, strict=True) if text is not None}
-        seen = {name.decode(): float(at) for name, at in zip(replicas[::2], replicas[1::2], strict=True)}
-        reply = BeatReply(bool(is_forgotten), frozenset(stream.decode() for stream in published), leases)
+        seen = {
+            name.decode("utf-8", "replace"): float(at) for name, at in zip(replicas[::2], replicas[1::2], strict=True)
+        }
+        reply = BeatReply(
+            bool(is_forgotten), frozenset(stream.decode("utf-8", "replace") for stream in published), leases
+        )
         self._announcement, self._replicas = announcement, seen
         return reply
+
+
+def _text(name: bytes) -> str:
+    """A name that may be somebody else's: it stops no beat."""
+    return name.decode("utf-8", "replace")
 
 
 def _flat(notes: Mapping[str, Sequence[Note]]) -> Iterator[str | int | float]:

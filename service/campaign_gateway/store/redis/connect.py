@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from campaign_gateway.proxy.ports import Meter
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.redis.keys import CLUSTER_PARTITIONS
+from campaign_gateway.store.redis.keys import CLUSTER_PARTITIONS, Keys
 from campaign_gateway.store.redis.link import RedisLink
 
 POOL_SIZE = 64
@@ -70,9 +70,9 @@ def partitions_of(url: str) -> int:
     return CLUSTER_PARTITIONS if urlsplit(url).scheme == CLUSTER_SCHEME else 1
 
 
-def open_link(target: RedisTarget, clock: StoreClock, meter: Meter) -> RedisLink:
+def open_link(target: RedisTarget, clock: StoreClock, meter: Meter, prefix: str = "cg") -> RedisLink:
     """A link whose commands end within about the time-out, with redis-py's own ten retries off."""
-    link = RedisLink(None, clock, meter)
+    link = RedisLink(None, clock, meter, Keys(prefix, partitions_of(target.url)))
     options: dict[str, Any] = {
         "socket_timeout": target.timeout,
         "socket_connect_timeout": target.timeout,

@@ -3,6 +3,9 @@
 A stream's index is a head, a row per campaign, and an order of the rows by the number of the change that wrote
 them; the three change together, by one script that also checks that nobody else has changed them since. So a leader
 that was deposed without noticing changes nothing, and a replica that has seen change n pulls what came after it.
+
+Head and rows are sealed. What stands there and is no index, or holds a row that is none, is nothing to anybody, and the
+next publication takes its place.
 """
 
 import asyncio
@@ -12,7 +15,7 @@ import logging
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from functools import partial
 
 import msgspec
 from typing_extensions import override
@@ -23,10 +26,12 @@ from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.ports import USED_SECONDS, CampaignIndex
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.local.index import NOTHING
+from campaign_gateway.store.redis import replies
 from campaign_gateway.store.redis.beat import LEASE_SECONDS, Beat, Note
 from campaign_gateway.store.redis.bus import Bus
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
+from campaign_gateway.store.seal import NO_SECRET, Refusal, Seal, Seals
 from campaign_gateway.store.usage import Usage
 from campaign_gateway.store.waits import Changes, Wakes
 
@@ -49,7 +54,9 @@ _rows = msgspec.msgpack.Decoder(IndexedCampaign)
 class RedisIndex(CampaignIndex):
     """What lists have shown, for all replicas on one Redis. Only `publish` costs a trip of its own."""
 
-    def __init__(self, link: RedisLink, bus: Bus, beat: Beat, keys: Keys, epoch: Epoch) -> None:
+    def __init__(
+        self, link: RedisLink, bus: Bus, beat: Beat, keys: Keys, epoch: Epoch, seals: Seals = NO_SECRET
+    ) -> None:
         """An index that ends the epoch whenever `snapshot` says something else."""
         self._epoch = epoch
         self._link = link
@@ -61,6 +68,9 @@ class RedisIndex(CampaignIndex):
         self._pull = link.script("pull_index.lua")
         self._snapshots: dict[str, IndexSnapshot] = {}
         self._epochs: dict[str, bytes] = {}
+        self._foreign: dict[str, bytes] = {}
+        """Where no index is found but something else, how that begins."""
+        self._seal = Seal("index", seals)
         self._usage = Usage(self._wakes.notify)
         self._unsent: dict[str, dict[str, int]] = {}
         """Reads by stream and campaign that no beat has published yet."""
@@ -132,24 +142,26 @@ class RedisIndex(CampaignIndex):
     async def publish(self, stream: str, state: IndexState, updates: Mapping[str, IndexedCampaign]) -> bool:
         """One trip."""
         epoch = self._epochs.get(stream, b"")
+        # Not the number of the snapshot as it stands: another leader's change may have been pulled meanwhile.
+        is_first = not epoch and state.number == 1
+        read = self._foreign.get(stream, b"") if is_first else b"%s%016d" % (epoch, state.number - 1)
         epoch_now = epoch or uuid.uuid4().hex[:_EPOCH_BYTES].encode()
-        rows = [part for id_, indexed in updates.items() for part in (id_.encode(), _encode(indexed))]
+        head, rows, *_ = names = self._names(stream)
+        updated = ((id_, self._seal.close(_encode(row), f"{rows}:{id_}")) for id_, row in updates.items())
         arguments = (
-            epoch,
-            # Not that of the snapshot as it stands: another leader's change may have been pulled meanwhile.
-            state.number - 1,
+            read,
             epoch_now,
             state.number,
-            _encode(state),
+            self._seal.close(_encode(state), head),
             KEEP_MILLISECONDS,
             self._keys.channel,
             self._bus.replica_id,
             stream,
-            *rows,
+            *itertools.chain.from_iterable(updated),
         )
-        names = self._names(stream)
         try:
-            is_published = await self._link.execute("publish_index", lambda: self._publish(keys=names, args=arguments))
+            publish = partial(self._publish, keys=names, args=arguments)
+            is_published = await self._link.execute("publish_index", publish, replies.flag)
         except StoreDownError:
             return False
         self._link.meter.store_operation("redis", "publish_index", "stored" if is_published else "contended")
@@ -157,6 +169,7 @@ class RedisIndex(CampaignIndex):
             self._fall_behind(stream)
             return False
         self._epochs[stream] = epoch_now
+        self._foreign.pop(stream, None)
         self._published.add(stream)
         self._show(stream, apply(self.snapshot(stream), state, updates))
         return True
@@ -237,9 +250,8 @@ class RedisIndex(CampaignIndex):
         name, since = self._keys.used(stream), self._link.clock.now() - USED_SECONDS
         try:
             async with self._together:
-                rows: list[tuple[bytes, float]] = await self._link.execute(
-                    "used", lambda: self._link.client.zrangebyscore(name, since, "+inf", withscores=True)
-                )
+                used = partial(self._link.client.zrangebyscore, name, since, "+inf", withscores=True)
+                rows = await self._link.execute("used", used, replies.scored)
         except StoreDownError:
             # What its own callers read, it knows; if Redis is lost, it does not hold the lease either.
             return
@@ -287,20 +299,52 @@ class RedisIndex(CampaignIndex):
         """
         epoch, snapshot = self._epochs.get(stream, b""), self.snapshot(stream)
         names, arguments = self._names(stream)[:3], (epoch, snapshot.state.number)
-        found: list[Any] | None = await self._link.execute("pull_index", lambda: self._pull(keys=names, args=arguments))
-        if found is None or self.snapshot(stream) is not snapshot:
-            # Nothing new; or this replica has published meanwhile.
+        pull = partial(self._pull, keys=names, args=arguments)
+        found = await self._link.execute("pull_index", pull, replies.index)
+        if self.snapshot(stream) is not snapshot:
+            # This replica has published meanwhile.
             return
+        self._foreign.pop(stream, None)
+        if found is None:
+            # Nothing new.
+            return
+        stamp, *_ = found
+        epoch_now = stamp[:_EPOCH_BYTES]
+        opened = self._opened(names, found)
+        if opened is None:
+            self._epochs.pop(stream, None)
+            self._foreign[stream] = stamp
+            if snapshot is not NOTHING:
+                self._show(stream, NOTHING)
+            return
+        state_now, updates = opened
+        is_next = epoch_now == epoch and state_now.number > snapshot.state.number
+        self._show(stream, apply(snapshot if is_next else NOTHING, state_now, updates))
+        self._epochs[stream] = epoch_now
+
+    def _opened(
+        self, names: list[str], found: tuple[bytes, bytes, list[bytes]]
+    ) -> tuple[IndexState, dict[str, IndexedCampaign]] | None:
+        """What pull_index.lua found; None where others than replicas of this version and key have written it."""
+        head, rows, _ = names
         try:
-            epoch_now, state, *rows = found
-            updates = {rows[n].decode(): _rows.decode(rows[n + 1]) for n in range(0, len(rows), 2)}
-            state_now = _heads.decode(state) if state else IndexState()
-            is_next = epoch_now == epoch and state_now.number > snapshot.state.number
-            self._show(stream, apply(snapshot if is_next else NOTHING, state_now, updates))
-            self._epochs[stream] = epoch_now
-        except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
-            # Written by another program, or another version of this one.
-            self._show(stream, NOTHING)
+            stamp, sealed, changed = found
+            if not stamp:
+                return IndexState(), {}
+            payload = self._seal.open(sealed, head)
+            if payload is None:
+                return None
+            state = _heads.decode(payload)
+            updates = {}
+            for id_, row in zip(changed[::2], changed[1::2], strict=True):
+                payload = self._seal.open(row, f"{rows}:{id_.decode()}")
+                if payload is None:
+                    return None
+                updates[id_.decode()] = _rows.decode(payload)
+        except (ValueError, RecursionError):
+            self._seal.refuse(Refusal.FORM)
+            return None
+        return (state, updates) if stamp[_EPOCH_BYTES:] == b"%016d" % state.number else None
 
     def _show(self, stream: str, snapshot: IndexSnapshot) -> None:
         self._snapshots[stream] = snapshot

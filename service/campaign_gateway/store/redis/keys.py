@@ -26,6 +26,11 @@ class Keys:
         """The bus."""
         return f"{self.prefix}:bus"
 
+    @property
+    def clock(self) -> str:
+        """By how many seconds the clock that all share is ahead of the server's."""
+        return f"{self.prefix}:clock"
+
     def partition(self, key: str) -> int:
         """The partition that an entry's key belongs to."""
         return zlib.crc32(key.encode()) % self.partitions if self.partitions > 1 else 0
@@ -49,6 +54,10 @@ class Keys:
     def sequence_in(self, partition: int) -> str:
         """The same, by partition."""
         return f"{self.prefix}:sequence:{{{partition}}}"
+
+    def probe_in(self, partition: int) -> str:
+        """What is never there: whether it could be written says whether the partition can."""
+        return f"{self.prefix}:probe:{{{partition}}}"
 
     def lease(self, key: str) -> str:
         """Which replica fills it."""

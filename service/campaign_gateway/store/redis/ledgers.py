@@ -3,22 +3,29 @@
 A change is a pure function of the ledger. It is applied by compare-and-swap: read, compute, swap unless
 somebody else did first, and then again on what they left. So every replica runs the arithmetic that is tested without
 Redis.
+
+A ledger is sealed, and numbered by its changes. One that was put back from before changes which this replica has seen
+is a lost ledger: each replica puts its own calls back before anybody makes another. So it is where another key, another
+release or somebody else has written it, and then there are others, though nobody here knows them.
 """
 
 import asyncio
 import os
 import random
 from collections.abc import Collection
+from functools import partial
 from typing import TypeVar
 
 import msgspec
 from typing_extensions import override
 
-from campaign_gateway.policy.ledger import Ledger
+from campaign_gateway.policy.ledger import UNREADABLE, Ledger
 from campaign_gateway.proxy.ports import LedgerLostError, Ledgers
 from campaign_gateway.store.local.ledgers import Step
+from campaign_gateway.store.redis import replies
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
+from campaign_gateway.store.seal import NO_SECRET, Refusal, Seal, Seals
 
 _T = TypeVar("_T")
 
@@ -30,7 +37,7 @@ NOTICE_SECONDS = 3.0
 _VERSION_BYTES = 16
 
 _encode = msgspec.msgpack.Encoder().encode
-_decoder = msgspec.msgpack.Decoder(Ledger)
+_decoder = msgspec.msgpack.Decoder(tuple[int, Ledger])
 
 
 class RedisLedgers(Ledgers):
@@ -39,12 +46,15 @@ class RedisLedgers(Ledgers):
     is_local = False
     reports_ends = False
 
-    def __init__(self, link: RedisLink, keys: Keys) -> None:
+    def __init__(self, link: RedisLink, keys: Keys, seals: Seals = NO_SECRET) -> None:
         self._link = link
         self._keys = keys
         self._swap = link.script("swap.lua")
         self._notify = link.script("notify.lua")
         self._last: dict[str, bytes] = {}
+        self._seal = Seal("ledger", seals)
+        self._numbers: dict[str, int] = {}
+        """Of the latest change of each ledger that this replica has seen."""
 
     @override
     def now(self) -> float:
@@ -64,15 +74,17 @@ class RedisLedgers(Ledgers):
         name = self._keys.ledger(account)
         held = self._last.get(account, b"")
         for attempt in range(ATTEMPTS):
-            ledger, result = step(_decode(held), self.now())
-            value = os.urandom(_VERSION_BYTES // 2).hex().encode() + _encode(ledger)
+            ledger, result = step(self._read(account, held), self.now())
+            number = self._numbers.get(account, 0) + 1
+            value = os.urandom(_VERSION_BYTES // 2).hex().encode() + self._seal.close(_encode((number, ledger)), name)
             arguments = (held[:_VERSION_BYTES], value, KEEP_MILLISECONDS)
+            swap = partial(self._swap, keys=[name], args=arguments)
             try:
-                answer = await self._link.execute("swap", lambda: self._swap(keys=[name], args=arguments))  # noqa: B023
+                answer = await self._link.execute("swap", swap, replies.value)
             except StoreDownError as error:
                 raise LedgerLostError(str(error)) from error
             if answer is None:
-                self._last[account] = value
+                self._last[account], self._numbers[account] = value, number
                 self._link.meter.store_operation("redis", "swap", "stored")
                 return result
             self._link.meter.store_operation("redis", "swap", "contended")
@@ -86,17 +98,27 @@ class RedisLedgers(Ledgers):
         """One trip."""
         arguments = (self.now(), NOTICE_SECONDS, *accounts)
         try:
-            answer = await self._link.execute("notify", lambda: self._notify(keys=[self._keys.noticed], args=arguments))
+            notify = partial(self._notify, keys=[self._keys.noticed], args=arguments)
+            names = await self._link.execute("notify", notify, replies.names)
         except StoreDownError as error:
             raise LedgerLostError(str(error)) from error
-        # Somebody else's value may answer anything.
-        names = answer if isinstance(answer, list) else []
-        return frozenset(name.decode("utf-8", "replace") for name in names if isinstance(name, bytes))
+        return frozenset(name.decode("utf-8", "replace") for name in names)
 
-
-def _decode(value: bytes) -> Ledger | None:
-    try:
-        return _decoder.decode(value[_VERSION_BYTES:]) if value else None
-    except (ValueError, RecursionError):
-        # Somebody else's bytes. The swap replaces them; every replica then puts its slots back.
-        return None
+    def _read(self, account: str, value: bytes) -> Ledger | None:
+        """The ledger; None where it was lost, `UNREADABLE` where no replica with our key has written it."""
+        if not value:
+            return None
+        payload = self._seal.open(value[_VERSION_BYTES:], self._keys.ledger(account))
+        if payload is None:
+            return UNREADABLE
+        try:
+            number, ledger = _decoder.decode(payload)
+        except (ValueError, RecursionError):
+            # Another version's. The swap replaces it; every replica then puts its slots back.
+            self._seal.refuse(Refusal.FORM)
+            return UNREADABLE
+        seen = self._numbers.get(account, 0)
+        self._numbers[account] = max(seen, number)
+        # A server that was restarted from what it had saved shows by its name, and `policy.reports` has rules for it.
+        is_restarted = "" not in {ledger.server, self.server(account)} and ledger.server != self.server(account)
+        return None if number < seen and not is_restarted else ledger

@@ -3,37 +3,32 @@
 Every command has a time-out and nothing is retried. After a failure the server is left alone until a watcher finds it
 again, so a lost Redis costs a request at most one time-out and then nothing. A cluster counts as one server that is
 there when all its primaries are, since the keys of any request may lie on any of them.
+
+Its clock gives the time to all replicas. It may be set back, or another server's that is behind may take its place. The
+first replica to notice writes down for all what the shared clock is ahead of the server's from now on, so that it goes
+on as monotonic clocks do. A clock that was set forward is followed: nobody can tell that from having slept, and
+nothing is taken for younger than it is.
 """
 
 import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from functools import cached_property, partial
 from importlib import resources
 from typing import Any, TypeVar
 
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import (
-    AuthenticationError,
-    BusyLoadingError,
-    ClusterDownError,
-    MasterDownError,
-    MovedError,
-    NoPermissionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisClusterException,
-    RedisError,
-    ResponseError,
-)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import NoScriptError, ResponseError
 
 from campaign_gateway.proxy.ports import Meter
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.redis.failures import FAILURES, FULL, LEFT, LOST, kind_of, read_reply
+from campaign_gateway.store.redis.keys import Keys
+from campaign_gateway.store.redis.replies import convert, nothing, value
 
 _log = logging.getLogger(__name__)
 _SCRIPTS = resources.files(__package__ or "") / "scripts"
@@ -42,31 +37,18 @@ _T = TypeVar("_T")
 CLOCK_NAME = "clock"
 """In a cluster, the node that would hold this key gives the time."""
 WATCH_SECONDS = 0.5
-"""How often the server is asked for its time: sets the clock, and finds a lost server again."""
+"""How often the server is asked for its time, and whether it can be written: sets the clock, and finds a lost server
+again."""
+LASTING_LOOKS = 4
+"""So many looks in a row that find a server full, or not, are a change of its state."""
 
 AT_ONCE = 16
 """Commands under way at a time; the next waits. Well below the pool, so that nothing ever waits for a connection."""
 
-_KINDS: tuple[tuple[type[Exception], str], ...] = (
-    # Subclasses first: a refused password and a loading server are ConnectionErrors to redis-py.
-    (AuthenticationError, "auth"),
-    (NoPermissionError, "noperm"),
-    (BusyLoadingError, "loading"),
-    (RedisTimeoutError, "timeout"),
-    (RedisConnectionError, "connection"),
-    (MasterDownError, "masterdown"),
-    (ClusterDownError, "cluster"),
-    (RedisClusterException, "cluster"),
-    (ReadOnlyError, "readonly"),
-    (OutOfMemoryError, "oom"),
-    (MovedError, "moved"),
-    (NoScriptError, "noscript"),
-    (OSError, "connection"),
-)
-_LOST = frozenset({"auth", "loading", "masterdown", "busy", "timeout", "connection", "cluster"})
-"""Kinds after which the server is of no use at all; the others concern writes, or one command."""
-FAILURES = (RedisError, RedisClusterException, OSError)
-"""What redis-py raises when a command does not do what it was sent for."""
+LONGEST_AHEAD = 16
+_AHEAD = re.compile(rb"[0-9]{1,9}\.[0-9]{6}")
+"""Thirty years at most: more is nobody's clock."""
+_DEFAULT_KEYS = Keys("cg")
 _RUN_ID = re.compile(rb"run_id:(\w+)")
 
 
@@ -77,15 +59,30 @@ class StoreDownError(Exception):
 class RedisLink:
     """One client and what is known of its server."""
 
-    def __init__(self, client: Any, clock: StoreClock, meter: Meter) -> None:
-        """A link over a redis-py client (`redis.asyncio`, or one that behaves like it)."""
+    def __init__(self, client: Any, clock: StoreClock, meter: Meter, keys: Keys = _DEFAULT_KEYS) -> None:
+        """A link.
+
+        Args:
+            client: one of redis-py (`redis.asyncio`, or one that behaves like it).
+            clock: set by the server's, and by what replicas keep under `keys.clock`.
+            meter: where operations are counted.
+            keys: the names that the link is for.
+        """
         self.client = client
+        self.keys = keys
+        self._ahead = 0.0
         self.clock = clock
         self.meter = meter
         self._slots = asyncio.Semaphore(AT_ONCE)
         self.is_up = False
         self.state = "not asked yet"
-        """`ok`, or the kind of the last failure."""
+        """`ok`, or the kind of the last failure; while the link is up, that of what the server does not do."""
+        self.departures = 0
+        """How often all connections were left, those that only listen among them."""
+        self.on_departure: Callable[[], None] = lambda: None
+        """Called when they are."""
+        self._full_looks = 0
+        """How many looks in a row have found the server other than the state says: full, or not."""
         self.generation = 0
         """Rises whenever another server answers than before: what that one held may be lost, fences among it."""
         self._runs: dict[str, str] = {}
@@ -109,10 +106,17 @@ class RedisLink:
 
     def script(self, name: str) -> Any:
         """A Lua script of this room, to be called with `keys` and `args`; loaded again where the server forgot it."""
-        return self.client.register_script(_SCRIPTS.joinpath(name).read_text("utf-8"))
+        texts = (_SCRIPTS.joinpath(part).read_text("utf-8") for part in ("shared.lua", name))
+        return self.client.register_script("".join(texts))
 
-    async def execute(self, operation: str, command: Callable[[], Awaitable[_T]]) -> _T:
-        """The command's answer.
+    @cached_property
+    def _probe(self) -> Any:
+        return self.script("probe.lua")
+
+    async def execute(
+        self, operation: str, command: Callable[[], Awaitable[object]], read: Callable[[object], _T]
+    ) -> _T:
+        """The command's reply, as `read` (see `store.redis.replies`) makes it out.
 
         Raises:
             StoreDownError: it failed, or the server is known to be lost and was not asked.
@@ -121,43 +125,89 @@ class RedisLink:
         async with self._slots:
             if not self.is_up:
                 raise StoreDownError(self.state)
+            departures = self.departures
             try:
                 try:
-                    return await command()
+                    return await read_reply(command, read)
                 except NoScriptError:
                     # Forgotten between its loading and its call: nothing was done.
-                    return await command()
+                    return await read_reply(command, read)
             except FAILURES as error:
-                kind = _kind(error)
+                kind = kind_of(error)
                 self.meter.store_operation("redis", operation, kind)
-                if kind in _LOST:
-                    self._lose(kind)
+                # What an old connection says is no news of those made since.
+                if kind in LOST or (kind in LEFT and departures == self.departures):
+                    await self._leave(kind)
                 raise StoreDownError(kind) from error
 
     async def look(self) -> None:
-        """Asks the server for its time, and sets the clock by it; one that refuses, for any reason, is lost."""
+        """Asks the server for its time, sets the clock by it, and finds out whether it can be written.
+
+        One that refuses, for any reason but that it is full, is lost.
+        """
         try:
             clock = await self._find_clock()
+            # Before the time: nobody writes down a step of the server's clock before it is to be seen there.
+            ahead = await self._read_ahead()
             sent_at = time.monotonic()
-            seconds, microseconds = await self.client.time(**clock)
+            seconds, microseconds = await read_reply(lambda: self.client.time(**clock), _time)
             received_at = time.monotonic()
-            if not self.is_up:
-                # One that is loading, or a copy without its master, gives its time and nothing else.
-                await self.client.ping()
+            is_full = await self._is_full()
         except FAILURES as error:
-            kind = _kind(error)
+            kind = kind_of(error)
             self.meter.store_operation("redis", "look", kind)
-            self._lose(kind)
+            await self._leave(kind)
             return
-        self.clock.set(seconds + microseconds / 1e6, sent_at, received_at)
+        shared = seconds + microseconds / 1e6 + ahead
+        if behind := self.clock.behind(shared, sent_at, received_at):
+            shared += await self._make_up(ahead, behind)
+        self.clock.set(shared, sent_at, received_at)
         if not self.is_up:
             _log.info("redis is connected")
-            self.is_up = True
+            self.is_up, self.state = True, "ok"
             if not self._runs:
                 # A server that does not name its run may be another one than the one that was lost.
                 self.generation += 1
             await self._warn_of_eviction()
-        self.state = "ok"
+        await self._note_full(is_full=is_full)
+
+    async def _is_full(self) -> bool:
+        """Whether the server takes nothing new for want of memory; in a cluster, whether any primary does.
+
+        Raises:
+            RedisError: it takes nothing at all, as one does that is no primary any longer and still answers questions.
+        """
+        is_full = False
+        for name in self._probes():
+            try:
+                await read_reply(lambda: self._probe(keys=[name]), nothing)  # noqa: B023
+            except FAILURES as error:
+                if kind_of(error) != FULL:
+                    raise
+                is_full = True
+                self.meter.store_operation("redis", "look", FULL)
+        return is_full
+
+    def _probes(self) -> Collection[str]:
+        """A key on each server that a key of ours can lie on."""
+        names = [self.keys.probe_in(partition) for partition in range(self.keys.partitions)]
+        if not isinstance(self.client, RedisCluster):
+            return names
+        return {getattr(self.client.get_node_from_key(name), "name", None): name for name in names}.values()
+
+    async def _note_full(self, *, is_full: bool) -> None:
+        was_full = self.state == FULL
+        self._full_looks = self._full_looks + 1 if is_full != was_full else 0
+        if self._full_looks < LASTING_LOOKS:
+            return
+        self._full_looks = 0
+        if was_full:
+            _log.info("redis takes new answers again")
+            self.state = "ok"
+        else:
+            _log.warning("redis is full (%s): it takes no new answers, and counts calls as before", FULL)
+            self.state = FULL
+            await self._depart()
 
     async def _find_clock(self) -> dict[str, Any]:
         """Whom to ask for the time: in a cluster one node, the same for all replicas, once all nodes have answered."""
@@ -166,9 +216,35 @@ class RedisLink:
         await self.client.ping(target_nodes=RedisCluster.PRIMARIES)
         return {"target_nodes": self.client.get_node_from_key(CLOCK_NAME)}
 
+    async def _read_ahead(self) -> float:
+        try:
+            ahead = await read_reply(partial(self.client.get, self.keys.clock), value)
+        except FAILURES as error:
+            if kind_of(error) in LOST | LEFT:
+                raise
+            # A user without the right to it.
+            return self._ahead
+        self._ahead = float(ahead) if ahead is not None and _AHEAD.fullmatch(ahead) else 0.0
+        return self._ahead
+
+    async def _make_up(self, ahead: float, behind: float) -> float:
+        """Has all replicas add to the server's time what it is behind. Returns that, or 0 where it cannot be done."""
+        if len(text := f"{ahead + behind:.6f}") > LONGEST_AHEAD:
+            return 0.0
+        try:
+            await self.client.set(self.keys.clock, text)
+        except FAILURES:
+            return 0.0
+        _log.warning("redis' clock went back by %.1f s: all replicas go on by the time before it", behind)
+        self._ahead = ahead + behind
+        return behind
+
     async def _warn_of_eviction(self) -> None:
         try:
-            policy = (await self.client.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
+            policy = await read_reply(
+                lambda: self.client.config_get("maxmemory-policy"),
+                lambda reply: dict(convert(reply, dict[str | bytes, object])).get("maxmemory-policy", "noeviction"),
+            )
         except FAILURES:
             # Managed servers refuse the question.
             return
@@ -185,11 +261,12 @@ class RedisLink:
         Raises:
             redis.exceptions.ConnectionError: it does not, for the first one that notices: the command that wanted the
                 connection was prepared with what another server said.
+            redis.exceptions.InvalidResponse: what answers is no Redis.
         """
-        await connection.on_connect()
+        await read_reply(connection.on_connect, lambda _: None)
         await connection.send_command("INFO", "server")
         try:
-            match = _RUN_ID.search(await connection.read_response(disable_decoding=True))
+            match = await read_reply(partial(connection.read_response, disable_decoding=True), _find_run_id)
         except ResponseError:
             # A user without the right to ask. Nothing is known of restarts then but lost connections.
             return
@@ -213,10 +290,30 @@ class RedisLink:
             _log.warning("redis is unavailable (%s): continuing without it", kind)
         self.is_up = False
         self.state = kind
+        self._full_looks = 0
+
+    async def _leave(self, kind: str) -> None:
+        self._lose(kind)
+        if kind in LEFT:
+            await self._depart()
+
+    async def _depart(self) -> None:
+        """Leaves all connections, each after the command that it is used for: the next commands go out on new ones."""
+        self.departures += 1
+        self.on_departure()
+        if isinstance(self.client, RedisCluster):
+            for node in self.client.get_nodes():
+                node.update_active_connections_for_reconnect()
+                await node.disconnect_free_connections()
+            return
+        pool = self.client.connection_pool
+        await pool.update_active_connections_for_reconnect()
+        await pool.disconnect(inuse_connections=False)
 
 
-def _kind(error: Exception) -> str:
-    if isinstance(error, ResponseError) and str(error).startswith("BUSY "):
-        # A script has run for too long; redis-py has no class for it.
-        return "busy"
-    return next((kind for type_, kind in _KINDS if isinstance(error, type_)), "other")
+def _find_run_id(reply: object) -> re.Match[bytes] | None:
+    return _RUN_ID.search(convert(reply, bytes))
+
+
+def _time(reply: object) -> tuple[int, int]:
+    return convert(reply, tuple[int, int])

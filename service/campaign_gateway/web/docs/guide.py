@@ -77,10 +77,16 @@ GUIDE: Mapping[Problem, Guide] = {
         "this route takes DELETE, GET, HEAD, PUT",
     ),
     Problem.TOO_LARGE: Guide(
-        "The body of the request is larger than the gateway takes.",
-        "Send less at once, for example contacts in several requests.",
+        "The body of the request, or the answer to all ids of a batch, is larger than the gateway takes.",
+        "Send or ask for less at once, for example contacts in several requests.",
         "Those who run this gateway set the limit.",
         "the body is larger than 1048576 bytes",
+    ),
+    Problem.UNSUPPORTED_MEDIA_TYPE: Guide(
+        "The request has a body, and does not say that it is JSON.",
+        "Send `Content-Type: application/json` with each body.",
+        _YOURSELF,
+        "a body needs Content-Type: application/json",
     ),
     Problem.HEADER_TOO_LARGE: Guide(
         "A header field of the request is larger than the gateway takes.",

@@ -12,7 +12,7 @@ from functools import cache
 from importlib import resources
 
 from aiohttp import hdrs, web
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 
 from campaign_gateway.policy.preconditions import is_not_modified
 from campaign_gateway.policy.stored import make_etag
@@ -36,6 +36,7 @@ _FILES = {
 _PROBLEMS = "/problems"
 _PROBLEM_AT: Mapping[str, Problem | None] = {_PROBLEMS: None, **{problem.type: problem for problem in Problem}}
 _ALLOW = "GET, HEAD"
+_NO_FIELDS: MultiMapping[str] = CIMultiDict()
 _WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
 
 _FIELDS = {
@@ -61,7 +62,7 @@ class Page:
     """Whether `Accept` chose it."""
 
 
-def page_at(method: str, raw_target: str, accept: str = "") -> Page | None:
+def page_at(method: str, raw_target: str, headers: MultiMapping[str] = _NO_FIELDS) -> Page | None:
     """What is there for a request; None where its target is not one of these. A query changes nothing.
 
     Raises:
@@ -77,7 +78,9 @@ def page_at(method: str, raw_target: str, accept: str = "") -> Page | None:
         return None
     if method not in {"GET", "HEAD"}:
         raise wrong_method(_ALLOW)
-    return _load_problem(path, is_json=_prefers_json(accept)) if path in _PROBLEM_AT else _load(path)
+    if path not in _PROBLEM_AT:
+        return _load(path)
+    return _load_problem(path, is_json=_prefers_json(",".join(headers.getall(hdrs.ACCEPT, []))))
 
 
 def _is_page(path: str) -> bool:

@@ -63,7 +63,8 @@ TEXTS: Mapping[str, Text] = {
         "Make stored answers stale",
         "Purged",
         "Purge",
-        "They are fresh again after their next validation; refills use the background lane.",
+        "They are fresh again after their next validation; refills use the background lane. The status is 202 while "
+        "other replicas do not know of it.",
     ),
     "changed": Text(
         "hintChanged",
@@ -138,6 +139,7 @@ _PLATFORM = (
     Problem.OVERLOADED,
 )
 """What can happen wherever a call may be needed."""
+_BODY = (Problem.TOO_LARGE, Problem.UNSUPPORTED_MEDIA_TYPE)
 
 
 def _of_route(route: Route) -> Iterator[Resource]:
@@ -193,18 +195,20 @@ def _answer(method: Method, text: Text) -> ResponseText:
             version = ("Campaign-Gateway-Version",) if method.scope == "write" else ()
             return ResponseText(text.answer, (*_FRESHNESS, *version), _QUOTA, status="2XX", is_validated=False)
         case Action.PURGE:
-            return ResponseText(text.answer, _FRESHNESS, is_validated=False)
+            return ResponseText(text.answer, _FRESHNESS, status="2XX", is_validated=False)
         case Action.HINT:
             return ResponseText(text.answer, _FRESHNESS, status="202", is_validated=False)
 
 
 def _problems(method: Method) -> Iterator[Problem]:
     if method.action in {Action.PURGE, Action.HINT}:
-        yield Problem.TOO_LARGE
+        yield from _BODY
         return
     row = operation(method.name)
     if method.scope == "write" and row.body is not RequestBody.NOTHING:
-        yield Problem.TOO_LARGE
+        yield from _BODY
+    elif method.action is Action.SEND:
+        yield Problem.UNSUPPORTED_MEDIA_TYPE
     yield from _PLATFORM
     yield NOT_FOUND[row.subject]
     if method.action is Action.READ:

@@ -1,13 +1,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from campaign_gateway.policy.ledger import Lane, Ledger, Slot
+from campaign_gateway.policy.ledger import UNREADABLE, Lane, Ledger, Slot
 from campaign_gateway.proxy.ports import LedgerLostError
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.local.ledgers import MemoryLedgers
@@ -16,6 +16,7 @@ from campaign_gateway.store.redis.connect import RedisTarget, open_link
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.ledgers import RedisLedgers
 from campaign_gateway.store.redis.link import RedisLink
+from campaign_gateway.store.seal import NO_SECRET, Seal, Seals
 from tests.support.backends import on_fakeredis, on_valkey
 from tests.support.meters import CountingMeter
 from tests.support.redis_server import redis_server
@@ -67,6 +68,10 @@ def count(ledger: Ledger | None, _now: float) -> tuple[Ledger, int]:
 
 def read(ledger: Ledger | None, _now: float) -> tuple[Ledger, Ledger | None]:
     return (Ledger() if ledger is None else ledger), ledger
+
+
+def renew(ledger: Ledger | None, _now: float) -> tuple[Ledger, Ledger | None]:
+    return Ledger(), ledger
 
 
 def write(_ledger: Ledger | None, _now: float) -> tuple[Ledger, None]:
@@ -141,11 +146,11 @@ async def test_contention_without_end_is_a_lost_ledger(shared: RedisStores, monk
     one, other = shared.replicas[:2]
     execute, executed = shared.links[0].execute, 0
 
-    async def execute_late(operation: str, command: Callable[[], Any]) -> Any:
+    async def execute_late(operation: str, command: Callable[[], Any], read: Callable[[object], Any]) -> Any:
         nonlocal executed
         executed += 1
         await other.change(ACCOUNT, count)
-        return await execute(operation, command)
+        return await execute(operation, command, read)
 
     monkeypatch.setattr(shared.links[0], "execute", execute_late)
     with pytest.raises(LedgerLostError):
@@ -205,11 +210,16 @@ async def test_a_server_that_hangs_is_a_lost_ledger(tmp_path: Path):
         pytest.param(b"\xff" * 100, id="noise"),
     ],
 )
+@pytest.mark.drill(
+    "a ledger that somebody else wrote into Redis",
+    planted="damaged; made up without the key; stripped; put back from before",
+    seen="lost: nobody makes a call until all replicas have put theirs back",
+)
 async def test_damaged_bytes_are_no_ledger_and_are_replaced(shared: RedisStores, value: bytes):
     one, two = shared.replicas[:2]
     await one.change(ACCOUNT, count)
     await shared.raw.set(NAME, value)
-    assert await one.change(ACCOUNT, read) is None
+    assert await one.change(ACCOUNT, renew) is UNREADABLE
     assert await two.change(ACCOUNT, read) == Ledger()
 
 
@@ -237,3 +247,59 @@ async def test_somebody_elses_value_in_the_slot_of_what_is_to_be_looked_at_is_a_
 
 async def test_where_there_is_nobody_else_nobody_is_told():
     assert await MemoryLedgers(StoreClock()).notify(["acc-1"]) == frozenset()
+
+
+@pytest.mark.drill("a ledger that somebody else wrote into Redis")
+@pytest.mark.parametrize("number", [1, 10**9])
+async def test_a_stripped_ledger_is_not_read(shared: RedisStores, number: int):
+    """With all slots taken out by somebody who knows everything but the key."""
+    key = Seals(lambda: (b"the key of the gateway's replicas",))
+    one, two = (RedisLedgers(link, Keys("cg"), key) for link in shared.links[:2])
+    await one.change(ACCOUNT, write)
+    value = await shared.raw.get(NAME)
+    for seals in (NO_SECRET, Seals(lambda: (b"another key of the same length ..",))):
+        stripped = Seal("ledger", seals).close(ledgers_module._encode((number, replace(FULL, slots=()))), NAME)
+        await shared.raw.set(NAME, value[:16] + stripped)
+        assert await two.change(ACCOUNT, renew) is UNREADABLE
+    other = Seal("ledger", key).close(ledgers_module._encode((number, replace(FULL, slots=()))), "cg:ledger:acc-2")
+    await shared.raw.set(NAME, value[:16] + other)
+    assert await two.change(ACCOUNT, renew) is UNREADABLE
+
+
+@pytest.mark.drill("a ledger that somebody else wrote into Redis")
+async def test_a_ledger_that_is_put_back_is_none_to_whoever_has_seen_a_later_one(shared: RedisStores):
+    one, two, three = shared.replicas[:3]
+    await one.change(ACCOUNT, count)
+    before = await shared.raw.get(NAME)
+    await one.change(ACCOUNT, count)
+    await two.change(ACCOUNT, count)
+    await shared.raw.set(NAME, before)
+    assert await one.change(ACCOUNT, read) is None
+    assert await two.change(ACCOUNT, read) == Ledger(), "what the first has left, whose number is a later one"
+    await shared.raw.set(NAME, before)
+    assert await three.change(ACCOUNT, read) == Ledger(expected=1), "it has seen no other"
+
+
+async def test_a_ledger_of_a_server_that_lost_its_last_changes_is_left_to_the_rules_of_a_restart(shared: RedisStores):
+    def of_another_run(ledger: Ledger | None, _now: float) -> tuple[Ledger, None]:
+        return replace(ledger or Ledger(), server="an earlier run"), None
+
+    one = shared.replicas[0]
+    if not one.server(ACCOUNT):
+        pytest.skip("fakeredis does not name its run")
+    await one.change(ACCOUNT, of_another_run)
+    before = await shared.raw.get(NAME)
+    await one.change(ACCOUNT, of_another_run)
+    await shared.raw.set(NAME, before)
+    assert await one.change(ACCOUNT, read) == Ledger(server="an earlier run")
+
+
+async def test_numbers_go_on_after_a_loss(shared: RedisStores):
+    one, two = shared.replicas[:2]
+    for _ in range(3):
+        await one.change(ACCOUNT, count)
+    await shared.raw.flushall()
+    assert await two.change(ACCOUNT, count) == 1
+    await one.change(ACCOUNT, read)
+    assert await two.change(ACCOUNT, count) >= 1
+    assert await one.change(ACCOUNT, read) is not None

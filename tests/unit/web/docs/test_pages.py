@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from multidict import CIMultiDict
 
 from campaign_gateway.policy.stored import make_etag
 from campaign_gateway.problems import Problem
@@ -143,7 +144,7 @@ async def test_all_problems_are_listed_with_links_that_lead_there(front):
     ],
 )
 def test_accept_chooses_between_the_page_and_json(accept, is_json):
-    page = page_at("GET", "/problems/internal", accept)
+    page = page_at("GET", "/problems/internal", CIMultiDict({"Accept": accept}))
     assert page is not None
     assert (page.content_type == "application/json") is is_json
 

@@ -23,8 +23,9 @@ local time = redis.call('TIME')
 local seconds = time[1] + time[2] / 1000000
 local me = ARGV[1]
 
-local forgotten = redis.call('ZADD', KEYS[1], string.format('%.6f', seconds), me)
+-- First a write that takes no memory: see swap.lua.
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.6f', seconds - ARGV[2]))
+local forgotten = redis.call('ZADD', KEYS[1], string.format('%.6f', seconds), me)
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 
 local last = tonumber(redis.call('ZREVRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]) or 0
@@ -72,7 +73,8 @@ while index < #ARGV do
     redis.pcall('EXPIRE', KEYS[noted], ARGV[6])
   end
   local leader, ends = string.match(redis.call('HGET', KEYS[3], stream) or '', '^(%S+) (%d+)$')
-  local is_free = not leader or leader == me or tonumber(ends) <= now
+  -- One that ends later than any of ours is nobody's.
+  local is_free = not leader or leader == me or tonumber(ends) <= now or (lease > 0 and tonumber(ends) > now + lease)
   count = count + 1
   if lease > 0 and is_free then
     redis.call('HSET', KEYS[3], stream, me .. ' ' .. string.format('%.0f', now + lease))

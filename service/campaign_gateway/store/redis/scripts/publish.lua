@@ -5,4 +5,6 @@
 -- ARGV[2]  the kind of message
 -- ARGV[3]  the replica that publishes it
 -- ARGV[4]  the key as replicas name it
-redis.call('PUBLISH', ARGV[1], ARGV[2] .. ' ' .. ARGV[3] .. ' ' .. redis.call('INCR', KEYS[1]) .. ' ' .. ARGV[4])
+-- First a write that takes no memory: see swap.lua.
+redis.call('PERSIST', KEYS[1])
+publish(ARGV[1], ARGV[2], ARGV[3], KEYS[1], ARGV[4])

@@ -4,29 +4,28 @@
 -- KEYS[2]  the rows, by campaign
 -- KEYS[3]  the rows' order, by the number of the change that wrote them
 -- KEYS[4]  the number of the bus's last message
--- ARGV[1]  the epoch that was read; empty for none
--- ARGV[2]  the number that was read
--- ARGV[3]  the epoch from now on: another one where there was none
--- ARGV[4]  the number from now on
--- ARGV[5]  the encoded head
--- ARGV[6]  milliseconds to keep it all
--- ARGV[7]  the bus, on which all replicas learn of it
--- ARGV[8]  the replica that changes it
--- ARGV[9]  the stream
--- ARGV[10...]  campaign and encoded row, again and again
-local held = redis.call('GETRANGE', KEYS[1], 0, 31)
-if string.sub(held, 1, 16) ~= ARGV[1] or (tonumber(string.sub(held, 17, 32)) or 0) ~= tonumber(ARGV[2]) then
+-- ARGV[1]  the epoch and the number that were read, 32 bytes; empty for none
+-- ARGV[2]  the epoch from now on: another one where there was none, or where what stands there is no index
+-- ARGV[3]  the number from now on
+-- ARGV[4]  the sealed head
+-- ARGV[5]  milliseconds to keep it all
+-- ARGV[6]  the bus, on which all replicas learn of it
+-- ARGV[7]  the replica that changes it
+-- ARGV[8]  the stream
+-- ARGV[9...]  campaign and sealed row, again and again
+local held = string.sub(value_at(KEYS[1]), 1, 32)
+if held ~= ARGV[1] then
   return 0
 end
-if held == '' then
+if string.sub(held, 1, 16) ~= ARGV[2] then
   redis.call('DEL', KEYS[2], KEYS[3])
 end
-redis.call('SET', KEYS[1], ARGV[3] .. string.format('%016d', ARGV[4]) .. ARGV[5], 'PX', ARGV[6])
-for index = 10, #ARGV, 2 do
+redis.call('SET', KEYS[1], ARGV[2] .. string.format('%016d', ARGV[3]) .. ARGV[4], 'PX', ARGV[5])
+for index = 9, #ARGV, 2 do
   redis.call('HSET', KEYS[2], ARGV[index], ARGV[index + 1])
-  redis.call('ZADD', KEYS[3], ARGV[4], ARGV[index])
+  redis.call('ZADD', KEYS[3], ARGV[3], ARGV[index])
 end
-redis.call('PEXPIRE', KEYS[2], ARGV[6])
-redis.call('PEXPIRE', KEYS[3], ARGV[6])
-redis.call('PUBLISH', ARGV[7], 'swept ' .. ARGV[8] .. ' ' .. redis.call('INCR', KEYS[4]) .. ' ' .. ARGV[9])
+redis.call('PEXPIRE', KEYS[2], ARGV[5])
+redis.call('PEXPIRE', KEYS[3], ARGV[5])
+publish(ARGV[6], 'swept', ARGV[7], KEYS[4], ARGV[8])
 return 1

@@ -6,7 +6,7 @@
 -- ARGV[2]  the bus
 -- ARGV[3]  the key as replicas name it
 -- ARGV[4]  the replica that held it
-if redis.call('GET', KEYS[1]) == ARGV[1] then
+if value_at(KEYS[1]) == ARGV[1] then
   redis.call('DEL', KEYS[1])
 end
-redis.call('PUBLISH', ARGV[2], 'left ' .. ARGV[4] .. ' ' .. redis.call('INCR', KEYS[2]) .. ' ' .. ARGV[3])
+publish(ARGV[2], 'left', ARGV[4], KEYS[2], ARGV[3])

@@ -1,0 +1,67 @@
+import socket
+from contextlib import ExitStack
+
+import pytest
+
+from campaign_gateway.web import sockets
+from campaign_gateway.web.sockets import bind, bind_all
+
+V4, V6 = "127.0.0.1", "::1"
+
+
+@pytest.fixture
+def stack():
+    with ExitStack() as stack:
+        yield stack
+
+
+def answers(stack: ExitStack, host: str, port: int) -> bool:
+    try:
+        stack.enter_context(socket.create_connection((host, port), 5))
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def listen(stack: ExitStack, bound: list[socket.socket]) -> int:
+    for made in bound:
+        stack.enter_context(made)
+        made.listen()
+    return int(bound[0].getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("host", "answering"), [("::", [V4, V6]), ("0.0.0.0", [V4]), (V4, [V4]), (V6, [V6])], ids=["::", "0", "v4", "v6"]
+)
+def test_an_address_is_served_for_the_families_that_it_stands_for(stack, host, answering):
+    port = listen(stack, bind(host, 0))
+    assert [name for name in (V4, V6) if answers(stack, name, port)] == answering
+
+
+def test_every_address_of_a_name_has_the_same_port(stack, monkeypatch):
+    found = [(socket.AF_INET, 1, 6, "", (V4, 0)), (socket.AF_INET6, 1, 6, "", (V6, 0, 0, 0))]
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        port = listen(stack, bind("localhost", 0))
+    assert answers(stack, V4, port)
+    assert answers(stack, V6, port)
+
+
+def test_both_families_may_be_written_out_for_one_port(stack):
+    port = listen(stack, bind(V4, 0))
+    stack.close()
+    for bound in bind_all([("::", port), (V4, port)]):
+        listen(stack, bound)
+    assert answers(stack, V4, port)
+    assert answers(stack, V6, port)
+
+
+def test_without_ipv6_every_address_is_one_of_ipv4(stack, monkeypatch):
+    monkeypatch.setattr(sockets, "_has_ipv6", lambda: False)
+    assert answers(stack, V4, listen(stack, bind("::", 0)))
+
+
+def test_an_address_that_is_taken_is_named_and_nothing_is_held(stack):
+    port = listen(stack, bind(V4, 0))
+    with pytest.raises(OSError, match=rf"cannot listen on {V4}, port {port}: address already in use"):
+        bind_all([(V4, 0), (V4, port)])
