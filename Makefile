@@ -12,7 +12,7 @@ TESTS := tests/e2e tests/integration tests/unit
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-image drills fuzz coverage lint check fix artefacts browser image bench bench-freshness bench-accounts lock clean
+.PHONY: help demo run test test-image drills fuzz coverage lint check fix artefacts browser clients image bench bench-freshness bench-accounts lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t20
@@ -46,6 +46,10 @@ artefacts: $(READY) ## What is not Python: image, chart, compose stack, rules, d
 browser: $(READY) ## The page at /docs in a real browser
 	tools/setup-browser
 	$(BIN)/python -m pytest tests/browser -q
+
+clients: $(READY) ## Clients generated from the description, and used: Python, TypeScript
+	tools/setup-clients
+	$(BIN)/python -m pytest tests/clients -n 2 -q -rs
 
 image: ## Build the image and run the compose stack with it; root on Debian
 	tools/image
@@ -81,7 +85,7 @@ lock: $(READY) ## Lock what pyproject.toml asks for (UPGRADE=1: everything at it
 	$(LOCK) --group build -c requirements-dev.lock -o requirements-build.lock
 
 clean: ## Remove all build results
-	rm -rf $(VENV) $(VENV)-demo $(VENV)-$(IMAGE_PYTHON) .venv-bench .venv-floors .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.json
+	rm -rf $(VENV) $(VENV)-demo $(VENV)-$(IMAGE_PYTHON) .venv-bench .venv-clients .venv-floors .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.json
 
 $(READY): requirements-dev.lock pyproject.toml tools/setup-venv
 	@PYTHON=$(PYTHON) tools/setup-venv $(VENV) $< --no-build-isolation -e .

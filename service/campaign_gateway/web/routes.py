@@ -191,6 +191,8 @@ def _complete(target: Target) -> Target:
             raise invalid("ids can be combined with fields only", target.name)
         return Target(Action.BATCH, "batch", target.scope, target.stream, "", given)
     if target.name == "list":
+        if "type" not in given:
+            raise invalid("type is needed, voice or sms; or ids", target.name)
         try:
             return replace(target, body=list_request(_list_members(given)))
         except DocumentError as error:

@@ -295,6 +295,11 @@ def test_a_list_that_cannot_be_meant_is_refused(query):
     assert error.operation == "list"
 
 
+@pytest.mark.parametrize("query", ["", "?limit=50", "?fields=name"])
+def test_a_list_without_its_type_is_told_what_it_needs(query):
+    assert refusal("GET", f"/v1/campaigns{query}").failure.detail == "type is needed, voice or sms; or ids"
+
+
 def test_a_batch_keeps_order_and_repeats():
     target = find("GET", "/v1/campaigns?ids=b,a,b&fields=name")
     assert (target.action, target.name, target.scope) == (Action.BATCH, "batch", "read")
