@@ -69,14 +69,14 @@ def page_at(method: str, raw_target: str, headers: MultiMapping[str] = _NO_FIELD
         RejectedError: it is one of these, and the method none of theirs; or it is one of these and a slash; or it is
             no problem.
     """
-    path = http.raw_path.partition("?")[0]
+    path = raw_target.partition("?")[0]
     if path.endswith("/") and _is_page(path[:-1]):
         raise nothing_here(but_without_slash=True)
     if not _is_page(path):
         if path.startswith(f"{_PROBLEMS}/"):
             raise nothing_here()
         return None
-    if http.method not in {"GET", "HEAD"}:
+    if method not in {"GET", "HEAD"}:
         raise wrong_method(_ALLOW)
     if path not in _PROBLEM_AT:
         return _load(path)
