@@ -356,6 +356,11 @@ def test_a_change_of_settings_or_secrets_replaces_the_pods(chart):
     assert checksums(put(values, "replicas", 0)) == (config, secret)
 
 
+@pytest.mark.drill(
+    "a pod that stops, and a probe of any period",
+    planted="other values for the probe",
+    seen="it answers until the probe has noticed, and the whole fits",
+)
 @pytest.mark.parametrize(
     ("probe", "drain"),
     [

@@ -463,6 +463,7 @@ async def test_a_refused_credential_does_not_spend_the_budget_and_a_new_secret_e
         assert (await gateway.get(ids[30]))[0] == 200
 
 
+@pytest.mark.drill("no way out but a proxy, an authority of one's own")
 async def test_the_platform_is_reached_through_a_proxy_and_by_an_authority_of_its_own(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -483,6 +484,7 @@ async def test_the_platform_is_reached_through_a_proxy_and_by_an_authority_of_it
         assert [head.split()[:2] for head in proxy.heads] == [[b"CONNECT", b"localhost:%d" % platform.port]]
 
 
+@pytest.mark.drill("used-up file descriptors")
 async def test_used_up_descriptors_leave_those_who_are_connected_and_operators_in_peace(
     sandbox: Sandbox, redis: RedisServer, tmp_path: Path
 ) -> None:

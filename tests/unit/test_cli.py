@@ -81,6 +81,7 @@ def test_check_warns_of_a_state_directory_that_cannot_be(config, tmp_path, monke
     )
 
 
+@pytest.mark.drill("a key that signs nothing, a certificate without its key")
 def test_check_signs_with_each_key(config, monkeypatch):
     def fail(*_: object) -> str:
         raise ValueError("not today")
@@ -221,6 +222,11 @@ async def end_of(
             process.kill()
 
 
+@pytest.mark.drill(
+    "signals before, while and after it serves",
+    planted="sent to processes that import, start, end",
+    seen="exit 0; SIGHUP, SIGUSR1 and SIGUSR2 a log line",
+)
 @pytest.mark.parametrize(
     ("command", "signals", "code"),
     [
@@ -259,6 +265,7 @@ __main__.main()
 IGNORED = "SIGHUP is ignored\nSIGUSR1 is ignored\nSIGUSR2 is ignored\n"
 
 
+@pytest.mark.drill("signals before, while and after it serves")
 @pytest.mark.parametrize(
     ("work", "deadline", "signals", "log"),
     [

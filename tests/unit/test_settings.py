@@ -617,6 +617,11 @@ def test_a_key_that_cannot_sign_or_is_soon_found_is_refused_before_the_start(tre
     assert SECRET not in mistake
 
 
+@pytest.mark.drill(
+    "a key that signs nothing, a certificate without its key",
+    planted="a signer that fails; another's key, no PEM, a password",
+    seen="refused by name before the start, by `check` too",
+)
 def test_each_certificate_is_loaded_before_the_start(tree, files):
     authority = Authority(files, "authority")
     one, other = authority.issue("one", "localhost"), authority.issue("other", "localhost")

@@ -200,6 +200,11 @@ async def test_it_stops_at_once_also_while_a_worker_is_away(service: Service, mo
     assert service.code == 0
 
 
+@pytest.mark.drill(
+    "a worker that hangs, when it serves or before",
+    planted="a program that never answers",
+    seen="killed and replaced within 10 s; a slow start is no hang",
+)
 async def test_a_worker_that_does_not_answer_is_killed_and_replaced(service: Service, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(supervisor, "WATCH_SECONDS", 0.05)
     monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.01)
@@ -211,6 +216,7 @@ async def test_a_worker_that_does_not_answer_is_killed_and_replaced(service: Ser
     assert not is_running(service.pids(1)[0])
 
 
+@pytest.mark.drill("a worker that hangs, when it serves or before")
 async def test_the_next_worker_may_take_longer_to_start_than_one_may_hang(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ):
@@ -244,6 +250,7 @@ async def test_the_next_worker_may_take_longer_to_start_than_one_may_hang(
     assert service.code == 0
 
 
+@pytest.mark.drill("a worker that hangs, when it serves or before")
 async def test_a_worker_that_does_not_come_up_is_killed(service: Service, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(supervisor, "START_SECONDS", 0.5)
     service.write(f"{UNTIL_TOLD}")

@@ -61,6 +61,11 @@ def test_what_is_kept_is_spelled_as_it_was(sent: bytes, kept: bytes):
     assert cut(replace(entry(0.0), body=sent), frozenset({"a"}), GET).body == kept
 
 
+@pytest.mark.drill(
+    "a few fields from a row, then from an entry",
+    planted="other orders, escapes, digits, half a surrogate pair",
+    seen="one body, one tag",
+)
 @pytest.mark.parametrize(
     ("spelled", "value"),
     [

@@ -311,6 +311,7 @@ async def test_interim_answers_are_passed_over():
     assert (await answer_to(*pieces)).body == b"{  }"
 
 
+@pytest.mark.drill("no end of interim answers, of a head, of chunks, of answers unasked for")
 @pytest.mark.parametrize(
     "pieces",
     [
@@ -347,6 +348,7 @@ async def test_limits_of_a_head_are_those_that_are_set():
         assert error.failure.problem is INVALID
 
 
+@pytest.mark.drill("no end of interim answers, of a head, of chunks, of answers unasked for")
 async def test_what_is_sent_on_a_kept_connection_unasked_ends_it():
     async def answer(exchange) -> None:
         await exchange.send(OK)
@@ -666,6 +668,7 @@ def authority(tmp_path):
     return Authority(tmp_path, "authority")
 
 
+@pytest.mark.drill("no way out but a proxy, an authority of one's own")
 async def test_a_platform_that_the_authority_in_the_settings_vouches_for_is_believed(authority):
     context = authority.issue("platform", "127.0.0.1").server_context()
     async with raw_server(always(OK), tls=context) as server:
@@ -677,6 +680,7 @@ async def test_a_platform_that_the_authority_in_the_settings_vouches_for_is_beli
     assert len(server.exchanges) == 1
 
 
+@pytest.mark.drill("no way out but a proxy, an authority of one's own")
 async def test_a_platform_that_speaks_an_older_tls_than_is_wanted_gets_nothing(authority):
     context = authority.issue("platform", "127.0.0.1").server_context(ssl.TLSVersion.TLSv1_2)
     async with raw_server(always(OK), tls=context) as server:
@@ -690,6 +694,11 @@ async def test_a_platform_that_speaks_an_older_tls_than_is_wanted_gets_nothing(a
     assert len(server.exchanges) == 1
 
 
+@pytest.mark.drill(
+    "no way out but a proxy, an authority of one's own",
+    planted="a proxy that tunnels, refuses, is silent, is not there; TLS 1.2 where 1.3 is wanted",
+    seen="the proxy sees the platform's name only; what was not sent costs no call",
+)
 async def test_a_proxy_connects_and_sees_the_platforms_name_only(authority):
     context = authority.issue("platform", "localhost").server_context()
     async with raw_server(always(OK), tls=context) as server, raw_server(tunnel) as proxy:
@@ -702,6 +711,7 @@ async def test_a_proxy_connects_and_sees_the_platforms_name_only(authority):
     assert [dict(exchange.fields).get("auth") is not None for exchange in server.exchanges] == [True] * 3
 
 
+@pytest.mark.drill("no way out but a proxy, an authority of one's own")
 @pytest.mark.parametrize("status", [b"407 Authenticate", b"502 Bad Gateway", b"200 but then garbage"])
 async def test_what_a_proxy_does_not_connect_was_not_sent(authority, status):
     async with raw_server(always(b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % status, close=True)) as proxy:
@@ -713,6 +723,7 @@ async def test_what_a_proxy_does_not_connect_was_not_sent(authority, status):
     assert len(proxy.exchanges) == 1
 
 
+@pytest.mark.drill("no way out but a proxy, an authority of one's own")
 async def test_a_proxy_that_is_not_there_is_named(authority):
     route = Route(f"http://127.0.0.1:{free_port()}", authority.file)
     async with client("https://platform.invalid", route=route) as platform:
@@ -721,6 +732,7 @@ async def test_a_proxy_that_is_not_there_is_named(authority):
     assert not error.was_sent
 
 
+@pytest.mark.drill("no way out but a proxy, an authority of one's own")
 async def test_a_proxy_that_says_nothing_is_no_connection_in_time(authority):
     async def silent(exchange) -> None:
         await exchange.reader.read()

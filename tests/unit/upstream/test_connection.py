@@ -61,6 +61,7 @@ def no_time(monkeypatch):
     monkeypatch.setattr(connection_module, "TURN_SECONDS", -1.0)
 
 
+@pytest.mark.drill("no end of interim answers, of a head, of chunks, of answers unasked for")
 @pytest.mark.usefixtures("no_time")
 async def test_what_takes_long_to_parse_gives_others_their_turn(connection: PlatformConnection, transport: Transport):
     connection.data_received(CHUNKS)
@@ -88,6 +89,11 @@ async def test_a_connection_that_is_lost_between_two_turns_loses_nothing(connect
     assert await body.read() == b"a" * 300_000
 
 
+@pytest.mark.drill(
+    "no end of interim answers, of a head, of chunks, of answers unasked for",
+    planted="100,000 of each, 256 KiB of fields",
+    seen="the call ends, others have their turn, the connection is not used again",
+)
 @pytest.mark.parametrize("run", [PROCESSING * 20_000, EMPTY * 20_000], ids=["interim", "final"])
 async def test_a_run_of_answers_ends_the_connection(connection: PlatformConnection, transport: Transport, run: bytes):
     connection.data_received(run)

@@ -339,6 +339,11 @@ async def answer_never(_http: web.BaseRequest) -> web.Response:
     raise AssertionError
 
 
+@pytest.mark.drill(
+    "SIGTERM, and a caller who does not read",
+    planted="a transport that takes nothing",
+    seen="the end after the time that there is, all of it sent where somebody reads",
+)
 @pytest.mark.parametrize(
     ("handler", "reads_after", "ends_after", "is_aborted"),
     [
@@ -374,6 +379,11 @@ def test_a_stop_takes_the_time_it_has_and_no_longer(
         assert loop.run_until_complete(stop()) == (ends_after, is_aborted, True)
 
 
+@pytest.mark.drill(
+    "used-up file descriptors",
+    planted="more connections than there are descriptors",
+    seen="those who are connected, operators and Redis do not notice; others are closed and counted; two log lines, `/readyz`",
+)
 @pytest.mark.parametrize("connect", [Connection, FastRoad(Epoch()).connect], ids=["parsed", "fast"])
 async def test_a_connection_that_there_is_no_descriptor_for_is_closed_counted_and_told_once(connect, caplog):
     refused: list[None] = []

@@ -30,6 +30,11 @@ def listen(stack: ExitStack, bound: list[socket.socket]) -> int:
     return int(bound[0].getsockname()[1])
 
 
+@pytest.mark.drill(
+    "callers by IPv6, by IPv4, by both",
+    planted="`[::]`, a list, a name with two addresses, no IPv6; several workers",
+    seen="each is answered",
+)
 @pytest.mark.parametrize(
     ("host", "answering"), [("::", [V4, V6]), ("0.0.0.0", [V4]), (V4, [V4]), (V6, [V6])], ids=["::", "0", "v4", "v6"]
 )
@@ -38,6 +43,7 @@ def test_an_address_is_served_for_the_families_that_it_stands_for(stack, host, a
     assert [name for name in (V4, V6) if answers(stack, name, port)] == answering
 
 
+@pytest.mark.drill("callers by IPv6, by IPv4, by both")
 def test_every_address_of_a_name_has_the_same_port(stack, monkeypatch):
     found = [(socket.AF_INET, 1, 6, "", (V4, 0)), (socket.AF_INET6, 1, 6, "", (V6, 0, 0, 0))]
     with monkeypatch.context() as patch:
@@ -47,6 +53,7 @@ def test_every_address_of_a_name_has_the_same_port(stack, monkeypatch):
     assert answers(stack, V6, port)
 
 
+@pytest.mark.drill("callers by IPv6, by IPv4, by both")
 def test_both_families_may_be_written_out_for_one_port(stack):
     port = listen(stack, bind(V4, 0))
     stack.close()
@@ -56,6 +63,7 @@ def test_both_families_may_be_written_out_for_one_port(stack):
     assert answers(stack, V6, port)
 
 
+@pytest.mark.drill("callers by IPv6, by IPv4, by both")
 def test_without_ipv6_every_address_is_one_of_ipv4(stack, monkeypatch):
     monkeypatch.setattr(sockets, "_has_ipv6", lambda: False)
     assert answers(stack, V4, listen(stack, bind("::", 0)))
