@@ -66,7 +66,8 @@ async def supervise(settings: Settings, command: Sequence[str], until_stopped: U
         metrics = WorkerMetrics(settings.workers)
         client = await stack.enter_async_context(WorkerClient(sockets))
         operators = workers_application(client, metrics.registry, metrics.answered)
-        runner = OperatorsRunner(operators, settings.known_hosts, shutdown_timeout=0.25)
+        limits = settings.known_hosts, 0.25, settings.send_timeout, settings.max_unsent
+        runner = OperatorsRunner(operators, *limits)
         admin_listen = await _open(runner, settings.admin_listen, stack)
 
         def report() -> None:

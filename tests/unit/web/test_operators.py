@@ -1,13 +1,16 @@
 """The operators' port, on a real socket."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
 
+from campaign_gateway.web import unsent
 from campaign_gateway.web.operators import OperatorsRunner
 from campaign_gateway.web.server import MAX_FIELD_BYTES
+from campaign_gateway.web.unsent import UnsentWatch
 from tests.support.wire import Answered, talk
 
 GET = b"GET /livez HTTP/1.1\r\n"
@@ -21,7 +24,7 @@ async def port() -> AsyncIterator[int]:
 
     application = web.Application()
     application.add_routes([web.get("/livez", answer)])
-    runner = OperatorsRunner(application, {"gateway.example.com"}, 0.1)
+    runner = OperatorsRunner(application, {"gateway.example.com"}, 0.1, send_timeout=30.0, max_unsent=2**20)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
@@ -79,3 +82,16 @@ async def test_no_page_of_another_site_gets_in(port, host, field):
     answer = await ask(port, field, host=host)
     assert answer.status == 403
     assert json.loads(answer.body)["type"] == "/problems/forbidden"
+
+
+async def test_an_answer_that_no_operator_reads_is_not_kept_for_ever(monkeypatch):
+    looked = asyncio.Event()
+    monkeypatch.setattr(UnsentWatch, "look", lambda _watch, _now: looked.set())
+    monkeypatch.setattr(unsent, "LOOK_SECONDS", 0.0)
+    runner = OperatorsRunner(web.Application(), (), 0.1, send_timeout=30.0, max_unsent=2**20)
+    await runner.setup()
+    await looked.wait()
+    await runner.cleanup()
+    looked.clear()
+    await asyncio.sleep(0)
+    assert not looked.is_set()
