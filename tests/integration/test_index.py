@@ -262,6 +262,20 @@ async def test_another_replica_catches_up(fleet: Fleet) -> None:
     assert epoch_of(fleet.two.index) > epoch, "what was made from the snapshot is made anew"
 
 
+@pytest.mark.drill("evidence from the future")
+async def test_what_is_published_by_a_clock_that_is_ahead_is_not_believed_and_can_be_published_anew(
+    fleet: Fleet,
+) -> None:
+    ahead = CLOCK.now() + 3600
+    rows = {"c1": replace(indexed(), since=ahead), "c2": indexed()}
+    await fleet.one.index.publish(STREAM, state(1, began=ahead), rows)
+    assert await fleet.two.pull() == IndexSnapshot(replace(state(1), polls={}), {"c2": indexed()})
+    assert await fleet.two.index.publish(STREAM, state(2), {"c1": indexed()})
+    assert await fleet.three.pull() == IndexSnapshot(state(2), {"c1": indexed(), "c2": indexed()})
+    fleet.one.index.step()
+    assert fleet.one.index.snapshot(STREAM) == IndexSnapshot(replace(state(1), polls={}), {"c2": indexed()})
+
+
 async def test_who_missed_several_publications_pulls_them_at_once(fleet: Fleet) -> None:
     await fleet.one.index.publish(STREAM, state(1), {f"c{n}": indexed() for n in range(5)})
     await fleet.two.pull()

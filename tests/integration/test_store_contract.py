@@ -375,10 +375,26 @@ async def test_fences_of_other_keys_do_not_matter(subject: Subject) -> None:
     assert await subject.one.put(KEY, entry(subject.one.now()), found.fence, 60) is Put.STORED
 
 
+@pytest.mark.drill(
+    "evidence from the future",
+    planted="entries, polls, rows and writes that are dated by a clock that was ahead",
+    seen="they prove nothing, and what is read since takes their place",
+)
+@pytest.mark.parametrize("ahead", [5.0, 3600.0])
+async def test_an_answer_from_the_future_stands_in_nobody_s_way(subject: Subject, ahead: float) -> None:
+    found = await subject.one.get(KEY)
+    assert await subject.one.put(KEY, entry(subject.one.now() + ahead), found.fence, 60) is Put.STORED
+    later = entry(subject.two.now(), b"later")
+    for store in (subject.two, subject.one):
+        assert await store.put(KEY, later, (await store.get(KEY)).fence, 60) in {Put.STORED, Put.OLDER}
+        assert (await store.get(KEY)).stored == later
+        assert store.peek(KEY).stored == later
+
+
 async def test_of_many_fills_at_once_the_one_that_started_last_stays(subject: Subject) -> None:
     now = subject.one.now()
     found = [await store.get(KEY) for store in (subject.one, subject.two)]
-    fills = [entry(now + number, str(number).encode()) for number in range(40)]
+    fills = [entry(now - 40 + number, str(number).encode()) for number in range(40)]
     await asyncio.gather(
         *(
             (subject.one, subject.two)[number % 2].put(KEY, fill, found[number % 2].fence, 60)
@@ -430,7 +446,7 @@ async def test_who_holds_the_lease_learns_what_is_stored_and_stores_under_the_fe
     await subject.two.invalidate(KEY, Cause.WRITE)
     lease = await subject.one.acquire_lease(KEY)
     assert (lease.is_mine, lease.found.stored) == (True, None)
-    kept = entry(subject.one.now() + 30)
+    kept = entry(subject.one.now())
     assert await subject.one.put(KEY, kept, before.fence, 60) is Put.FENCED
     assert await subject.one.put(KEY, kept, lease.found.fence, 60) is Put.STORED
     assert (await subject.two.acquire_lease(KEY)).found.stored == kept

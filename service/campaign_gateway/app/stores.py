@@ -74,7 +74,12 @@ class Opener:
         self.stack.push_async_callback(store.close)
         status.show_redis(self.metrics.gauges, lambda: link.is_up)
         store.start(self.watchers, handlers)
-        self.clock.on_step = memory.clear
+
+        def step() -> None:
+            memory.clear()
+            index.step()
+
+        self.clock.on_step = step
         index.start(self.watchers, self.plan.identities.values(), may_hold_leases=self.plan.settings.sweep.share > 0)
         self.stack.push_async_callback(index.depart)
         return Stores(store, index, opened.ledgers, lambda: status.redis_part(link.state))

@@ -7,7 +7,7 @@ from math import inf
 from campaign_gateway.policy.directives import RequestDirectives
 from campaign_gateway.policy.evidence import GOOD, Evidence
 from campaign_gateway.policy.freshness import Freshness, Lifetime
-from campaign_gateway.policy.stored import Stored
+from campaign_gateway.policy.stored import Stored, is_from_the_future
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, validate_by_list
 from campaign_gateway.policy.visibility import Visibility, visibility
 
@@ -104,7 +104,7 @@ def decide(
 
     A directive that asks for a newer answer (`no-cache`, `max-age`, `min-fresh`) sends the request forward with the
     stored one as fallback, so that it costs nobody their answer when the budget is spent. `max-stale` lets a caller
-    take what others would wait for.
+    take what others would wait for. An answer from the future is none.
 
     Args:
         stored: what is stored.
@@ -114,7 +114,8 @@ def decide(
         now: the time.
         listed: None where it is not about one campaign.
     """
-    if stored is None:
+    if stored is None or is_from_the_future(stored.validated_at, now):
+        # How old it is, nobody knows: it may be past any bound.
         return Decision(Choice.NOT_CACHED if directives.only_if_cached else Choice.FORWARD, fwd=Fwd.URI_MISS)
     if listed is not None:
         evidence = validate_by_list(stored, evidence, *listed)

@@ -20,7 +20,7 @@ A stored answer is in one of three states. Their laws:
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from campaign_gateway.policy.stored import Stored
+from campaign_gateway.policy.stored import Stored, is_from_the_future
 
 WRITE_SETTLE_SECONDS = 10.0
 """How long after a write a read may still show the state before it."""
@@ -100,6 +100,9 @@ class Evidence:
     def settling(self, stored: Stored, written_at: float) -> "Evidence":
         """With a write that came so shortly before the answer's read that it may show the state before it."""
         if self.invalidation is not None or stored.validated_at - written_at > WRITE_SETTLE_SECONDS:
+            return self
+        if is_from_the_future(written_at, stored.validated_at):
+            # The read passed its fence, so it came later: the write was dated by a clock that was wrong.
             return self
         return replace(self, invalidation=Invalidation(written_at, Cause.WRITE, is_open=False))
 

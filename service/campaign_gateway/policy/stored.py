@@ -17,6 +17,15 @@ _JSON_TYPE = re.compile(
 """RFC 9110 section 8.3.1, within bounds."""
 
 
+CLOCKS_DIFFER_SECONDS = 1.0
+"""A moment may lie this far ahead of the clock, whose readings differ between replicas. A later one proves nothing."""
+
+
+def is_from_the_future(moment: float, now: float) -> bool:
+    """Whether nothing can have happened at that moment yet, so that the clock was another one, or somebody lies."""
+    return moment > now + CLOCKS_DIFFER_SECONDS
+
+
 @dataclass(frozen=True, slots=True)
 class Absence:
     """The platform's own words for "no such campaign", kept to answer with them again."""

@@ -31,7 +31,7 @@ from enum import StrEnum
 
 from campaign_gateway.contract.listing import Channel, Row
 from campaign_gateway.policy.evidence import CopyState, Evidence, Validation
-from campaign_gateway.policy.stored import Stored
+from campaign_gateway.policy.stored import Stored, is_from_the_future
 
 SETTLE_SECONDS = 20.0
 """How long answers by id may lag behind the list where their revisions cannot show it."""
@@ -182,3 +182,15 @@ def has_changed(indexed: IndexedCampaign, row: Row) -> bool:
 def apply(snapshot: IndexSnapshot, state: IndexState, updates: Mapping[str, IndexedCampaign]) -> IndexSnapshot:
     """The view with a poll's result."""
     return IndexSnapshot(state, {**snapshot.campaigns, **updates})
+
+
+def believed(snapshot: IndexSnapshot, now: float) -> IndexSnapshot:
+    """The view without what is dated in the future: the next poll finds it again, and dates it anew."""
+    polls = snapshot.state.polls
+    return IndexSnapshot(
+        replace(
+            snapshot.state,
+            polls={channel: last for channel, last in polls.items() if not is_from_the_future(last.began, now)},
+        ),
+        {id_: indexed for id_, indexed in snapshot.campaigns.items() if not is_from_the_future(indexed.since, now)},
+    )

@@ -22,7 +22,7 @@ from campaign_gateway.policy.decide import Choice, Decision, Detail, Fwd
 from campaign_gateway.policy.evidence import CopyState
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure, Fill, settle
-from campaign_gateway.policy.stored import Stored
+from campaign_gateway.policy.stored import Stored, is_from_the_future
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.assess import Assessor
 from campaign_gateway.proxy.backoff import Backoffs
@@ -330,9 +330,11 @@ class Fills:
     def _is_filled(self, flight: Flight, lease: Lease) -> bool:
         """Whether what another replica stored serves the flight's callers as well as a call of its own would."""
         stored, evidence, before = lease.found.stored, lease.found.evidence, flight.found.stored
-        if stored is None or evidence.state is CopyState.INVALIDATED:
+        now = self._store.now()
+        if stored is None or evidence.state is CopyState.INVALIDATED or is_from_the_future(stored.validated_at, now):
             return False
-        if before is not None and stored.validated_at <= before.validated_at:
+        is_older = before is not None and stored.validated_at <= before.validated_at
+        if before is not None and is_older and not is_from_the_future(before.validated_at, now):
             return False
         if stored.validated_at >= flight.began:
             return True

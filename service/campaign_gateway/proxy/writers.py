@@ -48,7 +48,8 @@ class Writers:
         if now >= self.held_until:
             return None
         written_at = self._written_at.get(writer_of(stream, client, resource))
-        return written_at if written_at is not None and now - written_at < self._seconds else None
+        # Not to a write that was noted before the clock went back.
+        return written_at if written_at is not None and -self._seconds < now - written_at < self._seconds else None
 
 
 def writer_of(stream: Stream, client: str, resource: str) -> str:

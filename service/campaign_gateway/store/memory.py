@@ -9,7 +9,7 @@ from typing import NamedTuple
 from typing_extensions import override
 
 from campaign_gateway.policy.evidence import GOOD, Cause, CopyState, Evidence
-from campaign_gateway.policy.stored import Stored
+from campaign_gateway.policy.stored import Stored, is_from_the_future
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.ports import Copy, Found, Lease, Meter, Put, Store
 from campaign_gateway.proxy.request import EVERY, group_of
@@ -201,7 +201,8 @@ class MemoryStore(Store):
         if fence != self._fence(key):
             return Put.FENCED
         last = self._copies.get(key)
-        if last is not None and last.number >= self._gap and not _is_newer(stored, evidence, last):
+        is_believed = last is not None and not is_from_the_future(last.stored.validated_at, self.now())
+        if last is not None and is_believed and last.number >= self._gap and not _is_newer(stored, evidence, last):
             return Put.OLDER
         self._drop(key)
         group = self._group(key)

@@ -53,6 +53,7 @@ def test_an_invalidation_says_when_it_was():
         pytest.param(GOOD, 0.0, GOOD, id="no-write"),
         pytest.param(GOOD, NOW - WRITE_SETTLE_SECONDS - 1, GOOD, id="a-write-long-before-it"),
         pytest.param(GOOD, NOW - 9, SETTLING, id="a-write-just-before-it"),
+        pytest.param(GOOD, NOW + 3600, GOOD, id="a-write-by-a-clock-that-was-wrong"),
         pytest.param(PURGED, NOW - 4, PURGED, id="invalidated-since"),
         pytest.param(SETTLING, NOW - 4, SETTLING, id="known-already"),
     ],

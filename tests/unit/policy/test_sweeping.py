@@ -10,8 +10,10 @@ from campaign_gateway.policy.sweeping import (
     SETTLE_SECONDS,
     IndexedCampaign,
     IndexSnapshot,
+    IndexState,
     ListFlaw,
     Poll,
+    believed,
     is_listed_reliably,
     is_superseded,
 )
@@ -290,3 +292,15 @@ def test_what_a_row_says_is_kept():
         fields={"status": "Active"},
         edges=(NOW + 5,),
     )
+
+
+@pytest.mark.drill("evidence from the future")
+def test_polls_and_rows_from_the_future_are_not_believed():
+    def row_since(since: float) -> IndexedCampaign:
+        return IndexedCampaign(VOICE, "a", "a", since, has_changed=False)
+
+    campaigns = {"c1": row_since(NOW - 5), "c2": row_since(NOW + 1), "c3": row_since(NOW + 2)}
+    state = IndexState({VOICE: Poll(NOW + 1, 30.0), SMS: Poll(NOW + 2, 30.0)}, 90.0, number=7)
+    found = believed(IndexSnapshot(state, campaigns), NOW)
+    assert set(found.campaigns) == {"c1", "c2"}
+    assert found.state == replace(state, polls={VOICE: Poll(NOW + 1, 30.0)})

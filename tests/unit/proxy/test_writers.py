@@ -35,6 +35,13 @@ def test_a_writer_is_held_to_the_last_write_for_a_while(writers: Writers, clock:
     assert writers.floor(SUPPORT, "me", "get") is None
 
 
+@pytest.mark.drill("evidence from the future")
+def test_nobody_is_held_to_a_write_from_before_the_clock_went_back(writers: Writers, clock: ManualClock):
+    writers.note(ME)
+    clock.step(-SECONDS)
+    assert writers.floor(SUPPORT, "me", "get") is None
+
+
 def test_a_write_to_another_stream_or_resource_or_by_another_client_is_another_s(writers: Writers):
     writers.note(ME)
     assert writers.floor(SUPPORT, "me", "get") == NOW

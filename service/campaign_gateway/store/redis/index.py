@@ -21,7 +21,7 @@ import msgspec
 from typing_extensions import override
 
 from campaign_gateway.contract.ids import is_id
-from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot, IndexState, apply
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot, IndexState, apply, believed
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.ports import USED_SECONDS, CampaignIndex
 from campaign_gateway.proxy.tasks import Tasks
@@ -319,7 +319,8 @@ class RedisIndex(CampaignIndex):
             return
         state_now, updates = opened
         is_next = epoch_now == epoch and state_now.number > snapshot.state.number
-        self._show(stream, apply(snapshot if is_next else NOTHING, state_now, updates))
+        new = believed(IndexSnapshot(state_now, updates), self._link.clock.now())
+        self._show(stream, apply(snapshot if is_next else NOTHING, new.state, new.campaigns))
         self._epochs[stream] = epoch_now
 
     def _opened(
@@ -345,6 +346,11 @@ class RedisIndex(CampaignIndex):
             self._seal.refuse(Refusal.FORM)
             return None
         return (state, updates) if stamp[_EPOCH_BYTES:] == b"%016d" % state.number else None
+
+    def step(self) -> None:
+        """Goes on after a step of the shared clock."""
+        for stream, snapshot in list(self._snapshots.items()):
+            self._show(stream, believed(snapshot, self._link.clock.now()))
 
     def _show(self, stream: str, snapshot: IndexSnapshot) -> None:
         self._snapshots[stream] = snapshot
