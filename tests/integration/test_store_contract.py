@@ -380,9 +380,10 @@ async def test_fences_of_other_keys_do_not_matter(subject: Subject) -> None:
     planted="entries, polls, rows and writes that are dated by a clock that was ahead",
     seen="they prove nothing, and what is read since takes their place",
 )
-async def test_an_answer_from_the_future_stands_in_nobody_s_way(subject: Subject) -> None:
+@pytest.mark.parametrize("ahead", [5.0, 3600.0])
+async def test_an_answer_from_the_future_stands_in_nobody_s_way(subject: Subject, ahead: float) -> None:
     found = await subject.one.get(KEY)
-    assert await subject.one.put(KEY, entry(subject.one.now() + 3600), found.fence, 60) is Put.STORED
+    assert await subject.one.put(KEY, entry(subject.one.now() + ahead), found.fence, 60) is Put.STORED
     later = entry(subject.two.now(), b"later")
     for store in (subject.two, subject.one):
         assert await store.put(KEY, later, (await store.get(KEY)).fence, 60) in {Put.STORED, Put.OLDER}

@@ -19,6 +19,9 @@
 -- when it was stored, and the moment of the last invalidation that matters; then 'w' or 'p' while the entry has to be
 -- validated after a write or a purge, else '-'. Sixteen digits of microseconds fit in the 53 bits of a Lua number until the
 -- year 2255.
+
+-- Readings of the clock differ by less than a second (policy.stored).
+local LEAVE = 1000000
 local head = head_at(KEYS[1])
 local fence, begun = number_at(head, 1), number_at(head, 17)
 local number = number_of(group_at(KEYS[3], ARGV[11]))
@@ -27,7 +30,7 @@ if fence ~= tonumber(ARGV[1]) or number ~= tonumber(ARGV[10]) then
 end
 -- What passes the group's fence was read later than what was stored before it: clocks need not agree on that. Nothing has
 -- begun in the future, so that says nothing.
-if begun >= tonumber(ARGV[2]) and begun <= tonumber(ARGV[11]) + AHEAD and number_at(head, 33) >= number then
+if begun >= tonumber(ARGV[2]) and begun <= tonumber(ARGV[11]) + LEAVE and number_at(head, 33) >= number then
   return 'older'
 end
 local keep = tonumber(ARGV[4])
