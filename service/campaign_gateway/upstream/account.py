@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from campaign_gateway.policy import schedule
@@ -22,7 +22,7 @@ from campaign_gateway.policy.ledger import QUIET_SECONDS, Allowance, Lane, Ledge
 from campaign_gateway.policy.reports import Report, absorb
 from campaign_gateway.policy.schedule import Schedule
 from campaign_gateway.proxy.ports import LedgerLostError, Ledgers
-from campaign_gateway.upstream.own_calls import OwnCalls, Unreported
+from campaign_gateway.upstream.own_calls import Attempt, OwnCalls, Unreported
 from campaign_gateway.upstream.pauses import is_paused, say_pause
 from campaign_gateway.upstream.promises import Promises
 
@@ -34,22 +34,6 @@ REPORT_SECONDS = 1.0
 """How often a replica that has something to say shows itself in a shared ledger."""
 SCHEDULE_SECONDS = 0.25
 """How long refusals are answered out of the same look at the ledger."""
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """A change of the ledger under way."""
-
-    requested_at: float
-    """When it began; monotonic, like all times here."""
-    left: int
-    """What was left of the allotment then ..."""
-    allotment: int
-    """... and the allotment after it, if it is made."""
-    quiet_until: float = NEVER
-    """Until when the others take this replica for quiet, if it is made."""
-    reported_at: float | None = None
-    """When the report that goes with it was made."""
 
 
 class Account:
@@ -301,7 +285,7 @@ class Account:
 
     async def _change(self, step: Step[_T], *, has_waiters: bool) -> _T:
         unreported, was_cut_off, left = self._own.unreported(), self.is_cut_off, self._own.left_of(self._allotment)
-        attempt = _Attempt(self._clock(), left, left)
+        attempt = Attempt(self._clock(), left, left)
         quiet = QUIET_SECONDS if not self._ledgers.is_local and not self._own and not has_waiters else 0.0
         self.promises.is_changed = False
 
@@ -334,7 +318,7 @@ class Account:
         self._own.reported(unreported)
         return result
 
-    def _note_failed(self, attempt: _Attempt, error: BaseException) -> None:
+    def _note_failed(self, attempt: Attempt, error: BaseException) -> None:
         """Remembers that nobody knows whether the change was made: what it took from the allotment may be gone."""
         self._reported_at = None
         self._unsure = self._allotment, self._allotment - attempt.left + attempt.allotment
@@ -345,7 +329,7 @@ class Account:
             _log.warning("ledger of calls lost (%s): continuing without it, %d replicas were known", error, self.known)
         self.forget_ledger()
 
-    def _learn(self, ledger: Ledger, attempt: _Attempt) -> None:
+    def _learn(self, ledger: Ledger, attempt: Attempt) -> None:
         now = self._ledgers.now()
         self._see(ledger)
         self._reported_at = None if self._ledgers.is_local else attempt.reported_at

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from campaign_gateway.policy.budget_mode import NEVER
 from campaign_gateway.policy.ledger import Allowance, Slot
 
 SHIFTS = 1024
@@ -34,6 +35,22 @@ class Unreported:
     """Calls that ended without the platform refusing them for the limit."""
     begun: frozenset[str]
     """Calls that were begun without the ledger."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A change of the ledger under way."""
+
+    requested_at: float
+    """When it began; monotonic, like all times here."""
+    left: int
+    """What was left of the allotment then ..."""
+    allotment: int
+    """... and the allotment after it, if it is made."""
+    quiet_until: float = NEVER
+    """Until when the others take this replica for quiet, if it is made."""
+    reported_at: float | None = None
+    """When the report that goes with it was made."""
 
 
 class OwnCalls:
