@@ -853,5 +853,5 @@ async def test_an_invalidation_reads_nothing_but_fences_of_ours(fleet: Fleet) ->
             await fleet.one.fill()
             await fleet.raw.mset(values)
             for key in (KEY, ALL):
-                await fleet.one.shared.invalidate(key, Cause.WRITE)
+                await fleet.one.shared.invalidate([key], Cause.WRITE)
             assert len(await fleet.raw.get(KEYS.group_fence(KEY))) == 64, planted
