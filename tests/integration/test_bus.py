@@ -577,6 +577,15 @@ async def test_while_nothing_is_received_anything_may_have_been_invalidated(flee
     assert before < fleet.two.store.invalidated_at(KEY) <= fleet.two.store.now()
 
 
+async def test_after_a_stop_no_copy_stands_in_for_redis_as_if_it_were_verified(fleet: Fleet) -> None:
+    await fleet.fill_and_copy()
+    await fleet.two.silence()
+    await fleet.two.copy()
+    fleet.two.bus._ping_at -= 60.0
+    await until(lambda: fleet.two.copies.peek(KEY).evidence.state is CopyState.UNVERIFIED, 5.0)
+    await fleet.two.copy()
+
+
 # Leases.
 
 
@@ -844,5 +853,5 @@ async def test_an_invalidation_reads_nothing_but_fences_of_ours(fleet: Fleet) ->
             await fleet.one.fill()
             await fleet.raw.mset(values)
             for key in (KEY, ALL):
-                await fleet.one.shared.invalidate(key, Cause.WRITE)
+                await fleet.one.shared.invalidate([key], Cause.WRITE)
             assert len(await fleet.raw.get(KEYS.group_fence(KEY))) == 64, planted

@@ -154,6 +154,8 @@ class Bus:
                         _log.warning(text, now - self._ping_at)
                         # However long copies may answer without a subscription: this one was not lost.
                         self._heard_until = float("-inf")
+                        # Commands under way may have run into their time-outs: copies then stand in for Redis.
+                        on_gap()
                     self._ping_at = now + PING_SECONDS
                     # What comes back says when it was sent.
                     await subscription.ping(repr(now))
