@@ -241,7 +241,8 @@ async def test_who_is_stopped_before_all_is_imported_has_stopped_as_asked(
     tmp_path: Path, command: str, signals: list[signal.Signals], code: int
 ):
     (tmp_path / "click.py").write_text("print(0, flush=True)\nimport time\ntime.sleep(1000)\n")
-    ended = await end_of(["-m", "campaign_gateway", command], signals, {"PYTHONPATH": str(tmp_path)})
+    path = os.pathsep.join([str(tmp_path), str(ROOT / "service")])
+    ended = await end_of(["-m", "campaign_gateway", command], signals, {"PYTHONPATH": path})
     assert ended == (code, "")
 
 

@@ -696,8 +696,8 @@ def test_servers_may_stand_at_ipv6_addresses(tree, url):
 
 def test_what_sentinels_ask_for_is_checked(tree, files):
     tree = put(tree, "cache.url", "redis+sentinel://s1:26379/main")
-    secret = str(files / "client-secret")
-    whole = put(tree, "cache.sentinel", {"username": "gateway", "password_file": secret, "tls": {"ca_file": secret}})
+    secret, authority = str(files / "client-secret"), str(Authority(files, "authority").file)
+    whole = put(tree, "cache.sentinel", {"username": "gateway", "password_file": secret, "tls": {"ca_file": authority}})
     sentinel = read_tree(whole).cache.sentinel
     assert sentinel is not None
     assert sentinel.username == "gateway"
