@@ -339,11 +339,6 @@ async def test_a_fleet_under_random_faults(tmp_path: Path, figure: Callable[[str
             for number in range(CALLERS):
                 gateway = running.gateways[number % 3]
                 group.create_task(call(running, gateway, ends, f"{SEED} {number}"))
-        for gateway in running.gateways:
-            await recover(running, gateway)
-            assert await gateway.metric("task_failures_total") == 0
-            traces = [line for line in gateway.log if "Traceback" in line or "never retrieved" in line]
-            assert not traces
         arrivals = [arrival.monotonic for arrival in running.sandbox.log.since(0)]
         worst, grown, turn = most_in_window(arrivals, WINDOW), growth(sampling.result()), watch.longest()
         asked = sum(running.seen.values())
@@ -353,7 +348,12 @@ async def test_a_fleet_under_random_faults(tmp_path: Path, figure: Callable[[str
         for (status, problem), count in sorted(running.seen.items()):
             sys.stdout.write(f"{status} {problem} {count}\n")
         sys.stdout.write(f"{dict(running.faults)}\n")
-    assert not running.wrong, kinds(running.wrong)
+        assert not running.wrong, kinds(running.wrong)
+        for gateway in running.gateways:
+            await recover(running, gateway)
+            assert await gateway.metric("task_failures_total") == 0
+            traces = [line for line in gateway.log if "Traceback" in line or "never retrieved" in line]
+            assert not traces
     assert worst <= CALLS
     assert grown <= GROWTH
 

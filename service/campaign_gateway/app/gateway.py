@@ -103,7 +103,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         budget = await _open_budget(plan, stores.ledgers, metrics, watchers, stack)
         stack.push_async_callback(watchers.close)
         stack.push_async_callback(fills.close, farewell / 2)
-        fetcher = Fetcher(platform, budget, store, metrics)
+        fetcher = Fetcher(platform, budget, store, metrics, lambda: clock.ahead)
         timeouts, is_polled = Timeouts(settings.platform.timeout), settings.sweep.share > 0
         exchange = Exchange(
             store, index, fetcher, flights, plan.freshness, metrics, timeouts, writers, is_polled=is_polled

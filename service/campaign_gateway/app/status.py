@@ -129,7 +129,7 @@ def clock_part(clock: PlatformClock) -> Part:
         return OK
     return Part(
         "degraded",
-        f"the platform's clock is {describe(clock.offset())}: the times that it names are corrected by that; "
+        f"the platform's clock is {describe(clock.true_offset())}: the times that it names are corrected by that; "
         "see which of the two is wrong",
     )
 

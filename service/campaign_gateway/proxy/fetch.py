@@ -39,14 +39,22 @@ class Fetched:
 class Fetcher:
     """Asks the platform. Every attempt takes a permit of its own."""
 
-    def __init__(self, upstream: Upstream, budget: Budget, store: Store, meter: Meter) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        budget: Budget,
+        store: Store,
+        meter: Meter,
+        ahead: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """A fetcher. `ahead` is that of `PlatformClock`."""
         self._upstream = upstream
         self._budget = budget
         self._store = store
         self._meter = meter
         self.breaker = CircuitBreaker()
         self.state = PlatformState()
-        self.clock = PlatformClock(store.now)
+        self.clock = PlatformClock(store.now, ahead)
         """The platform's, which each answer's `Date` shows."""
 
     def refusal(self, request: Request, lane: Lane, wait: float) -> Failure | None:

@@ -17,13 +17,15 @@ class PlatformClock:
     step of the store's clock, which another Redis may bring, is no step of the platform's.
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], ahead: Callable[[], float] = lambda: 0.0) -> None:
         """A clock of which nothing is known yet.
 
         Args:
             now: the store's clock.
+            ahead: seconds by which that is known to be ahead of the time, which is nobody's fault any longer.
         """
         self._now = now
+        self._ahead = ahead
         self._answers: tuple[DatedAnswer, ...] = ()
         self._to_monotonic: ClockOffset | None = None
         self.is_far_off = False
@@ -40,6 +42,11 @@ class PlatformClock:
         if known is None:
             return AGREED
         return ClockOffset(known.seconds - (self._now() - time.monotonic()), known.uncertainty)
+
+    def true_offset(self) -> ClockOffset:
+        """How far it is ahead of the time by which the store's clock was set."""
+        offset = self.offset()
+        return ClockOffset(offset.seconds + self._ahead(), offset.uncertainty)
 
     def seconds_ahead(self) -> float | None:
         """The offset in seconds, to be taken out of every moment that the platform names; None until it is known."""
@@ -62,7 +69,7 @@ class PlatformClock:
             return
         self._answers = add(self._answers, DatedAnswer(sent, had, moment))
         self._to_monotonic = estimate(self._answers)
-        offset, was = self.offset(), self.is_far_off
+        offset, was = self.true_offset(), self.is_far_off
         self.is_far_off = is_far_off(offset, was=was)
         if self.is_far_off and not was:
             _log.warning("the platform's clock is %s: its times are corrected by this offset", describe(offset))

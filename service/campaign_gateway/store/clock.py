@@ -21,6 +21,8 @@ class StoreClock:
         self._is_set = False
         self.uncertainty = 0.0
         """How far `now` may be off the server's clock, in seconds: half the trip of the last setting."""
+        self.ahead = 0.0
+        """Seconds by which it is known to be ahead of the server's, since that was set back."""
         self.on_step: Callable[[], None] = lambda: None
         """Called when the clock has stepped."""
 

@@ -52,6 +52,16 @@ def test_a_step_of_the_stores_clock_is_no_step_of_the_platforms(wall: Wall) -> N
     assert abs(wall.clock.now() - told) < 1.0
 
 
+def test_what_the_stores_clock_is_knowingly_ahead_is_nobodys_fault(wall: Wall) -> None:
+    """After Redis' clock was set back, replicas go on by the time before."""
+    wall.clock = PlatformClock(wall.store.now, lambda: 3600.0)
+    wall.answer(-3600.0, MAX_ANSWERS)
+    assert not wall.clock.is_far_off
+    assert wall.clock.seconds_ahead() == pytest.approx(-3600.0, abs=1.0)
+    wall.answer(-3500.0, MAX_ANSWERS)
+    assert wall.clock.is_far_off
+
+
 def test_one_line_for_each_change_of_state(wall: Wall, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     wall.answer(2.0, MAX_ANSWERS)

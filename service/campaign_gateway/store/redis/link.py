@@ -162,6 +162,7 @@ class RedisLink:
         if behind := self.clock.behind(shared, sent_at, received_at):
             shared += await self._make_up(ahead, behind)
         self.clock.set(shared, sent_at, received_at)
+        self.clock.ahead = self._ahead
         if not self.is_up:
             _log.info("redis is connected")
             self.is_up, self.state = True, "ok"
