@@ -440,11 +440,13 @@ class World:
         """Looks at what stands in Redis after a script."""
         if fields[0].upper() != b"EVALSHA":
             return
-        item, key = self.net.server.dbs[0].get(fields[3]), fields[3].decode().partition("}:")[2]
-        if fields[3].startswith(b"cg:fence:") and item is not None:
-            self._raised.append((self.now, replica, key))
-        elif fields[3].startswith(b"cg:entry:") and item is not None:
-            self._look_at(replica, key, item.value)
+        names = fields[3 : 3 + int(fields[2])]
+        for name in names:
+            item, key = self.net.server.dbs[0].get(name), name.decode().partition("}:")[2]
+            if name.startswith(b"cg:entry:") and item is not None:
+                self._look_at(replica, key, item.value)
+            elif name is names[0] and name.startswith(b"cg:fence:") and item is not None:
+                self._raised.append((self.now, replica, key))
 
     def _look_at(self, replica: str, key: str, value: bytes) -> None:
         fence, begun, group, moment = (int(value[start : start + 16]) for start in range(0, 64, 16))

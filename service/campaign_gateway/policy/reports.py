@@ -97,7 +97,9 @@ def continuity(ledger: Ledger | None, report: Report, now: float) -> Continuity:
 
 def absorb(ledger: Ledger | None, report: Report, allowance: Allowance, now: float) -> Ledger:
     """The ledger with a replica's report in it; a new one where there was none."""
-    known = None if ledger is None else bounded(_in_step(ledger, report), allowance, now + MAX_STEP_SECONDS)
+    known = ledger
+    if ledger is not None and ledger is not UNREADABLE:
+        known = bounded(_in_step(ledger, report), allowance, now + MAX_STEP_SECONDS)
     resumed = _resumed(known, report, allowance, now)
     paused_until, probe = _pause(resumed, report)
     return replace(

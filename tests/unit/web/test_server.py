@@ -370,6 +370,8 @@ def test_a_stop_takes_the_time_it_has_and_no_longer(
         await asyncio.sleep(0)
         began, task = loop.time(), connection._task_handler
         assert task is not None
+        # As aiohttp's runner does.
+        server.pre_shutdown()
         await server.shutdown(10.0)
         seconds = loop.time() - began
         await asyncio.wait([task])
