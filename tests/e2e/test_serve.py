@@ -324,7 +324,7 @@ async def test_two_streams_never_mix(tmp_path: Path, redis: RedisServer) -> None
             for path, key, status in [
                 (f"/v1/streams/sales/campaigns/{theirs}", keys["a"], 403),
                 (f"/v1/campaigns/{mine}", keys["b"], 403),
-                (f"/v1/streams/nope/campaigns/{mine}", keys["a"], 404),
+                (f"/v1/streams/nope/campaigns/{mine}", keys["a"], 403),
                 (f"/v1/campaigns/{mine}", None, 401),
                 (f"/v1/campaigns/{mine}", "wrong", 401),
             ]:

@@ -83,8 +83,7 @@ class Actions:
         target, row = authorized.target, authorized.operation
         body = target.body
         if row.body is RequestBody.JSON and body is None:
-            most = min(self._max_body, MAX_QUESTION_BYTES)
-            body = self._list_body((await read_body(authorized.http, row.body, most)).document)
+            body = self._list_body((await self._body(authorized, row.body, MAX_QUESTION_BYTES)).document)
         request = Request(
             authorized.stream, row, target.id, authorized.client, authorized.directives, target.fields, body
         )
@@ -157,10 +156,10 @@ class Actions:
             raise invalid("the body does not show whether it is for voice or sms: set type")
         return await self._forwarder.channel(authorized.stream, authorized.target.id, authorized.client)
 
-    async def _body(self, authorized: Authorized, kind: RequestBody) -> Body:
+    async def _body(self, authorized: Authorized, kind: RequestBody, most: int | None = None) -> Body:
         # The platform's own samples declare nothing, so its clients declare what their libraries do.
         types = ONLY_JSON if authorized.target.stream_id is None else JSON_OR_FORM
-        return await read_body(authorized.http, kind, self._max_body, types)
+        return await read_body(authorized.http, kind, min(self._max_body, most or self._max_body), types)
 
     @staticmethod
     def _list_body(document: Any) -> bytes:
