@@ -54,14 +54,14 @@ async def rename(fleet: Estate, campaign: str, name: str, *, at: int) -> None:
     """An edit at the platform, and the purge that tells the gateways, through the one of this number; then it is read."""
     fleet.sandbox.campaigns.edit(campaign, {"name": name})
     assert (await fleet.ask("POST /v1/purge", body=b'{"all": true}', at=at)).status == 200
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while name not in (await fleet.ask(f"GET /v1/campaigns/{campaign}", at=at)).body.decode():
             await asyncio.sleep(0.05)
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[str, str]:
     """`Cache-Status` and body."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         length = re.search(r"Content-Length: (\d+)", head)
         assert length is not None
