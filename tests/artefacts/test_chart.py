@@ -631,7 +631,7 @@ def test_the_schema_refuses(chart, key, value, says):
         ),
         ("sentinel-tls", "config.cache.password_file", f"{SECRETS}/redis/pass", "config.cache.password_file names"),
         ("sentinel-tls", "config.cache.tls.key_file", f"{SECRETS}/tls.key", "config.cache.tls.key_file names"),
-        ("sentinel-tls", "config.cache.seal", {"key_file": f"{SECRETS}/seal"}, "config.cache.seal.key_file (1) names"),
+        ("sentinel-tls", "config.cache.seal", {"key_file": f"{SECRETS}/seal"}, "config.cache.seal.key_file names"),
         (
             "sentinel-tls",
             "config.cache.seal",

@@ -8,9 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
@@ -23,6 +25,7 @@ from campaign_gateway.settings import Settings, SettingsError, read_tree
 from tests.support.gateway import GatewayProcess, gateway_process
 from tests.support.keys import invented_for
 from tests.support.redis_server import redis_server
+from tests.support.tls import Authority
 from tests.support.wire import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -318,6 +321,20 @@ async def test_the_stores_settings_hold_what_the_gateways_need(stack, tmp_path):
 # The settings to begin from
 
 
+@cache
+def invented_pems() -> Mapping[str, bytes]:
+    """Certificates and a key that fit together, by the names that the examples give their files."""
+    with TemporaryDirectory() as folder:
+        authority = Authority(Path(folder), "authority")
+        client = authority.issue("client")
+        files = {
+            "redis-ca.pem": authority.file,
+            "redis-client.pem": client.cert_file,
+            "redis-client-key.pem": client.key_file,
+        }
+        return {name: path.read_bytes() for name, path in files.items()}
+
+
 def with_secrets_in(tree: Any, folder: Path) -> Any:
     """The tree with files in the folder in place of those under /run/secrets, each with what it may hold."""
     match tree:
@@ -325,7 +342,7 @@ def with_secrets_in(tree: Any, folder: Path) -> Any:
             return {key: with_secrets_in(value, folder) for key, value in tree.items()}
         case str() if tree.startswith(SECRETS):
             path = folder / tree.removeprefix(SECRETS)
-            path.write_bytes(invented_for(path))
+            path.write_bytes(invented_pems().get(path.name) or invented_for(path))
             return str(path)
     return tree
 

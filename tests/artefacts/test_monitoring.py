@@ -185,12 +185,12 @@ async def traffic(gateway: GatewayProcess, sandbox: Sandbox) -> None:
         async with gateway.session.post(f"{gateway.url}/v1/campaigns/{ids[0]}/start?type=voice", headers=key):
             sandbox.faults.clear()
     async with gateway.session.post(
-        f"{gateway.url}/v1/purge", data=b'{"all": true}', headers={"Authorization": f"Bearer {KEY[::-1]}"}
+        f"{gateway.url}/v1/purge", json={"all": True}, headers={"Authorization": f"Bearer {KEY[::-1]}"}
     ) as refused:
         assert refused.status == 403
     # A change that the next read shows.
     sandbox.campaigns.edit(ids[0], {"description": "changed"})
-    async with gateway.session.post(f"{gateway.url}/v1/purge", data=b'{"all": true}', headers=key) as purged:
+    async with gateway.session.post(f"{gateway.url}/v1/purge", json={"all": True}, headers=key) as purged:
         assert purged.status == 200
     await asyncio.sleep(1.1)
     assert (await gateway.get(ids[0], **key))[0] == 200
