@@ -17,7 +17,7 @@ import msgspec
 from typing_extensions import override
 
 from campaign_gateway.proxy.ports import HitLog
-from campaign_gateway.telemetry.spool import Spool
+from campaign_gateway.telemetry.spool import Spool, SpoolHandler
 
 STANDARD_ERROR = 2
 FLUSH_SECONDS = 0.02
@@ -187,7 +187,7 @@ def set_up(stream: TextIO | None = None, level: int = logging.INFO, **fields: ob
         level: the least one that is written.
         **fields: members of each line.
     """
-    handler: logging.StreamHandler[Any] = logging.StreamHandler(_SPOOL if stream is None else stream)
+    handler: logging.StreamHandler[Any] = SpoolHandler(_SPOOL) if stream is None else logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter(**fields))
     root = logging.getLogger()
     root.handlers[:] = [handler]

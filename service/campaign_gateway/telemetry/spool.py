@@ -1,11 +1,12 @@
 """Standard error, written by a thread of its own: whoever logs never waits for whoever reads."""
 
-import atexit
 import logging
 import os
 import select
 import threading
 from collections import deque
+
+from typing_extensions import override
 
 _log = logging.getLogger(__name__)
 
@@ -13,6 +14,15 @@ MOST_BYTES = 4 * 2**20
 """Of lines that wait to be written: a second of many hits. What comes when there are so many is dropped."""
 LAST_SECONDS = 1.0
 """How long the end of the process waits for lines to be written."""
+
+
+class SpoolHandler(logging.StreamHandler["Spool"]):
+    """Writes into a spool, whose last lines are waited for when logging is shut down."""
+
+    @override
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
 
 
 class Spool:
@@ -46,7 +56,6 @@ class Spool:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="write log lines", daemon=True)
                 self._thread.start()
-                atexit.register(self.close)
             if self._bytes + len(lines) > self._most_bytes:
                 count = lines.count(b"\n")
                 self.dropped += count
