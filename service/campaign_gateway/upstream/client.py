@@ -42,6 +42,8 @@ _PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 _ANY_HEADER = 47
 """For zlib: the largest window, and the header says whether it is gzip or zlib (RFC 1950, RFC 1952)."""
 _PIECE_BYTES = 2**14
+_STEP_BYTES = 2**18
+"""What is unfolded at a time, before others have their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +191,11 @@ class PlatformClient(Upstream):
             if pieces:
                 # What has come already is read without a pause, and may be a chunk for each byte.
                 await asyncio.sleep(0)
-            piece: bytes | None = packed
+            piece: bytes = packed
             while piece:
                 try:
                     # One byte more than there is room for tells too much from just enough.
-                    decoded = piece if unfold is None else unfold.decompress(piece, room + 1)
+                    decoded = piece if unfold is None else unfold.decompress(piece, min(room + 1, _STEP_BYTES))
                 except zlib.error as error:
                     raise UpstreamError(Problem.UPSTREAM_INVALID, "the answer's compression is damaged") from error
                 room -= len(decoded)
@@ -202,8 +204,13 @@ class PlatformClient(Upstream):
                         Problem.UPSTREAM_INVALID, f"the answer is larger than {self._limits.max_body} bytes"
                     )
                 pieces.append(decoded)
-                piece = None
-                if unfold is not None and unfold.unused_data:
+                if unfold is None:
+                    break
+                piece = unfold.unconsumed_tail
+                if piece:
+                    # Little may unfold to much.
+                    await asyncio.sleep(0)
+                elif unfold.unused_data:
                     # Another member (RFC 1952 section 2.2).
                     piece, unfold = unfold.unused_data, zlib.decompressobj(wbits=_ANY_HEADER)
         if unfold is not None and not unfold.eof:
