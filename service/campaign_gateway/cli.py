@@ -325,7 +325,7 @@ def _sign_with_each(settings: Any) -> None:
         with warnings.catch_warnings(record=True, action="always") as warned:
             build_signers(settings)
     except SettingsError as error:
-        _fail(EXIT_BAD_SETTINGS, *error.mistakes)
+        _fail(EXIT_BAD_SETTINGS, *map(str, error.mistakes))
     for warning in warned:
         click.echo(f"warning: credentials: {warning.message}", err=True)
 
@@ -343,7 +343,7 @@ def _load(config: Path | None) -> Any:
     try:
         return load(config)
     except SettingsError as error:
-        _fail(EXIT_BAD_SETTINGS, *error.mistakes)
+        _fail(EXIT_BAD_SETTINGS, *map(str, error.mistakes))
 
 
 def _run(
@@ -368,7 +368,7 @@ def _run(
     except asyncio.CancelledError:
         sys.exit(0)
     except SettingsError as error:
-        _fail(EXIT_BAD_SETTINGS, *error.mistakes)
+        _fail(EXIT_BAD_SETTINGS, *map(str, error.mistakes))
     except (OSError, RuntimeError) as error:
         _fail(EXIT_FAILED, str(error))
 

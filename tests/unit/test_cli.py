@@ -89,7 +89,7 @@ def test_check_signs_with_each_key(config, monkeypatch):
     monkeypatch.setattr("campaign_gateway.upstream.signer._sign", fail)
     result = run("check", "--config", config)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == "credentials.main: cannot sign: not today\n"
+    assert result.stderr == "credentials.main: cannot sign: not today: check its key\n"
 
 
 def test_check_warns_of_a_secret_that_is_shorter_than_its_digest(config):
@@ -149,15 +149,18 @@ def test_mistakes_between_keys_are_one_line_each_too(config, command):
     result = run(command, "--config", config)
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [
-        "streams.support.credential: no credential is named x",
-        "budgets.acc-9: no stream has this account_id",
+        f"streams.support.credential: {config}:4: no credential is named x: write main",
+        f"budgets.acc-9: {config}:6: no stream has this account_id: write default or acc-1",
     ]
 
 
 @pytest.mark.parametrize("command", ["check", "serve"])
 def test_a_file_that_is_not_there_is_a_bad_setting(tmp_path, command):
     result = run(command, "--config", tmp_path / "none.yaml")
-    assert (result.exit_code, result.stderr) == (2, f"{tmp_path}/none.yaml: No such file or directory\n")
+    said = (
+        f"settings: {tmp_path}/none.yaml: cannot be read: no such file or directory: name another file with --config\n"
+    )
+    assert (result.exit_code, result.stderr) == (2, said)
 
 
 # serve
