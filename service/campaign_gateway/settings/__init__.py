@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from campaign_gateway.settings.checks import (
     cross_checks,
     folder_fault,
-    proxy_fault,
     seal_gap,
     state_folder,
+    unused_proxy,
 )
 from campaign_gateway.settings.files import (
     certificate_checks,
@@ -48,13 +48,13 @@ __all__ = [
     "folder_fault",
     "hide_password",
     "load",
-    "proxy_fault",
     "read_source",
     "read_tree",
     "seal_gap",
     "secret_from_environment",
     "source_of",
     "state_folder",
+    "unused_proxy",
     "validity_of",
 ]
 

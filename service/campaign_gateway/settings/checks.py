@@ -9,12 +9,11 @@ from campaign_gateway.settings.scalars import host_is_loopback
 from campaign_gateway.settings.tree import Cache, Credential, FreshnessSettings, Platform, Settings
 
 
-def proxy_fault(settings: Settings, environ: Mapping[str, str] = os.environ) -> str | None:
-    """What is to be said of a proxy that only the environment names, for other programs; None if there is none."""
+def unused_proxy(settings: Settings, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The variable that names a proxy for other programs only; None if there is none, or the settings name one."""
     names = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
     is_direct = settings.platform.proxy is None and not host_is_loopback(settings.platform.url)
-    name = next((name for name in names if is_direct and environ.get(name)), None)
-    return None if name is None else f"{name} is set and not used for calls to the platform: set platform.proxy"
+    return next((name for name in names if is_direct and environ.get(name)), None)
 
 
 def state_home() -> Path | None:
