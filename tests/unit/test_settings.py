@@ -107,6 +107,7 @@ def write(path: Path, tree: object) -> Path:
         ("workers", 1),
         ("allow_anonymous", False),
         ("hosts", ()),
+        ("docs", True),
         ("platform.url", "https://platform.kore.ai"),
         ("platform.timeout", 10.0),
         ("platform.connect_timeout", 2.0),

@@ -274,6 +274,8 @@ class Settings(Section):
     """Names that the gateway is reached by, beside private ones: `Host` is held to them where no key is asked for."""
     hot_path: Flag = True
     """Whether hits are answered without parsing a request's head that is known already."""
+    docs: Flag = True
+    """Whether the API shows its description to everybody, at `/docs` and `/openapi.json`."""
     platform: Platform = Platform()
     credentials: dict[Alias, Credential]
     streams: Annotated[dict[Alias, StreamSettings], Field(min_length=1)]
