@@ -29,10 +29,11 @@ FAILURES = (RedisError, RedisClusterException, OSError)
 _MISREAD = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 """What it raises, or a reader of ours, over a reply of another shape than the command's."""
 
-LOST = frozenset({"auth", "loading", "masterdown", "busy", "timeout", "connection", "cluster"})
+LOST = frozenset({"loading", "masterdown", "busy", "timeout", "connection", "cluster"})
 """Kinds after which the server is of no use at all ..."""
-LEFT = frozenset({"readonly", "misconf", "noreplicas", "protocol"})
-"""... and those after which every connection is left, too: the address may lead to a server that is whole by now."""
+LEFT = frozenset({"readonly", "misconf", "noreplicas", "protocol", "auth"})
+"""... and those after which every connection is left, too: the address may lead to a server that is whole by now.
+One that refuses a new connection's password goes on with older ones: the link would be found and lost in turns."""
 FULL = "oom"
 """It stores nothing new, and does everything else."""
 

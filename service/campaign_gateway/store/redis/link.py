@@ -56,6 +56,10 @@ class StoreDownError(Exception):
     """Redis did not do what it was asked. Its text is the kind of failure, one of a closed set."""
 
 
+class AnotherServerError(RedisConnectionError):
+    """A new connection reaches another server than the others did. That is no failure where nothing was known."""
+
+
 class RedisLink:
     """One client and what is known of its server."""
 
@@ -156,7 +160,8 @@ class RedisLink:
         except FAILURES as error:
             kind = kind_of(error)
             self.meter.store_operation("redis", "look", kind)
-            await self._leave(kind)
+            if self.is_up or not isinstance(error, AnotherServerError):
+                await self._leave(kind)
             return
         shared = seconds + microseconds / 1e6 + ahead
         if behind := self.clock.behind(shared, sent_at, received_at):
@@ -260,8 +265,8 @@ class RedisLink:
         """Called on each new connection: finds out whether it reaches the same server as the others.
 
         Raises:
-            redis.exceptions.ConnectionError: it does not, for the first one that notices: the command that wanted the
-                connection was prepared with what another server said.
+            AnotherServerError: it does not, for the first one that notices: the command that wanted the connection was
+                prepared with what another server said.
             redis.exceptions.InvalidResponse: what answers is no Redis.
         """
         await read_reply(connection.on_connect, lambda _: None)
@@ -279,7 +284,7 @@ class RedisLink:
             self._runs[name] = run_id
             self.generation += 1
             if is_new:
-                raise RedisConnectionError("another server answers")
+                raise AnotherServerError("another server answers")
 
     async def _watch(self) -> None:
         while True:

@@ -1,7 +1,9 @@
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +19,7 @@ from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.redis import replies
 from campaign_gateway.store.redis.beat import Beat
 from campaign_gateway.store.redis.bus import Bus
-from campaign_gateway.store.redis.connect import RedisTarget, open_link
+from campaign_gateway.store.redis.connect import Access, RedisTarget, open_link
 from campaign_gateway.store.redis.failures import FULL, kind_of
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.ledgers import RedisLedgers
@@ -245,6 +247,25 @@ async def test_the_connections_to_a_primary_that_was_demoted_are_left(server: Re
         await admin.execute_command("REPLICAOF", "NO", "ONE")
     await link.look()
     assert link.is_up
+
+
+async def test_a_password_that_was_changed_leaves_the_connections_of_before(server: RedisServer):
+    access = Access("gateway", lambda: "of before")
+    link = open_link(RedisTarget(server.url, 2.0, access), StoreClock(), CountingMeter())
+    async with server.client() as admin, AsyncExitStack() as stack:
+        stack.push_async_callback(link.close)
+        await admin.execute_command("ACL", "SETUSER", "gateway", "on", ">of before", "~*", "&*", "+@all")
+        await link.look()
+        assert link.is_up
+        await admin.execute_command("ACL", "SETUSER", "gateway", "resetpass", ">changed")
+        # Two at once: the second wants a new connection, and the first one's goes back into the pool after it.
+        waits = (partial(link.client.blpop, "cg:nothing", 0.2), link.client.ping)
+        commands = (link.execute("test", command, lambda reply: reply) for command in waits)
+        assert [str(reply) for reply in await asyncio.gather(*commands, return_exceptions=True)] == ["None", "auth"]
+        await link.look()
+        assert (link.is_up, link.state) == (False, "auth"), (
+            "not found with an old one, to be lost with the next new one"
+        )
 
 
 @pytest.mark.drill(
