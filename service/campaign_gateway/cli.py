@@ -8,6 +8,7 @@ import asyncio
 import gc
 import logging
 import os
+import platform
 import re
 import signal
 import sys
@@ -68,6 +69,7 @@ def serve(config: Path | None, worker: tuple[int, str, Path] | None) -> None:
         _run(partial(_serve_as_worker, settings, worker), settings.shutdown.seconds)
         return
     logs.set_up()
+    _say_start(settings, config)
     if (fault := proxy_fault(settings)) is not None:
         _log.warning(fault)
     if settings.workers == 1:
@@ -243,12 +245,29 @@ def key_new(client: str) -> None:
     click.echo(f"  clients:\n    {client}: {{key_sha256: {digest}, streams: [...], scopes: [read]}}")
 
 
+def _say_start(settings: Any, config: Path | None) -> None:
+    from campaign_gateway.settings import hide_password  # noqa: PLC0415
+
+    fields = {
+        "version": __version__,
+        "python": platform.python_version(),
+        "settings": os.fspath(config or os.environ.get("GATEWAY_CONFIG", "")) or "environment",
+        "streams": len(settings.streams),
+        "clients": len(settings.clients),
+        "platform": settings.platform.url,
+        "cache": hide_password(settings.cache.url),
+        "workers": settings.workers,
+    }
+    said = ", ".join(f"{name} {value}" for name, value in fields.items())
+    _log.info("starting: %s", said, extra={"fields": fields})
+
+
 async def _serve(settings: Any, until_stopped: "UntilStopped") -> None:
     from campaign_gateway.app import running  # noqa: PLC0415
 
     async with running(settings) as gateway:
-        await until_stopped()
-        await gateway.drain()
+        await gateway.drain(await until_stopped())
+    _log.info("stopped, exit code 0")
 
 
 async def _serve_as_worker(settings: Any, slot: tuple[int, str, Path], until_stopped: "UntilStopped") -> None:
@@ -258,8 +277,8 @@ async def _serve_as_worker(settings: Any, slot: tuple[int, str, Path], until_sto
     async with running(settings, WorkerSlot(number, [int(port) for port in ports.split(",")], path)) as gateway:
         # The supervisor waits for this line; and when standard input ends, there is no supervisor any longer.
         click.echo("up")
-        await until_stopped(lifeline=sys.stdin.fileno())
-        await gateway.drain()
+        await gateway.drain(await until_stopped(lifeline=sys.stdin.fileno()))
+    _log.info("stopped, exit code 0")
 
 
 class UntilStopped:
@@ -275,28 +294,29 @@ class UntilStopped:
         self._loop = asyncio.get_running_loop()
         self._deadline = deadline
         self._starting = asyncio.current_task()
-        self._asked = asyncio.Event()
+        self._asked: asyncio.Future[str] = self._loop.create_future()
         for number in stops:
-            self._loop.add_signal_handler(number, self._ask)
+            self._loop.add_signal_handler(number, self._ask, number.name)
         for number in _DEADLY - stops:
             self._loop.add_signal_handler(number, _log.info, "%s is ignored", number.name)
 
-    async def __call__(self, lifeline: int | None = None) -> None:
-        """Waits; the end of what is read from `lifeline`, a file descriptor, asks as well."""
+    async def __call__(self, lifeline: int | None = None) -> str:
+        """Waits; the end of what is read from `lifeline`, a file descriptor, asks as well. Returns who has asked."""
         self._starting = None
         # What the start has made stays to the end: to look through it for garbage keeps all callers waiting for 20 ms.
         gc.freeze()
         gc.enable()
         if lifeline is not None:
-            self._loop.add_reader(lifeline, self._ask)
-        await self._asked.wait()
+            self._loop.add_reader(lifeline, self._ask, "the supervisor is gone")
+        who = await self._asked
         if lifeline is not None:
             self._loop.remove_reader(lifeline)
+        return who
 
-    def _ask(self) -> None:
-        if self._asked.is_set():
+    def _ask(self, who: str) -> None:
+        if self._asked.done():
             return
-        self._asked.set()
+        self._asked.set_result(who)
         if self._deadline is not None:
             self._loop.call_later(self._deadline, _cut_off)
         if self._starting is not None:

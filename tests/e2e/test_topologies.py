@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,12 +18,20 @@ from redis.exceptions import RedisError, ResponseError
 
 from campaign_gateway.sandbox.campaigns import Status
 from campaign_gateway.sandbox.platform import Sandbox
+from campaign_gateway.store.redis.failures import MEANINGS, REFUSES
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.tls import Authority, copy, tls_front
 from tests.support.waiting import until
 
-LOST, FOUND = "redis is unavailable ({}): continuing without it", "redis is connected"
+FOUND = "redis is connected"
+
+
+def lost(kind: str) -> str:
+    """What is said when Redis is lost."""
+    return f"redis is unavailable ({kind}): {MEANINGS.get(kind, REFUSES)}; continuing without it"
+
+
 USER, PASSWORD = "gateway", "correct-horse"
 
 
@@ -84,11 +93,13 @@ async def expect_lost(gateway: GatewayProcess, campaigns: list[str], kind: str) 
     await until(lambda: counted(gateway, times=int(looks) + 3, operation="look", outcome=kind))
     ready = await gateway.get_json("/readyz")
     assert ready["status"] == "degraded"
-    assert ready["parts"]["store"] == {"status": "degraded", "reason": f"redis: {kind}"}
+    store = ready["parts"]["store"]
+    assert store["status"] == "degraded"
+    assert re.fullmatch(rf"redis: {kind} at [^ ]+: {MEANINGS.get(kind, REFUSES)}", store["reason"])
     assert ready["parts"]["budget"]["status"] == "degraded"
     assert await gateway.metric("store_up", store="redis") == 0
-    assert changes(gateway)[-1:] == [LOST.format(kind)]
-    assert changes(gateway).count(LOST.format(kind)) == 1
+    assert changes(gateway)[-1:] == [lost(kind)]
+    assert changes(gateway).count(lost(kind)) == 1
 
 
 def changes(gateway: GatewayProcess) -> list[str]:
@@ -304,7 +315,7 @@ async def test_rights_that_are_missing_cost_what_they_are_for_and_no_read(
                 await until(lambda: counted(gateway, times=3, outcome="noperm"))
             parts = (await gateway.get_json("/readyz"))["parts"]
             assert (parts["store"]["status"], parts["budget"]["status"]) == (store, budget)
-            assert changes(gateway) == [FOUND if store == "ok" else LOST.format("noperm")]
+            assert changes(gateway) == [FOUND if store == "ok" else lost("noperm")]
             expect_no_error_logged(gateway)
             await let_in(admin)
             await expect_found_again(gateway, ids[5])
@@ -403,7 +414,7 @@ async def test_a_demoted_primary_that_keeps_its_connections_is_left_for_the_new_
             assert answer.status in {200, 202}, "done here, and maybe not said to others yet"
         for gateway in (one, two):
             await until(partial(is_well, gateway))
-            assert changes(gateway) == [FOUND, LOST.format("readonly"), FOUND]
+            assert changes(gateway) == [FOUND, lost("readonly"), FOUND]
             expect_no_error_logged(gateway)
         await successor.wait_for_listeners(2)
 
@@ -470,5 +481,5 @@ async def test_a_copy_that_lost_its_master_and_refuses_reads_is_lost_until_it_is
         await expect_lost(gateway, ids[:2], "masterdown")
         await admin.execute_command("REPLICAOF", "NO", "ONE")
         await expect_found_again(gateway, ids[2])
-        assert changes(gateway) == [FOUND, LOST.format("masterdown"), FOUND]
+        assert changes(gateway) == [FOUND, lost("masterdown"), FOUND]
         expect_no_error_logged(gateway)

@@ -20,6 +20,8 @@ class Part:
     status: str
     """`ok`, `degraded` (it serves, with less) or `down` (it must not get requests)."""
     reason: str | None = None
+    since: str | None = None
+    """When its status became so, as RFC 3339 has it; None while it is `ok`."""
 
 
 Readiness = Callable[[], Mapping[str, Part]]
@@ -74,7 +76,13 @@ def answer_readiness(parts: Mapping[str, Part]) -> web.Response:
     worst = max(parts.values(), key=lambda part: _RANK[part.status])
     status = 503 if worst.status == "down" else 200
     overall = {"ok": "ready", "degraded": "degraded", "down": "not ready"}[worst.status]
-    return answer_json(status, {"status": overall, "parts": parts})
+    said = {name: _known(part) for name, part in parts.items()}
+    return answer_json(status, {"status": overall, "parts": said})
+
+
+def _known(part: Part) -> dict[str, str | None]:
+    known: dict[str, str | None] = {"status": part.status, "reason": part.reason}
+    return known if part.since is None else known | {"since": part.since}
 
 
 def answer_json(status: int, document: object) -> web.Response:

@@ -131,12 +131,13 @@ def join_readiness(readiness: Mapping[int, Mapping[str, Part]], workers: int) ->
         joined["workers"] = Part("degraded" if ready else "down", f"not ready: {_named(missing)}")
     for name in sorted({name for parts in readiness.values() for name in parts}):
         reasons: dict[str | None, list[int]] = {}
+        since = min((parts[name].since or "" for parts in readiness.values() if parts[name].status != "ok"), default="")
         for number, parts in readiness.items():
             if parts[name].status != "ok":
                 reasons.setdefault(parts[name].reason, []).append(number)
         is_down = all(parts[name].status == "down" for parts in readiness.values())
         text = "; ".join(f"{reason} ({_named(numbers)})" for reason, numbers in reasons.items())
-        joined[name] = Part("down" if is_down else "degraded", text) if reasons else Part("ok")
+        joined[name] = Part("down" if is_down else "degraded", text, since or None) if reasons else Part("ok")
     return joined
 
 

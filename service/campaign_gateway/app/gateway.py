@@ -42,7 +42,7 @@ from campaign_gateway.web.record import Recorder
 from campaign_gateway.web.rendered import RenderedHits
 from campaign_gateway.web.responses import Bounds
 from campaign_gateway.web.server import Connection, Server, insist_on_compiled_parser
-from campaign_gateway.web.sockets import connection_limit
+from campaign_gateway.web.sockets import connection_limit, say_serving
 from campaign_gateway.web.unsent import UnsentWatch
 
 _log = logging.getLogger(__name__)
@@ -61,13 +61,20 @@ class Gateway:
     """Where the API is, with the port that was taken; the first of several."""
     admin_listen: Address | Path
     api: Api
+    server: Server
     sites: Sequence[web.BaseSite]
 
-    async def drain(self) -> None:
+    async def drain(self, who: str) -> None:
         """Turns callers away before the listener goes: not ready, and connections closed with each answer.
 
         New requests are still taken for the time that load balancers need to notice; then the listener closes.
+
+        Args:
+            who: has asked for it, for the log.
         """
+        in_flight, connections = self.server.in_flight, self.server.open_count
+        text = "stopping (%s): %d requests in flight on %d connections, the listener closes in %g s"
+        _log.info(text, who, in_flight, connections, self.settings.shutdown.drain)
         self.api.drain()
         await asyncio.sleep(self.settings.shutdown.drain)
         for site in self.sites:
@@ -130,16 +137,17 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         status.show_platform(metrics.gauges, fetcher.breaker, fetcher.clock)
         server = _build_server(settings, api, metrics, watchers, stack)
         failing = [watchers.failing, fills.failing]
-        readiness = partial(status.readiness, plan, api, server, stores.part, budget, index, fetcher, stated, failing)
+        readiness = status.Readiness(
+            partial(status.readiness, plan, api, server, stores.part, budget, index, fetcher, stated, failing)
+        )
+        watchers.supervise(readiness.watch, name="watch readiness")
         probes = admin_application(readiness, metrics.registry, partial(_explain, explainer, plan.streams))
         admin = OperatorsRunner(probes, settings.known_hosts, farewell / 8, settings.send_timeout, settings.max_unsent)
         admin_listen = await listen_for_operators(admin, settings.admin_listen, slot, stack)
         runner = web.ServerRunner(server, shutdown_timeout=grace - farewell)
-        sites, (address, *others) = await listen(runner, settings.listen, slot, stack)
-        _log.info("serving on %s, metrics and probes on %s", address, admin_listen)
-        for other in others:
-            _log.info("serving on %s too", other)
-        yield Gateway(settings, address, admin_listen, api, sites)
+        sites, addresses = await listen(runner, settings.listen, slot, stack)
+        say_serving(addresses, admin_listen)
+        yield Gateway(settings, addresses[0], admin_listen, api, server, sites)
 
 
 async def _open_budget(

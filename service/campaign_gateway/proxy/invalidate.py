@@ -1,6 +1,7 @@
 """Makes sure that stored answers are read again before, or soon after, they are served once more."""
 
 import asyncio
+import logging
 from collections.abc import Collection
 
 from campaign_gateway.contract.effects import RESOURCES
@@ -10,6 +11,8 @@ from campaign_gateway.proxy.fill import Flights
 from campaign_gateway.proxy.ports import Meter, Store
 from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.request import Request, Stream, all_of
+
+_log = logging.getLogger(__name__)
 
 AT_A_TIME = 100
 """Purged campaigns that are looked up together."""
@@ -52,6 +55,8 @@ class Invalidator:
         Returns:
             As `invalidate`.
         """
+        what = "all answers" if campaigns is None else f"{len(campaigns)} campaigns"
+        _log.info("%s of stream %s purged by client %s", what, stream.alias, client)
         if campaigns is None:
             groups = [all_of(stream, name) for names in RESOURCES.values() for name in names]
             return await self.invalidate(groups, Cause.PURGE)

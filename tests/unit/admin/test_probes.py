@@ -50,10 +50,10 @@ async def test_readyz_is_as_good_as_its_worst_part(desk, listener, store, status
 
 
 async def test_readyz_gives_a_reason_for_each_part(desk):
-    desk.parts["store"] = Part("degraded", "redis: refused")
+    desk.parts["store"] = Part("degraded", "redis: refused", "2026-11-27T10:00:00Z")
     assert (await (await desk.get("/readyz")).json())["parts"] == {
         "listener": {"status": "ok", "reason": None},
-        "store": {"status": "degraded", "reason": "redis: refused"},
+        "store": {"status": "degraded", "reason": "redis: refused", "since": "2026-11-27T10:00:00Z"},
     }
 
 

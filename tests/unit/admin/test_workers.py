@@ -206,6 +206,15 @@ async def test_it_is_ready_while_one_worker_is_and_says_what_is_missing(desk, mo
             id="each-for-another-reason",
         ),
         pytest.param(
+            {
+                0: {"store": OK},
+                1: {"store": Part("degraded", "a", "2026-11-27T10:00:02Z")},
+                2: {"store": Part("degraded", "b", "2026-11-27T10:00:01Z")},
+            },
+            {"workers": OK, "store": Part("degraded", "a (worker 1); b (worker 2)", "2026-11-27T10:00:01Z")},
+            id="since-the-first-of-them",
+        ),
+        pytest.param(
             {0: {"store": OK, "listener": OK}, 1: {"store": OK, "listener": STOPPING}},
             {
                 "workers": Part("degraded", "not ready: worker 1"),

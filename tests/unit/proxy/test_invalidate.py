@@ -65,10 +65,16 @@ async def test_a_purge_that_the_budget_does_not_pay_for_is_stale_until_somebody_
     assert not await purged(story, "c-1")
 
 
-async def test_a_purge_of_all_waits_for_readers(new_story: NewStory) -> None:
+async def test_a_purge_of_all_waits_for_readers(new_story: NewStory, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     story = await stored(new_story, "c-1", "c-2")
     await story.exchange.read(make_request("c-1", stream=SALES))
     await story.invalidator.purge(SUPPORT, None, "an operator")
+    await story.invalidator.purge(SUPPORT, ["c-3", "c-4"], "a script")
+    assert caplog.messages == [
+        "all answers of stream support purged by client an operator",
+        "2 campaigns of stream support purged by client a script",
+    ]
     await finished(story.tasks)
     assert story.calls == 3
     assert [await purged(story, campaign) for campaign in ("c-1", "c-2")] == [True, True]

@@ -715,8 +715,21 @@ async def test_a_platform_that_the_authority_in_the_settings_vouches_for_is_beli
             assert (await platform.send(SUPPORT, CALL, LATER)).status == 200
         async with client(f"https://127.0.0.1:{server.port}") as platform:
             error = await error_of(platform.send(SUPPORT, CALL, LATER))
-    assert str(error) == "the platform's certificate is not valid"
+    assert str(error) == "the platform's certificate is not valid: unable to get local issuer certificate"
     assert len(server.exchanges) == 1
+
+
+async def test_why_there_is_no_connection_is_told_apart(authority):
+    async def says(url: str) -> str:
+        async with client(url, route=Route(ca_file=authority.file)) as platform:
+            return str(await error_of(platform.send(SUPPORT, CALL, LATER)))
+
+    assert await says(f"http://127.0.0.1:{free_port()}") == "no connection: it is refused"
+    assert await says("http://platform.invalid") == "no connection: the platform's name is not resolved"
+    context = authority.issue("platform", "platform.example").server_context()
+    async with raw_server(always(OK), tls=context) as server:
+        said = await says(f"https://127.0.0.1:{server.port}")
+    assert said.startswith("the platform's certificate is not valid: IP address mismatch")
 
 
 @pytest.mark.drill("no way out but a proxy, an authority of one's own")

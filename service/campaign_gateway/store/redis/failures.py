@@ -37,6 +37,25 @@ One that refuses a new connection's password goes on with older ones: the link w
 FULL = "oom"
 """It stores nothing new, and does everything else."""
 
+MEANINGS = {
+    "auth": "it refuses the user name or the password",
+    "noperm": "the user lacks a right that is needed",
+    "loading": "it is still loading its data",
+    "masterdown": "it is a replica that has lost its primary",
+    "busy": "a script keeps it busy",
+    "timeout": "no answer within cache.timeout",
+    "connection": "no connection, or it was closed",
+    "cluster": "a part of the cluster is missing",
+    "readonly": "it is a replica, which takes no writes",
+    "misconf": "it cannot save to its disk, and takes no writes",
+    "noreplicas": "it has too few replicas, and takes no writes",
+    "protocol": "what answers there does not speak as Redis does",
+    FULL: "it has no memory left for new answers, and counts calls as before",
+}
+"""What an operator is told of a kind ..."""
+REFUSES = "it refuses what it is asked"
+"""... and of one that is not among them."""
+
 _KINDS: tuple[tuple[type[Exception], str], ...] = (
     # Subclasses first: a refused password and a loading server are ConnectionErrors to redis-py.
     (AuthenticationError, "auth"),

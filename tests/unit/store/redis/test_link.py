@@ -20,7 +20,7 @@ from campaign_gateway.store.redis import replies
 from campaign_gateway.store.redis.beat import Beat
 from campaign_gateway.store.redis.bus import Bus
 from campaign_gateway.store.redis.connect import Access, RedisTarget, open_link
-from campaign_gateway.store.redis.failures import FULL, kind_of
+from campaign_gateway.store.redis.failures import FULL, MEANINGS, REFUSES, kind_of
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.ledgers import RedisLedgers
 from campaign_gateway.store.redis.link import LASTING_LOOKS, RedisLink, StoreDownError
@@ -151,7 +151,7 @@ async def test_a_server_that_refuses_writes_is_lost_though_it_tells_its_time(
     assert server.left == ["in use", "idle"] * (3 if is_left else 0), "each look may find another server"
     server.reply = None
     await link.look()
-    lost = f"redis is unavailable ({kind}): continuing without it"
+    lost = f"redis is unavailable ({kind}): {MEANINGS.get(kind, REFUSES)}; continuing without it"
     assert caplog.messages == ["redis is connected", lost, "redis is connected"]
 
 
@@ -167,7 +167,9 @@ async def test_a_time_that_is_none_loses_the_link(times: object, caplog: pytest.
     for _ in range(3):
         await link.look()
     assert (link.is_up, link.state) == (False, "protocol")
-    assert caplog.messages == ["redis is unavailable (protocol): continuing without it"]
+    assert caplog.messages == [
+        "redis is unavailable (protocol): what answers there does not speak as Redis does; continuing without it"
+    ]
 
 
 @pytest.mark.drill("what answers at the address is no Redis")
