@@ -32,6 +32,7 @@ from campaign_gateway.settings import Address, Settings
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.telemetry.logs import HitLines, dropped_lines
 from campaign_gateway.telemetry.metrics import Metrics
+from campaign_gateway.telemetry.turns import LoopWatch
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.web.actions import Actions
 from campaign_gateway.web.api import Api
@@ -194,4 +195,7 @@ def _build_server(settings: Settings, api: Api, metrics: Metrics, watchers: Task
     status.show_server(metrics.gauges, server)
     unsent = UnsentWatch(server.transports, settings.send_timeout, settings.max_unsent, metrics.connection_unread)
     watchers.supervise(unsent.watch, name="end unread answers")
+    turns = LoopWatch(metrics.loop_blocked)
+    status.show_turns(metrics.gauges, turns)
+    stack.enter_context(turns.watching())
     return server

@@ -20,6 +20,7 @@ from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import Sweeper
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.telemetry.metrics import Gauges
+from campaign_gateway.telemetry.turns import LoopWatch
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.web.api import Api
 from campaign_gateway.web.server import Server
@@ -251,6 +252,12 @@ def _is_distrusted(index: CampaignIndex, identity: str, flaw: ListFlaw) -> bool:
 def show_logs(gauges: Gauges, dropped: Callable[[], int]) -> None:
     """Publishes how many log lines nobody read."""
     gauges.add("log_lines_dropped_total", "Log lines that were dropped since nobody read standard error.", dropped)
+
+
+def show_turns(gauges: Gauges, turns: LoopWatch) -> None:
+    """Publishes the longest turn of the event loop."""
+    text = "Seconds that the longest turn of the event loop held it up within the last minute."
+    gauges.add("loop_blocked_longest_seconds", text, turns.longest)
 
 
 def show_server(gauges: Gauges, server: Server) -> None:

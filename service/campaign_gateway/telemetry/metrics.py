@@ -19,6 +19,7 @@ _REQUEST_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 _UPSTREAM_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _WAIT_BUCKETS = (0.001, 0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60)
 _CHANGE_BUCKETS = (0.5, 1, 2, 4, 6, 8, 10, 15, 30, 60, 120, 300, 600)
+_TURN_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _AGE_BUCKETS = (1, 2.5, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 21_600, 86_400)
 
 
@@ -121,6 +122,12 @@ class Metrics(Meter, RequestMeter):
         self._connections_ended = counter(
             "connections_unread_total", "Connections ended because their callers did not read an answer."
         )()
+        self.loop_blocked = histogram(
+            "loop_blocked_seconds",
+            "Seconds that a beat of the event loop, one each 10 to 100 ms, was held up by a turn of this process.",
+            _TURN_BUCKETS,
+        )().observe
+        """Called with the seconds of each beat."""
         self._store = counter(
             "store_operations_total", "Operations on a store, by outcome.", "store", "operation", "outcome"
         )
