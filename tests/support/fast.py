@@ -38,7 +38,7 @@ from campaign_gateway.web.clients import Client, Clients
 from campaign_gateway.web.fast import FastRoad
 from campaign_gateway.web.grants import Grant, Grants
 from campaign_gateway.web.record import Recorder
-from campaign_gateway.web.rendered import RenderedHits
+from campaign_gateway.web.rendered import LARGEST_BODY, RenderedHits
 from campaign_gateway.web.responses import Bounds
 from campaign_gateway.web.server import Connection, Server
 from tests.support.doubles import LONG_AGO, SALES, START, SUPPORT, ManualClock, make_request
@@ -56,6 +56,7 @@ def stored(text: str, *, validated_at: float = START) -> Stored:
 
 
 BIG = Stored(b"1" * 2**17, "application/json", b"big", None, "Ready", START)
+HUGE = replace(BIG, body=b"1" * (LARGEST_BODY + 1))
 GONE = Stored(b"", "", b"", None, None, START, Absence(400, "400", "Campaign not found"))
 CAMPAIGNS: Mapping[str, Stored] = {
     "c-1": stored("c-1"),
@@ -63,6 +64,7 @@ CAMPAIGNS: Mapping[str, Stored] = {
     "15551234567": stored("15551234567"),
     "a" * 128: stored("long"),
     "big": BIG,
+    "huge": HUGE,
     "gone": GONE,
     "old": stored("old", validated_at=START - 700),
 }
@@ -182,10 +184,13 @@ class Gateway:
     """Without them, and without the fast road, each request is authorised anew and each answer made anew."""
     clock: ManualClock = field(default_factory=ManualClock)
     layer: Layer = local
+    meter: Any = field(default_factory=CountingMeter)
+    max_bytes: int = 2**26
+    """The bound of the memory."""
 
     def __post_init__(self) -> None:
-        self.meter, self.port = CountingMeter(), 0
-        self.memory = MemoryStore(2**26, self.clock, self.meter)
+        self.port = 0
+        self.memory = MemoryStore(self.max_bytes, self.clock, self.meter)
         self.store = self.layer(self.memory)
         self.index, self.tasks = LocalIndex(self.memory.epoch, self.clock.now), Tasks()
         self.writers, self.platform = Writers(self.clock.now, 5.0), NoPlatform()
@@ -212,7 +217,8 @@ class Gateway:
         self.lines = HitLines()
         recorder = Recorder(self.meter, self.lines)
         reader = self.exchange if self.has_grants else cast("Any", WholeRoad(self.exchange))
-        self.rendered = RenderedHits(reader, bounds, recorder.hit_line)
+        self.rendered = RenderedHits(reader, bounds, recorder)
+        self.memory.on_dropped = self.rendered.follow
         self.grants = (Grants if self.has_grants else NoGrants)(
             reader, recorder, self.rendered, bounds, self.epoch, quota
         )

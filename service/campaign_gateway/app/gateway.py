@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from campaign_gateway.admin.probes import admin_application
 from campaign_gateway.app import build, status
 from campaign_gateway.app.listen import WorkerSlot, listen, listen_for_operators
-from campaign_gateway.app.stores import Opener
+from campaign_gateway.app.stores import Opener, Stores
 from campaign_gateway.proxy.bounds import stated_bounds
 from campaign_gateway.proxy.explain import Explainer, Explanation
 from campaign_gateway.proxy.fetch import Fetcher
@@ -132,7 +132,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         bounds = Bounds(plan.freshness.stale_while_revalidate, plan.freshness.stale_if_error)
         clients = build.build_clients(settings)
         recorder = Recorder(metrics, _open_lines(slot, stack))
-        hits = RenderedHits(exchange, bounds, recorder.hit_line)
+        hits = _rendered_hits(stores, exchange, bounds, recorder)
         grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
         api = Api(actions, plan.streams, settings.default_stream, clients, bounds, recorder, budget.quota, grants)
         status.show_platform(metrics.gauges, fetcher.breaker, fetcher.clock)
@@ -149,6 +149,12 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         sites, addresses = await listen(runner, settings.listen, slot, stack)
         say_serving(addresses, admin_listen)
         yield Gateway(settings, addresses[0], admin_listen, api, server, sites)
+
+
+def _rendered_hits(stores: Stores, exchange: Exchange, bounds: Bounds, recorder: Recorder) -> RenderedHits:
+    hits = RenderedHits(exchange, bounds, recorder)
+    stores.local.on_dropped = hits.follow
+    return hits
 
 
 async def _open_budget(

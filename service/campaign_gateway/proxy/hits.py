@@ -82,7 +82,6 @@ class Hits:
         now = self._now()
         return Hit(
             request=request,
-            key=request.key,
             entry=stored,
             validated_at=now - decision.age,
             lifetime=decision.age + decision.ttl.seconds,

@@ -101,18 +101,32 @@ class HitLines(HitLog):
 
     @override
     def caller(self, fields: Mapping[str, object]) -> bytes:
-        return b'",' + _members(fields)
+        return b'",' + _members(fields) + b'"campaign":"'
+
+    @override
+    def campaign(self, campaign: str) -> bytes:
+        return mask(campaign).encode("ascii")
 
     @override
     def answer(self, fields: Mapping[str, object]) -> bytes:
-        return _members(fields).replace(b"%", b"%%") + b'"age":%d,"milliseconds":'
+        return b'",' + _members(fields) + b'"age":'
 
     @override
     def ageless(self, fields: Mapping[str, object]) -> bytes:
-        return _members(fields) + b'"milliseconds":'
+        return b'",' + _members(fields).removesuffix(b",")
 
     @override
-    def hit(self, request_id: bytes, caller: bytes, answer: bytes, seconds: float, *, is_refusal: bool = False) -> None:
+    def hit(
+        self,
+        request_id: bytes,
+        caller: bytes,
+        campaign: bytes,
+        answer: bytes,
+        age: bytes,
+        seconds: float,
+        *,
+        is_refusal: bool = False,
+    ) -> None:
         now = time.time()
         if not self._since <= now < self._until:
             self._begin_second(now)
@@ -123,7 +137,8 @@ class HitLines(HitLog):
         parts = self._parts
         if not parts:
             asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
-        parts += (self._opening_warning if is_refusal else self._opening, request_id, caller, answer, took)
+        opening = self._opening_warning if is_refusal else self._opening
+        parts += (opening, request_id, caller, campaign, answer, age, took)
 
     def _begin_second(self, now: float) -> None:
         """Renders what lines of the same millisecond have in common."""
@@ -150,7 +165,7 @@ def _members(fields: Mapping[str, object]) -> bytes:
 
 def _took(milliseconds: float) -> bytes:
     """The end of a line."""
-    return b"%.2f}\n" % milliseconds
+    return b',"milliseconds":%.2f}\n' % milliseconds
 
 
 _KNOWN_HUNDREDTHS = 1_000

@@ -9,6 +9,7 @@ the epoch, and all grants with it.
 import re
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from time import perf_counter
 
 from aiohttp import hdrs, web
 
@@ -21,7 +22,7 @@ from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.web.heads import Head, Sights, head_of, is_plain
 from campaign_gateway.web.limits import ClientLimits
 from campaign_gateway.web.record import CallerRecorder, Recorder
-from campaign_gateway.web.rendered import Fresh, RenderedHit, RenderedHits
+from campaign_gateway.web.rendered import NOT_MODIFIED_END, NUMBERS, Fresh, RenderedHit, RenderedHits
 from campaign_gateway.web.rendered_refusals import QuotaOf, RenderedRefusals
 from campaign_gateway.web.responses import Bounds, Fail
 
@@ -52,7 +53,7 @@ class Grant:
     """Who may read what, and how; answers such reads, and writes them down."""
 
     __slots__ = (
-        *("_caller", "_client", "_current_age", "_hits", "_is_head", "_is_refused", "_rendered", "_now"),
+        *("_caller", "_client", "_current_age", "_date", "_hits", "_is_head", "_is_refused", "_rendered", "_now"),
         *("_reader", "_record", "_refusals", "_write_down", "epoch", "limits", "look_up"),
     )
 
@@ -75,6 +76,7 @@ class Grant:
         self.look_up = hits.answer
         """See `RenderedHits.answer`: what `local` does not have, from wherever it has to be had."""
         self._rendered = hits.of(caller.stream.identity, caller.operation.resource)
+        self._date = hits.date
         self._is_head = caller.method == hdrs.METH_HEAD
         self._is_refused = False
         """Whether the last request for what is not stored was refused."""
@@ -156,13 +158,16 @@ class Grant:
         since: str | None = None,
     ) -> bytes:
         """The whole answer with this hit at this age; it counts as given. `since`: the value of `If-Modified-Since`."""
-        rendering = rendered.ok if tags is None and since is None else rendered.for_copy(tags, since)
-        if age >= rendering.refresh_at:
-            rendering.refresh_clock_fields(age)
-        body = b"" if self._is_head else rendering.body
-        answer = b"".join((rendering.up_to_id, request_id, rendering.after_id, body))
-        self._write_down(rendering, age, request_id, began)
-        return answer
+        ended, date, hit = perf_counter(), self._date, rendered.hit
+        if ended >= date.until:
+            date.refresh(ended)
+        is_ok = (tags is None and since is None) or not rendered.is_held(tags, since)
+        form, end = (rendered.form, rendered.end) if is_ok else (self._hits.not_modified(hit), NOT_MODIFIED_END)
+        body = rendered.body if is_ok and not self._is_head else b""
+        ttl, text = NUMBERS[int(hit.lifetime - age)], NUMBERS[int(age)]
+        self._write_down(rendered.shown, form.line, age, text, request_id, ended - began, is_ok=is_ok)
+        head = (form.start, ttl, form.after_ttl, text, rendered.fields, form.before_id, request_id, end, date.text)
+        return b"".join((*head, body))
 
     def refuse(self, reply: Reply, request: Request, request_id: bytes, began: float) -> bytes | None:
         """The whole answer, if the reply is a refusal; it counts as given."""

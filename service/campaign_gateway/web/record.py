@@ -11,7 +11,6 @@ from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.ports import HitLog, RequestMeter
 from campaign_gateway.proxy.reply import Outcome, Reply
-from campaign_gateway.web.rendered import Rendering
 
 _NO_OUTCOME = Outcome()
 _log = logging.getLogger("campaign_gateway.requests")
@@ -77,9 +76,13 @@ class Recorder:
             level, "request", extra={"fields": {name: value for name, value in fields.items() if value is not None}}
         )
 
-    def hit_line(self, campaign: str, status: HTTPStatus, detail: Detail | None) -> bytes:
-        """The part of a line that hits of one rendering have in common: a pattern for `%` with the age in seconds."""
-        members = {"campaign": campaign, "status": status.value, "cache": "hit", "detail": detail}
+    def shown(self, campaign: str) -> bytes:
+        """The campaign's id as lines show it."""
+        return self._log.campaign(campaign)
+
+    def hit_line(self, status: HTTPStatus, detail: Detail | None) -> bytes:
+        """The part of a line that hits of one kind have in common, between the campaign and the age."""
+        members = {"status": status.value, "cache": "hit", "detail": detail}
         return self._log.answer({name: value for name, value in members.items() if value is not None})
 
     def of_caller(self, method: str, operation: str, client: str, stream: str) -> "CallerRecorder":
@@ -99,28 +102,39 @@ class CallerRecorder:
         self._count_ok = meter.hits(operation, client, HTTPStatus.OK).hit
         self._count_not_modified = meter.hits(operation, client, HTTPStatus.NOT_MODIFIED).hit
 
-    def hit(self, rendering: Rendering, age: float, request_id: bytes, began: float) -> None:
-        """One hit at this age in seconds; `began` as in `Record`."""
-        seconds = perf_counter() - began
-        if rendering.is_not_modified:
-            self._count_not_modified(seconds, age)
-        else:
+    def hit(
+        self, campaign: bytes, line: bytes, age: float, text: bytes, request_id: bytes, seconds: float, *, is_ok: bool
+    ) -> None:
+        """One hit.
+
+        Args:
+            campaign: its id, as lines show it.
+            line: made by `Recorder.hit_line`.
+            age: in seconds.
+            text: the same, whole.
+            request_id: plain.
+            seconds: how long it took.
+            is_ok: whether it was the whole answer, and not that it has not been modified.
+        """
+        if is_ok:
             self._count_ok(seconds, age)
-        self._write(request_id, self._caller, rendering.line, seconds)
+        else:
+            self._count_not_modified(seconds, age)
+        self._write(request_id, self._caller, campaign, line, text, seconds)
 
     def refusal(self, reply: Reply, campaign: str, status: int, request_id: bytes, began: float) -> None:
         """One refusal, since no call may be made."""
         seconds, outcome = perf_counter() - began, reply.outcome
         self._meter.request(self._operation, self._client, status, outcome.cache, seconds)
         fields = {
-            "campaign": campaign,
             "status": status,
             "cache": outcome.cache,
             "detail": outcome.detail,
             **_why(reply.failure),
         }
         members = {name: value for name, value in fields.items() if value is not None}
-        self._write(request_id, self._caller, self._log.ageless(members), seconds, is_refusal=True)
+        line, shown = self._log.ageless(members), self._log.campaign(campaign)
+        self._write(request_id, self._caller, shown, line, b"", seconds, is_refusal=True)
 
 
 def _why(failure: Failure | None, peer: str | None = None) -> Mapping[str, object]:

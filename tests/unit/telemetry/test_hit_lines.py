@@ -27,7 +27,8 @@ class LoggedHits:
 
     def note(self, id_: bytes = b"r-1", seconds: float = 0.000_012) -> None:
         caller = self.lines.caller({"method": "GET", "client": "reporting"})
-        self.lines.hit(id_, caller, self.lines.answer({"status": 200, "detail": "sweep"}) % 7, seconds)
+        answer = self.lines.answer({"status": 200, "detail": "sweep"})
+        self.lines.hit(id_, caller, self.lines.campaign("c-1"), answer, b"7", seconds)
 
     def written(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.sink.getvalue().splitlines()]
@@ -44,7 +45,8 @@ async def logged(request):
 async def test_the_line_of_a_hit_is_that_of_any_request(logged, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 1_770_000_000.2504)
     logged.note()
-    fields = {"request_id": "r-1", "method": "GET", "client": "reporting", "status": 200, "detail": "sweep", "age": 7}
+    fields = {"request_id": "r-1", "method": "GET", "client": "reporting", "campaign": "c-1", "status": 200}
+    fields |= {"detail": "sweep", "age": 7}
     record = logging.LogRecord(logged.log.name, logging.INFO, "", 1, "request", (), None)
     record.created, record.fields = 1_770_000_000.2504, {**fields, "milliseconds": 0.01}
     logged.lines.flush()

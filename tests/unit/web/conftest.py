@@ -140,7 +140,7 @@ class Front:
             bounds,
             recorder,
             quota,
-            Grants(reader, recorder, RenderedHits(reader, bounds, recorder.hit_line), bounds, clients.epoch, quota),
+            Grants(reader, recorder, RenderedHits(reader, bounds, recorder), bounds, clients.epoch, quota),
         )
         self.port = 0
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,11 +16,25 @@ from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll
 from campaign_gateway.proxy.request import group_of
 from campaign_gateway.proxy.writers import writer_of
 from campaign_gateway.store.layered import LayeredStore
+from campaign_gateway.store.memory import ENTRY_OVERHEAD_BYTES
 from campaign_gateway.store.redis.link import StoreDownError
 from campaign_gateway.web import fast, rendered
 from campaign_gateway.web.fast import FastConnection
+from campaign_gateway.web.rendered import LARGEST_BODY
 from tests.support.doubles import START, SUPPORT, make_request
-from tests.support.fast import FRESHNESS, Caller, FarStore, Gateway, calling, comparable, far, local, running, stored
+from tests.support.fast import (
+    CAMPAIGNS,
+    FRESHNESS,
+    Caller,
+    FarStore,
+    Gateway,
+    calling,
+    comparable,
+    far,
+    local,
+    running,
+    stored,
+)
 
 LINES = b"Host: gateway\r\nAuthorization: Bearer cgk_reporting\r\nX-Request-ID: r-1\r\n"
 GOOD = b"GET /v1/campaigns/c-1 HTTP/1.1\r\n" + LINES + b"\r\n"
@@ -567,16 +582,34 @@ async def test_a_flood_of_ids_leaves_nothing_behind(gateway: Gateway):
         assert list(gateway.rendered.of(SUPPORT.identity, GET.resource)) == [b"c-1"]
 
 
-async def test_what_is_kept_rendered_is_bounded(monkeypatch):
-    monkeypatch.setattr(rendered, "MAX_BYTES", 3 * (rendered.RENDERED_BYTES + 40))
-    gateway = Gateway()
+async def ask_for_twenty(gateway: Gateway, kept: list[list[bytes]]) -> None:
+    """Requests of new campaigns, one after the other; in `kept` go the ids of rendered hits after each."""
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
         for number in range(20):
             await gateway.put(f"n-{number}", stored(f"n-{number}"))
             await caller.send(GOOD.replace(b"c-1", b"n-%d" % number))
-            assert 1 <= len(gateway.rendered.of(SUPPORT.identity, GET.resource)) <= 3
-        assert gateway.fast.taken == 21
+            kept.append(list(gateway.rendered.of(SUPPORT.identity, GET.resource)))
+
+
+async def test_hits_of_what_is_stored_elsewhere_are_bounded_and_the_oldest_goes_first(monkeypatch):
+    monkeypatch.setattr(rendered, "MAX_BYTES", 3 * (rendered.RENDERED_BYTES + 80))
+    kept: list[list[bytes]] = []
+    await ask_for_twenty(Gateway(layer=far), kept)
+    assert kept[-1] == [b"n-17", b"n-18", b"n-19"]
+    assert kept[10] == [b"n-8", b"n-9", b"n-10"]
+
+
+async def test_hits_stay_for_as_long_as_their_entries_are_in_the_store():
+    gateway, kept = Gateway(max_bytes=2 * LARGEST_BODY), []  # type: tuple[Gateway, list[list[bytes]]]
+    await ask_for_twenty(gateway, kept)
+    assert len(kept[-1]) == 21, "none of them goes while there is room"
+    await gateway.put("last", replace(CAMPAIGNS["c-1"], body=b"1" * (2 * LARGEST_BODY - 3 * ENTRY_OVERHEAD_BYTES)))
+    left = gateway.rendered.of(SUPPORT.identity, GET.resource)
+    assert list(left) == [key.rpartition(":")[2].encode() for key in list(gateway.memory._copies)[:-1]]
+    assert 0 < len(left) < 3
+    gateway.memory.clear()
+    assert not left
 
 
 async def test_what_is_gone_from_the_store_is_not_kept_alive_by_a_further_request(gateway: Gateway):
