@@ -109,7 +109,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         exchange = Exchange(
             store, index, fetcher, flights, plan.freshness, metrics, timeouts, writers, is_polled=is_polled
         )
-        invalidator = Invalidator(store, flights, exchange, metrics)
+        invalidator = Invalidator(store, flights, exchange, metrics, fills)
         forwarder = Forwarder(exchange, fetcher, invalidator, index, store, writers, timeouts, fills)
         hints = Hints(readers, invalidator, exchange, index, store, fills)
         actions = Actions(exchange, forwarder, invalidator, settings.platform.max_request, hints)
