@@ -132,7 +132,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         server = _build_server(settings, api, metrics, watchers, stack)
         failing = [watchers.failing, fills.failing]
         readiness = partial(status.readiness, plan, api, server, stores.part, budget, index, fetcher, stated, failing)
-        probes = admin_application(readiness, metrics.registry, partial(_explain, explainer, plan.streams))
+        probes = admin_application(readiness, metrics.collect, partial(_explain, explainer, plan.streams))
         admin = OperatorsRunner(probes, settings.known_hosts, farewell / 8, settings.send_timeout, settings.max_unsent)
         admin_listen = await listen_for_operators(admin, settings.admin_listen, slot, stack)
         runner = web.ServerRunner(server, shutdown_timeout=grace - farewell)
