@@ -14,13 +14,12 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPENMETRICS
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from campaign_gateway.admin.probes import Part, answer_json, answer_readiness, application
+from campaign_gateway.admin.probes import Part, answer_json, answer_metrics, answer_readiness, application
 
 READY_SECONDS = 0.5
 """How long a probe waits for a worker: well within the second that a probe may take as a whole."""
@@ -103,10 +102,7 @@ def workers_application(
         answers = await client.fetch("/metrics", SCRAPE_SECONDS, OPENMETRICS)
         pages = {number: answer.body.decode() for number, answer in answers.items() if answer.status == 200}  # noqa: PLR2004
         answered(len(pages))
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        # Some 25 us a line, and probes come to the same loop.
-        body = await asyncio.to_thread(lambda: encode(JoinedMetrics(registry.collect(), pages)))
-        return web.Response(body=body, headers={"Content-Type": content_type})
+        return await answer_metrics(request, JoinedMetrics(registry.collect(), pages))
 
     async def explained(request: web.Request) -> web.Response:
         # As it came, for the worker to judge.

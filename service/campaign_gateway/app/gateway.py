@@ -116,7 +116,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         exchange = Exchange(
             store, index, fetcher, flights, plan.freshness, metrics, timeouts, writers, is_polled=is_polled
         )
-        invalidator = Invalidator(store, flights, exchange, metrics)
+        invalidator = Invalidator(store, flights, exchange, metrics, fills)
         forwarder = Forwarder(exchange, fetcher, invalidator, index, store, writers, timeouts, fills)
         hints = Hints(readers, invalidator, exchange, index, store, fills)
         actions = Actions(exchange, forwarder, invalidator, settings.platform.max_request, hints)
@@ -142,7 +142,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
             partial(status.readiness, plan, api, server, stores.part, budget, index, fetcher, stated, failing)
         )
         watchers.supervise(readiness.watch, name="watch readiness")
-        probes = admin_application(readiness, metrics.registry, partial(_explain, explainer, plan.streams))
+        probes = admin_application(readiness, metrics.collect, partial(_explain, explainer, plan.streams))
         admin = OperatorsRunner(probes, settings.known_hosts, farewell / 8, settings.send_timeout, settings.max_unsent)
         admin_listen = await listen_for_operators(admin, settings.admin_listen, slot, stack)
         runner = web.ServerRunner(server, shutdown_timeout=grace - farewell)

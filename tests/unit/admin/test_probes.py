@@ -3,6 +3,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry, Counter
 
 from campaign_gateway.admin.probes import Part, admin_application
+from tests.support.meters import collecting
 
 
 class Desk:
@@ -22,7 +23,7 @@ async def desk():
     async def explain(stream: str, campaign: str) -> object | None:
         return {"campaign": campaign} if stream == "support" else None
 
-    async with TestClient(TestServer(admin_application(lambda: parts, registry, explain))) as client:
+    async with TestClient(TestServer(admin_application(lambda: parts, collecting(registry), explain))) as client:
         yield Desk(client, registry, parts)
 
 
