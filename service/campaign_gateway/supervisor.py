@@ -22,7 +22,7 @@ from campaign_gateway.admin.workers import WorkerClient, workers_application
 from campaign_gateway.settings import Address, Settings
 from campaign_gateway.telemetry.metrics import WorkerMetrics
 from campaign_gateway.web.operators import OperatorsRunner
-from campaign_gateway.web.sockets import bind, bind_all, say_serving
+from campaign_gateway.web.sockets import bind, bind_all, named, say_serving
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +62,8 @@ async def supervise(settings: Settings, command: Sequence[str], until_stopped: U
         # Readable by nobody else, as `mkdtemp` makes it.
         folder = stack.enter_context(TemporaryDirectory(prefix="campaign-gateway-"))
         sockets = [Path(folder, str(number)) for number in range(settings.workers)]
-        listen = _reserve(settings.listen, stack)
+        with named("listen"):
+            listen = _reserve(settings.listen, stack)
         metrics = WorkerMetrics(settings.workers)
         client = await stack.enter_async_context(WorkerClient(sockets))
         operators = workers_application(client, metrics.registry, metrics.answered)
@@ -245,6 +246,8 @@ def _reserve(addresses: Sequence[Address], stack: AsyncExitStack) -> list[Addres
 async def _open(runner: web.BaseRunner, address: Address, stack: AsyncExitStack) -> Address:
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    for made in bind(*address):
+    with named("admin_listen"):
+        sockets = bind(*address)
+    for made in sockets:
         await web.SockSite(runner, made).start()
     return Address(address.host, runner.addresses[0][1])

@@ -70,6 +70,16 @@ async def test_a_callers_connection_stays_open_as_long_as_is_set(tree: dict[str,
         assert server().keepalive_timeout == 100
 
 
+@pytest.mark.parametrize(("docs", "status"), [(True, 200), (False, 404)])
+async def test_the_description_is_there_unless_it_is_switched_off(
+    tree: dict[str, Any], *, docs: bool, status: int
+) -> None:
+    async with running(read_tree({**tree, "docs": docs})) as gateway, aiohttp.ClientSession() as session:
+        for path in ("docs", "openapi.json"):
+            async with session.get(f"http://{gateway.listen}/{path}") as answer:
+                assert answer.status == status
+
+
 async def test_draining_ends_what_was_authorised_before(tree: dict[str, Any]) -> None:
     async with running(read_tree({**tree, "shutdown": {"drain": "0ms"}})) as gateway:
         before = gateway.api.epoch.number

@@ -17,6 +17,7 @@ from campaign_gateway.settings import (
     ClientSettings,
     Credential,
     FreshnessSettings,
+    Mistake,
     Settings,
     SettingsError,
     secret_from_environment,
@@ -121,7 +122,7 @@ def build_signers(settings: Settings) -> dict[str, Signer]:
         try:
             signer.token()
         except ValueError as error:
-            mistakes.append(f"credentials.{name}: cannot sign: {error}")
+            mistakes.append(Mistake(f"credentials.{name}", f"cannot sign: {error}", "check its key"))
     if mistakes:
         raise SettingsError(mistakes)
     return signers

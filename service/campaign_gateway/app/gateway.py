@@ -134,7 +134,10 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         recorder = Recorder(metrics, _open_lines(slot, stack))
         hits = _rendered_hits(stores, exchange, bounds, recorder)
         grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
-        api = Api(actions, plan.streams, settings.default_stream, clients, bounds, recorder, budget.quota, grants)
+        api = Api(
+            *(actions, plan.streams, settings.default_stream, clients, bounds, recorder, budget.quota, grants),
+            has_docs=settings.docs,
+        )
         status.show_platform(metrics.gauges, fetcher.breaker, fetcher.clock)
         server = _build_server(settings, api, metrics, watchers, stack)
         failing = [watchers.failing, fills.failing]

@@ -4,21 +4,30 @@ import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from campaign_gateway.settings.scalars import (
     Address,
     AddressesField,
     AddressField,
     Alias,
+    Count,
     Duration,
+    Factor,
+    Flag,
     HostName,
     PlatformId,
+    PositiveCount,
     PositiveDuration,
+    Prefix,
     RateField,
     Scope,
+    Sha256,
+    Share,
     Size,
+    StatusName,
     TlsVersion,
+    TokenLifetime,
     hide_password,
     read_cache_url,
     read_origin,
@@ -41,7 +50,7 @@ class Platform(Section):
     max_body: Size = 4 * 2**20
     max_header: Size = 2**16
     """One header field of an answer."""
-    max_headers: Annotated[int, Field(ge=1)] = 1_000
+    max_headers: PositiveCount = 1_000
     max_request: Size = 2**20
     """The largest body of a caller's own request."""
     proxy: Annotated[str, AfterValidator(read_proxy)] | None = None
@@ -49,7 +58,7 @@ class Platform(Section):
     ca_file: Path | None = None
     """The platform's authorities, in place of the system's."""
     min_tls: TlsVersion = "1.2"
-    insecure: bool = False
+    insecure: Flag = False
     """Whether tokens may leave this machine in clear text."""
 
 
@@ -71,8 +80,8 @@ class Credential(Section):
     private_key_file: Path | None = None
     algorithm: Literal["HS256", "HS512", "RS256", "RS512"] = "HS256"
     subject: str = "campaign-gateway"
-    token_lifetime: Annotated[PositiveDuration, Field(ge=10, le=3600)] = 600.0
-    jti: bool = False
+    token_lifetime: TokenLifetime = 600.0
+    jti: Flag = False
     jwe: Encryption | None = None
 
     @property
@@ -88,10 +97,7 @@ class StreamSettings(Section):
     account_id: PlatformId
     app_id: PlatformId | None = None
     credential: Alias
-    default: bool = False
-
-
-Share = Annotated[float, Field(ge=0, le=1)]
+    default: Flag = False
 
 
 class Lanes(Section):
@@ -107,9 +113,9 @@ class Lanes(Section):
 class BudgetSettings(Section):
     """Calls per window for one account; `reserve` of them are kept for callers who wait."""
 
-    calls: Annotated[int, Field(ge=1)] = 60
+    calls: PositiveCount = 60
     window: PositiveDuration = 60.0
-    reserve: Annotated[int, Field(ge=0)] | None = None
+    reserve: Count | None = None
     """None keeps one call in twelve."""
     lanes: Lanes = Lanes()
 
@@ -129,14 +135,14 @@ class Pause(Section):
 class ClientSettings(Section):
     """An internal caller: the SHA-256 of its key, and what it may do."""
 
-    key_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
+    key_sha256: Sha256
     streams: Annotated[frozenset[Alias], Field(min_length=1)]
     scopes: frozenset[Scope] = frozenset({"read"})
     rate: RateField | None = None
     """How often it may ask; all of one period at once, if it likes. This and the next two: in each process."""
-    concurrent: Annotated[int, Field(ge=1)] | None = None
+    concurrent: PositiveCount | None = None
     """Requests that wait for an answer at the same time."""
-    connections: Annotated[int, Field(ge=1)] | None = None
+    connections: PositiveCount | None = None
 
 
 class CacheTls(Section):
@@ -152,7 +158,7 @@ class CacheSeal(Section):
 
     key_file: Path | Annotated[tuple[Path, ...], Field(min_length=1, max_length=2)]
     """A file, or two while a key is replaced: the first one's key seals, both open."""
-    encrypt: bool = False
+    encrypt: Flag = False
     """Whether what is stored can be read with the key only."""
 
     @property
@@ -181,12 +187,12 @@ class Cache(Section):
     sentinel: CacheSentinel | None = None
     seal: CacheSeal | None = None
     """None seals with a key that everybody can derive: damage is found, forgery is not."""
-    prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,32}$")] = "cg"
+    prefix: Prefix = "cg"
     timeout: PositiveDuration = 0.25
     local_max_bytes: Size = 64 * 2**20
     local_unwatched: Duration = 1.0
     """How long a local copy may answer without Redis while no invalidations by other replicas are received."""
-    replicas: Annotated[int, Field(ge=1)] = 1
+    replicas: PositiveCount = 1
     """How many replicas share the budget, for as long as Redis cannot be asked; then those seen count. Each has
     `workers`."""
     state_dir: Path | None = None
@@ -202,16 +208,24 @@ class StatusFreshness(Section):
     max: PositiveDuration | None = None
 
 
+_STATUS_DEFAULTS = {"Active": {"max": "15s"}, "Preparing": {"max": "5s"}}
+
+
+def _beside_defaults(rules: object) -> object:
+    return {**_STATUS_DEFAULTS, **rules} if isinstance(rules, dict) else rules
+
+
 class FreshnessSettings(Section):
     """How long entries are fresh and how old they may get; see `policy.freshness`."""
 
-    factor: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+    factor: Factor = 0.1
     min: Duration = 5.0
     max: PositiveDuration = 600.0
     default: Duration = 30.0
-    status: dict[str, StatusFreshness] = Field(
-        default={"Active": {"max": "15s"}, "Preparing": {"max": "5s"}}, validate_default=True
+    status: Annotated[dict[StatusName, StatusFreshness], BeforeValidator(_beside_defaults)] = Field(
+        default={}, validate_default=True
     )
+    """Of those that are not named, Active keeps at most 15s and Preparing at most 5s."""
     missing: Duration = 10.0
     stale_while_revalidate: Duration = 60.0
     stale_if_error: PositiveDuration = 86_400.0
@@ -247,7 +261,7 @@ class Settings(Section):
 
     listen: AddressesField = (Address("127.0.0.1", 8080),)
     admin_listen: AddressField = Address("127.0.0.1", 9090)
-    workers: Annotated[int, Field(ge=1)] = 1
+    workers: PositiveCount = 1
     """Processes that share `listen`; each is a replica to the others."""
     keepalive: PositiveDuration = 75.0
     """How long a caller's connection may stay idle; longer than load balancers in front keep it for use."""
@@ -255,11 +269,13 @@ class Settings(Section):
     """How long a caller may take nothing of an answer that waits for it."""
     max_unsent: Size = 64 * 2**20
     """What may wait for callers to read it, in each process."""
-    allow_anonymous: bool = False
+    allow_anonymous: Flag = False
     hosts: tuple[HostName, ...] = ()
     """Names that the gateway is reached by, beside private ones: `Host` is held to them where no key is asked for."""
-    hot_path: bool = True
+    hot_path: Flag = True
     """Whether hits are answered without parsing a request's head that is known already."""
+    docs: Flag = True
+    """Whether the API shows its description to everybody, at `/docs` and `/openapi.json`."""
     platform: Platform = Platform()
     credentials: dict[Alias, Credential]
     streams: Annotated[dict[Alias, StreamSettings], Field(min_length=1)]
