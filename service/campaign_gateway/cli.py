@@ -239,7 +239,8 @@ def plan(
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:{width}}  {value}")
-    if seen.changes > seen.readable:
+    # Rotation takes what is left, so the two differ by what is rounded.
+    if round(seen.changes, 1) > round(seen.readable, 1):
         click.echo(
             f"warning: {seen.changes:.1f} campaigns in use change a minute and {seen.readable:.1f} can be read: "
             "the others wait, known to be out of date"
