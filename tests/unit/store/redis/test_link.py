@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from redis.asyncio.connection import DefaultParser
 from redis.exceptions import InvalidResponse, NoPermissionError, NoScriptError, ReadOnlyError, ResponseError
 
 from campaign_gateway.policy.evidence import GOOD, Cause
@@ -316,3 +317,7 @@ async def test_a_server_that_stays_full_is_told_once_and_so_is_its_end(
                 await link.look()
             assert (link.is_up, link.state) == (True, after)
     assert len([message for message in caplog.messages if message.startswith("redis ")]) == 2
+
+
+def test_replies_are_read_by_the_parser_in_c() -> None:
+    assert DefaultParser.__name__ == "_AsyncHiredisParser"
