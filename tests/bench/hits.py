@@ -16,6 +16,8 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -87,15 +89,20 @@ class Room:
 
     def hits(self, heads: list[bytes]) -> float:
         """Microseconds of CPU for one of these, all of which have to be hits."""
-        take, taken = self._connection.data_received, self._gateway.fast.taken
+        taken = self._gateway.fast.taken
         began = time.thread_time()
-        for each in heads:
-            take(each)
+        self.take(heads)
         seconds = time.thread_time() - began
         if self._gateway.fast.taken != taken + len(heads):
             raise RuntimeError("not all of them were hits of the fast road")
         self._gateway.lines.flush()
         return seconds * 1e6 / len(heads)
+
+    def take(self, heads: list[bytes]) -> None:
+        """Answers these, and nothing else."""
+        take = self._connection.data_received
+        for each in heads:
+            take(each)
 
     def cost(self) -> Cost:
         """Measured."""
@@ -121,20 +128,28 @@ def head(campaign: int, request: int) -> bytes:
     ).encode()
 
 
-def log_to_nowhere() -> None:
-    """Lines are made and written, and nobody reads them."""
+@contextmanager
+def logging_to_nowhere() -> Iterator[None]:
+    """Meanwhile, lines are made and written, and nobody reads them."""
     log = logging.getLogger("campaign_gateway.requests")
+    before = log.handlers, log.propagate, log.level
     handler = logging.FileHandler(os.devnull)
     handler.setFormatter(JsonFormatter())
     log.handlers, log.propagate = [handler], False
     log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.handlers, log.propagate, level = before
+        log.setLevel(level)
+        handler.close()
 
 
 async def _measure(count: int, size: int) -> Cost:
-    log_to_nowhere()
     room = Room(count, size)
     await room.open()
-    return room.cost()
+    with logging_to_nowhere():
+        return room.cost()
 
 
 def _measured(count: int, size: int) -> Cost:

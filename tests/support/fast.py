@@ -38,7 +38,7 @@ from campaign_gateway.web.clients import Client, Clients
 from campaign_gateway.web.fast import FastRoad
 from campaign_gateway.web.grants import Grant, Grants
 from campaign_gateway.web.record import Recorder
-from campaign_gateway.web.rendered import LARGEST_BODY, RenderedHits
+from campaign_gateway.web.rendered import RenderedHits
 from campaign_gateway.web.responses import Bounds
 from campaign_gateway.web.server import Connection, Server
 from tests.support.doubles import LONG_AGO, SALES, START, SUPPORT, ManualClock, make_request
@@ -56,7 +56,6 @@ def stored(text: str, *, validated_at: float = START) -> Stored:
 
 
 BIG = Stored(b"1" * 2**17, "application/json", b"big", None, "Ready", START)
-HUGE = replace(BIG, body=b"1" * (LARGEST_BODY + 1))
 GONE = Stored(b"", "", b"", None, None, START, Absence(400, "400", "Campaign not found"))
 CAMPAIGNS: Mapping[str, Stored] = {
     "c-1": stored("c-1"),
@@ -64,7 +63,6 @@ CAMPAIGNS: Mapping[str, Stored] = {
     "15551234567": stored("15551234567"),
     "a" * 128: stored("long"),
     "big": BIG,
-    "huge": HUGE,
     "gone": GONE,
     "old": stored("old", validated_at=START - 700),
 }

@@ -61,6 +61,8 @@ class Exchange:
         For a hit that was had without directives, by whichever client. Answers as `hit` would, at a fraction of the
         price: within an epoch of the store only the clock moves.
         """
+        self.terms = self._hits.terms
+        """While they are met, that is how long ago the hit was validated."""
 
     async def read(self, request: Request) -> Reply:
         """The best answer there is for `request`, within the caller's patience."""

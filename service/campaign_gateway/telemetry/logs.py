@@ -95,7 +95,7 @@ class HitLines(HitLog):
             _members({"level": level, **opening}) + b'"request_id":"' for level in ("info", "warning")
         )
         self._time = _TimeText()
-        self._since = self._until = 0.0
+        self._until = float("-inf")
         self._opening = self._opening_warning = b""
         self._parts: list[bytes] = []
 
@@ -123,13 +123,13 @@ class HitLines(HitLog):
         campaign: bytes,
         answer: bytes,
         age: bytes,
+        ended: float,
         seconds: float,
         *,
         is_refusal: bool = False,
     ) -> None:
-        now = time.time()
-        if not self._since <= now < self._until:
-            self._begin_second(now)
+        if ended >= self._until:
+            self._begin_moment(ended)
         if request_id[0] in _MAY_BEGIN_NUMBER:
             request_id = mask(request_id.decode("ascii")).encode("ascii")
         hundredths = int(seconds * 100_000)
@@ -140,10 +140,10 @@ class HitLines(HitLog):
         opening = self._opening_warning if is_refusal else self._opening
         parts += (opening, request_id, caller, campaign, answer, age, took)
 
-    def _begin_second(self, now: float) -> None:
+    def _begin_moment(self, ended: float) -> None:
         """Renders what lines of the same millisecond have in common."""
-        whole = int(now * 1000)
-        self._since, self._until = whole / 1000, (whole + 1) / 1000
+        now = time.time()
+        self._until = ended + (int(now * 1000) + 1) / 1000 - now
         text = self._time.text(now).encode("ascii")
         self._opening = b'{"time":"%b",%b' % (text, self._info)
         self._opening_warning = b'{"time":"%b",%b' % (text, self._warning)

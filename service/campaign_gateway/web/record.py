@@ -93,34 +93,15 @@ class Recorder:
 class CallerRecorder:
     """Logs and counts rendered answers to one caller, with what they have in common made ready."""
 
-    __slots__ = ("_caller", "_client", "_count_not_modified", "_count_ok", "_log", "_meter", "_operation", "_write")
+    __slots__ = ("_client", "_log", "_meter", "_operation", "caller", "count_not_modified", "count_ok", "write")
 
     def __init__(self, meter: RequestMeter, log: HitLog, method: str, operation: str, client: str, stream: str) -> None:
         self._meter, self._log, self._operation, self._client = meter, log, operation, client
-        self._caller = log.caller({"method": method, "operation": operation, "client": client, "stream": stream})
-        self._write = log.hit
-        self._count_ok = meter.hits(operation, client, HTTPStatus.OK).hit
-        self._count_not_modified = meter.hits(operation, client, HTTPStatus.NOT_MODIFIED).hit
-
-    def hit(
-        self, campaign: bytes, line: bytes, age: float, text: bytes, request_id: bytes, seconds: float, *, is_ok: bool
-    ) -> None:
-        """One hit.
-
-        Args:
-            campaign: its id, as lines show it.
-            line: made by `Recorder.hit_line`.
-            age: in seconds.
-            text: the same, whole.
-            request_id: plain.
-            seconds: how long it took.
-            is_ok: whether it was the whole answer, and not that it has not been modified.
-        """
-        if is_ok:
-            self._count_ok(seconds, age)
-        else:
-            self._count_not_modified(seconds, age)
-        self._write(request_id, self._caller, campaign, line, text, seconds)
+        self.caller = log.caller({"method": method, "operation": operation, "client": client, "stream": stream})
+        """For `write`, which logs a hit: see `HitLog.hit`."""
+        self.write = log.hit
+        self.count_ok = meter.hits(operation, client, HTTPStatus.OK).hit
+        self.count_not_modified = meter.hits(operation, client, HTTPStatus.NOT_MODIFIED).hit
 
     def refusal(self, reply: Reply, campaign: str, status: int, request_id: bytes, began: float) -> None:
         """One refusal, since no call may be made."""
@@ -134,7 +115,7 @@ class CallerRecorder:
         }
         members = {name: value for name, value in fields.items() if value is not None}
         line, shown = self._log.ageless(members), self._log.campaign(campaign)
-        self._write(request_id, self._caller, shown, line, b"", seconds, is_refusal=True)
+        self.write(request_id, self.caller, shown, line, b"", began + seconds, seconds, is_refusal=True)
 
 
 def _why(failure: Failure | None, peer: str | None = None) -> Mapping[str, object]:

@@ -25,8 +25,6 @@ from campaign_gateway.web.responses import (
     last_modified,
 )
 
-LARGEST_BODY = 2**20
-"""Bytes. What is longer is rendered for one request, which can wait."""
 MAX_BYTES = 16 * 2**20
 """What all hits may keep alive whose answers are not in this process's store."""
 RENDERED_BYTES = 1_000
@@ -139,19 +137,24 @@ class RenderedHits:
         """Those of one resource of a stream, by id. They may be out of date: see `current_age` of the reader."""
         return self._hits.setdefault((stream, resource), {})
 
-    def keep(self, hit: Hit) -> RenderedHit | None:
-        """The new hit's, in the place of the last one of its id; None where it is none that is kept."""
-        self.forget(hit.key)
-        if hit.entry.absence is not None or len(hit.entry.body) > LARGEST_BODY:
-            return None
-        rendered = self._render(hit)
+    def rendered(self, hit: Hit, age: float) -> "Fresh | Reply":
+        """The new hit's, kept in the place of the last one of its id, with its age in seconds.
+
+        A reply where the platform knows no such thing.
+        """
+        key = hit.key
+        self.forget(key)
+        if hit.entry.absence is not None:
+            return hit.reply(age)
+        form = self._form(hit.detail, hit.entry.content_type)
+        rendered = RenderedHit(hit, form, self._bounds, self._recorder.shown(hit.request.id))
         self._of(hit.request)[rendered.id] = rendered
         if hit.raw is not None:
-            self._elsewhere[hit.key] = RENDERED_BYTES + 2 * len(hit.entry.body)
-            self._bytes += self._elsewhere[hit.key]
+            cost = self._elsewhere[key] = RENDERED_BYTES + 2 * len(rendered.body)
+            self._bytes += cost
             while self._bytes > MAX_BYTES:
                 self.forget(next(iter(self._elsewhere)))
-        return rendered
+        return rendered, age
 
     def forget(self, key: str | None) -> None:
         """Drops the hit of the entry with this key, if there is one; None for all."""
@@ -170,13 +173,6 @@ class RenderedHits:
         if key not in self._elsewhere:
             self.forget(key)
 
-    def rendered(self, hit: Hit, age: float) -> "Fresh | Reply":
-        """The new hit's with its age in seconds; a reply where the platform knows no such thing."""
-        if hit.entry.absence is not None:
-            self.forget(hit.key)
-            return hit.reply(age)
-        return self.keep(hit) or self._render(hit), age
-
     def not_modified(self, hit: Hit) -> Form:
         """What is said of the hit to those who have it already."""
         return self._form(hit.detail, None)
@@ -188,9 +184,7 @@ class RenderedHits:
         """
         found = await self._reader.find(request, None if last is None else last.hit)
         if isinstance(found, tuple):
-            hit, age = found
-            rendered = last if last is not None and last.hit is hit else self.keep(hit)
-            return None if rendered is None else (rendered, age)
+            return self._again(last, *found)
         self.forget(request.key)
         return found
 
@@ -202,12 +196,10 @@ class RenderedHits:
         if isinstance(answered, Reply):
             self.forget(request.key)
             return answered
-        hit, age = answered
-        return (last, age) if last is not None and last.hit is hit else self.rendered(hit, age)
+        return self._again(last, *answered)
 
-    def _render(self, hit: Hit) -> RenderedHit:
-        form = self._form(hit.detail, hit.entry.content_type)
-        return RenderedHit(hit, form, self._bounds, self._recorder.shown(hit.request.id))
+    def _again(self, last: RenderedHit | None, hit: Hit, age: float) -> "Fresh | Reply":
+        return (last, age) if last is not None and last.hit is hit else self.rendered(hit, age)
 
     def _form(self, detail: Detail | None, content_type: str | None) -> Form:
         """For hits with a body of this type, or None for those without one, since they have not been modified."""

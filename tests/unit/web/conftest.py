@@ -60,6 +60,7 @@ class ScriptedExchange:
         return None
 
     holds = current_age = hit
+    terms = None
 
 
 class ScriptedForwarder:

@@ -18,9 +18,8 @@ from campaign_gateway.proxy.writers import writer_of
 from campaign_gateway.store.layered import LayeredStore
 from campaign_gateway.store.memory import ENTRY_OVERHEAD_BYTES
 from campaign_gateway.store.redis.link import StoreDownError
-from campaign_gateway.web import fast, rendered
+from campaign_gateway.web import patterns, rendered
 from campaign_gateway.web.fast import FastConnection
-from campaign_gateway.web.rendered import LARGEST_BODY
 from tests.support.doubles import START, SUPPORT, make_request
 from tests.support.fast import (
     CAMPAIGNS,
@@ -256,13 +255,56 @@ async def test_a_key_revoked_while_its_request_was_in_flight_makes_no_pattern(ga
         assert gateway.fast.taken == 1
 
 
-async def test_a_pattern_is_of_its_own_connection(gateway: Gateway):
+@pytest.mark.parametrize("plain", [GOOD, GOOD.replace(b"X-Request-ID: r-1\r\n", b"")])
+async def test_a_pattern_serves_the_first_head_of_another_connection(gateway: Gateway, plain: bytes):
+    async with running(gateway), calling(gateway) as caller:
+        await caller.send(plain, plain, plain)
+        assert gateway.fast.taken == 1
+        async with calling(gateway) as other:
+            await other.send(plain.replace(b"c-1", b"c-2"), plain.replace(b"cgk_reporting", b"cgk_wrong"), plain)
+            assert [answer.status for answer in other.answers] == [200, 401, 200]
+            assert gateway.fast.taken == 2 + (not other.is_closed)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([GOOD[:20], GOOD[20:]], id="in-two-pieces"),
+        pytest.param([GOOD + GOOD], id="two-at-once"),
+        pytest.param([GOOD.replace(b"\r\n\r\n", b"\r\nCache-Control: no-cache\r\n\r\n")], id="another-field"),
+        pytest.param([GOOD.replace(b"GET", b"HEAD")], id="another-method"),
+        pytest.param([GOOD.replace(b"HTTP/1.1", b"HTTP/1.0")], id="an-old-version"),
+        pytest.param([GOOD.replace(b"r-1", b"")], id="an-empty-id"),
+        pytest.param([GOOD.replace(b"r-1", b"r\x001")], id="an-id-with-a-nul"),
+        pytest.param([GOOD.replace(b"c-1", b"nowhere")], id="another-campaign"),
+    ],
+)
+async def test_what_is_no_known_head_is_parsed_on_a_new_connection(gateway: Gateway, pieces: list[bytes]):
     async with running(gateway), calling(gateway) as caller, calling(gateway) as other:
         await warm(caller, gateway)
-        await other.send(GOOD)
+        await other.send(*pieces)
         assert gateway.fast.taken == 1
-        await other.send(GOOD.replace(b"cgk_reporting", b"cgk_wrong"))
-        assert [answer.status for answer in other.answers] == [200, 401]
+
+
+async def test_a_pattern_of_a_revoked_key_serves_no_other_connection(gateway: Gateway):
+    async with running(gateway), calling(gateway) as caller, calling(gateway) as other:
+        await warm(caller, gateway)
+        revoke(gateway)
+        await other.send(GOOD)
+        assert [answer.status for answer in other.answers] == [401]
+
+
+async def test_a_connection_with_no_request_that_was_parsed_is_closed_in_time_too(gateway: Gateway, monkeypatch):
+    async with running(gateway), calling(gateway) as caller:
+        await warm(caller, gateway)
+        async with calling(gateway) as other:
+            await other.send(GOOD)
+            (fresh,) = (made for made in gateway.runner.server.connections if not made._request_count)  # type: ignore[union-attr]
+            assert fresh._keepalive_handle is not None
+            fresh._next_keepalive_close_time = 0.0
+            fresh._process_keepalive()
+            await other.send(b"")
+            assert other.is_closed
 
 
 @pytest.mark.parametrize("validated_at", [START, START - 0.3])
@@ -292,13 +334,13 @@ async def test_use_is_noted_so_that_polls_go_on(gateway: Gateway):
 
 
 async def test_many_heads_are_learned_only_so_often(monkeypatch):
-    monkeypatch.setattr(fast, "MAX_PATTERNS", 2)
+    monkeypatch.setattr(patterns, "MAX_PATTERNS", 2)
     gateway = Gateway()
     async with running(gateway), calling(gateway) as caller:
         for name in (b"a", b"b", b"c", b"d", b"e", b"f"):
             await caller.send(*[GOOD.replace(b"gateway", name)] * 3)
         assert gateway.fast.taken == 4, "two, then two anew, and no more for a while"
-        monkeypatch.setattr(fast, "RENEWAL_SECONDS", 0.0)
+        monkeypatch.setattr(patterns, "RENEWAL_SECONDS", 0.0)
         await caller.send(*[GOOD.replace(b"gateway", b"g")] * 3)
         assert gateway.fast.taken == 5
         assert [answer.status for answer in caller.answers] == [200] * 21
@@ -601,10 +643,10 @@ async def test_hits_of_what_is_stored_elsewhere_are_bounded_and_the_oldest_goes_
 
 
 async def test_hits_stay_for_as_long_as_their_entries_are_in_the_store():
-    gateway, kept = Gateway(max_bytes=2 * LARGEST_BODY), []  # type: tuple[Gateway, list[list[bytes]]]
+    gateway, kept = Gateway(max_bytes=2 * 2**20), []  # type: tuple[Gateway, list[list[bytes]]]
     await ask_for_twenty(gateway, kept)
     assert len(kept[-1]) == 21, "none of them goes while there is room"
-    await gateway.put("last", replace(CAMPAIGNS["c-1"], body=b"1" * (2 * LARGEST_BODY - 3 * ENTRY_OVERHEAD_BYTES)))
+    await gateway.put("last", replace(CAMPAIGNS["c-1"], body=b"1" * (2 * 2**20 - 3 * ENTRY_OVERHEAD_BYTES)))
     left = gateway.rendered.of(SUPPORT.identity, GET.resource)
     assert list(left) == [key.rpartition(":")[2].encode() for key in list(gateway.memory._copies)[:-1]]
     assert 0 < len(left) < 3

@@ -98,6 +98,7 @@ class HitLog(Protocol):
         campaign: bytes,
         answer: bytes,
         age: bytes,
+        ended: float,
         seconds: float,
         *,
         is_refusal: bool = False,
@@ -110,6 +111,7 @@ class HitLog(Protocol):
             campaign: made by `campaign`.
             answer: made by `answer`, or by `ageless`.
             age: whole seconds; empty for an answer that has none.
+            ended: when it was answered, on the performance counter.
             seconds: how long it took.
             is_refusal: whether it is a warning: no call could be made for it.
         """
