@@ -70,6 +70,9 @@ fix: $(READY) ## Format, and apply the linter's fixes
 bench: $(READY) ## Hits compared with nginx, HAProxy, Varnish and FastAPI; memory, start; under ten minutes
 	tools/setup-bench
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench.hits
+	$(BIN)/python -m tests.bench.connections
+	$(BIN)/python -m tests.bench.instructions
 
 bench-freshness: $(READY) ## How soon changes are seen, for how many calls; some twenty minutes (QUICK=1: one)
 	$(BIN)/python -m tests.bench.freshness $(if $(QUICK),--quick)

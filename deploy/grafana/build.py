@@ -484,6 +484,15 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             ],
         ),
         Panel(
+            "Turns of the event loop",
+            "The longest turn of a minute, and the one in a thousand; 0.02 s is the design. Each holds up all callers.",
+            "s",
+            [
+                ("max by (instance) (campaign_gateway_loop_blocked_longest_seconds{$all})", "longest {{instance}}"),
+                *quantiles("loop_blocked_seconds", 0.999),
+            ],
+        ),
+        Panel(
             "Connections of callers",
             "Open ones, those refused for want of file descriptors, and those ended because nobody read the answer.",
             "short",

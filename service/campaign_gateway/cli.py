@@ -7,6 +7,8 @@ needs them, so that `key new` and a mistake in the settings answer at once.
 import gc
 import json
 import logging
+import os
+import platform
 import re
 import sys
 import time
@@ -81,6 +83,7 @@ def _serve_until_stopped(config: Path | None, worker: tuple[int, str, Path] | No
     if worker is not None:
         run_until_stopped(partial(_serve_as_worker, settings, worker), settings.shutdown.seconds)
         return
+    _say_start(settings, config)
     if (name := unused_proxy(settings)) is not None:
         _log.warning("%s is set and not used for calls to the platform: set platform.proxy", name)
     for mistake in certificate_checks(settings, time.time()):
@@ -236,7 +239,8 @@ def plan(
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:{width}}  {value}")
-    if seen.changes > seen.readable:
+    # Rotation takes what is left, so the two differ by what is rounded.
+    if round(seen.changes, 1) > round(seen.readable, 1):
         click.echo(
             f"warning: {seen.changes:.1f} campaigns in use change a minute and {seen.readable:.1f} can be read: "
             "the others wait, known to be out of date"
@@ -271,12 +275,29 @@ def key_new(client: str) -> None:
     click.echo(f"  clients:\n    {client}: {{key_sha256: {digest}, streams: [...], scopes: [read]}}")
 
 
+def _say_start(settings: Any, config: Path | None) -> None:
+    from campaign_gateway.settings import hide_password  # noqa: PLC0415
+
+    fields = {
+        "version": __version__,
+        "python": platform.python_version(),
+        "settings": os.fspath(config or os.environ.get("GATEWAY_CONFIG", "")) or "environment",
+        "streams": len(settings.streams),
+        "clients": len(settings.clients),
+        "platform": settings.platform.url,
+        "cache": hide_password(settings.cache.url),
+        "workers": settings.workers,
+    }
+    said = ", ".join(f"{name} {value}" for name, value in fields.items())
+    _log.info("starting: %s", said, extra={"fields": fields})
+
+
 async def _serve(settings: Any, until_stopped: UntilStopped) -> None:
     from campaign_gateway.app import running  # noqa: PLC0415
 
     async with running(settings) as gateway:
-        await until_stopped()
-        await gateway.drain()
+        await gateway.drain(await until_stopped())
+    _log.info("stopped, exit code 0")
 
 
 async def _serve_as_worker(settings: Any, slot: tuple[int, str, Path], until_stopped: UntilStopped) -> None:
@@ -286,8 +307,8 @@ async def _serve_as_worker(settings: Any, slot: tuple[int, str, Path], until_sto
     async with running(settings, WorkerSlot(number, [int(port) for port in ports.split(",")], path)) as gateway:
         # The supervisor waits for this line; and when standard input ends, there is no supervisor any longer.
         click.echo("up")
-        await until_stopped(lifeline=sys.stdin.fileno())
-        await gateway.drain()
+        await gateway.drain(await until_stopped(lifeline=sys.stdin.fileno()))
+    _log.info("stopped, exit code 0")
 
 
 def _log_reason(line: str, parts: Mapping[str, object]) -> None:

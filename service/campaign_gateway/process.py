@@ -34,28 +34,29 @@ class UntilStopped:
         self._loop = asyncio.get_running_loop()
         self._deadline = deadline
         self._starting = asyncio.current_task()
-        self._asked = asyncio.Event()
+        self._asked: asyncio.Future[str] = self._loop.create_future()
         for number in stops:
-            self._loop.add_signal_handler(number, self._ask)
+            self._loop.add_signal_handler(number, self._ask, number.name)
         for number in _DEADLY - stops:
             self._loop.add_signal_handler(number, _log.info, "%s is ignored", number.name)
 
-    async def __call__(self, lifeline: int | None = None) -> None:
-        """Waits; the end of what is read from `lifeline`, a file descriptor, asks as well."""
+    async def __call__(self, lifeline: int | None = None) -> str:
+        """Waits; the end of what is read from `lifeline`, a file descriptor, asks as well. Returns who has asked."""
         self._starting = None
         # What the start has made stays to the end: to look through it for garbage keeps all callers waiting for 20 ms.
         gc.freeze()
         gc.enable()
         if lifeline is not None:
-            self._loop.add_reader(lifeline, self._ask)
-        await self._asked.wait()
+            self._loop.add_reader(lifeline, self._ask, "the supervisor is gone")
+        who = await self._asked
         if lifeline is not None:
             self._loop.remove_reader(lifeline)
+        return who
 
-    def _ask(self) -> None:
-        if self._asked.is_set():
+    def _ask(self, who: str) -> None:
+        if self._asked.done():
             return
-        self._asked.set()
+        self._asked.set_result(who)
         if self._deadline is not None:
             self._loop.call_later(self._deadline, _cut_off)
         if self._starting is not None:

@@ -182,10 +182,13 @@ class Gateway:
     """Without them, and without the fast road, each request is authorised anew and each answer made anew."""
     clock: ManualClock = field(default_factory=ManualClock)
     layer: Layer = local
+    meter: Any = field(default_factory=CountingMeter)
+    max_bytes: int = 2**26
+    """The bound of the memory."""
 
     def __post_init__(self) -> None:
-        self.meter, self.port = CountingMeter(), 0
-        self.memory = MemoryStore(2**26, self.clock, self.meter)
+        self.port = 0
+        self.memory = MemoryStore(self.max_bytes, self.clock, self.meter)
         self.store = self.layer(self.memory)
         self.index, self.tasks = LocalIndex(self.memory.epoch, self.clock.now), Tasks()
         self.writers, self.platform = Writers(self.clock.now, 5.0), NoPlatform()
@@ -212,7 +215,8 @@ class Gateway:
         self.lines = HitLines()
         recorder = Recorder(self.meter, self.lines)
         reader = self.exchange if self.has_grants else cast("Any", WholeRoad(self.exchange))
-        self.rendered = RenderedHits(reader, bounds, recorder.hit_line)
+        self.rendered = RenderedHits(reader, bounds, recorder)
+        self.memory.on_dropped = self.rendered.follow
         self.grants = (Grants if self.has_grants else NoGrants)(
             reader, recorder, self.rendered, bounds, self.epoch, quota
         )

@@ -121,7 +121,7 @@ async def tls_front(backend_port: int, server: Identity, clients: Authority) -> 
         try:
             behind, ahead = await asyncio.open_connection("127.0.0.1", backend_port)
             try:
-                await asyncio.gather(_copy(reader, ahead), _copy(behind, writer))
+                await asyncio.gather(copy(reader, ahead), copy(behind, writer))
             finally:
                 ahead.close()
         except (OSError, asyncio.CancelledError):
@@ -147,12 +147,13 @@ async def tunnel(exchange: Exchange) -> None:
     behind, ahead = await asyncio.open_connection(host, int(port))
     await exchange.send(b"HTTP/1.1 200 Connected\r\n\r\n")
     try:
-        await asyncio.gather(_copy(exchange.reader, ahead), _copy(behind, exchange.writer))
+        await asyncio.gather(copy(exchange.reader, ahead), copy(behind, exchange.writer))
     finally:
         ahead.close()
 
 
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    """Passes on what comes, until its end."""
     while piece := await source.read(2**16):
         sink.write(piece)
         await sink.drain()

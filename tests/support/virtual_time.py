@@ -38,6 +38,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._input.seconds
 
+    def pass_time(self, seconds: float) -> None:
+        """So long the callback that is running computes, and nothing else runs."""
+        self._input.seconds += seconds
+
 
 def timers() -> int:
     """How many timers the running loop has: none of them means that time wakes nobody."""

@@ -14,7 +14,9 @@ import aiohttp
 import pytest
 from ruamel.yaml import YAML
 
+from campaign_gateway.admin.probes import Part
 from campaign_gateway.app import running
+from campaign_gateway.app.status import Readiness
 from campaign_gateway.settings import SettingsError, read_tree
 from campaign_gateway.web.fast import FastConnection
 from campaign_gateway.web.server import Connection
@@ -115,7 +117,7 @@ async def test_the_description_is_there_unless_it_is_switched_off(
 async def test_draining_ends_what_was_authorised_before(tree: dict[str, Any]) -> None:
     async with running(read_tree({**tree, "shutdown": {"drain": "0ms"}})) as gateway:
         before = gateway.api.epoch.number
-        await gateway.drain()
+        await gateway.drain("the test")
         assert gateway.api.epoch.number > before
 
 
@@ -228,3 +230,20 @@ def test_serving_with_plain_settings_imports_nothing_heavy(tree: dict[str, Any],
         "uvloop",
     } <= imported
     assert HEAVY & imported == set()
+
+
+def test_a_part_is_so_since_its_status_was_first_seen_whoever_asks():
+    now, parts = 0.0, {"store": Part("ok"), "sweep": Part("degraded", "starved")}
+    readiness = Readiness(lambda: dict(parts), lambda: now)
+    assert readiness() == {"store": Part("ok"), "sweep": Part("degraded", "starved", "1970-01-01T00:00:00Z")}
+    now, parts["store"], parts["sweep"] = 61.0, Part("degraded", "timeout"), Part("degraded", "unsorted")
+    readiness()
+    now = 90.0
+    assert readiness() == {
+        "store": Part("degraded", "timeout", "1970-01-01T00:01:01Z"),
+        "sweep": Part("degraded", "unsorted", "1970-01-01T00:00:00Z"),
+    }
+    parts["store"] = Part("ok")
+    readiness()
+    parts["store"] = Part("degraded", "timeout")
+    assert readiness()["store"].since == "1970-01-01T00:01:30Z"

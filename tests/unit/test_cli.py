@@ -490,6 +490,7 @@ def test_more_changes_than_calls_are_warned_of():
     plan = planned("--campaigns=2000", "--change-rate=1/s")
     assert plan["warning"].startswith("60.0 campaigns in use change a minute and ")
     assert "warning" not in planned("--campaigns=2000", "--change-rate=5/m")
+    assert "warning" not in planned("--campaigns=400", "--used=50%", "--change-rate=20/h", "--interactive=20")
 
 
 @pytest.mark.parametrize("channel", ["voice", "sms"])

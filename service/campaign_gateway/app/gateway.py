@@ -15,7 +15,7 @@ from campaign_gateway.admin.probes import admin_application
 from campaign_gateway.app import build, status
 from campaign_gateway.app.certificates import show_certificates
 from campaign_gateway.app.listen import WorkerSlot, listen, listen_for_operators
-from campaign_gateway.app.stores import Opener
+from campaign_gateway.app.stores import Opener, Stores
 from campaign_gateway.proxy.bounds import stated_bounds
 from campaign_gateway.proxy.explain import Explainer, Explanation
 from campaign_gateway.proxy.fetch import Fetcher
@@ -33,6 +33,7 @@ from campaign_gateway.settings import Address, Settings
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.telemetry.logs import HitLines, dropped_lines
 from campaign_gateway.telemetry.metrics import Metrics
+from campaign_gateway.telemetry.turns import LoopWatch
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.web.actions import Actions
 from campaign_gateway.web.api import Api
@@ -43,7 +44,7 @@ from campaign_gateway.web.record import Recorder
 from campaign_gateway.web.rendered import RenderedHits
 from campaign_gateway.web.responses import Bounds
 from campaign_gateway.web.server import Connection, Server, insist_on_compiled_parser
-from campaign_gateway.web.sockets import connection_limit
+from campaign_gateway.web.sockets import connection_limit, say_serving
 from campaign_gateway.web.unsent import UnsentWatch
 
 _log = logging.getLogger(__name__)
@@ -62,13 +63,20 @@ class Gateway:
     """Where the API is, with the port that was taken; the first of several."""
     admin_listen: Address | Path
     api: Api
+    server: Server
     sites: Sequence[web.BaseSite]
 
-    async def drain(self) -> None:
+    async def drain(self, who: str) -> None:
         """Turns callers away before the listener goes: not ready, and connections closed with each answer.
 
         New requests are still taken for the time that load balancers need to notice; then the listener closes.
+
+        Args:
+            who: has asked for it, for the log.
         """
+        in_flight, connections = self.server.in_flight, self.server.open_count
+        text = "stopping (%s): %d requests in flight on %d connections, the listener closes in %g s"
+        _log.info(text, who, in_flight, connections, self.settings.shutdown.drain)
         self.api.drain()
         await asyncio.sleep(self.settings.shutdown.drain)
         for site in self.sites:
@@ -109,7 +117,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         exchange = Exchange(
             store, index, fetcher, flights, plan.freshness, metrics, timeouts, writers, is_polled=is_polled
         )
-        invalidator = Invalidator(store, flights, exchange, metrics)
+        invalidator = Invalidator(store, flights, exchange, metrics, fills)
         forwarder = Forwarder(exchange, fetcher, invalidator, index, store, writers, timeouts, fills)
         hints = Hints(readers, invalidator, exchange, index, store, fills)
         actions = Actions(exchange, forwarder, invalidator, settings.platform.max_request, hints)
@@ -125,7 +133,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         bounds = Bounds(plan.freshness.stale_while_revalidate, plan.freshness.stale_if_error)
         clients = build.build_clients(settings)
         recorder = Recorder(metrics, _open_lines(slot, stack))
-        hits = RenderedHits(exchange, bounds, recorder.hit_line)
+        hits = _rendered_hits(stores, exchange, bounds, recorder)
         grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
         api = Api(
             *(actions, plan.streams, settings.default_stream, clients, bounds, recorder, budget.quota, grants),
@@ -134,16 +142,23 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         status.show_platform(metrics.gauges, fetcher.breaker, fetcher.clock)
         server = _build_server(settings, api, metrics, watchers, stack)
         failing = [watchers.failing, fills.failing]
-        readiness = partial(status.readiness, plan, api, server, stores.part, budget, index, fetcher, stated, failing)
-        probes = admin_application(readiness, metrics.registry, partial(_explain, explainer, plan.streams))
+        readiness = status.Readiness(
+            partial(status.readiness, plan, api, server, stores.part, budget, index, fetcher, stated, failing)
+        )
+        watchers.supervise(readiness.watch, name="watch readiness")
+        probes = admin_application(readiness, metrics.collect, partial(_explain, explainer, plan.streams))
         admin = OperatorsRunner(probes, settings.known_hosts, farewell / 8, settings.send_timeout, settings.max_unsent)
         admin_listen = await listen_for_operators(admin, settings.admin_listen, slot, stack)
         runner = web.ServerRunner(server, shutdown_timeout=grace - farewell)
-        sites, (address, *others) = await listen(runner, settings.listen, slot, stack)
-        _log.info("serving on %s, metrics and probes on %s", address, admin_listen)
-        for other in others:
-            _log.info("serving on %s too", other)
-        yield Gateway(settings, address, admin_listen, api, sites)
+        sites, addresses = await listen(runner, settings.listen, slot, stack)
+        say_serving(addresses, admin_listen)
+        yield Gateway(settings, addresses[0], admin_listen, api, server, sites)
+
+
+def _rendered_hits(stores: Stores, exchange: Exchange, bounds: Bounds, recorder: Recorder) -> RenderedHits:
+    hits = RenderedHits(exchange, bounds, recorder)
+    stores.local.on_dropped = hits.follow
+    return hits
 
 
 async def _open_budget(
@@ -191,4 +206,7 @@ def _build_server(settings: Settings, api: Api, metrics: Metrics, watchers: Task
     status.show_server(metrics.gauges, server)
     unsent = UnsentWatch(server.transports, settings.send_timeout, settings.max_unsent, metrics.connection_unread)
     watchers.supervise(unsent.watch, name="end unread answers")
+    turns = LoopWatch(metrics.loop_blocked)
+    status.show_turns(metrics.gauges, turns)
+    stack.enter_context(turns.watching())
     return server

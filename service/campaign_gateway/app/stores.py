@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 class Stores:
     """What is kept of the platform, and where its calls are written down."""
 
+    local: MemoryStore
+    """What of it is in this process."""
     entries: Store
     index: CampaignIndex
     ledgers: Ledgers
@@ -54,7 +56,7 @@ class Opener:
         status.show_memory(self.metrics.gauges, memory)
         if self.plan.settings.cache.url == "memory://":
             ledgers, part = await self._open_files(memory)
-            return Stores(memory, LocalIndex(memory.epoch, self.clock.now), ledgers, part)
+            return Stores(memory, memory, LocalIndex(memory.epoch, self.clock.now), ledgers, part)
         return await self._open_redis(memory, handlers)
 
     async def _open_redis(self, memory: MemoryStore, handlers: Handlers) -> Stores:
@@ -87,7 +89,7 @@ class Opener:
         self.clock.on_step = step
         index.start(self.watchers, self.plan.identities.values(), may_hold_leases=self.plan.settings.sweep.share > 0)
         self.stack.push_async_callback(index.depart)
-        return Stores(store, index, opened.ledgers, lambda: status.redis_part(link.state))
+        return Stores(memory, store, index, opened.ledgers, lambda: status.redis_part(link.fault))
 
     def _seals(self) -> Seals:
         store = "redis" if self.plan.settings.cache.url != "memory://" else "file"

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from sys import intern
 
 from campaign_gateway.contract.answers import Answer, Verdict
@@ -55,11 +55,18 @@ class Stored:
 
     Found out when it was read, and stored, so that its lifetime is the same on every replica.
     """
+    _digest: bytes = field(default=b"", init=False, compare=False, repr=False)
+    """The body's, once somebody has asked for it: of a long one that takes longer than all the rest of an answer.
+
+    Never copied by `replace`, which may be given another body.
+    """
 
     @property
     def etag(self) -> str:
-        """Strong validator with its quotes, made of the body: some microseconds cost less than keeping it."""
-        return make_etag(self.body)
+        """Strong validator with its quotes, made of the body."""
+        if not self._digest:
+            object.__setattr__(self, "_digest", _digest(self.body))
+        return f'"{self._digest.hex()}"'
 
     @property
     def updated_at(self) -> float | None:
@@ -70,7 +77,11 @@ class Stored:
 
 def make_etag(body: bytes) -> str:
     """The strong validator of these bytes, the same wherever and whenever it is made (RFC 9110 section 8.8.3)."""
-    return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    return f'"{_digest(body).hex()}"'
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=12).digest()
 
 
 def json_type(content_type: str) -> str:

@@ -1,12 +1,14 @@
 """Fresh answers that stand while nothing changes, and what it costs to find out that they do: next to nothing."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from campaign_gateway.policy.decide import Choice, Decision
 from campaign_gateway.policy.evidence import Evidence
 from campaign_gateway.policy.stored import Stored
 from campaign_gateway.proxy.assess import Assessor
-from campaign_gateway.proxy.ports import CampaignIndex, Found, Store
+from campaign_gateway.proxy.epoch import Epoch
+from campaign_gateway.proxy.ports import CampaignIndex, Found, Store, Tally
 from campaign_gateway.proxy.reply import Hit
 from campaign_gateway.proxy.request import Request
 from campaign_gateway.proxy.writers import Writers
@@ -16,6 +18,16 @@ NOTE_SECONDS = 30.0
 
 NO_EPOCH = -1
 """In the place of an epoch's number while changes may go unheard: then everything is looked up anew."""
+
+
+class Terms(NamedTuple):
+    """On which a hit stands as it is: while nobody is held to a write, within its own time and its epoch's."""
+
+    now: Callable[[], float]
+    epoch: Epoch
+    writers: Writers
+    answered: Tally
+    """Whoever goes by these counts its answers here."""
 
 
 class Hits:
@@ -29,6 +41,7 @@ class Hits:
         self._now: Callable[[], float] = store.now
         self._epoch = store.epoch
         self._answered = store.local_hits
+        self.terms = Terms(self._now, self._epoch, writers, self._answered)
 
     def local(self, request: Request) -> Hit | None:
         """The local answer, if a fresh one is there."""
@@ -82,7 +95,6 @@ class Hits:
         now = self._now()
         return Hit(
             request=request,
-            key=request.key,
             entry=stored,
             validated_at=now - decision.age,
             lifetime=decision.age + decision.ttl.seconds,

@@ -101,7 +101,6 @@ class Hit:
 
     request: Request
     """Any client's."""
-    key: str
     entry: Stored
     validated_at: float
     """Age counts from here, in seconds of the store's clock."""
@@ -121,6 +120,11 @@ class Hit:
     """What `entry` was made of, where the hit is not this process' own."""
     visibility: Visibility | None = None
     """See `Reply`."""
+
+    @property
+    def key(self) -> str:
+        """The entry's: made when it is wanted, for it takes more room than most of what is kept."""
+        return self.request.key
 
     def reply(self, age: float) -> Reply:
         """The hit at this age in seconds."""

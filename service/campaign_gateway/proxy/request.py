@@ -3,9 +3,13 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from campaign_gateway.contract.operations import Operation, Subject, Tenant
 from campaign_gateway.policy.directives import NO_DIRECTIVES, RequestDirectives
+
+_NO_VALUES: Mapping[str, str] = MappingProxyType({})
+"""One for all: hits keep their requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class Request:
 
     body: bytes | None = None
     """JSON, for operations that take some; of reads that are stored, in its canonical form."""
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=lambda: _NO_VALUES)
     """What the operation's placeholders other than the id and the tenant's stand for."""
 
     @property

@@ -16,8 +16,9 @@ from campaign_gateway.proxy.request import EVERY, group_of
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.fences import FENCE_SECONDS, GroupFence
 
-ENTRY_OVERHEAD_BYTES = 622
-"""What an entry takes beside its body: objects, key, table slots (`tests.bench.memory`, CPython 3.11)."""
+ENTRY_OVERHEAD_BYTES = 1_800
+"""What an entry takes beside its body: objects, key, table slots (620, `tests.bench.memory`, CPython 3.11), and the hit
+that is rendered of it, whether somebody has asked for it or not."""
 ABSENCE_OVERHEAD_BYTES = 838
 """What the knowledge that there is no such thing takes beside its message."""
 AT_A_TIME = 100
@@ -109,6 +110,8 @@ class MemoryStore(Store):
         """Rises with each entry that is put, and each invalidation."""
         self.on_invalidated: Callable[[Invalidated], None] | None = None
         """Called with each invalidation, before `invalidate` returns."""
+        self.on_dropped: Callable[[str | None], None] = lambda _: None
+        """Called with the key of each entry that is no longer kept, None for all: what was made of it goes with it."""
 
     @property
     @override
@@ -320,6 +323,7 @@ class MemoryStore(Store):
         self._gap = self._last_fence
         self.epoch.end()
         self._copies.clear()
+        self.on_dropped(None)
         self._bytes = 0
         self._fences.clear()
         self._groups.clear()
@@ -330,6 +334,7 @@ class MemoryStore(Store):
         if copy is not None:
             self.epoch.end()
             self._bytes -= copy.cost
+            self.on_dropped(key)
 
     def _fence(self, key: str) -> tuple[int, int, int]:
         return self._gap, self._fences.get(key, _NO_FENCE).number, self._group(key).fence.number

@@ -95,27 +95,41 @@ class HitLines(HitLog):
             _members({"level": level, **opening}) + b'"request_id":"' for level in ("info", "warning")
         )
         self._time = _TimeText()
-        self._since = self._until = 0.0
+        self._until = float("-inf")
         self._opening = self._opening_warning = b""
         self._parts: list[bytes] = []
 
     @override
     def caller(self, fields: Mapping[str, object]) -> bytes:
-        return b'",' + _members(fields)
+        return b'",' + _members(fields) + b'"campaign":"'
+
+    @override
+    def campaign(self, campaign: str) -> bytes:
+        return mask(campaign).encode("ascii")
 
     @override
     def answer(self, fields: Mapping[str, object]) -> bytes:
-        return _members(fields).replace(b"%", b"%%") + b'"age":%d,"milliseconds":'
+        return b'",' + _members(fields) + b'"age":'
 
     @override
     def ageless(self, fields: Mapping[str, object]) -> bytes:
-        return _members(fields) + b'"milliseconds":'
+        return b'",' + _members(fields).removesuffix(b",")
 
     @override
-    def hit(self, request_id: bytes, caller: bytes, answer: bytes, seconds: float, *, is_refusal: bool = False) -> None:
-        now = time.time()
-        if not self._since <= now < self._until:
-            self._begin_second(now)
+    def hit(
+        self,
+        request_id: bytes,
+        caller: bytes,
+        campaign: bytes,
+        answer: bytes,
+        age: bytes,
+        ended: float,
+        seconds: float,
+        *,
+        is_refusal: bool = False,
+    ) -> None:
+        if ended >= self._until:
+            self._begin_moment(ended)
         if request_id[0] in _MAY_BEGIN_NUMBER:
             request_id = mask(request_id.decode("ascii")).encode("ascii")
         hundredths = int(seconds * 100_000)
@@ -123,12 +137,13 @@ class HitLines(HitLog):
         parts = self._parts
         if not parts:
             asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
-        parts += (self._opening_warning if is_refusal else self._opening, request_id, caller, answer, took)
+        opening = self._opening_warning if is_refusal else self._opening
+        parts += (opening, request_id, caller, campaign, answer, age, took)
 
-    def _begin_second(self, now: float) -> None:
+    def _begin_moment(self, ended: float) -> None:
         """Renders what lines of the same millisecond have in common."""
-        whole = int(now * 1000)
-        self._since, self._until = whole / 1000, (whole + 1) / 1000
+        now = time.time()
+        self._until = ended + (int(now * 1000) + 1) / 1000 - now
         text = self._time.text(now).encode("ascii")
         self._opening = b'{"time":"%b",%b' % (text, self._info)
         self._opening_warning = b'{"time":"%b",%b' % (text, self._warning)
@@ -150,7 +165,7 @@ def _members(fields: Mapping[str, object]) -> bytes:
 
 def _took(milliseconds: float) -> bytes:
     """The end of a line."""
-    return b"%.2f}\n" % milliseconds
+    return b',"milliseconds":%.2f}\n' % milliseconds
 
 
 _KNOWN_HUNDREDTHS = 1_000

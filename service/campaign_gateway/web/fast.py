@@ -1,18 +1,18 @@
-"""The fast road: a hit, or a refusal, for a caller who just had one on this connection, without parsing the request.
+"""The fast road: a hit, or a refusal, for a head that just had one, without parsing the request.
 
 Below aiohttp, where bytes come in. The laws of this module:
 
 1. Nothing of HTTP is read here. A read is answered only if it is a head that aiohttp has parsed, that was authorised,
-   and that was answered with a plain hit on this very connection, or refused for want of calls: byte for byte, but for
-   the id, the request's id, the tags of a copy, and the values of fields that mean nothing to an answer (those that do
-   are `heads.MATTERS`). These differ only in characters that mean nothing to a parser. Everything else goes to aiohttp
-   untouched: another field, one field twice, another order.
+   and that was answered with a plain hit, or refused for want of calls: byte for byte, but for what a pattern leaves
+   open (see `web.patterns`), which differs only in characters that mean nothing to a parser. Everything else goes to
+   aiohttp untouched: another field, one field twice, another order. Which connection it comes on means nothing, but
+   for clients with limits of their own: theirs are counted first.
 2. Only when no request is in flight, or answers would change their order. That is an exact count: of requests parsed,
    and of answers written.
 3. Only when aiohttp's parser stands between two requests: the last read that it saw ended with the head of a request
    without a body. By its bytes alone, a request inside another one's body could not be told from a request.
 4. Only while nothing has changed that the grant came from. Whatever could, ends the *epoch*.
-5. What may be answered, and how old it may be, is the reader's to say, each time.
+5. What may be answered, and how old it may be, is the reader's to say: each time, but for what meets its `Terms`.
 6. Nobody is waited for: not when the caller reads slowly, not when the connection is closing.
 7. Except for the store: a hit that was had from it is looked up there again, and so is what would be refused if nobody
    has stored it. Until that is back, the request is in flight: what comes behind it waits, a close waits, and what
@@ -24,11 +24,8 @@ it. A test drives both with the same bytes.
 
 import asyncio
 import logging
-import os
-import re
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from enum import Enum, auto
-from time import perf_counter
 
 from aiohttp import web
 from aiohttp.streams import EMPTY_PAYLOAD
@@ -36,37 +33,18 @@ from typing_extensions import override
 
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.tasks import Tasks
-from campaign_gateway.web.grants import Grant
-from campaign_gateway.web.heads import MATTERS, Sights
+from campaign_gateway.web.patterns import HeadPattern, HeadPatterns, Lookup
 from campaign_gateway.web.server import Connection, Refuse
 from campaign_gateway.web.written import Written
 
-MAX_PATTERNS = 256
-MAX_SIGHTS = 1_024
-"""Patterns that are known to have been of use once."""
-RENEWAL_SECONDS = 10.0
-"""How often so many may be made anew: one takes as long as fifty hits."""
-MAX_HEAD_BYTES = 4_096
 MEMBERS = (
     *("_buffer_paused", "_keepalive_timeout", "_loop", "_messages", "_next_keepalive_close_time", "_paused"),
     *("_reading_paused", "_request_count", "_resume_transport_reading", "_upgraded", "finish_response", "force_close"),
 )
 """What is used of aiohttp's connection without being promised by it."""
 
-_LINE = b"\r\n"
 _END = b"\r\n\r\n"
-_VERSION = b" HTTP/1.1\r\n"
-_ID = rb"(?P<id>[A-Za-z0-9_-]{1,128})"
-_PLAIN = rb"[ -~]{0,1024}"
-_READ_EACH_TIME = {
-    b"x-request-id": rb"[ \t]*(?P<request_id>[A-Za-z0-9._:-]{1,128})[ \t]*",
-    b"if-none-match": rb"[ \t]*(?P<tags>[!-~](?:[ -~]{0,1022}[!-~])?)[ \t]*",
-}
-_is_plain = re.compile(_PLAIN).fullmatch
 _log = logging.getLogger(__name__)
-
-Lookup = Coroutine[None, None, bytes | None]
-"""An answer that is waited for."""
 
 
 class State(Enum):
@@ -159,9 +137,7 @@ class FastRoad:
         self.taken = 0
         """Requests that were answered here."""
         self.tasks = Tasks()
-        self._patterns: dict[bytes, HeadPattern] = {}
-        self._sights = Sights(MAX_SIGHTS)
-        self._renewed_at = float("-inf")
+        self.patterns = HeadPatterns()
 
     def connect(self, manager: web.Server, refuse: Refuse, **options: object) -> "FastConnection":
         """A new connection."""
@@ -170,31 +146,6 @@ class FastRoad:
     async def close(self) -> None:
         """Ends the look-ups that are under way."""
         await self.tasks.close()
-
-    def learn(self, head: bytes, http: web.BaseRequest, grant: Grant) -> "HeadPattern | None":
-        """The pattern that this head makes when it comes again; None for the first time, and where there is none.
-
-        Args:
-            head: the whole read that the request came in.
-            http: as aiohttp parsed it.
-            grant: the request's.
-        """
-        expression = _expression(head, http) if len(head) <= MAX_HEAD_BYTES else None
-        if expression is None:
-            return None
-        pattern = self._patterns.get(expression)
-        if pattern is not None and pattern.epoch == grant.epoch:
-            return pattern
-        if pattern is None and not self._sights.is_again(expression):
-            return None
-        if pattern is None and len(self._patterns) >= MAX_PATTERNS:
-            now = perf_counter()
-            if now - self._renewed_at < RENEWAL_SECONDS:
-                return None
-            self._renewed_at = now
-            self._patterns.clear()
-        pattern = self._patterns[expression] = HeadPattern(expression, grant)
-        return pattern
 
 
 def is_supported() -> bool:
@@ -205,61 +156,8 @@ def is_supported() -> bool:
     return not missing
 
 
-def _expression(head: bytes, http: web.BaseRequest) -> bytes | None:
-    """What heads like this one match; None where the parser has read another one than is seen here."""
-    line = f"{http.method} {http.raw_path}".encode("utf-8", "surrogateescape")
-    if not head.startswith(line + _VERSION):
-        return None
-    parts = [re.escape(line[: line.rindex(b"/") + 1]) + _ID + re.escape(_VERSION.removesuffix(_LINE))]
-    fields = head[len(line) + len(_VERSION) : -len(_END)].split(_LINE)
-    if len(fields) != len(http.raw_headers) or len({name.lower() for name, _ in http.raw_headers}) != len(fields):
-        return None
-    for field, (name, value) in zip(fields, http.raw_headers, strict=True):
-        written, _, text = field.partition(b":")
-        if written != name or text.strip(b" \t") != value:
-            return None
-        varies = _READ_EACH_TIME.get(name.lower())
-        if varies is None and name.lower() not in MATTERS and _is_plain(text):
-            varies = _PLAIN
-        parts.append(re.escape(field) if varies is None else re.escape(name) + b":" + varies)
-    return _LINE.join(parts) + _END
-
-
-class HeadPattern:
-    """A head that was answered on this connection, as an expression for all that differ in what may vary only."""
-
-    __slots__ = ("_grant", "_match", "_request_id", "_tags", "epoch")
-
-    def __init__(self, expression: bytes, grant: Grant) -> None:
-        compiled = re.compile(expression)
-        self.epoch = grant.epoch
-        self._grant = grant
-        self._match = compiled.fullmatch
-        self._request_id = compiled.groupindex.get("request_id", 0)
-        self._tags = compiled.groupindex.get("tags", 0)
-
-    def answer(self, data: bytes) -> bytes | Lookup | None:
-        """The whole answer to `data`, if that is this head and there is a hit for it, or a refusal; it counts as given.
-
-        To be waited for where the hit is not local; None, then too, where there is none.
-        """
-        began = perf_counter()
-        found = self._match(data)
-        limits = self._grant.limits
-        # The whole road says why.
-        if found is None or (limits is not None and limits.is_spent(began)):
-            return None
-        request_id = found[self._request_id] if self._request_id else os.urandom(16).hex().encode()
-        tags = found[self._tags].decode("ascii") if self._tags else None
-        answer = self._grant.answer(found[1], request_id, tags, began)
-        lookup = self._grant.find(found[1], request_id, tags, began) if answer is None else answer
-        if limits is not None and lookup is not None:
-            limits.take(began)
-        return lookup
-
-
 class FastConnection(Connection):
-    """A connection that repeats the last hit's head by itself."""
+    """A connection that answers known heads by itself."""
 
     __slots__ = ("_answered", "_behind", "_candidate", "_looked_up", "_pattern", "_road", "_state")
 
@@ -282,6 +180,8 @@ class FastConnection(Connection):
     @override
     def data_received(self, data: bytes) -> None:
         state, pattern, transport = self._state, self._pattern, self.transport
+        if pattern is None and state is _IDLE:
+            pattern = self._pattern = self._road.patterns.find(data)
         if (
             state is _IDLE
             and pattern is not None
@@ -350,7 +250,7 @@ class FastConnection(Connection):
         if is_lost or not sent.keep_alive:
             self._note(Event.CLOSE)
         elif self._state is State.ONE and isinstance(sent, Written) and sent.grant is not None:
-            self._pattern = self._road.learn(self._candidate, request, sent.grant) or self._pattern
+            self._pattern = self._road.patterns.learn(self._candidate, request, sent.grant) or self._pattern
         if self._answered == self._request_count:
             self._note(Event.ALL_ANSWERED)
         return sent, is_lost

@@ -9,6 +9,7 @@ the epoch, and all grants with it.
 import re
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from time import perf_counter
 
 from aiohttp import hdrs, web
 
@@ -21,7 +22,7 @@ from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.web.heads import Head, Sights, head_of, is_plain
 from campaign_gateway.web.limits import ClientLimits
 from campaign_gateway.web.record import CallerRecorder, Recorder
-from campaign_gateway.web.rendered import Fresh, RenderedHit, RenderedHits
+from campaign_gateway.web.rendered import NOT_MODIFIED_END, NUMBERS, Fresh, RenderedHit, RenderedHits
 from campaign_gateway.web.rendered_refusals import QuotaOf, RenderedRefusals
 from campaign_gateway.web.responses import Bounds, Fail
 
@@ -52,8 +53,9 @@ class Grant:
     """Who may read what, and how; answers such reads, and writes them down."""
 
     __slots__ = (
-        *("_caller", "_client", "_current_age", "_hits", "_is_head", "_is_refused", "_rendered", "_now"),
-        *("_reader", "_record", "_refusals", "_write_down", "epoch", "limits", "look_up"),
+        *("_caller", "_caller_text", "_client", "_count_not_modified", "_count_ok", "_current_age", "_date", "_hits"),
+        *("_is_head", "_is_refused", "_log", "_now", "_reader", "_record", "_refusals"),
+        *("epoch", "limits", "look_up", "rendered", "terms"),
     )
 
     def __init__(
@@ -71,10 +73,14 @@ class Grant:
         """The one in which it holds."""
         self.limits = caller.limits
         self._client = caller.client
-        self._current_age, self._write_down = reader.current_age, record.hit
+        self._current_age = reader.current_age
+        self._count_ok, self._count_not_modified = record.count_ok, record.count_not_modified
+        self._log, self._caller_text = record.write, record.caller
         self.look_up = hits.answer
         """See `RenderedHits.answer`: what `local` does not have, from wherever it has to be had."""
-        self._rendered = hits.of(caller.stream.identity, caller.operation.resource)
+        self.terms = reader.terms
+        self.rendered = hits.of(caller.stream.identity, caller.operation.resource)
+        self._date = hits.date
         self._is_head = caller.method == hdrs.METH_HEAD
         self._is_refused = False
         """Whether the last request for what is not stored was refused."""
@@ -93,26 +99,19 @@ class Grant:
             tags: of the caller's copy, see `heads.tags_of`.
             began: when the request came, on the performance counter.
         """
-        rendered = self._rendered.get(id_)
+        rendered = self.rendered.get(id_)
         if rendered is None or (age := self._current_age(rendered.hit, self._client)) is None:
             if id_ in _LITERALS:
                 return None
             request = self.request(id_.decode())
-            hit = self._reader.hit(request)
-            if hit is None:
-                refused = self._certain_refusal(request)
-                return None if refused is None else self.refuse(refused, request, request_id, began)
-            rendered = self._hits.keep(hit)
-            if rendered is None or (age := self._current_age(hit, self._client)) is None:
-                return None
+            found = self.local(request)
+            if not isinstance(found, tuple):
+                return None if found is None else self.refuse(found, request, request_id, began)
+            rendered, age = found
         return self.write(rendered, age, request_id, tags, began)
 
     def local(self, request: Request) -> Fresh | Reply | None:
         """What can be had at once: a fresh local answer, or a refusal that is certain."""
-        if request.directives == NO_DIRECTIVES:
-            rendered = self._rendered.get(request.id.encode())
-            if rendered is not None and (age := self._current_age(rendered.hit, self._client)) is not None:
-                return rendered, age
         hit = self._reader.hit(request)
         if hit is None:
             return self._certain_refusal(request) if request.directives == NO_DIRECTIVES else None
@@ -126,7 +125,7 @@ class Grant:
 
         None where that is not to be expected: only what was there a moment ago, or would be refused, is worth the trip.
         """
-        last = self._rendered.get(id_)
+        last = self.rendered.get(id_)
         if id_ in _LITERALS or ((not self._is_refused) if last is None else (last.hit.raw is None)):
             return None
         request = self.request(id_.decode())
@@ -135,7 +134,7 @@ class Grant:
         return self._find(request, request_id, tags, began)
 
     async def _find(self, request: Request, request_id: bytes, tags: str | None, began: float) -> bytes | None:
-        last = self._rendered.get(request.id.encode())
+        last = self.rendered.get(request.id.encode())
         found = await self._hits.find(request, last)
         if found is None and last is None:
             # The next one for what is not stored takes the whole road, with one look-up.
@@ -156,13 +155,19 @@ class Grant:
         since: str | None = None,
     ) -> bytes:
         """The whole answer with this hit at this age; it counts as given. `since`: the value of `If-Modified-Since`."""
-        rendering = rendered.ok if tags is None and since is None else rendered.for_copy(tags, since)
-        if age >= rendering.refresh_at:
-            rendering.refresh_clock_fields(age)
-        body = b"" if self._is_head else rendering.body
-        answer = b"".join((rendering.up_to_id, request_id, rendering.after_id, body))
-        self._write_down(rendering, age, request_id, began)
-        return answer
+        ended, date, hit = perf_counter(), self._date, rendered.hit
+        if ended >= date.until:
+            date.refresh(ended)
+        form, end, body, count = rendered.form, rendered.end, rendered.body, self._count_ok
+        if (tags is not None or since is not None) and rendered.is_held(tags, since):
+            form, end, body, count = self._hits.not_modified(hit), NOT_MODIFIED_END, b"", self._count_not_modified
+        elif self._is_head:
+            body = b""
+        seconds, text, ttl = ended - began, NUMBERS[int(age)], NUMBERS[int(hit.lifetime - age)]
+        count(seconds, age)
+        self._log(request_id, self._caller_text, rendered.shown, form.line, text, ended, seconds)
+        start, id_field, moment = form.start, form.before_id, date.text
+        return b"".join((start, ttl, form.after_ttl, text, rendered.fields, id_field, request_id, end, moment, body))
 
     def refuse(self, reply: Reply, request: Request, request_id: bytes, began: float) -> bytes | None:
         """The whole answer, if the reply is a refusal; it counts as given."""

@@ -11,7 +11,6 @@ from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.ports import HitLog, RequestMeter
 from campaign_gateway.proxy.reply import Outcome, Reply
-from campaign_gateway.web.rendered import Rendering
 
 _NO_OUTCOME = Outcome()
 _log = logging.getLogger("campaign_gateway.requests")
@@ -77,9 +76,13 @@ class Recorder:
             level, "request", extra={"fields": {name: value for name, value in fields.items() if value is not None}}
         )
 
-    def hit_line(self, campaign: str, status: HTTPStatus, detail: Detail | None) -> bytes:
-        """The part of a line that hits of one rendering have in common: a pattern for `%` with the age in seconds."""
-        members = {"campaign": campaign, "status": status.value, "cache": "hit", "detail": detail}
+    def shown(self, campaign: str) -> bytes:
+        """The campaign's id as lines show it."""
+        return self._log.campaign(campaign)
+
+    def hit_line(self, status: HTTPStatus, detail: Detail | None) -> bytes:
+        """The part of a line that hits of one kind have in common, between the campaign and the age."""
+        members = {"status": status.value, "cache": "hit", "detail": detail}
         return self._log.answer({name: value for name, value in members.items() if value is not None})
 
     def of_caller(self, method: str, operation: str, client: str, stream: str) -> "CallerRecorder":
@@ -90,37 +93,29 @@ class Recorder:
 class CallerRecorder:
     """Logs and counts rendered answers to one caller, with what they have in common made ready."""
 
-    __slots__ = ("_caller", "_client", "_count_not_modified", "_count_ok", "_log", "_meter", "_operation", "_write")
+    __slots__ = ("_client", "_log", "_meter", "_operation", "caller", "count_not_modified", "count_ok", "write")
 
     def __init__(self, meter: RequestMeter, log: HitLog, method: str, operation: str, client: str, stream: str) -> None:
         self._meter, self._log, self._operation, self._client = meter, log, operation, client
-        self._caller = log.caller({"method": method, "operation": operation, "client": client, "stream": stream})
-        self._write = log.hit
-        self._count_ok = meter.hits(operation, client, HTTPStatus.OK).hit
-        self._count_not_modified = meter.hits(operation, client, HTTPStatus.NOT_MODIFIED).hit
-
-    def hit(self, rendering: Rendering, age: float, request_id: bytes, began: float) -> None:
-        """One hit at this age in seconds; `began` as in `Record`."""
-        seconds = perf_counter() - began
-        if rendering.is_not_modified:
-            self._count_not_modified(seconds, age)
-        else:
-            self._count_ok(seconds, age)
-        self._write(request_id, self._caller, rendering.line, seconds)
+        self.caller = log.caller({"method": method, "operation": operation, "client": client, "stream": stream})
+        """For `write`, which logs a hit: see `HitLog.hit`."""
+        self.write = log.hit
+        self.count_ok = meter.hits(operation, client, HTTPStatus.OK).hit
+        self.count_not_modified = meter.hits(operation, client, HTTPStatus.NOT_MODIFIED).hit
 
     def refusal(self, reply: Reply, campaign: str, status: int, request_id: bytes, began: float) -> None:
         """One refusal, since no call may be made."""
         seconds, outcome = perf_counter() - began, reply.outcome
         self._meter.request(self._operation, self._client, status, outcome.cache, seconds)
         fields = {
-            "campaign": campaign,
             "status": status,
             "cache": outcome.cache,
             "detail": outcome.detail,
             **_why(reply.failure),
         }
         members = {name: value for name, value in fields.items() if value is not None}
-        self._write(request_id, self._caller, self._log.ageless(members), seconds, is_refusal=True)
+        line, shown = self._log.ageless(members), self._log.campaign(campaign)
+        self.write(request_id, self.caller, shown, line, b"", began + seconds, seconds, is_refusal=True)
 
 
 def _why(failure: Failure | None, peer: str | None = None) -> Mapping[str, object]:

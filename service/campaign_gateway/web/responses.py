@@ -107,7 +107,7 @@ def render(
     modified = last_modified(entry)
     tags = request_headers.getall(hdrs.IF_NONE_MATCH, [])
     since = request_headers.get(hdrs.IF_MODIFIED_SINCE)
-    if is_not_modified(", ".join(tags) if tags else None, since, entry.etag, modified):
+    if is_not_modified(", ".join(tags) if tags else None, since, headers["ETag"], modified):
         return finish(web.Response(status=304, headers=headers), request_id)
     headers["Content-Type"] = entry.content_type
     return finish(web.Response(body=entry.body, headers=headers), request_id)

@@ -97,6 +97,11 @@ class Server(web.Server):
         """How many connections are open."""
         return len(self._open)
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being answered."""
+        return sum(connection._current_request is not None for connection in self._open)  # noqa: SLF001
+
     def transports(self) -> Collection[asyncio.Transport]:
         """Those of all open connections."""
         return self._open.values()

@@ -1,12 +1,15 @@
 """The sockets that servers listen on, and how many more there is room for."""
 
 import errno
+import logging
 import os
 import resource
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+
+_log = logging.getLogger(__name__)
 
 MOST_RESERVED = 128
 """Descriptors, or a quarter of them all, that callers' connections leave to operators, the platform and the store."""
@@ -101,3 +104,10 @@ def _has_ipv6() -> bool:
     except OSError:
         return False
     return True
+
+
+def say_serving(addresses: Sequence[object], admin_listen: object) -> None:
+    """Logs where callers and operators are served."""
+    _log.info("serving on %s, metrics and probes on %s", addresses[0], admin_listen)
+    for other in addresses[1:]:
+        _log.info("serving on %s too", other)

@@ -1,8 +1,10 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from campaign_gateway.contract.answers import Answer, Verdict
+from campaign_gateway.policy import stored as stored_module
 from campaign_gateway.policy.clock_offset import ClockOffset
 from campaign_gateway.policy.stored import Absence, Stored, make_etag, stored_from
 from tests.support.builders import (
@@ -169,3 +171,19 @@ def test_an_etag_is_strong_stable_and_of_the_bytes():
 @pytest.mark.parametrize("revision", [None, "soon", "2026-02-02T02:40:00"], ids=["none", "unreadable", "no-zone"])
 def test_no_readable_revision_is_no_time_of_change(revision: str | None):
     assert entry(revision=revision).updated_at is None
+
+
+def test_the_tag_is_made_once_and_not_carried_over_to_another_body(monkeypatch):
+    made = stored()
+    digests: list[bytes] = []
+
+    def digest(body: bytes) -> bytes:
+        digests.append(body)
+        return b"digest"
+
+    monkeypatch.setattr(stored_module, "_digest", digest)
+    assert (made.etag, made.etag) == ('"646967657374"', '"646967657374"')
+    assert digests == [BODY]
+    assert replace(made, body=b"{}").etag
+    assert digests == [BODY, b"{}"]
+    assert made == stored()

@@ -25,9 +25,10 @@ class LoggedHits:
         self.log.setLevel(logging.INFO)
         self.lines = HitLines(name)
 
-    def note(self, id_: bytes = b"r-1", seconds: float = 0.000_012) -> None:
+    def note(self, id_: bytes = b"r-1", seconds: float = 0.000_012, ended: float | None = None) -> None:
         caller = self.lines.caller({"method": "GET", "client": "reporting"})
-        self.lines.hit(id_, caller, self.lines.answer({"status": 200, "detail": "sweep"}) % 7, seconds)
+        answer = self.lines.answer({"status": 200, "detail": "sweep"})
+        self.lines.hit(id_, caller, self.lines.campaign("c-1"), answer, b"7", ended or time.perf_counter(), seconds)
 
     def written(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.sink.getvalue().splitlines()]
@@ -44,7 +45,8 @@ async def logged(request):
 async def test_the_line_of_a_hit_is_that_of_any_request(logged, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 1_770_000_000.2504)
     logged.note()
-    fields = {"request_id": "r-1", "method": "GET", "client": "reporting", "status": 200, "detail": "sweep", "age": 7}
+    fields = {"request_id": "r-1", "method": "GET", "client": "reporting", "campaign": "c-1", "status": 200}
+    fields |= {"detail": "sweep", "age": 7}
     record = logging.LogRecord(logged.log.name, logging.INFO, "", 1, "request", (), None)
     record.created, record.fields = 1_770_000_000.2504, {**fields, "milliseconds": 0.01}
     logged.lines.flush()
@@ -76,9 +78,9 @@ async def test_the_time_it_took_is_in_milliseconds(logged, seconds):
 
 
 async def test_each_line_has_its_own_moment_also_when_the_clock_is_set_back(logged, monkeypatch):
-    for moment in (100.0, 100.0006, 100.0011, 3.0, 160.0):
+    for moment, ended in ((100.0, 7.0), (100.0006, 7.0006), (100.0011, 7.0011), (3.0, 7.002), (160.0, 7.003)):
         monkeypatch.setattr(time, "time", lambda moment=moment: moment)
-        logged.note()
+        logged.note(ended=ended)
     logged.lines.flush()
     assert [str(line["time"])[14:23] for line in logged.written()] == [
         "01:40.000",

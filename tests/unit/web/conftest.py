@@ -60,6 +60,7 @@ class ScriptedExchange:
         return None
 
     holds = current_age = hit
+    terms = None
 
 
 class ScriptedForwarder:
@@ -145,7 +146,7 @@ class Front:
             bounds,
             recorder,
             quota,
-            Grants(reader, recorder, RenderedHits(reader, bounds, recorder.hit_line), bounds, clients.epoch, quota),
+            Grants(reader, recorder, RenderedHits(reader, bounds, recorder), bounds, clients.epoch, quota),
             has_docs=has_docs,
         )
         self.port = 0

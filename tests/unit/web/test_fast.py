@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,11 +16,24 @@ from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll
 from campaign_gateway.proxy.request import group_of
 from campaign_gateway.proxy.writers import writer_of
 from campaign_gateway.store.layered import LayeredStore
+from campaign_gateway.store.memory import ENTRY_OVERHEAD_BYTES
 from campaign_gateway.store.redis.link import StoreDownError
-from campaign_gateway.web import fast, rendered
+from campaign_gateway.web import patterns, rendered
 from campaign_gateway.web.fast import FastConnection
 from tests.support.doubles import START, SUPPORT, make_request
-from tests.support.fast import FRESHNESS, Caller, FarStore, Gateway, calling, comparable, far, local, running, stored
+from tests.support.fast import (
+    CAMPAIGNS,
+    FRESHNESS,
+    Caller,
+    FarStore,
+    Gateway,
+    calling,
+    comparable,
+    far,
+    local,
+    running,
+    stored,
+)
 
 LINES = b"Host: gateway\r\nAuthorization: Bearer cgk_reporting\r\nX-Request-ID: r-1\r\n"
 GOOD = b"GET /v1/campaigns/c-1 HTTP/1.1\r\n" + LINES + b"\r\n"
@@ -241,13 +255,56 @@ async def test_a_key_revoked_while_its_request_was_in_flight_makes_no_pattern(ga
         assert gateway.fast.taken == 1
 
 
-async def test_a_pattern_is_of_its_own_connection(gateway: Gateway):
+@pytest.mark.parametrize("plain", [GOOD, GOOD.replace(b"X-Request-ID: r-1\r\n", b"")])
+async def test_a_pattern_serves_the_first_head_of_another_connection(gateway: Gateway, plain: bytes):
+    async with running(gateway), calling(gateway) as caller:
+        await caller.send(plain, plain, plain)
+        assert gateway.fast.taken == 1
+        async with calling(gateway) as other:
+            await other.send(plain.replace(b"c-1", b"c-2"), plain.replace(b"cgk_reporting", b"cgk_wrong"), plain)
+            assert [answer.status for answer in other.answers] == [200, 401, 200]
+            assert gateway.fast.taken == 2 + (not other.is_closed)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([GOOD[:20], GOOD[20:]], id="in-two-pieces"),
+        pytest.param([GOOD + GOOD], id="two-at-once"),
+        pytest.param([GOOD.replace(b"\r\n\r\n", b"\r\nCache-Control: no-cache\r\n\r\n")], id="another-field"),
+        pytest.param([GOOD.replace(b"GET", b"HEAD")], id="another-method"),
+        pytest.param([GOOD.replace(b"HTTP/1.1", b"HTTP/1.0")], id="an-old-version"),
+        pytest.param([GOOD.replace(b"r-1", b"")], id="an-empty-id"),
+        pytest.param([GOOD.replace(b"r-1", b"r\x001")], id="an-id-with-a-nul"),
+        pytest.param([GOOD.replace(b"c-1", b"nowhere")], id="another-campaign"),
+    ],
+)
+async def test_what_is_no_known_head_is_parsed_on_a_new_connection(gateway: Gateway, pieces: list[bytes]):
     async with running(gateway), calling(gateway) as caller, calling(gateway) as other:
         await warm(caller, gateway)
-        await other.send(GOOD)
+        await other.send(*pieces)
         assert gateway.fast.taken == 1
-        await other.send(GOOD.replace(b"cgk_reporting", b"cgk_wrong"))
-        assert [answer.status for answer in other.answers] == [200, 401]
+
+
+async def test_a_pattern_of_a_revoked_key_serves_no_other_connection(gateway: Gateway):
+    async with running(gateway), calling(gateway) as caller, calling(gateway) as other:
+        await warm(caller, gateway)
+        revoke(gateway)
+        await other.send(GOOD)
+        assert [answer.status for answer in other.answers] == [401]
+
+
+async def test_a_connection_with_no_request_that_was_parsed_is_closed_in_time_too(gateway: Gateway, monkeypatch):
+    async with running(gateway), calling(gateway) as caller:
+        await warm(caller, gateway)
+        async with calling(gateway) as other:
+            await other.send(GOOD)
+            (fresh,) = (made for made in gateway.runner.server.connections if not made._request_count)  # type: ignore[union-attr]
+            assert fresh._keepalive_handle is not None
+            fresh._next_keepalive_close_time = 0.0
+            fresh._process_keepalive()
+            await other.send(b"")
+            assert other.is_closed
 
 
 @pytest.mark.parametrize("validated_at", [START, START - 0.3])
@@ -277,13 +334,13 @@ async def test_use_is_noted_so_that_polls_go_on(gateway: Gateway):
 
 
 async def test_many_heads_are_learned_only_so_often(monkeypatch):
-    monkeypatch.setattr(fast, "MAX_PATTERNS", 2)
+    monkeypatch.setattr(patterns, "MAX_PATTERNS", 2)
     gateway = Gateway()
     async with running(gateway), calling(gateway) as caller:
         for name in (b"a", b"b", b"c", b"d", b"e", b"f"):
             await caller.send(*[GOOD.replace(b"gateway", name)] * 3)
         assert gateway.fast.taken == 4, "two, then two anew, and no more for a while"
-        monkeypatch.setattr(fast, "RENEWAL_SECONDS", 0.0)
+        monkeypatch.setattr(patterns, "RENEWAL_SECONDS", 0.0)
         await caller.send(*[GOOD.replace(b"gateway", b"g")] * 3)
         assert gateway.fast.taken == 5
         assert [answer.status for answer in caller.answers] == [200] * 21
@@ -567,16 +624,34 @@ async def test_a_flood_of_ids_leaves_nothing_behind(gateway: Gateway):
         assert list(gateway.rendered.of(SUPPORT.identity, GET.resource)) == [b"c-1"]
 
 
-async def test_what_is_kept_rendered_is_bounded(monkeypatch):
-    monkeypatch.setattr(rendered, "MAX_BYTES", 3 * (rendered.RENDERED_BYTES + 40))
-    gateway = Gateway()
+async def ask_for_twenty(gateway: Gateway, kept: list[list[bytes]]) -> None:
+    """Requests of new campaigns, one after the other; in `kept` go the ids of rendered hits after each."""
     async with running(gateway), calling(gateway) as caller:
         await warm(caller, gateway)
         for number in range(20):
             await gateway.put(f"n-{number}", stored(f"n-{number}"))
             await caller.send(GOOD.replace(b"c-1", b"n-%d" % number))
-            assert 1 <= len(gateway.rendered.of(SUPPORT.identity, GET.resource)) <= 3
-        assert gateway.fast.taken == 21
+            kept.append(list(gateway.rendered.of(SUPPORT.identity, GET.resource)))
+
+
+async def test_hits_of_what_is_stored_elsewhere_are_bounded_and_the_oldest_goes_first(monkeypatch):
+    monkeypatch.setattr(rendered, "MAX_BYTES", 3 * (rendered.RENDERED_BYTES + 80))
+    kept: list[list[bytes]] = []
+    await ask_for_twenty(Gateway(layer=far), kept)
+    assert kept[-1] == [b"n-17", b"n-18", b"n-19"]
+    assert kept[10] == [b"n-8", b"n-9", b"n-10"]
+
+
+async def test_hits_stay_for_as_long_as_their_entries_are_in_the_store():
+    gateway, kept = Gateway(max_bytes=2 * 2**20), []  # type: tuple[Gateway, list[list[bytes]]]
+    await ask_for_twenty(gateway, kept)
+    assert len(kept[-1]) == 21, "none of them goes while there is room"
+    await gateway.put("last", replace(CAMPAIGNS["c-1"], body=b"1" * (2 * 2**20 - 3 * ENTRY_OVERHEAD_BYTES)))
+    left = gateway.rendered.of(SUPPORT.identity, GET.resource)
+    assert list(left) == [key.rpartition(":")[2].encode() for key in list(gateway.memory._copies)[:-1]]
+    assert 0 < len(left) < 3
+    gateway.memory.clear()
+    assert not left
 
 
 async def test_what_is_gone_from_the_store_is_not_kept_alive_by_a_further_request(gateway: Gateway):

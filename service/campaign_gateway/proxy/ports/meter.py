@@ -79,21 +79,39 @@ class HitLog(Protocol):
         """The first members of a line, after the request's id, which all hits of a caller have in common."""
         ...
 
+    def campaign(self, campaign: str) -> bytes:
+        """The next one, the campaign's id, as lines show it."""
+        ...
+
     def answer(self, fields: Mapping[str, object]) -> bytes:
-        """Those after them, which all hits of one kind have in common: a pattern for `%` with the age in seconds."""
+        """Those after it, up to the age, which all hits of one kind have in common."""
         ...
 
     def ageless(self, fields: Mapping[str, object]) -> bytes:
-        """As `answer` with the age filled in, of an answer that has none."""
+        """As `answer`, for answers that have no age."""
         ...
 
-    def hit(self, request_id: bytes, caller: bytes, answer: bytes, seconds: float, *, is_refusal: bool = False) -> None:
+    def hit(
+        self,
+        request_id: bytes,
+        caller: bytes,
+        campaign: bytes,
+        answer: bytes,
+        age: bytes,
+        ended: float,
+        seconds: float,
+        *,
+        is_refusal: bool = False,
+    ) -> None:
         """One line, soon.
 
         Args:
             request_id: plain: nothing that JSON would have to escape.
             caller: made by `caller`.
-            answer: made by `answer`, with the age filled in, or by `ageless`.
+            campaign: made by `campaign`.
+            answer: made by `answer`, or by `ageless`.
+            age: whole seconds; empty for an answer that has none.
+            ended: when it was answered, on the performance counter.
             seconds: how long it took.
             is_refusal: whether it is a warning: no call could be made for it.
         """
