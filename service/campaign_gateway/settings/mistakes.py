@@ -75,7 +75,7 @@ def _words(row: ErrorDetails) -> tuple[str, str]:
     kind, value, context = row["type"], row["input"], row.get("ctx", {})
     name = str(row["loc"][-1])
     match kind:
-        case "extra_forbidden":
+        case "extra_forbidden" | "invalid_key":
             return _unknown(row["loc"])
         case "missing":
             example = _EXAMPLES.get(f"{row['loc'][0]}.{name}") or _EXAMPLES.get(name, f"{name}: ...")
@@ -205,9 +205,9 @@ _KINDS = {
     "too_short": ("is empty", "write at least one"),
     "too_long": ("is too long", "write {max_length} at most"),
     "string_too_long": ("is too long", "write {max_length} characters at most"),
-    "greater_than": ("is too small", "write more than {gt:g}"),
-    "greater_than_equal": ("is too small", "write {ge:g} or more"),
-    "less_than_equal": ("is too large", "write {le:g} or less"),
+    "greater_than": ("is too small", "write more than {gt:.15g}"),
+    "greater_than_equal": ("is too small", "write {ge:.15g} or more"),
+    "less_than_equal": ("is too large", "write {le:.15g} or less"),
     "recursion_loop": ("holds itself", "write it out, without `*`"),
 }
 """By the validator's name for what it found."""

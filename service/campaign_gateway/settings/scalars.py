@@ -1,6 +1,7 @@
 """The values that settings are made of, each with its spelling and the sentence that refuses a wrong one."""
 
 import ipaddress
+import math
 import re
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit, urlunsplit
@@ -12,15 +13,22 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _SIZES = {"B": 1.0, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
 
 
-def _with_unit(units: dict[str, float], what: str, example: str) -> BeforeValidator:
+def _with_unit(units: dict[str, float], what: str, example: str, most: str) -> BeforeValidator:
     pattern = re.compile(rf"(\d+(?:\.\d+)?)\s*({'|'.join(units)})")
 
-    def read(value: Any) -> float:
-        match = pattern.fullmatch(value.strip()) if isinstance(value, str) else None
-        if match is None:
-            raise ValueError(f"is no {what}", f"write a number with a unit ({', '.join(units)}), such as {example}")
-        return float(match[1]) * units[match[2]]
+    def amount_of(text: str) -> float | None:
+        match = pattern.fullmatch(text.strip())
+        return None if match is None else float(match[1]) * units[match[2]]
 
+    def read(value: Any) -> float:
+        amount = amount_of(value) if isinstance(value, str) else None
+        if amount is None:
+            raise ValueError(f"is no {what}", f"write a number with a unit ({', '.join(units)}), such as {example}")
+        if amount > ceiling:
+            raise ValueError("is too large", f"write {most} or less")
+        return amount
+
+    ceiling = amount_of(most) or math.inf
     return BeforeValidator(read)
 
 
@@ -39,10 +47,12 @@ def _describe(units: dict[str, float], *, zero: bool = False) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern} | ({} if zero else {"allOf": [{"pattern": "[1-9]"}]}))
 
 
-Duration = Annotated[float, _with_unit(_UNITS, "time", "250ms or 30s"), _spell(_UNITS), _describe(_UNITS, zero=True)]
+Duration = Annotated[
+    float, _with_unit(_UNITS, "time", "250ms or 30s", "3650d"), _spell(_UNITS), _describe(_UNITS, zero=True)
+]
 """Seconds, written with a unit."""
 PositiveDuration = Annotated[Duration, Field(gt=0), _describe(_UNITS)]
-Size = Annotated[int, _with_unit(_SIZES, "size", "4MiB"), _spell(_SIZES), Field(gt=0), _describe(_SIZES)]
+Size = Annotated[int, _with_unit(_SIZES, "size", "4MiB", "1024GiB"), _spell(_SIZES), Field(gt=0), _describe(_SIZES)]
 """Bytes, written with a unit."""
 
 
@@ -69,8 +79,9 @@ def _refuse_number(value: Any) -> Any:
     return value
 
 
-Count = Annotated[int, Field(ge=0), BeforeValidator(_refuse_flag)]
-PositiveCount = Annotated[int, Field(ge=1), BeforeValidator(_refuse_flag)]
+MOST_COUNT = 10**9
+Count = Annotated[int, Field(ge=0, le=MOST_COUNT), BeforeValidator(_refuse_flag)]
+PositiveCount = Annotated[int, Field(ge=1, le=MOST_COUNT), BeforeValidator(_refuse_flag)]
 Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(_refuse_flag)]
 Factor = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_refuse_flag)]
 Flag = Annotated[bool, BeforeValidator(_refuse_number)]
@@ -158,9 +169,17 @@ def _port_is_one(parts: SplitResult) -> bool:
         return False
 
 
+def _split(url: str) -> SplitResult:
+    """The parts of the URL, all of them empty where it has brackets that are none of an address."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
+
+
 def read_origin(value: str) -> str:
     """The scheme, host and port of a URL that has nothing else."""
-    parts = urlsplit(value)
+    parts = _split(value)
     if parts.scheme not in {"http", "https"} or not _HOST_PORT.fullmatch(parts.netloc) or not _port_is_one(parts):
         raise ValueError("is no URL of a host", "write http:// or https:// and a host, without user or password")
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
@@ -200,7 +219,7 @@ _SENTINEL_URL = re.compile(rf"redis\+sentinel://{_SERVER}(?:,{_SERVER})*/[A-Za-z
 
 def read_cache_url(value: str) -> str:
     """The URL, if it is of a form that `store.connect` takes."""
-    parts = urlsplit(value)
+    parts = _split(value)
     if parts.query and not (parts.scheme == "unix" and re.fullmatch(r"db=\d{1,5}", parts.query)):
         # redis-py takes options from there, over those that are set: time-outs, and whether certificates are checked.
         raise ValueError("takes no options", _setting_for(parts.query))
