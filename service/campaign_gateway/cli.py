@@ -64,10 +64,10 @@ def serve(config: Path | None, worker: tuple[int, str, Path] | None) -> None:
     from campaign_gateway.telemetry import logs  # noqa: PLC0415
 
     if worker is not None:
-        logs.set_up(worker=worker[0])
+        logs.set_up(level=settings.log.level, format=settings.log.format, worker=worker[0])
         _run(partial(_serve_as_worker, settings, worker), settings.shutdown.seconds)
         return
-    logs.set_up()
+    logs.set_up(level=settings.log.level, format=settings.log.format)
     if (fault := proxy_fault(settings)) is not None:
         _log.warning(fault)
     if settings.workers == 1:

@@ -168,7 +168,7 @@ def test_an_address_that_is_taken_is_exit_1_in_one_line(config, monkeypatch):
 
     import campaign_gateway.telemetry.logs
 
-    monkeypatch.setattr(campaign_gateway.telemetry.logs, "set_up", lambda: None)
+    monkeypatch.setattr(campaign_gateway.telemetry.logs, "set_up", lambda **_: None)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         config.write_text(

@@ -23,7 +23,15 @@ from campaign_gateway.settings.checks import (
     state_folder,
 )
 from campaign_gateway.settings.scalars import ALIAS_PATTERN, Address, hide_password
-from campaign_gateway.settings.tree import Cache, CacheSeal, ClientSettings, Credential, FreshnessSettings, Settings
+from campaign_gateway.settings.tree import (
+    Cache,
+    CacheSeal,
+    ClientSettings,
+    Credential,
+    FreshnessSettings,
+    Log,
+    Settings,
+)
 
 __all__ = [
     "ALIAS_PATTERN",
@@ -33,6 +41,7 @@ __all__ = [
     "ClientSettings",
     "Credential",
     "FreshnessSettings",
+    "Log",
     "Settings",
     "SettingsError",
     "folder_fault",

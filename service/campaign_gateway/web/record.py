@@ -57,6 +57,9 @@ class Recorder:
         ages = [reply.age for reply in record.replies if reply.entry is not None]
         for age in ages:
             self._meter.served(record.operation, age)
+        is_hit = outcome.cache == "hit" and status < HTTPStatus.BAD_REQUEST
+        if not (stands_for := self._log.stands_for(status, seconds, is_hit=is_hit)):
+            return
         fields = {
             "request_id": record.request_id,
             "method": record.method,
@@ -71,6 +74,7 @@ class Recorder:
             "age": int(max(ages)) if ages else None,
             **_why(record.failure, record.peer),
             "milliseconds": round(seconds * 1000, 2),
+            "stands_for": stands_for if stands_for > 1 else None,
         }
         level = logging.WARNING if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
         _log.log(
@@ -120,7 +124,7 @@ class CallerRecorder:
             **_why(reply.failure),
         }
         members = {name: value for name, value in fields.items() if value is not None}
-        self._write(request_id, self._caller, self._log.ageless(members), seconds, is_refusal=True)
+        self._write(request_id, self._caller, self._log.ageless(members), seconds, refused=status)
 
 
 def _why(failure: Failure | None, peer: str | None = None) -> Mapping[str, object]:

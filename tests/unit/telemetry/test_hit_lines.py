@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from campaign_gateway.telemetry.access import AccessLines
 from campaign_gateway.telemetry.logs import HitLines, JsonFormatter, mask
 
 NUMBERED = r"\A((tel|SMS|phone)[-_.:])?[0-9]{6,16}([-._:a-z]|\Z)[A-Za-z0-9._:-]{0,9}\Z"
@@ -121,3 +122,26 @@ async def test_an_id_is_masked_as_any_text_is(request_id):
         assert made.written()[0]["request_id"] == mask(request_id)
     finally:
         made.log.handlers.clear()
+
+
+async def test_beyond_the_limit_a_line_says_how_many_hits_it_stands_for(logged, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 100.0)
+    logged.lines = HitLines(logged.log.name, AccessLines("sampled", hits_per_second=1))
+    for _ in range(17):
+        logged.note()
+    logged.lines.hit(
+        b"r-2", logged.lines.caller({"method": "GET"}), logged.lines.ageless({"status": 503}), 0.1, refused=503
+    )
+    logged.lines.flush()
+    assert [line.get("stands_for") for line in logged.written()] == [None, 16, None]
+
+
+async def test_where_only_warnings_are_wanted_refusals_have_their_lines(logged):
+    logged.log.setLevel(logging.WARNING)
+    logged.note()
+    logged.lines.hit(
+        b"r-2", logged.lines.caller({"method": "GET"}), logged.lines.ageless({"status": 503}), 0.1, refused=503
+    )
+    logged.handler.setLevel(logging.NOTSET)
+    logged.lines.flush()
+    assert [(line["level"], line["request_id"]) for line in logged.written()] == [("warning", "r-2")]

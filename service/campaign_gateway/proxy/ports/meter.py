@@ -87,14 +87,20 @@ class HitLog(Protocol):
         """As `answer` with the age filled in, of an answer that has none."""
         ...
 
-    def hit(self, request_id: bytes, caller: bytes, answer: bytes, seconds: float, *, is_refusal: bool = False) -> None:
-        """One line, soon.
+    def stands_for(self, status: int, seconds: float, *, is_hit: bool) -> int:
+        """The number of requests that a line of this one, made elsewhere, stands for; 0 if none is to be written."""
+        ...
+
+    def hit(
+        self, request_id: bytes, caller: bytes, answer: bytes, seconds: float, *, refused: int | None = None
+    ) -> None:
+        """One line, soon, if such lines are wanted.
 
         Args:
             request_id: plain: nothing that JSON would have to escape.
             caller: made by `caller`.
             answer: made by `answer`, with the age filled in, or by `ageless`.
             seconds: how long it took.
-            is_refusal: whether it is a warning: no call could be made for it.
+            refused: the status of a refusal, which is a warning: no call could be made for it. None for a hit.
         """
         ...
