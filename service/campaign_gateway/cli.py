@@ -80,6 +80,7 @@ def _serve_until_stopped(config: Path | None, worker: tuple[int, str, Path] | No
     from campaign_gateway.settings import certificate_checks, load, unused_proxy  # noqa: PLC0415
 
     settings = load(config)
+    _set_up_log(worker, level=settings.log.level, format=settings.log.format)
     if worker is not None:
         run_until_stopped(partial(_serve_as_worker, settings, worker), settings.shutdown.seconds)
         return
@@ -98,13 +99,12 @@ def _serve_until_stopped(config: Path | None, worker: tuple[int, str, Path] | No
     sys.exit(run_until_stopped(partial(supervise, settings, command)))
 
 
-def _set_up_log(worker: tuple[int, str, Path] | None) -> None:
+def _set_up_log(worker: tuple[int, str, Path] | None, **options: Any) -> None:
     from campaign_gateway.telemetry import logs  # noqa: PLC0415
 
-    if worker is None:
-        logs.set_up()
-    else:
-        logs.set_up(worker=worker[0])
+    if worker is not None:
+        options["worker"] = worker[0]
+    logs.set_up(**options)
 
 
 @main.command()

@@ -84,7 +84,7 @@ def lines_of(text: str | bytes, *, with_files: bool = True, **variables: str) ->
         (GOOD + "frehsness: {}\n", "frehsness: @5: unknown key: did you mean freshness?"),
         (
             GOOD + "colour: red\n",
-            "colour: @5: unknown key: remove it, or write one of listen, admin_listen, workers, keepalive, send_timeout, max_unsent, allow_anonymous, hosts, hot_path, docs, platform, credentials, streams, budgets, pause, clients, cache, freshness, sweep, shutdown",
+            f"colour: @5: unknown key: remove it, or write one of {', '.join(Settings.model_fields)}",
         ),
         (GOOD + "redis: {}\n", "redis: @5: unknown key: did you mean cache?"),
         (GOOD + "timeout: 5s\n", "timeout: @5: unknown key: did you mean platform.timeout or cache.timeout?"),

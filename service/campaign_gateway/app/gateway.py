@@ -28,8 +28,9 @@ from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import Sweeper
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.writers import Writers
-from campaign_gateway.settings import Address, Settings
+from campaign_gateway.settings import Address, Log, Settings
 from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.telemetry.access import AccessLines
 from campaign_gateway.telemetry.logs import HitLines, dropped_lines
 from campaign_gateway.telemetry.metrics import Metrics
 from campaign_gateway.telemetry.turns import LoopWatch
@@ -131,7 +132,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         explainer = Explainer(store, index, plan.freshness, stated, budget.remaining, exchange.prospect)
         bounds = Bounds(plan.freshness.stale_while_revalidate, plan.freshness.stale_if_error)
         clients = build.build_clients(settings)
-        recorder = Recorder(metrics, _open_lines(slot, stack))
+        recorder = Recorder(metrics, _open_lines(settings.log, slot, stack))
         hits = _rendered_hits(stores, exchange, bounds, recorder)
         grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
         api = Api(
@@ -186,8 +187,9 @@ def _open_metrics() -> Metrics:
     return metrics
 
 
-def _open_lines(slot: WorkerSlot | None, stack: AsyncExitStack) -> HitLines:
-    lines = HitLines() if slot is None else HitLines(worker=slot.number)
+def _open_lines(log: Log, slot: WorkerSlot | None, stack: AsyncExitStack) -> HitLines:
+    access = AccessLines(log.access, log.hits_per_second, log.slow)
+    lines = HitLines(access=access) if slot is None else HitLines(access=access, worker=slot.number)
     stack.callback(lines.flush)
     return lines
 

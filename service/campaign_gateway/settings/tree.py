@@ -243,6 +243,21 @@ class Sweep(Section):
     rows that were shown late, and allows for 10 s at most and until there were enough of them."""
 
 
+class Log(Section):
+    """What is written to standard error, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is written. Requests are `info`; those that fail with 5xx are `warning`."""
+    access: Literal["all", "sampled", "slow", "errors", "off"] = "sampled"
+    """Which requests have a line: all; all but some hits, where there are many; slow ones and errors; errors; none."""
+    hits_per_second: Annotated[int, Field(ge=1)] = 1_000
+    """With `sampled`: so many hits have a line each, in each process; beyond that one in n, which says `stands_for`."""
+    slow: PositiveDuration = 1.0
+    """With `slow`: how long an answer takes that has a line."""
+    format: Literal["json", "text"] | None = None
+    """None writes text on a terminal, and JSON anywhere else."""
+
+
 class Shutdown(Section):
     """How a SIGTERM is honoured: not ready at once, no new connections after `drain`, the end within `grace`."""
 
@@ -285,6 +300,7 @@ class Settings(Section):
     cache: Cache = Cache()
     freshness: FreshnessSettings = FreshnessSettings()
     sweep: Sweep = Sweep()
+    log: Log = Log()
     shutdown: Shutdown = Shutdown()
 
     @property
