@@ -509,6 +509,17 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             ],
         ),
         Panel(
+            "Time until certificates expire",
+            "Of each setting that names a certificate; empty without any. An alert fires below 14 days.",
+            "s",
+            [
+                (
+                    "min by (setting, instance) (campaign_gateway_certificate_expiry_timestamp_seconds{$all}) - time()",
+                    "{{setting}} {{instance}}",
+                )
+            ],
+        ),
+        Panel(
             "Workers up and restarted",
             "Workers that answered the scrape, and workers that replaced one that ended; empty without workers.",
             "short",

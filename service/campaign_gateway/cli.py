@@ -316,7 +316,13 @@ def _log_reason(line: str, parts: Mapping[str, object]) -> None:
 
 
 def _print_reason(line: str, _parts: Mapping[str, object]) -> None:
-    click.echo(line, err=True)
+    key, *rest = line.split(": ", 1)
+    # Who has written no settings knows of the options only.
+    click.echo(": ".join([_OPTIONS.get(key, key), *rest]), err=True)
+
+
+_OPTIONS = {"listen": "--port", "admin_listen": "--admin-port"}
+"""The options of `demo` that become these settings."""
 
 
 def _fail(code: int, *lines: str) -> NoReturn:

@@ -6,12 +6,15 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.gateway import ROOT
+from campaign_gateway.sandbox.platform import Sandbox
+from tests.support.gateway import ROOT, gateway_process, settings_for
+from tests.support.tls import Authority
 
 GOOD = (
     "admin_listen: 127.0.0.1:0\ncredentials: {main: {client_id: cs-1, client_secret_file: secret}}\n"
@@ -100,10 +103,10 @@ async def test_a_start_that_fails_is_one_line_of_json(
             options = ["--config", "gateway.yaml", *options]
         program = PLANTED if "planted" in options else ""
         ended, log = await log_of(tmp_path, *(option for option in options if option != "planted"), program=program)
-    (line,) = [line for line in log if line["level"] == "error"]
+    (line,) = [line for line in log if line["level"] != "info"]
+    assert line["level"] == "error"
     assert line["message"].startswith(said.replace("@", port))
     assert ended == code
-    assert len(log) == 1
 
 
 async def test_several_mistakes_are_a_line_each(tmp_path: Path) -> None:
@@ -111,3 +114,16 @@ async def test_several_mistakes_are_a_line_each(tmp_path: Path) -> None:
     ended, log = await log_of(tmp_path, environ={"GATEWAY_CONFIG": "gateway.yaml"})
     assert ended == 2
     assert [(line["key"], line["line"]) for line in log] == [("credentials", 3), ("streams", 2), ("colour", 1)]
+
+
+@pytest.mark.drill("a certificate out of its time")
+async def test_a_certificate_that_has_expired_is_told_and_keeps_nobody_from_starting(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path, "authority", (timedelta(days=-30), timedelta(days=-1)))
+    settings = settings_for(sandbox, tmp_path)
+    settings["platform"]["ca_file"] = str(authority.file)
+    async with gateway_process(settings, tmp_path) as gateway:
+        (warning,) = [line["message"] for line in gateway.records() if line["level"] == "warning"]
+        assert warning.startswith(f"platform.ca_file: {authority.file} expired on ")
+        assert (await gateway.get(sandbox.campaigns.all()[0].id))[0] == 200

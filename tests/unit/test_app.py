@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 import textwrap
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from campaign_gateway.settings import SettingsError, read_tree
 from campaign_gateway.web.fast import FastConnection
 from campaign_gateway.web.server import Connection
 from tests.support.gateway import ROOT
+from tests.support.tls import Authority
 
 
 @pytest.fixture
@@ -68,6 +71,37 @@ async def test_a_callers_connection_stays_open_as_long_as_is_set(tree: dict[str,
         server = gateway.sites[0]._runner.server
         assert server is not None
         assert server().keepalive_timeout == 100
+
+
+async def test_a_metric_says_until_when_what_is_in_use_of_certificates_is_good(
+    tree: dict[str, Any], tmp_path: Path
+) -> None:
+    async def seen() -> dict[str, float]:
+        async with session.get(f"http://{gateway.admin_listen}/metrics") as answer:
+            page = await answer.text()
+        rows = re.findall(r'certificate_expiry_timestamp_seconds\{setting="([^"]+)"\} (\S+)', page)
+        return {key: (float(value) - now) / 86_400 for key, value in rows}
+
+    def authority(days: int, *, beside: int) -> str:
+        made = [Authority(tmp_path, f"{end}", (-timedelta(1), timedelta(end))).file for end in (days, beside)]
+        return "".join(path.read_text() for path in made)
+
+    authorities, client = Authority(tmp_path, "authority"), tmp_path / "client.pem"
+    platform, redis = tmp_path / "platform.pem", tmp_path / "redis.pem"
+    for path in (platform, redis):
+        path.write_text(authority(10, beside=30))
+    chain = [authorities.issue(f"{days}", good=(-timedelta(1), timedelta(days))) for days in (20, 5)]
+    client.write_text("".join(row.cert_file.read_text() for row in chain))
+    tls = {"ca_file": str(redis), "cert_file": str(client), "key_file": str(chain[0].key_file)}
+    cache, now = {"url": "rediss://127.0.0.1:1", "tls": tls}, time.time()
+    settings = read_tree({**tree, "cache": cache, "platform": {**tree["platform"], "ca_file": str(platform)}})
+    async with running(settings) as gateway, aiohttp.ClientSession() as session:
+        before = {"platform.ca_file": 30.0, "cache.tls.ca_file": 30.0, "cache.tls.cert_file": 5.0}
+        assert await seen() == pytest.approx(before, abs=0.1)
+        for path in (platform, redis):
+            path.write_text(authority(40, beside=60))
+        client.write_text("no certificate")
+        assert await seen() == pytest.approx({**before, "cache.tls.ca_file": 60.0}, abs=0.1)
 
 
 @pytest.mark.parametrize(("docs", "status"), [(True, 200), (False, 404)])

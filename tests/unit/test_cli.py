@@ -5,6 +5,8 @@ import json
 import os
 import re
 import signal
+import socket
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -246,6 +248,22 @@ def test_check_tells_programs_of_warnings_too(config):
 
 
 # serve
+
+
+@pytest.mark.parametrize("option", ["--port", "--admin-port"])
+def test_a_demo_whose_port_is_taken_names_its_option(option):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = {"--port": 0, "--admin-port": 0, option: taken.getsockname()[1]}
+        ended = subprocess.run(
+            [sys.executable, "-m", "campaign_gateway", "demo", *(f"{name}={port}" for name, port in ports.items())],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "service")},
+            capture_output=True,
+            check=False,
+            timeout=30,
+        )
+    assert ended.returncode == 1
+    (line,) = ended.stderr.decode().splitlines()
+    assert line.startswith(f"{option}: cannot listen on 127.0.0.1, port {ports[option]}: address already in use")
 
 
 async def test_once_it_serves_garbage_is_collected_again():

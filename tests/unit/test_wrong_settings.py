@@ -1,5 +1,7 @@
 """What people write into their settings by mistake, and the one line that each of them gets."""
 
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,7 +86,7 @@ def lines_of(text: str | bytes, *, with_files: bool = True, **variables: str) ->
         (GOOD + "frehsness: {}\n", "frehsness: @5: unknown key: did you mean freshness?"),
         (
             GOOD + "colour: red\n",
-            f"colour: @5: unknown key: remove it, or write one of {', '.join(Settings.model_fields)}",
+            "colour: @5: unknown key: remove it, or write one of those in the README",
         ),
         (GOOD + "redis: {}\n", "redis: @5: unknown key: did you mean cache?"),
         (GOOD + "timeout: 5s\n", "timeout: @5: unknown key: did you mean platform.timeout or cache.timeout?"),
@@ -301,7 +303,7 @@ def lines_of(text: str | bytes, *, with_files: bool = True, **variables: str) ->
         ),
         (
             GOOD + "cache: {seal: {key_file: none}}\n",
-            "cache.seal.key_file: @5: none cannot be read (No such file or directory): name a file that this user may read",
+            "cache.seal.key_file: @5: the file that it names cannot be read (No such file or directory): name a file that this user may read",
         ),
         (
             GOOD + "sweep: {lag: soon}\n",
@@ -328,15 +330,15 @@ def lines_of(text: str | bytes, *, with_files: bool = True, **variables: str) ->
         ),
         (
             GOOD.replace("file: secret", "file: none"),
-            "credentials.main.client_secret_file: @2: none cannot be read (No such file or directory): name a file that this user may read",
+            "credentials.main.client_secret_file: @2: the file that it names cannot be read (No such file or directory): name a file that this user may read",
         ),
         (
             GOOD.replace("file: secret", "file: folder"),
-            "credentials.main.client_secret_file: @2: folder cannot be read (Is a directory): name a file that this user may read",
+            "credentials.main.client_secret_file: @2: the file that it names cannot be read (Is a directory): name a file that this user may read",
         ),
         (
             GOOD.replace("client_secret_file: secret", "client_secret_env: NO_SUCH"),
-            "credentials.main.client_secret_env: @2: NO_SUCH is not set: set the variable, or name another one",
+            "credentials.main.client_secret_env: @2: NO_SUCH is not set: set it, or name another variable",
         ),
         (
             GOOD.replace(", client_secret_file: secret", ""),
@@ -352,7 +354,7 @@ def lines_of(text: str | bytes, *, with_files: bool = True, **variables: str) ->
         ),
         (
             GOOD.replace("file: secret", 'file: "a\\0b"'),
-            "credentials.main.client_secret_file: @2: is no path: it has a NUL in it: name a file that this user may read",
+            "credentials.main.client_secret_file: @2: is not the path of a file: write the path of a file that holds it",
         ),
     ],
 )
@@ -423,6 +425,33 @@ def test_a_variable_is_named_in_place_of_a_line():
 )
 def test_a_file_that_is_no_text_or_has_no_end_is_one_line_too(content: bytes, line: str):
     assert lines_of(content) == [line.replace("@", "gateway.yaml:")]
+
+
+PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQ\n-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (f"client_secret_file: {SECRET}", "the file that it names cannot be read"),
+        (f"client_secret_file: {SECRET}/x+y/z==", "the file that it names cannot be read"),
+        (f"client_secret_env: {SECRET}", "the variable that it names is not set"),
+        (f"client_secret_file: {'a' * 5_000}", "the file that it names cannot be read (File name too long)"),
+        (f"algorithm: RS256, private_key_file: {json.dumps(PEM)}", "is not the path of a file"),
+        ("client_secret_file: /none/there", "/none/there cannot be read"),
+        ("client_secret_file: folder/none", "folder/none cannot be read"),
+    ],
+)
+def test_a_secret_in_place_of_its_file_or_variable_is_not_told(written: str, said: str):
+    (line,) = lines_of(GOOD.replace("client_secret_file: secret", written))
+    assert re.match(rf"credentials\.main\.\w+: gateway\.yaml:2: {re.escape(said)}", line)
+    assert not any(text in line for text in (SECRET, "MIIEvQ", "aaaa"))
+
+
+def test_a_key_in_place_of_its_file_is_found_without_looking_at_files_too():
+    text = GOOD.replace("client_secret_file: secret", f"algorithm: RS256, private_key_file: {json.dumps(PEM)}")
+    (line,) = lines_of(text, with_files=False)
+    assert line.startswith("credentials.main.private_key_file: gateway.yaml:2: is not the path of a file")
 
 
 def test_a_byte_order_mark_is_none():

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from campaign_gateway.admin.probes import admin_application
 from campaign_gateway.app import build, status
+from campaign_gateway.app.certificates import show_certificates
 from campaign_gateway.app.listen import WorkerSlot, listen, listen_for_operators
 from campaign_gateway.app.stores import Opener, Stores
 from campaign_gateway.proxy.bounds import stated_bounds
@@ -96,7 +97,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         RuntimeError: the HTTP parser is not the compiled one.
     """
     insist_on_compiled_parser()
-    metrics = _open_metrics()
+    metrics = _open_metrics(settings)
     grace = settings.shutdown.grace
     farewell = min(FAREWELL_SECONDS, grace / 4)
     watchers, fills = Tasks(metrics.task_failures), Tasks(metrics.task_failures)
@@ -179,8 +180,9 @@ async def _explain(
     return None if stream is None else await explainer.explain(stream, campaign)
 
 
-def _open_metrics() -> Metrics:
+def _open_metrics(settings: Settings) -> Metrics:
     metrics = Metrics(CollectorRegistry())
+    show_certificates(metrics.gauges, settings)
     status.show_logs(metrics.gauges, dropped_lines)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=metrics.registry)

@@ -23,6 +23,7 @@ from campaign_gateway.settings.files import (
     certificate_checks,
     certificates_of,
     file_checks,
+    pasted_secrets,
     secret_from_environment,
     validity_of,
 )
@@ -86,7 +87,9 @@ def read_tree(tree: Mapping[str, Any], *, with_files: bool = True) -> Settings:
         if places is None:
             raise SettingsError(without_echoes(mistakes)) from None
         unknown, settings = mistakes, Settings.model_validate(_without(tree, places))
-    mistakes = [*unknown, *cross_checks(settings), *(file_checks(settings) if with_files else ())]
+    mistakes = [*unknown, *cross_checks(settings), *pasted_secrets(settings)]
+    if with_files:
+        mistakes += file_checks(settings)
     if mistakes:
         raise SettingsError(without_echoes(mistakes))
     return settings

@@ -4,6 +4,7 @@ Looked at before a start, and by `check`, but not where only the settings themse
 """
 
 import os
+import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -44,7 +45,7 @@ def _files_in(key: str, value: Any) -> Iterator[tuple[str, Path]]:
 
 def file_checks(settings: Settings) -> Iterator[Mistake]:
     """Each file or variable that nothing can be done with."""
-    files = files_of(settings)
+    files = [(key, path) for key, path in files_of(settings) if str(path).isprintable()]
     unreadable = set()
     for key, path in files:
         if fault := _file_fault(path) or _content_fault(key, path):
@@ -60,7 +61,10 @@ def file_checks(settings: Settings) -> Iterator[Mistake]:
     for name, credential in settings.credentials.items():
         if credential.client_secret_env is not None:
             secret = secret_from_environment(credential.client_secret_env)
-            unset = (f"{credential.client_secret_env} is not set", "set the variable, or name another one")
+            # What is no name may be the secret itself.
+            is_name = re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", credential.client_secret_env)
+            variable = credential.client_secret_env if is_name else "the variable that it names"
+            unset = (f"{variable} is not set", "set it, or name another variable")
             if fault := unset if not secret else _secret_fault(secret.encode()):
                 yield Mistake(f"credentials.{name}.client_secret_env", *fault)
         if credential.jwe is not None and find_spec("joserfc") is None:
@@ -68,13 +72,21 @@ def file_checks(settings: Settings) -> Iterator[Mistake]:
             yield Mistake(f"credentials.{name}.jwe", "needs a package that is not installed", advice)
 
 
+def pasted_secrets(settings: Settings) -> Iterator[Mistake]:
+    """Each key whose file's name can be none, but is what the file should hold: a key with its line ends."""
+    for key, path in files_of(settings):
+        if not str(path).isprintable():
+            yield Mistake(key, "is not the path of a file", "write the path of a file that holds it")
+
+
 def _file_fault(path: Path) -> _Fault | None:
     try:
         empty = not path.read_bytes().strip()
     except OSError as error:
-        return f"{path} cannot be read ({error.strerror})", "name a file that this user may read"
-    except ValueError:
-        return "is no path: it has a NUL in it", "name a file that this user may read"
+        looks_like_path = path.is_absolute() or (len(path.parts) > 1 and path.parent.is_dir())
+        # What is no path may be the secret itself.
+        name = str(path) if looks_like_path else "the file that it names"
+        return f"{name} cannot be read ({error.strerror})", "name a file that this user may read"
     return (f"{path} is empty", "write into it what the key is to hold") if empty else None
 
 

@@ -17,6 +17,8 @@ WHOLE = "settings"
 """The key of a mistake that belongs to no single one."""
 MISSING, UNKNOWN = "missing", "unknown key"
 LONGEST_KEY = 200
+MOST_LISTED = 9
+"""Keys of a section that a line names."""
 
 
 class Mistake(NamedTuple):
@@ -129,7 +131,8 @@ def _unknown(location: tuple[int | str, ...]) -> tuple[str, str]:
     elsewhere = [f"{section}.{name}" for section in Settings.model_fields if name in _keys_at([section])]
     if meant := elsewhere or get_close_matches(name.lower(), known, n=1, cutoff=0.65):
         return UNKNOWN, f"did you mean {' or '.join(meant)}?"
-    return UNKNOWN, f"remove it, or write one of {', '.join(known)}"
+    names = ", ".join(known) if len(known) <= MOST_LISTED else "those in the README"
+    return UNKNOWN, f"remove it, or write one of {names}"
 
 
 def _keys_at(sections: list[str]) -> list[str]:
