@@ -204,6 +204,7 @@ def set_up(stream: TextIO | None = None, level: int = logging.INFO, **fields: ob
     """
     handler: logging.StreamHandler[Any] = SpoolHandler(_SPOOL) if stream is None else logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter(**fields))
+    _SPOOL.is_shared = "worker" in fields
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
