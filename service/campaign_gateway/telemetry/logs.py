@@ -268,6 +268,7 @@ def set_up(
     handler: logging.StreamHandler[Any] = SpoolHandler(_SPOOL) if stream is None else logging.StreamHandler(stream)
     is_text = format == "text" or (format is None and (stream or sys.stderr).isatty())
     handler.setFormatter(TextFormatter(**fields) if is_text else JsonFormatter(**fields))
+    _SPOOL.is_shared = "worker" in fields
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
