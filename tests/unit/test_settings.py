@@ -666,6 +666,30 @@ def test_each_certificate_is_loaded_before_the_start(tree, files):
     ]
 
 
+def test_the_certificate_that_callers_see_is_loaded_before_the_start(tree, files):
+    authority = Authority(files, "authority")
+    own, other, odd = authority.issue("one", "localhost"), authority.issue("other"), files / "odd"
+    odd.write_text("no certificate")
+    whole = {"cert_file": own.cert_file, "key_file": own.key_file, "client_ca_file": authority.file}
+
+    def with_tls(**changes: object) -> dict[str, Any]:
+        tls = {key: value for key, value in {**whole, **changes}.items() if value is not None}
+        return put(tree, "tls", {key: str(row) if isinstance(row, Path) else row for key, row in tls.items()})
+
+    assert read_tree(with_tls()).tls is not None
+    for file in (odd, other.key_file):
+        (mistake,) = mistakes(with_tls(key_file=file))
+        assert mistake.startswith("tls.cert_file: and its key cannot be used")
+    assert mistakes(with_tls(client_ca_file=odd)) == [f"tls.client_ca_file: {odd} holds no certificate in PEM"]
+    none = files / "none"
+    assert mistakes(with_tls(cert_file=none)) == [f"tls.cert_file: {none} cannot be read (No such file or directory)"]
+    names = {"a.internal": "nobody"}
+    assert mistakes(with_tls(client_names=names)) == ["tls.client_names.a.internal: no client is named nobody"]
+    assert mistakes(with_tls(client_ca_file=None, client_names=names))[0] == (
+        "tls.client_names: needs tls.client_ca_file"
+    )
+
+
 @pytest.mark.drill("keys that cannot sign, or are soon found")
 def test_a_short_secret_in_a_variable_is_refused_too(tree, monkeypatch):
     monkeypatch.setenv("SHORT", "short")

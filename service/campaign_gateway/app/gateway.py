@@ -44,6 +44,7 @@ from campaign_gateway.web.rendered import RenderedHits
 from campaign_gateway.web.responses import Bounds
 from campaign_gateway.web.server import Connection, Server, insist_on_compiled_parser
 from campaign_gateway.web.sockets import connection_limit
+from campaign_gateway.web.tls import TlsFiles
 from campaign_gateway.web.unsent import UnsentWatch
 
 _log = logging.getLogger(__name__)
@@ -129,14 +130,19 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
         api = Api(actions, plan.streams, settings.default_stream, clients, bounds, recorder, budget.quota, grants)
         status.show_platform(metrics.gauges, fetcher.breaker, fetcher.clock)
-        server = _build_server(settings, api, metrics, watchers, stack)
+        server, tls = _build_server(settings, api, metrics, watchers, stack), _open_tls(settings, metrics, watchers)
         failing = [watchers.failing, fills.failing]
-        readiness = partial(status.readiness, plan, api, server, stores.part, budget, index, fetcher, stated, failing)
+        readiness = partial(
+            status.readiness, plan, api, server, tls, stores.part, budget, index, fetcher, stated, failing
+        )
         probes = admin_application(readiness, metrics.registry, partial(_explain, explainer, plan.streams))
         admin = OperatorsRunner(probes, settings.known_hosts, farewell / 8, settings.send_timeout, settings.max_unsent)
         admin_listen = await listen_for_operators(admin, settings.admin_listen, slot, stack)
-        runner = web.ServerRunner(server, shutdown_timeout=grace - farewell)
-        sites, (address, *others) = await listen(runner, settings.listen, slot, stack)
+        runner, context = (
+            web.ServerRunner(server, shutdown_timeout=grace - farewell),
+            None if tls is None else tls.context,
+        )
+        sites, (address, *others) = await listen(runner, settings.listen, slot, stack, context)
         _log.info("serving on %s, metrics and probes on %s", address, admin_listen)
         for other in others:
             _log.info("serving on %s too", other)
@@ -174,6 +180,15 @@ def _open_lines(log: Log, slot: WorkerSlot | None, stack: AsyncExitStack) -> Hit
     lines = HitLines(access=access) if slot is None else HitLines(access=access, worker=slot.number)
     stack.callback(lines.flush)
     return lines
+
+
+def _open_tls(settings: Settings, metrics: Metrics, watchers: Tasks) -> TlsFiles | None:
+    if settings.tls is None:
+        return None
+    tls = TlsFiles(settings.tls.cert_file, settings.tls.key_file, settings.tls.client_ca_file)
+    status.show_tls(metrics.gauges, tls)
+    watchers.supervise(tls.watch, name="watch certificates")
+    return tls
 
 
 def _build_server(settings: Settings, api: Api, metrics: Metrics, watchers: Tasks, stack: AsyncExitStack) -> Server:

@@ -2,7 +2,7 @@
 
 import os
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from campaign_gateway.settings.tree import (
     CacheTls,
     Credential,
     FreshnessSettings,
+    ListenTls,
     Platform,
     Settings,
 )
@@ -88,6 +89,8 @@ def cross_checks(settings: Settings) -> Iterator[tuple[str, str]]:
     for name, client in settings.clients.items():
         if hashes.count(client.key_sha256) > 1:
             yield f"clients.{name}.key_sha256", "another client has the same key"
+    if settings.tls is not None:
+        yield from _check_listen_tls(settings.tls, settings.clients.keys())
     yield from _check_platform(settings.platform)
     if settings.workers > 1 and settings.cache.url == "memory://":
         yield (
@@ -106,6 +109,22 @@ def _check_addresses(settings: Settings) -> Iterator[tuple[str, str]]:
     is_private = all(address.is_loopback for address in settings.listen)
     if not settings.clients and not settings.allow_anonymous and not is_private:
         yield "clients", "none are set: name some, or listen on loopback, or write allow_anonymous: true"
+
+
+def _check_listen_tls(tls: ListenTls, clients: Collection[str]) -> Iterator[tuple[str, str]]:
+    files = {"cert_file": tls.cert_file, "key_file": tls.key_file, "client_ca_file": tls.client_ca_file}
+    faults = {name: fault for name, path in files.items() if path is not None and (fault := _file_fault(path))}
+    if not faults and (fault := _identity_fault(tls.cert_file, tls.key_file)):
+        faults["cert_file"] = fault
+    if tls.client_ca_file is not None and not faults and (fault := _authorities_fault(tls.client_ca_file)):
+        faults["client_ca_file"] = fault
+    for name, fault in faults.items():
+        yield f"tls.{name}", fault
+    if tls.client_names and tls.client_ca_file is None:
+        yield "tls.client_names", "needs tls.client_ca_file"
+    for name, client in tls.client_names.items():
+        if client not in clients:
+            yield f"tls.client_names.{name}", f"no client is named {client}"
 
 
 def _check_platform(platform: Platform) -> Iterator[tuple[str, str]]:

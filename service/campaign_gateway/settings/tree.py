@@ -257,11 +257,25 @@ class Shutdown(Section):
         return self.drain + self.grace
 
 
+class ListenTls(Section):
+    """TLS 1.2 or newer on `listen`. The files are read again when they change."""
+
+    cert_file: Path
+    """The certificate, and those between it and its authority, in PEM."""
+    key_file: Path | None = None
+    """Its key, without a password; None if it is in `cert_file`."""
+    client_ca_file: Path | None = None
+    """Authorities of callers' certificates: then each caller has to show one."""
+    client_names: dict[str, Alias] = {}
+    """Clients by a name in their certificate (a host's, a URI, or else the common name): they need no key."""
+
+
 class Settings(Section):
     """The whole tree, in the order of the README."""
 
     listen: AddressesField = (Address("127.0.0.1", 8080),)
     admin_listen: AddressField = Address("127.0.0.1", 9090)
+    tls: ListenTls | None = None
     workers: Annotated[int, Field(ge=1)] = 1
     """Processes that share `listen`; each is a replica to the others."""
     keepalive: PositiveDuration = 75.0
