@@ -199,7 +199,8 @@ def _build_server(settings: Settings, api: Api, metrics: Metrics, watchers: Task
         stack.push_async_callback(road.close)
         connect = road.connect
     most, count_refused = connection_limit(), metrics.connection_refused
-    server = Server(api.handle, api.refuse, connect, settings.keepalive, most, count_refused)
+    max_age = settings.listen_options.max_connection_age
+    server = Server(api.handle, api.refuse, connect, settings.keepalive, most, count_refused, max_age)
     status.show_server(metrics.gauges, server)
     unsent = UnsentWatch(server.transports, settings.send_timeout, settings.max_unsent, metrics.connection_unread)
     watchers.supervise(unsent.watch, name="end unread answers")

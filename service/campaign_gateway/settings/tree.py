@@ -257,6 +257,14 @@ class Shutdown(Section):
         return self.drain + self.grace
 
 
+class ListenOptions(Section):
+    """What holds for callers' connections."""
+
+    max_connection_age: PositiveDuration | None = 3_600.0
+    """How old one gets, one tenth more or less: the next answer closes it, so that load spreads over new replicas and
+    workers. None lets it stay."""
+
+
 class ListenTls(Section):
     """TLS 1.2 or newer on `listen`. The files are read again when they change."""
 
@@ -275,6 +283,7 @@ class Settings(Section):
 
     listen: AddressesField = (Address("127.0.0.1", 8080),)
     admin_listen: AddressField = Address("127.0.0.1", 9090)
+    listen_options: ListenOptions = ListenOptions()
     tls: ListenTls | None = None
     workers: Annotated[int, Field(ge=1)] = 1
     """Processes that share `listen`; each is a replica to the others."""
