@@ -1,4 +1,4 @@
-"""The command line: `campaign-gateway serve | demo | sandbox | check | plan | key new`.
+"""The command line: `campaign-gateway serve | demo | sandbox | check | schema | plan | key new`.
 
 Exit codes: 0 stopped as asked, 2 bad settings or command, 1 anything else. Heavy parts are imported by the command that
 needs them, so that `key new` and a mistake in the settings answer at once.
@@ -131,6 +131,14 @@ def check(config: Path | None, *, offline: bool, is_json: bool) -> None:
         for mistake in report.warnings:
             click.echo(f"warning: {mistake}", err=True)
     sys.exit(EXIT_BAD_SETTINGS if report.errors else 0)
+
+
+@main.command()
+def schema() -> None:
+    """Print the settings as JSON Schema, for editors: a sentence for each."""
+    from campaign_gateway.settings.schema import schema_text  # noqa: PLC0415
+
+    click.echo(schema_text(), nl=False)
 
 
 @main.command()
