@@ -1,4 +1,4 @@
-"""The command line: `campaign-gateway serve | demo | sandbox | check | plan | key new`.
+"""The command line: `campaign-gateway serve | demo | sandbox | check | schema | plan | key new`.
 
 Exit codes: 0 stopped as asked, 2 bad settings or command, 1 anything else. Heavy parts are imported by the command that
 needs them, so that `key new` and a mistake in the settings answer at once.
@@ -80,6 +80,7 @@ def _serve_until_stopped(config: Path | None, worker: tuple[int, str, Path] | No
     from campaign_gateway.settings import certificate_checks, load, unused_proxy  # noqa: PLC0415
 
     settings = load(config)
+    _set_up_log(worker, level=settings.log.level, format=settings.log.format)
     if worker is not None:
         run_until_stopped(partial(_serve_as_worker, settings, worker), settings.shutdown.seconds)
         return
@@ -98,13 +99,12 @@ def _serve_until_stopped(config: Path | None, worker: tuple[int, str, Path] | No
     sys.exit(run_until_stopped(partial(supervise, settings, command)))
 
 
-def _set_up_log(worker: tuple[int, str, Path] | None) -> None:
+def _set_up_log(worker: tuple[int, str, Path] | None, **options: Any) -> None:
     from campaign_gateway.telemetry import logs  # noqa: PLC0415
 
-    if worker is None:
-        logs.set_up()
-    else:
-        logs.set_up(worker=worker[0])
+    if worker is not None:
+        options["worker"] = worker[0]
+    logs.set_up(**options)
 
 
 @main.command()
@@ -131,6 +131,14 @@ def check(config: Path | None, *, offline: bool, is_json: bool) -> None:
         for mistake in report.warnings:
             click.echo(f"warning: {mistake}", err=True)
     sys.exit(EXIT_BAD_SETTINGS if report.errors else 0)
+
+
+@main.command()
+def schema() -> None:
+    """Print the settings as JSON Schema, for editors: a sentence for each."""
+    from campaign_gateway.settings.schema import schema_text  # noqa: PLC0415
+
+    click.echo(schema_text(), nl=False)
 
 
 @main.command()

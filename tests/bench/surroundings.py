@@ -20,12 +20,12 @@ _WORDS = " Calls everyone who asked for one, twice at most."
 _AT_ONCE = 32
 
 
-def sandbox() -> Sandbox:
+def sandbox(campaigns: int = CAMPAIGNS, body_bytes: int = BODY_BYTES) -> Sandbox:
     """The platform: campaigns whose answers have about the wanted length, and no limit of calls."""
-    platform = Sandbox(SandboxConfig(campaigns=CAMPAIGNS, calls=10**9, keepalive_seconds=3600))
+    platform = Sandbox(SandboxConfig(campaigns=campaigns, calls=10**9, keepalive_seconds=3600))
     for campaign in platform.campaigns.all():
         plain = len(json.dumps(campaign.fields, separators=(",", ":")))
-        longer = campaign.fields["description"] + (_WORDS * 40)[: max(0, BODY_BYTES - plain - _AROUND)]
+        longer = campaign.fields["description"] + (_WORDS * (body_bytes // 40))[: max(0, body_bytes - plain - _AROUND)]
         platform.campaigns.seed(replace(campaign, fields={**campaign.fields, "description": longer}))
     return platform
 

@@ -126,6 +126,13 @@ def write(path: Path, tree: object) -> Path:
         ("cache.timeout", 0.25),
         ("cache.local_max_bytes", 64 * 2**20),
         ("cache.state_dir", None),
+        ("listen_options.max_connection_age", 3_600.0),
+        ("tls", None),
+        ("log.level", "info"),
+        ("log.access", "sampled"),
+        ("log.hits_per_second", 1_000),
+        ("log.slow", 1.0),
+        ("log.format", None),
         ("freshness.factor", 0.1),
         ("freshness.min", 5.0),
         ("freshness.max", 600.0),
@@ -189,6 +196,12 @@ def test_a_key_that_is_left_out_has_the_value_of_design_4(tree, key, default):
         ("freshness.missing", "0ms", 0.0),
         ("freshness.stale_while_revalidate", "0s", 0.0),
         ("freshness.stale_if_error", "1.5h", 5400.0),
+        ("listen_options.max_connection_age", "10m", 600.0),
+        ("log.level", "debug", "debug"),
+        ("log.access", "off", "off"),
+        ("log.hits_per_second", 5, 5),
+        ("log.slow", "250ms", 0.25),
+        ("log.format", "text", "text"),
         ("shutdown.drain", "0s", 0.0),
         ("shutdown.grace", "5s", 5.0),
     ],
@@ -666,6 +679,30 @@ def test_each_certificate_is_loaded_before_the_start(tree, files):
     assert problems(put(tree, "platform.ca_file", str(none))) == [
         f"platform.ca_file: {none} cannot be read (No such file or directory)"
     ]
+
+
+def test_the_certificate_that_callers_see_is_loaded_before_the_start(tree, files):
+    authority = Authority(files, "authority")
+    own, other, odd = authority.issue("one", "localhost"), authority.issue("other"), files / "odd"
+    odd.write_text("no certificate")
+    whole = {"cert_file": own.cert_file, "key_file": own.key_file, "client_ca_file": authority.file}
+
+    def with_tls(**changes: object) -> dict[str, Any]:
+        tls = {key: value for key, value in {**whole, **changes}.items() if value is not None}
+        return put(tree, "tls", {key: str(row) if isinstance(row, Path) else row for key, row in tls.items()})
+
+    assert read_tree(with_tls()).tls is not None
+    for file in (odd, other.key_file):
+        (mistake,) = mistakes(with_tls(key_file=file))
+        assert mistake.startswith("tls.cert_file: and its key cannot be used")
+    assert mistakes(with_tls(client_ca_file=odd)) == [f"tls.client_ca_file: {odd} holds no certificate in PEM"]
+    none = files / "none"
+    assert mistakes(with_tls(cert_file=none)) == [f"tls.cert_file: {none} cannot be read (No such file or directory)"]
+    names = {"a.internal": "nobody"}
+    assert mistakes(with_tls(client_names=names)) == ["tls.client_names.a.internal: no client is named nobody"]
+    assert mistakes(with_tls(client_ca_file=None, client_names=names))[0] == (
+        "tls.client_names: needs tls.client_ca_file"
+    )
 
 
 @pytest.mark.drill("keys that cannot sign, or are soon found")

@@ -86,7 +86,8 @@ def build_clients(settings: Settings) -> Clients:
         row.key_sha256: Client(name, row.streams, row.scopes, build_limits(row))
         for name, row in settings.clients.items()
     }
-    return Clients(by_hash, None if by_hash else everything, settings.known_hosts)
+    names = {} if settings.tls is None else settings.tls.client_names
+    return Clients(by_hash, None if by_hash else everything, settings.known_hosts, names)
 
 
 def build_limits(settings: ClientSettings) -> ClientLimits | None:

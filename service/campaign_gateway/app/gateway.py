@@ -29,8 +29,9 @@ from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import Sweeper
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.writers import Writers
-from campaign_gateway.settings import Address, Settings
+from campaign_gateway.settings import Address, Log, Settings
 from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.telemetry.access import AccessLines
 from campaign_gateway.telemetry.logs import HitLines, dropped_lines
 from campaign_gateway.telemetry.metrics import Metrics
 from campaign_gateway.telemetry.turns import LoopWatch
@@ -45,6 +46,7 @@ from campaign_gateway.web.rendered import RenderedHits
 from campaign_gateway.web.responses import Bounds
 from campaign_gateway.web.server import Connection, Server, insist_on_compiled_parser
 from campaign_gateway.web.sockets import connection_limit, say_serving
+from campaign_gateway.web.tls import TlsFiles
 from campaign_gateway.web.unsent import UnsentWatch
 
 _log = logging.getLogger(__name__)
@@ -132,7 +134,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         explainer = Explainer(store, index, plan.freshness, stated, budget.remaining, exchange.prospect)
         bounds = Bounds(plan.freshness.stale_while_revalidate, plan.freshness.stale_if_error)
         clients = build.build_clients(settings)
-        recorder = Recorder(metrics, _open_lines(slot, stack))
+        recorder = Recorder(metrics, _open_lines(settings.log, slot, stack))
         hits = _rendered_hits(stores, exchange, bounds, recorder)
         grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
         api = Api(
@@ -140,17 +142,17 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
             has_docs=settings.docs,
         )
         status.show_platform(metrics.gauges, fetcher.breaker, fetcher.clock)
-        server = _build_server(settings, api, metrics, watchers, stack)
+        server, tls = _build_server(settings, api, metrics, watchers, stack), _open_tls(settings, metrics, watchers)
         failing = [watchers.failing, fills.failing]
         readiness = status.Readiness(
-            partial(status.readiness, plan, api, server, stores.part, budget, index, fetcher, stated, failing)
+            partial(status.readiness, plan, api, server, tls, stores.part, budget, index, fetcher, stated, failing)
         )
         watchers.supervise(readiness.watch, name="watch readiness")
         probes = admin_application(readiness, metrics.collect, partial(_explain, explainer, plan.streams))
         admin = OperatorsRunner(probes, settings.known_hosts, farewell / 8, settings.send_timeout, settings.max_unsent)
         admin_listen = await listen_for_operators(admin, settings.admin_listen, slot, stack)
         runner = web.ServerRunner(server, shutdown_timeout=grace - farewell)
-        sites, addresses = await listen(runner, settings.listen, slot, stack)
+        sites, addresses = await listen(runner, settings.listen, slot, stack, tls=None if tls is None else tls.context)
         say_serving(addresses, admin_listen)
         yield Gateway(settings, addresses[0], admin_listen, api, server, sites)
 
@@ -188,10 +190,20 @@ def _open_metrics(settings: Settings) -> Metrics:
     return metrics
 
 
-def _open_lines(slot: WorkerSlot | None, stack: AsyncExitStack) -> HitLines:
-    lines = HitLines() if slot is None else HitLines(worker=slot.number)
+def _open_lines(log: Log, slot: WorkerSlot | None, stack: AsyncExitStack) -> HitLines:
+    access = AccessLines(log.access, log.hits_per_second, log.slow)
+    lines = HitLines(access=access) if slot is None else HitLines(access=access, worker=slot.number)
     stack.callback(lines.flush)
     return lines
+
+
+def _open_tls(settings: Settings, metrics: Metrics, watchers: Tasks) -> TlsFiles | None:
+    if settings.tls is None:
+        return None
+    tls = TlsFiles(settings.tls.cert_file, settings.tls.key_file, settings.tls.client_ca_file)
+    status.show_tls(metrics.gauges, tls)
+    watchers.supervise(tls.watch, name="watch certificates")
+    return tls
 
 
 def _build_server(settings: Settings, api: Api, metrics: Metrics, watchers: Tasks, stack: AsyncExitStack) -> Server:
@@ -202,7 +214,8 @@ def _build_server(settings: Settings, api: Api, metrics: Metrics, watchers: Task
         stack.push_async_callback(road.close)
         connect = road.connect
     most, count_refused = connection_limit(), metrics.connection_refused
-    server = Server(api.handle, api.refuse, connect, settings.keepalive, most, count_refused)
+    max_age = settings.listen_options.max_connection_age
+    server = Server(api.handle, api.refuse, connect, settings.keepalive, most, count_refused, max_age)
     status.show_server(metrics.gauges, server)
     unsent = UnsentWatch(server.transports, settings.send_timeout, settings.max_unsent, metrics.connection_unread)
     watchers.supervise(unsent.watch, name="end unread answers")

@@ -1,6 +1,7 @@
 """Where the gateway listens: at its addresses, or where a supervisor of several workers says."""
 
 import socket
+import ssl
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -30,6 +31,7 @@ async def listen(
     slot: WorkerSlot | None,
     stack: AsyncExitStack,
     key: str = "listen",
+    tls: ssl.SSLContext | None = None,
 ) -> tuple[list[web.SockSite], list[Address]]:
     """Listening sites, and the addresses with the ports that were taken; all are closed with the stack.
 
@@ -40,14 +42,16 @@ async def listen(
         addresses = [Address(host, port) for (host, _), port in zip(addresses, slot.ports, strict=True)]
     with named(key):
         bound = bind_all(addresses, is_shared=slot is not None)
-    sites = await _serve(runner, [made for sockets in bound for made in sockets], stack)
+    sites = await _serve(runner, [made for sockets in bound for made in sockets], stack, tls)
     return sites, [Address(row.host, made[0].getsockname()[1]) for row, made in zip(addresses, bound, strict=True)]
 
 
-async def _serve(runner: web.BaseRunner, sockets: Sequence[socket.socket], stack: AsyncExitStack) -> list[web.SockSite]:
+async def _serve(
+    runner: web.BaseRunner, sockets: Sequence[socket.socket], stack: AsyncExitStack, tls: ssl.SSLContext | None
+) -> list[web.SockSite]:
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    sites = [web.SockSite(runner, made, backlog=BACKLOG) for made in sockets]
+    sites = [web.SockSite(runner, made, ssl_context=tls, backlog=BACKLOG) for made in sockets]
     for site in sites:
         await site.start()
     return sites

@@ -24,6 +24,7 @@ from campaign_gateway.telemetry.turns import LoopWatch
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.web.api import Api
 from campaign_gateway.web.server import Server
+from campaign_gateway.web.tls import TlsFiles
 
 OK = Part("ok")
 NOT_WRITTEN_DOWN = Part("ok", "calls are not written down (no directory)")
@@ -70,6 +71,7 @@ def readiness(
     plan: Plan,
     api: Api,
     server: Server,
+    tls: TlsFiles | None,
     store_part: Callable[[], Part],
     budget: CallBudget,
     index: CampaignIndex,
@@ -79,7 +81,7 @@ def readiness(
 ) -> dict[str, Part]:
     """How ready each part is."""
     return {
-        "listener": listener_part(api, server),
+        "listener": listener_part(api, server, None if tls is None else tls.fault),
         "store": store_part(),
         "budget": budget_part(budget, plan.accounts),
         "platform": platform_part(fetcher.state, plan.settings.platform.url),
@@ -90,10 +92,12 @@ def readiness(
     }
 
 
-def listener_part(api: Api, server: Server) -> Part:
-    """Down while stopping, and degraded while there are file descriptors for no more callers."""
+def listener_part(api: Api, server: Server, tls_fault: str | None) -> Part:
+    """Down while stopping; degraded while no file descriptors are left for callers, or a new certificate is refused."""
     if api.is_draining:
         return Part("down", "stopping")
+    if tls_fault is not None:
+        return Part("degraded", f"{tls_fault}: the previous certificate stays in use")
     return Part("degraded", "no file descriptors for more callers: they are refused") if server.is_full else OK
 
 
@@ -263,6 +267,12 @@ def show_turns(gauges: Gauges, turns: LoopWatch) -> None:
 def show_server(gauges: Gauges, server: Server) -> None:
     """Publishes how many callers are connected."""
     gauges.add("connections", "Connections of callers that are open.", lambda: server.open_count)
+
+
+def show_tls(gauges: Gauges, tls: TlsFiles) -> None:
+    """Publishes whether a new certificate is of no use."""
+    text = "Whether the files of tls have changed and cannot be used (1); those before are in use."
+    gauges.add("tls_files_refused", text, lambda: tls.fault is not None)
 
 
 def show_platform(gauges: Gauges, breaker: CircuitBreaker, clock: PlatformClock) -> None:

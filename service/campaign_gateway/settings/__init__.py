@@ -30,7 +30,15 @@ from campaign_gateway.settings.files import (
 from campaign_gateway.settings.mistakes import Mistake, SettingsError, explain, unknown_keys, without_echoes
 from campaign_gateway.settings.scalars import ALIAS_PATTERN, Address, hide_password
 from campaign_gateway.settings.source import Source, read_source
-from campaign_gateway.settings.tree import Cache, CacheSeal, ClientSettings, Credential, FreshnessSettings, Settings
+from campaign_gateway.settings.tree import (
+    Cache,
+    CacheSeal,
+    ClientSettings,
+    Credential,
+    FreshnessSettings,
+    Log,
+    Settings,
+)
 
 __all__ = [
     "ALIAS_PATTERN",
@@ -40,6 +48,7 @@ __all__ = [
     "ClientSettings",
     "Credential",
     "FreshnessSettings",
+    "Log",
     "Mistake",
     "Settings",
     "SettingsError",

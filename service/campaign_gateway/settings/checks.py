@@ -1,12 +1,12 @@
 """Mistakes that show only when two keys are held side by side."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from campaign_gateway.settings.mistakes import Mistake
 from campaign_gateway.settings.scalars import host_is_loopback
-from campaign_gateway.settings.tree import Cache, Credential, FreshnessSettings, Platform, Settings
+from campaign_gateway.settings.tree import Cache, Credential, FreshnessSettings, ListenTls, Platform, Settings
 
 
 def unused_proxy(settings: Settings, environ: Mapping[str, str] = os.environ) -> str | None:
@@ -60,6 +60,8 @@ def cross_checks(settings: Settings) -> Iterator[Mistake]:
     yield from _check_streams(settings)
     yield from _check_budgets(settings)
     yield from _check_clients(settings)
+    if settings.tls is not None:
+        yield from _check_listen_tls(settings.tls, settings.clients.keys())
     yield from _check_platform(settings.platform)
     if settings.workers > 1 and settings.cache.url == "memory://":
         problem = "more than 1 needs a Redis, which shares budget, fills and invalidations"
@@ -76,6 +78,14 @@ def _check_addresses(settings: Settings) -> Iterator[Mistake]:
     is_private = all(address.is_loopback for address in settings.listen)
     if not settings.clients and not settings.allow_anonymous and not is_private:
         yield Mistake("clients", "none are set", "name some, or listen on loopback, or write allow_anonymous: true")
+
+
+def _check_listen_tls(tls: ListenTls, clients: Collection[str]) -> Iterator[Mistake]:
+    if tls.client_names and tls.client_ca_file is None:
+        yield Mistake("tls.client_names", "needs tls.client_ca_file", "name the authority of callers' certificates")
+    for name, client in tls.client_names.items():
+        if client not in clients:
+            yield Mistake(f"tls.client_names.{name}", f"no client is named {client}", "write one of clients")
 
 
 def _check_platform(platform: Platform) -> Iterator[Mistake]:

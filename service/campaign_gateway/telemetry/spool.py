@@ -12,6 +12,8 @@ _log = logging.getLogger(__name__)
 
 MOST_BYTES = 4 * 2**20
 """Of lines that wait to be written: a second of many hits. What comes when there are so many is dropped."""
+_PIECE_BYTES = 2**16
+"""What a pipe holds."""
 LAST_SECONDS = 1.0
 """How long the end of the process waits for lines to be written."""
 
@@ -41,6 +43,8 @@ class Spool:
         """
         self.dropped = 0
         """Lines that were not written, since nobody read the ones before them."""
+        self.is_shared = False
+        """Whether other processes write many lines to the same pipe, so that the kernel could mix longer pieces."""
         self._descriptor = descriptor
         self._most_bytes = most_bytes
         self._waiting: deque[bytes] = deque()
@@ -88,10 +92,11 @@ class Spool:
                 _log.warning("%d log lines were dropped: nobody read standard error", untold)
 
     def _write_all(self, lines: bytes) -> None:
-        """In pieces that the kernel does not mix with those of other workers on the same pipe; what fails is lost."""
-        first = 0
+        """What fails is lost."""
+        # Each piece hands the interpreter's lock back and forth with the loop's thread: few of them, if that may be.
+        first, most = 0, select.PIPE_BUF if self.is_shared else _PIECE_BYTES
         while first < len(lines):
-            last = lines.rfind(b"\n", first, first + select.PIPE_BUF) + 1 or len(lines)
+            last = lines.rfind(b"\n", first, first + most) + 1 or len(lines)
             try:
                 first += os.write(self._descriptor, lines[first:last])
             except BlockingIOError:

@@ -177,7 +177,7 @@ class Api:
         if authorized.is_plain_read:
             caller = Caller(http.method, stream, authorized.operation, client.name, client.limits)
             grant = self._grants.give(caller, fail)
-            is_plain = self._grants.learn(http, target.id, grant)
+            is_plain = self._clients.certified(http) is None and self._grants.learn(http, target.id, grant)
             request = grant.request(target.id, authorized.directives)
             found = grant.local(request) or await grant.look_up(request)
             return self._read(http, record, grant, request, found, fail, is_plain=is_plain)
@@ -196,7 +196,9 @@ class Api:
         """
         try:
             self._clients.admit(http.headers)
-            client = self._clients.identify(http.headers.getall(hdrs.AUTHORIZATION, []))
+            client = self._clients.certified(http)
+            if client is None:
+                client = self._clients.identify(http.headers.getall(hdrs.AUTHORIZATION, []))
             record.client = client.name
             if client.limits is not None:
                 client.limits.check(http.protocol, record.began)

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
 
 from campaign_gateway.problems import Problem
@@ -12,6 +13,7 @@ from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.web.limits import ClientLimits
 from campaign_gateway.web.rejected import RejectedError
 from campaign_gateway.web.sites import foreign_site
+from campaign_gateway.web.tls import names_of_peer
 
 KEY_BYTES = 32
 
@@ -30,23 +32,32 @@ class Client:
 class Clients:
     """The callers, by the SHA-256 of their keys. The keys themselves are nowhere."""
 
-    def __init__(self, by_hash: Mapping[str, Client], anonymous: Client | None, hosts: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        by_hash: Mapping[str, Client],
+        anonymous: Client | None,
+        hosts: Collection[str] = (),
+        certificates: Mapping[str, str] = {},
+    ) -> None:
         """The callers known.
 
         Args:
             by_hash: clients by the lower-case hex SHA-256 of their key.
             anonymous: who everybody is when no keys are set; None demands a key.
             hosts: see `sites.foreign_site`.
+            certificates: clients' names by a name in their certificate.
         """
         self.epoch = Epoch()
         """Ends when they change, and with whatever else authorisations hang on."""
         self._anonymous = anonymous
         self._hosts = hosts
+        self._certificates = certificates
         self.replace(by_hash)
 
     def replace(self, by_hash: Mapping[str, Client]) -> None:
         """From the next request on, these are the callers, on open connections too."""
         self._by_hash = {bytes.fromhex(digest): client for digest, client in by_hash.items()}
+        self._by_name = {client.name: client for client in by_hash.values()}
         self.epoch.end()
 
     def admit(self, headers: CIMultiDictProxy[str]) -> None:
@@ -58,6 +69,16 @@ class Clients:
         """
         if self._anonymous is not None and (foreign := foreign_site(headers, self._hosts)) is not None:
             raise RejectedError(Problem.FORBIDDEN, foreign)
+
+    def certified(self, http: web.BaseRequest) -> Client | None:
+        """The client whose certificate the connection has; None where a key is sent, which says more.
+
+        The head of such a request does not tell whose it is: no grant may be recalled for it.
+        """
+        if not self._certificates or hdrs.AUTHORIZATION in http.headers:
+            return None
+        names = (self._certificates.get(name, "") for name in names_of_peer(http.transport))
+        return next((self._by_name[name] for name in names if name in self._by_name), None)
 
     def identify(self, authorization: list[str]) -> Client:
         """The client that these `Authorization` field values belong to.

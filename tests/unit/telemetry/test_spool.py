@@ -1,6 +1,8 @@
 """Log lines for a pipe that nobody reads, and for one that is read."""
 
+import math
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,6 +41,25 @@ def test_lines_come_out_whole_and_in_order(pipe: Pipe) -> None:
     spool.close()
     assert [pipe.read_line() for _ in lines] == lines
     assert spool.dropped == 0
+
+
+@pytest.mark.parametrize(("is_shared", "most"), [(False, 2**16), (True, select.PIPE_BUF)])
+def test_lines_are_written_in_few_pieces_where_nobody_else_writes(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch, *, is_shared: bool, most: int
+) -> None:
+    spool, sizes = Spool(pipe.into), list[int]()
+    spool.is_shared = is_shared
+    write = os.write
+
+    def count(descriptor: int, piece: bytes) -> int:
+        sizes.append(len(piece))
+        return write(descriptor, piece)
+
+    monkeypatch.setattr(os, "write", count)
+    spool.write(LINE * 600)
+    spool.close()
+    assert len(sizes) == math.ceil(60_000 / (most // 100 * 100))
+    assert max(sizes) <= most
 
 
 @pytest.mark.drill(
