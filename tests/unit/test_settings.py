@@ -693,14 +693,14 @@ def test_the_certificate_that_callers_see_is_loaded_before_the_start(tree, files
 
     assert read_tree(with_tls()).tls is not None
     for file in (odd, other.key_file):
-        (mistake,) = mistakes(with_tls(key_file=file))
+        (mistake,) = problems(with_tls(key_file=file))
         assert mistake.startswith("tls.cert_file: and its key cannot be used")
-    assert mistakes(with_tls(client_ca_file=odd)) == [f"tls.client_ca_file: {odd} holds no certificate in PEM"]
+    assert problems(with_tls(client_ca_file=odd)) == [f"tls.client_ca_file: {odd} holds no certificate in PEM"]
     none = files / "none"
-    assert mistakes(with_tls(cert_file=none)) == [f"tls.cert_file: {none} cannot be read (No such file or directory)"]
+    assert problems(with_tls(cert_file=none)) == [f"tls.cert_file: {none} cannot be read (No such file or directory)"]
     names = {"a.internal": "nobody"}
-    assert mistakes(with_tls(client_names=names)) == ["tls.client_names.a.internal: no client is named nobody"]
-    assert mistakes(with_tls(client_ca_file=None, client_names=names))[0] == (
+    assert problems(with_tls(client_names=names)) == ["tls.client_names.a.internal: no client is named nobody"]
+    assert problems(with_tls(client_ca_file=None, client_names=names))[0] == (
         "tls.client_names: needs tls.client_ca_file"
     )
 

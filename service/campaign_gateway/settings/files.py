@@ -91,7 +91,7 @@ def _file_fault(path: Path) -> _Fault | None:
 
 
 def _content_fault(key: str, path: Path) -> _Fault | None:
-    fault_of = next((fault_of for end, fault_of in _FAULTS.items() if f".{key}".endswith(f".{end}")), None)
+    fault_of = next((fault_of for end, fault_of in _FAULTS.items() if key.endswith(end)), None)
     return None if fault_of is None else fault_of(path)
 
 

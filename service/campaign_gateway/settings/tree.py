@@ -252,7 +252,7 @@ class Log(Section):
     """The least that is written. Requests are `info`; those that fail with 5xx are `warning`."""
     access: Literal["all", "sampled", "slow", "errors", "off"] = "sampled"
     """Which requests have a line: all; all but some hits, where there are many; slow ones and errors; errors; none."""
-    hits_per_second: Annotated[int, Field(ge=1)] = 1_000
+    hits_per_second: PositiveCount = 1_000
     """With `sampled`: so many hits have a line each, in each process; beyond that one in n, which says `stands_for`."""
     slow: PositiveDuration = 1.0
     """With `slow`: how long an answer takes that has a line."""
