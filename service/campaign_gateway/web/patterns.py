@@ -85,8 +85,10 @@ class HeadPattern:
         self._match = compiled.fullmatch
         self._request_id = compiled.groupindex.get("request_id", 0)
         self._tags = compiled.groupindex.get("tags", 0)
-        # Copies are compared, and whoever has limits of its own is counted, before there is a hit.
-        self._rendered = {} if self._tags or grant.limits is not None else grant.rendered
+        # Copies are compared, and whoever has limits of its own is counted, before there is a hit. What is not written
+        # as usual, the expression reads.
+        is_usual = bool(literals.between) == bool(self._request_id)
+        self._rendered = grant.rendered if is_usual and not self._tags and grant.limits is None else {}
         self._literals = literals
         self._start, self._skip, self._last = len(literals.before), len(literals.between), -len(literals.after)
         self._least = min(1, self._skip)
