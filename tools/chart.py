@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Writes the parts of the Helm chart that say what another file says first; run it after changing either.
+"""Writes what the Helm chart and the examples say that another file says first; run it after changing either.
 
 - `values.schema.json`: the schema of `config`, out of the gateway's settings. The rest of the file is written by hand.
+- `deploy/settings/schema.json`: the same schema, for editors that open the examples.
 - `README.md`: the table of values, out of `values.yaml` and the comments there.
 """
 
@@ -13,9 +14,11 @@ from typing import Any
 import msgspec
 from ruamel.yaml import YAML
 
-from campaign_gateway.settings import Settings
+from campaign_gateway.settings.schema import schema_text, settings_schema
 
-CHART = Path(__file__).parents[1] / "helm" / "campaign-gateway"
+ROOT = Path(__file__).parents[1]
+CHART = ROOT / "helm" / "campaign-gateway"
+EDITORS = ROOT / "deploy" / "settings" / "schema.json"
 SETTINGS = "settings."
 """Definitions whose names begin so are of the settings."""
 
@@ -23,36 +26,21 @@ _KEY = re.compile(r"( *)([A-Za-z0-9]+):.*")
 _BEGIN, _END = "<!-- values: tools/chart.py -->\n", "<!-- /values -->\n"
 
 
-def settings_schema() -> dict[str, Any]:
-    """The schema of the settings as they are written, with its definitions under `$defs`.
+def chart_settings() -> dict[str, Any]:
+    """The schema of the settings, with names of its own for the definitions.
 
     No key is required at the top: the chart's templates say better what is missing than a schema can.
     """
-    schema: dict[str, Any] = _tidied(Settings.model_json_schema(ref_template=f"#/$defs/{SETTINGS}{{model}}"))
-    del schema["required"]
-    schema["description"] = "The gateway's settings."
+    schema = settings_schema(f"#/$defs/{SETTINGS}{{model}}")
+    for key in ("$schema", "title", "required"):
+        del schema[key]
     return schema
-
-
-def _tidied(node: Any) -> Any:
-    """A schema without titles and defaults (those are of the read form), closed where patterns alone name the keys."""
-    if isinstance(node, list):
-        return [_tidied(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    named = node.get("properties", {})
-    kept = {key: _tidied(value) for key, value in node.items() if key not in {"title", "default", "properties"}}
-    if named:
-        kept["properties"] = {key: _tidied(value) for key, value in named.items()}
-    if "patternProperties" in node:
-        kept["additionalProperties"] = False
-    return kept
 
 
 def with_settings(text: str) -> str:
     """The chart's schema with the settings' part written anew."""
     schema = msgspec.json.decode(text)
-    settings = settings_schema()
+    settings = chart_settings()
     own = {name: part for name, part in schema["$defs"].items() if not name.startswith(SETTINGS)}
     theirs = {f"{SETTINGS}{name}": part for name, part in sorted(settings.pop("$defs").items())}
     schema["properties"]["config"] = settings
@@ -114,7 +102,7 @@ def with_table(readme: str, values: str) -> str:
 
 
 def main() -> None:
-    """Write both files."""
+    """Write the files."""
     values = (CHART / "values.yaml").read_text("utf-8")
     writers: dict[str, Callable[[str], str]] = {
         "values.schema.json": with_settings,
@@ -123,6 +111,7 @@ def main() -> None:
     for name, write in writers.items():
         path = CHART / name
         path.write_text(write(path.read_text("utf-8")), "utf-8")
+    EDITORS.write_text(schema_text(), "utf-8")
 
 
 if __name__ == "__main__":

@@ -484,6 +484,15 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             ],
         ),
         Panel(
+            "Turns of the event loop",
+            "The longest turn of a minute, and the one in a thousand; 0.02 s is the design. Each holds up all callers.",
+            "s",
+            [
+                ("max by (instance) (campaign_gateway_loop_blocked_longest_seconds{$all})", "longest {{instance}}"),
+                *quantiles("loop_blocked_seconds", 0.999),
+            ],
+        ),
+        Panel(
             "Connections of callers",
             "Open ones, those refused for want of file descriptors, and those ended because nobody read the answer.",
             "short",
@@ -497,6 +506,17 @@ ROWS: Mapping[str, Sequence[Panel]] = {
                     "sum by (instance) (increase(campaign_gateway_connections_unread_total{$all}[$__rate_interval]))",
                     "not read {{instance}}",
                 ),
+            ],
+        ),
+        Panel(
+            "Time until certificates expire",
+            "Of each setting that names a certificate; empty without any. An alert fires below 14 days.",
+            "s",
+            [
+                (
+                    "min by (setting, instance) (campaign_gateway_certificate_expiry_timestamp_seconds{$all}) - time()",
+                    "{{setting}} {{instance}}",
+                )
             ],
         ),
         Panel(

@@ -1,31 +1,30 @@
-"""The command line: `campaign-gateway serve | demo | sandbox | check | plan | key new`.
+"""The command line: `campaign-gateway serve | demo | sandbox | check | schema | plan | key new`.
 
 Exit codes: 0 stopped as asked, 2 bad settings or command, 1 anything else. Heavy parts are imported by the command that
 needs them, so that `key new` and a mistake in the settings answer at once.
 """
 
-import asyncio
 import gc
+import json
 import logging
 import os
+import platform
 import re
-import signal
 import sys
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import click
+from typing_extensions import override
 
 from campaign_gateway import __version__
 from campaign_gateway.parameters import DurationType, RateType, UsedType
+from campaign_gateway.process import EXIT_BAD_SETTINGS, UntilStopped, ending_in_one_line, run_until_stopped
 
-_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
-
-EXIT_FAILED = 1
-EXIT_BAD_SETTINGS = 2
 
 _PORT = click.IntRange(0, 65535)
 _COUNT = click.IntRange(min=0)
@@ -35,7 +34,7 @@ _PART = click.FloatRange(min=0, max=1)
 
 _config_option = click.option(
     "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),
     help="YAML file; default: GATEWAY_CONFIG. Variables GATEWAY__SECTION__KEY override it.",
 )
 
@@ -46,7 +45,20 @@ def main() -> None:
     """A caching gateway for the Kore.ai Campaign Management API."""
 
 
-@main.command()
+class _ServeCommand(click.Command):
+    """Tells of options that there are not as of all else that keeps it from starting: in its log."""
+
+    @override
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **more)
+        except click.UsageError as error:
+            _set_up_log(None)
+            _log.error(error.format_message())
+            sys.exit(EXIT_BAD_SETTINGS)
+
+
+@main.command(cls=_ServeCommand)
 @_config_option
 @click.option(
     "--worker",
@@ -59,49 +71,74 @@ def serve(config: Path | None, worker: tuple[int, str, Path] | None) -> None:
     """Run the gateway until SIGTERM or SIGINT."""
     # Next to nothing that a start makes is garbage, and looking for it takes a tenth of the start.
     gc.disable()
-    settings = _load(config)
-    from campaign_gateway.settings import proxy_fault  # noqa: PLC0415
-    from campaign_gateway.telemetry import logs  # noqa: PLC0415
+    _set_up_log(worker)
+    with ending_in_one_line(_log_reason):
+        _serve_until_stopped(config, worker)
 
+
+def _serve_until_stopped(config: Path | None, worker: tuple[int, str, Path] | None) -> None:
+    from campaign_gateway.settings import certificate_checks, load, unused_proxy  # noqa: PLC0415
+
+    settings = load(config)
+    _set_up_log(worker, level=settings.log.level, format=settings.log.format)
     if worker is not None:
-        logs.set_up(worker=worker[0])
-        _run(partial(_serve_as_worker, settings, worker), settings.shutdown.seconds)
+        run_until_stopped(partial(_serve_as_worker, settings, worker), settings.shutdown.seconds)
         return
-    logs.set_up()
-    if (fault := proxy_fault(settings)) is not None:
-        _log.warning(fault)
+    _say_start(settings, config)
+    if (name := unused_proxy(settings)) is not None:
+        _log.warning("%s is set and not used for calls to the platform: set platform.proxy", name)
+    for mistake in certificate_checks(settings, time.time()):
+        _log.warning(str(mistake))
     if settings.workers == 1:
-        _run(partial(_serve, settings), settings.shutdown.seconds)
+        run_until_stopped(partial(_serve, settings), settings.shutdown.seconds)
         return
     from campaign_gateway.supervisor import supervise  # noqa: PLC0415
 
     # As this process was started: interpreter, its options, and ours.
     command = [sys.executable, *sys.orig_argv[1:], "--worker"]
-    sys.exit(_run(partial(supervise, settings, command)))
+    sys.exit(run_until_stopped(partial(supervise, settings, command)))
+
+
+def _set_up_log(worker: tuple[int, str, Path] | None, **options: Any) -> None:
+    from campaign_gateway.telemetry import logs  # noqa: PLC0415
+
+    if worker is not None:
+        options["worker"] = worker[0]
+    logs.set_up(**options)
 
 
 @main.command()
 @_config_option
-def check(config: Path | None) -> None:
+@click.option("--offline", is_flag=True, help="Look at the settings only: at no secret, key, certificate or directory.")
+@click.option("--json", "is_json", is_flag=True, help="Print one JSON document: ok, findings, settings.")
+def check(config: Path | None, *, offline: bool, is_json: bool) -> None:
     """Validate the settings and print the effective ones, secrets masked."""
-    settings = _load(config)
-    _sign_with_each(settings)
-    from ruamel.yaml import YAML  # noqa: PLC0415
+    from campaign_gateway.check import examine  # noqa: PLC0415
 
-    from campaign_gateway.settings import proxy_fault  # noqa: PLC0415
+    report = examine(config, is_offline=offline)
+    if is_json:
+        click.echo(json.dumps(report.as_document(), indent=2))
+    else:
+        if not report.errors:
+            from ruamel.yaml import YAML  # noqa: PLC0415
 
-    printer = YAML(typ="safe", pure=True)
-    printer.default_flow_style = False
-    printer.sort_base_mapping_type_on_output = False  # type: ignore[assignment] # the stub knows only None
-    printer.dump(settings.model_dump(mode="json", exclude_none=True), sys.stdout)
-    if (fault := proxy_fault(settings)) is not None:
-        click.echo(f"warning: {fault}", err=True)
-    if settings.cache.url == "memory://" and (fault := _state_fault(settings)) is not None:
-        click.echo(f"warning: cache.state_dir: {fault}: a restart loses the calls of the window", err=True)
-    from campaign_gateway.settings import seal_gap  # noqa: PLC0415
+            printer = YAML(typ="safe", pure=True)
+            printer.default_flow_style = False
+            printer.sort_base_mapping_type_on_output = False  # type: ignore[assignment] # the stub knows only None
+            printer.dump(report.printed_settings(), sys.stdout)
+        for mistake in report.errors:
+            click.echo(str(mistake), err=True)
+        for mistake in report.warnings:
+            click.echo(f"warning: {mistake}", err=True)
+    sys.exit(EXIT_BAD_SETTINGS if report.errors else 0)
 
-    if (gap := seal_gap(settings.cache)) is not None:
-        click.echo(f"warning: cache.seal: {gap}", err=True)
+
+@main.command()
+def schema() -> None:
+    """Print the settings as JSON Schema, for editors: a sentence for each."""
+    from campaign_gateway.settings.schema import schema_text  # noqa: PLC0415
+
+    click.echo(schema_text(), nl=False)
 
 
 @main.command()
@@ -111,7 +148,8 @@ def demo(port: int, admin_port: int) -> None:
     """Run a gateway in front of a simulated platform: no settings, no credentials, no Redis."""
     from campaign_gateway.demo import run_demo  # noqa: PLC0415
 
-    _run(partial(run_demo, port, admin_port), ends_with_terminal=True)
+    with ending_in_one_line(_print_reason):
+        run_until_stopped(partial(run_demo, port, admin_port), ends_with_terminal=True)
 
 
 @main.command()
@@ -137,7 +175,8 @@ def sandbox(port: int, campaigns: int, calls: int, latency: float, page_rows: in
         )
     except ValueError as error:
         _fail(EXIT_BAD_SETTINGS, str(error))
-    _run(partial(run_sandbox, config), ends_with_terminal=True)
+    with ending_in_one_line(_print_reason):
+        run_until_stopped(partial(run_sandbox, config), ends_with_terminal=True)
 
 
 @main.command()
@@ -208,7 +247,8 @@ def plan(
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:{width}}  {value}")
-    if seen.changes > seen.readable:
+    # Rotation takes what is left, so the two differ by what is rounded.
+    if round(seen.changes, 1) > round(seen.readable, 1):
         click.echo(
             f"warning: {seen.changes:.1f} campaigns in use change a minute and {seen.readable:.1f} can be read: "
             "the others wait, known to be out of date"
@@ -243,134 +283,54 @@ def key_new(client: str) -> None:
     click.echo(f"  clients:\n    {client}: {{key_sha256: {digest}, streams: [...], scopes: [read]}}")
 
 
-async def _serve(settings: Any, until_stopped: "UntilStopped") -> None:
+def _say_start(settings: Any, config: Path | None) -> None:
+    from campaign_gateway.settings import hide_password  # noqa: PLC0415
+
+    fields = {
+        "version": __version__,
+        "python": platform.python_version(),
+        "settings": os.fspath(config or os.environ.get("GATEWAY_CONFIG", "")) or "environment",
+        "streams": len(settings.streams),
+        "clients": len(settings.clients),
+        "platform": settings.platform.url,
+        "cache": hide_password(settings.cache.url),
+        "workers": settings.workers,
+    }
+    said = ", ".join(f"{name} {value}" for name, value in fields.items())
+    _log.info("starting: %s", said, extra={"fields": fields})
+
+
+async def _serve(settings: Any, until_stopped: UntilStopped) -> None:
     from campaign_gateway.app import running  # noqa: PLC0415
 
     async with running(settings) as gateway:
-        await until_stopped()
-        await gateway.drain()
+        await gateway.drain(await until_stopped())
+    _log.info("stopped, exit code 0")
 
 
-async def _serve_as_worker(settings: Any, slot: tuple[int, str, Path], until_stopped: "UntilStopped") -> None:
+async def _serve_as_worker(settings: Any, slot: tuple[int, str, Path], until_stopped: UntilStopped) -> None:
     from campaign_gateway.app import WorkerSlot, running  # noqa: PLC0415
 
     number, ports, path = slot
     async with running(settings, WorkerSlot(number, [int(port) for port in ports.split(",")], path)) as gateway:
         # The supervisor waits for this line; and when standard input ends, there is no supervisor any longer.
         click.echo("up")
-        await until_stopped(lifeline=sys.stdin.fileno())
-        await gateway.drain()
+        await gateway.drain(await until_stopped(lifeline=sys.stdin.fileno()))
+    _log.info("stopped, exit code 0")
 
 
-class UntilStopped:
-    """Returns when somebody asks the process to stop. Who asks before it is called has the start given up."""
-
-    def __init__(self, deadline: float | None, stops: frozenset[signal.Signals]) -> None:
-        """Takes the signals over, for the task that starts the service.
-
-        Args:
-            deadline: seconds from being asked until the process ends, come what may; None for no such end.
-            stops: the signals that ask. Others that would kill are ignored.
-        """
-        self._loop = asyncio.get_running_loop()
-        self._deadline = deadline
-        self._starting = asyncio.current_task()
-        self._asked = asyncio.Event()
-        for number in stops:
-            self._loop.add_signal_handler(number, self._ask)
-        for number in _DEADLY - stops:
-            self._loop.add_signal_handler(number, _log.info, "%s is ignored", number.name)
-
-    async def __call__(self, lifeline: int | None = None) -> None:
-        """Waits; the end of what is read from `lifeline`, a file descriptor, asks as well."""
-        self._starting = None
-        # What the start has made stays to the end: to look through it for garbage keeps all callers waiting for 20 ms.
-        gc.freeze()
-        gc.enable()
-        if lifeline is not None:
-            self._loop.add_reader(lifeline, self._ask)
-        await self._asked.wait()
-        if lifeline is not None:
-            self._loop.remove_reader(lifeline)
-
-    def _ask(self) -> None:
-        if self._asked.is_set():
-            return
-        self._asked.set()
-        if self._deadline is not None:
-            self._loop.call_later(self._deadline, _cut_off)
-        if self._starting is not None:
-            self._starting.cancel()
+def _log_reason(line: str, parts: Mapping[str, object]) -> None:
+    _log.error("%s", line, extra={"fields": parts})
 
 
-_STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
-_DEADLY = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
-"""Signals whose default is death, and that other services take for a reload, a report or a new log file."""
+def _print_reason(line: str, _parts: Mapping[str, object]) -> None:
+    key, *rest = line.split(": ", 1)
+    # Who has written no settings knows of the options only.
+    click.echo(": ".join([_OPTIONS.get(key, key), *rest]), err=True)
 
 
-def _cut_off() -> None:
-    _log.warning("stopping took longer than shutdown.drain and shutdown.grace: what is left is cut off")
-    logging.shutdown()
-    os._exit(0)
-
-
-def _sign_with_each(settings: Any) -> None:
-    """Ends the process when a key that looks good cannot sign, and passes on what the signing library warns of."""
-    import warnings  # noqa: PLC0415
-
-    from campaign_gateway.app.build import build_signers  # noqa: PLC0415
-    from campaign_gateway.settings import SettingsError  # noqa: PLC0415
-
-    try:
-        with warnings.catch_warnings(record=True, action="always") as warned:
-            build_signers(settings)
-    except SettingsError as error:
-        _fail(EXIT_BAD_SETTINGS, *error.mistakes)
-    for warning in warned:
-        click.echo(f"warning: credentials: {warning.message}", err=True)
-
-
-def _state_fault(settings: Any) -> str | None:
-    from campaign_gateway.settings import folder_fault, state_folder  # noqa: PLC0415
-
-    folder = state_folder(settings.cache)
-    return "there is no state directory" if folder is None else folder_fault(folder)
-
-
-def _load(config: Path | None) -> Any:
-    from campaign_gateway.settings import SettingsError, load  # noqa: PLC0415
-
-    try:
-        return load(config)
-    except SettingsError as error:
-        _fail(EXIT_BAD_SETTINGS, *error.mistakes)
-
-
-def _run(
-    work: Callable[[UntilStopped], Coroutine[Any, Any, _T]],
-    deadline: float | None = None,
-    *,
-    ends_with_terminal: bool = False,
-) -> _T:
-    """Runs it on a loop of its own; it ends the process itself where it fails, or is stopped before it serves."""
-    import uvloop  # noqa: PLC0415
-
-    from campaign_gateway.settings import SettingsError  # noqa: PLC0415
-
-    stops = _STOPS | {signal.SIGHUP} if ends_with_terminal else _STOPS
-
-    async def run() -> _T:
-        return await work(UntilStopped(deadline, stops))
-
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(run())
-    except asyncio.CancelledError:
-        sys.exit(0)
-    except SettingsError as error:
-        _fail(EXIT_BAD_SETTINGS, *error.mistakes)
-    except (OSError, RuntimeError) as error:
-        _fail(EXIT_FAILED, str(error))
+_OPTIONS = {"listen": "--port", "admin_listen": "--admin-port"}
+"""The options of `demo` that become these settings."""
 
 
 def _fail(code: int, *lines: str) -> NoReturn:

@@ -12,7 +12,7 @@ from campaign_gateway.sandbox.config import SandboxConfig
 from campaign_gateway.sandbox.platform import Sandbox
 from campaign_gateway.settings import read_tree
 
-UntilStopped = Callable[[], Awaitable[None]]
+UntilStopped = Callable[[], Awaitable[object]]
 
 LATENCY_SECONDS = 0.15
 """What a call to the demo's platform takes, so that a hit and a miss feel different."""

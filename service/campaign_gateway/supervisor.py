@@ -22,11 +22,11 @@ from campaign_gateway.admin.workers import WorkerClient, workers_application
 from campaign_gateway.settings import Address, Settings
 from campaign_gateway.telemetry.metrics import WorkerMetrics
 from campaign_gateway.web.operators import OperatorsRunner
-from campaign_gateway.web.sockets import bind, bind_all
+from campaign_gateway.web.sockets import bind, bind_all, named, say_serving
 
 _log = logging.getLogger(__name__)
 
-UntilStopped = Callable[[], Coroutine[Any, Any, None]]
+UntilStopped = Callable[[], Coroutine[Any, Any, str]]
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
@@ -62,7 +62,8 @@ async def supervise(settings: Settings, command: Sequence[str], until_stopped: U
         # Readable by nobody else, as `mkdtemp` makes it.
         folder = stack.enter_context(TemporaryDirectory(prefix="campaign-gateway-"))
         sockets = [Path(folder, str(number)) for number in range(settings.workers)]
-        listen = _reserve(settings.listen, stack)
+        with named("listen"):
+            listen = _reserve(settings.listen, stack)
         metrics = WorkerMetrics(settings.workers)
         client = await stack.enter_async_context(WorkerClient(sockets))
         operators = workers_application(client, metrics.registry, metrics.answered)
@@ -71,9 +72,7 @@ async def supervise(settings: Settings, command: Sequence[str], until_stopped: U
         admin_listen = await _open(runner, settings.admin_listen, stack)
 
         def report() -> None:
-            _log.info("serving on %s, metrics and probes on %s", listen[0], admin_listen)
-            for other in listen[1:]:
-                _log.info("serving on %s too", other)
+            say_serving(listen, admin_listen)
 
         start = Start(settings.workers, report)
         ports = ",".join(str(address.port) for address in listen)
@@ -94,6 +93,8 @@ async def _run(
         keeping = [group.create_task(worker.keep()) for worker in workers]
         await asyncio.wait([stopping, *keeping], return_when=asyncio.FIRST_COMPLETED)
         is_stopped = stopping.done()
+        if is_stopped:
+            _log.info("stopping (%s): %d workers", stopping.result(), len(workers))
         for worker in workers:
             worker.stop()
         _, late = await asyncio.wait(keeping, timeout=stop_seconds)
@@ -245,6 +246,8 @@ def _reserve(addresses: Sequence[Address], stack: AsyncExitStack) -> list[Addres
 async def _open(runner: web.BaseRunner, address: Address, stack: AsyncExitStack) -> Address:
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    for made in bind(*address):
+    with named("admin_listen"):
+        sockets = bind(*address)
+    for made in sockets:
         await web.SockSite(runner, made).start()
     return Address(address.host, runner.addresses[0][1])

@@ -354,7 +354,7 @@ def test_example_settings_are_taken_by_the_gateway(path, tmp_path):
     tree |= {"listen": "0.0.0.0:8080", "admin_listen": "0.0.0.0:9090"}
     with pytest.raises(SettingsError) as without_files:
         read_tree(tree)
-    assert all("cannot be read" in line for line in without_files.value.mistakes)
+    assert all("cannot be read" in mistake.problem for mistake in without_files.value.mistakes)
     settings = read_tree(with_secrets_in(tree, tmp_path))
     assert settings.clients
     assert not settings.allow_anonymous

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
 from tests.support.gateway import ROOT, GatewayProcess, gateway_process, settings_for
 from tests.support.prometheus import RULES, Prometheus, program, prometheus_server
 from tests.support.redis_server import redis_server
+from tests.support.tls import Authority
 
 # The live gateway and Prometheus are started once, by whichever test comes first.
 pytestmark = pytest.mark.timeout(180)
@@ -131,6 +133,9 @@ async def look(folder: Path) -> Live:
             freshness=freshness,
             budgets={"default": {"calls": 600, "window": "60s", "reserve": 5}},
         )
+        # A certificate that is good for long, and that nobody is asked for here.
+        authority = Authority(folder, "authority", (timedelta(), timedelta(days=90)))
+        settings["platform"]["ca_file"] = str(authority.file)
         gateway = await stack.enter_async_context(gateway_process(settings, folder))
         # A second replica, which is several workers.
         several = await stack.enter_async_context(

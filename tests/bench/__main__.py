@@ -6,7 +6,8 @@ medians of the turns are shown. How to read the table:
 - *us/request* is the server's CPU time for one answer, children included. It is the steadiest figure: what else runs on
   the machine moves requests a second more than it. *to nginx* is the ratio of it: 2.0 serves twice as many per core.
 - *p50* and *p99* at full speed, on 64 connections, say little beside the rate. Those at a rate are what callers see who
-  ask at times drawn beforehand (`pace`), for half of what nginx can give; `-`: the server cannot keep up with that.
+  ask at times drawn beforehand (`pace`): 2,000 and 8,000 a second, and half of what nginx can give. *of the load* is what the
+  load may have added to the one before it, being one thread itself.
 - Two workers share the one core: when an answer costs them no more than it costs one, they double the rate on two.
 - Hits out of Redis are also compared with plain redis-py at one connection, where nothing can be joined.
 - The peers check no keys, write no log lines and count nothing; the gateway does all of it (lines go to `/dev/null`).
@@ -65,7 +66,7 @@ class Bench:
         self.absent: dict[str, str] = {}
         self.failed: dict[str, str] = {}
         self.peaks: dict[str, list[Peak]] = defaultdict(list)
-        self.paced: dict[str, list[Paced]] = defaultdict(list)
+        self.paced: dict[float, dict[str, list[Paced]]] = defaultdict(lambda: defaultdict(list))
         self.alone: dict[str, list[Peak]] = defaultdict(list)
         self.varying: dict[str, list[Peak]] = defaultdict(list)
 
@@ -119,15 +120,14 @@ class Bench:
         """Half of what nginx gives, or the gateway where there is no nginx."""
         return report.median(self.peaks.get(report.NGINX) or self.peaks[gateways.GATEWAY], "rate") / 2
 
-    async def paced_turn(self, seconds: int) -> None:
-        """Each server once at half load, if its own peak is beyond that."""
-        rate = self.half_rate
-        for name, server in list(self.running.items()):
-            if report.median(self.peaks[name], "rate") < rate:
+    async def paced_turn(self, rate: float, seconds: int) -> None:
+        """Those whose latency is compared, once at this rate, if their own peak is beyond that."""
+        for name in report.PACED:
+            if name not in self.running or report.median(self.peaks[name], "rate") < rate:
                 continue
             try:
-                if (found := await load.paced(server, rate, seconds, self._heads)) is not None:
-                    self.paced[name].append(found)
+                if (found := await load.paced(self.running[name], rate, seconds, self._heads)) is not None:
+                    self.paced[rate][name].append(found)
             except BadRunError as error:
                 self._fail(name, error)
 
@@ -174,8 +174,9 @@ async def measure(rounds: int, seconds: int) -> Bench:
             await bench.turn_alone(seconds)
             await bench.turn_varying(max(1, seconds // 3))
         for number in range(rounds):
-            click.echo(f"half load, {bench.half_rate:.0f} a second: {number + 1} of {rounds}", err=True)
-            await bench.paced_turn(seconds)
+            click.echo(f"at given rates: {number + 1} of {rounds}", err=True)
+            for rate in (*report.RATES, bench.half_rate):
+                await bench.paced_turn(rate, seconds)
         if asked != (origin.asked, len(platform.log)):
             bench.failed["all"] = (
                 f"not all were hits: origin and platform were asked {asked} times before, and now more"
@@ -200,7 +201,6 @@ def main(rounds: int, seconds: int, *, keep: bool) -> None:
         paced=bench.paced,
         alone=bench.alone,
         varying=bench.varying,
-        rate=bench.half_rate,
         absent=bench.absent,
         failed=bench.failed,
         memory=memory.measure(),

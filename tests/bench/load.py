@@ -42,6 +42,10 @@ class Paced:
 
     p50: float
     p99: float
+    p999: float
+    late_p99: float
+    """Of the load itself: what it may have added."""
+    late_p999: float
 
 
 def write_heads(file: Path, ids: Iterable[str], key: str, more: str = "") -> None:
@@ -81,7 +85,9 @@ async def paced(server: Server, rate: float, seconds: float, heads: Path) -> Pac
         BadRunError: an answer was not a 200.
     """
     said = await _run(sys.executable, "-m", "tests.bench.pace", str(server.port), str(rate), str(seconds), str(heads))
-    return Paced(said["p50"], said["p99"]) if said["kept_up"] else None
+    if not said["kept_up"]:
+        return None
+    return Paced(said["p50"], said["p99"], said["p999"], said["late_p99"], said["late_p999"])
 
 
 def has_wrk() -> bool:

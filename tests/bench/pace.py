@@ -1,9 +1,12 @@
 """An open-loop load: requests are due at times drawn beforehand, and latency counts from then.
 
-`python -m tests.bench.pace PORT RATE SECONDS HEADS [sleeping]` prints one line of JSON. wrk asks again only when it was answered,
-and its `delay` knows whole milliseconds only, so it can show a server's peak and not what callers see below it. One
+`python -m tests.bench.pace PORT RATE SECONDS HEADS [sleeping]` prints one line of JSON. wrk and h2load measure from when a
+request left, and h2load's clients all keep one time, so they can show a server's peak and not what callers see below it. One
 thread spins on one core; requests that find no idle connection wait for one, and their wait counts. Told to sleep in
 between, it leaves the core to others and is up to a millisecond late.
+
+How late it is itself is said, too (`late_...`): the longest that an answer, or a request that was due, may have waited
+for its turn in this thread. What a server shows beyond that is the server's.
 """
 
 import gc
@@ -20,6 +23,7 @@ from pathlib import Path
 CONNECTIONS = 64
 PATIENCE = 1.0
 """Seconds behind its times after which the server counts as unable to keep up."""
+POINTS = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
 SLEEPING_PATIENCE = 5.0
 """The same beside whatever else runs on its core."""
 
@@ -33,8 +37,10 @@ class _Connection:
 
 def run(
     port: int, rate: float, seconds: float, heads: list[bytes], *, is_sleeping: bool = False
-) -> tuple[list[float], bool]:
-    """Latencies in seconds, ascending, and whether the server kept up.
+) -> tuple[list[float], list[float], bool]:
+    """Latencies in seconds, the load's own turns between two looks at its sockets, and whether the server kept up.
+
+    Both lists are ascending; a turn counts once for each request that was due, or answered, in it.
 
     Raises:
         ValueError: an answer was not a 200 with a length.
@@ -49,28 +55,34 @@ def run(
         poll.register(sock, select.EPOLLIN)
         connections[sock.fileno()] = _Connection(sock)
     latencies: list[float] = []
+    turns: list[float] = []
     idle, turn = deque(connections.values()), 10_000_000
     clock = time.perf_counter
     patience = SLEEPING_PATIENCE if is_sleeping else PATIENCE
     due = clock()
     end = due + seconds
+    looked_at = due
     while due < end or len(idle) < CONNECTIONS:
         now = clock()
         if now - due > patience:
-            return sorted(latencies), False
+            return sorted(latencies), sorted(turns), False
         if due <= now and due < end and idle:
             connection, turn = idle.popleft(), turn + 1
             connection.due = due
             connection.sock.send(b"%s%d\r\n\r\n" % (rng.choice(heads), turn))
             due += rng.expovariate(rate)
-        for number, _ in poll.poll(max(0.0, min(due - now, patience)) if is_sleeping else 0):
+            turns.append(now - looked_at)
+        answered = poll.poll(max(0.0, min(due - now, patience)) if is_sleeping else 0)
+        before, looked_at = looked_at, clock()
+        turns.extend([looked_at - before] * len(answered))
+        for number, _ in answered:
             connection = connections[number]
             connection.got += connection.sock.recv(65_536)
             if _is_whole(connection.got):
                 latencies.append(clock() - connection.due)
                 connection.got = b""
                 idle.append(connection)
-    return sorted(latencies), True
+    return sorted(latencies), sorted(turns), True
 
 
 def _is_whole(answer: bytes) -> bool:
@@ -89,11 +101,16 @@ def main() -> None:
     port, rate, seconds, file, *options = sys.argv[1:]
     heads = [line.replace("|", "\r\n").encode() for line in Path(file).read_text("utf-8").splitlines()]
     gc.disable()
-    latencies, kept_up = run(int(port), float(rate), float(seconds), heads, is_sleeping=options == ["sleeping"])
-    points = {f"p{part}": round(latencies[len(latencies) * part // 100] * 1e6) for part in (50, 99)} if kept_up else {}
+    latencies, turns, kept_up = run(int(port), float(rate), float(seconds), heads, is_sleeping=options == ["sleeping"])
+    said: dict[str, float] = {"kept_up": kept_up, "requests": len(latencies)}
     if kept_up:
-        points["max"] = round(latencies[-1] * 1e6)
-    print(json.dumps({"kept_up": kept_up, "requests": len(latencies), **points}))
+        said |= {name: _at(latencies, part) for name, part in POINTS.items()} | {"max": round(latencies[-1] * 1e6)}
+        said |= {f"late_{name}": _at(turns, part) for name, part in POINTS.items()}
+    print(json.dumps(said))
+
+
+def _at(ascending: list[float], part: float) -> int:
+    return round(ascending[int(len(ascending) * part)] * 1e6)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,12 @@ TARGETS = (
 """Row, peer, and how many times as many answers the row is to give for the same CPU time."""
 ALONE = (REDIS_HITS, REDIS_PY)
 """Rows that are measured at one connection too: there, the first is never to be slower than the second."""
+PACED = (GATEWAY, NGINX, HAPROXY, PLAIN)
+"""Rows whose callers' waits are measured at a rate ..."""
+RATES = (2_000.0, 8_000.0)
+"""... of these, and of half of what nginx gives."""
+WAIT_TARGET = 1.5
+"""What callers of the gateway may wait, to those of nginx."""
 VARYING_TARGET = 1.3
 """The dearest one to the cost without, as much as its own bytes may take."""
 MEMORY_TARGET = 1.35
@@ -58,13 +64,12 @@ class Result:
     rounds: int
     seconds: int
     peaks: Mapping[str, Sequence[Peak]]
-    paced: Mapping[str, Sequence[Paced]]
+    paced: Mapping[float, Mapping[str, Sequence[Paced]]]
+    """By requests a second."""
     alone: Mapping[str, Sequence[Peak]]
     """At one connection."""
     varying: Mapping[str, Sequence[Peak]]
     """The gateway's, by the field that differs in each request."""
-    rate: float
-    """Requests a second at half load."""
     absent: Mapping[str, str]
     failed: Mapping[str, str]
     memory: Memory
@@ -93,12 +98,12 @@ def table(result: Result) -> str:
         f"hits: {CAMPAIGNS} random ids, {BODY_BYTES} bytes, {CONNECTIONS} connections",
         f"server on core {MEASURED}, load on core {LOAD}; medians of {result.rounds} interleaved rounds of {result.seconds} s",
         "",
-        f"{'':65}{'at full speed':>18}{f'at {result.rate:.0f}/s':>18}",
-        f"{'server':32}{'requests/s':>11}{'us/request':>12}{'to nginx':>10}" + f"{'p50 ms':>9}{'p99 ms':>9}" * 2,
+        f"{'server':32}{'requests/s':>11}{'us/request':>12}{'to nginx':>10}{'p50 ms':>9}{'p99 ms':>9}",
     ]
     lines += [_line(result, row) for row in rows if row not in result.failed]
     lines += [f"{row:32} FAILED: {why}" for row, why in result.failed.items()]
     lines += [f"{row:32} missing: {why}" for row, why in result.absent.items()]
+    lines += ["", "what callers wait, ms", *_waits(result)]
     lines += ["", "what the gateway's work costs, us/request", *_ladder(result)]
     lines += ["", "a field that differs in each request: us/request, to the same request without it", *_varying(result)]
     lines += ["", "targets", *_targets(result)]
@@ -113,10 +118,21 @@ def _line(result: Result, row: str) -> str:
         f"{times:9.2f}x" if times else f"{'-':>10}",
     ]
     cells += [f"{median(runs, part) / 1000:9.2f}" for part in ("p50", "p99")]
-    paced = result.paced.get(row, [])
-    paced = paced if 2 * len(paced) > result.rounds else []
-    cells += [f"{median(paced, part) / 1000:9.2f}" if paced else f"{'-':>9}" for part in ("p50", "p99")]
     return f"{row:32}{''.join(cells)}"
+
+
+def _waits(result: Result) -> list[str]:
+    lines = [f"  {'server':32}{'at':>10}{'p50':>9}{'p99':>9}{'of the load':>13}{'p99.9':>9}{'of the load':>13}"]
+    for rate, rows in result.paced.items():
+        for row, runs in rows.items():
+            if 2 * len(runs) > result.rounds:
+                p50, p99, late, p999, late_more = (
+                    median(runs, part) / 1000 for part in ("p50", "p99", "late_p99", "p999", "late_p999")
+                )
+                lines.append(
+                    f"  {row:32}{f'{rate:.0f}/s':>10}{p50:9.3f}{p99:9.3f}{late:13.3f}{p999:9.3f}{late_more:13.3f}"
+                )
+    return lines
 
 
 def ladder(result: Result) -> list[tuple[str, float]]:
@@ -153,6 +169,12 @@ def _targets(result: Result) -> list[str]:
         own, other = (median(result.alone[row], "p50") for row in ALONE)
         said = f"{own:.0f} us to {other:.0f} us ({'met' if own <= other else 'MISSED'})"
         lines.append(f"  {f'{REDIS_HITS} to {REDIS_PY}, one connection: p50 no longer':60} {said}")
+    for rate, rows in result.paced.items():
+        if rows.get(GATEWAY) and rows.get(NGINX):
+            for part in ("p50", "p99"):
+                times = median(rows[GATEWAY], part) / median(rows[NGINX], part)
+                said = f"{times:.2f}x ({'met' if times <= WAIT_TARGET else 'MISSED'})"
+                lines.append(f"  {f'{part} at {rate:.0f}/s to nginx: {WAIT_TARGET:g}x':60} {said}")
     if (plain := result.cpu(GATEWAY)) is not None and result.varying:
         dearest = max(median(runs, "cpu") for runs in result.varying.values()) / plain
         what = f"with any field that differs in each request to without: {VARYING_TARGET:g}x"
@@ -202,11 +224,13 @@ def _as_json(result: Result, times: float | None) -> dict[str, Any]:
     return {
         "machine": machine(),
         "to plain aiohttp": times,
-        "half load": result.rate,
         "peak": {row: [asdict(run) for run in runs] for row, runs in result.peaks.items()},
         "at one connection": {row: [asdict(run) for run in runs] for row, runs in result.alone.items()},
         "with a field that differs": {row: [asdict(run) for run in runs] for row, runs in result.varying.items()},
-        "at half load": {row: [asdict(run) for run in runs] for row, runs in result.paced.items()},
+        "at a rate": {
+            f"{rate:.0f}": {row: [asdict(run) for run in runs] for row, runs in rows.items()}
+            for rate, rows in result.paced.items()
+        },
         "missing": dict(result.absent),
         "memory": asdict(result.memory),
         "start": asdict(result.start),

@@ -106,7 +106,7 @@ async def test_the_platform_cannot_be_reached(gateway: GatewayProcess, sandbox: 
     assert [await problem_of(gateway, id_) for id_ in ids[:5]] == ["upstream-unavailable"] * 5
     status, reason = await part(gateway, "platform")
     assert status == "degraded"
-    assert reason.startswith("the connection was closed, since ")
+    assert reason.startswith(f"{sandbox.url}: the connection was closed, since ")
     assert len(await lines(gateway, "the platform fails (the connection was closed)")) == 1
     sandbox.faults.remove(fault.id)
     assert (await gateway.get(ids[6]))[0] == 200

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import platform
 import re
 import socket
 import sys
@@ -18,6 +19,7 @@ import aiohttp
 import pytest
 from ruamel.yaml import YAML
 
+from campaign_gateway import __version__
 from campaign_gateway.sandbox.campaigns import Status
 from campaign_gateway.sandbox.journal import most_in_window
 from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig, Stream
@@ -420,6 +422,14 @@ async def test_sigterm_finishes_what_is_in_flight_and_exits_with_0(sandbox: Sand
         assert status == 200
         assert headers["Connection"] == "close"
         assert await gateway.process.wait() == 0
+        await until(lambda: gateway.records()[-1]["message"] == "stopped, exit code 0")
+        said = [record["message"] for record in gateway.records()]
+        assert "stopping (SIGTERM): 1 requests in flight on 1 connections, the listener closes in 0.3 s" in said
+    start = gateway.records()[0]
+    assert start["message"].startswith("starting: version ")
+    assert (start["version"], start["python"]) == (__version__, platform.python_version())
+    assert (start["streams"], start["clients"], start["cache"]) == (1, 0, "memory://")
+    assert Path(start["settings"]).parent == tmp_path
 
 
 @pytest.mark.parametrize(

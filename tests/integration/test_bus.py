@@ -241,6 +241,15 @@ async def test_what_is_no_message_is_not_received_and_deafens_nobody(fleet: Flee
     await until(lambda: fleet.two.invalidated[-1:] == [KEY])
 
 
+async def test_a_message_that_is_too_long_is_a_gap(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bus_module, "LONGEST_MESSAGE", 1_000)
+    await fleet.fill_and_copy()
+    fleet.two.invalidated.clear()
+    await fleet.raw.publish(KEYS.channel, b"hint x 1 1f2e:" + b"c" * 1_000)
+    await until(lambda: not fleet.two.has_copy())
+    assert (fleet.two.invalidated, fleet.two.hinted) == ([None], [])
+
+
 @pytest.mark.drill(
     "a handler of messages fails",
     planted="an error in one",

@@ -111,8 +111,9 @@ class World:
             self.setup.lag,
         )
         self.all.append(replica)
-        self.live.append(replica)
         await replica.start()
+        # Callers find it once it serves, and it serves once it has asked Redis.
+        self.live.append(replica)
         return replica
 
     async def play(self, script: "Script") -> None:

@@ -27,6 +27,10 @@ class Backend:
     keys: Keys
 
 
+PATIENCE = 20.0
+"""Seconds for one command: a busy machine takes its time, and no test here is about time-outs."""
+
+
 @asynccontextmanager
 async def on_fakeredis(_folder: Path) -> AsyncIterator[Backend]:
     client = partial(fakeredis.FakeAsyncRedis, server=fakeredis.FakeServer())
@@ -38,11 +42,13 @@ async def on_fakeredis(_folder: Path) -> AsyncIterator[Backend]:
 @asynccontextmanager
 async def on_valkey(folder: Path) -> AsyncIterator[Backend]:
     async with redis_server(folder) as process, process.client() as raw:
-        yield Backend(raw, partial(open_link, RedisTarget(process.url, 2.0)), Keys("cg"))
+        yield Backend(raw, partial(open_link, RedisTarget(process.url, PATIENCE)), Keys("cg"))
 
 
 @asynccontextmanager
 async def on_cluster(cluster: RedisCluster) -> AsyncIterator[Backend]:
     async with cluster.client() as raw:
         await raw.flushall(target_nodes="primaries")
-        yield Backend(raw, partial(open_link, RedisTarget(cluster.url, 2.0)), Keys("cg", partitions_of(cluster.url)))
+        yield Backend(
+            raw, partial(open_link, RedisTarget(cluster.url, PATIENCE)), Keys("cg", partitions_of(cluster.url))
+        )

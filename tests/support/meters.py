@@ -1,7 +1,11 @@
 """A meter whose counts a test can look at."""
 
 from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
 
 from campaign_gateway.proxy.ports import HitMeter
 
@@ -85,3 +89,12 @@ class _Hits:
     def hit(self, seconds: float, age: float) -> None:
         self.meter.request(self.operation, self.client, self.status, "hit", seconds)
         self.meter.served(self.operation, age)
+
+
+def collecting(registry: CollectorRegistry) -> Callable[[], Awaitable[Iterable[Metric]]]:
+    """What reads all metrics of a registry."""
+
+    async def collect() -> Iterable[Metric]:
+        return list(registry.collect())
+
+    return collect

@@ -74,7 +74,7 @@ class Story:
             self.writers,
             is_polled=is_polled,
         )
-        self.invalidator = Invalidator(self.store, self.flights, self.exchange, self.meter)
+        self.invalidator = Invalidator(self.store, self.flights, self.exchange, self.meter, self.tasks)
         self.forwarder = Forwarder(
             *(self.exchange, self.fetcher, self.invalidator, self.index, self.store, self.writers),
             Timeouts(patience),

@@ -17,6 +17,8 @@ from cryptography.x509.oid import NameOID
 from tests.support.wire import Exchange
 
 _PEM = serialization.Encoding.PEM
+AN_HOUR = (timedelta(minutes=-5), timedelta(hours=1))
+"""From now: when a certificate begins and ends to be good."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Identity:
 class Authority:
     """A certificate authority of its own."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, good: tuple[timedelta, timedelta] = AN_HOUR) -> None:
         self._folder = folder
         self._name = name
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -52,13 +54,13 @@ class Authority:
             encipher_only=False,
             decipher_only=False,
         )
-        builder = self._builder(name, self._key.public_key(), path_length=0).add_extension(usage, critical=True)
+        builder = self._builder(name, self._key.public_key(), 0, good).add_extension(usage, critical=True)
         self.file = self._write(f"{name}.crt", builder.sign(self._key, hashes.SHA256()).public_bytes(_PEM))
 
-    def issue(self, name: str, *hosts: str) -> Identity:
+    def issue(self, name: str, *hosts: str, good: tuple[timedelta, timedelta] = AN_HOUR) -> Identity:
         """A certificate for these host names and addresses; for none of them, a client's."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder(name, key.public_key(), path_length=None)
+        builder = self._builder(name, key.public_key(), None, good)
         if hosts:
             names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
             builder = builder.add_extension(names, critical=False)
@@ -71,7 +73,9 @@ class Authority:
             self._write(f"{self._name}-{name}.key", secret),
         )
 
-    def _builder(self, name: str, key: ec.EllipticCurvePublicKey, path_length: int | None) -> x509.CertificateBuilder:
+    def _builder(
+        self, name: str, key: ec.EllipticCurvePublicKey, path_length: int | None, good: tuple[timedelta, timedelta]
+    ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         return (
             x509.CertificateBuilder()
@@ -79,8 +83,8 @@ class Authority:
             .issuer_name(_common_name(self._name))
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(minutes=5))
-            .not_valid_after(now + timedelta(hours=1))
+            .not_valid_before(now + good[0])
+            .not_valid_after(now + good[1])
             .add_extension(x509.BasicConstraints(ca=path_length is not None, path_length=path_length), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         )
@@ -117,7 +121,7 @@ async def tls_front(backend_port: int, server: Identity, clients: Authority) -> 
         try:
             behind, ahead = await asyncio.open_connection("127.0.0.1", backend_port)
             try:
-                await asyncio.gather(_copy(reader, ahead), _copy(behind, writer))
+                await asyncio.gather(copy(reader, ahead), copy(behind, writer))
             finally:
                 ahead.close()
         except (OSError, asyncio.CancelledError):
@@ -143,12 +147,13 @@ async def tunnel(exchange: Exchange) -> None:
     behind, ahead = await asyncio.open_connection(host, int(port))
     await exchange.send(b"HTTP/1.1 200 Connected\r\n\r\n")
     try:
-        await asyncio.gather(_copy(exchange.reader, ahead), _copy(behind, exchange.writer))
+        await asyncio.gather(copy(exchange.reader, ahead), copy(behind, exchange.writer))
     finally:
         ahead.close()
 
 
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    """Passes on what comes, until its end."""
     while piece := await source.read(2**16):
         sink.write(piece)
         await sink.drain()

@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 import textwrap
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,16 @@ import aiohttp
 import pytest
 from ruamel.yaml import YAML
 
+from campaign_gateway.admin.probes import Part
 from campaign_gateway.app import running
+from campaign_gateway.app.status import Readiness
 from campaign_gateway.settings import SettingsError, read_tree
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.web.fast import FastConnection
 from campaign_gateway.web.rendered import RenderedHits
 from campaign_gateway.web.server import Connection
 from tests.support.gateway import ROOT
+from tests.support.tls import Authority
 
 
 @pytest.fixture
@@ -87,10 +92,51 @@ async def test_a_callers_connection_stays_open_as_long_as_is_set(tree: dict[str,
         assert server().keepalive_timeout == 100
 
 
+async def test_a_metric_says_until_when_what_is_in_use_of_certificates_is_good(
+    tree: dict[str, Any], tmp_path: Path
+) -> None:
+    async def seen() -> dict[str, float]:
+        async with session.get(f"http://{gateway.admin_listen}/metrics") as answer:
+            page = await answer.text()
+        rows = re.findall(r'certificate_expiry_timestamp_seconds\{setting="([^"]+)"\} (\S+)', page)
+        return {key: (float(value) - now) / 86_400 for key, value in rows}
+
+    def authority(days: int, *, beside: int) -> str:
+        made = [Authority(tmp_path, f"{end}", (-timedelta(1), timedelta(end))).file for end in (days, beside)]
+        return "".join(path.read_text() for path in made)
+
+    authorities, client = Authority(tmp_path, "authority"), tmp_path / "client.pem"
+    platform, redis = tmp_path / "platform.pem", tmp_path / "redis.pem"
+    for path in (platform, redis):
+        path.write_text(authority(10, beside=30))
+    chain = [authorities.issue(f"{days}", good=(-timedelta(1), timedelta(days))) for days in (20, 5)]
+    client.write_text("".join(row.cert_file.read_text() for row in chain))
+    tls = {"ca_file": str(redis), "cert_file": str(client), "key_file": str(chain[0].key_file)}
+    cache, now = {"url": "rediss://127.0.0.1:1", "tls": tls}, time.time()
+    settings = read_tree({**tree, "cache": cache, "platform": {**tree["platform"], "ca_file": str(platform)}})
+    async with running(settings) as gateway, aiohttp.ClientSession() as session:
+        before = {"platform.ca_file": 30.0, "cache.tls.ca_file": 30.0, "cache.tls.cert_file": 5.0}
+        assert await seen() == pytest.approx(before, abs=0.1)
+        for path in (platform, redis):
+            path.write_text(authority(40, beside=60))
+        client.write_text("no certificate")
+        assert await seen() == pytest.approx({**before, "cache.tls.ca_file": 60.0}, abs=0.1)
+
+
+@pytest.mark.parametrize(("docs", "status"), [(True, 200), (False, 404)])
+async def test_the_description_is_there_unless_it_is_switched_off(
+    tree: dict[str, Any], *, docs: bool, status: int
+) -> None:
+    async with running(read_tree({**tree, "docs": docs})) as gateway, aiohttp.ClientSession() as session:
+        for path in ("docs", "openapi.json"):
+            async with session.get(f"http://{gateway.listen}/{path}") as answer:
+                assert answer.status == status
+
+
 async def test_draining_ends_what_was_authorised_before(tree: dict[str, Any]) -> None:
     async with running(read_tree({**tree, "shutdown": {"drain": "0ms"}})) as gateway:
         before = gateway.api.epoch.number
-        await gateway.drain()
+        await gateway.drain("the test")
         assert gateway.api.epoch.number > before
 
 
@@ -203,3 +249,20 @@ def test_serving_with_plain_settings_imports_nothing_heavy(tree: dict[str, Any],
         "uvloop",
     } <= imported
     assert HEAVY & imported == set()
+
+
+def test_a_part_is_so_since_its_status_was_first_seen_whoever_asks():
+    now, parts = 0.0, {"store": Part("ok"), "sweep": Part("degraded", "starved")}
+    readiness = Readiness(lambda: dict(parts), lambda: now)
+    assert readiness() == {"store": Part("ok"), "sweep": Part("degraded", "starved", "1970-01-01T00:00:00Z")}
+    now, parts["store"], parts["sweep"] = 61.0, Part("degraded", "timeout"), Part("degraded", "unsorted")
+    readiness()
+    now = 90.0
+    assert readiness() == {
+        "store": Part("degraded", "timeout", "1970-01-01T00:01:01Z"),
+        "sweep": Part("degraded", "unsorted", "1970-01-01T00:00:00Z"),
+    }
+    parts["store"] = Part("ok")
+    readiness()
+    parts["store"] = Part("degraded", "timeout")
+    assert readiness()["store"].since == "1970-01-01T00:01:30Z"

@@ -1,11 +1,15 @@
 import asyncio
 import gc
 import hashlib
+import json
 import os
 import re
 import signal
+import socket
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,9 +17,11 @@ from click.testing import CliRunner, Result
 from ruamel.yaml import YAML
 
 from campaign_gateway import __version__
-from campaign_gateway.cli import UntilStopped, main
+from campaign_gateway.cli import main
+from campaign_gateway.process import UntilStopped
 from campaign_gateway.settings import Settings
 from tests.support.gateway import ROOT
+from tests.support.tls import Authority
 
 SECRET = "hunter2-must-not-be-told-to-anybody"
 SEAL_KEY = "sixteen-characters-at-least"
@@ -65,8 +71,8 @@ def test_check_says_what_the_lack_of_a_key_leaves_open(config):
     result = run("check", "--config", config)
     assert result.exit_code == 0
     assert result.stderr == (
-        "warning: cache.seal: no key_file: whoever can write to Redis can make up answers, and take calls out of the"
-        " ledger\n"
+        f"warning: cache.seal: {config}:5: no key_file: whoever can write to Redis can make up answers, and take calls"
+        " out of the ledger: write {key_file: ...}\n"
     )
 
 
@@ -77,7 +83,8 @@ def test_check_warns_of_a_state_directory_that_cannot_be(config, tmp_path, monke
     result = run("check", "--config", config)
     assert result.exit_code == 0
     assert result.stderr == (
-        f"warning: cache.state_dir: {config} is not a directory: a restart loses the calls of the window\n"
+        f"warning: cache.state_dir: {config}:1: {config} is not a directory, so a restart loses the calls of the window:"
+        " name a directory that this user may write\n"
     )
 
 
@@ -89,14 +96,14 @@ def test_check_signs_with_each_key(config, monkeypatch):
     monkeypatch.setattr("campaign_gateway.upstream.signer._sign", fail)
     result = run("check", "--config", config)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == "credentials.main: cannot sign: not today\n"
+    assert result.stderr == f"credentials.main: {config}:3: cannot sign: not today: check its key\n"
 
 
 def test_check_warns_of_a_secret_that_is_shorter_than_its_digest(config):
     (config.parent / "secret").write_text("ten bytes.")
     result = run("check", "--config", config)
     assert result.exit_code == 0
-    assert result.stderr.startswith("warning: credentials: The HMAC key is 10 bytes long")
+    assert result.stderr.startswith(f"warning: credentials: {config}:3: The HMAC key is 10 bytes long")
     assert "ten bytes." not in result.output
 
 
@@ -104,8 +111,8 @@ def test_check_warns_of_a_proxy_that_only_the_environment_names(config, monkeypa
     monkeypatch.setenv("HTTPS_PROXY", "http://user:password@egress:3128")
     result = run("check", "--config", config)
     assert result.exit_code == 0
-    said = "warning: HTTPS_PROXY is set and not used for calls to the platform: set platform.proxy\n"
-    assert result.stderr == said
+    said = "HTTPS_PROXY is set and not used for calls to the platform: write platform.proxy"
+    assert result.stderr == f"warning: platform.proxy: {config}:1: {said}\n"
     monkeypatch.setenv("GATEWAY__PLATFORM__PROXY", "http://egress:3128")
     assert run("check", "--config", config).stderr == ""
 
@@ -128,10 +135,9 @@ def test_check_takes_the_file_from_the_environment(config, monkeypatch):
     assert "prefix: from-env" in run("check").stdout
 
 
-@pytest.mark.parametrize("command", ["check", "serve"])
-def test_mistakes_are_one_line_each_on_standard_error_and_exit_2(config, command):
+def test_mistakes_are_one_line_each_on_standard_error_and_exit_2(config):
     config.write_text(f"colour: {SECRET}\nplatform: {{timeout: 10}}\n")
-    result = run(command, "--config", config)
+    result = run("check", "--config", config)
     assert result.exit_code == 2
     assert result.stdout == ""
     assert [line.partition(":")[0] for line in result.stderr.splitlines()] == [
@@ -143,41 +149,121 @@ def test_mistakes_are_one_line_each_on_standard_error_and_exit_2(config, command
     assert SECRET not in result.output
 
 
-@pytest.mark.parametrize("command", ["check", "serve"])
-def test_mistakes_between_keys_are_one_line_each_too(config, command):
+def test_mistakes_between_keys_are_one_line_each_too(config):
     config.write_text(config.read_text().replace("credential: main", "credential: x") + "budgets: {acc-9: {}}\n")
-    result = run(command, "--config", config)
+    result = run("check", "--config", config)
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [
-        "streams.support.credential: no credential is named x",
-        "budgets.acc-9: no stream has this account_id",
+        f"streams.support.credential: {config}:4: no credential is named x: write main",
+        f"budgets.acc-9: {config}:6: no stream has this account_id: write default or acc-1",
     ]
 
 
-@pytest.mark.parametrize("command", ["check", "serve"])
-def test_a_file_that_is_not_there_is_a_bad_setting(tmp_path, command):
-    result = run(command, "--config", tmp_path / "none.yaml")
-    assert (result.exit_code, result.stderr) == (2, f"{tmp_path}/none.yaml: No such file or directory\n")
+def test_a_file_that_is_not_there_is_a_bad_setting(tmp_path):
+    result = run("check", "--config", tmp_path / "none.yaml")
+    said = (
+        f"settings: {tmp_path}/none.yaml: cannot be read: no such file or directory: name another file with --config\n"
+    )
+    assert (result.exit_code, result.stderr) == (2, said)
+
+
+DAY = timedelta(days=1)
+
+
+@pytest.mark.drill(
+    "a certificate out of its time",
+    planted="expired, not yet good; of a client, in a chain, of all authorities of a bundle",
+    seen="`check` names its key and date and ends with 2; a start goes on, with a warning",
+)
+@pytest.mark.parametrize(
+    ("good", "said"),
+    [
+        pytest.param((-30 * DAY, -DAY), "expired on 20", id="expired"),
+        pytest.param((DAY, 30 * DAY), "is not valid before 20", id="not-yet-good"),
+    ],
+)
+def test_check_finds_a_certificate_that_is_not_good_now(config, tmp_path, good, said):
+    authority = Authority(tmp_path, "authority")
+    late, now = authority.issue("late", good=good), authority.issue("now")
+    chain, bundle = tmp_path / "chain.pem", tmp_path / "bundle.pem"
+    chain.write_text(now.cert_file.read_text() + late.cert_file.read_text())
+    rows = {"tls.cert_file": late.cert_file, "tls.ca_file": Authority(tmp_path, "old", good).file}
+    for name, (cert, ca, found) in {
+        "each": (late.cert_file, rows["tls.ca_file"], {"cache.tls.cert_file", "platform.ca_file"}),
+        "bundle": (chain, bundle, {"cache.tls.cert_file"}),
+    }.items():
+        bundle.write_text(rows["tls.ca_file"].read_text() + authority.file.read_text())
+        key = late.key_file if name == "each" else now.key_file
+        path = tmp_path / f"{name}.yaml"
+        tls = f"url: 'rediss://redis:1', tls: {{cert_file: {cert}, key_file: {key}}},"
+        text = re.sub(r"url: '.*?',", tls, config.read_text())
+        path.write_text(f"{text}platform: {{ca_file: {ca}}}\n")
+        result = run("check", "--config", path)
+        lines = result.stderr.splitlines()
+        assert {line.partition(":")[0] for line in lines} == found
+        assert all(said in line for line in lines)
+        assert result.exit_code == 2
+        assert run("check", "--offline", "--config", path).exit_code == 0
+
+
+def test_check_looks_at_no_file_and_no_secret_where_it_is_offline(config, tmp_path):
+    for name in ("secret", "seal"):
+        (tmp_path / name).unlink()
+    assert run("check", "--config", config).exit_code == 2
+    result = run("check", "--offline", "--config", config)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "client_secret_file" in result.stdout
+    config.write_text(config.read_text() + "workers: 0\n")
+    assert run("check", "--offline", "--config", config).exit_code == 2
+
+
+def test_check_has_one_document_for_programs(config):
+    document = json.loads(run("check", "--json", "--config", config).stdout)
+    assert (document["ok"], document["findings"]) == (True, [])
+    assert document["settings"]["platform"]["timeout"] == "10s"
+    config.write_text(config.read_text() + f"colour: {SECRET}\nworkers: 0\n")
+    result = run("check", "--json", "--config", config)
+    assert (result.exit_code, result.stderr) == (2, "")
+    document = json.loads(result.stdout)
+    assert (document["ok"], document["settings"]) == (False, None)
+    assert document["findings"][0] == {
+        "severity": "error",
+        "key": "workers",
+        "source": str(config),
+        "line": 7,
+        "problem": "is too small",
+        "advice": "write 1 or more",
+    }
+    assert document["findings"][1]["key"] == "colour"
+    assert SECRET not in result.stdout
+
+
+def test_check_tells_programs_of_warnings_too(config):
+    config.write_text(re.sub(r", seal: \{.*?\}", "", config.read_text()))
+    document = json.loads(run("check", "--json", "--config", config).stdout)
+    assert document["ok"]
+    assert [(row["severity"], row["key"], row["line"]) for row in document["findings"]] == [
+        ("warning", "cache.seal", 5)
+    ]
 
 
 # serve
 
 
-def test_an_address_that_is_taken_is_exit_1_in_one_line(config, monkeypatch):
-    import socket
-
-    import campaign_gateway.telemetry.logs
-
-    monkeypatch.setattr(campaign_gateway.telemetry.logs, "set_up", lambda: None)
+@pytest.mark.parametrize("option", ["--port", "--admin-port"])
+def test_a_demo_whose_port_is_taken_names_its_option(option):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        config.write_text(
-            re.sub(r"cache:.*", "", config.read_text()).replace("listen: 127.0.0.1:0", f"listen: 127.0.0.1:{port}", 1)
+        ports = {"--port": 0, "--admin-port": 0, option: taken.getsockname()[1]}
+        ended = subprocess.run(
+            [sys.executable, "-m", "campaign_gateway", "demo", *(f"{name}={port}" for name, port in ports.items())],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "service")},
+            capture_output=True,
+            check=False,
+            timeout=30,
         )
-        result = run("serve", "--config", config)
-    assert result.exit_code == 1
-    assert len(result.stderr.splitlines()) == 1
-    assert str(port) in result.stderr
+    assert ended.returncode == 1
+    (line,) = ended.stderr.decode().splitlines()
+    assert line.startswith(f"{option}: cannot listen on 127.0.0.1, port {ports[option]}: address already in use")
 
 
 async def test_once_it_serves_garbage_is_collected_again():
@@ -279,7 +365,7 @@ IGNORED = "SIGHUP is ignored\nSIGUSR1 is ignored\nSIGUSR2 is ignored\n"
 async def test_signals_are_heeded_from_the_start_to_the_end(work: str, deadline: float, signals: list[str], log: str):
     program = f"""
 import asyncio, logging, sys
-from campaign_gateway import __main__, cli
+from campaign_gateway import __main__, cli, process
 
 async def forever():
     await asyncio.Event().wait()
@@ -289,7 +375,7 @@ async def work(stop):
     {work}
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
-cli.main = lambda: cli._run(work, {deadline})
+cli.main = lambda: process.run_until_stopped(work, {deadline})
 sys.argv[1:] = ["serve"]
 __main__.main()
 """
@@ -404,6 +490,7 @@ def test_more_changes_than_calls_are_warned_of():
     plan = planned("--campaigns=2000", "--change-rate=1/s")
     assert plan["warning"].startswith("60.0 campaigns in use change a minute and ")
     assert "warning" not in planned("--campaigns=2000", "--change-rate=5/m")
+    assert "warning" not in planned("--campaigns=400", "--used=50%", "--change-rate=20/h", "--interactive=20")
 
 
 @pytest.mark.parametrize("channel", ["voice", "sms"])

@@ -29,7 +29,7 @@ HASH = "ab" * 32
 
 
 NEEDS_A_CACHE_URL = (
-    "needs memory://, redis:// or rediss://host:port/db, unix:///path, redis+sentinel://host:port,host:port/master,"
+    "is no URL of a Redis: write memory://, redis:// or rediss://host:port/db, unix:///path, redis+sentinel://host:port,host:port/master,"
     " or redis+cluster://host:port,host:port"
 )
 
@@ -68,8 +68,16 @@ def put(tree: dict[str, Any], key: str, value: object) -> dict[str, Any]:
 def mistakes(tree: dict[str, Any]) -> list[str]:
     with pytest.raises(SettingsError) as refused:
         read_tree(tree)
-    assert all("\n" not in line for line in refused.value.mistakes)
-    return refused.value.mistakes
+    lines = list(map(str, refused.value.mistakes))
+    assert all("\n" not in line for line in lines)
+    return lines
+
+
+def problems(tree: dict[str, Any]) -> list[str]:
+    """The mistakes without what is to be written; `test_wrong_settings.py` has the whole lines."""
+    with pytest.raises(SettingsError) as refused:
+        read_tree(tree)
+    return [f"{mistake.key}: {mistake.problem}" for mistake in refused.value.mistakes]
 
 
 def at(settings: Settings, key: str) -> object:
@@ -99,6 +107,7 @@ def write(path: Path, tree: object) -> Path:
         ("workers", 1),
         ("allow_anonymous", False),
         ("hosts", ()),
+        ("docs", True),
         ("platform.url", "https://platform.kore.ai"),
         ("platform.timeout", 10.0),
         ("platform.connect_timeout", 2.0),
@@ -117,6 +126,13 @@ def write(path: Path, tree: object) -> Path:
         ("cache.timeout", 0.25),
         ("cache.local_max_bytes", 64 * 2**20),
         ("cache.state_dir", None),
+        ("listen_options.max_connection_age", 3_600.0),
+        ("tls", None),
+        ("log.level", "info"),
+        ("log.access", "sampled"),
+        ("log.hits_per_second", 1_000),
+        ("log.slow", 1.0),
+        ("log.format", None),
         ("freshness.factor", 0.1),
         ("freshness.min", 5.0),
         ("freshness.max", 600.0),
@@ -180,6 +196,12 @@ def test_a_key_that_is_left_out_has_the_value_of_design_4(tree, key, default):
         ("freshness.missing", "0ms", 0.0),
         ("freshness.stale_while_revalidate", "0s", 0.0),
         ("freshness.stale_if_error", "1.5h", 5400.0),
+        ("listen_options.max_connection_age", "10m", 600.0),
+        ("log.level", "debug", "debug"),
+        ("log.access", "off", "off"),
+        ("log.hits_per_second", 5, 5),
+        ("log.slow", "250ms", 0.25),
+        ("log.format", "text", "text"),
         ("shutdown.drain", "0s", 0.0),
         ("shutdown.grace", "5s", 5.0),
     ],
@@ -294,9 +316,8 @@ def test_an_accounts_budget_is_its_own_or_the_default(tree, budgets, expected):
     ],
 )
 def test_an_unknown_key_is_refused_at_every_level_and_its_value_is_not_told(tree, key):
-    found = mistakes(put(tree, key, SECRET))
-    assert f"{key}: unknown key" in found
-    assert SECRET not in "\n".join(found)
+    assert f"{key}: unknown key" in problems(put(tree, key, SECRET))
+    assert SECRET not in "\n".join(mistakes(put(tree, key, SECRET)))
 
 
 @pytest.mark.parametrize(
@@ -314,14 +335,14 @@ def test_an_unknown_key_is_refused_at_every_level_and_its_value_is_not_told(tree
 )
 def test_a_missing_key_is_named(tree, key, removed):
     broken = put(tree, key, "-") if removed else put(tree, key.rpartition(".")[0], {})
-    assert f"{key}: missing" in mistakes(broken)
+    assert f"{key}: missing" in problems(broken)
 
 
-DURATION = "needs a number with a unit (ms, s, m, h, d), such as 250ms or 30s"
-SIZE = "needs a number with a unit (B, KiB, MiB, GiB), such as 4MiB"
-ORIGIN = "needs http:// or https:// and a host, without user or password"
-NO_PATH = "is the platform's host only, without a path"
-HOST_PORT = "needs host:port, such as 127.0.0.1:8080"
+DURATION = "is no time: write a number with a unit (ms, s, m, h, d), such as 250ms or 30s"
+SIZE = "is no size: write a number with a unit (B, KiB, MiB, GiB), such as 4MiB"
+ORIGIN = "is no URL of a host: write http:// or https:// and a host, without user or password"
+NO_PATH = "has more than a host: write it without a path, a query or a fragment"
+HOST_PORT = "is no address: write host:port, such as 127.0.0.1:8080 or [::1]:8080"
 
 
 @pytest.mark.parametrize(
@@ -333,12 +354,14 @@ HOST_PORT = "needs host:port, such as 127.0.0.1:8080"
         pytest.param("platform.timeout", "-1s", DURATION, id="duration-below-zero"),
         pytest.param("platform.timeout", "1e3s", DURATION, id="duration-with-an-exponent"),
         pytest.param("platform.timeout", "10S", DURATION, id="duration-with-a-large-unit"),
-        pytest.param("platform.timeout", None, DURATION, id="duration-empty"),
+        pytest.param(
+            "platform.timeout", None, "is empty: write what belongs there, or remove the key", id="duration-empty"
+        ),
         pytest.param("platform.timeout", True, DURATION, id="duration-true"),
-        pytest.param("platform.timeout", "0s", "Input should be greater than 0", id="a-time-out-of-nothing"),
+        pytest.param("platform.timeout", "0s", "is too small: write more than 0", id="a-time-out-of-nothing"),
         pytest.param("platform.max_body", 4_000_000, SIZE, id="size-without-a-unit"),
         pytest.param("platform.max_body", "4MB", SIZE, id="size-with-a-decimal-unit"),
-        pytest.param("platform.max_body", "0B", "Input should be greater than 0", id="no-room"),
+        pytest.param("platform.max_body", "0B", "is too small: write more than 0", id="no-room"),
         pytest.param("platform.url", "platform.kore.ai", ORIGIN, id="url-without-a-scheme"),
         pytest.param("platform.url", "ftp://platform", ORIGIN, id="url-of-another-scheme"),
         pytest.param("platform.url", f"https://user:{SECRET}@platform", ORIGIN, id="url-with-a-password"),
@@ -354,17 +377,17 @@ HOST_PORT = "needs host:port, such as 127.0.0.1:8080"
         pytest.param(
             "credentials.main.token_lifetime",
             "61m",
-            "Input should be less than or equal to 3600",
+            "is too short or too long for the platform: write 10s to 1h",
             id="the-platform-takes-an-hour-at-most",
         ),
         pytest.param(
             "credentials.main.algorithm",
             "none",
-            "Input should be 'HS256', 'HS512', 'RS256' or 'RS512'",
+            "is none of the values that there are: write HS256, HS512, RS256 or RS512",
             id="no-signature",
         ),
-        pytest.param("freshness.factor", -0.1, "Input should be greater than or equal to 0", id="factor-below-zero"),
-        pytest.param("budgets.default.calls", 0, "Input should be greater than or equal to 1", id="no-calls"),
+        pytest.param("freshness.factor", -0.1, "is too small: write 0 or more", id="factor-below-zero"),
+        pytest.param("budgets.default.calls", 0, "is too small: write 1 or more", id="no-calls"),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_one_line_with_its_key(tree, key, value, said):
@@ -420,7 +443,7 @@ def test_all_mistakes_are_told_at_once(tree):
 # Mistakes between keys.
 
 
-CLEAR = "platform.url: would send tokens in clear text: use https://, or write platform.insecure: true"
+CLEAR = "platform.url: would send tokens in clear text"
 
 
 def client(streams: list[str], key: str = HASH) -> dict[str, object]:
@@ -443,7 +466,7 @@ def client(streams: list[str], key: str = HASH) -> dict[str, object]:
         ),
         pytest.param(
             {"listen": ["127.0.0.1:1", "10.0.0.1:1"]},
-            ["clients: none are set: name some, or listen on loopback, or write allow_anonymous: true"],
+            ["clients: none are set"],
             id="one-of-two-beyond-loopback",
         ),
         pytest.param(
@@ -495,13 +518,13 @@ def client(streams: list[str], key: str = HASH) -> dict[str, object]:
         ),
         pytest.param(
             {"credentials.main.client_secret_file": "-"},
-            ["credentials.main: HS256 needs client_secret_env or client_secret_file, and one only"],
+            ["credentials.main: HS256 needs client_secret_env or client_secret_file"],
             id="no-secret",
         ),
         pytest.param(
             {"credentials.main.algorithm": "RS256"},
             [
-                "credentials.main: RS256 needs private_key_file, and one only",
+                "credentials.main: RS256 needs private_key_file",
                 "credentials.main.client_secret_file: is not for RS256",
             ],
             id="a-secret-for-RSA",
@@ -518,7 +541,7 @@ def client(streams: list[str], key: str = HASH) -> dict[str, object]:
         ),
         pytest.param(
             {"workers": 2},
-            ["workers: more than 1 needs a Redis in cache.url, which shares budget, fills and invalidations"],
+            ["workers: more than 1 needs a Redis, which shares budget, fills and invalidations"],
             id="workers-that-share-nothing",
         ),
     ],
@@ -527,7 +550,7 @@ def test_keys_that_do_not_fit_together_are_one_line_each(tree, changes, said, mo
     monkeypatch.delenv("SOME_NAME", raising=False)
     for key, value in changes.items():
         tree = put(tree, key, value)
-    assert mistakes(tree) == said
+    assert problems(tree) == said
 
 
 @pytest.mark.parametrize(
@@ -546,7 +569,9 @@ def test_clear_text_stays_at_home_or_is_written_out(tree, platform):
 
 def test_a_second_default_stream_is_one_too_many(tree):
     row = {**tree["streams"]["support"], "default": True}
-    assert mistakes({**tree, "streams": {"a": row, "b": row}}) == ["streams.b.default: a is the default already"]
+    assert problems({**tree, "streams": {"a": row, "b": {**row, "stream_id": "st-2"}}}) == [
+        "streams.b.default: a is the default already"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -564,7 +589,7 @@ def test_a_file_that_holds_no_secret_is_named(tree, files, key, name, said):
         tree = put(tree, "credentials.main", {"client_id": "cs-1", "algorithm": "RS256"})
     if key == "jwe.public_key_file":
         tree = put(tree, "credentials.main.jwe.key_id", "k-1")
-    assert mistakes(put(tree, f"credentials.main.{key}", str(path))) == [
+    assert problems(put(tree, f"credentials.main.{key}", str(path))) == [
         f"credentials.main.{key}: {said.format(path=path)}"
     ]
 
@@ -612,7 +637,7 @@ def test_a_key_that_cannot_sign_or_is_soon_found_is_refused_before_the_start(tre
         tree = put(tree, "credentials.main", {"client_id": "cs-1", "algorithm": "RS256"})
     if key == "jwe.public_key_file":
         tree = put(tree, "credentials.main.jwe.key_id", "k-1")
-    (mistake,) = mistakes(put(tree, f"credentials.main.{key}", str(files / "odd")))
+    (mistake,) = problems(put(tree, f"credentials.main.{key}", str(files / "odd")))
     assert mistake.startswith(f"credentials.main.{key}: {said}")
     assert SECRET not in mistake
 
@@ -638,7 +663,7 @@ def test_each_certificate_is_loaded_before_the_start(tree, files):
     read_tree(with_tls(ca_file=authority.file, cert_file=one.cert_file, key_file=one.key_file))
     read_tree(with_tls(cert_file=files / "both"))
     read_tree(put(tree, "platform.ca_file", str(authority.file)))
-    assert mistakes(with_tls(key_file=one.key_file)) == ["cache.tls.key_file: needs cache.tls.cert_file"]
+    assert problems(with_tls(key_file=one.key_file)) == ["cache.tls.key_file: needs cache.tls.cert_file"]
     odd = files / "odd"
     for cert_file, key_file in [
         (one.cert_file, other.key_file),
@@ -646,21 +671,45 @@ def test_each_certificate_is_loaded_before_the_start(tree, files):
         (one.cert_file, odd),
         (one.cert_file, files / "locked"),
     ]:
-        (mistake,) = mistakes(with_tls(cert_file=cert_file, key_file=key_file))
+        (mistake,) = problems(with_tls(cert_file=cert_file, key_file=key_file))
         assert mistake.startswith("cache.tls.cert_file: and its key cannot be used")
-    assert mistakes(with_tls(ca_file=odd)) == [f"cache.tls.ca_file: {odd} holds no certificate in PEM"]
-    assert mistakes(put(tree, "platform.ca_file", str(odd))) == [f"platform.ca_file: {odd} holds no certificate in PEM"]
+    assert problems(with_tls(ca_file=odd)) == [f"cache.tls.ca_file: {odd} holds no certificate in PEM"]
+    assert problems(put(tree, "platform.ca_file", str(odd))) == [f"platform.ca_file: {odd} holds no certificate in PEM"]
     none = files / "none"
-    assert mistakes(put(tree, "platform.ca_file", str(none))) == [
+    assert problems(put(tree, "platform.ca_file", str(none))) == [
         f"platform.ca_file: {none} cannot be read (No such file or directory)"
     ]
+
+
+def test_the_certificate_that_callers_see_is_loaded_before_the_start(tree, files):
+    authority = Authority(files, "authority")
+    own, other, odd = authority.issue("one", "localhost"), authority.issue("other"), files / "odd"
+    odd.write_text("no certificate")
+    whole = {"cert_file": own.cert_file, "key_file": own.key_file, "client_ca_file": authority.file}
+
+    def with_tls(**changes: object) -> dict[str, Any]:
+        tls = {key: value for key, value in {**whole, **changes}.items() if value is not None}
+        return put(tree, "tls", {key: str(row) if isinstance(row, Path) else row for key, row in tls.items()})
+
+    assert read_tree(with_tls()).tls is not None
+    for file in (odd, other.key_file):
+        (mistake,) = mistakes(with_tls(key_file=file))
+        assert mistake.startswith("tls.cert_file: and its key cannot be used")
+    assert mistakes(with_tls(client_ca_file=odd)) == [f"tls.client_ca_file: {odd} holds no certificate in PEM"]
+    none = files / "none"
+    assert mistakes(with_tls(cert_file=none)) == [f"tls.cert_file: {none} cannot be read (No such file or directory)"]
+    names = {"a.internal": "nobody"}
+    assert mistakes(with_tls(client_names=names)) == ["tls.client_names.a.internal: no client is named nobody"]
+    assert mistakes(with_tls(client_ca_file=None, client_names=names))[0] == (
+        "tls.client_names: needs tls.client_ca_file"
+    )
 
 
 @pytest.mark.drill("keys that cannot sign, or are soon found")
 def test_a_short_secret_in_a_variable_is_refused_too(tree, monkeypatch):
     monkeypatch.setenv("SHORT", "short")
     row = {"client_id": "cs-1", "client_secret_env": "SHORT"}
-    assert mistakes(put(tree, "credentials.main", row)) == [
+    assert problems(put(tree, "credentials.main", row)) == [
         "credentials.main.client_secret_env: has fewer than 8 bytes: whoever sees one token finds it"
     ]
 
@@ -691,7 +740,7 @@ def test_options_in_the_url_of_redis_are_refused_by_naming_the_setting(tree, url
 )
 def test_servers_may_stand_at_ipv6_addresses(tree, url):
     assert read_tree(put(tree, "cache.url", url)).cache.url == url
-    assert mistakes(put(tree, "cache.url", url.replace("[", "").replace("]", "")))
+    assert problems(put(tree, "cache.url", url.replace("[", "").replace("]", "")))
 
 
 def test_what_sentinels_ask_for_is_checked(tree, files):
@@ -701,12 +750,13 @@ def test_what_sentinels_ask_for_is_checked(tree, files):
     sentinel = read_tree(whole).cache.sentinel
     assert sentinel is not None
     assert sentinel.username == "gateway"
-    assert mistakes(put(whole, "cache.url", "redis://redis:6379")) == ["cache.sentinel: is for redis+sentinel:// only"]
-    assert mistakes(put(tree, "cache.sentinel", {"username": "gateway"})) == [
+    assert problems(put(whole, "cache.url", "redis://redis:6379")) == ["cache.sentinel: is for redis+sentinel:// only"]
+    assert problems(put(tree, "cache.sentinel", {"username": "gateway"})) == [
         "cache.sentinel.username: needs cache.sentinel.password_file"
     ]
     empty = str(files / "empty")
-    assert mistakes(put(tree, "cache.sentinel", {"password_file": empty, "tls": {"key_file": empty}})) == [
+    assert problems(put(tree, "cache.sentinel", {"password_file": empty, "tls": {"key_file": empty}})) == [
+        "cache.sentinel.tls.key_file: needs cache.sentinel.tls.cert_file",
         f"cache.sentinel.password_file: {empty} is empty",
         f"cache.sentinel.tls.key_file: {empty} is empty",
     ]
@@ -714,7 +764,7 @@ def test_what_sentinels_ask_for_is_checked(tree, files):
 
 def test_a_unix_socket_names_its_database_in_the_query(tree):
     assert read_tree(put(tree, "cache.url", "unix:///run/redis.sock?db=3")).cache.url.endswith("?db=3")
-    assert mistakes(put(tree, "cache.url", "unix:///run/redis.sock?socket_timeout=60"))
+    assert problems(put(tree, "cache.url", "unix:///run/redis.sock?socket_timeout=60"))
 
 
 @pytest.mark.parametrize(
@@ -722,16 +772,16 @@ def test_a_unix_socket_names_its_database_in_the_query(tree):
     [
         (b"x" * 15, "has fewer than 16 bytes: a search finds what is shorter"),
         (b"\n", "{} is empty"),
-        (pem(rsa.generate_private_key(65_537, 2_048)), "is a PEM key: a seal needs random characters"),
+        (pem(rsa.generate_private_key(65_537, 2_048)), "is a PEM key, no key for a seal"),
     ],
 )
 def test_a_key_that_seals_nothing_is_refused(tree, files, content, said):
     (files / "odd").write_bytes(content)
     (files / "good").write_bytes(b"x" * 16)
     for named in (str(files / "odd"), [str(files / "good"), str(files / "odd")]):
-        (mistake,) = mistakes(put(tree, "cache.seal.key_file", named))
+        (mistake,) = problems(put(tree, "cache.seal.key_file", named))
         assert mistake.startswith(f"cache.seal.key_file: {said.format(files / 'odd')}")
-    assert mistakes(put(tree, "cache.seal.key_file", str(files / "none")))
+    assert problems(put(tree, "cache.seal.key_file", str(files / "none")))
 
 
 def test_a_seal_has_one_key_or_two(tree, files):
@@ -742,7 +792,7 @@ def test_a_seal_has_one_key_or_two(tree, files):
         assert settings.cache.seal is not None
         assert set(settings.cache.seal.files) == {files / "good"}
     for named in ([], [name] * 3):
-        assert mistakes(put(tree, "cache.seal.key_file", named))
+        assert problems(put(tree, "cache.seal.key_file", named))
 
 
 @pytest.mark.parametrize("value", [None, "", "  "], ids=["unset", "empty", "blank"])
@@ -751,7 +801,7 @@ def test_a_variable_that_holds_no_secret_is_named(tree, monkeypatch, value):
     if value is not None:
         monkeypatch.setenv("SOME_NAME", value)
     row = {"client_id": "cs-1", "client_secret_env": "SOME_NAME"}
-    assert mistakes(put(tree, "credentials.main", row)) == ["credentials.main.client_secret_env: SOME_NAME is not set"]
+    assert problems(put(tree, "credentials.main", row)) == ["credentials.main.client_secret_env: SOME_NAME is not set"]
 
 
 # The anonymous rule.
@@ -767,7 +817,7 @@ def test_without_clients_it_runs_on_loopback(tree, listen):
 )
 def test_without_clients_it_runs_elsewhere_only_if_that_is_written_out(tree, listen):
     tree = put(tree, "listen", listen)
-    assert mistakes(tree) == ["clients: none are set: name some, or listen on loopback, or write allow_anonymous: true"]
+    assert problems(tree) == ["clients: none are set"]
     assert read_tree({**tree, "allow_anonymous": True}).allow_anonymous
     assert read_tree(put(tree, "clients.reporting", client(["support"]))).clients
 
@@ -789,40 +839,15 @@ def test_the_environment_may_name_the_file_and_the_caller_wins(tree, tmp_path):
 def file_mistakes(path: Path, environ: dict[str, str] | None = None) -> list[str]:
     with pytest.raises(SettingsError) as refused:
         load(path, environ or {})
-    return refused.value.mistakes
+    return list(map(str, refused.value.mistakes))
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    assert file_mistakes(tmp_path / "none") == [f"{tmp_path}/none: No such file or directory"]
-    assert file_mistakes(tmp_path) == [f"{tmp_path}: Is a directory"]
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        pytest.param("- a\n- b\n", "needs to be a mapping of settings", id="a-list"),
-        pytest.param("just text", "needs to be a mapping of settings", id="text"),
-        pytest.param("a: [1, 2\n", "not YAML: ", id="an-open-bracket"),
-        pytest.param("a: b: c\n", "not YAML: ", id="two-colons"),
-        pytest.param("\ta: b\n", "not YAML: ", id="a-tab"),
-        pytest.param("a: !!python/object:os.system x\n", "not YAML: ", id="a-python-object"),
-        pytest.param("a: 1\n---\nb: 2\n", "not YAML: ", id="two-documents"),
-        pytest.param("listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n", "not YAML: ", id="a-key-written-twice"),
-        pytest.param("cache:\n  prefix: a\n  prefix: b\n", "not YAML: ", id="a-key-written-twice-inside"),
-    ],
-)
-def test_a_file_that_is_no_mapping_is_one_line(tmp_path, text, said):
-    path = tmp_path / "gateway.yaml"
-    path.write_text(text)
-    (line,) = file_mistakes(path)
-    assert line.startswith(f"{path}: {said}")
-    assert "\n" not in line
-
-
-def test_a_file_that_is_no_text_is_one_line(tmp_path):
-    path = tmp_path / "gateway.yaml"
-    path.write_bytes(b"a: \xff\xfe\n")
-    assert file_mistakes(path) == [f"{path}: not YAML: it cannot be parsed"]
+    advice = "name another file with --config"
+    assert file_mistakes(tmp_path / "none") == [
+        f"settings: {tmp_path}/none: cannot be read: no such file or directory: {advice}"
+    ]
+    assert file_mistakes(tmp_path) == [f"settings: {tmp_path}: cannot be read: is a directory: {advice}"]
 
 
 @pytest.mark.parametrize(
@@ -846,11 +871,6 @@ def test_no_mistake_in_a_file_tells_a_value(tmp_path, text):
     path = tmp_path / "gateway.yaml"
     path.write_text(text)
     assert SECRET not in "\n".join(file_mistakes(path))
-
-
-def test_an_empty_file_is_no_settings_yet(tmp_path):
-    (tmp_path / "gateway.yaml").write_text("# nothing\n")
-    assert file_mistakes(tmp_path / "gateway.yaml") == ["credentials: missing", "streams: missing"]
 
 
 # The environment.
@@ -899,17 +919,19 @@ def test_the_environment_alone_is_enough(files):
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("COLOUR", SECRET, "colour: unknown key"),
-        ("PLATFORM__COLOUR", SECRET, "platform.colour: unknown key"),
-        ("PLATFORM__TIMEOUT", "10", f"platform.timeout: {DURATION}"),
-        ("CACHE__URL", "[", "GATEWAY__CACHE__URL: not a YAML value"),
-        ("CACHE__URL", f"*{SECRET}", "GATEWAY__CACHE__URL: not a YAML value"),
-        ("LISTEN__HOST", SECRET, "GATEWAY__LISTEN__HOST: listen is no section"),
+        ("COLOUR", SECRET, "colour: @: unknown key"),
+        ("PLATFORM__COLOUR", SECRET, "platform.colour: @: unknown key"),
+        ("PLATFORM__TIMEOUT", "10", f"platform.timeout: @: {DURATION}"),
+        ("CACHE__URL", "[", "cache.url: @: is not a YAML value"),
+        ("CACHE__URL", f"*{SECRET}", "cache.url: @: is not a YAML value"),
+        ("LISTEN__HOST", SECRET, "listen: @: is no section"),
     ],
 )
 def test_a_mistake_in_a_variable_is_one_line_without_its_value(tree, tmp_path, name, value, said):
     path = write(tmp_path / "gateway.yaml", put(tree, "listen", "127.0.0.1:1"))
-    assert file_mistakes(path, {f"GATEWAY__{name}": value}) == [said]
+    (line,) = file_mistakes(path, {f"GATEWAY__{name}": value})
+    assert line.startswith(said.replace("@", f"GATEWAY__{name}"))
+    assert SECRET not in line
 
 
 def test_a_section_left_empty_in_the_file_takes_variables(tree, tmp_path):
@@ -1140,4 +1162,4 @@ def test_a_limit_that_is_none_is_refused_by_name(tree, name, value):
     with pytest.raises(SettingsError) as refused:
         client_of(tree, **{name: value})
     (mistake,) = refused.value.mistakes
-    assert mistake.startswith(f"clients.reporting.{name}: ")
+    assert mistake.key == f"clients.reporting.{name}"

@@ -68,8 +68,9 @@ class Service:
     async def run(self) -> int:
         command = (sys.executable, "-S", "-E", str(self.program))
 
-        async def until_stopped() -> None:
+        async def until_stopped() -> str:
             await self.asked.wait()
+            return "the test"
 
         async with asyncio.timeout(20):
             return await supervise(self.settings, command, until_stopped)

@@ -14,13 +14,12 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPENMETRICS
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from campaign_gateway.admin.probes import Part, answer_json, answer_readiness, application
+from campaign_gateway.admin.probes import Part, answer_json, answer_metrics, answer_readiness, application
 
 READY_SECONDS = 0.5
 """How long a probe waits for a worker: well within the second that a probe may take as a whole."""
@@ -103,10 +102,7 @@ def workers_application(
         answers = await client.fetch("/metrics", SCRAPE_SECONDS, OPENMETRICS)
         pages = {number: answer.body.decode() for number, answer in answers.items() if answer.status == 200}  # noqa: PLR2004
         answered(len(pages))
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        # Some 25 us a line, and probes come to the same loop.
-        body = await asyncio.to_thread(lambda: encode(JoinedMetrics(registry.collect(), pages)))
-        return web.Response(body=body, headers={"Content-Type": content_type})
+        return await answer_metrics(request, JoinedMetrics(registry.collect(), pages))
 
     async def explained(request: web.Request) -> web.Response:
         # As it came, for the worker to judge.
@@ -131,12 +127,13 @@ def join_readiness(readiness: Mapping[int, Mapping[str, Part]], workers: int) ->
         joined["workers"] = Part("degraded" if ready else "down", f"not ready: {_named(missing)}")
     for name in sorted({name for parts in readiness.values() for name in parts}):
         reasons: dict[str | None, list[int]] = {}
+        since = min((parts[name].since or "" for parts in readiness.values() if parts[name].status != "ok"), default="")
         for number, parts in readiness.items():
             if parts[name].status != "ok":
                 reasons.setdefault(parts[name].reason, []).append(number)
         is_down = all(parts[name].status == "down" for parts in readiness.values())
         text = "; ".join(f"{reason} ({_named(numbers)})" for reason, numbers in reasons.items())
-        joined[name] = Part("down" if is_down else "degraded", text) if reasons else Part("ok")
+        joined[name] = Part("down" if is_down else "degraded", text, since or None) if reasons else Part("ok")
     return joined
 
 

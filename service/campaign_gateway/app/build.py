@@ -17,6 +17,7 @@ from campaign_gateway.settings import (
     ClientSettings,
     Credential,
     FreshnessSettings,
+    Mistake,
     Settings,
     SettingsError,
     secret_from_environment,
@@ -85,7 +86,8 @@ def build_clients(settings: Settings) -> Clients:
         row.key_sha256: Client(name, row.streams, row.scopes, build_limits(row))
         for name, row in settings.clients.items()
     }
-    return Clients(by_hash, None if by_hash else everything, settings.known_hosts)
+    names = {} if settings.tls is None else settings.tls.client_names
+    return Clients(by_hash, None if by_hash else everything, settings.known_hosts, names)
 
 
 def build_limits(settings: ClientSettings) -> ClientLimits | None:
@@ -121,7 +123,7 @@ def build_signers(settings: Settings) -> dict[str, Signer]:
         try:
             signer.token()
         except ValueError as error:
-            mistakes.append(f"credentials.{name}: cannot sign: {error}")
+            mistakes.append(Mistake(f"credentials.{name}", f"cannot sign: {error}", "check its key"))
     if mistakes:
         raise SettingsError(mistakes)
     return signers

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from campaign_gateway.admin.probes import admin_application
 from campaign_gateway.app import build, status
+from campaign_gateway.app.certificates import show_certificates
 from campaign_gateway.app.listen import WorkerSlot, listen, listen_for_operators
 from campaign_gateway.app.stores import Opener, Stores
 from campaign_gateway.proxy.bounds import stated_bounds
@@ -28,10 +29,12 @@ from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import Sweeper
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.writers import Writers
-from campaign_gateway.settings import Address, Settings
+from campaign_gateway.settings import Address, Log, Settings
 from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.telemetry.access import AccessLines
 from campaign_gateway.telemetry.logs import HitLines, dropped_lines
 from campaign_gateway.telemetry.metrics import Metrics
+from campaign_gateway.telemetry.turns import LoopWatch
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.web.actions import Actions
 from campaign_gateway.web.api import Api
@@ -42,7 +45,8 @@ from campaign_gateway.web.record import Recorder
 from campaign_gateway.web.rendered import RenderedHits
 from campaign_gateway.web.responses import Bounds
 from campaign_gateway.web.server import Connection, Server, insist_on_compiled_parser
-from campaign_gateway.web.sockets import connection_limit
+from campaign_gateway.web.sockets import connection_limit, say_serving
+from campaign_gateway.web.tls import TlsFiles
 from campaign_gateway.web.unsent import UnsentWatch
 
 _log = logging.getLogger(__name__)
@@ -61,13 +65,20 @@ class Gateway:
     """Where the API is, with the port that was taken; the first of several."""
     admin_listen: Address | Path
     api: Api
+    server: Server
     sites: Sequence[web.BaseSite]
 
-    async def drain(self) -> None:
+    async def drain(self, who: str) -> None:
         """Turns callers away before the listener goes: not ready, and connections closed with each answer.
 
         New requests are still taken for the time that load balancers need to notice; then the listener closes.
+
+        Args:
+            who: has asked for it, for the log.
         """
+        in_flight, connections = self.server.in_flight, self.server.open_count
+        text = "stopping (%s): %d requests in flight on %d connections, the listener closes in %g s"
+        _log.info(text, who, in_flight, connections, self.settings.shutdown.drain)
         self.api.drain()
         await asyncio.sleep(self.settings.shutdown.drain)
         for site in self.sites:
@@ -87,7 +98,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         RuntimeError: the HTTP parser is not the compiled one.
     """
     insist_on_compiled_parser()
-    metrics = _open_metrics()
+    metrics = _open_metrics(settings)
     grace = settings.shutdown.grace
     farewell = min(FAREWELL_SECONDS, grace / 4)
     watchers, fills = Tasks(metrics.task_failures), Tasks(metrics.task_failures)
@@ -108,7 +119,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         exchange = Exchange(
             store, index, fetcher, flights, plan.freshness, metrics, timeouts, writers, is_polled=is_polled
         )
-        invalidator = Invalidator(store, flights, exchange, metrics)
+        invalidator = Invalidator(store, flights, exchange, metrics, fills)
         forwarder = Forwarder(exchange, fetcher, invalidator, index, store, writers, timeouts, fills)
         hints = Hints(readers, invalidator, exchange, index, store, fills)
         actions = Actions(exchange, forwarder, invalidator, settings.platform.max_request, hints)
@@ -123,23 +134,27 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         explainer = Explainer(store, index, plan.freshness, stated, budget.remaining, exchange.prospect)
         bounds = Bounds(plan.freshness.stale_while_revalidate, plan.freshness.stale_if_error)
         clients = build.build_clients(settings)
-        recorder = Recorder(metrics, _open_lines(slot, stack))
+        recorder = Recorder(metrics, _open_lines(settings.log, slot, stack))
         hits = _rendered_hits(stores, exchange, bounds, recorder)
         grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
-        api = Api(actions, plan.streams, settings.default_stream, clients, bounds, recorder, budget.quota, grants)
+        api = Api(
+            *(actions, plan.streams, settings.default_stream, clients, bounds, recorder, budget.quota, grants),
+            has_docs=settings.docs,
+        )
         status.show_platform(metrics.gauges, fetcher.breaker, fetcher.clock)
-        server = _build_server(settings, api, metrics, watchers, stack)
+        server, tls = _build_server(settings, api, metrics, watchers, stack), _open_tls(settings, metrics, watchers)
         failing = [watchers.failing, fills.failing]
-        readiness = partial(status.readiness, plan, api, server, stores.part, budget, index, fetcher, stated, failing)
-        probes = admin_application(readiness, metrics.registry, partial(_explain, explainer, plan.streams))
+        readiness = status.Readiness(
+            partial(status.readiness, plan, api, server, tls, stores.part, budget, index, fetcher, stated, failing)
+        )
+        watchers.supervise(readiness.watch, name="watch readiness")
+        probes = admin_application(readiness, metrics.collect, partial(_explain, explainer, plan.streams))
         admin = OperatorsRunner(probes, settings.known_hosts, farewell / 8, settings.send_timeout, settings.max_unsent)
         admin_listen = await listen_for_operators(admin, settings.admin_listen, slot, stack)
         runner = web.ServerRunner(server, shutdown_timeout=grace - farewell)
-        sites, (address, *others) = await listen(runner, settings.listen, slot, stack)
-        _log.info("serving on %s, metrics and probes on %s", address, admin_listen)
-        for other in others:
-            _log.info("serving on %s too", other)
-        yield Gateway(settings, address, admin_listen, api, sites)
+        sites, addresses = await listen(runner, settings.listen, slot, stack, tls=None if tls is None else tls.context)
+        say_serving(addresses, admin_listen)
+        yield Gateway(settings, addresses[0], admin_listen, api, server, sites)
 
 
 def _rendered_hits(stores: Stores, exchange: Exchange, bounds: Bounds, recorder: Recorder) -> RenderedHits:
@@ -166,18 +181,29 @@ async def _explain(
     return None if stream is None else await explainer.explain(stream, campaign)
 
 
-def _open_metrics() -> Metrics:
+def _open_metrics(settings: Settings) -> Metrics:
     metrics = Metrics(CollectorRegistry())
+    show_certificates(metrics.gauges, settings)
     status.show_logs(metrics.gauges, dropped_lines)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=metrics.registry)
     return metrics
 
 
-def _open_lines(slot: WorkerSlot | None, stack: AsyncExitStack) -> HitLines:
-    lines = HitLines() if slot is None else HitLines(worker=slot.number)
+def _open_lines(log: Log, slot: WorkerSlot | None, stack: AsyncExitStack) -> HitLines:
+    access = AccessLines(log.access, log.hits_per_second, log.slow)
+    lines = HitLines(access=access) if slot is None else HitLines(access=access, worker=slot.number)
     stack.callback(lines.flush)
     return lines
+
+
+def _open_tls(settings: Settings, metrics: Metrics, watchers: Tasks) -> TlsFiles | None:
+    if settings.tls is None:
+        return None
+    tls = TlsFiles(settings.tls.cert_file, settings.tls.key_file, settings.tls.client_ca_file)
+    status.show_tls(metrics.gauges, tls)
+    watchers.supervise(tls.watch, name="watch certificates")
+    return tls
 
 
 def _build_server(settings: Settings, api: Api, metrics: Metrics, watchers: Tasks, stack: AsyncExitStack) -> Server:
@@ -188,8 +214,12 @@ def _build_server(settings: Settings, api: Api, metrics: Metrics, watchers: Task
         stack.push_async_callback(road.close)
         connect = road.connect
     most, count_refused = connection_limit(), metrics.connection_refused
-    server = Server(api.handle, api.refuse, connect, settings.keepalive, most, count_refused)
+    max_age = settings.listen_options.max_connection_age
+    server = Server(api.handle, api.refuse, connect, settings.keepalive, most, count_refused, max_age)
     status.show_server(metrics.gauges, server)
     unsent = UnsentWatch(server.transports, settings.send_timeout, settings.max_unsent, metrics.connection_unread)
     watchers.supervise(unsent.watch, name="end unread answers")
+    turns = LoopWatch(metrics.loop_blocked)
+    status.show_turns(metrics.gauges, turns)
+    stack.enter_context(turns.watching())
     return server

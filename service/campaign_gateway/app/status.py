@@ -1,7 +1,9 @@
 """What operators see: how ready the gateway is, and the values that are read at each scrape."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from campaign_gateway.admin.probes import Part
@@ -18,18 +20,58 @@ from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import Sweeper
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.telemetry.metrics import Gauges
+from campaign_gateway.telemetry.turns import LoopWatch
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.web.api import Api
 from campaign_gateway.web.server import Server
+from campaign_gateway.web.tls import TlsFiles
 
 OK = Part("ok")
 NOT_WRITTEN_DOWN = Part("ok", "calls are not written down (no directory)")
+
+
+LOOK_SECONDS = 2.0
+"""How often the parts are looked at, whether anybody asks or not."""
+
+
+class Readiness:
+    """How ready each part is, and since when."""
+
+    def __init__(self, read: Callable[[], Mapping[str, Part]], clock: Callable[[], float] = time.time) -> None:
+        """Readiness.
+
+        Args:
+            read: the parts as they are.
+            clock: seconds since the epoch.
+        """
+        self._read = read
+        self._clock = clock
+        self._changed: dict[str, tuple[str, str]] = {}
+        """Each part's status, and when it was first seen in it."""
+
+    def __call__(self) -> Mapping[str, Part]:
+        """The parts, each that is not `ok` with the time since when."""
+        parts, now = self._read(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock()))
+        for name, part in parts.items():
+            if self._changed.get(name, ("", ""))[0] != part.status:
+                self._changed[name] = part.status, now
+        return {
+            name: part if part.status == "ok" else replace(part, since=self._changed[name][1])
+            for name, part in parts.items()
+        }
+
+    async def watch(self) -> None:
+        """Looks at them again and again."""
+        while True:
+            self()
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 def readiness(
     plan: Plan,
     api: Api,
     server: Server,
+    tls: TlsFiles | None,
     store_part: Callable[[], Part],
     budget: CallBudget,
     index: CampaignIndex,
@@ -39,10 +81,10 @@ def readiness(
 ) -> dict[str, Part]:
     """How ready each part is."""
     return {
-        "listener": listener_part(api, server),
+        "listener": listener_part(api, server, None if tls is None else tls.fault),
         "store": store_part(),
         "budget": budget_part(budget, plan.accounts),
-        "platform": platform_part(fetcher.state),
+        "platform": platform_part(fetcher.state, plan.settings.platform.url),
         "credential": credential_part(fetcher.state, fetcher.breaker),
         "sweep": sweep_part(index, plan.identities, stated),
         "platform_clock": clock_part(fetcher.clock),
@@ -50,16 +92,18 @@ def readiness(
     }
 
 
-def listener_part(api: Api, server: Server) -> Part:
-    """Down while stopping, and degraded while there are file descriptors for no more callers."""
+def listener_part(api: Api, server: Server, tls_fault: str | None) -> Part:
+    """Down while stopping; degraded while no file descriptors are left for callers, or a new certificate is refused."""
     if api.is_draining:
         return Part("down", "stopping")
+    if tls_fault is not None:
+        return Part("degraded", f"{tls_fault}: the previous certificate stays in use")
     return Part("degraded", "no file descriptors for more callers: they are refused") if server.is_full else OK
 
 
-def redis_part(state: str) -> Part:
+def redis_part(fault: str | None) -> Part:
     """Degraded while Redis is lost, and local copies and this replica's own calls remain; or takes no new answers."""
-    return OK if state == "ok" else Part("degraded", f"redis: {state}")
+    return OK if fault is None else Part("degraded", f"redis: {fault}")
 
 
 def files_part(faults: Mapping[str, Callable[[], str | None]]) -> Part:
@@ -78,10 +122,12 @@ def budget_part(budget: CallBudget, accounts: Sequence[str]) -> Part:
     return Part("degraded", f"the platform asked for a pause: {', '.join(ends)}") if ends else OK
 
 
-def platform_part(state: PlatformState) -> Part:
-    """Degraded while the platform fails."""
+def platform_part(state: PlatformState, url: str) -> Part:
+    """Degraded while the platform, which is at this URL, fails."""
     trouble = state.trouble
-    return OK if trouble is None else Part("degraded", f"{trouble.reason}, since {_clock_of(trouble.since)}")
+    if trouble is None:
+        return OK
+    return Part("degraded", f"{url}: {trouble.reason}, since {_clock_of(trouble.since)}")
 
 
 def credential_part(state: PlatformState, breaker: CircuitBreaker) -> Part:
@@ -212,9 +258,21 @@ def show_logs(gauges: Gauges, dropped: Callable[[], int]) -> None:
     gauges.add("log_lines_dropped_total", "Log lines that were dropped since nobody read standard error.", dropped)
 
 
+def show_turns(gauges: Gauges, turns: LoopWatch) -> None:
+    """Publishes the longest turn of the event loop."""
+    text = "Seconds that the longest turn of the event loop held it up within the last minute."
+    gauges.add("loop_blocked_longest_seconds", text, turns.longest)
+
+
 def show_server(gauges: Gauges, server: Server) -> None:
     """Publishes how many callers are connected."""
     gauges.add("connections", "Connections of callers that are open.", lambda: server.open_count)
+
+
+def show_tls(gauges: Gauges, tls: TlsFiles) -> None:
+    """Publishes whether a new certificate is of no use."""
+    text = "Whether the files of tls have changed and cannot be used (1); those before are in use."
+    gauges.add("tls_files_refused", text, lambda: tls.fault is not None)
 
 
 def show_platform(gauges: Gauges, breaker: CircuitBreaker, clock: PlatformClock) -> None:

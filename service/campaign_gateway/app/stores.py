@@ -89,7 +89,7 @@ class Opener:
         self.clock.on_step = step
         index.start(self.watchers, self.plan.identities.values(), may_hold_leases=self.plan.settings.sweep.share > 0)
         self.stack.push_async_callback(index.depart)
-        return Stores(memory, store, index, opened.ledgers, lambda: status.redis_part(link.state))
+        return Stores(memory, store, index, opened.ledgers, lambda: status.redis_part(link.fault))
 
     def _seals(self) -> Seals:
         store = "redis" if self.plan.settings.cache.url != "memory://" else "file"

@@ -21,7 +21,7 @@ from http import HTTPStatus
 from typing import Any
 
 from campaign_gateway.contract.dates import http_date
-from campaign_gateway.contract.document import LARGE_BYTES, DocumentError, content_digest, parse, plain
+from campaign_gateway.contract.document import DocumentError, content_digest, parse, plain
 from campaign_gateway.contract.operations import Kind, Operation, Subject
 from campaign_gateway.contract.revisions import revision_of
 
@@ -234,7 +234,7 @@ def _success(operation: Operation, response: Response, document: Mapping[str, An
     return Answer(
         Verdict.OK,
         response,
-        content=content_digest(document, is_large=len(response.body) > LARGE_BYTES),
+        content=content_digest(document),
         revision=revision_of(shown) if operation.answer.has_revision else None,
         campaign_status=plain(status) if isinstance(status, str) else None,
     )

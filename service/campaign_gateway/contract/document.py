@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
-from decimal import Decimal
+from collections.abc import Callable, Iterable
+from json.encoder import encode_basestring_ascii
+from math import isinf
 from typing import Any
 
 DEEPEST = 100
@@ -43,18 +44,22 @@ def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _Number(float):
-    """A number with its digits, of which a float keeps some seventeen."""
+    """A number with its digits, where a float would spell others: it keeps some seventeen."""
 
     __slots__ = ("digits",)
     digits: str
 
 
 def _finite(digits: str) -> float:
-    value = _Number(digits)
-    if value in {float("inf"), float("-inf")}:
+    value = float(digits)
+    if repr(value) == digits:
+        # A float that spells itself as it came. It is also smaller, and nothing that the garbage collector looks at.
+        return value
+    if isinf(value):
         raise DocumentError("a number is out of range")
-    value.digits = digits
-    return value
+    number = _Number(value)
+    number.digits = digits
+    return number
 
 
 def parse(body: bytes) -> Any:
@@ -78,7 +83,7 @@ def parse(body: bytes) -> Any:
         )
     except (ValueError, RecursionError) as error:
         raise DocumentError(str(error)) from error
-    _refuse_deep(document, DEEPEST)
+    _refuse_deep(document)
     return document
 
 
@@ -90,12 +95,15 @@ def _refuse_dense(body: bytes) -> None:
         raise DenseError(f"a number of more than {LONGEST_NUMBER} digits")
 
 
-def _refuse_deep(value: Any, levels: int) -> None:
-    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    if members and levels == 0:
-        raise DocumentError("nested too deep")
-    for member in members:
-        _refuse_deep(member, levels - 1)
+def _refuse_deep(document: Any) -> None:
+    # Level by level: a call for each value would cost as much as to read it.
+    level = [document]
+    for _ in range(DEEPEST + 1):
+        inner = [value.values() if isinstance(value, dict) else value for value in level if type(value) in _NESTED]
+        level = [value for values in inner for value in values]
+        if not level:
+            return
+    raise DocumentError("nested too deep")
 
 
 def text_of(body: bytes) -> str:
@@ -173,49 +181,61 @@ def _next(text: str, at: int) -> int:
     return _skip(text, at + 1) if text[at] == "," else at
 
 
-def content_digest(document: Any, *, is_large: bool = False) -> bytes:
+def content_digest(document: Any) -> bytes:
     """15 bytes that are equal for documents with equal content: with its header, an object of 48.
 
     The platform varies key order, white space and number spelling between calls (`5`, `5.0`), so equal bytes are too
     much to ask for. Text differs from numbers, `true` from `1`, and a number from each one that is not equal to it.
     """
-    digest = hashlib.blake2b(digest_size=15)
-    canonical = _canonical(document)
-    # In pieces where there are many values: written at once, no other thread could go on meanwhile.
-    pieces = _encoder.iterencode(canonical) if is_large else (_encoder.encode(canonical),)
-    for piece in pieces:
-        digest.update(piece.encode())
-    return digest.digest()
+    pieces: list[str] = []
+    _write_canonical(document, pieces.append)
+    return hashlib.blake2b("".join(pieces).encode(), digest_size=15).digest()
 
 
-_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+_NESTED = frozenset({dict, list})
+_PLAIN = frozenset({str, int, bool, type(None)})
 
 
-def _canonical(value: Any) -> Any:
+def _write_canonical(value: Any, write: Callable[[str], object]) -> None:
+    """Writes JSON that is equal for equal content, in pieces: one call for all would hold up all other threads."""
     match value:
-        case dict():
-            return {key: _canonical(member) for key, member in value.items()}
-        case list():
-            return [_canonical(member) for member in value]
-        case _Number():
-            return _exact(value.digits)
-        case float() if value.is_integer():
-            return int(value)
+        case dict() if not _PLAIN.issuperset(map(type, value.values())):
+            before = "{"
+            for name in sorted(value):
+                write(f"{before}{encode_basestring_ascii(name)}:")
+                _write_canonical(value[name], write)
+                before = ","
+            write("}")
+        case list() if not _PLAIN.issuperset(map(type, value)):
+            before = "["
+            for member in value:
+                write(before)
+                _write_canonical(member, write)
+                before = ","
+            write("]")
+        case str():
+            write(encode_basestring_ascii(value))
+        case float():
+            write(_exact(value.digits if isinstance(value, _Number) else repr(value)))
         case _:
-            return value
+            write(_encode(value))
 
 
-def _exact(digits: str) -> Any:
+def _exact(digits: str) -> str:
     """The number, equal for every spelling of it and for no other one."""
-    sign, figures, power = Decimal(digits).as_tuple()
-    written = "".join(map(str, figures)).rstrip("0")
-    exponent = int(power) + len(figures) - len(written)
-    if not written.strip("0"):
-        return 0
+    mantissa, _, power = digits.lower().partition("e")
+    sign = "-" if mantissa.startswith("-") else ""
+    whole, _, part = mantissa.removeprefix("-").partition(".")
+    figures = (whole + part).lstrip("0")
+    written = figures.rstrip("0")
+    if not written:
+        return "0"
+    exponent = int(power or 0) - len(part) + len(figures) - len(written)
     if exponent >= 0:
-        return int(f"{'-' * sign}{written}{'0' * exponent}")
+        return f"{sign}{written}{'0' * exponent}"
     # Stands for it; the platform sends no such object.
-    return {"number": f"{'-' * sign}{written.lstrip('0')}e{exponent}", "": True}
+    return f'{{"":true,"number":"{sign}{written}e{exponent}"}}'
 
 
 def plain(text: str) -> str:

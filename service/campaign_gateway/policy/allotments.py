@@ -21,7 +21,7 @@ Laws of this module, for several replicas:
 from dataclasses import replace
 
 from campaign_gateway.policy.capacity import capacity, learned
-from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, believed_share, is_whole, missing
+from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, believed_share, held_slots, is_whole, missing
 
 WANTED_SECONDS = 3.0
 """How long after a call was missed nothing is allotted anew."""
@@ -56,7 +56,7 @@ def allot(ledger: Ledger, allowance: Allowance, replica: str, now: float) -> Led
     if not is_whole(ledger, now):
         return ledger
     own = ledger.allotments.get(replica, 0)
-    held = sum(1 for slot in ledger.slots if slot.free_at > now)
+    held = len(held_slots(ledger, now))
     room = capacity(ledger, allowance, now) - held - allotted_to_others(ledger, replica, now)
     part = learned(ledger, allowance, now) / allowance.calls
     # Of a lone one at most half, so that whoever joins finds something before they know of each other.

@@ -16,7 +16,7 @@ Laws of this module:
 from dataclasses import replace
 
 from campaign_gateway.policy.backoff import Backoff
-from campaign_gateway.policy.ledger import Allowance, Ledger, PauseState, is_whole, pause_of, withheld
+from campaign_gateway.policy.ledger import Allowance, Ledger, PauseState, held_slots, is_whole, pause_of, withheld
 
 LONGEST_TRIAL_WINDOWS = 8
 """Windows between two trials of more than was learned, at most; each may cost a pause."""
@@ -54,7 +54,7 @@ def pause(ledger: Ledger, allowance: Allowance, retry_after: float | None, now: 
         retry_after: the platform's `Retry-After` in seconds, or None.
         now: the time.
     """
-    held = [slot.free_at for slot in ledger.slots if slot.free_at > now]
+    held = [slot.free_at for slot in held_slots(ledger, now)]
     if retry_after is None:
         oldest = min(held, default=now + allowance.window)
         retry_after = min(max(oldest - now, allowance.window * SHORTEST_GUESS), allowance.window)

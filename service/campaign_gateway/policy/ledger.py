@@ -23,6 +23,7 @@ functions are pure; times are seconds of the clock that all replicas share. What
 `policy.reports`, who may take a slot in `policy.schedule`, how many there are in `policy.capacity`.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -105,6 +106,8 @@ class Slot:
 
 free_at = attrgetter("free_at")
 """By which the slots of a ledger are in order."""
+lane_and_client = attrgetter("lane", "client")
+"""By which they are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,11 @@ class Ledger:
     """When each last reported, whatever is taken for the time at which it was last seen."""
     wanted_at: float = 0.0
     """When a call was last missed that was in another replica's allotment."""
+
+
+def held_slots(ledger: Ledger, now: float) -> tuple[Slot, ...]:
+    """The slots that have not fallen free."""
+    return ledger.slots[bisect_right(ledger.slots, now, key=free_at) :]
 
 
 UNREADABLE = Ledger(server="unreadable", replicas={"somebody": 0.0, "somebody else": 0.0})

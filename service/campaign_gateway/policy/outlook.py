@@ -4,7 +4,16 @@ from dataclasses import dataclass
 
 from campaign_gateway.policy.allotments import allotted_to_others
 from campaign_gateway.policy.capacity import capacity
-from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, PauseState, SlotRequest, is_whole, pause_of
+from campaign_gateway.policy.ledger import (
+    Allowance,
+    Lane,
+    Ledger,
+    PauseState,
+    SlotRequest,
+    held_slots,
+    is_whole,
+    pause_of,
+)
 from campaign_gateway.policy.schedule import Schedule
 
 CONTENDED_SECONDS = 5.0
@@ -32,7 +41,7 @@ class Outlook:
 def outlook(ledger: Ledger, allowance: Allowance, now: float) -> Outlook:
     """What the account's calls look like now."""
     schedule = Schedule(ledger, allowance, now)
-    slots = [slot for slot in ledger.slots if slot.free_at > now]
+    slots = held_slots(ledger, now)
     # What is allotted to replicas is given back for whoever wants it.
     allotted = allotted_to_others(ledger, "", now) if is_whole(ledger, now) else 0
     is_paused = pause_of(ledger, now) is PauseState.PAUSED
@@ -50,8 +59,7 @@ def remaining(ledger: Ledger, allowance: Allowance, now: float) -> int:
     """Slots that are free for a waiting caller of some lane or other."""
     if pause_of(ledger, now) is PauseState.PAUSED:
         return 0
-    held = sum(1 for slot in ledger.slots if slot.free_at > now)
-    return max(0, capacity(ledger, allowance, now) - held)
+    return max(0, capacity(ledger, allowance, now) - len(held_slots(ledger, now)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,7 @@ class Quota:
 
 def quota(ledger: Ledger, allowance: Allowance, client: str, now: float) -> Quota:
     """The client's share, and what is left of it. What others have spent does not show in it."""
-    own = [slot.free_at for slot in ledger.slots if slot.client == client and slot.free_at > now]
+    own = [slot.free_at for slot in held_slots(ledger, now) if slot.client == client]
     calls = max(1, allowance.calls // allowance.clients)
     left = 0 if pause_of(ledger, now) is PauseState.PAUSED else max(0, calls - len(own))
     reset = min(own, default=now + allowance.window) - now

@@ -98,8 +98,14 @@ class Workload:
     """Whether each list has been seen to its end once."""
 
 
+def listed_of(snapshot: IndexSnapshot) -> Counter[Channel]:
+    """How many campaigns each list has shown."""
+    return Counter(indexed.channel for indexed in snapshot.campaigns.values())
+
+
 def workload_of(
     snapshot: IndexSnapshot,
+    shown: Counter[Channel],
     used: Iterable[str],
     rates: Mapping[Channel, float],
     rotation_rate: float,
@@ -109,12 +115,13 @@ def workload_of(
 
     Args:
         snapshot: what is known of them.
+        shown: `listed_of` it.
         used: the ids that callers ask for.
         rates: changes a second, of campaigns in use.
         rotation_rate: reads by id a second that the rotation makes of late.
         page_rows: rows that the platform grants for one call.
     """
-    listed = Counter(indexed.channel for indexed in snapshot.campaigns.values())
+    listed = Counter(shown)
     channels = Counter(snapshot.campaigns[id_].channel if id_ in snapshot.campaigns else None for id_ in used)
     counts = {channel: channels[channel] for channel in Channel}
     is_scanned = True

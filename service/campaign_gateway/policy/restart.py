@@ -13,7 +13,7 @@ All functions are pure; times are seconds of the store's clock.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from campaign_gateway.policy.ledger import QUIET_SECONDS, Allowance, Lane, Ledger, Slot
+from campaign_gateway.policy.ledger import QUIET_SECONDS, Allowance, Lane, Ledger, Slot, free_at, held_slots
 
 
 def left_behind(ledger: Ledger) -> Ledger:
@@ -58,9 +58,13 @@ def bounded(ledger: Ledger, allowance: Allowance, now: float) -> Ledger:
         # The limit comes first, so that it takes the place of what is no number.
         return {name: min(latest, at) for name, at in instants.items()}
 
+    slots = ledger.slots
+    # What is no number is not below the limit either.
+    if not all(map(latest.__ge__, map(free_at, slots))):
+        slots = tuple(slot if slot.free_at <= latest else replace(slot, free_at=latest) for slot in slots)
     return replace(
         ledger,
-        slots=tuple(slot if slot.free_at <= latest else replace(slot, free_at=latest) for slot in ledger.slots),
+        slots=slots,
         promises=tuple(promise for promise in ledger.promises if promise.at <= latest),
         refused=by_name(ledger.refused, now),
         replicas=by_name(ledger.replicas, now),
@@ -83,7 +87,7 @@ def taken_over(ledger: Ledger, allowance: Allowance, shift: float, now: float) -
         now: the time.
     """
     known = bounded(moved(ledger, shift), allowance, now)
-    return replace(known, slots=tuple(slot for slot in known.slots if slot.free_at > now))
+    return replace(known, slots=held_slots(known, now))
 
 
 def all_spent(allowance: Allowance, now: float) -> Ledger:

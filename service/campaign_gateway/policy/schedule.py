@@ -42,7 +42,9 @@ from campaign_gateway.policy.ledger import (
     Wait,
     WaitReason,
     free_at,
+    held_slots,
     is_whole,
+    lane_and_client,
     pause_of,
     withheld,
 )
@@ -83,23 +85,31 @@ class Schedule:
         part = min(1.0, self.capacity / allowance.calls) if allowance.calls else 0.0
         self._parts = {lane: int(calls * part) for lane, calls in allowance.lanes.items() if calls}
         self._reserve = int(allowance.reserve * part)
-        self._slots = [slot for slot in ledger.slots if slot.free_at > now]
+        self._slots = list(held_slots(ledger, now))
         if self._is_whole:
             self._most = self.capacity - allotted_to_others(ledger, replica, now)
             self._openable = self.capacity - reserved_by_others(ledger, allowance, replica, now)
         else:
             # Nobody knows what else is held: only what was allotted before may be begun.
             self._most = self._openable = len(self._slots) + ledger.allotments.get(replica, 0)
-        self._used = Counter(slot.lane for slot in self._slots)
-        self._held = Counter(slot.client for slot in self._slots if slot.lane is not Lane.BACKGROUND)
+        self._used: Counter[Lane] = Counter()
+        self._held: Counter[str] = Counter()
+        self._claimants = {client for client, at in ledger.refused.items() if at > now - allowance.window}
+        self._refused = frozenset(self._claimants)
+        for (lane, client), count in Counter(map(lane_and_client, self._slots)).items():
+            self._used[lane] += count
+            if lane is not Lane.BACKGROUND:
+                self._held[client] += count
+            if lane.is_waited_for:
+                self._claimants.add(client)
         self._promised = _by_client(ledger.promises)
         self._due = _by_client(promise for promise in ledger.promises if promise.at <= now)
-        self._refused = {client for client, at in ledger.refused.items() if at > now - allowance.window}
-        self._claimants = {slot.client for slot in self._slots if slot.lane.is_waited_for} | self._refused
         self._is_needed = bool(self._used[Lane.INTERACTIVE] or self._refused)
         self._openings: dict[Lane, list[float]] = {}
         self._pause = pause_of(ledger, now)
-        self._probe = ledger.probe if any(slot.id == ledger.probe for slot in self._slots) else None
+        self._probe = ledger.probe
+        if self._probe is not None and not any(slot.id == self._probe for slot in self._slots):
+            self._probe = None
         self._waiting = 0
         self._delayed: Counter[str] = Counter()
 

@@ -35,6 +35,9 @@ def line_up(
     ledger: Ledger | None, allowance: Allowance, requests: Iterable[SlotRequest], now: float
 ) -> list[SlotRequest]:
     """The requests in the order in which they are served."""
+    requests = list(requests)
+    if len(requests) < 2:  # noqa: PLR2004 - nobody is before another
+        return requests
     slots = ledger.slots if ledger is not None else ()
     is_overdue = ledger is not None and is_validation_overdue(ledger, slots, allowance, now)
     own = {lane: part - sum(1 for slot in slots if slot.lane is lane) for lane, part in allowance.lanes.items()}

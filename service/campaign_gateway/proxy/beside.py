@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-LARGE_BYTES = 128 * 2**10
+LARGE_BYTES = 32 * 2**10
 """What is made of so many bytes takes milliseconds: longer than it takes to hand it to a thread and back."""
 
 _threads = ThreadPoolExecutor(2, "beside")

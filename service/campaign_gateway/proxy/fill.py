@@ -268,14 +268,18 @@ class Fills:
 
     # For nobody who waits.
 
-    def refresh(self, request: Request, found: Found) -> None:
-        """Reads again what is stored, beside everything else."""
+    def refresh(self, request: Request, found: Found) -> Flight | Failure | None:
+        """Reads again what is stored, beside everything else; None where it is read already, or failed just now."""
         claim = Claim(Lane.BACKGROUND, wait=0.0)
-        if (
-            self._flights.to_join(request.key, claim) is None
-            and self._backoffs.current(request.key, self._store.now()) is None
-        ):
-            self._start(request, found, claim, "refresh")
+        is_read = self._flights.to_join(request.key, claim) is not None
+        if is_read or self._backoffs.current(request.key, self._store.now()) is not None:
+            return None
+        return self._start(request, found, claim, "refresh")
+
+    async def refreshed(self, request: Request, found: Found) -> FillResult | None:
+        """What `refresh` brings."""
+        flight = self.refresh(request, found)
+        return await flight.wait(self._timeouts.total) if isinstance(flight, Flight) else flight
 
     async def read_again(self, request: Request, lane: Lane, reason: str) -> FillResult:
         """See `Exchange.read_again`."""

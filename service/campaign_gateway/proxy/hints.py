@@ -11,27 +11,22 @@ list from before. Who reads it:
    when somebody asks for it.
 """
 
-import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from campaign_gateway.contract.operations import GET
 from campaign_gateway.policy.evidence import Cause
 from campaign_gateway.policy.ledger import Lane
-from campaign_gateway.policy.settle import Failure
 from campaign_gateway.policy.visibility import listed_visibility
 from campaign_gateway.proxy.invalidate import Invalidator, keys_of
 from campaign_gateway.proxy.ports import CampaignIndex, Store
 from campaign_gateway.proxy.read import Exchange
-from campaign_gateway.proxy.request import Request, Stream
+from campaign_gateway.proxy.request import Stream
+from campaign_gateway.proxy.rereads import Rereads
 from campaign_gateway.proxy.tasks import Tasks
 
 REASON = "hint"
 """The metric label `reason` of the calls, and the label `cause` of the invalidations."""
-MAX_READS = 8
-"""Reads by id under way at once, for one stream."""
-MAX_WAITING = 10_000
-"""Campaigns of a stream that wait to be read here; those beyond are read when somebody asks for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +90,14 @@ class Hints:
         """
         self._readers = readers
         self._invalidator = invalidator
-        self._exchange = exchange
         self._index = index
         self._store = store
-        self._tasks = tasks
-        self._waiting: dict[str, dict[str, str]] = {}
-        """Of streams that are being read here: the campaigns still to be read, in order, and who hinted at them."""
+        read = partial(exchange.read_again, lane=Lane.VALIDATION, reason=REASON)
+        self._rereads = Rereads(read, tasks, "read hinted campaigns")
 
     def waiting(self, stream: str) -> Collection[str]:
         """The campaigns of a stream that wait to be read by this replica."""
-        return self._waiting.get(stream, {})
+        return self._rereads.waiting(stream)
 
     async def give(self, stream: Stream, campaigns: Sequence[str], client: str) -> None:
         """Has these campaigns read first. When it returns, no answer from before counts as fresh any longer.
@@ -126,34 +119,10 @@ class Hints:
             taken = set(listed)
             campaigns = [id_ for id_ in campaigns if id_ not in taken]
         if campaigns:
-            self._read(stream, campaigns, client)
+            self._rereads.add(stream, campaigns, client)
 
     async def _hand(self, stream: str, campaigns: Sequence[str]) -> bool:
         if not self._readers.has_one_for(stream):
             return False
         # A list that can be relied on has somebody who looks after it. Where it is not this replica, it receives it.
         return self._readers.hand(stream, campaigns) or await self._store.publish_hint(stream, campaigns)
-
-    def _read(self, stream: Stream, campaigns: Sequence[str], client: str) -> None:
-        waiting = self._waiting.get(stream.identity)
-        is_under_way = waiting is not None
-        if waiting is None:
-            waiting = self._waiting[stream.identity] = {}
-        for id_ in campaigns[: MAX_WAITING - len(waiting)]:
-            waiting[id_] = client
-        if not is_under_way:
-            self._tasks.spawn(self._read_all(stream, waiting), name="read hinted campaigns")
-
-    async def _read_all(self, stream: Stream, waiting: dict[str, str]) -> None:
-        try:
-            while waiting:
-                rows = [(id_, waiting.pop(id_)) for id_ in list(waiting)[:MAX_READS]]
-                requests = [Request(stream, GET, id_, client) for id_, client in rows]
-                results = await asyncio.gather(
-                    *(self._exchange.read_again(request, Lane.VALIDATION, REASON) for request in requests)
-                )
-                if any(isinstance(one, Failure) and not one.was_forwarded for one in results):
-                    # There are no calls: whoever asks for one of the others has it read.
-                    return
-        finally:
-            del self._waiting[stream.identity]

@@ -1,27 +1,27 @@
 """Makes sure that stored answers are read again before, or soon after, they are served once more."""
 
-import asyncio
+import logging
 from collections.abc import Collection
 
 from campaign_gateway.contract.effects import RESOURCES
-from campaign_gateway.contract.operations import GET
 from campaign_gateway.policy.evidence import Cause
 from campaign_gateway.proxy.fill import Flights
 from campaign_gateway.proxy.ports import Meter, Store
 from campaign_gateway.proxy.read import Exchange
-from campaign_gateway.proxy.request import Request, Stream, all_of
+from campaign_gateway.proxy.request import Stream, all_of
+from campaign_gateway.proxy.rereads import Rereads
+from campaign_gateway.proxy.tasks import Tasks
 
-AT_A_TIME = 100
-"""Purged campaigns that are looked up together."""
+_log = logging.getLogger(__name__)
 
 
 class Invalidator:
     """Invalidates on all replicas, in both layers, for writes and for operators."""
 
-    def __init__(self, store: Store, flights: Flights, exchange: Exchange, meter: Meter) -> None:
+    def __init__(self, store: Store, flights: Flights, exchange: Exchange, meter: Meter, tasks: Tasks) -> None:
         self._store = store
         self._flights = flights
-        self._exchange = exchange
+        self._rereads = Rereads(exchange.refresh, tasks, "read purged campaigns")
         self._meter = meter
 
     async def invalidate(self, keys: Collection[str], by: Cause, counted_as: str | None = None) -> bool:
@@ -46,19 +46,19 @@ class Invalidator:
     async def purge(self, stream: Stream, campaigns: Collection[str] | None, client: str) -> bool:
         """Makes what is stored of these campaigns stale until it is validated; None means all of the stream.
 
-        Named campaigns that are stored are read again at once, out of the background's part of the budget; the others
-        when somebody asks for them.
+        Named campaigns that are stored are read again beside everything else, out of the background's part of the
+        budget and for as long as it lasts; the others when somebody asks for them.
 
         Returns:
             As `invalidate`.
         """
+        what = "all answers" if campaigns is None else f"{len(campaigns)} campaigns"
+        _log.info("%s of stream %s purged by client %s", what, stream.alias, client)
         if campaigns is None:
             groups = [all_of(stream, name) for names in RESOURCES.values() for name in names]
             return await self.invalidate(groups, Cause.PURGE)
         is_shared = await self.invalidate(keys_of(stream, campaigns), Cause.PURGE)
-        requests = [Request(stream, GET, id_, client) for id_ in campaigns]
-        for first in range(0, len(requests), AT_A_TIME):
-            await asyncio.gather(*map(self._exchange.refresh, requests[first : first + AT_A_TIME]))
+        self._rereads.add(stream, list(campaigns), client)
         return is_shared
 
     def _forget(self, keys: Collection[str]) -> None:

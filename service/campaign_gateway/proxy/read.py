@@ -128,11 +128,10 @@ class Exchange:
         decision = self._decide(request, found)
         return self._hits.found(request, found, decision) or await self._answer(request, found, decision)
 
-    async def refresh(self, request: Request) -> None:
-        """Reads again what is stored, beside everything else; nothing is done where nothing is."""
+    async def refresh(self, request: Request) -> FillResult | None:
+        """What a new read of what is stored brings, in the background's lane; None where nothing is, or it is read."""
         found = await self._store.get(request.key)
-        if found.stored is not None:
-            self._fills.refresh(request, found)
+        return None if found.stored is None else await self._fills.refreshed(request, found)
 
     async def read_again(self, request: Request, lane: Lane, reason: str) -> FillResult:
         """What a new read brings, for nobody who waits: stored, and joined by those who ask meanwhile."""

@@ -5,20 +5,20 @@ import re
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
 from typing_extensions import override  # typing.override comes with Python 3.12
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _SIZES = {"B": 1.0, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
 
 
-def _with_unit(units: dict[str, float], example: str) -> BeforeValidator:
+def _with_unit(units: dict[str, float], what: str, example: str) -> BeforeValidator:
     pattern = re.compile(rf"(\d+(?:\.\d+)?)\s*({'|'.join(units)})")
 
     def read(value: Any) -> float:
         match = pattern.fullmatch(value.strip()) if isinstance(value, str) else None
         if match is None:
-            raise ValueError(f"needs a number with a unit ({', '.join(units)}), such as {example}")
+            raise ValueError(f"is no {what}", f"write a number with a unit ({', '.join(units)}), such as {example}")
         return float(match[1]) * units[match[2]]
 
     return BeforeValidator(read)
@@ -39,11 +39,41 @@ def _describe(units: dict[str, float], *, zero: bool = False) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern} | ({} if zero else {"allOf": [{"pattern": "[1-9]"}]}))
 
 
-Duration = Annotated[float, _with_unit(_UNITS, "250ms or 30s"), _spell(_UNITS), _describe(_UNITS, zero=True)]
+Duration = Annotated[float, _with_unit(_UNITS, "time", "250ms or 30s"), _spell(_UNITS), _describe(_UNITS, zero=True)]
 """Seconds, written with a unit."""
 PositiveDuration = Annotated[Duration, Field(gt=0), _describe(_UNITS)]
-Size = Annotated[int, _with_unit(_SIZES, "4MiB"), _spell(_SIZES), Field(gt=0), _describe(_SIZES)]
+Size = Annotated[int, _with_unit(_SIZES, "size", "4MiB"), _spell(_SIZES), Field(gt=0), _describe(_SIZES)]
 """Bytes, written with a unit."""
+
+
+def _read_lifetime(seconds: float) -> float:
+    if not LEAST_LIFETIME_SECONDS <= seconds <= MOST_LIFETIME_SECONDS:
+        raise ValueError("is too short or too long for the platform", "write 10s to 1h")
+    return seconds
+
+
+LEAST_LIFETIME_SECONDS, MOST_LIFETIME_SECONDS = 10.0, 3600.0
+TokenLifetime = Annotated[PositiveDuration, AfterValidator(_read_lifetime)]
+
+
+def _refuse_flag(value: Any) -> Any:
+    # Python's own kind for true and false counts as a number.
+    if isinstance(value, bool):
+        raise ValueError("is true or false, not a number", "write a number, without quotes")  # noqa: TRY004 - as said of others
+    return value
+
+
+def _refuse_number(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError("is a number, neither true nor false", "write true or false")  # noqa: TRY004 - as said of others
+    return value
+
+
+Count = Annotated[int, Field(ge=0), BeforeValidator(_refuse_flag)]
+PositiveCount = Annotated[int, Field(ge=1), BeforeValidator(_refuse_flag)]
+Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(_refuse_flag)]
+Factor = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_refuse_flag)]
+Flag = Annotated[bool, BeforeValidator(_refuse_number)]
 
 
 class Rate(NamedTuple):
@@ -64,7 +94,7 @@ _RATE = r"([1-9]\d{0,8})/([smh])"
 def _read_rate(value: Any) -> Rate:
     match = re.fullmatch(_RATE, value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError("needs a number for a second, a minute or an hour, such as 200/s or 600/m")
+        raise ValueError("is no rate", "write a number for a second, a minute or an hour, such as 200/s or 600/m")
     return Rate(int(match[1]), _UNITS[match[2]])
 
 
@@ -102,9 +132,20 @@ _ADDRESS = r"(?:\[([0-9A-Fa-f:]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})"
 
 def _read_address(value: Any) -> Address:
     match = re.fullmatch(_ADDRESS, value) if isinstance(value, str) else None
-    if match is None or int(match[3]) > 65535:  # noqa: PLR2004 - the highest TCP port
-        raise ValueError("needs host:port, such as 127.0.0.1:8080")
+    if match is None or int(match[3]) > 65535 or not _is_host(match[1], match[2]):  # noqa: PLR2004 - the highest TCP port
+        raise ValueError("is no address", "write host:port, such as 127.0.0.1:8080 or [::1]:8080")
     return Address(match[1] or match[2], int(match[3]))
+
+
+def _is_host(ipv6: str | None, name: str) -> bool:
+    """Whether a host that looks like an IP address is one."""
+    if ipv6 is None and not re.fullmatch(r"[\d.]+", name):
+        return True
+    try:
+        ipaddress.ip_address(name if ipv6 is None else ipv6)
+    except ValueError:
+        return False
+    return True
 
 
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d+)?")
@@ -121,16 +162,19 @@ def read_origin(value: str) -> str:
     """The scheme, host and port of a URL that has nothing else."""
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not _HOST_PORT.fullmatch(parts.netloc) or not _port_is_one(parts):
-        raise ValueError("needs http:// or https:// and a host, without user or password")
+        raise ValueError("is no URL of a host", "write http:// or https:// and a host, without user or password")
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise ValueError("is the platform's host only, without a path")
+        raise ValueError("has more than a host", "write it without a path, a query or a fragment")
     return f"{parts.scheme}://{parts.netloc}"
 
 
 def read_proxy(value: str) -> str:
     """The host and port of a proxy that is spoken to in plain HTTP, and asked to connect."""
     if not value.lower().startswith("http://"):
-        raise ValueError("needs http:// and the proxy's host and port; what goes through it is encrypted all the same")
+        raise ValueError(
+            "is no URL of a proxy",
+            "write http://host:port, without user or password; what goes through it is encrypted all the same",
+        )
     return read_origin(value)
 
 
@@ -159,7 +203,7 @@ def read_cache_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.query and not (parts.scheme == "unix" and re.fullmatch(r"db=\d{1,5}", parts.query)):
         # redis-py takes options from there, over those that are set: time-outs, and whether certificates are checked.
-        raise ValueError(f"takes no options: {_setting_for(parts.query)}")
+        raise ValueError("takes no options", _setting_for(parts.query))
     if _SENTINEL_URL.fullmatch(value) or _CLUSTER_URL.fullmatch(value):
         return value
     if value == "memory://" or (parts.scheme == "unix" and len(parts.path) > 1):
@@ -168,8 +212,9 @@ def read_cache_url(value: str) -> str:
     if has_server and _port_is_one(parts) and re.fullmatch(r"(/\d*)?", parts.path):
         return value
     raise ValueError(
-        "needs memory://, redis:// or rediss://host:port/db, unix:///path, redis+sentinel://host:port,host:port/master,"
-        " or redis+cluster://host:port,host:port"
+        "is no URL of a Redis",
+        "write memory://, redis:// or rediss://host:port/db, unix:///path, redis+sentinel://host:port,host:port/master,"
+        " or redis+cluster://host:port,host:port",
     )
 
 
@@ -221,8 +266,27 @@ AddressesField = Annotated[
 ]
 """One address, or a list of them."""
 ALIAS_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+HASH_PATTERN = r"^[0-9a-fA-F]{64}$"
+HOST_PATTERN = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$"
+ID_PATTERN = r"^[A-Za-z0-9_-]{1,128}$"
+PREFIX_PATTERN = r"^[A-Za-z0-9._-]{1,32}$"
 Alias = Annotated[str, StringConstraints(pattern=ALIAS_PATTERN)]
 """A name of ours: stands in paths and metric labels."""
-HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=253)]
-PlatformId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=HASH_PATTERN, to_lower=True)]
+HostName = Annotated[str, StringConstraints(pattern=HOST_PATTERN, max_length=253)]
+PlatformId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+Prefix = Annotated[str, StringConstraints(pattern=PREFIX_PATTERN)]
 Scope = Literal["read", "write", "purge"]
+StatusName = Literal[
+    "Preparing",
+    "Ready",
+    "Scheduled",
+    "Rescheduled",
+    "Active",
+    "Paused",
+    "Stopped",
+    "Completed",
+    "Rerun",
+    "Run as Emergency",
+]
+"""What the platform calls the states of a campaign."""

@@ -4,21 +4,30 @@ import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from campaign_gateway.settings.scalars import (
     Address,
     AddressesField,
     AddressField,
     Alias,
+    Count,
     Duration,
+    Factor,
+    Flag,
     HostName,
     PlatformId,
+    PositiveCount,
     PositiveDuration,
+    Prefix,
     RateField,
     Scope,
+    Sha256,
+    Share,
     Size,
+    StatusName,
     TlsVersion,
+    TokenLifetime,
     hide_password,
     read_cache_url,
     read_origin,
@@ -36,44 +45,45 @@ class Platform(Section):
     """The upstream host and how long to wait for it."""
 
     url: Annotated[str, AfterValidator(read_origin)] = "https://platform.kore.ai"
-    timeout: PositiveDuration = 10.0
-    connect_timeout: PositiveDuration = 2.0
-    max_body: Size = 4 * 2**20
+    """Where the platform is; https, but for loopback or with `insecure`."""
+    timeout: PositiveDuration = 10.0  # For one whole call.
+    connect_timeout: PositiveDuration = 2.0  # To connect, TLS included.
+    max_body: Size = 4 * 2**20  # The largest answer, after decompression.
     max_header: Size = 2**16
     """One header field of an answer."""
-    max_headers: Annotated[int, Field(ge=1)] = 1_000
+    max_headers: PositiveCount = 1_000  # Header fields of one answer.
     max_request: Size = 2**20
     """The largest body of a caller's own request."""
     proxy: Annotated[str, AfterValidator(read_proxy)] | None = None
     """An HTTP proxy that connects to the platform for us."""
     ca_file: Path | None = None
     """The platform's authorities, in place of the system's."""
-    min_tls: TlsVersion = "1.2"
-    insecure: bool = False
+    min_tls: TlsVersion = "1.2"  # The oldest TLS that is spoken with the platform.
+    insecure: Flag = False
     """Whether tokens may leave this machine in clear text."""
 
 
 class Encryption(Section):
     """JWE: the signed token is encrypted for the platform."""
 
-    public_key_file: Path
-    key_id: str
-    alg: Literal["RSA-OAEP"] = "RSA-OAEP"
-    enc: Literal["A128CBC-HS256", "A128GCM", "A256GCM"] = "A256GCM"
+    public_key_file: Path  # The platform's public key, in PEM.
+    key_id: str  # The name that the platform has for it.
+    alg: Literal["RSA-OAEP"] = "RSA-OAEP"  # How the content key is encrypted.
+    enc: Literal["A128CBC-HS256", "A128GCM", "A256GCM"] = "A256GCM"  # How the token is encrypted.
 
 
 class Credential(Section):
     """A JWT app of the platform."""
 
-    client_id: str
-    client_secret_file: Path | None = None
-    client_secret_env: str | None = None
-    private_key_file: Path | None = None
-    algorithm: Literal["HS256", "HS512", "RS256", "RS512"] = "HS256"
-    subject: str = "campaign-gateway"
-    token_lifetime: Annotated[PositiveDuration, Field(ge=10, le=3600)] = 600.0
-    jti: bool = False
-    jwe: Encryption | None = None
+    client_id: str  # The app's client id, `cs-...`.
+    client_secret_file: Path | None = None  # Holds the shared secret, for HS algorithms.
+    client_secret_env: str | None = None  # The variable that holds it instead.
+    private_key_file: Path | None = None  # Holds the private key, for RS algorithms.
+    algorithm: Literal["HS256", "HS512", "RS256", "RS512"] = "HS256"  # What tokens are signed with.
+    subject: str = "campaign-gateway"  # The `sub` of tokens.
+    token_lifetime: TokenLifetime = 600.0  # From `iat` to `exp`.
+    jti: Flag = False  # Whether each call has a token of its own.
+    jwe: Encryption | None = None  # Encrypts tokens; None does not.
 
     @property
     def is_symmetric(self) -> bool:
@@ -84,14 +94,11 @@ class Credential(Section):
 class StreamSettings(Section):
     """A platform application under a short alias."""
 
-    stream_id: PlatformId
-    account_id: PlatformId
-    app_id: PlatformId | None = None
-    credential: Alias
-    default: bool = False
-
-
-Share = Annotated[float, Field(ge=0, le=1)]
+    stream_id: PlatformId  # The application's id, `st-...`.
+    account_id: PlatformId  # The account whose calls its reads take.
+    app_id: PlatformId | None = None  # The header `iid`; None takes `stream_id`.
+    credential: Alias  # One of `credentials`.
+    default: Flag = False  # Whether paths that name no stream mean this one.
 
 
 class Lanes(Section):
@@ -99,19 +106,19 @@ class Lanes(Section):
 
     writes: Share = 0.05
     """Out of the reserve: one call in twenty, so none of its own in a budget below 20."""
-    interactive: Share = 0.0
-    proof: Share = 0.0
-    background: Share = 0.0
+    interactive: Share = 0.0  # For callers who wait.
+    proof: Share = 0.0  # For reads that validate stored answers.
+    background: Share = 0.0  # For refreshes that nobody waits for.
 
 
 class BudgetSettings(Section):
     """Calls per window for one account; `reserve` of them are kept for callers who wait."""
 
-    calls: Annotated[int, Field(ge=1)] = 60
-    window: PositiveDuration = 60.0
-    reserve: Annotated[int, Field(ge=0)] | None = None
+    calls: PositiveCount = 60  # Calls that the account may make in a window.
+    window: PositiveDuration = 60.0  # How long a call counts.
+    reserve: Count | None = None
     """None keeps one call in twelve."""
-    lanes: Lanes = Lanes()
+    lanes: Lanes = Lanes()  # What each lane can count on.
 
     @property
     def reserved(self) -> int:
@@ -129,22 +136,22 @@ class Pause(Section):
 class ClientSettings(Section):
     """An internal caller: the SHA-256 of its key, and what it may do."""
 
-    key_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
-    streams: Annotated[frozenset[Alias], Field(min_length=1)]
-    scopes: frozenset[Scope] = frozenset({"read"})
+    key_sha256: Sha256  # From `key new`.
+    streams: Annotated[frozenset[Alias], Field(min_length=1)]  # Aliases that it may use.
+    scopes: frozenset[Scope] = frozenset({"read"})  # Any of read, write, purge.
     rate: RateField | None = None
     """How often it may ask; all of one period at once, if it likes. This and the next two: in each process."""
-    concurrent: Annotated[int, Field(ge=1)] | None = None
+    concurrent: PositiveCount | None = None
     """Requests that wait for an answer at the same time."""
-    connections: Annotated[int, Field(ge=1)] | None = None
+    connections: PositiveCount | None = None  # Connections with its requests at the same time.
 
 
 class CacheTls(Section):
     """Files for TLS to Redis, beyond the system's authorities."""
 
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
+    ca_file: Path | None = None  # Authorities of Redis, in place of the system's.
+    cert_file: Path | None = None  # The certificate that is shown to Redis.
+    key_file: Path | None = None  # Its key, if it is in a file of its own.
 
 
 class CacheSeal(Section):
@@ -152,7 +159,7 @@ class CacheSeal(Section):
 
     key_file: Path | Annotated[tuple[Path, ...], Field(min_length=1, max_length=2)]
     """A file, or two while a key is replaced: the first one's key seals, both open."""
-    encrypt: bool = False
+    encrypt: Flag = False
     """Whether what is stored can be read with the key only."""
 
     @property
@@ -164,9 +171,9 @@ class CacheSeal(Section):
 class CacheSentinel(Section):
     """How to be let in by sentinels; they may ask for another password than Redis, or for none."""
 
-    username: str | None = None
-    password_file: Path | None = None
-    tls: CacheTls | None = None
+    username: str | None = None  # Of an ACL; None sends the password alone.
+    password_file: Path | None = None  # Holds the password for sentinels.
+    tls: CacheTls | None = None  # Files for TLS to sentinels.
 
 
 class Cache(Section):
@@ -175,18 +182,19 @@ class Cache(Section):
     url: Annotated[
         str, AfterValidator(read_cache_url), PlainSerializer(hide_password, return_type=str, when_used="json")
     ] = "memory://"
-    username: str | None = None
-    password_file: Path | None = None
-    tls: CacheTls | None = None
-    sentinel: CacheSentinel | None = None
+    """memory://, redis://, rediss://, redis+sentinel:// or redis+cluster://."""
+    username: str | None = None  # Of an ACL; None sends the password alone.
+    password_file: Path | None = None  # Holds the password for Redis.
+    tls: CacheTls | None = None  # Files for TLS to Redis.
+    sentinel: CacheSentinel | None = None  # How sentinels let us in, if they ask.
     seal: CacheSeal | None = None
     """None seals with a key that everybody can derive: damage is found, forgery is not."""
-    prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,32}$")] = "cg"
-    timeout: PositiveDuration = 0.25
-    local_max_bytes: Size = 64 * 2**20
+    prefix: Prefix = "cg"  # Of keys in Redis.
+    timeout: PositiveDuration = 0.25  # For one command.
+    local_max_bytes: Size = 64 * 2**20  # Entries kept in each process.
     local_unwatched: Duration = 1.0
     """How long a local copy may answer without Redis while no invalidations by other replicas are received."""
-    replicas: Annotated[int, Field(ge=1)] = 1
+    replicas: PositiveCount = 1
     """How many replicas share the budget, for as long as Redis cannot be asked; then those seen count. Each has
     `workers`."""
     state_dir: Path | None = None
@@ -198,23 +206,31 @@ class Cache(Section):
 class StatusFreshness(Section):
     """Clamps for campaigns of one status; `max` can only be narrower than the general one."""
 
-    min: PositiveDuration | None = None
-    max: PositiveDuration | None = None
+    min: PositiveDuration | None = None  # The shortest lifetime; None takes the general one.
+    max: PositiveDuration | None = None  # The longest lifetime; None takes the general one.
+
+
+_STATUS_DEFAULTS = {"Active": {"max": "15s"}, "Preparing": {"max": "5s"}}
+
+
+def _beside_defaults(rules: object) -> object:
+    return {**_STATUS_DEFAULTS, **rules} if isinstance(rules, dict) else rules
 
 
 class FreshnessSettings(Section):
     """How long entries are fresh and how old they may get; see `policy.freshness`."""
 
-    factor: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
-    min: Duration = 5.0
-    max: PositiveDuration = 600.0
-    default: Duration = 30.0
-    status: dict[str, StatusFreshness] = Field(
-        default={"Active": {"max": "15s"}, "Preparing": {"max": "5s"}}, validate_default=True
+    factor: Factor = 0.1  # Lifetime by time since `updatedAt`.
+    min: Duration = 5.0  # The shortest lifetime.
+    max: PositiveDuration = 600.0  # The longest lifetime.
+    default: Duration = 30.0  # Without an `updatedAt` that makes sense.
+    status: Annotated[dict[StatusName, StatusFreshness], BeforeValidator(_beside_defaults)] = Field(
+        default={}, validate_default=True
     )
-    missing: Duration = 10.0
-    stale_while_revalidate: Duration = 60.0
-    stale_if_error: PositiveDuration = 86_400.0
+    """Of those that are not named, Active keeps at most 15s and Preparing at most 5s."""
+    missing: Duration = 10.0  # How long it is remembered that there is no such campaign.
+    stale_while_revalidate: Duration = 60.0  # Past its lifetime: given while a newer answer is fetched.
+    stale_if_error: PositiveDuration = 86_400.0  # The hard bound: nothing older is given.
     read_your_writes: Duration = 5.0
     """For how long a client's own reads are held to what its writes may have changed."""
 
@@ -229,12 +245,27 @@ class Sweep(Section):
     rows that were shown late, and allows for 10 s at most and until there were enough of them."""
 
 
+class Log(Section):
+    """What is written to standard error, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is written. Requests are `info`; those that fail with 5xx are `warning`."""
+    access: Literal["all", "sampled", "slow", "errors", "off"] = "sampled"
+    """Which requests have a line: all; all but some hits, where there are many; slow ones and errors; errors; none."""
+    hits_per_second: Annotated[int, Field(ge=1)] = 1_000
+    """With `sampled`: so many hits have a line each, in each process; beyond that one in n, which says `stands_for`."""
+    slow: PositiveDuration = 1.0
+    """With `slow`: how long an answer takes that has a line."""
+    format: Literal["json", "text"] | None = None
+    """None writes text on a terminal, and JSON anywhere else."""
+
+
 class Shutdown(Section):
     """How a SIGTERM is honoured: not ready at once, no new connections after `drain`, the end within `grace`."""
 
     drain: Duration = 5.0
     """Longer than load balancers take to notice: twice a period of 2 s, and a time-out, say."""
-    grace: PositiveDuration = 20.0
+    grace: PositiveDuration = 20.0  # Then, for all that is left.
 
     @property
     def seconds(self) -> float:
@@ -242,12 +273,35 @@ class Shutdown(Section):
         return self.drain + self.grace
 
 
+class ListenOptions(Section):
+    """What holds for callers' connections."""
+
+    max_connection_age: PositiveDuration | None = 3_600.0
+    """How old one gets, one tenth more or less: the next answer closes it, so that load spreads over new replicas and
+    workers. None lets it stay."""
+
+
+class ListenTls(Section):
+    """TLS 1.2 or newer on `listen`. The files are read again when they change."""
+
+    cert_file: Path
+    """The certificate, and those between it and its authority, in PEM."""
+    key_file: Path | None = None
+    """Its key, without a password; None if it is in `cert_file`."""
+    client_ca_file: Path | None = None
+    """Authorities of callers' certificates: then each caller has to show one."""
+    client_names: dict[str, Alias] = {}
+    """Clients by a name in their certificate (a host's, a URI, or else the common name): they need no key."""
+
+
 class Settings(Section):
     """The whole tree, in the order of the README."""
 
-    listen: AddressesField = (Address("127.0.0.1", 8080),)
-    admin_listen: AddressField = Address("127.0.0.1", 9090)
-    workers: Annotated[int, Field(ge=1)] = 1
+    listen: AddressesField = (Address("127.0.0.1", 8080),)  # The API: host:port, or a list.
+    admin_listen: AddressField = Address("127.0.0.1", 9090)  # Metrics and probes; never to be exposed with the API.
+    listen_options: ListenOptions = ListenOptions()  # What holds for callers' connections.
+    tls: ListenTls | None = None  # TLS on `listen`; None speaks plain HTTP.
+    workers: PositiveCount = 1
     """Processes that share `listen`; each is a replica to the others."""
     keepalive: PositiveDuration = 75.0
     """How long a caller's connection may stay idle; longer than load balancers in front keep it for use."""
@@ -255,21 +309,24 @@ class Settings(Section):
     """How long a caller may take nothing of an answer that waits for it."""
     max_unsent: Size = 64 * 2**20
     """What may wait for callers to read it, in each process."""
-    allow_anonymous: bool = False
+    allow_anonymous: Flag = False  # Whether to serve beyond loopback without `clients`.
     hosts: tuple[HostName, ...] = ()
     """Names that the gateway is reached by, beside private ones: `Host` is held to them where no key is asked for."""
-    hot_path: bool = True
+    hot_path: Flag = True
     """Whether hits are answered without parsing a request's head that is known already."""
-    platform: Platform = Platform()
-    credentials: dict[Alias, Credential]
-    streams: Annotated[dict[Alias, StreamSettings], Field(min_length=1)]
-    budgets: dict[str, BudgetSettings] = {}
-    pause: Pause = Pause()
-    clients: dict[Alias, ClientSettings] = {}
-    cache: Cache = Cache()
-    freshness: FreshnessSettings = FreshnessSettings()
-    sweep: Sweep = Sweep()
-    shutdown: Shutdown = Shutdown()
+    docs: Flag = True
+    """Whether the API shows its description to everybody, at `/docs` and `/openapi.json`."""
+    platform: Platform = Platform()  # The upstream host.
+    credentials: dict[Alias, Credential]  # JWT apps of the platform, by a name of one's own.
+    streams: Annotated[dict[Alias, StreamSettings], Field(min_length=1)]  # The platform's applications, by alias.
+    budgets: dict[str, BudgetSettings] = {}  # By account id; `default` is for the others.
+    pause: Pause = Pause()  # What a 429 leads to.
+    clients: dict[Alias, ClientSettings] = {}  # Callers by name; none lets everybody in.
+    cache: Cache = Cache()  # Where entries are kept.
+    freshness: FreshnessSettings = FreshnessSettings()  # How long entries are fresh.
+    sweep: Sweep = Sweep()  # Polls of the list.
+    log: Log = Log()  # What is logged.
+    shutdown: Shutdown = Shutdown()  # How a SIGTERM is honoured.
 
     @property
     def known_hosts(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Logs: one JSON object per line on standard error.
+"""Logs on standard error: one JSON object per line, or text for people.
 
 `error` means somebody should look now, `warning` that something changed for the worse, `info` is a request or a change
 of state. Nothing here prints headers, bodies, query strings or the text of a parser's error: those may hold a key. What
@@ -9,15 +9,19 @@ import asyncio
 import json
 import logging
 import re
+import sys
 import time
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import msgspec
 from typing_extensions import override
 
 from campaign_gateway.proxy.ports import HitLog
+from campaign_gateway.telemetry.access import AccessLines
 from campaign_gateway.telemetry.spool import Spool, SpoolHandler
+
+Level = Literal["debug", "info", "warning", "error"]
 
 STANDARD_ERROR = 2
 FLUSH_SECONDS = 0.02
@@ -65,7 +69,39 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = mask(self.formatException(record.exc_info))
+        return self.render(line)
+
+    def render(self, line: Mapping[str, Any]) -> str:
+        """The members, masked already, as they are written."""
         return _line(line)
+
+
+class TextFormatter(JsonFormatter):
+    """The same members for people: time, level and message, then `name=value`, and a traceback below."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if hasattr(record, LINES):
+            text = "\n".join(self.render(msgspec.json.decode(line)) for line in text.splitlines())
+        return text
+
+    @override
+    def render(self, line: Mapping[str, Any]) -> str:
+        members = dict(line)
+        moment, level, message = members.pop("time"), members.pop("level"), members.pop("message")
+        traceback = str(members.pop("exception", "")).split("\n")
+        del members["logger"]
+        named = (f"{name}={_plain(value)}" for name, value in members.items())
+        first = " ".join((moment, f"{level:7}", _plain(message, is_prose=True), *named))
+        return "\n    ".join((first, *(_plain(row, is_prose=True) for row in traceback if row)))
+
+
+def _plain(value: object, *, is_prose: bool = False) -> str:
+    """The value as text that steers no terminal; in quotes where it could be misread; prose may have spaces."""
+    text = str(value)
+    is_plain = text.isprintable() and (is_prose or not re.search(r'[\s"=]|^$', text))
+    return text if is_plain else json.dumps(text)
 
 
 def _line(line: Mapping[str, Any]) -> str:
@@ -87,9 +123,16 @@ LINES = "holds_lines"
 class HitLines(HitLog):
     """The lines of hits, put together from parts and handed to their logger many at a time."""
 
-    def __init__(self, name: str = "campaign_gateway.requests", **fields: object) -> None:
-        """Lines of this logger, with these members in each, as `set_up` has them."""
+    def __init__(
+        self, name: str = "campaign_gateway.requests", access: AccessLines | None = None, **fields: object
+    ) -> None:
+        """Lines of this logger, for the answers that `access` wants, with these members in each, as `set_up` has them.
+
+        None wants what the default settings want.
+        """
         self._log = logging.getLogger(name)
+        access = AccessLines() if access is None else access
+        self._stands_for, self._wants = access.hit, access.other
         opening = {"logger": name, "message": "request", **fields}
         self._info, self._warning = (
             _members({"level": level, **opening}) + b'"request_id":"' for level in ("info", "warning")
@@ -97,6 +140,7 @@ class HitLines(HitLog):
         self._time = _TimeText()
         self._until = float("-inf")
         self._opening = self._opening_warning = b""
+        self._is_info_wanted = True
         self._parts: list[bytes] = []
 
     @override
@@ -116,6 +160,10 @@ class HitLines(HitLog):
         return b'",' + _members(fields).removesuffix(b",")
 
     @override
+    def stands_for(self, status: int, seconds: float, *, is_hit: bool) -> int:
+        return self._stands_for(time.perf_counter(), seconds) if is_hit else int(self._wants(status, seconds))
+
+    @override
     def hit(
         self,
         request_id: bytes,
@@ -126,10 +174,16 @@ class HitLines(HitLog):
         ended: float,
         seconds: float,
         *,
-        is_refusal: bool = False,
+        refused: int | None = None,
     ) -> None:
         if ended >= self._until:
             self._begin_moment(ended)
+        if refused is not None:
+            count = int(self._wants(refused, seconds))
+        else:
+            count = self._stands_for(ended, seconds) if self._is_info_wanted else 0
+        if not count:
+            return
         if request_id[0] in _MAY_BEGIN_NUMBER:
             request_id = mask(request_id.decode("ascii")).encode("ascii")
         hundredths = int(seconds * 100_000)
@@ -137,11 +191,14 @@ class HitLines(HitLog):
         parts = self._parts
         if not parts:
             asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
-        opening = self._opening_warning if is_refusal else self._opening
+        if count > 1:
+            took = b'%b,"stands_for":%d}\n' % (took[:-2], count)
+        opening = self._opening if refused is None else self._opening_warning
         parts += (opening, request_id, caller, campaign, answer, age, took)
 
     def _begin_moment(self, ended: float) -> None:
         """Renders what lines of the same millisecond have in common."""
+        self._is_info_wanted = self._log.isEnabledFor(logging.INFO)
         now = time.time()
         self._until = ended + (int(now * 1000) + 1) / 1000 - now
         text = self._time.text(now).encode("ascii")
@@ -151,7 +208,7 @@ class HitLines(HitLog):
     def flush(self) -> None:
         """Hands over what has come together, if the logger wants it."""
         parts, self._parts = self._parts, []
-        if not self._log.isEnabledFor(logging.INFO):
+        if not self._log.isEnabledFor(logging.WARNING):
             return
         for first in range(0, len(parts), _AT_ONCE):
             text = b"".join(parts[first : first + _AT_ONCE]).decode("ascii").removesuffix("\n")
@@ -194,20 +251,27 @@ def _masked(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: mask(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
-def set_up(stream: TextIO | None = None, level: int = logging.INFO, **fields: object) -> None:
-    """Sends all logging of the process through `JsonFormatter`, with these members in each line.
+def set_up(
+    stream: TextIO | None = None,
+    level: Level = "info",
+    format: Literal["json", "text"] | None = None,  # noqa: A002 - the setting's name
+    **fields: object,
+) -> None:
+    """Sends all logging of the process through one formatter, with these members in each line.
 
     Args:
         stream: where lines go; None for standard error, for whose reader nobody waits.
         level: the least one that is written.
+        format: None writes text on a terminal, and JSON anywhere else.
         **fields: members of each line.
     """
     handler: logging.StreamHandler[Any] = SpoolHandler(_SPOOL) if stream is None else logging.StreamHandler(stream)
-    handler.setFormatter(JsonFormatter(**fields))
+    is_text = format == "text" or (format is None and (stream or sys.stderr).isatty())
+    handler.setFormatter(TextFormatter(**fields) if is_text else JsonFormatter(**fields))
     _SPOOL.is_shared = "worker" in fields
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    root.setLevel(level.upper())
     # What no line shows need not be found out for each of them (logging HOWTO, "Optimization").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None  # noqa: SLF001 - the HOWTO's own way to skip finding the caller

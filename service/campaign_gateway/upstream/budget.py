@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing_extensions import override
 
 from campaign_gateway.policy import capacity as learning
-from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Slot, SlotRequest, Wait, WaitReason
+from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Slot, SlotRequest, Wait, WaitReason, held_slots
 from campaign_gateway.policy.outlook import Outlook, Quota, outlook, quota, remaining
 from campaign_gateway.policy.reports import depart
 from campaign_gateway.policy.schedule import GATHER_SECONDS
@@ -105,7 +105,7 @@ class CallBudget(Budget):
     def window_calls(self, account: str) -> Mapping[Lane, int]:
         """Calls that each lane holds at present."""
         ledger, _, now = self._queue(account).account.seen()
-        return Counter(slot.lane for slot in ledger.slots if slot.free_at > now)
+        return Counter(slot.lane for slot in held_slots(ledger, now))
 
     def quota(self, account: str, client: str) -> Quota:
         """The client's own share of the account's calls."""

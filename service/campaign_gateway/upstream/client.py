@@ -6,6 +6,7 @@ to drop), take proxies from the environment, keep cookies, unfold a compressed a
 """
 
 import asyncio
+import errno
 import ssl
 import time
 import zlib
@@ -230,6 +231,18 @@ async def _note_sent(_session: object, context: SimpleNamespace, _params: object
     seen.sent = True
 
 
+def _why_not_connected(error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+        # OpenSSL's own words: expired, of another name, or of an authority that nobody here knows.
+        why = getattr(getattr(error, "certificate_error", error.__cause__), "verify_message", "")
+        return f"the platform's certificate is not valid{f': {why}' if why else ''}"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "no connection: the platform's name is not resolved"
+    if error.os_error.errno == errno.ECONNREFUSED:
+        return "no connection: it is refused"
+    return "no connection"
+
+
 def _translate(error: Exception, seen: SimpleNamespace) -> UpstreamError:
     """The error in our words. aiohttp's own `status` on protocol errors is its invention and never looked at."""
     match error:
@@ -245,10 +258,8 @@ def _translate(error: Exception, seen: SimpleNamespace) -> UpstreamError:
             return UpstreamError(Problem.UPSTREAM_INVALID, "the answer breaks HTTP")
         case aiohttp.ClientPayloadError():
             return UpstreamError(Problem.UPSTREAM_INVALID, "the answer is cut short")
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            return UpstreamError(
-                Problem.UPSTREAM_UNAVAILABLE, "the platform's certificate is not valid", was_sent=False
-            )
+        case aiohttp.ClientConnectorError():
+            return UpstreamError(Problem.UPSTREAM_UNAVAILABLE, _why_not_connected(error), was_sent=False)
         case _:
             what = "the connection was closed" if seen.sent else "no connection"
             may_repeat = seen.reused and not seen.answered

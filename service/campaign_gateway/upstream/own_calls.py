@@ -6,23 +6,13 @@ Times are monotonic, so they are true whatever the shared clock does; slots are 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from campaign_gateway.policy.budget_mode import NEVER
 from campaign_gateway.policy.ledger import Allowance, Slot
 
 SHIFTS = 1024
 """Parts of a second in which the distance between the shared clock and the monotonic one is measured, rounded up."""
-
-
-@dataclass(slots=True)
-class _OwnCall:
-    slot: Slot
-    """As the ledger knows it."""
-    free_at: float
-    is_unreported: bool
-    """Whether it was begun without the ledger, which does not know of it yet."""
-    shift: float = math.nan
-    """The distance between the clocks that `slot` was made for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +44,30 @@ class Attempt:
 
 
 class OwnCalls:
-    """One replica's calls, from their permits until they have left the window."""
+    """One replica's calls, from their permits until they have left the window.
+
+    Whatever is asked for a call costs the same however many there are: two queues, each in the order in which its slots
+    fall free, and what the ledger lacks apart from them.
+    """
 
     def __init__(self, allowance: Allowance, clock: Callable[[], float]) -> None:
         self._allowance = allowance
         self._clock = clock
-        self._calls: dict[str, _OwnCall] = {}
+        self._under_way: dict[str, float] = {}
+        """When the slot of each falls free, in the order in which they were begun ..."""
+        self._ended: dict[str, float] = {}
+        """... and of those that have ended, in the order of their ends."""
+        self._slots: dict[str, Slot] = {}
+        """As the ledger knows them, at the distance between the clocks of `_shift`; at any one if they are `_stale`."""
+        self._shift = math.nan
+        self._stale: set[str] = set()
+        self._begun: set[str] = set()
+        """Those that were begun without the ledger, which does not know of them yet."""
         self._voided: set[str] = set()
         self._succeeded: set[str] = set()
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return len(self._slots)
 
     @property
     def has_ended(self) -> bool:
@@ -73,52 +76,64 @@ class OwnCalls:
 
     def begin(self, slot: Slot, requested_at: float, *, is_unreported: bool) -> None:
         """A call holds its slot, as if it takes all of its time from when it was asked for."""
-        self._calls[slot.id] = _OwnCall(slot, requested_at + self._allowance.most, is_unreported)
+        self._slots[slot.id] = slot
+        self._under_way[slot.id] = requested_at + self._allowance.most
+        self._stale.add(slot.id)
+        if is_unreported:
+            self._begun.add(slot.id)
 
     def end(self, id_: str, *, is_void: bool) -> None:
         """A call has ended, or never left."""
         if is_void:
             self.void((id_,))
             return
-        if (call := self._calls.get(id_)) is not None:
-            call.free_at, call.shift = self._clock() + self._allowance.window, math.nan
+        if self._under_way.pop(id_, None) is not None:
+            self._ended[id_] = self._clock() + self._allowance.window
+            self._stale.add(id_)
         self._succeeded.add(id_)
 
     def void(self, ids: Iterable[str]) -> None:
         """These slots are given back when it can be said."""
         for id_ in ids:
-            self._calls.pop(id_, None)
+            self._forget(id_)
             self._voided.add(id_)
 
     def left_of(self, allotment: int) -> int:
         """What is left of an allotment, which calls that were begun without the ledger use up."""
         now = self._clock()
-        return max(0, allotment - sum(1 for call in self._calls.values() if call.is_unreported and call.free_at > now))
+        return max(0, allotment - sum(1 for id_ in self._begun if self._free_at(id_) > now))
 
     def slots(self, now: float) -> Mapping[str, Slot]:
-        """What each holds, by the shared clock, which shows `now` at the most."""
-        self._forget_ended(lambda call: call.is_unreported)
+        """What each holds, by the shared clock, which shows `now` at the most. It shows what comes later, too."""
+        for id_ in [id_ for id_ in self._begun if self._free_at(id_) <= self._clock()]:
+            self._forget(id_)
         shift = math.ceil((now - self._clock()) * SHIFTS) / SHIFTS
-        for call in self._calls.values():
-            if call.shift != shift:
-                call.slot, call.shift = replace(call.slot, free_at=call.free_at + shift), shift
-        return {id_: call.slot for id_, call in self._calls.items()}
+        for id_ in self._stale if shift == self._shift else list(self._slots):
+            self._slots[id_] = replace(self._slots[id_], free_at=self._free_at(id_) + shift)
+        self._stale.clear()
+        self._shift = shift
+        return MappingProxyType(self._slots)
 
     def unreported(self) -> Unreported:
         """What the ledger lacks."""
-        begun = frozenset(id_ for id_, call in self._calls.items() if call.is_unreported)
-        return Unreported(frozenset(self._voided), frozenset(self._succeeded), begun)
+        return Unreported(frozenset(self._voided), frozenset(self._succeeded), frozenset(self._begun))
 
     def reported(self, unreported: Unreported) -> None:
         """The ledger knows that now, and all slots."""
         self._voided -= unreported.voided
         self._succeeded -= unreported.succeeded
-        for id_ in unreported.begun & self._calls.keys():
-            self._calls[id_].is_unreported = False
-        self._forget_ended(lambda _call: True)
-
-    def _forget_ended(self, is_known: Callable[[_OwnCall], bool]) -> None:
-        """Forgets calls that have left the window, as far as the ledger knows of their end."""
+        self._begun -= unreported.begun
         now = self._clock()
-        for id_ in [id_ for id_, call in self._calls.items() if call.free_at <= now and is_known(call)]:
-            del self._calls[id_]
+        for queue in (self._under_way, self._ended):
+            # What fell free behind one that has not yet goes with it: to be told of once more does no harm.
+            while queue and queue[id_ := next(iter(queue))] <= now and id_ not in self._begun:
+                self._forget(id_)
+
+    def _free_at(self, id_: str) -> float:
+        return self._ended[id_] if id_ in self._ended else self._under_way[id_]
+
+    def _forget(self, id_: str) -> None:
+        for known in (self._under_way, self._ended, self._slots):
+            known.pop(id_, None)
+        self._stale.discard(id_)
+        self._begun.discard(id_)

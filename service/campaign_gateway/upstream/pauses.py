@@ -3,7 +3,7 @@
 import logging
 
 from campaign_gateway.policy.capacity import learned
-from campaign_gateway.policy.ledger import Allowance, Ledger
+from campaign_gateway.policy.ledger import Allowance, Ledger, held_slots
 
 _log = logging.getLogger(__name__)
 
@@ -21,6 +21,6 @@ def say_pause(account: str, before: Ledger | None, after: Ledger, allowance: All
     if not is_paused(after):
         _log.info("the pause of account %s is over: %d calls in a window may be made", account, room)
         return
-    made = sum(1 for slot in after.slots if slot.free_at > now)
+    made = len(held_slots(after, now))
     text = "the platform asked for a pause: no call of account %s for %.0f s (%d were in the window, %d may be later)"
     _log.warning(text, account, max(0.0, after.paused_until - now), made, room)

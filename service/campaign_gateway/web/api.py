@@ -61,6 +61,8 @@ class Api:
         recorder: Recorder,
         quota: QuotaOf,
         grants: Grants,
+        *,
+        has_docs: bool = True,
     ) -> None:
         """The API.
 
@@ -73,7 +75,9 @@ class Api:
             recorder: writes answers down.
             quota: a client's share of an account's calls.
             grants: answers reads by id.
+            has_docs: whether it shows its description, to everybody.
         """
+        self._has_docs = has_docs
         self._actions = actions
         self._streams = streams
         self._default_stream = default_stream
@@ -154,7 +158,7 @@ class Api:
     ) -> web.StreamResponse:
         if (fault := fault_of(http)) is not None:
             raise RejectedError(Problem.INVALID_REQUEST, fault, has_to_close=True)
-        page = page_at(http.method, http.raw_path, http.headers)
+        page = page_at(http.method, http.raw_path, http.headers, has_docs=self._has_docs)
         if page is not None:
             record.operation = DOCS
             return render_page(page, http.headers, record.request_id)
@@ -173,7 +177,7 @@ class Api:
         if authorized.is_plain_read:
             caller = Caller(http.method, stream, authorized.operation, client.name, client.limits)
             grant = self._grants.give(caller, fail)
-            is_plain = self._grants.learn(http, target.id, grant)
+            is_plain = self._clients.certified(http) is None and self._grants.learn(http, target.id, grant)
             request = grant.request(target.id, authorized.directives)
             found = grant.local(request) or await grant.look_up(request)
             return self._read(http, record, grant, request, found, fail, is_plain=is_plain)
@@ -192,7 +196,9 @@ class Api:
         """
         try:
             self._clients.admit(http.headers)
-            client = self._clients.identify(http.headers.getall(hdrs.AUTHORIZATION, []))
+            client = self._clients.certified(http)
+            if client is None:
+                client = self._clients.identify(http.headers.getall(hdrs.AUTHORIZATION, []))
             record.client = client.name
             if client.limits is not None:
                 client.limits.check(http.protocol, record.began)

@@ -1,11 +1,11 @@
 """Who may ask for what: client keys, their streams and their scopes."""
 
 import hashlib
-import hmac
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
 
 from campaign_gateway.problems import Problem
@@ -13,6 +13,7 @@ from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.web.limits import ClientLimits
 from campaign_gateway.web.rejected import RejectedError
 from campaign_gateway.web.sites import foreign_site
+from campaign_gateway.web.tls import names_of_peer
 
 KEY_BYTES = 32
 
@@ -31,23 +32,32 @@ class Client:
 class Clients:
     """The callers, by the SHA-256 of their keys. The keys themselves are nowhere."""
 
-    def __init__(self, by_hash: Mapping[str, Client], anonymous: Client | None, hosts: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        by_hash: Mapping[str, Client],
+        anonymous: Client | None,
+        hosts: Collection[str] = (),
+        certificates: Mapping[str, str] = {},
+    ) -> None:
         """The callers known.
 
         Args:
             by_hash: clients by the lower-case hex SHA-256 of their key.
             anonymous: who everybody is when no keys are set; None demands a key.
             hosts: see `sites.foreign_site`.
+            certificates: clients' names by a name in their certificate.
         """
         self.epoch = Epoch()
         """Ends when they change, and with whatever else authorisations hang on."""
         self._anonymous = anonymous
         self._hosts = hosts
+        self._certificates = certificates
         self.replace(by_hash)
 
     def replace(self, by_hash: Mapping[str, Client]) -> None:
         """From the next request on, these are the callers, on open connections too."""
-        self._by_hash = tuple((bytes.fromhex(digest), client) for digest, client in by_hash.items())
+        self._by_hash = {bytes.fromhex(digest): client for digest, client in by_hash.items()}
+        self._by_name = {client.name: client for client in by_hash.values()}
         self.epoch.end()
 
     def admit(self, headers: CIMultiDictProxy[str]) -> None:
@@ -60,10 +70,18 @@ class Clients:
         if self._anonymous is not None and (foreign := foreign_site(headers, self._hosts)) is not None:
             raise RejectedError(Problem.FORBIDDEN, foreign)
 
+    def certified(self, http: web.BaseRequest) -> Client | None:
+        """The client whose certificate the connection has; None where a key is sent, which says more.
+
+        The head of such a request does not tell whose it is: no grant may be recalled for it.
+        """
+        if not self._certificates or hdrs.AUTHORIZATION in http.headers:
+            return None
+        names = (self._certificates.get(name, "") for name in names_of_peer(http.transport))
+        return next((self._by_name[name] for name in names if name in self._by_name), None)
+
     def identify(self, authorization: list[str]) -> Client:
         """The client that these `Authorization` field values belong to.
-
-        Every known hash is compared in constant time, so the time taken says nothing about how close a guess was.
 
         Raises:
             RejectedError: no key, no such key, or more than one.
@@ -72,10 +90,9 @@ class Clients:
             return self._anonymous
         scheme, _, key = authorization[0].partition(" ") if len(authorization) == 1 else ("", "", "")
         digest = hashlib.sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
-        found = None
-        for known, client in self._by_hash:
-            if hmac.compare_digest(known, digest):
-                found = client
+        # Not in constant time, which tells a guesser nothing: nobody can choose keys by the bits of their SHA-256, and
+        # where a look-up ends depends on a hash of these bits that is seeded at the start of the process.
+        found = self._by_hash.get(digest)
         if found is None or scheme.lower() != "bearer":
             raise RejectedError(Problem.UNAUTHENTICATED, "send Authorization: Bearer <client key>")
         return found

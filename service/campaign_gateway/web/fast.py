@@ -139,9 +139,11 @@ class FastRoad:
         self.tasks = Tasks()
         self.patterns = HeadPatterns()
 
-    def connect(self, manager: web.Server, refuse: Refuse, **options: object) -> "FastConnection":
+    def connect(
+        self, manager: web.Server, refuse: Refuse, max_age: float | None = None, **options: object
+    ) -> "FastConnection":
         """A new connection."""
-        return FastConnection(self, manager, refuse, **options)
+        return FastConnection(self, manager, refuse, max_age, **options)
 
     async def close(self) -> None:
         """Ends the look-ups that are under way."""
@@ -161,8 +163,10 @@ class FastConnection(Connection):
 
     __slots__ = ("_answered", "_behind", "_candidate", "_looked_up", "_pattern", "_road", "_state")
 
-    def __init__(self, road: FastRoad, manager: web.Server, refuse: Refuse, **options: object) -> None:
-        super().__init__(manager, refuse, **options)
+    def __init__(
+        self, road: FastRoad, manager: web.Server, refuse: Refuse, max_age: float | None = None, **options: object
+    ) -> None:
+        super().__init__(manager, refuse, max_age, **options)
         self._road = road
         self._state = State.IDLE
         self._pattern: HeadPattern | None = None
@@ -254,6 +258,12 @@ class FastConnection(Connection):
         if self._answered == self._request_count:
             self._note(Event.ALL_ANSWERED)
         return sent, is_lost
+
+    @override
+    def grow_old(self) -> None:
+        super().grow_old()
+        # The next request goes to aiohttp, whose answer closes: so none is learned again.
+        self._pattern = None
 
     @override
     def close(self) -> None:

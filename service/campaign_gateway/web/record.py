@@ -56,6 +56,9 @@ class Recorder:
         ages = [reply.age for reply in record.replies if reply.entry is not None]
         for age in ages:
             self._meter.served(record.operation, age)
+        is_hit = outcome.cache == "hit" and status < HTTPStatus.BAD_REQUEST
+        if not (stands_for := self._log.stands_for(status, seconds, is_hit=is_hit)):
+            return
         fields = {
             "request_id": record.request_id,
             "method": record.method,
@@ -70,6 +73,7 @@ class Recorder:
             "age": int(max(ages)) if ages else None,
             **_why(record.failure, record.peer),
             "milliseconds": round(seconds * 1000, 2),
+            "stands_for": stands_for if stands_for > 1 else None,
         }
         level = logging.WARNING if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
         _log.log(
@@ -115,7 +119,7 @@ class CallerRecorder:
         }
         members = {name: value for name, value in fields.items() if value is not None}
         line, shown = self._log.ageless(members), self._log.campaign(campaign)
-        self.write(request_id, self.caller, shown, line, b"", began + seconds, seconds, is_refusal=True)
+        self.write(request_id, self.caller, shown, line, b"", began + seconds, seconds, refused=status)
 
 
 def _why(failure: Failure | None, peer: str | None = None) -> Mapping[str, object]:

@@ -6,6 +6,7 @@ may hold a client key, and its logger writes it.
 
 import asyncio
 import logging
+import random
 import re
 import sys
 from collections.abc import Awaitable, Callable, Collection
@@ -24,6 +25,8 @@ MAX_FIELDS = 100
 KEEPALIVE_SECONDS = 75.0
 ROOM_AGAIN = 0.9
 """The part of the connections that may be open when a server that was full says that it has room again."""
+AGE_SPREAD = 0.1
+"""The part of a connection's greatest age by which it may be more or less."""
 LINGER_SECONDS = 2.0
 """How long an unread request body is drained before the connection is closed."""
 
@@ -41,11 +44,42 @@ Refuse = Callable[[Failure], web.Response]
 class Connection(web.RequestHandler):
     """One connection. Every error answer is a problem document that repeats nothing of the request."""
 
-    __slots__ = ("_refuse",)
+    __slots__ = ("_aging", "_is_old", "_max_age", "_refuse")
 
-    def __init__(self, manager: web.Server, refuse: Refuse, **options: object) -> None:
+    def __init__(self, manager: web.Server, refuse: Refuse, max_age: float | None = None, **options: object) -> None:
+        """A connection that an answer closes after `max_age` seconds, a tenth more or less; None: never."""
         super().__init__(manager, **options)  # type: ignore[arg-type]
         self._refuse = refuse
+        self._max_age = max_age
+        self._aging: asyncio.TimerHandle | None = None
+        self._is_old = False
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self._max_age is not None:
+            # Connections that came at once, after a restart say, do not come again at once.
+            spread = random.uniform(1 - AGE_SPREAD, 1 + AGE_SPREAD)  # noqa: S311 - nobody gains by guessing it
+            self._aging = self._loop.call_later(self._max_age * spread, self.grow_old)
+
+    @override
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._aging is not None:
+            self._aging.cancel()
+        super().connection_lost(exc)
+
+    def grow_old(self) -> None:
+        """Has the next answer close the connection."""
+        self._is_old = True
+
+    @override
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        # Requests that wait behind this one are answered first.
+        if self._is_old and not self._messages and not resp.prepared:
+            resp.force_close()
+        return await super().finish_response(request, resp, start_time)
 
     @override
     def handle_error(
@@ -78,12 +112,17 @@ class Server(web.Server):
         keepalive: float = KEEPALIVE_SECONDS,
         most: int = sys.maxsize,
         count_refused: Callable[[], None] = lambda: None,
+        max_age: float | None = None,
     ) -> None:
-        """A server that closes what comes beyond `most` connections, and has each of them counted."""
+        """A server that closes what comes beyond `most` connections, and has each of them counted.
+
+        Connections grow at most `max_age` seconds old, see `Connection`.
+        """
         super().__init__(handler)
         self._keepalive = keepalive
         self._most = most
         self._count_refused = count_refused
+        self._max_age = max_age
         self.is_full = False
         """Whether connections have been refused since there was room."""
         self._refuse = refuse
@@ -97,6 +136,11 @@ class Server(web.Server):
         """How many connections are open."""
         return len(self._open)
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being answered."""
+        return sum(connection._current_request is not None for connection in self._open)  # noqa: SLF001
+
     def transports(self) -> Collection[asyncio.Transport]:
         """Those of all open connections."""
         return self._open.values()
@@ -106,6 +150,7 @@ class Server(web.Server):
         return self._connect(
             self,
             self._refuse,
+            self._max_age,
             loop=self._loop,
             access_log=None,
             auto_decompress=False,

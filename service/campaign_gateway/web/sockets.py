@@ -1,11 +1,15 @@
 """The sockets that servers listen on, and how many more there is room for."""
 
+import errno
+import logging
 import os
 import resource
 import socket
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+
+_log = logging.getLogger(__name__)
 
 MOST_RESERVED = 128
 """Descriptors, or a quarter of them all, that callers' connections leave to operators, the platform and the store."""
@@ -15,6 +19,27 @@ def connection_limit() -> int:
     """How many connections of callers the process has file descriptors for."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if allowed == resource.RLIM_INFINITY else allowed - min(MOST_RESERVED, allowed // 4)
+
+
+@contextmanager
+def named(key: str) -> Iterator[None]:
+    """Puts the setting's key in front of the reason why an address cannot be bound, and what to do behind it.
+
+    Raises:
+        OSError: with these words.
+    """
+    try:
+        yield
+    except OSError as error:
+        advice = _ADVICE.get(error.errno, "write another address")
+        raise OSError(error.errno, f"{key}: {error.strerror}: {advice}") from error
+
+
+_ADVICE: Mapping[int | None, str] = {
+    errno.EADDRINUSE: "stop what listens there, or write another port",
+    errno.EACCES: "write a port above 1023, or give the process CAP_NET_BIND_SERVICE",
+    errno.EADDRNOTAVAIL: "write an address of this machine",
+}
 
 
 def bind(host: str, port: int, *, is_shared: bool = False, is_dual: bool = True) -> list[socket.socket]:
@@ -31,7 +56,10 @@ def bind(host: str, port: int, *, is_shared: bool = False, is_dual: bool = True)
     """
     if host == "::" and is_dual and not _has_ipv6():
         host = "0.0.0.0"  # noqa: S104 - as it was written
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise OSError(errno.EADDRNOTAVAIL, f"cannot listen on {host}, port {port}: no such host") from error
     with ExitStack() as stack:
         sockets = []
         for family, _, _, _, (address, _, *scope) in found:
@@ -76,3 +104,10 @@ def _has_ipv6() -> bool:
     except OSError:
         return False
     return True
+
+
+def say_serving(addresses: Sequence[object], admin_listen: object) -> None:
+    """Logs where callers and operators are served."""
+    _log.info("serving on %s, metrics and probes on %s", addresses[0], admin_listen)
+    for other in addresses[1:]:
+        _log.info("serving on %s too", other)

@@ -3,6 +3,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry, Counter
 
 from campaign_gateway.admin.probes import Part, admin_application
+from tests.support.meters import collecting
 
 
 class Desk:
@@ -22,7 +23,7 @@ async def desk():
     async def explain(stream: str, campaign: str) -> object | None:
         return {"campaign": campaign} if stream == "support" else None
 
-    async with TestClient(TestServer(admin_application(lambda: parts, registry, explain))) as client:
+    async with TestClient(TestServer(admin_application(lambda: parts, collecting(registry), explain))) as client:
         yield Desk(client, registry, parts)
 
 
@@ -50,10 +51,10 @@ async def test_readyz_is_as_good_as_its_worst_part(desk, listener, store, status
 
 
 async def test_readyz_gives_a_reason_for_each_part(desk):
-    desk.parts["store"] = Part("degraded", "redis: refused")
+    desk.parts["store"] = Part("degraded", "redis: refused", "2026-11-27T10:00:00Z")
     assert (await (await desk.get("/readyz")).json())["parts"] == {
         "listener": {"status": "ok", "reason": None},
-        "store": {"status": "degraded", "reason": "redis: refused"},
+        "store": {"status": "degraded", "reason": "redis: refused", "since": "2026-11-27T10:00:00Z"},
     }
 
 

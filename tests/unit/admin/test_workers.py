@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from campaign_gateway.admin import workers
 from campaign_gateway.admin.probes import Part, admin_application
 from campaign_gateway.admin.workers import JoinedMetrics, WorkerClient, join_readiness, workers_application
+from tests.support.meters import collecting
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 OK, SLOW, STOPPING = Part("ok"), Part("degraded", "redis: timeout"), Part("down", "stopping")
@@ -77,7 +78,9 @@ class Desk:
         async def explain(stream: str, campaign: str) -> object | None:
             return {"campaign": campaign, "by": number} if stream == "support" else None
 
-        made = application or admin_application(lambda: self.parts[number], registry_of(10 + number), explain)
+        made = application or admin_application(
+            lambda: self.parts[number], collecting(registry_of(10 + number)), explain
+        )
         self._runners[number] = web.AppRunner(made, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runners[number].setup()
         await web.UnixSite(self._runners[number], self.folder / str(number)).start()
@@ -204,6 +207,15 @@ async def test_it_is_ready_while_one_worker_is_and_says_what_is_missing(desk, mo
             {0: {"store": SLOW}, 1: {"store": Part("degraded", "redis: auth")}},
             {"workers": OK, "store": Part("degraded", "redis: timeout (worker 0); redis: auth (worker 1)")},
             id="each-for-another-reason",
+        ),
+        pytest.param(
+            {
+                0: {"store": OK},
+                1: {"store": Part("degraded", "a", "2026-11-27T10:00:02Z")},
+                2: {"store": Part("degraded", "b", "2026-11-27T10:00:01Z")},
+            },
+            {"workers": OK, "store": Part("degraded", "a (worker 1); b (worker 2)", "2026-11-27T10:00:01Z")},
+            id="since-the-first-of-them",
         ),
         pytest.param(
             {0: {"store": OK, "listener": OK}, 1: {"store": OK, "listener": STOPPING}},

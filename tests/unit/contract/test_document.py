@@ -1,5 +1,6 @@
 import json
 import string
+import sys
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from campaign_gateway.contract.document import LARGE_BYTES, MOST_VALUES, DocumentError, content_digest, parse
 from tests.support.builders import json_documents, shuffled
 
+VALUES = 50_000
 NESTING = [100, 500, 900]
 """Depths that the interpreter's own JSON reader takes, or may take."""
 
@@ -150,6 +152,28 @@ def test_numbers_that_a_float_cannot_tell_apart_are_two(one: bytes, other: bytes
 def test_digest_is_the_same_in_every_process():
     # Pinned: entries of one release are compared with answers read by another.
     assert content_digest({"b": [1, 2.0], "a": "x"}).hex() == "6baef6ad1a99de7bed624637f6e391"
+    odd = parse(b'{"b": [1.50, -2.5e-3, 12e2, "\\ud800", {"c": null}], "\\u00e9": {}, "a": 0.30000000000000001}')
+    assert content_digest(odd).hex() == "fdaf7463ea610c79cc9f5a84c50e72"
+
+
+@pytest.mark.drill("structure that takes long to read")
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"[" + b",".join([b"1"] * VALUES) + b"]", id="numbers"),
+        pytest.param(b'{"a": [' + b",".join([b'"x"'] * VALUES) + b"]}", id="text"),
+        pytest.param(b"{" + b",".join(b'"%d": true' % number for number in range(VALUES)) + b"}", id="keys"),
+    ],
+)
+def test_no_value_is_looked_at_by_itself_but_decimals(body: bytes) -> None:
+    calls: list[str] = []
+    parse(b"{}")
+    sys.setprofile(lambda frame, event, _: calls.append(frame.f_code.co_name) if event == "call" else None)
+    try:
+        content_digest(parse(body))
+    finally:
+        sys.setprofile(None)
+    assert len(calls) < VALUES / 50
 
 
 @pytest.mark.parametrize("depth", NESTING)
@@ -202,4 +226,4 @@ def test_large_documents_are_read_and_digested_as_small_ones_are(document: Any) 
     body = json.dumps(document).encode()
     assert len(body) > LARGE_BYTES
     assert parse(body) == document
-    assert content_digest(document, is_large=True) == content_digest(document)
+    assert content_digest(parse(body)) == content_digest(document)

@@ -55,7 +55,7 @@ def spent(*seconds: float) -> list[Any]:
     [
         pytest.param((), allow(), requests(*[INTERACTIVE] * 3), [True] * 3, id="as-many-as-there-are"),
         pytest.param((), allow(), requests(*[INTERACTIVE] * 4), [True] * 3 + spent(16), id="and-not-one-more"),
-        pytest.param(held(5, 7, 0), allow(), requests(INTERACTIVE), [True], id="free-at-its-very-moment"),
+        pytest.param(held(0, 5, 7), allow(), requests(INTERACTIVE), [True], id="free-at-its-very-moment"),
         pytest.param(held(5, 7, 9), allow(), requests(INTERACTIVE), spent(5), id="waits-for-the-first-to-fall-free"),
         pytest.param(held(5, 7, 9), allow(), requests(*[INTERACTIVE] * 3), spent(5, 7, 9), id="each-for-its-own"),
         pytest.param(

@@ -14,9 +14,10 @@ from campaign_gateway.policy.settle import Failure
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, ListFlaw, Poll
 from campaign_gateway.policy.visibility import LATE_FACTOR
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.hints import MAX_READS, MAX_WAITING, Hints, Readers
+from campaign_gateway.proxy.hints import Hints, Readers
 from campaign_gateway.proxy.invalidate import keys_of
 from campaign_gateway.proxy.reply import Reply
+from campaign_gateway.proxy.rereads import MAX_READS, MAX_WAITING
 from tests.support.doubles import SALES, SUPPORT, LostStore, begun, campaign_response, finished, make_request, turns
 from tests.support.story import Story
 

@@ -9,6 +9,7 @@ from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.request import all_of
+from campaign_gateway.proxy.rereads import MAX_READS
 from tests.support.doubles import SALES, SUPPORT, begun, campaign_response, finished, make_request, turns
 from tests.support.story import Story
 
@@ -65,10 +66,30 @@ async def test_a_purge_that_the_budget_does_not_pay_for_is_stale_until_somebody_
     assert not await purged(story, "c-1")
 
 
-async def test_a_purge_of_all_waits_for_readers(new_story: NewStory) -> None:
+async def test_of_many_purged_campaigns_a_few_are_read_at_a_time_until_there_are_no_calls(new_story: NewStory) -> None:
+    ids = [f"c-{number}" for number in range(3 * MAX_READS)]
+    story = await stored(new_story, *ids)
+    story.upstream.hold()
+    await story.invalidator.purge(SUPPORT, ids, "an operator")
+    await story.upstream.arrived(len(ids) + MAX_READS)
+    assert len(story.flights) == MAX_READS
+    story.budget.refusals = [SPENT]
+    story.upstream.release()
+    await finished(story.tasks)
+    assert story.calls <= len(ids) + 2 * MAX_READS
+    assert await purged(story, ids[-1])
+
+
+async def test_a_purge_of_all_waits_for_readers(new_story: NewStory, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     story = await stored(new_story, "c-1", "c-2")
     await story.exchange.read(make_request("c-1", stream=SALES))
     await story.invalidator.purge(SUPPORT, None, "an operator")
+    await story.invalidator.purge(SUPPORT, ["c-3", "c-4"], "a script")
+    assert caplog.messages == [
+        "all answers of stream support purged by client an operator",
+        "2 campaigns of stream support purged by client a script",
+    ]
     await finished(story.tasks)
     assert story.calls == 3
     assert [await purged(story, campaign) for campaign in ("c-1", "c-2")] == [True, True]

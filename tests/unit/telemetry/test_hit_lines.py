@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from campaign_gateway.telemetry.access import AccessLines
 from campaign_gateway.telemetry.logs import HitLines, JsonFormatter, mask
 
 NUMBERED = r"\A((tel|SMS|phone)[-_.:])?[0-9]{6,16}([-._:a-z]|\Z)[A-Za-z0-9._:-]{0,9}\Z"
@@ -29,6 +30,11 @@ class LoggedHits:
         caller = self.lines.caller({"method": "GET", "client": "reporting"})
         answer = self.lines.answer({"status": 200, "detail": "sweep"})
         self.lines.hit(id_, caller, self.lines.campaign("c-1"), answer, b"7", ended or time.perf_counter(), seconds)
+
+    def refuse(self) -> None:
+        """A line of a refusal, for `r-2`."""
+        caller, answer = self.lines.caller({"method": "GET"}), self.lines.ageless({"status": 503})
+        self.lines.hit(b"r-2", caller, self.lines.campaign("c-1"), answer, b"", time.perf_counter(), 0.1, refused=503)
 
     def written(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.sink.getvalue().splitlines()]
@@ -123,3 +129,21 @@ async def test_an_id_is_masked_as_any_text_is(request_id):
         assert made.written()[0]["request_id"] == mask(request_id)
     finally:
         made.log.handlers.clear()
+
+
+async def test_beyond_the_limit_a_line_says_how_many_hits_it_stands_for(logged):
+    logged.lines = HitLines(logged.log.name, AccessLines("sampled", hits_per_second=1))
+    for _ in range(17):
+        logged.note(ended=100.0)
+    logged.refuse()
+    logged.lines.flush()
+    assert [line.get("stands_for") for line in logged.written()] == [None, 16, None]
+
+
+async def test_where_only_warnings_are_wanted_refusals_have_their_lines(logged):
+    logged.log.setLevel(logging.WARNING)
+    logged.note()
+    logged.refuse()
+    logged.handler.setLevel(logging.NOTSET)
+    logged.lines.flush()
+    assert [(line["level"], line["request_id"]) for line in logged.written()] == [("warning", "r-2")]

@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from campaign_gateway.telemetry import logs
-from campaign_gateway.telemetry.logs import JsonFormatter
+from campaign_gateway.telemetry.logs import JsonFormatter, TextFormatter
 
 
 @pytest.fixture
@@ -149,3 +150,66 @@ def test_the_loops_own_chatter_is_quiet(sink):
 )
 def test_what_looks_like_a_phone_number_is_masked_and_an_id_is_not(text: str, shown: str) -> None:
     assert logs.mask(text) == shown
+
+
+class Terminal(io.StringIO):
+    @override
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "format_", "is_json"),
+    [
+        (io.StringIO, None, True),
+        (io.StringIO, "text", False),
+        (Terminal, None, False),
+        (Terminal, "json", True),
+    ],
+)
+def test_a_terminal_gets_text_unless_a_form_is_asked_for(sink, stream, format_, is_json):
+    written = stream()
+    logs.set_up(written, format=format_)
+    logging.getLogger("campaign_gateway.x").warning("news")
+    assert written.getvalue().startswith("{") == is_json
+
+
+def test_text_has_time_level_message_and_fields():
+    line = TextFormatter(worker=1).format(record(status=200, reason="a = b", empty=""))
+    assert line == ('2026-02-02T02:40:00.250+00:00 warning hello you worker=1 status=200 reason="a = b" empty=""')
+
+
+def test_the_ready_lines_of_hits_are_text_too():
+    made = record("%s", '{"time":"T","level":"info","logger":"l","message":"request","age":7}\n' * 2)
+    setattr(made, logs.LINES, True)
+    assert TextFormatter().format(made).splitlines() == ["T info    request age=7"] * 2
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "\x00\x1b[31m", "\u2028", "a\rb"])
+def test_no_text_ends_the_line_or_steers_the_terminal(text):
+    line = TextFormatter().format(record("%s", text, campaign=text))
+    assert line.isprintable()
+    assert line.count(json.dumps(text)) == 2
+
+
+def test_a_traceback_is_below_its_line():
+    made = record()
+    try:
+        int("\x1b")
+    except ValueError:
+        made.exc_info = sys.exc_info()
+    first, *below = TextFormatter().format(made).split("\n")
+    assert first.endswith("hello you")
+    assert all(row.startswith("    ") and row.isprintable() for row in below)
+    assert "ValueError" in below[-1]
+
+
+@pytest.mark.parametrize(("level", "shown"), [("debug", 3), ("info", 2), ("warning", 1), ("error", 0)])
+def test_nothing_below_the_level_is_written(sink, level, shown):
+    written = io.StringIO()
+    logs.set_up(written, level=level)
+    log = logging.getLogger("campaign_gateway.x")
+    log.debug("a")
+    log.info("b")
+    log.warning("c")
+    assert len(written.getvalue().splitlines()) == shown

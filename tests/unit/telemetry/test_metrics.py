@@ -1,13 +1,18 @@
+import asyncio
 import inspect
 import re
+from itertools import pairwise
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from campaign_gateway import __version__
+from campaign_gateway.admin.probes import Families
 from campaign_gateway.proxy.ports import Meter, RequestMeter
-from campaign_gateway.telemetry.metrics import PREFIX, Metrics
+from campaign_gateway.telemetry.metrics import PREFIX, TURN_SECONDS, Metrics
+from tests.support.doubles import begun
+from tests.support.virtual_time import virtual_time
 
 
 @pytest.fixture
@@ -17,7 +22,7 @@ def metrics() -> Metrics:
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """Values by name without our prefix, and labels; as Prometheus reads them."""
-    page = generate_latest(metrics.registry).decode()
+    page = generate_latest(Families(asyncio.run(metrics.collect()))).decode()
     return {
         (sample.name.removeprefix(PREFIX), tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(page)
@@ -32,7 +37,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 def test_every_name_has_our_prefix_and_every_family_a_sentence(metrics):
     exercise(metrics)
-    families = list(metrics.registry.collect())
+    families = asyncio.run(metrics.collect())
     assert all(family.name.startswith(PREFIX) for family in families)
     assert all(re.fullmatch(r"[A-Z].+\.", family.documentation) for family in families)
 
@@ -111,6 +116,33 @@ def test_the_oldest_age_that_may_be_served_has_a_bucket_of_its_own(metrics):
     assert value(metrics, "served_age_seconds_bucket", operation="get", le="21600.0") == 0
 
 
+def test_many_gauges_are_read_with_turns_for_others_in_between(metrics):
+    with virtual_time() as loop:
+
+        def read() -> float:
+            loop.pass_time(0.001)
+            return 1.0
+
+        for number in range(100):
+            metrics.gauges.add("entries", "Entries kept.", read, store=str(number))
+        turns = []
+
+        async def others() -> None:
+            while True:
+                turns.append(loop.time())
+                await asyncio.sleep(0)
+
+        async def scrape() -> int:
+            beside = begun(others())
+            families = await metrics.collect()
+            beside.cancel()
+            return len(next(family.samples for family in families if family.name == PREFIX + "entries"))
+
+        assert loop.run_until_complete(scrape()) == 100
+    assert max(later - earlier for earlier, later in pairwise(turns)) <= 2 * TURN_SECONDS
+    assert len(turns) >= 10
+
+
 def test_a_gauge_is_read_when_it_is_asked_for(metrics):
     now = [3]
     metrics.gauges.add("entries", "Entries kept.", lambda: now[0], store="memory")
@@ -122,7 +154,7 @@ def test_a_gauge_is_read_when_it_is_asked_for(metrics):
 def test_gauges_of_one_name_are_one_family(metrics):
     metrics.gauges.add("budget_remaining", "Calls left.", lambda: 1, account="a")
     metrics.gauges.add("budget_remaining", "Calls left.", lambda: 2, account="b")
-    families = [family for family in metrics.registry.collect() if family.name == PREFIX + "budget_remaining"]
+    families = [family for family in asyncio.run(metrics.collect()) if family.name == PREFIX + "budget_remaining"]
     assert len(families) == 1
     assert value(metrics, "budget_remaining", account="b") == 2
 

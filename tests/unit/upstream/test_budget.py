@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any, TypeVar
@@ -216,6 +217,26 @@ async def test_as_many_calls_as_allowed_go_at_once_and_not_one_more(shop: Shop):
         assert counter.budget.remaining(ACCOUNT) == left
     failure = await counter.refusal()
     assert (failure.problem, failure.retry_after) == (Problem.BUDGET_EXHAUSTED, WINDOW)
+
+
+async def test_a_permit_takes_no_more_steps_where_many_calls_are_in_the_window(shop: Shop) -> None:
+    counter = shop.local(6000, reserve=5, lanes={WRITES: 60})
+
+    async def steps() -> int:
+        calls: list[str] = []
+        sys.setprofile(lambda frame, event, _: calls.append(frame.f_code.co_name) if event == "call" else None)
+        try:
+            await counter.call()
+        finally:
+            sys.setprofile(None)
+        return len(calls)
+
+    for _ in range(20):
+        await counter.call()
+    few = await steps()
+    for _ in range(400):
+        await counter.call()
+    assert await steps() <= few
 
 
 async def test_a_slot_is_held_until_a_window_after_the_end_of_its_call_not_after_its_start(shop: Shop):

@@ -8,6 +8,7 @@ import ssl
 import time
 import tracemalloc
 import zlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from campaign_gateway.contract.answers import Response
 from campaign_gateway.contract.operations import GET, Call, build_call
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.ports import UpstreamError
+from campaign_gateway.upstream import client as client_module
 from campaign_gateway.upstream.client import DIRECT, Limits, PlatformClient, Route
 from campaign_gateway.upstream.signer import Claims, Secret, Signer
 from tests.support.doubles import SUPPORT, begun
@@ -240,6 +242,43 @@ async def test_a_body_of_just_the_bound_is_taken_and_one_byte_more_is_not():
                 assert (await error_to(*pieces, max_body=1000)).failure.problem is INVALID
             else:
                 assert (await answer_to(*pieces, max_body=1000)).body == body
+
+
+async def test_what_unfolds_to_much_is_unfolded_a_step_at_a_time(monkeypatch):
+    turn = 0
+    unfolded = Counter[int]()
+
+    async def count_turns() -> None:
+        nonlocal turn
+        while True:
+            await asyncio.sleep(0)
+            turn += 1
+
+    def watched(wbits: int) -> object:
+        unfold = zlib.decompressobj(wbits=wbits)
+
+        class Watched:
+            def decompress(self, data: bytes, most: int) -> bytes:
+                decoded = unfold.decompress(data, most)
+                unfolded[turn] += len(decoded)
+                return decoded
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(unfold, name)
+
+        return Watched()
+
+    monkeypatch.setattr(client_module, "zlib", SimpleNamespace(decompressobj=watched, error=zlib.error))
+    bomb = gzip.compress(bytes(4 * 2**20))
+    assert len(bomb) < client_module._PIECE_BYTES, "it comes in one piece"
+    async with asyncio.TaskGroup() as group:
+        turns = group.create_task(count_turns())
+        answer = await answer_to(
+            head("Content-Encoding: gzip", f"Content-Length: {len(bomb)}"), bomb, max_body=4 * 2**20
+        )
+        turns.cancel()
+    assert len(answer.body) == unfolded.total() == 4 * 2**20
+    assert max(unfolded.values()) <= 2**18
 
 
 # Broken answers.
@@ -676,8 +715,21 @@ async def test_a_platform_that_the_authority_in_the_settings_vouches_for_is_beli
             assert (await platform.send(SUPPORT, CALL, LATER)).status == 200
         async with client(f"https://127.0.0.1:{server.port}") as platform:
             error = await error_of(platform.send(SUPPORT, CALL, LATER))
-    assert str(error) == "the platform's certificate is not valid"
+    assert str(error) == "the platform's certificate is not valid: unable to get local issuer certificate"
     assert len(server.exchanges) == 1
+
+
+async def test_why_there_is_no_connection_is_told_apart(authority):
+    async def says(url: str) -> str:
+        async with client(url, route=Route(ca_file=authority.file)) as platform:
+            return str(await error_of(platform.send(SUPPORT, CALL, LATER)))
+
+    assert await says(f"http://127.0.0.1:{free_port()}") == "no connection: it is refused"
+    assert await says("http://platform.invalid") == "no connection: the platform's name is not resolved"
+    context = authority.issue("platform", "platform.example").server_context()
+    async with raw_server(always(OK), tls=context) as server:
+        said = await says(f"https://127.0.0.1:{server.port}")
+    assert said.startswith("the platform's certificate is not valid: IP address mismatch")
 
 
 @pytest.mark.drill("no way out but a proxy, an authority of one's own")

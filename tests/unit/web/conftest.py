@@ -112,7 +112,12 @@ class Front:
     """The web room on a real socket."""
 
     def __init__(
-        self, *, default_stream: str | None = "support", anonymous: bool = False, max_request: int = MAX_REQUEST
+        self,
+        *,
+        default_stream: str | None = "support",
+        anonymous: bool = False,
+        max_request: int = MAX_REQUEST,
+        has_docs: bool = True,
     ) -> None:
         self.exchange, self.meter = ScriptedExchange(), CountingMeter()
         self.streams = {"support": SUPPORT, "sales": SALES}
@@ -142,6 +147,7 @@ class Front:
             recorder,
             quota,
             Grants(reader, recorder, RenderedHits(reader, bounds, recorder), bounds, clients.epoch, quota),
+            has_docs=has_docs,
         )
         self.port = 0
 

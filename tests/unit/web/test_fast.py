@@ -673,3 +673,37 @@ async def test_what_is_gone_from_the_store_is_not_kept_alive_by_a_further_reques
         supersede(gateway)
         await caller.send(GOOD)
         assert not gateway.rendered.of(SUPPORT.identity, GET.resource)
+
+
+@pytest.mark.parametrize("is_fast", [True, False], ids=["fast", "parsed"])
+async def test_an_old_connection_is_closed_by_its_next_answer(is_fast):
+    gateway = Gateway(is_fast=is_fast)
+    async with running(gateway), calling(gateway) as caller:
+        await caller.send(GOOD, GOOD, GOOD)
+        assert (gateway.fast.taken > 0) == is_fast
+        gateway.connection.grow_old()
+        await caller.send(b"", turns=5)
+        assert not caller.is_closed
+        await caller.send(GOOD)
+        assert [answer["Connection"] for answer in caller.answers] == [None, None, None, "close"]
+        assert caller.is_closed
+
+
+@pytest.mark.parametrize("is_fast", [True, False], ids=["fast", "parsed"])
+async def test_what_was_sent_already_is_answered_before_an_old_connection_is_closed(is_fast):
+    gateway = Gateway(is_fast=is_fast)
+    async with running(gateway), calling(gateway) as caller:
+        await caller.send(GOOD, GOOD, GOOD)
+        gateway.connection.grow_old()
+        await caller.send(GOOD * 3)
+        assert [answer["Connection"] for answer in caller.answers] == [None] * 5 + ["close"]
+        assert caller.is_closed
+
+
+async def test_a_connection_that_grows_old_in_a_look_up_is_closed_by_the_answer_after_it():
+    async with seeking() as (gateway, caller, store):
+        gateway.connection.grow_old()
+        store.gate.set()
+        await caller.send(GOOD, turns=60)
+        assert [answer["Connection"] for answer in caller.answers] == [None] * 4 + ["close"]
+        assert caller.is_closed

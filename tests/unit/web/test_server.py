@@ -406,3 +406,27 @@ async def test_a_connection_that_there_is_no_descriptor_for_is_closed_counted_an
     assert told == ["WARNING", "INFO"]
     assert server.open_count == 18
     await server.shutdown(0)
+
+
+@pytest.mark.parametrize("connect", [Connection, FastRoad(Epoch()).connect], ids=["parsed", "fast"])
+def test_connections_grow_old_at_moments_of_their_own(connect, monkeypatch):
+    async def ages() -> list[float]:
+        loop, moments = asyncio.get_running_loop(), list[float]()
+        monkeypatch.setattr(Connection, "grow_old", lambda _: moments.append(loop.time()))
+        server = Server(answer, lambda _failure: web.Response(status=400), connect, 10_000.0, max_age=600.0)
+        peers = []
+        for _ in range(50):
+            connection = server()
+            peers.append(Peer(connection, 0.0))
+            connection.connection_made(peers[-1])
+        for peer in peers[40:]:
+            peer.abort()
+        await asyncio.sleep(700)
+        await server.shutdown(0)
+        return moments
+
+    with virtual_time() as loop:
+        moments = loop.run_until_complete(ages())
+    assert len(moments) == 40
+    assert all(540 <= moment <= 660 for moment in moments)
+    assert max(moments) - min(moments) > 60

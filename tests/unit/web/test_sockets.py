@@ -1,10 +1,11 @@
+import errno
 import socket
 from contextlib import ExitStack
 
 import pytest
 
 from campaign_gateway.web import sockets
-from campaign_gateway.web.sockets import bind, bind_all
+from campaign_gateway.web.sockets import bind, bind_all, named
 
 V4, V6 = "127.0.0.1", "::1"
 
@@ -73,3 +74,18 @@ def test_an_address_that_is_taken_is_named_and_nothing_is_held(stack):
     port = listen(stack, bind(V4, 0))
     with pytest.raises(OSError, match=rf"cannot listen on {V4}, port {port}: address already in use"):
         bind_all([(V4, 0), (V4, port)])
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EADDRINUSE, "listen: no: stop what listens there, or write another port"),
+        (errno.EACCES, "listen: no: write a port above 1023, or give the process CAP_NET_BIND_SERVICE"),
+        (errno.EADDRNOTAVAIL, "listen: no: write an address of this machine"),
+        (errno.ENOBUFS, "listen: no: write another address"),
+    ],
+)
+def test_an_address_that_cannot_be_bound_is_told_with_its_key_and_what_to_do(number: int, said: str) -> None:
+    with pytest.raises(OSError, match=said) as refused, named("listen"):
+        raise OSError(number, "no")
+    assert refused.value.errno == number

@@ -91,6 +91,10 @@ class HitLog(Protocol):
         """As `answer`, for answers that have no age."""
         ...
 
+    def stands_for(self, status: int, seconds: float, *, is_hit: bool) -> int:
+        """The number of requests that a line of this one, made elsewhere, stands for; 0 if none is to be written."""
+        ...
+
     def hit(
         self,
         request_id: bytes,
@@ -101,9 +105,9 @@ class HitLog(Protocol):
         ended: float,
         seconds: float,
         *,
-        is_refusal: bool = False,
+        refused: int | None = None,
     ) -> None:
-        """One line, soon.
+        """One line, soon, if such lines are wanted.
 
         Args:
             request_id: plain: nothing that JSON would have to escape.
@@ -113,6 +117,6 @@ class HitLog(Protocol):
             age: whole seconds; empty for an answer that has none.
             ended: when it was answered, on the performance counter.
             seconds: how long it took.
-            is_refusal: whether it is a warning: no call could be made for it.
+            refused: the status of a refusal, which is a warning: no call could be made for it. None for a hit.
         """
         ...

@@ -13,12 +13,14 @@ until a later poll goes through.
 import asyncio
 import logging
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.list_findings import ScanResult
-from campaign_gateway.policy.pacing import Pace, plan_pace, workload_of
-from campaign_gateway.policy.sweeping import IndexSnapshot
+from campaign_gateway.policy.pacing import Pace, listed_of, plan_pace, workload_of
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot
 from campaign_gateway.proxy.fetch import Fetcher
 from campaign_gateway.proxy.fill import FillResult
 from campaign_gateway.proxy.ports import USED_SECONDS, CampaignIndex, Meter, Store
@@ -80,6 +82,9 @@ class Sweeper:
         self._poller = Poller(self._lists, self._full_scan, disagreement)
         self._rotation = Rotation(stream, index, store, refresh, disagreement, tasks, self._woken.set)
         self._is_polling = False
+        self._counted: Mapping[str, IndexedCampaign] = {}
+        self._shown: Counter[Channel] = Counter()
+        """How many campaigns of each list are in `_counted`: they are looked at several times a second."""
         self.pace = Pace({})
         self.is_leading = False
 
@@ -129,7 +134,11 @@ class Sweeper:
         snapshot = self._index.snapshot(self._stream.identity)
         used = self._index.used(self._stream.identity)
         capacity = self._config.capacity()
-        workload = workload_of(snapshot, used, self._poller.rates, self._rotation.rate, self._lists.page_rows)
+        if self._counted is not snapshot.campaigns:
+            self._counted, self._shown = snapshot.campaigns, listed_of(snapshot)
+        workload = workload_of(
+            snapshot, self._shown, used, self._poller.rates, self._rotation.rate, self._lists.page_rows
+        )
         self.pace = plan_pace(capacity, workload)
         if not self.pace.poll_intervals:
             # Too few are in use for the list to be worth its calls. What has been hinted at is read all the same.

@@ -71,6 +71,8 @@ class Lists:
         """What the platform grants for one call."""
         self._lag = Lag()
         self._trust: dict[Channel, Trust] = {}
+        self._said_of: set[Channel] = set()
+        """The channels whose lists the log has said to be trusted."""
 
     def now(self) -> float:
         """The time."""
@@ -128,9 +130,13 @@ class Lists:
         state = replace(with_flaw(state, channel, flaw), number=state.number + 1)
         await self._index.publish(self._stream.identity, state, {})
 
-    def say_trusted(self, channel: Channel) -> None:
-        """Logs that the list is trusted again."""
-        _log.info("the %s list of stream %s is trusted again: polls validate answers", channel, self._stream.alias)
+    def note_trusted(self, channel: Channel, *, was_flawed: bool) -> None:
+        """Logs that the list is trusted from now on, where it was not or nothing was known of it."""
+        if was_flawed or channel not in self._said_of:
+            again = " again" if was_flawed else ""
+            text = "the %s list of stream %s is trusted%s: polls validate answers"
+            _log.info(text, channel, self._stream.alias, again)
+        self._said_of.add(channel)
 
     # Pages.
 

@@ -190,8 +190,8 @@ class Poller:
             self._full_scan.requested.add(channel)
         found = await self._lists.publish(replace(result, state=state))
         self._channels[channel].due_since = None
-        if channel in flaws and flaw is None:
-            self._lists.say_trusted(channel)
+        if flaw is None:
+            self._lists.note_trusted(channel, was_flawed=channel in flaws)
         changed = found.changed if found is not None else frozenset()
         self._lists.count("changed" if changed else "unchanged")
         self._note_rate(scan, snapshot, sum(1 for id_ in changed if id_ in used))

@@ -4,10 +4,14 @@ What has changed goes out as soon as there is a call, what was hinted at first. 
 and mostly in the order of what callers ask for. One read in rotation at a time fills the rest.
 """
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from heapq import nsmallest
+from itertools import chain, islice
+from operator import itemgetter
 
 from campaign_gateway.contract.operations import GET
 from campaign_gateway.policy import sweeping
@@ -26,6 +30,8 @@ RETRY_SECONDS = 1.0
 """How soon a read that got no call is tried again."""
 MAX_READS = 8
 """Reads by id under way at once."""
+AT_A_TIME = 1_000
+"""Campaigns that are looked through before others have their turn."""
 LATE_SECONDS = 3.0
 """A read that has waited for so long stands in line with the callers who wait: some of them wait for it."""
 MAX_LATE_READS = 2
@@ -168,11 +174,15 @@ class Rotation:
 
     def _in_order(self, ready: list[str], *, is_backlog: bool) -> list[str]:
         """Hints first, then who has been out of date for longest; where too many wait, mostly what is asked for."""
-        oldest = sorted(ready, key=lambda id_: (self._due[id_].reason != "hint", self._due[id_].since))
+
+        def age(id_: str) -> tuple[bool, float]:
+            return self._due[id_].reason != "hint", self._due[id_].since
+
         if not is_backlog:
-            return oldest
+            return sorted(ready, key=age)
         interest = self._index.interest(self._stream.identity)
-        by_interest = sorted(oldest, key=lambda id_: -interest.get(id_, 0.0))
+        oldest = nsmallest(MAX_READS, ready, key=age)
+        by_interest = nsmallest(MAX_READS, ready, key=lambda id_: (-interest.get(id_, 0.0), age(id_)))
         numbers = range(min(MAX_READS, len(ready)))
         order = [(oldest if (self._taken + number) % FAIR_SHARE == 0 else by_interest)[number] for number in numbers]
         return list(dict.fromkeys(order))
@@ -223,8 +233,16 @@ class Rotation:
     ) -> str | None:
         """The campaign in use that is the most overdue, and was not read by somebody else meanwhile."""
         self._read = {id_: at for id_, at in self._read.items() if id_ in used}
-        waiting = [id_ for id_ in used if id_ not in self._reading and id_ not in self._due]
-        for id_ in sorted(waiting, key=lambda id_: self._due_at(id_, pace, snapshot, now))[:MAX_READS]:
+        first: list[tuple[float, str]] = []
+        ids = iter(used)
+        while part := list(islice(ids, AT_A_TIME)):
+            waiting = [id_ for id_ in part if id_ not in self._reading and id_ not in self._due]
+            rows = [(self._due_at(id_, pace, snapshot, now), id_) for id_ in waiting]
+            first = nsmallest(MAX_READS, chain(first, rows), key=itemgetter(0))
+            if len(part) == AT_A_TIME:
+                await asyncio.sleep(0)
+        for _, id_ in first:
+            # As it is by now: others had their turn.
             if self._due_at(id_, pace, snapshot, now) > now:
                 return None
             found = await self._store.get(self._request(id_).key)

@@ -40,6 +40,8 @@ RETRY_SECONDS = 0.5
 _MESSAGE = re.compile(rb"(?P<kind>[a-z]+) (?P<replica>[^ ]+) (?P<number>[0-9]{1,18}) (?P<key>.+)", re.DOTALL)
 KEYS_APART = "\n"
 """What stands between the keys that are invalidated together."""
+LONGEST_MESSAGE = 2**21
+"""Bytes: several times what the largest purge takes. What is longer is not looked at, and counts as a gap."""
 AT_A_TIME = 100
 """Keys of one message that are invalidated before others have their turn."""
 _OF_KEYS = frozenset({"write", "purge"})
@@ -181,6 +183,9 @@ class Bus:
         self.on_heard(self._heard_until)
 
     async def _receive(self, data: bytes, on_message: Callable[[str, str], None], on_gap: Callable[[], None]) -> None:
+        if len(data) > LONGEST_MESSAGE:
+            on_gap()
+            return
         match = _MESSAGE.fullmatch(data)
         if match is None:
             # Somebody else's. Had it been one of ours, the next number shows that it was missed.

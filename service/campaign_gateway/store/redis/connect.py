@@ -95,7 +95,11 @@ def partitions_of(url: str) -> int:
 
 def open_link(target: RedisTarget, clock: StoreClock, meter: Meter, prefix: str = "cg") -> RedisLink:
     """A link whose commands end within about the time-out, with redis-py's own ten retries off."""
-    link = RedisLink(None, clock, meter, Keys(prefix, partitions_of(target.url)))
+    scheme, _, rest = target.url.partition("://")
+    servers, _, path = rest.partition("/")
+    # A Unix socket has a path only, and the name of a user may stand before a host's.
+    address = servers.rpartition("@")[2] or f"/{path}"
+    link = RedisLink(None, clock, meter, Keys(prefix, partitions_of(target.url)), address)
     common: dict[str, Any] = {
         "socket_timeout": target.timeout,
         "socket_connect_timeout": target.timeout,
@@ -105,8 +109,6 @@ def open_link(target: RedisTarget, clock: StoreClock, meter: Meter, prefix: str 
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
     options = {**common, **target.access.options()}
-    scheme, _, rest = target.url.partition("://")
-    servers, _, path = rest.partition("/")
     if scheme in {SENTINEL_SCHEME, CLUSTER_SCHEME}:
         options["ssl"] = target.access.tls is not None
     if scheme == CLUSTER_SCHEME:

@@ -29,12 +29,32 @@ FAILURES = (RedisError, RedisClusterException, OSError)
 _MISREAD = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 """What it raises, or a reader of ours, over a reply of another shape than the command's."""
 
-LOST = frozenset({"auth", "loading", "masterdown", "busy", "timeout", "connection", "cluster"})
+LOST = frozenset({"loading", "masterdown", "busy", "timeout", "connection", "cluster"})
 """Kinds after which the server is of no use at all ..."""
-LEFT = frozenset({"readonly", "misconf", "noreplicas", "protocol"})
-"""... and those after which every connection is left, too: the address may lead to a server that is whole by now."""
+LEFT = frozenset({"readonly", "misconf", "noreplicas", "protocol", "auth"})
+"""... and those after which every connection is left, too: the address may lead to a server that is whole by now.
+One that refuses a new connection's password goes on with older ones: the link would be found and lost in turns."""
 FULL = "oom"
 """It stores nothing new, and does everything else."""
+
+MEANINGS = {
+    "auth": "it refuses the user name or the password",
+    "noperm": "the user lacks a right that is needed",
+    "loading": "it is still loading its data",
+    "masterdown": "it is a replica that has lost its primary",
+    "busy": "a script keeps it busy",
+    "timeout": "no answer within cache.timeout",
+    "connection": "no connection, or it was closed",
+    "cluster": "a part of the cluster is missing",
+    "readonly": "it is a replica, which takes no writes",
+    "misconf": "it cannot save to its disk, and takes no writes",
+    "noreplicas": "it has too few replicas, and takes no writes",
+    "protocol": "what answers there does not speak as Redis does",
+    FULL: "it has no memory left for new answers, and counts calls as before",
+}
+"""What an operator is told of a kind ..."""
+REFUSES = "it refuses what it is asked"
+"""... and of one that is not among them."""
 
 _KINDS: tuple[tuple[type[Exception], str], ...] = (
     # Subclasses first: a refused password and a loading server are ConnectionErrors to redis-py.

@@ -26,7 +26,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from campaign_gateway.proxy.ports import Meter
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.clock import StoreClock
-from campaign_gateway.store.redis.failures import FAILURES, FULL, LEFT, LOST, kind_of, read_reply
+from campaign_gateway.store.redis.failures import FAILURES, FULL, LEFT, LOST, MEANINGS, REFUSES, kind_of, read_reply
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.replies import convert, nothing, value
 
@@ -45,6 +45,8 @@ LASTING_LOOKS = 4
 AT_ONCE = 16
 """Commands under way at a time; the next waits. Well below the pool, so that nothing ever waits for a connection."""
 
+MOST_WORDS = 200
+"""Characters of an error that are logged."""
 LONGEST_AHEAD = 16
 _AHEAD = re.compile(rb"[0-9]{1,9}\.[0-9]{6}")
 """Thirty years at most: more is nobody's clock."""
@@ -56,10 +58,16 @@ class StoreDownError(Exception):
     """Redis did not do what it was asked. Its text is the kind of failure, one of a closed set."""
 
 
+class AnotherServerError(RedisConnectionError):
+    """A new connection reaches another server than the others did. That is no failure where nothing was known."""
+
+
 class RedisLink:
     """One client and what is known of its server."""
 
-    def __init__(self, client: Any, clock: StoreClock, meter: Meter, keys: Keys = _DEFAULT_KEYS) -> None:
+    def __init__(
+        self, client: Any, clock: StoreClock, meter: Meter, keys: Keys = _DEFAULT_KEYS, address: str = ""
+    ) -> None:
         """A link.
 
         Args:
@@ -67,6 +75,7 @@ class RedisLink:
             clock: set by the server's, and by what replicas keep under `keys.clock`.
             meter: where operations are counted.
             keys: the names that the link is for.
+            address: of the server, for log lines.
         """
         self.client = client
         self.keys = keys
@@ -74,8 +83,10 @@ class RedisLink:
         self.clock = clock
         self.meter = meter
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self.address = address
+        """Where the server is, for people."""
         self.is_up = False
-        self.state = "not asked yet"
+        self.state = "unknown"
         """`ok`, or the kind of the last failure; while the link is up, that of what the server does not do."""
         self.departures = 0
         """How often all connections were left, those that only listen among them."""
@@ -87,6 +98,13 @@ class RedisLink:
         """Rises whenever another server answers than before: what that one held may be lost, fences among it."""
         self._runs: dict[str, str] = {}
         """Each server's own name for its run, by the server's name in a cluster."""
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the server, for people; None while it does all that is asked of it."""
+        if self.state == "ok":
+            return None
+        return f"{self.state} at {self.address}: {MEANINGS.get(self.state, REFUSES)}"
 
     def run_behind(self, name: str) -> str:
         """What the server that holds the key `name` calls its run; empty while unknown."""
@@ -137,7 +155,7 @@ class RedisLink:
                 self.meter.store_operation("redis", operation, kind)
                 # What an old connection says is no news of those made since.
                 if kind in LOST or (kind in LEFT and departures == self.departures):
-                    await self._leave(kind)
+                    await self._leave(kind, str(error))
                 raise StoreDownError(kind) from error
 
     async def look(self) -> None:
@@ -156,7 +174,8 @@ class RedisLink:
         except FAILURES as error:
             kind = kind_of(error)
             self.meter.store_operation("redis", "look", kind)
-            await self._leave(kind)
+            if self.is_up or not isinstance(error, AnotherServerError):
+                await self._leave(kind, str(error))
             return
         shared = seconds + microseconds / 1e6 + ahead
         if behind := self.clock.behind(shared, sent_at, received_at):
@@ -164,7 +183,7 @@ class RedisLink:
         self.clock.set(shared, sent_at, received_at)
         self.clock.ahead = self._ahead
         if not self.is_up:
-            _log.info("redis is connected")
+            _log.info("redis is connected", extra={"fields": {"redis": self.address}})
             self.is_up, self.state = True, "ok"
             if not self._runs:
                 # A server that does not name its run may be another one than the one that was lost.
@@ -203,10 +222,10 @@ class RedisLink:
             return
         self._full_looks = 0
         if was_full:
-            _log.info("redis takes new answers again")
+            _log.info("redis takes new answers again", extra={"fields": {"redis": self.address}})
             self.state = "ok"
         else:
-            _log.warning("redis is full (%s): it takes no new answers, and counts calls as before", FULL)
+            _log.warning("redis is full (%s): %s", FULL, MEANINGS[FULL], extra={"fields": {"redis": self.address}})
             self.state = FULL
             await self._depart()
 
@@ -260,8 +279,8 @@ class RedisLink:
         """Called on each new connection: finds out whether it reaches the same server as the others.
 
         Raises:
-            redis.exceptions.ConnectionError: it does not, for the first one that notices: the command that wanted the
-                connection was prepared with what another server said.
+            AnotherServerError: it does not, for the first one that notices: the command that wanted the connection was
+                prepared with what another server said.
             redis.exceptions.InvalidResponse: what answers is no Redis.
         """
         await read_reply(connection.on_connect, lambda _: None)
@@ -279,22 +298,24 @@ class RedisLink:
             self._runs[name] = run_id
             self.generation += 1
             if is_new:
-                raise RedisConnectionError("another server answers")
+                raise AnotherServerError("another server answers")
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             await self.look()
 
-    def _lose(self, kind: str) -> None:
+    def _lose(self, kind: str, words: str = "") -> None:
         if self.is_up or self.state != kind:
-            _log.warning("redis is unavailable (%s): continuing without it", kind)
+            text, meaning = "redis is unavailable (%s): %s; continuing without it", MEANINGS.get(kind, REFUSES)
+            fields = {"redis": self.address, "error": words[:MOST_WORDS]}
+            _log.warning(text, kind, meaning, extra={"fields": fields})
         self.is_up = False
         self.state = kind
         self._full_looks = 0
 
-    async def _leave(self, kind: str) -> None:
-        self._lose(kind)
+    async def _leave(self, kind: str, words: str = "") -> None:
+        self._lose(kind, words)
         if kind in LEFT:
             await self._depart()
 

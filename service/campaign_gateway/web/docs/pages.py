@@ -33,6 +33,8 @@ _FILES = {
     "/docs/swagger-ui.css": ("swagger-ui/swagger-ui.css", "text/css" + _TEXT),
     "/docs/swagger-ui-bundle.js": ("swagger-ui/swagger-ui-bundle.js", "text/javascript" + _TEXT),
 }
+_OF_PROBLEMS = frozenset({"/docs/page.css", "/docs/icon.svg"})
+"""Of these files, what the pages about problems use too."""
 _PROBLEMS = "/problems"
 _PROBLEM_AT: Mapping[str, Problem | None] = {_PROBLEMS: None, **{problem.type: problem for problem in Problem}}
 _ALLOW = "GET, HEAD"
@@ -62,17 +64,25 @@ class Page:
     """Whether `Accept` chose it."""
 
 
-def page_at(method: str, raw_target: str, headers: MultiMapping[str] = _NO_FIELDS) -> Page | None:
+def page_at(
+    method: str, raw_target: str, headers: MultiMapping[str] = _NO_FIELDS, *, has_docs: bool = True
+) -> Page | None:
     """What is there for a request; None where its target is not one of these. A query changes nothing.
+
+    Args:
+        method: the request's.
+        raw_target: as it was sent.
+        headers: the request's.
+        has_docs: whether the description and its viewer are there, and not only the pages about problems.
 
     Raises:
         RejectedError: it is one of these, and the method none of theirs; or it is one of these and a slash; or it is
             no problem.
     """
     path = raw_target.partition("?")[0]
-    if path.endswith("/") and _is_page(path[:-1]):
+    if path.endswith("/") and _is_page(path[:-1], has_docs=has_docs):
         raise nothing_here(but_without_slash=True)
-    if not _is_page(path):
+    if not _is_page(path, has_docs=has_docs):
         if path.startswith(f"{_PROBLEMS}/"):
             raise nothing_here()
         return None
@@ -80,11 +90,14 @@ def page_at(method: str, raw_target: str, headers: MultiMapping[str] = _NO_FIELD
         raise wrong_method(_ALLOW)
     if path not in _PROBLEM_AT:
         return _load(path)
-    return _load_problem(path, is_json=_prefers_json(",".join(headers.getall(hdrs.ACCEPT, []))))
+    is_json = _prefers_json(",".join(headers.getall(hdrs.ACCEPT, [])))
+    return _load_problem(path, is_json=is_json, has_docs=has_docs)
 
 
-def _is_page(path: str) -> bool:
-    return path == _DESCRIPTION or path in _FILES or path in _PROBLEM_AT
+def _is_page(path: str, *, has_docs: bool) -> bool:
+    if path == _DESCRIPTION or path in _FILES:
+        return has_docs or path in _OF_PROBLEMS
+    return path in _PROBLEM_AT
 
 
 def _prefers_json(accept: str) -> bool:
@@ -100,12 +113,13 @@ def _prefers_json(accept: str) -> bool:
 
 
 @cache
-def _load_problem(path: str, *, is_json: bool) -> Page:
+def _load_problem(path: str, *, is_json: bool, has_docs: bool) -> Page:
     # Only here, as below.
     from campaign_gateway.web.docs.problem_pages import as_html, as_json  # noqa: PLC0415
 
     problem = _PROBLEM_AT[path]
-    body, content_type = (as_json(problem), "application/json") if is_json else (as_html(problem), "text/html" + _TEXT)
+    body = as_json(problem) if is_json else as_html(problem, has_docs=has_docs)
+    content_type = "application/json" if is_json else "text/html" + _TEXT
     return Page(body, content_type, make_etag(body), is_negotiated=True)
 
 

@@ -35,7 +35,8 @@ _ONE = """\
       <p>{cure}</p>
       <h2>Whom to ask</h2>
       <p>{contact}</p>
-      <p><a href="../problems">All problems</a>, <a href="../docs">the API</a></p>"""
+      <p><a href="../problems">All problems</a>{docs}</p>"""
+_DOCS = ', <a href="../docs">the API</a>'
 _ROW = '      <tr><td>{status}</td><td><a href="problems/{name}"><code>{name}</code></a></td><td>{title}</td></tr>'
 _CODE = re.compile(r"`([^`]+)`")
 
@@ -60,11 +61,14 @@ def as_json(problem: Problem | None) -> bytes:
     return json.dumps({"problems": [problem_document(one) for one in Problem]}).encode()
 
 
-def as_html(problem: Problem | None) -> bytes:
-    """A page about the type, or one with all of them for None. Its links are relative to the type's path."""
+def as_html(problem: Problem | None, *, has_docs: bool = True) -> bytes:
+    """A page about the type, or one with all of them for None. Its links are relative to the type's path.
+
+    Without `has_docs` it leads to no description of the API.
+    """
     if problem is not None:
         members = {name: _html(str(value)) for name, value in problem_document(problem).items()}
-        main = _ONE.format(**members, name=problem.value.name)
+        main = _ONE.format(**members, name=problem.value.name, docs=_DOCS if has_docs else "")
         return _PAGE.format(title=escape(problem.title), root="../", main=main).encode()
     by_status = sorted(Problem, key=lambda one: one.status)
     rows = [_ROW.format(status=one.status, name=one.value.name, title=escape(one.title)) for one in by_status]

@@ -1,12 +1,15 @@
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from redis.asyncio.connection import DefaultParser
 from redis.exceptions import InvalidResponse, NoPermissionError, NoScriptError, ReadOnlyError, ResponseError
 
 from campaign_gateway.policy.evidence import GOOD, Cause
@@ -17,8 +20,8 @@ from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.redis import replies
 from campaign_gateway.store.redis.beat import Beat
 from campaign_gateway.store.redis.bus import Bus
-from campaign_gateway.store.redis.connect import RedisTarget, open_link
-from campaign_gateway.store.redis.failures import FULL, kind_of
+from campaign_gateway.store.redis.connect import Access, RedisTarget, open_link
+from campaign_gateway.store.redis.failures import FULL, MEANINGS, REFUSES, kind_of
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.ledgers import RedisLedgers
 from campaign_gateway.store.redis.link import LASTING_LOOKS, RedisLink, StoreDownError
@@ -149,7 +152,7 @@ async def test_a_server_that_refuses_writes_is_lost_though_it_tells_its_time(
     assert server.left == ["in use", "idle"] * (3 if is_left else 0), "each look may find another server"
     server.reply = None
     await link.look()
-    lost = f"redis is unavailable ({kind}): continuing without it"
+    lost = f"redis is unavailable ({kind}): {MEANINGS.get(kind, REFUSES)}; continuing without it"
     assert caplog.messages == ["redis is connected", lost, "redis is connected"]
 
 
@@ -165,7 +168,9 @@ async def test_a_time_that_is_none_loses_the_link(times: object, caplog: pytest.
     for _ in range(3):
         await link.look()
     assert (link.is_up, link.state) == (False, "protocol")
-    assert caplog.messages == ["redis is unavailable (protocol): continuing without it"]
+    assert caplog.messages == [
+        "redis is unavailable (protocol): what answers there does not speak as Redis does; continuing without it"
+    ]
 
 
 @pytest.mark.drill("what answers at the address is no Redis")
@@ -247,6 +252,25 @@ async def test_the_connections_to_a_primary_that_was_demoted_are_left(server: Re
     assert link.is_up
 
 
+async def test_a_password_that_was_changed_leaves_the_connections_of_before(server: RedisServer):
+    access = Access("gateway", lambda: "of before")
+    link = open_link(RedisTarget(server.url, 2.0, access), StoreClock(), CountingMeter())
+    async with server.client() as admin, AsyncExitStack() as stack:
+        stack.push_async_callback(link.close)
+        await admin.execute_command("ACL", "SETUSER", "gateway", "on", ">of before", "~*", "&*", "+@all")
+        await link.look()
+        assert link.is_up
+        await admin.execute_command("ACL", "SETUSER", "gateway", "resetpass", ">changed")
+        # Two at once: the second wants a new connection, and the first one's goes back into the pool after it.
+        waits = (partial(link.client.blpop, "cg:nothing", 0.2), link.client.ping)
+        commands = (link.execute("test", command, lambda reply: reply) for command in waits)
+        assert [str(reply) for reply in await asyncio.gather(*commands, return_exceptions=True)] == ["None", "auth"]
+        await link.look()
+        assert (link.is_up, link.state) == (False, "auth"), (
+            "not found with an old one, to be lost with the next new one"
+        )
+
+
 @pytest.mark.drill(
     "a full Redis",
     planted="no memory left, nothing evicted",
@@ -293,3 +317,7 @@ async def test_a_server_that_stays_full_is_told_once_and_so_is_its_end(
                 await link.look()
             assert (link.is_up, link.state) == (True, after)
     assert len([message for message in caplog.messages if message.startswith("redis ")]) == 2
+
+
+def test_replies_are_read_by_the_parser_in_c() -> None:
+    assert DefaultParser.__name__ == "_AsyncHiredisParser"

@@ -170,6 +170,21 @@ async def test_they_are_counted_as_one_operation(front):
     assert front.meter.events == {("request", "docs", "none", "200", "none"): 3}
 
 
+async def test_without_docs_there_is_nothing_but_the_pages_about_problems(serve):
+    async with serve(has_docs=False) as front:
+        for path in ("/openapi.json", "/docs", "/docs/", "/docs/start.js", "/docs/swagger-ui-bundle.js"):
+            hidden, nothing = await front.ask(path), await front.ask("/nothing")
+            assert (hidden.status, hidden["Content-Type"]) == (nothing.status, nothing["Content-Type"])
+            assert (await front.ask(path, key=None)).status == (await front.ask("/nothing", key=None)).status
+        problem = await front.ask("/problems/internal", key=None)
+        assert problem.status == 200
+        links = re.findall(rb'href="\.\./([^"]+)"', problem.body)
+        for link in links:
+            assert (await front.ask(f"/{link.decode()}", key=None)).status == 200
+        assert b"docs/page.css" in links
+    assert re.search(rb'href="\.\./docs"', problem.body) is None
+
+
 def test_the_page_asks_only_for_what_is_served():
     page = (VIEWER / "page.html").read_text()
     links = re.findall(r'(?:href|src)="([^"]+)"', page)
