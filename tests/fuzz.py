@@ -50,7 +50,12 @@ FIELDS = (
     *(b"Connection: keep-alive", b"Connection: Upgrade", b"Upgrade: h2c", b"Expect: 100-continue"),
     *(b"Host: other", b"Host:", b"Cache-Control: no-cache", b"Cache-Control: max-age=0", b"Range: bytes=0-1"),
     *(b"Cache-Control: only-if-cached", b"Cache-Control: max-stale", b"If-None-Match: *"),
-    *(b'If-None-Match: "x", W/"y"', b"X-Request-ID: r-2", b"If-Modified-Since: Fri, 01 Jan 2038 00:00:00 GMT"),
+    *(
+        b'If-None-Match: "x", W/"y"',
+        b"X-Request-ID: r-2",
+        b"x-request-id:r-3",
+        b"If-Modified-Since: Fri, 01 Jan 2038 00:00:00 GMT",
+    ),
     *(b"Authorization: Bearer nobody", b"Accept-Encoding: gzip", b"X-A: b", b"X-A : b"),
     *(b"X-Forwarded-For: 10.0.0.1", b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     *(b" folded", b"Origin: null", b"Campaign-Gateway-Version: 1", b"Pragma: no-cache"),

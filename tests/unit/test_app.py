@@ -18,7 +18,9 @@ from campaign_gateway.admin.probes import Part
 from campaign_gateway.app import running
 from campaign_gateway.app.status import Readiness
 from campaign_gateway.settings import SettingsError, read_tree
+from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.web.fast import FastConnection
+from campaign_gateway.web.rendered import RenderedHits
 from campaign_gateway.web.server import Connection
 from tests.support.gateway import ROOT
 from tests.support.tls import Authority
@@ -53,6 +55,23 @@ async def test_the_fast_road_is_there_unless_it_is_switched_off(
         assert gateway.sites[0]._runner.server is not None
         assert [type(made) for made in gateway.sites[0]._runner.server.connections] == [kind]
         writer.close()
+
+
+async def test_what_leaves_the_memory_is_forgotten_by_the_rendered_hits(
+    tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[MemoryStore] = []
+
+    def make(*arguments: Any) -> MemoryStore:
+        made.append(MemoryStore(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr("campaign_gateway.app.stores.MemoryStore", make)
+    forgotten: list[str | None] = []
+    monkeypatch.setattr(RenderedHits, "follow", lambda _, key: forgotten.append(key))
+    async with running(read_tree(tree)):
+        made[0].clear()
+    assert forgotten == [None]
 
 
 async def test_a_key_that_cannot_sign_ends_the_start(tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

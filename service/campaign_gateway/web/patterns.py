@@ -7,7 +7,7 @@ is around them need only be compared. Else an expression decides.
 """
 
 import re
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import NamedTuple
 
@@ -67,20 +67,28 @@ class HeadPattern:
     """A head that was answered here, and all that differ from it in what may vary only."""
 
     __slots__ = (
-        *("_answered", "_grant", "_last", "_least", "_literals", "_match", "_now", "_rendered", "_request_id"),
+        *("_answered", "_find", "_grant", "_last", "_least", "_literals", "_match", "_now", "_rendered", "_request_id"),
         *("_skip", "_start", "_store_epoch", "_tags", "_write", "_writers", "epoch"),
     )
 
-    def __init__(self, expression: bytes, literals: Literals, grant: Grant) -> None:
+    def __init__(
+        self,
+        expression: bytes,
+        literals: Literals,
+        grant: Grant,
+        find: Callable[[bytes], "HeadPattern | None"],
+    ) -> None:
         compiled = re.compile(expression)
         self.epoch = grant.epoch
-        self._grant, self._write = grant, grant.write
+        self._grant, self._write, self._find = grant, grant.write, find
         self._now, self._store_epoch, self._writers, self._answered = grant.terms
         self._match = compiled.fullmatch
         self._request_id = compiled.groupindex.get("request_id", 0)
         self._tags = compiled.groupindex.get("tags", 0)
-        # Copies are compared, and whoever has limits of its own is counted, before there is a hit.
-        self._rendered = {} if self._tags or grant.limits is not None else grant.rendered
+        # Copies are compared, and whoever has limits of its own is counted, before there is a hit. What is not written
+        # as usual, the expression reads.
+        is_usual = bool(literals.between) == bool(self._request_id)
+        self._rendered = grant.rendered if is_usual and not self._tags and grant.limits is None else {}
         self._literals = literals
         self._start, self._skip, self._last = len(literals.before), len(literals.between), -len(literals.after)
         self._least = min(1, self._skip)
@@ -113,7 +121,11 @@ class HeadPattern:
     def _answer_otherwise(self, data: bytes, began: float) -> bytes | Lookup | None:
         """The same for a head that differs in more than its ids, or a hit that has to be looked at."""
         found, grant = self._match(data), self._grant
-        if found is None or (grant.limits is not None and grant.limits.is_spent(began)):
+        if found is None:
+            # Whoever passes requests on has those of several callers on one connection.
+            other = self._find(data)
+            return None if other is None or other is self or other.epoch != self.epoch else other.answer(data)
+        if grant.limits is not None and grant.limits.is_spent(began):
             # The whole road says why.
             return None
         request_id = found[self._request_id] if self._request_id else new_request_id().encode()
@@ -164,7 +176,7 @@ class HeadPatterns:
             self._patterns.clear()
             self._by_literals.clear()
         literals = literals_of(head)
-        pattern = self._patterns[expression] = HeadPattern(expression, literals, grant)
+        pattern = self._patterns[expression] = HeadPattern(expression, literals, grant, self.find)
         if grant.limits is None:
             # A client with limits of its own may have no more than so many connections.
             self._by_literals[literals] = pattern

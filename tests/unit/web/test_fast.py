@@ -266,6 +266,19 @@ async def test_a_pattern_serves_the_first_head_of_another_connection(gateway: Ga
             assert gateway.fast.taken == 2 + (not other.is_closed)
 
 
+async def test_a_connection_on_which_several_callers_requests_are_passed_on_is_answered_for_each(gateway: Gateway):
+    other = GOOD.replace(b"cgk_reporting", b"cgk_operations")
+    async with running(gateway), calling(gateway) as caller:
+        await warm(caller, gateway)
+        await caller.send(other, other)
+        for _ in range(3):
+            await caller.send(GOOD, other)
+        assert gateway.fast.taken == 1 + 6
+        gateway.clients.replace({})
+        await caller.send(GOOD)
+        assert caller.answers[-1].status == 401
+
+
 @pytest.mark.parametrize(
     "pieces",
     [

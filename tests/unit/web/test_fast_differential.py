@@ -382,6 +382,14 @@ async def test_nobody_can_tell_whether_hits_are_looked_up_elsewhere(pieces):
             head(b"/v1/campaigns/c-2", b"X-Echo: X-Request-ID: r-9", id_=b"r-2"),
             id="a-field-that-looks-like-the-request-id",
         ),
+        pytest.param(GOOD.replace(b"ID: ", b"ID:"), GOOD.replace(b"ID: ", b"ID:"), id="an-id-without-a-space"),
+        pytest.param(GOOD.replace(b"ID: ", b"ID:\t"), GOOD.replace(b"ID: ", b"ID:\t"), id="an-id-behind-a-tab"),
+        pytest.param(GOOD.replace(b"r-1", b"r-1 \t"), GOOD.replace(b"r-1", b"r-2 "), id="an-id-before-white-space"),
+        pytest.param(
+            GOOD.replace(b"X-Request-ID", b"x-request-id"),
+            GOOD.replace(b"X-Request-ID: r-1", b"x-request-id: r-2"),
+            id="an-id-in-lower-case",
+        ),
     ],
 )
 async def test_what_was_answered_with_a_hit_is_answered_so_again_on_the_fast_road(first, again):
