@@ -3,6 +3,7 @@
 One road: authorise, or recall the grant of an equal head; get the answer; make it bytes; write it down.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -158,10 +159,10 @@ class Api:
     ) -> web.StreamResponse:
         if (fault := fault_of(http)) is not None:
             raise RejectedError(Problem.INVALID_REQUEST, fault, has_to_close=True)
-        page = page_at(http.method, http.raw_path, http.headers, has_docs=self._has_docs)
-        if page is not None:
+        make_page = page_at(http.method, http.raw_path, http.headers, has_docs=self._has_docs)
+        if make_page is not None:
             record.operation = DOCS
-            return render_page(page, http.headers, record.request_id)
+            return render_page(await asyncio.to_thread(make_page), http.headers, record.request_id)
         if http.method == hdrs.METH_OPTIONS:
             # Needs no key: the paths and their methods are public. No path takes it, so this raises.
             find(http.method, http.raw_path)

@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import zipfile
 from importlib import resources
 from pathlib import Path
@@ -12,6 +13,7 @@ from multidict import CIMultiDict
 
 from campaign_gateway.policy.stored import make_etag
 from campaign_gateway.problems import Problem
+from campaign_gateway.web.docs import pages
 from campaign_gateway.web.docs.openapi import document
 from campaign_gateway.web.docs.pages import page_at
 
@@ -87,6 +89,21 @@ async def test_nothing_else_can_be_done_to_them(front, path):
     assert answer["Content-Type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("path", ["/openapi.json", "/problems/internal"])
+async def test_a_page_is_made_beside_the_loop(front, path, monkeypatch):
+    threads = []
+
+    def make() -> pages.Page:
+        threads.append(threading.get_ident())
+        return pages.Page(b"{}", "application/json", '"x"')
+
+    monkeypatch.setattr(pages, "_load", lambda _path: make())
+    monkeypatch.setattr(pages, "_load_problem", lambda _path, **_: make())
+    assert (await front.ask(path, key=None)).status == 200
+    assert threads
+    assert threading.get_ident() not in threads
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -144,9 +161,9 @@ async def test_all_problems_are_listed_with_links_that_lead_there(front):
     ],
 )
 def test_accept_chooses_between_the_page_and_json(accept, is_json):
-    page = page_at("GET", "/problems/internal", CIMultiDict({"Accept": accept}))
-    assert page is not None
-    assert (page.content_type == "application/json") is is_json
+    make_page = page_at("GET", "/problems/internal", CIMultiDict({"Accept": accept}))
+    assert make_page is not None
+    assert (make_page().content_type == "application/json") is is_json
 
 
 @pytest.mark.parametrize(
