@@ -4,11 +4,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from campaign_gateway.contract.ids import is_id
+from campaign_gateway.policy.codings import accepts_gzip
 
 SERVER = "campaign-gateway"
 
@@ -31,7 +32,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def admin_application(readiness: Readiness, registry: CollectorRegistry, explain: Explain) -> web.Application:
-    """The application behind `admin_listen`: `/livez`, `/readyz`, `/metrics`, `/explain/{stream}/{id}`."""
+    """The application behind `admin_listen`: `/`, `/livez`, `/readyz`, `/metrics`, `/explain/{stream}/{id}`."""
 
     async def livez(_request: web.Request) -> web.Response:
         return answer_json(200, {"status": "ok"})
@@ -41,7 +42,7 @@ def admin_application(readiness: Readiness, registry: CollectorRegistry, explain
 
     async def metrics(request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return web.Response(body=encode(registry), headers={"Content-Type": content_type})
+        return answer_metrics(request, encode(registry), content_type)
 
     async def explained(request: web.Request) -> web.Response:
         campaign = request.match_info["id"]
@@ -52,10 +53,11 @@ def admin_application(readiness: Readiness, registry: CollectorRegistry, explain
 
 
 def application(livez: Handler, readyz: Handler, metrics: Handler, explained: Handler) -> web.Application:
-    """The operators' routes with what answers them."""
+    """The operators' routes with what answers them, and a page that names them."""
     made = web.Application()
     made.add_routes(
         [
+            web.get("/", _home),
             web.get("/livez", livez),
             web.get("/readyz", readyz),
             web.get("/metrics", metrics),
@@ -75,6 +77,37 @@ def answer_readiness(parts: Mapping[str, Part]) -> web.Response:
     status = 503 if worst.status == "down" else 200
     overall = {"ok": "ready", "degraded": "degraded", "down": "not ready"}[worst.status]
     return answer_json(status, {"status": overall, "parts": parts})
+
+
+def answer_metrics(request: web.Request, page: bytes, content_type: str) -> web.Response:
+    """The metrics page, packed for whoever accepts that; on a thread, since it takes milliseconds."""
+    answer = web.Response(
+        body=page, headers={"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}, zlib_executor_size=0
+    )
+    if accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, []))):
+        answer.enable_compression(web.ContentCoding.gzip)
+    return answer
+
+
+async def _home(_request: web.Request) -> web.Response:
+    return web.Response(text=_HOME, content_type="text/html", headers=_HOME_FIELDS)
+
+
+_HOME_FIELDS = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"}
+_HOME = """<!doctype html>
+<html lang="en">
+<title>Campaign gateway</title>
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<h1>Campaign gateway</h1>
+<ul>
+<li><a href="readyz">readyz</a>: whether it serves, with a reason for each part</li>
+<li><a href="livez">livez</a>: whether the process answers</li>
+<li><a href="metrics">metrics</a>: for Prometheus</li>
+<li>explain/{stream}/{id}: what is known of one campaign, and what a read of it would do</li>
+</ul>
+</html>
+"""
 
 
 def answer_json(status: int, document: object) -> web.Response:

@@ -20,7 +20,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from campaign_gateway.admin.probes import Part, answer_json, answer_readiness, application
+from campaign_gateway.admin.probes import Part, answer_json, answer_metrics, answer_readiness, application
 
 READY_SECONDS = 0.5
 """How long a probe waits for a worker: well within the second that a probe may take as a whole."""
@@ -70,8 +70,10 @@ class WorkerClient:
     async def _fetch(
         self, session: aiohttp.ClientSession, target: str, seconds: float, accept: str
     ) -> WorkerResponse | None:
+        # Between processes of one machine nothing is gained by packing.
+        asked = {"Accept": accept, "Accept-Encoding": "identity"}
         try:
-            async with asyncio.timeout(seconds), session.get(target, headers={"Accept": accept}) as response:
+            async with asyncio.timeout(seconds), session.get(target, headers=asked) as response:
                 return WorkerResponse(response.status, response.headers["Content-Type"], await response.read())
         except (aiohttp.ClientError, TimeoutError):
             return None
@@ -106,7 +108,7 @@ def workers_application(
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         # Some 25 us a line, and probes come to the same loop.
         body = await asyncio.to_thread(lambda: encode(JoinedMetrics(registry.collect(), pages)))
-        return web.Response(body=body, headers={"Content-Type": content_type})
+        return answer_metrics(request, body, content_type)
 
     async def explained(request: web.Request) -> web.Response:
         # As it came, for the worker to judge.
