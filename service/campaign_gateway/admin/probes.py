@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from campaign_gateway.contract.ids import is_id
+from campaign_gateway.policy.codings import accepts_gzip
 
 SERVER = "campaign-gateway"
 
@@ -49,7 +50,7 @@ class Families(Collector):
 
 
 def admin_application(readiness: Readiness, collect: Collect, explain: Explain) -> web.Application:
-    """The application behind `admin_listen`: `/livez`, `/readyz`, `/metrics`, `/explain/{stream}/{id}`."""
+    """The application behind `admin_listen`: `/`, `/livez`, `/readyz`, `/metrics`, `/explain/{stream}/{id}`."""
 
     async def livez(_request: web.Request) -> web.Response:
         return answer_json(200, {"status": "ok"})
@@ -69,10 +70,11 @@ def admin_application(readiness: Readiness, collect: Collect, explain: Explain) 
 
 
 def application(livez: Handler, readyz: Handler, metrics: Handler, explained: Handler) -> web.Application:
-    """The operators' routes with what answers them."""
+    """The operators' routes with what answers them, and a page that names them."""
     made = web.Application()
     made.add_routes(
         [
+            web.get("/", _home),
             web.get("/livez", livez),
             web.get("/readyz", readyz),
             web.get("/metrics", metrics),
@@ -101,11 +103,37 @@ def _known(part: Part) -> dict[str, str | None]:
 
 
 async def answer_metrics(request: web.Request, families: Collector) -> web.Response:
-    """The families in the form that the request prefers."""
+    """The families in the form that the request prefers, packed for whoever accepts that; made on threads."""
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     # Some 10 to 25 us a line, and callers or probes come to the same loop.
-    body = await asyncio.to_thread(encode, families)
-    return web.Response(body=body, headers={"Content-Type": content_type})
+    page = await asyncio.to_thread(encode, families)
+    answer = web.Response(
+        body=page, headers={"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}, zlib_executor_size=0
+    )
+    if accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, []))):
+        answer.enable_compression(web.ContentCoding.gzip)
+    return answer
+
+
+async def _home(_request: web.Request) -> web.Response:
+    return web.Response(text=_HOME, content_type="text/html", headers=_HOME_FIELDS)
+
+
+_HOME_FIELDS = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"}
+_HOME = """<!doctype html>
+<html lang="en">
+<title>Campaign gateway</title>
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<h1>Campaign gateway</h1>
+<ul>
+<li><a href="readyz">readyz</a>: whether it serves, with a reason for each part</li>
+<li><a href="livez">livez</a>: whether the process answers</li>
+<li><a href="metrics">metrics</a>: for Prometheus</li>
+<li>explain/{stream}/{id}: what is known of one campaign, and what a read of it would do</li>
+</ul>
+</html>
+"""
 
 
 def answer_json(status: int, document: object) -> web.Response:

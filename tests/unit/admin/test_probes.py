@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry, Counter
@@ -114,3 +116,22 @@ async def test_explain_knows_streams_and_ids_that_can_be(desk, path, status):
     assert response.status == status
     if status == 200:
         assert await response.json() == {"campaign": "cd-1"}
+
+
+async def test_the_root_names_the_pages_and_its_links_lead_there(desk):
+    response = await desk.get("/")
+    assert (response.status, response.content_type) == (200, "text/html")
+    links = re.findall(r'href="([^"]+)"', await response.text())
+    assert links == ["readyz", "livez", "metrics"]
+    assert [(await desk.get(f"/{link}")).status for link in links] == [200] * 3
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"), [("gzip", "gzip"), ("deflate, gzip", "gzip"), ("identity", None), ("gzip;q=0", None)]
+)
+async def test_metrics_are_packed_for_whoever_accepts_that(desk, accepted, coding):
+    Counter("calls", "Calls.", registry=desk.registry).inc()
+    response = await desk.get("/metrics", **{"Accept-Encoding": accepted})
+    assert response.headers.get("Content-Encoding") == coding
+    assert "calls_total 1.0" in await response.text()

@@ -4,16 +4,18 @@ No request makes a file name. The viewer is Swagger UI as released (`tools/vendo
 and its start are ours.
 """
 
+import gzip
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import resources
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 
+from campaign_gateway.policy.codings import accepts_gzip
 from campaign_gateway.policy.preconditions import is_not_modified
 from campaign_gateway.policy.stored import make_etag
 from campaign_gateway.problems import Problem
@@ -25,6 +27,7 @@ DOCS = "docs"
 
 _DESCRIPTION = "/openapi.json"
 _TEXT = "; charset=utf-8"
+_HOME = "/"
 _FILES = {
     "/docs": ("page.html", "text/html" + _TEXT),
     "/docs/page.css": ("page.css", "text/css" + _TEXT),
@@ -62,6 +65,9 @@ class Page:
     etag: str
     is_negotiated: bool = False
     """Whether `Accept` chose it."""
+    coding: str | None = None
+    location: str | None = None
+    """Where it is instead."""
 
 
 def page_at(
@@ -97,7 +103,7 @@ def page_at(
 
 
 def _is_page(path: str, *, has_docs: bool) -> bool:
-    if path == _DESCRIPTION or path in _FILES:
+    if path in {_HOME, _DESCRIPTION} or path in _FILES:
         return has_docs or path in _OF_PROBLEMS
     return path in _PROBLEM_AT
 
@@ -127,6 +133,8 @@ def _load_problem(path: str, *, is_json: bool, has_docs: bool) -> Page:
 
 @cache
 def _load(path: str) -> Page:
+    if path == _HOME:
+        return Page(b"", "", "", location="/docs")
     if path == _DESCRIPTION:
         # Only here: its tables take part in every start, and few gateways are asked for it.
         from campaign_gateway.web.docs.openapi import document  # noqa: PLC0415
@@ -138,10 +146,23 @@ def _load(path: str) -> Page:
     return Page(body, content_type, make_etag(body))
 
 
+@cache
+def _packed(page: Page) -> Page:
+    """The page for those who accept gzip. Its tag is another, since its bytes are (RFC 9110 section 8.8.3.3)."""
+    # Without a time of its own, all replicas have the same bytes.
+    return replace(page, body=gzip.compress(page.body, mtime=0), etag=f'{page.etag[:-1]}-gzip"', coding="gzip")
+
+
 def render_page(page: Page, request_headers: CIMultiDictProxy[str], request_id: str) -> web.Response:
-    """The page as an answer: 200, or 304 for a caller who has it."""
-    headers: Mapping[str, str] = {**_FIELDS, "ETag": page.etag, **({"Vary": "Accept"} if page.is_negotiated else {})}
+    """The page as an answer: 200, 302 for the root, or 304 for a caller who has it; packed for whoever accepts that."""
+    if page.location is not None:
+        return finish(web.Response(status=302, headers={**_FIELDS, "Location": page.location}), request_id)
+    if accepts_gzip(",".join(request_headers.getall(hdrs.ACCEPT_ENCODING, []))):
+        page = _packed(page)
+    varies = "Accept, Accept-Encoding" if page.is_negotiated else "Accept-Encoding"
+    headers = {**_FIELDS, "ETag": page.etag, "Vary": varies}
     tags = request_headers.getall(hdrs.IF_NONE_MATCH, [])
     if is_not_modified(", ".join(tags) if tags else None, None, page.etag, None):
         return finish(web.Response(status=304, headers=headers), request_id)
-    return finish(web.Response(body=page.body, headers={**headers, "Content-Type": page.content_type}), request_id)
+    headers |= {"Content-Type": page.content_type, **({"Content-Encoding": page.coding} if page.coding else {})}
+    return finish(web.Response(body=page.body, headers=headers), request_id)

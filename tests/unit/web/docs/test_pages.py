@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import json
 import re
@@ -125,12 +126,20 @@ async def test_no_other_path_names_a_file(front, path):
 @pytest.mark.parametrize("problem", Problem)
 async def test_the_type_of_every_problem_leads_to_a_page_and_to_json(front, problem):
     page = await front.ask(problem.type, "Accept: text/html,application/xhtml+xml,*/*;q=0.8", key=None)
-    assert (page.status, page["Content-Type"], page["Vary"]) == (200, "text/html; charset=utf-8", "Accept")
+    assert (page.status, page["Content-Type"], page["Vary"]) == (
+        200,
+        "text/html; charset=utf-8",
+        "Accept, Accept-Encoding",
+    )
     text = page.body.decode()
     assert [heading in text for heading in ("<h2>Cause", "<h2>What to do", "<h2>Whom to ask")] == [True] * 3
     assert "`" not in text
     answer = await front.ask(problem.type, "Accept: application/json", key=None)
-    assert (answer.status, answer["Content-Type"], answer["Vary"]) == (200, "application/json", "Accept")
+    assert (answer.status, answer["Content-Type"], answer["Vary"]) == (
+        200,
+        "application/json",
+        "Accept, Accept-Encoding",
+    )
     told = json.loads(answer.body)
     assert (told["type"], told["title"], told["status"]) == (problem.type, problem.title, problem.status)
     assert all(told[name] for name in ("cause", "cure", "contact"))
@@ -228,3 +237,26 @@ def test_the_wheel_carries_the_viewer_and_its_licences(tmp_path):
     assert shipped <= names
     licences = {Path(name).name for name in names if ".dist-info/licenses/service/" in name}
     assert licences == {"LICENSE", "NOTICE", "swagger-ui-bundle.js.LICENSE.txt"}
+
+
+@pytest.mark.parametrize("path", ["/", "/?x=1"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_the_root_leads_to_the_page(front, path, method):
+    answer = await front.ask(path, key=None, method=method)
+    assert (answer.status, answer["Location"], answer.body) == (302, "/docs", b"")
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs/swagger-ui-bundle.js", "/problems"])
+async def test_whoever_accepts_gzip_gets_fewer_bytes_with_a_tag_of_their_own(front, path):
+    plain = await front.ask(path, key=None)
+    packed = await front.ask(path, "Accept-Encoding: br, gzip", key=None)
+    assert (plain["Content-Encoding"], packed["Content-Encoding"]) == (None, "gzip")
+    assert gzip.decompress(packed.body) == plain.body
+    assert len(packed.body) < len(plain.body) / 2
+    assert packed["ETag"] != plain["ETag"]
+    assert "Accept-Encoding" in str(packed["Vary"])
+    assert "Accept-Encoding" in str(plain["Vary"])
+    again = await front.ask(path, "Accept-Encoding: gzip", f"If-None-Match: {packed['ETag']}", key=None)
+    assert (again.status, again["ETag"], again.body) == (304, packed["ETag"], b"")
+    other = await front.ask(path, f"If-None-Match: {packed['ETag']}", key=None)
+    assert other.status == 200
