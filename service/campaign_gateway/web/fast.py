@@ -184,7 +184,7 @@ class FastConnection(Connection):
     @override
     def data_received(self, data: bytes) -> None:
         state, pattern, transport = self._state, self._pattern, self.transport
-        if pattern is None and state is _IDLE:
+        if pattern is None and state is _IDLE and not self._is_old:
             pattern = self._pattern = self._road.patterns.find(data)
         if (
             state is _IDLE
