@@ -3,7 +3,7 @@
 `python -m tests.bench.scale`; two minutes. As `tests.bench` has it: one server on one core, in turns, the load (wrk, 64
 connections) on another, random ids, medians. What is shown is the server's CPU time for one answer in microseconds, and how
 many times as many answers the gateway gives for the same time as nginx does. The gateway checks keys, counts all, and
-writes each line; nginx does none of it.
+writes lines as its default settings say; nginx does none of it.
 """
 
 import asyncio

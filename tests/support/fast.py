@@ -31,6 +31,7 @@ from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.writers import Writers
 from campaign_gateway.store.local.index import LocalIndex
 from campaign_gateway.store.memory import MemoryStore
+from campaign_gateway.telemetry.access import AccessLines
 from campaign_gateway.telemetry.logs import HitLines, JsonFormatter
 from campaign_gateway.web.actions import Actions
 from campaign_gateway.web.api import Api
@@ -212,7 +213,7 @@ class Gateway:
         )
         bounds = Bounds(60.0, 86_400.0)
         self.epoch = self.clients.epoch
-        self.lines = HitLines()
+        self.lines = HitLines(access=AccessLines("all"))
         recorder = Recorder(self.meter, self.lines)
         reader = self.exchange if self.has_grants else cast("Any", WholeRoad(self.exchange))
         self.rendered = RenderedHits(reader, bounds, recorder)
