@@ -141,9 +141,11 @@ async def look(folder: Path) -> Live:
         several = await stack.enter_async_context(
             gateway_process({**settings, "workers": 2}, folder, {"TMPDIR": str(folder)})
         )
-        # A third one that is on its own, and writes down what a restart has to find.
+        # A third one that is on its own, writes down what a restart has to find, and shows a certificate.
+        own = Authority(folder, "authority").issue("own", "127.0.0.1")
+        tls = {"cert_file": str(own.cert_file), "key_file": str(own.key_file)}
         alone = await stack.enter_async_context(
-            gateway_process({**settings, "cache": {"state_dir": str(folder / "state")}}, folder)
+            gateway_process({**settings, "cache": {"state_dir": str(folder / "state")}, "tls": tls}, folder)
         )
         targets = {JOB: [gateway.admin_url, several.admin_url, alone.admin_url]}
         prometheus = await stack.enter_async_context(prometheus_server(folder, targets))
