@@ -6,7 +6,6 @@ import json
 import platform
 import re
 import socket
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -17,14 +16,13 @@ from typing import Any
 
 import aiohttp
 import pytest
-from ruamel.yaml import YAML
 
 from campaign_gateway import __version__
 from campaign_gateway.sandbox.campaigns import Status
 from campaign_gateway.sandbox.journal import most_in_window
 from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig, Stream
 from tests.support.doubles import begun
-from tests.support.gateway import ROOT, GatewayProcess, gateway_process, settings_for
+from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer
 from tests.support.tls import Authority, tunnel
 from tests.support.waiting import until
@@ -430,32 +428,6 @@ async def test_sigterm_finishes_what_is_in_flight_and_exits_with_0(sandbox: Sand
     assert (start["version"], start["python"]) == (__version__, platform.python_version())
     assert (start["streams"], start["clients"], start["cache"]) == (1, 0, "memory://")
     assert Path(start["settings"]).parent == tmp_path
-
-
-@pytest.mark.parametrize(
-    ("settings", "line"),
-    [
-        ({"listen": "0.0.0.0:0"}, "clients: none are set"),
-        ({"unheard_of": 1}, "unheard_of: unknown key"),
-        ({"cache": {"url": "memcached://x"}}, "cache.url: "),
-        ({"workers": 2}, "workers: more than 1 needs a Redis"),
-    ],
-)
-async def test_bad_settings_exit_with_2_and_name_the_key(
-    sandbox: Sandbox, tmp_path: Path, settings: dict[str, object], line: str
-) -> None:
-    config = tmp_path / "gateway.yaml"
-    with config.open("w") as file:
-        YAML(typ="safe", pure=True).dump({**settings_for(sandbox, tmp_path), **settings}, file)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "campaign_gateway", "serve", "--config", str(config)),
-        cwd=ROOT,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, errors = await process.communicate()
-    assert process.returncode == 2
-    assert errors.decode().startswith(line)
-    assert errors.count(b"\n") == 1
 
 
 async def test_a_refused_credential_does_not_spend_the_budget_and_a_new_secret_ends_it(
