@@ -1,7 +1,6 @@
 """Answers cut down to a few members of their `data`, or of its rows, after the cache, so that one entry serves all.
 
-What is kept is spelled as the platform spells it, digit by digit. A cut is made anew for each request: it takes less
-than the rest of the request does, and what is kept of cuts would be whole bodies beside those that the store counts.
+What is kept is spelled as the platform spells it, digit by digit.
 """
 
 from collections.abc import Mapping

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from sys import intern
 
 from campaign_gateway.contract.answers import Answer, Verdict
+from campaign_gateway.contract.document import members, text_of
 from campaign_gateway.contract.revisions import instant
 from campaign_gateway.policy.clock_offset import AGREED, ClockOffset
 
@@ -58,8 +59,22 @@ class Stored:
     _digest: bytes = field(default=b"", init=False, compare=False, repr=False)
     """The body's, once somebody has asked for it: of a long one that takes longer than all the rest of an answer.
 
-    Never copied by `replace`, which may be given another body.
+    Never copied by `replace`, which may be given another body; nor is what follows.
     """
+
+    _data: tuple[int, int] | None = field(default=None, init=False, compare=False, repr=False)
+    """Where in the body its member `data` stands, once somebody has asked."""
+
+    @property
+    def data(self) -> bytes:
+        """The body's member `data` as it is spelled; `null` where there is none."""
+        if self._data is None:
+            _, text = members(text_of(self.body)).get("data", ("", ""))
+            spelled = text.encode()
+            start = self.body.find(spelled) if spelled else 0
+            object.__setattr__(self, "_data", (start, start + len(spelled)))
+        start, end = self._data or (0, 0)
+        return self.body[start:end] or b"null"
 
     @property
     def etag(self) -> str:

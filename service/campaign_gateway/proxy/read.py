@@ -1,19 +1,20 @@
 """One read, from start to end: look, decide, and then answer from what is stored, or have it filled."""
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 from campaign_gateway.policy.decide import Choice, Decision
-from campaign_gateway.policy.fields import cut
 from campaign_gateway.policy.freshness import Freshness
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.assess import Assessor
-from campaign_gateway.proxy.beside import beside
+from campaign_gateway.proxy.cuts import Cuts
 from campaign_gateway.proxy.fetch import Fetcher
 from campaign_gateway.proxy.fill import FillResult, Fills, Flights, Timeouts
 from campaign_gateway.proxy.hits import Hits
-from campaign_gateway.proxy.ports import CampaignIndex, Found, Meter, Store
+from campaign_gateway.proxy.ports import CampaignIndex, Copy, Found, Meter, Store
 from campaign_gateway.proxy.reply import Hit, Outcome, Reply, reply_from
 from campaign_gateway.proxy.request import Request
 from campaign_gateway.proxy.rows import Rows
@@ -54,6 +55,7 @@ class Exchange:
         self._assessor = Assessor(index, rules, store.now)
         self._hits = Hits(store, index, self._assessor, writers)
         self._rows = Rows(store, index, is_polled=is_polled)
+        self._cuts = Cuts()
         self._fills = Fills(store, self._assessor, fetcher, flights, meter, timeouts)
         self.current_age = self._hits.current_age
         """The age in seconds at which a client may have a hit now; None where it has to be looked up anew.
@@ -68,11 +70,8 @@ class Exchange:
         """The best answer there is for `request`, within the caller's patience."""
         request = self._held(request)
         copy = self._store.peek(request.key)
-        if copy.may_answer and copy.stored is not None:
-            decision = self._assessor.decide(request, copy.stored, copy.evidence)
-            if decision.choice is Choice.FRESH:
-                self._store.local_hits.value += 1
-                return await self._cut(request, self._serve(request, decision))
+        if (reply := self._at_once(request, copy)) is not None:
+            return await self._cuts.apply(request, reply)
         if request.fields is not None:
             if (reply := await self._rows.reply(request)) is not None:
                 return reply
@@ -80,7 +79,24 @@ class Exchange:
             copy = self._store.peek(request.key)
         # Another replica may have stored something newer than what is here.
         found = await self._store.get(request.key, copy)
-        return await self._cut(request, await self._answer(request, found, self._decide(request, found)))
+        return await self._cuts.apply(request, await self._answer(request, found, self._decide(request, found)))
+
+    async def read_all(self, requests: Sequence[Request]) -> Sequence[Reply]:
+        """`read` of each, all of them at once. What a fresh local answer is there for takes no task."""
+        local = [self._at_once(request, self._store.peek(request.key)) for request in map(self._held, requests)]
+        pairs = list(zip(requests, local, strict=True))
+        others = iter(await asyncio.gather(*(self.read(request) for request, reply in pairs if reply is None)))
+        return [next(others) if reply is None else await self._cuts.apply(request, reply) for request, reply in pairs]
+
+    def _at_once(self, request: Request, copy: Copy) -> Reply | None:
+        """The local answer, if it is fresh."""
+        if not copy.may_answer or copy.stored is None:
+            return None
+        decision = self._assessor.decide(request, copy.stored, copy.evidence)
+        if decision.choice is not Choice.FRESH:
+            return None
+        self._store.local_hits.value += 1
+        return self._serve(request, decision)
 
     def hit(self, request: Request) -> Hit | None:
         """The local answer, if a fresh one is there: the part of a read that waits for nobody."""
@@ -166,11 +182,3 @@ class Exchange:
     def _serve(self, request: Request, decision: Decision) -> Reply:
         self._assessor.note_use(request, decision.stored)
         return reply_from(decision)
-
-    @staticmethod
-    async def _cut(request: Request, reply: Reply) -> Reply:
-        """The reply with only the fields that are asked for."""
-        if request.fields is None or reply.entry is None:
-            return reply
-        parts = reply.entry, request.fields, request.operation
-        return replace(reply, entry=await beside(len(reply.entry.body), cut, *parts))

@@ -1,6 +1,5 @@
 """From what a request is for to what the story is asked: reads, batches, what is sent on, purges, hints."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -96,7 +95,7 @@ class Actions:
             Request(authorized.stream, row, id_, authorized.client, authorized.directives, target.fields)
             for id_ in target.parameters["ids"]
         ]
-        return await asyncio.gather(*map(self._exchange.read, requests))
+        return await self._exchange.read_all(requests)
 
     async def send(self, authorized: Authorized) -> Reply:
         """Something that is sent on and never stored."""

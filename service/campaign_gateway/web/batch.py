@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import msgspec
 from aiohttp import web
 
-from campaign_gateway.contract.document import members, text_of
 from campaign_gateway.contract.operations import Subject
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
@@ -42,13 +41,12 @@ def _row(id_: str, reply: Reply, request_id: str) -> dict[str, object]:
         no_answer = reply.failure or Failure(Problem.INTERNAL, "there is no answer")
         failure = no_answer if entry is None else absent(entry, Subject.CAMPAIGN)
         return {"id": id_, "status": failure.problem.status, "problem": problem_document(failure, request_id)}
-    _, campaign = members(text_of(entry.body)).get("data", ("", "null"))
     return {
         "id": id_,
         "status": OK,
         "etag": entry.etag,
         "age": int(reply.age),
-        "campaign": msgspec.Raw(campaign.encode()),
+        "campaign": msgspec.Raw(entry.data),
     }
 
 

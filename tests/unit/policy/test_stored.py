@@ -187,3 +187,20 @@ def test_the_tag_is_made_once_and_not_carried_over_to_another_body(monkeypatch):
     assert replace(made, body=b"{}").etag
     assert digests == [BODY, b"{}"]
     assert made == stored()
+
+
+@pytest.mark.parametrize(
+    ("body", "data"),
+    [
+        (b'{"status":"x","data":{"a":1.50}}', b'{"a":1.50}'),
+        (b'\xef\xbb\xbf {"data" : ["\\ud83d", 1] } ', b'["\\ud83d", 1]'),
+        ('{"data":"é","datum":"é"}'.encode(), '"é"'.encode()),
+        (b'{"other":1}', b"null"),
+        (b"[1]", b"null"),
+        (b'{"data":null}', b"null"),
+    ],
+)
+def test_its_data_are_the_bytes_of_the_body(body: bytes, data: bytes):
+    made = replace(stored(), body=body)
+    assert (made.data, made.data) == (data, data)
+    assert replace(made, body=b'{"data":2}').data == b"2", "nothing is carried over"

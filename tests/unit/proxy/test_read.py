@@ -96,6 +96,25 @@ async def test_a_fresh_read_costs_nothing_and_tells_its_age(story):
     assert len(story.budget.asked) == 1
 
 
+async def test_many_are_read_in_their_order_and_what_is_local_takes_no_task(new_story, monkeypatch):
+    other = campaign_response("c-2")
+    story = new_story(OLD, other)
+    await story.read("c-1")
+    read = []
+    whole = story.exchange.read
+
+    async def noted(request):
+        read.append(request.id)
+        return await whole(request)
+
+    monkeypatch.setattr(story.exchange, "read", noted)
+    requests = [make_request(id_) for id_ in ("c-1", "c-2", "c-1")]
+    replies = await story.exchange.read_all([*requests, replace(requests[0], fields=frozenset({"name"}))])
+    assert [body_of(reply) for reply in replies[:3]] == [OLD.body, other.body, OLD.body]
+    assert len(body_of(replies[3])) < len(OLD.body)
+    assert read == ["c-2"]
+
+
 async def test_age_counts_from_before_the_request_left(new_story):
     story = new_story(OLD)
     reading = await story.held(story.read())

@@ -1,7 +1,7 @@
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
 import pytest
@@ -52,6 +52,9 @@ class ScriptedExchange:
         if isinstance(self.reply, Exception):
             raise self.reply
         return self.reply
+
+    async def read_all(self, requests: Sequence[Request]) -> Sequence[Reply]:
+        return [await self.read(request) for request in requests]
 
     async def answer(self, request: Request, _last: object) -> Reply:
         return await self.read(request)
