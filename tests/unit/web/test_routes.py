@@ -3,7 +3,7 @@ import pytest
 from campaign_gateway.contract.operations import LITERALS, OPERATIONS, Kind
 from campaign_gateway.problems import Problem
 from campaign_gateway.web.rejected import RejectedError
-from campaign_gateway.web.routes import ROUTES, Action, Target, find
+from campaign_gateway.web.routes import LONGEST_KEPT, ROUTES, Action, Target, find
 
 
 def refusal(method: str, target: str) -> RejectedError:
@@ -316,3 +316,17 @@ def test_a_schedule_names_its_campaign_as_it_is_called():
 @pytest.mark.parametrize("query", ["", "campaignName=", "campaignName=a%00", "name=x", "campaignName=" + "a" * 257])
 def test_a_schedule_without_a_name_is_refused(query):
     assert refusal("POST", f"/v1/schedules?{query}").failure.problem is Problem.INVALID_REQUEST
+
+
+def test_what_a_question_means_is_remembered_unless_it_is_long():
+    short, long = (
+        "/v1/campaigns?type=voice&limit=7",
+        "/v1/campaigns?ids=" + ",".join(f"campaign-{number}" for number in range(99)),
+    )
+    assert find("GET", short) is find("GET", short)
+    assert find("GET", short) is not find("GET", short + "&page=1")
+    assert len(long) > LONGEST_KEPT
+    assert find("GET", long) is not find("GET", long)
+    for _ in range(2):
+        with pytest.raises(RejectedError):
+            find("GET", "/v1/campaigns?type=fax")
