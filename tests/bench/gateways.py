@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from campaign_gateway.sandbox.platform import Sandbox
 from campaign_gateway.web.clients import new_key
-from tests.bench.servers import Server, Servers
+from tests.bench.servers import Server, Servers, identity_in
 from tests.support.gateway import settings_for
 from tests.support.wire import free_port
 
@@ -33,6 +33,7 @@ class Setup:
     """What is taken out of its work: see `apps/gateway_without.py`."""
     has_keys: bool = True
     workers: int = 1
+    has_tls: bool = False
 
 
 GATEWAY = "gateway"
@@ -40,10 +41,12 @@ SLOW = "gateway, hot_path: false"
 REDIS_HITS = "gateway, Redis hits"
 COPIES = "gateway, local copies of Redis"
 TWO_WORKERS = "gateway, two workers"
+TLS = "gateway, TLS"
 GATEWAYS: Mapping[str, Setup] = {
     GATEWAY: Setup(),
     SLOW: Setup(is_hot=False),
     COPIES: Setup(cache={}),
+    TLS: Setup(has_tls=True),
     TWO_WORKERS: Setup(cache={}, workers=2),
     REDIS_HITS: Setup(cache={"local_max_bytes": "1B"}),
 }
@@ -85,7 +88,7 @@ class Gateways:
         # It knows of no earlier one.
         environ = {"XDG_STATE_HOME": str(config.with_suffix(".state"))}
         pid = await self._servers.start([sys.executable, "-m", *module, "serve", "--config", config], port, environ)
-        return Server(name, port, pid, FIELDS, has_keys=setup.has_keys)
+        return Server(name, port, pid, FIELDS, has_keys=setup.has_keys, has_tls=setup.has_tls)
 
     def _write(self, port: int, setup: Setup, **others: Any) -> Path:
         # Hits only: nothing is read again for as long as the bench runs, and no list is asked for.
@@ -99,6 +102,9 @@ class Gateways:
             workers=setup.workers,
             **others,
         )
+        if setup.has_tls:
+            identity = identity_in(self._servers.folder)
+            settings["tls"] = {"cert_file": str(identity.cert_file), "key_file": str(identity.key_file)}
         if setup.has_keys:
             settings["clients"] = {"bench": {"key_sha256": _DIGEST, "streams": ["support"], "scopes": ["read"]}}
         if setup.cache is not None:

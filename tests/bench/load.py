@@ -69,9 +69,8 @@ async def peak(server: Server, seconds: int, heads: Path, connections: int = CON
         BadRunError: an answer was not a 200, or a connection broke.
     """
     before = server.cpu_seconds()
-    url = f"http://127.0.0.1:{server.port}"
     options = ("-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", PATIENCE, "-s", str(_SCRIPT))
-    said = await _run("wrk", *options, url, "--", str(heads))
+    said = await _run("wrk", *options, server.url, "--", str(heads))
     cpu = server.cpu_seconds() - before
     if said["bad_status"] or said["broken"] or not said["requests"]:
         raise BadRunError(f"{said['bad_status']} answers above 399, {said['broken']} broken, of {said['requests']}")

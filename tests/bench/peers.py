@@ -8,9 +8,10 @@ import shutil
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from tests.bench.servers import AbsentError, Server, Servers
+from tests.bench.servers import AbsentError, Server, Servers, identity_in
 from tests.support.wire import free_port
 
 HERE = Path(__file__).parent
@@ -33,10 +34,17 @@ class Surroundings:
 Starter = Callable[[Surroundings], Awaitable[Server]]
 
 
-async def nginx(around: Surroundings) -> Server:
+NGINX, NGINX_TLS = "nginx", "nginx-tls"
+
+
+async def nginx(around: Surroundings, *, has_tls: bool = False) -> Server:
     """One worker, files in memory and kept open. For answers as short as these `sendfile` costs more than it saves."""
-    program, port, folder = _program("nginx"), free_port(), around.servers.folder / "nginx"
+    name = NGINX_TLS if has_tls else NGINX
+    program, port, folder = _program("nginx"), free_port(), around.servers.folder / name
     folder.mkdir()
+    identity = identity_in(around.servers.folder)
+    files = f"ssl_certificate {identity.cert_file}; ssl_certificate_key {identity.key_file};"
+    ssl, certificate = ("ssl", files) if has_tls else ("", "")
     config = folder / "nginx.conf"
     # Its worker would else be somebody who may not enter this folder.
     user = "user root;" if os.geteuid() == 0 else ""
@@ -63,7 +71,8 @@ async def nginx(around: Surroundings) -> Server:
             open_file_cache_valid 1h;
             open_file_cache_min_uses 1;
             server {{
-                listen 127.0.0.1:{port} backlog=1024;
+                listen 127.0.0.1:{port} backlog=1024 {ssl};
+                {certificate}
                 location / {{
                     proxy_pass http://127.0.0.1:{around.origin_port};
                     proxy_cache campaigns;
@@ -73,7 +82,7 @@ async def nginx(around: Surroundings) -> Server:
         }}
     """)
     command = [program, "-p", folder, "-e", "/dev/null", "-c", config]
-    return Server("nginx", port, await around.servers.start(command, port))
+    return Server(name, port, await around.servers.start(command, port), has_tls=has_tls)
 
 
 async def haproxy(around: Surroundings) -> Server:
@@ -169,7 +178,8 @@ def _program(name: str) -> str:
 
 
 PEERS: Mapping[str, Starter] = {
-    "nginx": nginx,
+    NGINX: nginx,
+    NGINX_TLS: partial(nginx, has_tls=True),
     "HAProxy": haproxy,
     "Varnish": varnish,
     "plain aiohttp": plain_aiohttp,

@@ -15,10 +15,10 @@ from typing import Any
 import aiohttp
 
 from tests.bench import picture
-from tests.bench.gateways import COPIES, GATEWAY, REDIS_HITS, SLOW, STEPS, TWO_WORKERS
+from tests.bench.gateways import COPIES, GATEWAY, REDIS_HITS, SLOW, STEPS, TLS, TWO_WORKERS
 from tests.bench.load import CONNECTIONS, Paced, Peak
 from tests.bench.memory import Memory
-from tests.bench.peers import PYTHON
+from tests.bench.peers import NGINX_TLS, PYTHON
 from tests.bench.servers import LOAD, MEASURED
 from tests.bench.start import Start
 from tests.bench.surroundings import BODY_BYTES, CAMPAIGNS
@@ -41,6 +41,7 @@ TARGETS = (
     (REDIS_HITS, FASTAPI_REDIS, 6.0),
     (TWO_WORKERS, COPIES, 0.9),
     (REDIS_HITS, REDIS_PY, 2.0),
+    (TLS, NGINX_TLS, 0.5),
 )
 """Row, peer, and how many times as many answers the row is to give for the same CPU time."""
 ALONE = (REDIS_HITS, REDIS_PY)

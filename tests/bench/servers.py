@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.support.tls import Authority, Identity
+
 _CORES = sorted(os.sched_getaffinity(0))
 MEASURED = _CORES[0]
 LOAD = _CORES[1 % len(_CORES)]
@@ -37,10 +39,22 @@ class Server:
     """Whether it refuses requests without the client's key."""
     is_exact: bool = True
     """Whether bodies are the origin's bytes, not only its JSON."""
+    has_tls: bool = False
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"{'https' if self.has_tls else 'http'}://127.0.0.1:{self.port}"
 
     def cpu_seconds(self) -> float:
         """User and system time of the process and its children so far."""
         return sum(map(_cpu_seconds, _family(self.pid)))
+
+
+def identity_in(folder: Path) -> Identity:
+    """The certificate of the servers that speak TLS; one for all that start in the folder."""
+    found = Identity(folder / "authority-server.crt", folder / "authority-server.key")
+    return found if found.cert_file.exists() else Authority(folder, "authority").issue("server", "127.0.0.1")
 
 
 class Servers:
