@@ -117,7 +117,12 @@ def budget_part(budget: CallBudget, accounts: Sequence[str]) -> Part:
     if any(map(budget.is_cut_off, accounts)):
         return Part("degraded", "the shared ledger of calls is lost: keeping to this replica's share")
     ends = [
-        f"{account} until {_clock_in(budget.pause_left(account))}" for account in accounts if budget.is_paused(account)
+        f"{account} until {_clock_in(left)}"
+        if left
+        else f"{account} until it answers the next call, which may be tried"
+        for account, left in (
+            (account, budget.pause_left(account)) for account in accounts if budget.is_paused(account)
+        )
     ]
     return Part("degraded", f"the platform asked for a pause: {', '.join(ends)}") if ends else OK
 
