@@ -109,7 +109,7 @@ HEADERS: Mapping[str, Json] = {
     "RateLimit": header("What is left of the caller's share of the calls, if a call was made or refused."),
     "RateLimit-Policy": header("The caller's share of the calls, and the window in seconds."),
     "Retry-After": header("Seconds until a retry is useful.", type="integer", minimum=1, examples=[7]),
-    "Vary": header("That `Accept` chooses the answer.", const="Accept"),
+    "Vary": header("The fields that choose the answer and its coding.", const="Accept, Accept-Encoding"),
     "WWW-Authenticate": header("The scheme to use.", const="Bearer"),
     BOUND: header(
         "Seconds within which a change of the campaign is seen; if polls give the bound, a change of `updatedAt`.",
