@@ -178,8 +178,9 @@ async def measure(rounds: int, seconds: int) -> Bench:
             for rate in (*report.RATES, bench.half_rate):
                 await bench.paced_turn(rate, seconds)
         if asked != (origin.asked, len(platform.log)):
+            now = origin.asked, len(platform.log)
             bench.failed["all"] = (
-                f"not all were hits: origin and platform were asked {asked} times before, and now more"
+                f"not all were hits: origin and platform were asked {asked} times before, and now {now}"
             )
         return bench
 

@@ -1163,3 +1163,17 @@ def test_a_limit_that_is_none_is_refused_by_name(tree, name, value):
         client_of(tree, **{name: value})
     (mistake,) = refused.value.mistakes
     assert mistake.key == f"clients.reporting.{name}"
+
+
+@pytest.mark.parametrize(
+    ("named", "longest"),
+    [
+        ({}, {}),
+        ({"Ready": {"max": "1m"}}, {"Active": 15.0, "Preparing": 5.0, "Ready": 60.0}),
+        ({"Active": {"max": "30s"}}, {"Active": 30.0, "Preparing": 5.0}),
+    ],
+    ids=["none", "another", "one-of-them"],
+)
+def test_a_state_that_is_named_leaves_the_others_as_they_are(tree, named, longest):
+    rules = read_tree({**tree, "freshness": {"status": named}}).freshness.status
+    assert {status: rule.max for status, rule in rules.items()} == longest

@@ -214,7 +214,8 @@ _STATUS_DEFAULTS = {"Active": {"max": "15s"}, "Preparing": {"max": "5s"}}
 
 
 def _beside_defaults(rules: object) -> object:
-    return {**_STATUS_DEFAULTS, **rules} if isinstance(rules, dict) else rules
+    # None named is none wanted: whoever names one leaves the others as they are.
+    return {**_STATUS_DEFAULTS, **rules} if isinstance(rules, dict) and rules else rules
 
 
 class FreshnessSettings(Section):
@@ -225,9 +226,9 @@ class FreshnessSettings(Section):
     max: PositiveDuration = 600.0  # The longest lifetime.
     default: Duration = 30.0  # Without an `updatedAt` that makes sense.
     status: Annotated[dict[StatusName, StatusFreshness], BeforeValidator(_beside_defaults)] = Field(
-        default={}, validate_default=True
+        default=_STATUS_DEFAULTS, validate_default=True
     )
-    """Of those that are not named, Active keeps at most 15s and Preparing at most 5s."""
+    """Of those that are not named, Active keeps at most 15s and Preparing at most 5s; `{}` has no such rule."""
     missing: Duration = 10.0  # How long it is remembered that there is no such campaign.
     stale_while_revalidate: Duration = 60.0  # Past its lifetime: given while a newer answer is fetched.
     stale_if_error: PositiveDuration = 86_400.0  # The hard bound: nothing older is given.
