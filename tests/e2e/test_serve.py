@@ -488,7 +488,7 @@ async def test_used_up_descriptors_leave_those_who_are_connected_and_operators_i
         for _, writer in callers:
             writer.close()
         await until(lambda: any("accepted again" in line for line in gateway.log))
-        assert (await gateway.get_json("/readyz"))["status"] == "ready"
+        await until(gateway.is_ready)
         assert not [line for line in gateway.records() if line["level"] == "error"]
         assert len([line for line in gateway.log if "refused" in line]) == 1
 

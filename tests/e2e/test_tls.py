@@ -98,4 +98,4 @@ async def test_a_certificate_is_replaced_without_a_restart_and_a_bad_one_is_not_
             async with session.get(url) as response:
                 assert response.status == 200
         assert (await gateway.metric("tls_files_refused")) == 0
-        assert (await gateway.get_json("/readyz"))["status"] == "ready"
+        await until(gateway.is_ready)

@@ -76,7 +76,7 @@ async def expect_shared(sandbox: Sandbox, one: GatewayProcess, two: GatewayProce
     assert len(sandbox.log.of("get")) == 3
     for gateway in (one, two):
         assert changes(gateway) == [FOUND]
-        assert (await gateway.get_json("/readyz"))["status"] == "ready"
+        await until(gateway.is_ready)
         assert await gateway.metric("store_up", store="redis") == 1
 
 
@@ -116,10 +116,7 @@ def expect_no_error_logged(gateway: GatewayProcess) -> None:
 async def expect_found_again(gateway: GatewayProcess, campaign: str) -> None:
     """Redis is used again, without a restart."""
 
-    async def is_ready() -> bool:
-        return bool((await gateway.get_json("/readyz"))["status"] == "ready")
-
-    await until(is_ready)
+    await until(gateway.is_ready)
     stored = await gateway.metric("store_operations_total", store="redis", operation="put", outcome="stored")
     assert (await gateway.get(campaign))[0] == 200
     await until(lambda: counted(gateway, times=int(stored) + 1, operation="put", outcome="stored"))
@@ -340,7 +337,7 @@ async def test_scripts_that_the_server_forgot_are_loaded_again_unnoticed(
         for gateway in (one, two):
             for outcome in ("noscript", "other"):
                 assert not await counted(gateway, outcome=outcome)
-            assert (await gateway.get_json("/readyz"))["status"] == "ready"
+            await until(gateway.is_ready)
             assert changes(gateway) == [FOUND]
 
 

@@ -92,6 +92,10 @@ class GatewayProcess:
                 total += float(match[2])
         return total
 
+    async def is_ready(self) -> bool:
+        """Whether all parts are well; soon after a start, and after a read, the lists in use are still to be read."""
+        return bool((await self.get_json("/readyz"))["status"] == "ready")
+
     def records(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log if line.startswith("{")]
 

@@ -228,8 +228,10 @@ def _took(milliseconds: float) -> bytes:
 _KNOWN_HUNDREDTHS = 1_000
 _HUNDREDTHS = [_took(number / 100) for number in range(_KNOWN_HUNDREDTHS)]
 """The ends of lines, by hundredths of a millisecond."""
-_AT_ONCE = 5 * 100
-"""Of lines that are handed over together: 30 kB, which the allocator has at hand."""
+_PARTS = 7
+"""Of one line."""
+_AT_ONCE = _PARTS * 100
+"""Parts of lines that are handed over together: 30 kB, which the allocator has at hand."""
 _MAY_BEGIN_NUMBER = frozenset(b"0123456789tTsSpPmM")
 """What a request's id begins with if a part of it is masked: no character of ids may stand before a number."""
 

@@ -131,6 +131,13 @@ async def test_an_id_is_masked_as_any_text_is(request_id):
         made.log.handlers.clear()
 
 
+async def test_many_lines_that_are_handed_over_together_are_whole(logged):
+    for number in range(450):
+        logged.note(f"r-{number}".encode())
+    logged.lines.flush()
+    assert [line["request_id"] for line in logged.written()] == [f"r-{number}" for number in range(450)]
+
+
 async def test_beyond_the_limit_a_line_says_how_many_hits_it_stands_for(logged):
     logged.lines = HitLines(logged.log.name, AccessLines("sampled", hits_per_second=1))
     for _ in range(17):
