@@ -20,8 +20,8 @@ NO_EPOCH = -1
 """In the place of an epoch's number while changes may go unheard: then everything is looked up anew."""
 
 
-class Terms(NamedTuple):
-    """On which a hit stands as it is: while nobody is held to a write, within its own time and its epoch's."""
+class HitValidity(NamedTuple):
+    """What a hit stands by as it is: nobody is held to a write, and its own time and its epoch's are not over."""
 
     now: Callable[[], float]
     epoch: Epoch
@@ -41,7 +41,7 @@ class Hits:
         self._now: Callable[[], float] = store.now
         self._epoch = store.epoch
         self._answered = store.local_hits
-        self.terms = Terms(self._now, self._epoch, writers, self._answered)
+        self.validity = HitValidity(self._now, self._epoch, writers, self._answered)
 
     def local(self, request: Request) -> Hit | None:
         """The local answer, if a fresh one is there."""

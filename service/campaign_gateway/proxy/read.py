@@ -63,8 +63,8 @@ class Exchange:
         For a hit that was had without directives, by whichever client. Answers as `hit` would, at a fraction of the
         price: within an epoch of the store only the clock moves.
         """
-        self.terms = self._hits.terms
-        """While they are met, that is how long ago the hit was validated."""
+        self.validity = self._hits.validity
+        """While it holds, a hit is as old as it was validated long ago, and nothing has to be asked."""
 
     async def read(self, request: Request) -> Reply:
         """The best answer there is for `request`, within the caller's patience."""

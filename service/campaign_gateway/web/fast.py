@@ -12,7 +12,7 @@ Below aiohttp, where bytes come in. The laws of this module:
 3. Only when aiohttp's parser stands between two requests: the last read that it saw ended with the head of a request
    without a body. By its bytes alone, a request inside another one's body could not be told from a request.
 4. Only while nothing has changed that the grant came from. Whatever could, ends the *epoch*.
-5. What may be answered, and how old it may be, is the reader's to say: each time, but for what meets its `Terms`.
+5. What may be answered, and how old it may be, is the reader's to say: each time, but for what its `HitValidity` says.
 6. Nobody is waited for: not when the caller reads slowly, not when the connection is closing.
 7. Except for the store: a hit that was had from it is looked up there again, and so is what would be refused if nobody
    has stored it. Until that is back, the request is in flight: what comes behind it waits, a close waits, and what

@@ -55,7 +55,7 @@ class Grant:
     __slots__ = (
         *("_caller", "_caller_text", "_client", "_count_not_modified", "_count_ok", "_current_age", "_date", "_hits"),
         *("_is_head", "_is_refused", "_log", "_now", "_reader", "_record", "_refusals"),
-        *("epoch", "limits", "look_up", "rendered", "terms"),
+        *("epoch", "limits", "look_up", "rendered", "validity"),
     )
 
     def __init__(
@@ -78,7 +78,7 @@ class Grant:
         self._log, self._caller_text = record.write, record.caller
         self.look_up = hits.answer
         """See `RenderedHits.answer`: what `local` does not have, from wherever it has to be had."""
-        self.terms = reader.terms
+        self.validity = reader.validity
         self.rendered = hits.of(caller.stream.identity, caller.operation.resource)
         self._date = hits.date
         self._is_head = caller.method == hdrs.METH_HEAD

@@ -81,7 +81,7 @@ class HeadPattern:
         compiled = re.compile(expression)
         self.epoch = grant.epoch
         self._grant, self._write, self._find = grant, grant.write, find
-        self._now, self._store_epoch, self._writers, self._answered = grant.terms
+        self._now, self._store_epoch, self._writers, self._answered = grant.validity
         self._match = compiled.fullmatch
         self._request_id = compiled.groupindex.get("request_id", 0)
         self._tags = compiled.groupindex.get("tags", 0)

@@ -63,7 +63,7 @@ class ScriptedExchange:
         return None
 
     holds = current_age = hit
-    terms = None
+    validity = None
 
 
 class ScriptedForwarder:
