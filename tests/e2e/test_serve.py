@@ -403,6 +403,19 @@ async def test_a_rotated_secret_is_read_again_once_and_the_read_succeeds(sandbox
         assert [arrival.status for arrival in sandbox.log.of("get")] == [200, 401, 200]
 
 
+async def test_many_hits_at_once_have_a_whole_line_each(sandbox: Sandbox, tmp_path: Path) -> None:
+    campaign = ready(sandbox)
+    async with gateway_process(settings_for(sandbox, tmp_path, log={"access": "all"}), tmp_path) as gateway:
+        await gateway.get(campaign)
+        ids = {f"hit-{number}" for number in range(600)}
+        await asyncio.gather(*(gateway.get(campaign, X_Request_ID=id_) for id_ in ids))
+        await until(lambda: sum('"request_id":"hit-' in line for line in gateway.log) >= len(ids))
+    # A line that is not whole cannot be read.
+    hits = [line["request_id"] for line in map(json.loads, gateway.log) if line.get("cache") == "hit"]
+    assert len(hits) == len(ids)
+    assert set(hits) == ids
+
+
 async def test_sigterm_finishes_what_is_in_flight_and_exits_with_0(sandbox: Sandbox, tmp_path: Path) -> None:
     settings = settings_for(sandbox, tmp_path)
     settings["shutdown"]["drain"] = "300ms"
