@@ -123,7 +123,7 @@ async def test_stale_while_revalidate_answers_at_once_and_refreshes_beside(sandb
         assert re.fullmatch(r"campaign-gateway; hit; ttl=-\d+; detail=stale-while-revalidate", headers["Cache-Status"])
         assert b"changed" not in body
         await sandbox.log.wait_for(2)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while b"changed" not in body:
                 _, _, body = await gateway.get(campaign)
 
@@ -268,7 +268,7 @@ async def test_reads_go_on_while_redis_is_gone_and_after(sandbox: Sandbox, redis
         assert ready_status["parts"]["store"]["reason"].startswith("redis: ")
         assert await gateway.metric("store_up", store="redis") == 0
         await redis.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while await gateway.metric("store_up", store="redis") == 0:
                 await asyncio.sleep(0.05)
         for campaign in (known, unknown):
@@ -424,7 +424,7 @@ async def test_sigterm_finishes_what_is_in_flight_and_exits_with_0(sandbox: Sand
         reading = begun(gateway.get(ready(sandbox)))
         await sandbox.log.wait_for(1)
         gateway.terminate()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while True:
                 async with aiohttp.ClientSession() as session, session.get(f"{gateway.admin_url}/readyz") as response:
                     if response.status == 503:

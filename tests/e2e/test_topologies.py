@@ -360,7 +360,7 @@ async def test_a_server_busy_with_a_script_is_not_waited_for(sandbox: Sandbox, t
 
             group.create_task(keep_busy())
             await until(lambda: answers(admin, "BUSY"))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 asked = [gateway.get(campaign) for campaign in (known, unknown[0]) for _ in range(20)]
                 assert {status for status, _, _ in await asyncio.gather(*asked)} == {200}
             await expect_lost(gateway, [known, unknown[1]], "busy")

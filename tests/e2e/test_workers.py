@@ -135,7 +135,7 @@ async def test_sigterm_finishes_what_all_workers_have_in_flight_and_exits_with_0
             reads = [group.create_task(ask(gateway, campaign)) for campaign in ids]
             await sandbox.log.wait_for(len(ids))
             gateway.terminate()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while (await gateway.get_json("/readyz"))["status"] != "not ready":
                     await asyncio.sleep(0.01)
         assert {read.result() for read in reads} == {200}

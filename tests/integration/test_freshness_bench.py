@@ -9,6 +9,8 @@ from tests.bench.freshness.__main__ import run
 from tests.bench.freshness.scenarios import Scenario
 from tests.bench.freshness.simulated import simulate
 
+pytestmark = pytest.mark.simulation
+
 SMALL = Scenario(60, 30, edits=0.5, measured=120.0, patience=30.0, others=5.0)
 
 

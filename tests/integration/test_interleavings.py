@@ -48,6 +48,8 @@ from tests.support.fleet import ALLOWANCE, FRESHNESS, TIMEOUT, UNWATCHED, Platfo
 from tests.support.redis_net import SLOWEST_SECONDS, RedisNet
 from tests.support.virtual_time import virtual_time
 
+pytestmark = pytest.mark.simulation
+
 FLEET = 3
 EXAMPLES = max(10, scaled(20))
 """Of each profile. The same ones in each run; more of them find more, a hundred take about half a minute."""

@@ -37,6 +37,8 @@ from tests.support.redis_net import RedisNet
 from tests.support.swept import FRESHNESS, LAG, SALES, ListedPlatform, SeenCall, SweptAnswer, SweptReplica
 from tests.support.virtual_time import virtual_time
 
+pytestmark = pytest.mark.simulation
+
 TOLERANCE = 0.3
 """How far two replicas' clocks may be apart, and an answer be older than the look that gave it."""
 COUNTS = {Channel.VOICE: 130, Channel.SMS: 40}

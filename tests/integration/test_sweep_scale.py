@@ -21,6 +21,8 @@ from tests.bench.freshness.simulated import Inside, put_together
 from tests.bench.freshness.world import Platform, Truth
 from tests.support.virtual_time import virtual_time
 
+pytestmark = pytest.mark.simulation
+
 ROWS = 50
 """What the contract's samples show for one call."""
 

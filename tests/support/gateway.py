@@ -65,7 +65,7 @@ class GatewayProcess:
                 self._is_up.set()
 
     async def wait_until_up(self) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self._is_up.wait()
 
     async def get(self, campaign: str, **headers: str) -> tuple[int, Mapping[str, str], bytes]:

@@ -54,7 +54,7 @@ class Prometheus:
         return data["result"] if data["resultType"] == "vector" else [{"metric": {}, "value": data["result"]}]
 
     async def wait_until_up(self) -> None:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(20):
             while True:
                 with contextlib.suppress(aiohttp.ClientError):
                     async with self._session.get(f"{self.url}/-/ready") as response:
@@ -102,7 +102,7 @@ async def prometheus_server(
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 await process.wait()
         except TimeoutError:
             process.kill()

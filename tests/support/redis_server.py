@@ -49,7 +49,7 @@ class RedisServer:
         await self.wait_until_up()
 
     async def wait_until_up(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while True:
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -63,7 +63,7 @@ class RedisServer:
         """Returns once so many gateways listen to the bus: a new subscription lets go of what was copied before it."""
         client = self.client()
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 while (await client.pubsub_numsub("cg:bus"))[0][1] < listeners:
                     await asyncio.sleep(0.02)
         finally:
