@@ -49,17 +49,22 @@ class Paced:
 
 
 def write_heads(file: Path, ids: Iterable[str], key: str, more: str = "") -> None:
+    """As `write_targets`, for reads of these campaigns."""
+    write_targets(file, (f"/v1/campaigns/{id_}" for id_ in ids), key, more)
+
+
+def write_targets(file: Path, targets: Iterable[str], key: str, more: str = "") -> None:
     """The requests for both kinds of load, one a line, `|` between their lines, up to the request id's value.
 
     Args:
         file: where to.
-        ids: the campaigns.
+        targets: what is read.
         key: the client's.
         more: a further field; `~` stands for a number that is another one in each request.
     """
     more = more and f"{more}|"
     fields = f"Host: {HOST}|User-Agent: bench|Accept: */*|Authorization: Bearer {key}|{more}X-Request-ID: bench-"
-    file.write_text("".join(f"GET /v1/campaigns/{id_} HTTP/1.1|{fields}\n" for id_ in ids))
+    file.write_text("".join(f"GET {target} HTTP/1.1|{fields}\n" for target in targets))
 
 
 async def peak(server: Server, seconds: int, heads: Path, connections: int = CONNECTIONS) -> Peak:
