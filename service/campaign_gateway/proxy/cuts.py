@@ -10,7 +10,7 @@ from campaign_gateway.proxy.request import Request
 
 MAX_BYTES = 4 * 2**20
 """Of all that is kept, beside what the store keeps: some ten thousand answers of a few fields. The oldest go first."""
-OVERHEAD_BYTES = 350
+OVERHEAD_BYTES = 600
 """What one takes beside its body: key, objects, table slots."""
 
 
@@ -20,8 +20,7 @@ class Cut:
 
     source: str
     """The entity tag of the whole one."""
-    body: bytes
-    content_type: str
+    made: Stored
 
 
 class Cuts:
@@ -39,12 +38,15 @@ class Cuts:
         kept = self._kept.get(key)
         if kept is None or kept.source != whole.etag:
             made = await beside(len(whole.body), cut, whole, request.fields, request.operation)
-            kept = self._keep(key, whole, made)
-        return replace(reply, entry=replace(whole, body=kept.body, content_type=kept.content_type))
+            kept = self._keep(key, Cut(whole.etag, made))
+        elif kept.made.validated_at != whole.validated_at or kept.made.clock_offset != whole.clock_offset:
+            # Validated again: the same bytes.
+            made = replace(whole, body=kept.made.body, content_type=kept.made.content_type)
+            kept = self._keep(key, Cut(kept.source, made))
+        return replace(reply, entry=kept.made)
 
-    def _keep(self, key: tuple[str, frozenset[str]], whole: Stored, made: Stored) -> Cut:
+    def _keep(self, key: tuple[str, frozenset[str]], kept: Cut) -> Cut:
         self._drop(key)
-        kept = Cut(whole.etag, made.body, made.content_type)
         self._kept[key] = kept
         self._bytes += _size(kept)
         while self._bytes > MAX_BYTES:
@@ -58,4 +60,4 @@ class Cuts:
 
 
 def _size(kept: Cut) -> int:
-    return len(kept.body) + OVERHEAD_BYTES
+    return len(kept.made.body) + OVERHEAD_BYTES

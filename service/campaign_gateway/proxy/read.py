@@ -56,6 +56,8 @@ class Exchange:
         self._hits = Hits(store, index, self._assessor, writers)
         self._rows = Rows(store, index, is_polled=is_polled)
         self._cuts = Cuts()
+        self.cut = self._cuts.apply
+        """What of a reply to this request is wanted: see `Cuts.apply`."""
         self._fills = Fills(store, self._assessor, fetcher, flights, meter, timeouts)
         self.current_age = self._hits.current_age
         """The age in seconds at which a client may have a hit now; None where it has to be looked up anew.
@@ -71,7 +73,7 @@ class Exchange:
         request = self._held(request)
         copy = self._store.peek(request.key)
         if (reply := self._at_once(request, copy)) is not None:
-            return await self._cuts.apply(request, reply)
+            return await self.cut(request, reply)
         if request.fields is not None:
             if (reply := await self._rows.reply(request)) is not None:
                 return reply
@@ -79,14 +81,14 @@ class Exchange:
             copy = self._store.peek(request.key)
         # Another replica may have stored something newer than what is here.
         found = await self._store.get(request.key, copy)
-        return await self._cuts.apply(request, await self._answer(request, found, self._decide(request, found)))
+        return await self.cut(request, await self._answer(request, found, self._decide(request, found)))
 
     async def read_all(self, requests: Sequence[Request]) -> Sequence[Reply]:
         """`read` of each, all of them at once. What a fresh local answer is there for takes no task."""
         local = [self._at_once(request, self._store.peek(request.key)) for request in map(self._held, requests)]
         pairs = list(zip(requests, local, strict=True))
         others = iter(await asyncio.gather(*(self.read(request) for request, reply in pairs if reply is None)))
-        return [next(others) if reply is None else await self._cuts.apply(request, reply) for request, reply in pairs]
+        return [next(others) if reply is None else await self.cut(request, reply) for request, reply in pairs]
 
     def _at_once(self, request: Request, copy: Copy) -> Reply | None:
         """The local answer, if it is fresh."""

@@ -1,7 +1,7 @@
 """From what a request is for to what the story is asked: reads, batches, what is sent on, purges, hints."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -14,7 +14,7 @@ from campaign_gateway.contract.ids import is_id
 from campaign_gateway.contract.operations import Family, Operation, RequestBody, operation
 from campaign_gateway.contract.requests import channel_of, list_request
 from campaign_gateway.policy.decide import Detail
-from campaign_gateway.policy.directives import RequestDirectives
+from campaign_gateway.policy.directives import NO_DIRECTIVES, RequestDirectives
 from campaign_gateway.proxy.forward import Forwarder
 from campaign_gateway.proxy.hints import Hints
 from campaign_gateway.proxy.invalidate import Invalidator
@@ -24,6 +24,7 @@ from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.web.bodies import JSON_OR_FORM, ONLY_JSON, Body, read_body
 from campaign_gateway.web.queries import MAX_PAGE_ROWS
 from campaign_gateway.web.rejected import invalid
+from campaign_gateway.web.rendered import RenderedHits
 from campaign_gateway.web.routes import Action, Target
 
 MAX_QUESTION_BYTES = 64 * 2**10
@@ -88,14 +89,21 @@ class Actions:
         )
         return await self._exchange.read(request)
 
-    async def batch(self, authorized: Authorized) -> Sequence[Reply]:
-        """The reads of all ids, at once."""
-        target, row = authorized.target, operation("get")
-        requests = [
-            Request(authorized.stream, row, id_, authorized.client, authorized.directives, target.fields)
-            for id_ in target.parameters["ids"]
+    async def batch(self, authorized: Authorized, hits: RenderedHits) -> Sequence[Reply]:
+        """The reads of all ids, at once; of hits that still stand nothing is asked."""
+        target, ids, directives = authorized.target, authorized.target.parameters["ids"], authorized.directives
+        each = Request(authorized.stream, operation("get"), "", authorized.client, directives, target.fields)
+        kept = hits.replies(each, ids) if directives == NO_DIRECTIVES else [None] * len(ids)
+        rest = [replace(each, id=id_) for id_, reply in zip(ids, kept, strict=True) if reply is None]
+        read = iter(await self._exchange.read_all(rest))
+        return [
+            next(read)
+            if reply is None
+            else reply
+            if target.fields is None
+            else await self._exchange.cut(replace(each, id=id_), reply)
+            for id_, reply in zip(ids, kept, strict=True)
         ]
-        return await self._exchange.read_all(requests)
 
     async def send(self, authorized: Authorized) -> Reply:
         """Something that is sent on and never stored."""

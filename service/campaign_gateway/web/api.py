@@ -184,7 +184,7 @@ class Api:
             found = grant.local(request) or await grant.look_up(request)
             return self._read(http, record, grant, request, found, fail, is_plain=is_plain)
         if target.action is Action.BATCH:
-            record.replies = await self._actions.batch(authorized)
+            record.replies = await self._actions.batch(authorized, self._grants.hits)
             size = sum(len(reply.entry.body) for reply in record.replies if reply.entry is not None)
             return await beside(size, render_batch, target.parameters["ids"], record.replies, record.request_id)
         reply = await self._perform(authorized)

@@ -6,6 +6,8 @@ those of `web.responses`, whose functions make them.
 """
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from http import HTTPStatus
 
@@ -176,6 +178,25 @@ class RenderedHits:
     def not_modified(self, hit: Hit) -> Form:
         """What is said of the hit to those who have it already."""
         return self._form(hit.detail, None)
+
+    def replies(self, request: Request, ids: Sequence[str]) -> list[Reply | None]:
+        """Of each id the whole fresh local answer to such a request, without directives; None where there is none.
+
+        What is rendered of an answer stays: the next batch asks for much the same.
+        """
+        kept, current_age = self._of(request), self._reader.current_age
+
+        def reply(id_: str) -> Reply | None:
+            last = kept.get(id_.encode())
+            if last is not None and (age := current_age(last.hit, request.client)) is not None:
+                return last.hit.reply(age)
+            hit = self._reader.hit(replace(request, id=id_))
+            if hit is None or (age := current_age(hit, request.client)) is None:
+                return None
+            self.rendered(hit, age)
+            return hit.reply(age)
+
+        return [reply(id_) for id_ in ids]
 
     async def find(self, request: Request, last: RenderedHit | None) -> "Fresh | Reply | None":
         """What is kept of a hit out of the store, the last one if that still stands; None where there is none.
