@@ -156,6 +156,8 @@ class Server(web.Server):
             auto_decompress=False,
             keepalive_timeout=self._keepalive,
             lingering_time=LINGER_SECONDS,
+            # The listening sockets have it: to ask for it on each connection takes as long as half a hit.
+            tcp_keepalive=False,
             max_line_size=MAX_TARGET_BYTES,
             max_field_size=MAX_FIELD_BYTES,
             max_headers=MAX_FIELDS,

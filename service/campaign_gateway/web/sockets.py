@@ -65,6 +65,8 @@ def bind(host: str, port: int, *, is_shared: bool = False, is_dual: bool = True)
         for family, _, _, _, (address, _, *scope) in found:
             made = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # What is accepted here inherits it: a peer that is gone without a word is found out by the kernel.
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if is_shared:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:

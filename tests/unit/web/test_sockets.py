@@ -89,3 +89,12 @@ def test_an_address_that_cannot_be_bound_is_told_with_its_key_and_what_to_do(num
     with pytest.raises(OSError, match=said) as refused, named("listen"):
         raise OSError(number, "no")
     assert refused.value.errno == number
+
+
+@pytest.mark.parametrize("host", [V4, V6])
+def test_the_kernel_looks_whether_callers_are_still_there(stack, host):
+    listening = bind(host, 0)
+    port = listen(stack, listening)
+    stack.enter_context(socket.create_connection((host, port), 5))
+    accepted = stack.enter_context(listening[0].accept()[0])
+    assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
