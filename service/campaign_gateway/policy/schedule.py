@@ -19,7 +19,8 @@ Laws of this module:
 4. A refusal is a *promise*: the k-th caller refused learns when the k-th slot falls free, after those that callers
    who wait will take, and in the next window if there are fewer. When it has come, that slot is left to whoever was
    told, for `Allowance.hold` seconds. Beyond its fair part a client's promises bind nobody else.
-5. Proof is not starved by callers: while some are refused, one call in a quarter of a window is served like a caller's.
+5. Proof is not starved by callers: when none was begun for a quarter of a window, one may have what a caller may, the
+   reserve too. For a call, a poll says of all answers for how long they are still true.
 6. A caller *needs* calls from its slot, or its refusal, on, for a window. While none does, there is no reserve.
 """
 
@@ -167,9 +168,7 @@ class Schedule:
 
     def _is_overdue(self, request: SlotRequest) -> bool:
         """Whether it is a validation, and none was begun for so long that it is served like a caller."""
-        return request.lane is Lane.VALIDATION and is_validation_overdue(
-            self._ledger, self._slots, self._allowance, self.now
-        )
+        return request.lane is Lane.VALIDATION and is_validation_overdue(self._slots, self._allowance, self.now)
 
     def promise(self, client: str) -> None:
         """Counts one more caller of the client's who is told to come back."""

@@ -15,17 +15,17 @@ from collections.abc import Iterable, Sequence
 from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Slot, SlotRequest, free_at
 
 VALIDATIONS = 4
-"""Validations in a window that are served like a caller's while callers are refused ..."""
+"""Validations in a window that may have what a caller may, and go before callers while some are refused ..."""
 LEAST_VALIDATIONS = 5
 """... if there are so many calls for each."""
 
 _LANES = {lane: number for number, lane in enumerate(Lane)}
 
 
-def is_validation_overdue(ledger: Ledger, slots: Sequence[Slot], allowance: Allowance, now: float) -> bool:
-    """Whether callers are refused and no validation was begun for too long."""
+def is_validation_overdue(slots: Sequence[Slot], allowance: Allowance, now: float) -> bool:
+    """Whether no validation was begun for too long."""
     validations = min(VALIDATIONS, allowance.calls // LEAST_VALIDATIONS)
-    if not validations or not any(at > now - allowance.window for at in ledger.refused.values()):
+    if not validations:
         return False
     since = now + allowance.window * (1 - 1 / validations)
     return not any(slot.lane is Lane.VALIDATION for slot in slots[bisect_right(slots, since, key=free_at) :])
@@ -39,7 +39,8 @@ def line_up(
     if len(requests) < 2:  # noqa: PLR2004 - nobody is before another
         return requests
     slots = ledger.slots if ledger is not None else ()
-    is_overdue = ledger is not None and is_validation_overdue(ledger, slots, allowance, now)
+    refused = ledger.refused.values() if ledger is not None else ()
+    is_overdue = any(at > now - allowance.window for at in refused) and is_validation_overdue(slots, allowance, now)
     own = {lane: part - sum(1 for slot in slots if slot.lane is lane) for lane, part in allowance.lanes.items()}
     held: Counter[object] = Counter()
     for slot in slots:

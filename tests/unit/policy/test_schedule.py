@@ -282,3 +282,19 @@ def test_the_reserve_shrinks_to_what_writes_can_count_on_while_no_caller_needs_c
 ) -> None:
     answers = told(ledger, allow(12, reserve=4, lanes={WRITES: 2}), requests(*[VALIDATION] * 12))
     assert sum(answer is True for answer in answers) == taken
+
+
+@pytest.mark.parametrize(
+    ("since_the_last", "taken"),
+    [
+        pytest.param(None, 1, id="none-in-the-window"),
+        pytest.param(WINDOW / 2 + 1, 1, id="none-for-a-part-of-it"),
+        pytest.param(WINDOW / 2 - 1, 0, id="one-a-moment-ago"),
+    ],
+)
+def test_one_validation_in_a_while_may_have_the_reserve(since_the_last: float | None, taken: int) -> None:
+    slots = held(*[5] * 8)
+    if since_the_last is not None:
+        slots = tuple(sorted([*slots, *held(WINDOW - since_the_last, lane=VALIDATION)], key=lambda slot: slot.free_at))
+    answers = told(Ledger(slots=slots), allow(12, reserve=4 - len(slots) + 8), requests(*[VALIDATION] * 3))
+    assert sum(answer is True for answer in answers) == taken
