@@ -520,6 +520,21 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             ],
         ),
         Panel(
+            "Client keys",
+            "Time since each client's key was last used, and until it expires. Below 14 days an alert fires.",
+            "s",
+            [
+                (
+                    "time() - max by (client, key) (campaign_gateway_client_key_last_used_timestamp_seconds{$all} > 0)",
+                    "{{client}} {{key}}: last used",
+                ),
+                (
+                    "min by (client, key) (campaign_gateway_client_key_expiry_timestamp_seconds{$all}) - time()",
+                    "{{client}} {{key}}: expires in",
+                ),
+            ],
+        ),
+        Panel(
             "Workers up and restarted",
             "Workers that answered the scrape, and workers that replaced one that ended; empty without workers.",
             "short",

@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,7 +22,7 @@ import click
 from typing_extensions import override
 
 from campaign_gateway import __version__
-from campaign_gateway.parameters import DurationType, RateType, UsedType
+from campaign_gateway.parameters import DurationType, MomentType, RateType, UsedType
 from campaign_gateway.process import EXIT_BAD_SETTINGS, UntilStopped, ending_in_one_line, run_until_stopped
 
 _log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def serve(config: Path | None, worker: tuple[int, str, Path] | None) -> None:
 
 
 def _serve_until_stopped(config: Path | None, worker: tuple[int, str, Path] | None) -> None:
-    from campaign_gateway.settings import certificate_checks, load, unused_proxy  # noqa: PLC0415
+    from campaign_gateway.settings import certificate_checks, expired_keys, load, unused_proxy  # noqa: PLC0415
 
     settings = load(config)
     _set_up_log(worker, level=settings.log.level, format=settings.log.format)
@@ -87,7 +88,7 @@ def _serve_until_stopped(config: Path | None, worker: tuple[int, str, Path] | No
     _say_start(settings, config)
     if (name := unused_proxy(settings)) is not None:
         _log.warning("%s is set and not used for calls to the platform: set platform.proxy", name)
-    for mistake in certificate_checks(settings, time.time()):
+    for mistake in (*certificate_checks(settings, time.time()), *expired_keys(settings, datetime.now(UTC))):
         _log.warning(str(mistake))
     if settings.workers == 1:
         run_until_stopped(partial(_serve, settings), settings.shutdown.seconds)
@@ -270,7 +271,10 @@ def key() -> None:
 
 @key.command("new")
 @click.option("--client", default="my-service", show_default=True, help="Name of the client, for the settings.")
-def key_new(client: str) -> None:
+@click.option(
+    "--expires", type=MomentType(), help="When it lets nobody in any longer, such as 2027-02-01. [default: never]"
+)
+def key_new(client: str, expires: str | None) -> None:
     """Make a client key: printed once, with the hash that goes into the settings."""
     from campaign_gateway.settings import ALIAS_PATTERN  # noqa: PLC0415
     from campaign_gateway.web.clients import new_key  # noqa: PLC0415
@@ -280,7 +284,9 @@ def key_new(client: str) -> None:
     secret, digest = new_key()
     click.echo(f"key (give it to the client; it is shown only now): {secret}")
     click.echo("settings:")
-    click.echo(f"  clients:\n    {client}: {{key_sha256: {digest}, streams: [...], scopes: [read]}}")
+    until = "" if expires is None else f", expires: {expires}"
+    row = f"{{sha256: {digest}, note: {datetime.now(UTC):%Y-%m}{until}}}"
+    click.echo(f"  clients:\n    {client}: {{keys: [{row}], streams: [...], scopes: [read]}}")
 
 
 def _say_start(settings: Any, config: Path | None) -> None:

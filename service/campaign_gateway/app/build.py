@@ -26,7 +26,7 @@ from campaign_gateway.store.seal import NO_SECRET, Refusal, Seals
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.upstream.client import Limits, PlatformClient, Route
 from campaign_gateway.upstream.signer import Claims, Recipient, Secret, Signer
-from campaign_gateway.web.clients import Client, Clients
+from campaign_gateway.web.clients import Client, ClientKey, Clients
 from campaign_gateway.web.limits import ClientLimits
 
 ANONYMOUS = "anonymous"
@@ -81,13 +81,20 @@ def build_streams(settings: Settings) -> dict[str, Stream]:
 
 def build_clients(settings: Settings) -> Clients:
     """The callers; without any in the settings, everybody is the same anonymous one."""
-    everything = Client(ANONYMOUS, frozenset(settings.streams), frozenset({"read", "write", "purge"}))
-    by_hash = {
-        row.key_sha256: Client(name, row.streams, row.scopes, build_limits(row))
-        for name, row in settings.clients.items()
-    }
     names = {} if settings.tls is None else settings.tls.client_names
-    return Clients(by_hash, None if by_hash else everything, settings.known_hosts, names)
+    return Clients(*build_callers(settings), settings.known_hosts, names)
+
+
+def build_callers(settings: Settings) -> tuple[dict[str, Client], Client | None]:
+    """The clients by the hashes of their keys, and who everybody is where there are none."""
+    by_hash = {}
+    for name, row in settings.clients.items():
+        limits = build_limits(row)
+        for key in row.named_keys.values():
+            expires = math.inf if key.expires is None else key.expires.timestamp()
+            by_hash[key.sha256] = Client(name, row.streams, row.scopes, limits, ClientKey(key.name, expires))
+    everything = Client(ANONYMOUS, frozenset(settings.streams), frozenset({"read", "write", "purge"}))
+    return by_hash, None if by_hash else everything
 
 
 def build_limits(settings: ClientSettings) -> ClientLimits | None:

@@ -38,6 +38,7 @@ from campaign_gateway.telemetry.turns import LoopWatch
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.web.actions import Actions
 from campaign_gateway.web.api import Api
+from campaign_gateway.web.clients import Clients
 from campaign_gateway.web.fast import FastRoad, is_supported
 from campaign_gateway.web.grants import Grants
 from campaign_gateway.web.operators import OperatorsRunner
@@ -133,7 +134,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
                 watchers.supervise(sweeper.run, name=f"sweep {stream.alias}")
         explainer = Explainer(store, index, plan.freshness, stated, budget.remaining, exchange.prospect)
         bounds = Bounds(plan.freshness.stale_while_revalidate, plan.freshness.stale_if_error)
-        clients = build.build_clients(settings)
+        clients = _open_clients(settings, metrics, watchers)
         recorder = Recorder(metrics, _open_lines(settings.log, slot, stack))
         hits = _rendered_hits(stores, exchange, bounds, recorder)
         grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
@@ -195,6 +196,13 @@ def _open_lines(log: Log, slot: WorkerSlot | None, stack: AsyncExitStack) -> Hit
     lines = HitLines(access=access) if slot is None else HitLines(access=access, worker=slot.number)
     stack.callback(lines.flush)
     return lines
+
+
+def _open_clients(settings: Settings, metrics: Metrics, watchers: Tasks) -> Clients:
+    clients = build.build_clients(settings)
+    status.show_keys(metrics.gauges, clients)
+    watchers.supervise(clients.watch, name="watch keys")
+    return clients
 
 
 def _open_tls(settings: Settings, metrics: Metrics, watchers: Tasks) -> TlsFiles | None:

@@ -1,6 +1,7 @@
 """What operators see: how ready the gateway is, and the values that are read at each scrape."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from campaign_gateway.telemetry.metrics import Gauges
 from campaign_gateway.telemetry.turns import LoopWatch
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.web.api import Api
+from campaign_gateway.web.clients import Clients
 from campaign_gateway.web.server import Server
 from campaign_gateway.web.tls import TlsFiles
 
@@ -267,6 +269,19 @@ def show_turns(gauges: Gauges, turns: LoopWatch) -> None:
     """Publishes the longest turn of the event loop."""
     text = "Seconds that the longest turn of the event loop held it up within the last minute."
     gauges.add("loop_blocked_longest_seconds", text, turns.longest)
+
+
+def show_keys(gauges: Gauges, clients: Clients) -> None:
+    """Publishes when each client's key was last used, and until when it is good, in the place of those before."""
+    used, expiry = "client_key_last_used_timestamp_seconds", "client_key_expiry_timestamp_seconds"
+    gauges.drop(used, expiry)
+    for client in clients.by_key():
+        key, labels = client.key, {"client": client.name, "key": client.key.name}
+        text = "When a client's key was last used here, in seconds since 1970; 0 for not since the start."
+        gauges.add(used, text, key.last_used, **labels)
+        if key.expires != math.inf:
+            text = "When a client's key expires, in seconds since 1970; no row for one that does not."
+            gauges.add(expiry, text, partial(float, key.expires), **labels)
 
 
 def show_server(gauges: Gauges, server: Server) -> None:

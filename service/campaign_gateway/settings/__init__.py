@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from campaign_gateway.settings.checks import (
     cross_checks,
+    expired_keys,
     folder_fault,
     seal_gap,
     state_folder,
@@ -55,6 +56,7 @@ __all__ = [
     "Source",
     "certificate_checks",
     "certificates_of",
+    "expired_keys",
     "folder_fault",
     "hide_password",
     "load",
