@@ -520,6 +520,19 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             ],
         ),
         Panel(
+            "Settings in use",
+            "The generation that each replica goes by, and since when; 0 under `accepted`: it refuses newer ones.",
+            "short",
+            [
+                ("campaign_gateway_settings_generation{$all}", "generation {{instance}}"),
+                ("campaign_gateway_config_last_reload_successful{$all}", "accepted {{instance}}"),
+                (
+                    "(time() - campaign_gateway_config_last_reload_success_timestamp_seconds{$all}) / 3600",
+                    "hours since it was read {{instance}}",
+                ),
+            ],
+        ),
+        Panel(
             "Client keys",
             "Time since each client's key was last used, and until it expires. Below 14 days an alert fires.",
             "s",

@@ -78,12 +78,13 @@ def serve(config: Path | None, worker: tuple[int, str, Path] | None) -> None:
 
 
 def _serve_until_stopped(config: Path | None, worker: tuple[int, str, Path] | None) -> None:
-    from campaign_gateway.settings import certificate_checks, expired_keys, load, unused_proxy  # noqa: PLC0415
+    from campaign_gateway.settings import SettingsFile, certificate_checks, expired_keys, unused_proxy  # noqa: PLC0415
 
-    settings = load(config)
+    file = SettingsFile(config)
+    settings = file.load()
     _set_up_log(worker, level=settings.log.level, format=settings.log.format)
     if worker is not None:
-        run_until_stopped(partial(_serve_as_worker, settings, worker), settings.shutdown.seconds)
+        run_until_stopped(partial(_serve_as_worker, settings, file, worker), settings.shutdown.seconds)
         return
     _say_start(settings, config)
     if (name := unused_proxy(settings)) is not None:
@@ -91,13 +92,9 @@ def _serve_until_stopped(config: Path | None, worker: tuple[int, str, Path] | No
     for mistake in (*certificate_checks(settings, time.time()), *expired_keys(settings, datetime.now(UTC))):
         _log.warning(str(mistake))
     if settings.workers == 1:
-        run_until_stopped(partial(_serve, settings), settings.shutdown.seconds)
+        run_until_stopped(partial(_serve, settings, file), settings.shutdown.seconds)
         return
-    from campaign_gateway.supervisor import supervise  # noqa: PLC0415
-
-    # As this process was started: interpreter, its options, and ours.
-    command = [sys.executable, *sys.orig_argv[1:], "--worker"]
-    sys.exit(run_until_stopped(partial(supervise, settings, command)))
+    sys.exit(run_until_stopped(partial(_supervise, settings)))
 
 
 def _set_up_log(worker: tuple[int, str, Path] | None, **options: Any) -> None:
@@ -306,19 +303,30 @@ def _say_start(settings: Any, config: Path | None) -> None:
     _log.info("starting: %s", said, extra={"fields": fields})
 
 
-async def _serve(settings: Any, until_stopped: UntilStopped) -> None:
+async def _supervise(settings: Any, until_stopped: UntilStopped) -> int:
+    from campaign_gateway.supervisor import supervise  # noqa: PLC0415
+
+    # As this process was started: interpreter, its options, and ours.
+    command = [sys.executable, *sys.orig_argv[1:], "--worker"]
+    return await supervise(settings, command, until_stopped, until_stopped.on_hangup)
+
+
+async def _serve(settings: Any, file: Any, until_stopped: UntilStopped) -> None:
     from campaign_gateway.app import running  # noqa: PLC0415
 
-    async with running(settings) as gateway:
+    async with running(settings, file=file) as gateway:
+        until_stopped.on_hangup(gateway.reload)
         await gateway.drain(await until_stopped())
     _log.info("stopped, exit code 0")
 
 
-async def _serve_as_worker(settings: Any, slot: tuple[int, str, Path], until_stopped: UntilStopped) -> None:
+async def _serve_as_worker(settings: Any, file: Any, slot: tuple[int, str, Path], until_stopped: UntilStopped) -> None:
     from campaign_gateway.app import WorkerSlot, running  # noqa: PLC0415
 
     number, ports, path = slot
-    async with running(settings, WorkerSlot(number, [int(port) for port in ports.split(",")], path)) as gateway:
+    worker = WorkerSlot(number, [int(port) for port in ports.split(",")], path)
+    async with running(settings, worker, file) as gateway:
+        until_stopped.on_hangup(gateway.reload)
         # The supervisor waits for this line; and when standard input ends, there is no supervisor any longer.
         click.echo("up")
         await gateway.drain(await until_stopped(lifeline=sys.stdin.fileno()))
