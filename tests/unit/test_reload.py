@@ -216,6 +216,19 @@ async def test_what_cannot_be_used_changes_nothing_and_is_told_once(watched: Wat
     assert (reloader.fault, reloader.generation, settings_part(reloader).status) == (None, 1, "ok")
 
 
+async def test_what_was_refused_is_judged_again_now_and_then(watched: Watched, caplog: Any) -> None:
+    fault = Mistake("credentials.main.client_secret_file", "cannot be read", "name a file that this user may read")
+    watched.file.write("second", {"log.slow": "2s"}, fault)
+    await watched.look(2 + 3 * 30)
+    assert (watched.file.reads, len(caplog.messages)) == (4, 1)
+    watched.file.mistakes = []
+    await watched.look(31)
+    assert (watched.reloader.generation, watched.file.reads) == (2, 5)
+    assert caplog.messages[1:] == ["settings reloaded (looked at again): generation 2 is in use: log.slow"]
+    await watched.look(60)
+    assert watched.file.reads == 5
+
+
 async def test_who_asks_has_them_read_at_once(watched: Watched, caplog: Any) -> None:
     watched.file.write("second", {"log.slow": "2s"})
     await watched.reloader.look("SIGHUP")

@@ -15,8 +15,11 @@ from campaign_gateway.settings import Mistake, Settings, SettingsError, Settings
 
 LOOK_SECONDS = 1.0
 """How often the file is looked at."""
+LOOKS_UNTIL_RETRY = 30
+"""What was refused is judged again after so many: a file that it names may be there by now."""
 MOST_TOLD = 3
 """Mistakes that `/readyz` tells; the log has all."""
+_AGAIN = "looked at again"
 _log = logging.getLogger(__name__)
 
 
@@ -41,6 +44,8 @@ class Reloader:
         self._settings, self._file, self._adopt, self._clock = settings, file, adopt, clock
         self._judged = self._found = None if file is None else file.read_first
         """The content that was last used or refused, and that was last seen."""
+        self._looks = 0
+        """Since they were judged."""
         self._asked = asyncio.Event()
         self.generation = 1
         """Of the settings in use: how often they differed, from 1."""
@@ -71,9 +76,12 @@ class Reloader:
         if file is None:
             return
         before, self._found = self._found, await asyncio.to_thread(file.digest)
-        if asked_by is None and (self._found == self._judged or self._found != before):
+        self._looks += 1
+        is_due = self._found != self._judged or (self.fault is not None and self._looks >= LOOKS_UNTIL_RETRY)
+        if asked_by is None and not (is_due and self._found == before):
             return
-        self._judged, who = self._found, asked_by or "the file has changed"
+        who = asked_by or ("the file has changed" if self._found != self._judged else "")
+        self._judged, self._looks = self._found, 0
         try:
             # It takes a tenth of a second, and longer where files are far away.
             settings = await asyncio.to_thread(file.load)
@@ -86,12 +94,15 @@ class Reloader:
         self._use(settings, who)
 
     def _refuse(self, mistakes: Sequence[Mistake], who: str) -> None:
-        text = "settings refused (%s): generation %d stays in use: %s"
-        _log.warning(text, who, self.generation, "; ".join(map(str, mistakes)))
         more = [f"{len(mistakes) - MOST_TOLD} more"] if len(mistakes) > MOST_TOLD else []
-        self.fault = "; ".join([*map(str, mistakes[:MOST_TOLD]), *more])
+        fault = "; ".join([*map(str, mistakes[:MOST_TOLD]), *more])
+        if who or fault != self.fault:
+            text = "settings refused (%s): generation %d stays in use: %s"
+            _log.warning(text, who or _AGAIN, self.generation, "; ".join(map(str, mistakes)))
+        self.fault = fault
 
     def _use(self, settings: Settings, who: str) -> None:
+        who = who or _AGAIN
         changed = differing(self._settings, settings, "reload")
         if changed:
             self._adopt(settings)
