@@ -520,6 +520,34 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             ],
         ),
         Panel(
+            "Settings in use",
+            "The generation that each replica goes by, and since when; 0 under `accepted`: it refuses newer ones.",
+            "short",
+            [
+                ("campaign_gateway_settings_generation{$all}", "generation {{instance}}"),
+                ("campaign_gateway_config_last_reload_successful{$all}", "accepted {{instance}}"),
+                (
+                    "(time() - campaign_gateway_config_last_reload_success_timestamp_seconds{$all}) / 3600",
+                    "hours since it was read {{instance}}",
+                ),
+            ],
+        ),
+        Panel(
+            "Client keys",
+            "Time since each client's key was last used, and until it expires. Below 14 days an alert fires.",
+            "s",
+            [
+                (
+                    "time() - max by (client, key) (campaign_gateway_client_key_last_used_timestamp_seconds{$all} > 0)",
+                    "{{client}} {{key}}: last used",
+                ),
+                (
+                    "min by (client, key) (campaign_gateway_client_key_expiry_timestamp_seconds{$all}) - time()",
+                    "{{client}} {{key}}: expires in",
+                ),
+            ],
+        ),
+        Panel(
             "Workers up and restarted",
             "Workers that answered the scrape, and workers that replaced one that ended; empty without workers.",
             "short",

@@ -4,6 +4,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from campaign_gateway.settings import (
     Settings,
     SettingsError,
     certificate_checks,
+    expired_keys,
     folder_fault,
     read_tree,
     seal_gap,
@@ -64,6 +66,7 @@ def examine(config: Path | None, *, is_offline: bool) -> Report:
     if not is_offline:
         errors += certificate_checks(settings, time.time())
         warned += _of_this_machine(settings)
+    warned += expired_keys(settings, datetime.now(UTC))
     if (gap := seal_gap(settings.cache)) is not None:
         warned.append(Mistake("cache.seal", gap, "write {key_file: ...}"))
     return Report(settings, list(map(source.place, errors)), list(map(source.place, warned)))

@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,7 +22,7 @@ import click
 from typing_extensions import override
 
 from campaign_gateway import __version__
-from campaign_gateway.parameters import DurationType, RateType, UsedType
+from campaign_gateway.parameters import DurationType, MomentType, RateType, UsedType
 from campaign_gateway.process import EXIT_BAD_SETTINGS, UntilStopped, ending_in_one_line, run_until_stopped
 
 _log = logging.getLogger(__name__)
@@ -77,26 +78,23 @@ def serve(config: Path | None, worker: tuple[int, str, Path] | None) -> None:
 
 
 def _serve_until_stopped(config: Path | None, worker: tuple[int, str, Path] | None) -> None:
-    from campaign_gateway.settings import certificate_checks, load, unused_proxy  # noqa: PLC0415
+    from campaign_gateway.settings import SettingsFile, certificate_checks, expired_keys, unused_proxy  # noqa: PLC0415
 
-    settings = load(config)
+    file = SettingsFile(config)
+    settings = file.load()
     _set_up_log(worker, level=settings.log.level, format=settings.log.format)
     if worker is not None:
-        run_until_stopped(partial(_serve_as_worker, settings, worker), settings.shutdown.seconds)
+        run_until_stopped(partial(_serve_as_worker, settings, file, worker), settings.shutdown.seconds)
         return
     _say_start(settings, config)
     if (name := unused_proxy(settings)) is not None:
         _log.warning("%s is set and not used for calls to the platform: set platform.proxy", name)
-    for mistake in certificate_checks(settings, time.time()):
+    for mistake in (*certificate_checks(settings, time.time()), *expired_keys(settings, datetime.now(UTC))):
         _log.warning(str(mistake))
     if settings.workers == 1:
-        run_until_stopped(partial(_serve, settings), settings.shutdown.seconds)
+        run_until_stopped(partial(_serve, settings, file), settings.shutdown.seconds)
         return
-    from campaign_gateway.supervisor import supervise  # noqa: PLC0415
-
-    # As this process was started: interpreter, its options, and ours.
-    command = [sys.executable, *sys.orig_argv[1:], "--worker"]
-    sys.exit(run_until_stopped(partial(supervise, settings, command)))
+    sys.exit(run_until_stopped(partial(_supervise, settings)))
 
 
 def _set_up_log(worker: tuple[int, str, Path] | None, **options: Any) -> None:
@@ -270,7 +268,10 @@ def key() -> None:
 
 @key.command("new")
 @click.option("--client", default="my-service", show_default=True, help="Name of the client, for the settings.")
-def key_new(client: str) -> None:
+@click.option(
+    "--expires", type=MomentType(), help="When it lets nobody in any longer, such as 2027-02-01. [default: never]"
+)
+def key_new(client: str, expires: str | None) -> None:
     """Make a client key: printed once, with the hash that goes into the settings."""
     from campaign_gateway.settings import ALIAS_PATTERN  # noqa: PLC0415
     from campaign_gateway.web.clients import new_key  # noqa: PLC0415
@@ -280,7 +281,9 @@ def key_new(client: str) -> None:
     secret, digest = new_key()
     click.echo(f"key (give it to the client; it is shown only now): {secret}")
     click.echo("settings:")
-    click.echo(f"  clients:\n    {client}: {{key_sha256: {digest}, streams: [...], scopes: [read]}}")
+    until = "" if expires is None else f", expires: {expires}"
+    row = f"{{sha256: {digest}, note: {datetime.now(UTC):%Y-%m}{until}}}"
+    click.echo(f"  clients:\n    {client}: {{keys: [{row}], streams: [...], scopes: [read]}}")
 
 
 def _say_start(settings: Any, config: Path | None) -> None:
@@ -300,19 +303,30 @@ def _say_start(settings: Any, config: Path | None) -> None:
     _log.info("starting: %s", said, extra={"fields": fields})
 
 
-async def _serve(settings: Any, until_stopped: UntilStopped) -> None:
+async def _supervise(settings: Any, until_stopped: UntilStopped) -> int:
+    from campaign_gateway.supervisor import supervise  # noqa: PLC0415
+
+    # As this process was started: interpreter, its options, and ours.
+    command = [sys.executable, *sys.orig_argv[1:], "--worker"]
+    return await supervise(settings, command, until_stopped, until_stopped.on_hangup)
+
+
+async def _serve(settings: Any, file: Any, until_stopped: UntilStopped) -> None:
     from campaign_gateway.app import running  # noqa: PLC0415
 
-    async with running(settings) as gateway:
+    async with running(settings, file=file) as gateway:
+        until_stopped.on_hangup(gateway.reload)
         await gateway.drain(await until_stopped())
     _log.info("stopped, exit code 0")
 
 
-async def _serve_as_worker(settings: Any, slot: tuple[int, str, Path], until_stopped: UntilStopped) -> None:
+async def _serve_as_worker(settings: Any, file: Any, slot: tuple[int, str, Path], until_stopped: UntilStopped) -> None:
     from campaign_gateway.app import WorkerSlot, running  # noqa: PLC0415
 
     number, ports, path = slot
-    async with running(settings, WorkerSlot(number, [int(port) for port in ports.split(",")], path)) as gateway:
+    worker = WorkerSlot(number, [int(port) for port in ports.split(",")], path)
+    async with running(settings, worker, file) as gateway:
+        until_stopped.on_hangup(gateway.reload)
         # The supervisor waits for this line; and when standard input ends, there is no supervisor any longer.
         click.echo("up")
         await gateway.drain(await until_stopped(lifeline=sys.stdin.fileno()))

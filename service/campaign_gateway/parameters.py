@@ -1,6 +1,7 @@
 """What options of the command line are written as."""
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -24,6 +25,26 @@ class DurationType(click.ParamType[float]):
             return float(TypeAdapter(PositiveDuration).validate_python(value))
         except ValidationError:
             self.fail(f"{value!r} is not a duration such as 10s or 1m", param, ctx)
+
+
+class MomentType(click.ParamType[str]):
+    """A date or a time to come, as the settings write it."""
+
+    name = "date"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
+
+        from campaign_gateway.settings.scalars import Moment  # noqa: PLC0415
+
+        try:
+            moment = TypeAdapter(Moment).validate_python(value)
+        except ValidationError:
+            self.fail(f"{value!r} is not a date such as 2027-02-01", param, ctx)
+        if moment <= datetime.now(UTC):
+            self.fail(f"{value} is past", param, ctx)
+        return str(value)
 
 
 class RateType(click.ParamType[float]):

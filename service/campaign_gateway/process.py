@@ -35,6 +35,7 @@ class UntilStopped:
         self._deadline = deadline
         self._starting = asyncio.current_task()
         self._asked: asyncio.Future[str] = self._loop.create_future()
+        self._stops = stops
         for number in stops:
             self._loop.add_signal_handler(number, self._ask, number.name)
         for number in _DEADLY - stops:
@@ -52,6 +53,11 @@ class UntilStopped:
         if lifeline is not None:
             self._loop.remove_reader(lifeline)
         return who
+
+    def on_hangup(self, do: Callable[[], None]) -> None:
+        """Has this done for each SIGHUP from now on, unless that one ends the process."""
+        if signal.SIGHUP not in self._stops:
+            self._loop.add_signal_handler(signal.SIGHUP, do)
 
     def _ask(self, who: str) -> None:
         if self._asked.done():

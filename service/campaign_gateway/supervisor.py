@@ -43,7 +43,12 @@ STOP_MARGIN_SECONDS = 1.0
 EXIT_FAILED, EXIT_BAD_SETTINGS = 1, 2
 
 
-async def supervise(settings: Settings, command: Sequence[str], until_stopped: UntilStopped) -> int:
+async def supervise(
+    settings: Settings,
+    command: Sequence[str],
+    until_stopped: UntilStopped,
+    on_hangup: Callable[[Callable[[], None]], None] = lambda _do: None,
+) -> int:
     """Runs the workers until asked to stop, and then lets all of them finish.
 
     Args:
@@ -51,6 +56,7 @@ async def supervise(settings: Settings, command: Sequence[str], until_stopped: U
         command: starts a worker, when its number, the API's ports and the path of its admin socket are added. It says
             so on its standard output once it serves.
         until_stopped: returns when the service has to stop.
+        on_hangup: told what to do for each SIGHUP, which is for the workers.
 
     Returns:
         The exit code: 0 if stopped as asked, 2 if a worker refused the settings, 1 for anything else.
@@ -80,6 +86,12 @@ async def supervise(settings: Settings, command: Sequence[str], until_stopped: U
             Worker(number, (*command, str(number), ports, str(path)), start, metrics.restarted)
             for number, path in enumerate(sockets)
         ]
+
+        def hang_up() -> None:
+            for worker in workers:
+                worker.hang_up()
+
+        on_hangup(hang_up)
         stop_seconds = settings.shutdown.seconds + STOP_MARGIN_SECONDS
         return await _run(workers, client, until_stopped, stop_seconds)
 
@@ -215,6 +227,11 @@ class Worker:
         self._is_stopping.set()
         if self._process is not None and self._process.returncode is None:
             self._process.terminate()
+
+    def hang_up(self) -> None:
+        """Passes a SIGHUP on. One that is still starting reads the settings anyway, and would die of it."""
+        if self._is_up and self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGHUP)
 
     def kill(self) -> None:
         """Ends the worker at once, if it runs."""

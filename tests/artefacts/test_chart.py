@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 from campaign_gateway import __version__
 from campaign_gateway.sandbox.platform import Sandbox
 from campaign_gateway.settings import Settings, load, state_folder
+from campaign_gateway.settings.reload import SECTIONS
 from tests.support.gateway import gateway_process, settings_for
 from tests.support.keys import invented_for
 from tools import chart as tool
@@ -340,6 +341,12 @@ def test_no_secret_is_in_the_config_map_or_the_pod(chart):
     assert b"invented" not in msgspec.json.encode(rest)
 
 
+def test_new_pods_are_started_only_for_settings_that_need_a_restart():
+    template = (CHART / "templates" / "_helpers.tpl").read_text("utf-8")
+    (omitted,) = re.findall(r"omit \$config ([^)]*)", template)
+    assert re.findall(r"\w+", omitted) == [section for section, takes in SECTIONS.items() if takes == "reload"]
+
+
 def test_a_change_of_settings_or_secrets_replaces_the_pods(chart):
     values = values_of("created-secrets")
 
@@ -349,6 +356,8 @@ def test_a_change_of_settings_or_secrets_replaces_the_pods(chart):
 
     config, secret = checksums(values)
     other_config, same_secret = checksums(put(values, "config.platform", {"timeout": "5s"}))
+    assert checksums(put(values, "config.freshness", {"max": "5m"})) == (config, secret)
+    assert checksums(put(values, "config.pause", {"max": "5m"})) == (config, secret)
     same_config, other_secret = checksums(put(values, "secrets.create.client-secret", "another"))
     assert (same_config, same_secret) == (config, secret)
     assert other_config != config

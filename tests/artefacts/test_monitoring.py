@@ -116,7 +116,9 @@ async def look(folder: Path) -> Live:
             "scopes": ["read", "write", "purge"],
         },
         "watching": {
-            "key_sha256": hashlib.sha256(KEY[::-1].encode()).hexdigest(),
+            "keys": [
+                {"sha256": hashlib.sha256(KEY[::-1].encode()).hexdigest(), "note": "old", "expires": "2999-01-01"}
+            ],
             "streams": ["support"],
             "scopes": ["read"],
         },

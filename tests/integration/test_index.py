@@ -787,7 +787,7 @@ async def test_a_dead_leader_is_replaced(fleet: Fleet, monkeypatch: pytest.Monke
 
 
 async def test_a_replica_without_anybody_to_look_after_lists_holds_no_lease(fleet: Fleet) -> None:
-    fleet.one.index._may_hold_leases = False
+    fleet.one.index._may_hold_leases = lambda: False
     await use(fleet.one, fleet.two)
     assert await fleet.leading() == [False, True, False]
     await fleet.one.index.beat()

@@ -48,9 +48,10 @@ def settings_for(sandbox: Sandbox, folder: Path, **sections: Any) -> dict[str, A
 class GatewayProcess:
     """A running `campaign-gateway serve`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, session: aiohttp.ClientSession) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, session: aiohttp.ClientSession, config: Path) -> None:
         self.process = process
         self.session = session
+        self.config = config
         self.url = ""
         self.admin_url = ""
         self.log: list[str] = []
@@ -99,8 +100,20 @@ class GatewayProcess:
     def records(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log if line.startswith("{")]
 
+    def write(self, settings: Mapping[str, Any]) -> None:
+        """Puts other settings into its file, at once and as a whole."""
+        write_settings(self.config, settings)
+
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
+
+
+def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    """The file is another one from one moment to the next."""
+    made = path.with_suffix(".new")
+    with made.open("w") as file:
+        YAML(typ="safe", pure=True).dump(dict(settings), file)
+    made.replace(path)
 
 
 def _allow(descriptors: int) -> None:
@@ -121,8 +134,7 @@ async def gateway_process(
     descriptors, if that is given.
     """
     config = folder / f"gateway-{os.urandom(4).hex()}.yaml"
-    with config.open("w") as file:
-        YAML(typ="safe", pure=True).dump(dict(settings), file)
+    write_settings(config, settings)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "campaign_gateway", "serve", "--config", str(config)),
         cwd=ROOT,
@@ -132,7 +144,7 @@ async def gateway_process(
         preexec_fn=None if descriptors is None else partial(_allow, descriptors),
     )
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session, asyncio.TaskGroup() as group:
-        gateway = GatewayProcess(process, session)
+        gateway = GatewayProcess(process, session, config)
         group.create_task(gateway.read_log())
         try:
             await gateway.wait_until_up()

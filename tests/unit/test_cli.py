@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from campaign_gateway import __version__
 from campaign_gateway.cli import main
 from campaign_gateway.process import UntilStopped
-from campaign_gateway.settings import Settings
+from campaign_gateway.settings import ClientSettings, Settings
 from tests.support.gateway import ROOT
 from tests.support.tls import Authority
 
@@ -105,6 +105,15 @@ def test_check_warns_of_a_secret_that_is_shorter_than_its_digest(config):
     assert result.exit_code == 0
     assert result.stderr.startswith(f"warning: credentials: {config}:3: The HMAC key is 10 bytes long")
     assert "ten bytes." not in result.output
+
+
+def test_check_warns_of_a_key_that_has_expired(config):
+    rows = "[{sha256: " + "a" * 64 + ", expires: 2026-11-01}]"
+    config.write_text(config.read_text() + f"clients:\n  reporting:\n    keys: {rows}\n    streams: [support]\n")
+    result = run("check", "--offline", "--config", config)
+    assert result.exit_code == 0
+    said = f"clients.reporting.keys.0.expires: {config}:{len(config.read_text().splitlines()) - 1}: "
+    assert f"warning: {said}the key aaaaaaaa expired on 2026-11-01 00:00 UTC: remove it\n" in result.stderr
 
 
 def test_check_warns_of_a_proxy_that_only_the_environment_names(config, monkeypatch):
@@ -391,17 +400,35 @@ def test_key_new_prints_a_key_and_the_hash_that_matches_it():
     result = run("key", "new", "--client", "reporting")
     assert result.exit_code == 0
     key = re.search(r"cgk_[A-Za-z0-9_-]{43}", result.stdout)
-    digest = re.search(r"key_sha256: ([0-9a-f]{64})", result.stdout)
+    digest = re.search(r"sha256: ([0-9a-f]{64})", result.stdout)
     assert key is not None
     assert digest is not None
     assert digest[1] == hashlib.sha256(key[0].encode()).hexdigest()
     assert result.stdout.count(key[0]) == 1
 
 
-def test_key_new_names_the_client_in_settings_that_can_be_pasted():
-    printed = run("key", "new", "--client", "reporting").stdout.partition("settings:\n")[2]
-    tree = YAML(typ="safe", pure=True).load(printed)
-    assert set(tree["clients"]["reporting"]) == {"key_sha256", "streams", "scopes"}
+@pytest.mark.parametrize(
+    ("options", "expires"),
+    [
+        ((), None),
+        (("--expires", "2999-02-01"), datetime(2999, 2, 1, tzinfo=UTC)),
+        (("--expires", "2999-02-01T12:30:00+02:00"), datetime(2999, 2, 1, 10, 30, tzinfo=UTC)),
+    ],
+)
+def test_key_new_names_the_client_in_settings_that_can_be_pasted(options, expires):
+    printed = run("key", "new", "--client", "reporting", *options).stdout.partition("settings:\n")[2]
+    (client,) = YAML(typ="safe", pure=True).load(printed)["clients"].values()
+    assert set(client) == {"keys", "streams", "scopes"}
+    row = ClientSettings.model_validate({**client, "streams": ["support"]})
+    (key,) = row.named_keys.values()
+    assert (key.note, key.expires) == (f"{datetime.now(UTC):%Y-%m}", expires)
+
+
+@pytest.mark.parametrize("date", ["2020-01-01", "tomorrow", "2027-02-30", "2999"])
+def test_key_new_makes_no_key_that_has_expired_or_never_would(date):
+    result = run("key", "new", "--expires", date)
+    assert result.exit_code == 2
+    assert "cgk_" not in result.output
 
 
 def test_each_key_is_another():

@@ -2,6 +2,7 @@ import copy
 import io
 import os
 import sys
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from campaign_gateway.settings import (
     Address,
     Settings,
     SettingsError,
+    expired_keys,
     folder_fault,
     hide_password,
     load,
@@ -329,7 +331,6 @@ def test_an_unknown_key_is_refused_at_every_level_and_its_value_is_not_told(tree
         ("streams.support.stream_id", True),
         ("streams.support.account_id", True),
         ("streams.support.credential", True),
-        ("clients.reporting.key_sha256", False),
         ("clients.reporting.streams", False),
     ],
 )
@@ -450,6 +451,10 @@ def client(streams: list[str], key: str = HASH) -> dict[str, object]:
     return {"key_sha256": key, "streams": streams}
 
 
+def keys(*rows: dict[str, str]) -> dict[str, object]:
+    return {"keys": list(rows), "streams": ["support"]}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -501,6 +506,35 @@ def client(streams: list[str], key: str = HASH) -> dict[str, object]:
                 "clients.b.key_sha256: another client has the same key",
             ],
             id="one-key-for-two",
+        ),
+        pytest.param(
+            {"clients.a": {"streams": ["support"]}}, ["clients.a.key_sha256: missing"], id="client-without-a-key"
+        ),
+        pytest.param(
+            {"clients.a": keys({"sha256": HASH}), "clients.b": client(["support"])},
+            [
+                "clients.a.keys.0.sha256: another client has the same key",
+                "clients.b.key_sha256: another client has the same key",
+            ],
+            id="one-key-for-two-in-both-forms",
+        ),
+        pytest.param(
+            {"clients.a": {**keys({"sha256": HASH.upper()}), "key_sha256": HASH}},
+            ["clients.a.key_sha256: stands there twice", "clients.a.keys.0.sha256: stands there twice"],
+            id="one-key-twice",
+        ),
+        pytest.param(
+            {"clients.a": keys({"sha256": HASH, "note": "x"}, {"sha256": "0" * 64, "note": "x"})},
+            [
+                "clients.a.keys.0.note: another key of this client has the same",
+                "clients.a.keys.1.note: another key of this client has the same",
+            ],
+            id="one-note-for-two-keys",
+        ),
+        pytest.param(
+            {"clients.a": keys({"sha256": HASH, "note": "cgk_hunter2"})},
+            ["clients.a.keys.0.note: is the key itself"],
+            id="a-key-for-a-note",
         ),
         pytest.param({"freshness.min": "11m"}, ["freshness.min: must not be above freshness.max"], id="min-above-max"),
         pytest.param(
@@ -1177,3 +1211,50 @@ def test_a_limit_that_is_none_is_refused_by_name(tree, name, value):
 def test_a_state_that_is_named_leaves_the_others_as_they_are(tree, named, longest):
     rules = read_tree({**tree, "freshness": {"status": named}}).freshness.status
     assert {status: rule.max for status, rule in rules.items()} == longest
+
+
+# Keys of clients.
+
+
+@pytest.mark.parametrize(
+    ("written", "moment"),
+    [
+        pytest.param("2027-02-01", "2027-02-01T00:00:00Z", id="text"),
+        pytest.param(date(2027, 2, 1), "2027-02-01T00:00:00Z", id="as-yaml-reads-it"),
+        pytest.param(datetime.fromisoformat("2027-02-01T12:00"), "2027-02-01T12:00:00Z", id="time-without-a-zone"),
+        pytest.param("2027-02-01T12:00:00+02:00", "2027-02-01T10:00:00Z", id="time-with-a-zone"),
+        pytest.param("2027-02-01 12:00", "2027-02-01T12:00:00Z", id="time-with-a-space"),
+    ],
+)
+def test_a_key_expires_at_a_date_or_a_time_which_is_written_as_it_can_be_read(tree, written, moment):
+    row = {"keys": [{"sha256": HASH.upper(), "expires": written}], "streams": ["support"]}
+    settings = read_tree(put(tree, "clients.reporting", row))
+    shown = settings.model_dump(mode="json", exclude_none=True)["clients"]["reporting"]
+    assert shown["keys"] == [{"sha256": HASH, "expires": moment}]
+    assert read_tree(put(tree, "clients.reporting", shown)).clients == settings.clients
+
+
+@pytest.mark.parametrize(
+    "written", ["tomorrow", "2027-02-30", "20270201", 2027, True, "2027-02", "0001-01-01T00:00+23:00"]
+)
+def test_what_is_no_date_is_refused(tree, written):
+    row = {"keys": [{"sha256": HASH, "expires": written}], "streams": ["support"]}
+    assert problems(put(tree, "clients.reporting", row)) == ["clients.reporting.keys.0.expires: is no date"]
+
+
+def test_a_key_without_a_note_is_called_by_the_beginning_of_its_hash(tree):
+    row = {"key_sha256": HASH, "keys": [{"sha256": "0" * 64, "note": "2026-11"}], "streams": ["support"]}
+    client = read_tree(put(tree, "clients.reporting", row)).clients["reporting"]
+    assert {place: key.name for place, key in client.named_keys.items()} == {
+        "key_sha256": HASH[:8],
+        "keys.0": "2026-11",
+    }
+
+
+def test_keys_that_have_expired_are_named(tree):
+    rows = [{"sha256": f"{number}" * 64, "expires": f"2026-0{number}-01"} for number in (1, 2, 3)]
+    settings = read_tree(put(tree, "clients.reporting", {"keys": rows, "streams": ["support"]}))
+    assert list(map(str, expired_keys(settings, datetime(2026, 2, 1, tzinfo=UTC)))) == [
+        "clients.reporting.keys.0.expires: the key 11111111 expired on 2026-01-01 00:00 UTC: remove it",
+        "clients.reporting.keys.1.expires: the key 22222222 expired on 2026-02-01 00:00 UTC: remove it",
+    ]

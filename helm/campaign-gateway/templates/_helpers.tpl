@@ -190,6 +190,12 @@ app.kubernetes.io/component: gateway
 {{- toYaml (merge (dict "shutdown" $shutdown) .Values.config) -}}
 {{- end -}}
 
+{{/* What new pods are started for; pods that run use the rest without a restart (README.md, "Settings"). */}}
+{{- define "campaign-gateway.configForRestart" -}}
+{{- $config := include "campaign-gateway.configYaml" . | fromYaml -}}
+{{- toYaml (omit $config "allow_anonymous" "budgets" "pause" "clients" "freshness" "sweep" "log") -}}
+{{- end -}}
+
 {{- define "campaign-gateway.secretData" -}}
 {{- range $name, $content := .Values.secrets.create }}
 {{ $name }}: {{ $content | b64enc }}

@@ -128,14 +128,16 @@ def join_readiness(readiness: Mapping[int, Mapping[str, Part]], workers: int) ->
     if missing:
         joined["workers"] = Part("degraded" if ready else "down", f"not ready: {_named(missing)}")
     for name in sorted({name for parts in readiness.values() for name in parts}):
+        is_well = all(parts[name].status == "ok" for parts in readiness.values())
         reasons: dict[str | None, list[int]] = {}
         since = min((parts[name].since or "" for parts in readiness.values() if parts[name].status != "ok"), default="")
         for number, parts in readiness.items():
-            if parts[name].status != "ok":
+            if is_well or parts[name].status != "ok":
                 reasons.setdefault(parts[name].reason, []).append(number)
         is_down = all(parts[name].status == "down" for parts in readiness.values())
-        text = "; ".join(f"{reason} ({_named(numbers)})" for reason, numbers in reasons.items())
-        joined[name] = Part("down" if is_down else "degraded", text, since or None) if reasons else Part("ok")
+        text = "; ".join(f"{reason} ({_named(numbers)})" for reason, numbers in reasons.items() if reason)
+        status = "ok" if is_well else "down" if is_down else "degraded"
+        joined[name] = Part(status, text or None, since or None)
     return joined
 
 

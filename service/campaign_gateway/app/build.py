@@ -22,11 +22,12 @@ from campaign_gateway.settings import (
     SettingsError,
     secret_from_environment,
 )
+from campaign_gateway.settings.tree import Sweep
 from campaign_gateway.store.seal import NO_SECRET, Refusal, Seals
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.upstream.client import Limits, PlatformClient, Route
 from campaign_gateway.upstream.signer import Claims, Recipient, Secret, Signer
-from campaign_gateway.web.clients import Client, Clients
+from campaign_gateway.web.clients import Client, ClientKey, Clients
 from campaign_gateway.web.limits import ClientLimits
 
 ANONYMOUS = "anonymous"
@@ -34,17 +35,23 @@ LEAVE_SECONDS = 1.0
 """Beyond the time for connecting: how long a permit may go unused before its request may not leave any longer."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plan:
-    """What the settings come to."""
+    """What the settings come to. Whoever looks here each time goes by those in use."""
 
     settings: Settings
     streams: Mapping[str, Stream]
     """By alias."""
     accounts: Sequence[str]
-    allowance: Callable[[str], Allowance]
-    """What an account may do, by its name."""
     freshness: Freshness
+
+    def adopt(self, settings: Settings) -> None:
+        """Other settings, which differ in nothing that takes a restart."""
+        self.settings, self.freshness = settings, build_freshness(settings.freshness)
+
+    def allowance(self, account: str) -> Allowance:
+        """What an account may do, by its name."""
+        return build_allowance(self.settings, self.streams, account)
 
     @property
     def identities(self) -> Mapping[str, str]:
@@ -56,8 +63,7 @@ def plan_gateway(settings: Settings) -> Plan:
     """What the settings come to; no secret is read yet."""
     streams = build_streams(settings)
     accounts = sorted({stream.tenant.account for stream in streams.values()})
-    allowance = partial(build_allowance, settings, streams)
-    return Plan(settings, streams, accounts, allowance, build_freshness(settings.freshness))
+    return Plan(settings, streams, accounts, build_freshness(settings.freshness))
 
 
 def build_freshness(settings: FreshnessSettings) -> Freshness:
@@ -81,13 +87,20 @@ def build_streams(settings: Settings) -> dict[str, Stream]:
 
 def build_clients(settings: Settings) -> Clients:
     """The callers; without any in the settings, everybody is the same anonymous one."""
-    everything = Client(ANONYMOUS, frozenset(settings.streams), frozenset({"read", "write", "purge"}))
-    by_hash = {
-        row.key_sha256: Client(name, row.streams, row.scopes, build_limits(row))
-        for name, row in settings.clients.items()
-    }
     names = {} if settings.tls is None else settings.tls.client_names
-    return Clients(by_hash, None if by_hash else everything, settings.known_hosts, names)
+    return Clients(*build_callers(settings), settings.known_hosts, names)
+
+
+def build_callers(settings: Settings) -> tuple[dict[str, Client], Client | None]:
+    """The clients by the hashes of their keys, and who everybody is where there are none."""
+    by_hash = {}
+    for name, row in settings.clients.items():
+        limits = build_limits(row)
+        for key in row.named_keys.values():
+            expires = math.inf if key.expires is None else key.expires.timestamp()
+            by_hash[key.sha256] = Client(name, row.streams, row.scopes, limits, ClientKey(key.name, expires))
+    everything = Client(ANONYMOUS, frozenset(settings.streams), frozenset({"read", "write", "purge"}))
+    return by_hash, None if by_hash else everything
 
 
 def build_limits(settings: ClientSettings) -> ClientLimits | None:
@@ -177,7 +190,12 @@ def build_sweep_config(
     """What the sweep of a stream goes by."""
     sweep = plan.settings.sweep
     capacity = partial(current_capacity, plan, budget, stream.tenant.account)
-    return SweepConfig(sweep.share, None if sweep.lag == "auto" else sweep.lag, capacity, seconds_ahead)
+    return SweepConfig(sweep.share, build_lag(sweep), capacity, seconds_ahead)
+
+
+def build_lag(sweep: Sweep) -> float | None:
+    """Seconds that the lists may lag; None to measure it."""
+    return None if sweep.lag == "auto" else sweep.lag
 
 
 def current_capacity(plan: Plan, budget: CallBudget, account: str) -> Capacity:

@@ -15,21 +15,23 @@ from campaign_gateway.admin.probes import admin_application
 from campaign_gateway.app import build, status
 from campaign_gateway.app.certificates import show_certificates
 from campaign_gateway.app.listen import WorkerSlot, listen, listen_for_operators
+from campaign_gateway.app.live import Live
+from campaign_gateway.app.reload import Reloader
 from campaign_gateway.app.stores import Opener, Stores
-from campaign_gateway.proxy.bounds import stated_bounds
+from campaign_gateway.proxy.bounds import StatedBounds, stated_bounds
 from campaign_gateway.proxy.explain import Explainer, Explanation
 from campaign_gateway.proxy.fetch import Fetcher
 from campaign_gateway.proxy.fill import Flights, Timeouts
 from campaign_gateway.proxy.forward import Forwarder
 from campaign_gateway.proxy.hints import Hints, Readers
 from campaign_gateway.proxy.invalidate import Invalidator
-from campaign_gateway.proxy.ports import Handlers, Ledgers
+from campaign_gateway.proxy.ports import CampaignIndex, Handlers, Ledgers, Store
 from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import Sweeper
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.writers import Writers
-from campaign_gateway.settings import Address, Log, Settings
+from campaign_gateway.settings import Address, Log, Settings, SettingsFile
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.telemetry.access import AccessLines
 from campaign_gateway.telemetry.logs import HitLines, dropped_lines
@@ -38,6 +40,7 @@ from campaign_gateway.telemetry.turns import LoopWatch
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.web.actions import Actions
 from campaign_gateway.web.api import Api
+from campaign_gateway.web.clients import Clients
 from campaign_gateway.web.fast import FastRoad, is_supported
 from campaign_gateway.web.grants import Grants
 from campaign_gateway.web.operators import OperatorsRunner
@@ -67,6 +70,8 @@ class Gateway:
     api: Api
     server: Server
     sites: Sequence[web.BaseSite]
+    reload: Callable[[], None]
+    """Has the settings read again, if they are in a file."""
 
     async def drain(self, who: str) -> None:
         """Turns callers away before the listener goes: not ready, and connections closed with each answer.
@@ -86,12 +91,15 @@ class Gateway:
 
 
 @asynccontextmanager
-async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIterator[Gateway]:
+async def running(
+    settings: Settings, slot: WorkerSlot | None = None, file: SettingsFile | None = None
+) -> AsyncIterator[Gateway]:
     """A gateway that serves until the block ends, and then finishes what is in flight within the grace time.
 
     Args:
         settings: all of them.
         slot: where it listens when it is one of several workers.
+        file: where the settings are written, to be read again when they change there; None to go by these.
 
     Raises:
         OSError: an address cannot be bound.
@@ -123,18 +131,19 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         forwarder = Forwarder(exchange, fetcher, invalidator, index, store, writers, timeouts, fills)
         hints = Hints(readers, invalidator, exchange, index, store, fills)
         actions = Actions(exchange, forwarder, invalidator, settings.platform.max_request, hints)
-        stated = partial(stated_bounds, index, store, settings.freshness.max)
-        for stream in plan.streams.values():
-            config = build.build_sweep_config(plan, stream, budget, fetcher.clock.seconds_ahead)
-            sweeper = Sweeper(stream, index, store, fetcher, exchange.read_again, config, watchers, metrics)
+        stated = partial(_stated_bounds, plan, index, store)
+        sweepers = [
+            _open_sweeper(plan, stream, index, store, fetcher, exchange, budget, watchers, metrics)
+            for stream in plan.streams.values()
+        ]
+        for stream, sweeper in zip(plan.streams.values(), sweepers, strict=True):
             readers.register(stream.identity, sweeper.hint, partial(index.is_leading, stream.identity))
             status.show_sweep(metrics.gauges, stream, sweeper, index, stated)
-            if is_polled:
-                watchers.supervise(sweeper.run, name=f"sweep {stream.alias}")
-        explainer = Explainer(store, index, plan.freshness, stated, budget.remaining, exchange.prospect)
+        explainer = Explainer(store, index, lambda: plan.freshness, stated, budget.remaining, exchange.prospect)
         bounds = Bounds(plan.freshness.stale_while_revalidate, plan.freshness.stale_if_error)
-        clients = build.build_clients(settings)
-        recorder = Recorder(metrics, _open_lines(settings.log, slot, stack))
+        clients = _open_clients(settings, metrics, watchers)
+        lines = _open_lines(settings.log, slot, stack)
+        recorder = Recorder(metrics, lines)
         hits = _rendered_hits(stores, exchange, bounds, recorder)
         grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
         api = Api(
@@ -142,10 +151,14 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
             has_docs=settings.docs,
         )
         status.show_platform(metrics.gauges, fetcher.breaker, fetcher.clock)
+        live = Live(plan, budget, exchange, writers, sweepers, bounds, hits, clients, lines, metrics, slot)
+        reloader = _open_reloader(settings, file, live, watchers)
         server, tls = _build_server(settings, api, metrics, watchers, stack), _open_tls(settings, metrics, watchers)
         failing = [watchers.failing, fills.failing]
         readiness = status.Readiness(
-            partial(status.readiness, plan, api, server, tls, stores.part, budget, index, fetcher, stated, failing)
+            partial(
+                status.readiness, plan, api, server, tls, stores.part, budget, index, fetcher, stated, failing, reloader
+            )
         )
         watchers.supervise(readiness.watch, name="watch readiness")
         probes = admin_application(readiness, metrics.collect, partial(_explain, explainer, plan.streams))
@@ -154,7 +167,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         runner = web.ServerRunner(server, shutdown_timeout=grace - farewell)
         sites, addresses = await listen(runner, settings.listen, slot, stack, tls=None if tls is None else tls.context)
         say_serving(addresses, admin_listen)
-        yield Gateway(settings, addresses[0], admin_listen, api, server, sites)
+        yield Gateway(settings, addresses[0], admin_listen, api, server, sites, reloader.ask)
 
 
 def _rendered_hits(stores: Stores, exchange: Exchange, bounds: Bounds, recorder: Recorder) -> RenderedHits:
@@ -195,6 +208,42 @@ def _open_lines(log: Log, slot: WorkerSlot | None, stack: AsyncExitStack) -> Hit
     lines = HitLines(access=access) if slot is None else HitLines(access=access, worker=slot.number)
     stack.callback(lines.flush)
     return lines
+
+
+def _stated_bounds(plan: build.Plan, index: CampaignIndex, store: Store, stream: str) -> StatedBounds:
+    return stated_bounds(index, store, plan.freshness.max, stream)
+
+
+def _open_sweeper(
+    plan: build.Plan,
+    stream: Stream,
+    index: CampaignIndex,
+    store: Store,
+    fetcher: Fetcher,
+    exchange: Exchange,
+    budget: CallBudget,
+    watchers: Tasks,
+    metrics: Metrics,
+) -> Sweeper:
+    config = build.build_sweep_config(plan, stream, budget, fetcher.clock.seconds_ahead)
+    sweeper = Sweeper(stream, index, store, fetcher, exchange.read_again, config, watchers, metrics)
+    watchers.supervise(sweeper.run, name=f"sweep {stream.alias}")
+    return sweeper
+
+
+def _open_reloader(settings: Settings, file: SettingsFile | None, live: Live, watchers: Tasks) -> Reloader:
+    reloader = Reloader(settings, file, live.adopt)
+    status.show_reloads(live.metrics.gauges, reloader)
+    if file is not None:
+        watchers.supervise(reloader.watch, name="watch settings")
+    return reloader
+
+
+def _open_clients(settings: Settings, metrics: Metrics, watchers: Tasks) -> Clients:
+    clients = build.build_clients(settings)
+    status.show_keys(metrics.gauges, clients)
+    watchers.supervise(clients.watch, name="watch keys")
+    return clients
 
 
 def _open_tls(settings: Settings, metrics: Metrics, watchers: Tasks) -> TlsFiles | None:

@@ -1,6 +1,7 @@
 """What operators see: how ready the gateway is, and the values that are read at each scrape."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -8,6 +9,7 @@ from functools import partial
 
 from campaign_gateway.admin.probes import Part
 from campaign_gateway.app.build import Plan
+from campaign_gateway.app.reload import Reloader
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.sweeping import ListFlaw
 from campaign_gateway.proxy.bounds import StatedBounds
@@ -23,6 +25,7 @@ from campaign_gateway.telemetry.metrics import Gauges
 from campaign_gateway.telemetry.turns import LoopWatch
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.web.api import Api
+from campaign_gateway.web.clients import Clients
 from campaign_gateway.web.server import Server
 from campaign_gateway.web.tls import TlsFiles
 
@@ -78,6 +81,7 @@ def readiness(
     fetcher: Fetcher,
     stated: Callable[[str], StatedBounds],
     failing: Sequence[Mapping[str, str]],
+    reloader: Reloader,
 ) -> dict[str, Part]:
     """How ready each part is."""
     return {
@@ -86,9 +90,10 @@ def readiness(
         "budget": budget_part(budget, plan.accounts),
         "platform": platform_part(fetcher.state, plan.settings.platform.url),
         "credential": credential_part(fetcher.state, fetcher.breaker),
-        "sweep": sweep_part(index, plan.identities, stated),
+        "sweep": sweep_part(index, plan.identities, stated) if plan.settings.sweep.share else OK,
         "platform_clock": clock_part(fetcher.clock),
         "tasks": tasks_part(failing),
+        "settings": settings_part(reloader),
     }
 
 
@@ -174,6 +179,14 @@ def tasks_part(failing: Sequence[Mapping[str, str]]) -> Part:
     return Part("degraded", f"failing in the background: {', '.join(failed)}") if failed else OK
 
 
+def settings_part(reloader: Reloader) -> Part:
+    """Degraded while the last settings that were read are refused; those before are in use."""
+    if reloader.fault is not None:
+        return Part("degraded", f"refused, generation {reloader.generation} stays in use: {reloader.fault}")
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(reloader.read_at))
+    return Part("ok", f"generation {reloader.generation}, read at {moment}")
+
+
 def clock_part(clock: PlatformClock) -> Part:
     """Degraded while the platform's clock and the store's are far apart."""
     if not clock.is_far_off:
@@ -215,8 +228,7 @@ def show_budget(gauges: Gauges, budget: CallBudget, plan: Plan) -> None:
     """Publishes what each account may do, has left, and waits for."""
     for account in plan.accounts:
         add = partial(gauges.add, account=account)
-        calls = partial(float, plan.allowance(account).calls)
-        add("budget_calls", "Calls that the account may make in a window.", calls)
+        add("budget_calls", "Calls that the account may make in a window.", partial(_calls, plan, account))
         add("budget_remaining", "Calls that the account could make now.", partial(budget.remaining, account))
         text = "Whether a pause that the platform requested is in effect (1)."
         add("budget_paused", text, partial(budget.is_paused, account))
@@ -229,6 +241,10 @@ def show_budget(gauges: Gauges, budget: CallBudget, plan: Plan) -> None:
         text = "Calls in the current window, by lane."
         for lane in Lane:
             add("budget_window_calls", text, partial(_held, budget, account, lane), lane=lane.value)
+
+
+def _calls(plan: Plan, account: str) -> float:
+    return plan.allowance(account).calls
 
 
 def _held(budget: CallBudget, account: str, lane: Lane) -> int:
@@ -267,6 +283,29 @@ def show_turns(gauges: Gauges, turns: LoopWatch) -> None:
     """Publishes the longest turn of the event loop."""
     text = "Seconds that the longest turn of the event loop held it up within the last minute."
     gauges.add("loop_blocked_longest_seconds", text, turns.longest)
+
+
+def show_reloads(gauges: Gauges, reloader: Reloader) -> None:
+    """Publishes which settings are in use, by Prometheus' own names for that."""
+    text = "Whether the last settings that were read are in use (1) or were refused (0)."
+    gauges.add("config_last_reload_successful", text, lambda: reloader.fault is None)
+    text = "When settings were last read and not refused, in seconds since 1970."
+    gauges.add("config_last_reload_success_timestamp_seconds", text, lambda: reloader.read_at)
+    text = "The number of the settings in use: 1 since the start, one more for each reload with a difference."
+    gauges.add("settings_generation", text, lambda: reloader.generation)
+
+
+def show_keys(gauges: Gauges, clients: Clients) -> None:
+    """Publishes when each client's key was last used, and until when it is good, in the place of those before."""
+    used, expiry = "client_key_last_used_timestamp_seconds", "client_key_expiry_timestamp_seconds"
+    gauges.drop(used, expiry)
+    for client in clients.by_key():
+        key, labels = client.key, {"client": client.name, "key": client.key.name}
+        text = "When a client's key was last used here, in seconds since 1970; 0 for not since the start."
+        gauges.add(used, text, key.last_used, **labels)
+        if key.expires != math.inf:
+            text = "When a client's key expires, in seconds since 1970; no row for one that does not."
+            gauges.add(expiry, text, partial(float, key.expires), **labels)
 
 
 def show_server(gauges: Gauges, server: Server) -> None:

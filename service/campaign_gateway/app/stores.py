@@ -87,7 +87,9 @@ class Opener:
             index.step()
 
         self.clock.on_step = step
-        index.start(self.watchers, self.plan.identities.values(), may_hold_leases=self.plan.settings.sweep.share > 0)
+        index.start(
+            self.watchers, self.plan.identities.values(), may_hold_leases=lambda: self.plan.settings.sweep.share > 0
+        )
         self.stack.push_async_callback(index.depart)
         return Stores(memory, store, index, opened.ledgers, lambda: status.redis_part(link.fault))
 

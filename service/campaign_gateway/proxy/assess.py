@@ -12,12 +12,13 @@ from campaign_gateway.proxy.ports import CampaignIndex
 from campaign_gateway.proxy.request import Request
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Assessor:
     """Brings the rules, the list and the time to each decision."""
 
     index: CampaignIndex
     rules: Freshness
+    """Others, once the settings say so."""
     now: Callable[[], float]
     """The store's clock."""
 

@@ -67,7 +67,7 @@ class Explainer:
 
     store: Store
     index: CampaignIndex
-    rules: Freshness
+    rules: Callable[[], Freshness]
     bounds: Callable[[str], StatedBounds]
     """By the stream's identity."""
     remaining: Callable[[str], int]
@@ -81,7 +81,8 @@ class Explainer:
         found = await self.store.get(request.key)
         indexed = self.index.snapshot(stream.identity).campaigns.get(id_)
         now, bounds = self.store.now(), self.bounds(stream.identity)
-        decision = Assessor(self.index, self.rules, self.store.now).decide(request, found.stored, found.evidence)
+        rules = self.rules()
+        decision = Assessor(self.index, rules, self.store.now).decide(request, found.stored, found.evidence)
         stored, ttl = decision.stored, decision.ttl
         needs_call = decision.choice in {Choice.FORWARD, Choice.STALE}
         refusal = self.prospect(request, decision) if needs_call else None
@@ -96,7 +97,7 @@ class Explainer:
             lifetime=None if stored is None else decision.age + ttl.seconds,
             why=None if stored is None else ttl.why,
             ttl=None if stored is None else ttl.seconds,
-            stale_at_most=self.rules.stale_if_error,
+            stale_at_most=rules.stale_if_error,
             next=_next(decision, refusal),
             refusal=None if refusal is None else refusal.problem.value.name,
             retry_after=None if refusal is None else refusal.retry_after,

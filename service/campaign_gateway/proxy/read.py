@@ -68,6 +68,10 @@ class Exchange:
         self.validity = self._hits.validity
         """While it holds, a hit is as old as it was validated long ago, and nothing has to be asked."""
 
+    def adopt(self, rules: Freshness, *, is_polled: bool) -> None:
+        """From the next decision on, goes by these; see the constructor. Hits that were made before are not ended."""
+        self._assessor.rules, self._rows.is_polled = rules, is_polled
+
     async def read(self, request: Request) -> Reply:
         """The best answer there is for `request`, within the caller's patience."""
         request = self._held(request)

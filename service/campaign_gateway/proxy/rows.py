@@ -23,7 +23,7 @@ class Rows:
     def __init__(self, store: Store, index: CampaignIndex, *, is_polled: bool) -> None:
         self._store = store
         self._index = index
-        self._is_polled = is_polled
+        self.is_polled = is_polled
         self._together: dict[str, Counter[str]] = {}
         """Campaigns of which a few fields are asked for, by stream, while its list is not known yet."""
 
@@ -34,7 +34,7 @@ class Rows:
             return None
         if fields is None or not is_in_rows(fields):
             return None
-        if self._is_polled and not self._index.snapshot(stream).state.polls:
+        if self.is_polled and not self._index.snapshot(stream).state.polls:
             await self._wait_for_a_poll(stream, request.id)
         snapshot, now = self._index.snapshot(stream), self._store.now()
         decision = decide_by_row(snapshot.campaigns.get(request.id), snapshot.state, fields, now)

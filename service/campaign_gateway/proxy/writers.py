@@ -25,7 +25,8 @@ class Writers:
             seconds: for how long a client's own reads are held to its writes; 0 for not at all.
         """
         self._now = now
-        self._seconds = seconds
+        self.seconds = seconds
+        """See above; of writes that are noted from now on."""
         self._written_at: OrderedDict[str, float] = OrderedDict()
         self.held_until = 0.0
         """The moment from which nobody is held to anything."""
@@ -35,8 +36,8 @@ class Writers:
         now = self._now()
         self._written_at.pop(writer, None)
         self._written_at[writer] = now
-        self.held_until = now + self._seconds
-        horizon = now - self._seconds
+        self.held_until = now + self.seconds
+        horizon = now - self.seconds
         while self._written_at and (
             len(self._written_at) > MAX_WRITERS or next(iter(self._written_at.values())) < horizon
         ):
@@ -49,7 +50,7 @@ class Writers:
             return None
         written_at = self._written_at.get(writer_of(stream, client, resource))
         # Not to a write that was noted before the clock went back.
-        return written_at if written_at is not None and -self._seconds < now - written_at < self._seconds else None
+        return written_at if written_at is not None and -self.seconds < now - written_at < self.seconds else None
 
 
 def writer_of(stream: Stream, client: str, resource: str) -> str:

@@ -5,6 +5,7 @@ Nothing else reads the environment, and nothing here keeps a secret: settings na
 """
 
 import copy
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 
 from campaign_gateway.settings.checks import (
     cross_checks,
+    expired_keys,
     folder_fault,
     seal_gap,
     state_folder,
@@ -28,6 +30,7 @@ from campaign_gateway.settings.files import (
     validity_of,
 )
 from campaign_gateway.settings.mistakes import Mistake, SettingsError, explain, unknown_keys, without_echoes
+from campaign_gateway.settings.reload import differing
 from campaign_gateway.settings.scalars import ALIAS_PATTERN, Address, hide_password
 from campaign_gateway.settings.source import Source, read_source
 from campaign_gateway.settings.tree import (
@@ -52,9 +55,12 @@ __all__ = [
     "Mistake",
     "Settings",
     "SettingsError",
+    "SettingsFile",
     "Source",
     "certificate_checks",
     "certificates_of",
+    "differing",
+    "expired_keys",
     "folder_fault",
     "hide_password",
     "load",
@@ -129,6 +135,28 @@ def source_of(path: Path | None, environ: Mapping[str, str] = os.environ) -> Sou
     Raises:
         SettingsError: the file or a variable cannot be read.
     """
-    if path is None and environ.get("GATEWAY_CONFIG"):
-        path = Path(environ["GATEWAY_CONFIG"])
-    return read_source(path, environ)
+    return read_source(_path_of(path, environ), environ)
+
+
+def _path_of(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    return Path(environ["GATEWAY_CONFIG"]) if path is None and environ.get("GATEWAY_CONFIG") else path
+
+
+class SettingsFile:
+    """The settings as they are written, which may be read again: `load` with the arguments of the constructor."""
+
+    def __init__(self, path: Path | None, environ: Mapping[str, str] = os.environ) -> None:
+        self._path, self._environ = _path_of(path, environ), environ
+        self.read_first = self.digest()
+        """The digest of what the first `load` reads, or of what was there just before that."""
+
+    def digest(self) -> bytes | None:
+        """One of the file's content; None where there is no file, or it cannot be read."""
+        try:
+            return None if self._path is None else hashlib.sha256(self._path.read_bytes()).digest()
+        except OSError:
+            return None
+
+    def load(self) -> Settings:
+        """See `load`."""
+        return load(self._path, self._environ)

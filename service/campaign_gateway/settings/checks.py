@@ -1,10 +1,12 @@
 """Mistakes that show only when two keys are held side by side."""
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 
-from campaign_gateway.settings.mistakes import Mistake
+from campaign_gateway.settings.mistakes import KEY_ITSELF, MISSING, Mistake
 from campaign_gateway.settings.scalars import host_is_loopback
 from campaign_gateway.settings.tree import Cache, Credential, FreshnessSettings, ListenTls, Platform, Settings
 
@@ -152,11 +154,32 @@ def _check_clients(settings: Settings) -> Iterator[Mistake]:
     for name, client in settings.clients.items():
         for alias in sorted(client.streams - settings.streams.keys()):
             yield Mistake(f"clients.{name}.streams", f"no stream is named {alias}", _one_of(settings.streams))
-    hashes = [client.key_sha256 for client in settings.clients.values()]
+    holders = Counter(key.sha256 for client in settings.clients.values() for key in client.named_keys.values())
     for name, client in settings.clients.items():
-        if hashes.count(client.key_sha256) > 1:
-            advice = "make one for each: campaign-gateway key new"
-            yield Mistake(f"clients.{name}.key_sha256", "another client has the same key", advice)
+        keys = client.named_keys
+        if not keys:
+            advice = "write key_sha256: the hash that `campaign-gateway key new` prints, or keys"
+            yield Mistake(f"clients.{name}.key_sha256", MISSING, advice)
+        own, names = (Counter(getattr(key, what) for key in keys.values()) for what in ("sha256", "name"))
+        for place, key in keys.items():
+            where = f"clients.{name}.{place}"
+            if holders[key.sha256] > 1:
+                whose = "another client has the same key" if own[key.sha256] == 1 else "stands there twice"
+                advice = "make one for each: campaign-gateway key new"
+                yield Mistake(where if place == "key_sha256" else f"{where}.sha256", whose, advice)
+            elif names[key.name] > 1:
+                yield Mistake(f"{where}.note", "another key of this client has the same", "write another")
+            if key.name.startswith("cgk_"):
+                yield Mistake(f"{where}.note", *KEY_ITSELF)
+
+
+def expired_keys(settings: Settings, now: datetime) -> Iterator[Mistake]:
+    """Each key that lets nobody in any longer. No start is refused for it."""
+    for name, client in settings.clients.items():
+        for place, key in client.named_keys.items():
+            if key.expires is not None and key.expires <= now:
+                problem = f"the key {key.name} expired on {key.expires:%Y-%m-%d %H:%M UTC}"
+                yield Mistake(f"clients.{name}.{place}.expires", problem, "remove it")
 
 
 def _one_of(known: Mapping[str, object]) -> str:

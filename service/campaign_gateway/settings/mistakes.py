@@ -10,7 +10,14 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from typing_extensions import override  # typing.override comes with Python 3.12
 
-from campaign_gateway.settings.scalars import ALIAS_PATTERN, HASH_PATTERN, HOST_PATTERN, ID_PATTERN, PREFIX_PATTERN
+from campaign_gateway.settings.scalars import (
+    ALIAS_PATTERN,
+    HASH_PATTERN,
+    HOST_PATTERN,
+    ID_PATTERN,
+    NOTE_PATTERN,
+    PREFIX_PATTERN,
+)
 from campaign_gateway.settings.tree import Section, Settings
 
 WHOLE = "settings"
@@ -91,7 +98,7 @@ def _words(row: ErrorDetails) -> tuple[str, str]:
             return _none_of(str(value), re.findall(r"'([^']*)'", context["expected"]))
         case "string_pattern_mismatch":
             pattern = context["pattern"]
-            return _KEY_ITSELF if pattern == HASH_PATTERN and str(value).startswith("cgk_") else _PATTERNS[pattern]
+            return KEY_ITSELF if pattern == HASH_PATTERN and str(value).startswith("cgk_") else _PATTERNS[pattern]
         case _:
             problem, what = _KINDS.get(kind, ("is not of the right form", "see this key in the README"))
             return problem, what.format(**context)
@@ -139,10 +146,15 @@ def _keys_at(sections: list[str]) -> list[str]:
     """The keys of the section at that place; none where there is no section."""
     kind: Any = Settings
     for part in sections:
-        kind = kind.model_fields[part].annotation if _is_section(kind) else get_args(kind)[-1]
+        kind = kind.model_fields[part].annotation if _is_section(kind) else _inner(kind)
         while get_origin(kind) in {Annotated, Union, UnionType}:
             kind = get_args(kind)[0]
     return list(kind.model_fields) if _is_section(kind) else []
+
+
+def _inner(kind: object) -> object:
+    """What a list or a mapping is made of."""
+    return get_args(kind)[0 if get_origin(kind) is tuple else -1]
 
 
 def _is_section(kind: object) -> bool:
@@ -173,7 +185,7 @@ _EXAMPLES = {
     "stream_id": "stream_id: st-..., as the platform names the application",
     "account_id": "account_id: the platform's id of the account",
     "credential": "credential: the name of one under credentials",
-    "key_sha256": "key_sha256: the hash that `campaign-gateway key new` prints",
+    "sha256": "sha256: the hash that `campaign-gateway key new` prints",
     "key_id": "key_id: the platform's name of its public key",
     "public_key_file": "public_key_file: the path of the platform's public key",
     "key_file": "key_file: the path of a file with the key in it",
@@ -212,7 +224,7 @@ _KINDS = {
 }
 """By the validator's name for what it found."""
 
-_KEY_ITSELF = ("is the key itself", "write its SHA-256, and make a new key: campaign-gateway key new")
+KEY_ITSELF = ("is the key itself", "write its SHA-256, and make a new key: campaign-gateway key new")
 _PATTERNS = {
     HASH_PATTERN: (
         "is not a SHA-256 in 64 hexadecimal digits",
@@ -221,5 +233,6 @@ _PATTERNS = {
     ID_PATTERN: ("is no id of the platform", "write it as the platform shows it: 1 to 128 of A-Z a-z 0-9 _ -"),
     ALIAS_PATTERN: ("is no name", "write 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit"),
     HOST_PATTERN: ("is no name of a host", "write it without scheme, port or star, such as gateway.example.com"),
+    NOTE_PATTERN: ("is no note", "write 1 to 64 of A-Z a-z 0-9 . _ - and spaces, beginning with a letter or digit"),
     PREFIX_PATTERN: ("is no prefix", "write 1 to 32 of A-Z a-z 0-9 . _ -"),
 }

@@ -3,6 +3,7 @@
 import ipaddress
 import math
 import re
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
@@ -115,6 +116,28 @@ RateField = Annotated[
     PlainSerializer(str, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": f"^{_RATE}$"}),
 ]
+
+
+_MOMENT = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?([Zz]|[+-]\d\d:\d\d)?)?"
+
+
+def _read_moment(value: Any) -> datetime:
+    # Unquoted, YAML reads a date or a time.
+    text = value.isoformat() if isinstance(value, date) else value
+    try:
+        moment = datetime.fromisoformat(text if re.fullmatch(_MOMENT, text) else "")
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("is no date", "write one such as 2027-02-01, or a time such as 2027-02-01T12:00:00Z") from None
+
+
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_read_moment),
+    PlainSerializer(lambda moment: f"{moment:%Y-%m-%dT%H:%M:%SZ}", return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": f"^{_MOMENT}$"}),
+]
+"""A date, which is its first moment, or a time; in UTC unless it says otherwise."""
 
 
 class Address(NamedTuple):
@@ -288,10 +311,13 @@ ALIAS_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 HASH_PATTERN = r"^[0-9a-fA-F]{64}$"
 HOST_PATTERN = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$"
 ID_PATTERN = r"^[A-Za-z0-9_-]{1,128}$"
+NOTE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$"
 PREFIX_PATTERN = r"^[A-Za-z0-9._-]{1,32}$"
 Alias = Annotated[str, StringConstraints(pattern=ALIAS_PATTERN)]
 """A name of ours: stands in paths and metric labels."""
 Sha256 = Annotated[str, StringConstraints(pattern=HASH_PATTERN, to_lower=True)]
+Note = Annotated[str, StringConstraints(pattern=NOTE_PATTERN)]
+"""Stands in metric labels."""
 HostName = Annotated[str, StringConstraints(pattern=HOST_PATTERN, max_length=253)]
 PlatformId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 Prefix = Annotated[str, StringConstraints(pattern=PREFIX_PATTERN)]

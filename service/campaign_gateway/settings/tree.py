@@ -16,6 +16,8 @@ from campaign_gateway.settings.scalars import (
     Factor,
     Flag,
     HostName,
+    Moment,
+    Note,
     PlatformId,
     PositiveCount,
     PositiveDuration,
@@ -133,10 +135,27 @@ class Pause(Section):
     """A `Retry-After` is believed up to this long; then one call finds out."""
 
 
-class ClientSettings(Section):
-    """An internal caller: the SHA-256 of its key, and what it may do."""
+class KeySettings(Section):
+    """One of a client's keys."""
 
-    key_sha256: Sha256  # From `key new`.
+    sha256: Sha256  # From `key new`.
+    note: Note | None = None
+    """What metrics call it, such as the month that it is of; None takes the first eight digits of its hash."""
+    expires: Moment | None = None
+    """When it lets nobody in any longer: a date (its first moment, in UTC) or a time; None for never."""
+
+    @property
+    def name(self) -> str:
+        """What metrics call it."""
+        return self.sha256[:8] if self.note is None else self.note
+
+
+class ClientSettings(Section):
+    """An internal caller: the SHA-256 of its key, or of several, and what it may do."""
+
+    key_sha256: Sha256 | None = None  # From `key new`; or `keys`, or both.
+    keys: tuple[KeySettings, ...] | None = None
+    """Several keys, of which each is good: a new one is handed out before the old one expires."""
     streams: Annotated[frozenset[Alias], Field(min_length=1)]  # Aliases that it may use.
     scopes: frozenset[Scope] = frozenset({"read"})  # Any of read, write, purge.
     rate: RateField | None = None
@@ -144,6 +163,12 @@ class ClientSettings(Section):
     concurrent: PositiveCount | None = None
     """Requests that wait for an answer at the same time."""
     connections: PositiveCount | None = None  # Connections with its requests at the same time.
+
+    @property
+    def named_keys(self) -> dict[str, KeySettings]:
+        """All its keys, by where they stand below the client."""
+        first = {} if self.key_sha256 is None else {"key_sha256": KeySettings(sha256=self.key_sha256)}
+        return first | {f"keys.{number}": key for number, key in enumerate(self.keys or ())}
 
 
 class CacheTls(Section):

@@ -131,8 +131,7 @@ class HitLines(HitLog):
         None wants what the default settings want.
         """
         self._log = logging.getLogger(name)
-        access = AccessLines() if access is None else access
-        self._stands_for, self._wants = access.hit, access.other
+        self.want(AccessLines() if access is None else access)
         opening = {"logger": name, "message": "request", **fields}
         self._info, self._warning = (
             _members({"level": level, **opening}) + b'"request_id":"' for level in ("info", "warning")
@@ -142,6 +141,10 @@ class HitLines(HitLog):
         self._opening = self._opening_warning = b""
         self._is_info_wanted = True
         self._parts: list[bytes] = []
+
+    def want(self, access: AccessLines) -> None:
+        """Has lines for the answers that this one wants, from the next one on."""
+        self._stands_for, self._wants = access.hit, access.other
 
     @override
     def caller(self, fields: Mapping[str, object]) -> bytes:

@@ -38,6 +38,11 @@ class Gauges:
         """A gauge, or a counter if its name says so, whose value is what `read` returns at the time of the scrape."""
         self._families.setdefault(name, (text, []))[1].append((labels, read))
 
+    def drop(self, *names: str) -> None:
+        """Forgets these families, which may be added anew, with other labels."""
+        for name in names:
+            self._families.pop(name, None)
+
     def steps(self) -> Iterator[Metric | None]:
         """One family per name, and None after each value: others may have their turn there."""
         for name, (text, rows) in list(self._families.items()):

@@ -23,7 +23,7 @@ from campaign_gateway.policy.reports import Report, absorb
 from campaign_gateway.policy.schedule import Schedule
 from campaign_gateway.proxy.ports import LedgerLostError, Ledgers
 from campaign_gateway.upstream.own_calls import Attempt, OwnCalls, Unreported
-from campaign_gateway.upstream.pauses import is_paused, say_pause
+from campaign_gateway.upstream.pauses import say_pause
 from campaign_gateway.upstream.promises import Promises
 
 _log = logging.getLogger(__name__)
@@ -87,6 +87,14 @@ class Account:
         self._lacks_promises = False
         """Whether promises were made since: each of many refusals is not worth working it out anew."""
         self._claims: Schedule | None = None
+
+    def amend(self, allowance: Allowance) -> None:
+        """From now on, this is what the account may do; the ledger hears of it with the next change."""
+        part = allowance.calls / max(1, self.allowance.calls)
+        self.allowance = self.promises.allowance = self._own.allowance = allowance
+        self._share, self._allotment = int(self._share * part), min(self._allotment, int(self._allotment * part))
+        self._has_spare, self._may_grow = False, True
+        self.forget_ledger()
 
     # What is known without asking anybody.
 
@@ -160,11 +168,6 @@ class Account:
         if not self.permitted().calls:
             return replace(wait, seconds=left, soonest=left)
         return replace(wait, seconds=min(wait.seconds, left), soonest=min(wait.soonest, left))
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether the platform has asked for a pause that is not over."""
-        return is_paused(self.ledger)
 
     # Its own calls.
 

@@ -26,6 +26,7 @@ from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.ports import Budget, LedgerLostError, Ledgers, Meter, Refused
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.upstream.account import REPORT_SECONDS, Account
+from campaign_gateway.upstream.pauses import is_paused
 from campaign_gateway.upstream.queue import CallPermit, Queue, Waiter
 
 LONGEST_QUEUE = 2_000
@@ -76,6 +77,12 @@ class CallBudget(Budget):
         await self._notify(accounts)
         self._tasks.supervise(self._keep_reporting, name="report calls")
 
+    def amend(self) -> None:
+        """Asks anew what each account may do, and looks after those who wait again."""
+        for name, queue in self._queues.items():
+            queue.account.amend(self._allowance(name))
+        self.wake()
+
     async def depart(self) -> None:
         """Takes this replica out of the shared ledgers, so that nobody waits for it or withholds its share."""
         for queue in self._queues.values():
@@ -114,7 +121,7 @@ class CallBudget(Budget):
 
     def is_paused(self, account: str) -> bool:
         """Whether the platform has asked for a pause that is not over."""
-        return self._queue(account).account.is_paused
+        return is_paused(self._queue(account).account.ledger)
 
     def pause_left(self, account: str) -> float:
         """Seconds until the pause that the platform has asked for may be over; 0 without one."""
@@ -347,6 +354,6 @@ def _future() -> asyncio.Future[CallPermit]:
 
 
 def _failure(account: Account, wait: Wait) -> Failure:
-    if wait.reason is WaitReason.PAUSED or account.is_paused:
+    if wait.reason is WaitReason.PAUSED or is_paused(account.ledger):
         return Failure(Problem.UPSTREAM_PAUSED, "the platform asked for a pause", retry_after=wait.seconds)
     return Failure(Problem.BUDGET_EXHAUSTED, "the account's calls are spent for now", retry_after=wait.seconds)

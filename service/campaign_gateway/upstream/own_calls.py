@@ -51,7 +51,7 @@ class OwnCalls:
     """
 
     def __init__(self, allowance: Allowance, clock: Callable[[], float]) -> None:
-        self._allowance = allowance
+        self.allowance = allowance
         self._clock = clock
         self._under_way: dict[str, float] = {}
         """When the slot of each falls free, in the order in which they were begun ..."""
@@ -77,7 +77,7 @@ class OwnCalls:
     def begin(self, slot: Slot, requested_at: float, *, is_unreported: bool) -> None:
         """A call holds its slot, as if it takes all of its time from when it was asked for."""
         self._slots[slot.id] = slot
-        self._under_way[slot.id] = requested_at + self._allowance.most
+        self._under_way[slot.id] = requested_at + self.allowance.most
         self._stale.add(slot.id)
         if is_unreported:
             self._begun.add(slot.id)
@@ -88,7 +88,7 @@ class OwnCalls:
             self.void((id_,))
             return
         if self._under_way.pop(id_, None) is not None:
-            self._ended[id_] = self._clock() + self._allowance.window
+            self._ended[id_] = self._clock() + self.allowance.window
             self._stale.add(id_)
         self._succeeded.add(id_)
 

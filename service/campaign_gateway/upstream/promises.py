@@ -20,7 +20,7 @@ class Promises:
     """The promises of one replica for one account. Times are seconds of the clock that the ledger's users share."""
 
     def __init__(self, allowance: Allowance) -> None:
-        self._allowance = allowance
+        self.allowance = allowance
         # Of a plain dictionary the first one is found only behind all that were deleted before it.
         self._promised: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._rows: Counter[tuple[str, float]] = Counter()
@@ -45,7 +45,7 @@ class Promises:
             self._rows[row] -= 1
         else:
             del self._rows[row]
-        return now < at + self._allowance.window
+        return now < at + self.allowance.window
 
     def give(self, client: str, key: str, at: float, now: float) -> bool:
         """Remembers that the caller was told to come back at that moment; whether a slot is to be left to it.
@@ -61,7 +61,7 @@ class Promises:
         self._promised[client, key] = at
         while len(self._promised) > MOST_PROMISES:
             self._promised.popitem(last=False)
-        row, latest = (client, self._moment(at)), now + MOST_WINDOWS * self._allowance.window
+        row, latest = (client, self._moment(at)), now + MOST_WINDOWS * self.allowance.window
         is_kept = at <= latest and (row in self._rows or len(self._rows) < MOST_ROWS)
         if is_kept:
             self._rows[row] += 1
@@ -69,7 +69,7 @@ class Promises:
 
     def rows(self, replica: str, now: float) -> tuple[Promise, ...]:
         """What the ledger has to know; what nobody came back for in time is forgotten."""
-        hold, window = self._allowance.hold, self._allowance.window
+        hold, window = self.allowance.hold, self.allowance.window
         for row in [row for row in self._rows if row[1] + hold <= now]:
             del self._rows[row]
         while self._promised and self._promised[first := next(iter(self._promised))] + window <= now:
@@ -79,4 +79,4 @@ class Promises:
 
     def _moment(self, at: float) -> float:
         """The moment, a little early, in steps: so that many promises are few rows."""
-        return at - at % (self._allowance.hold / 2)
+        return at - at % (self.allowance.hold / 2)

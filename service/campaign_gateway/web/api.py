@@ -127,7 +127,7 @@ class Api:
             if http.method == hdrs.METH_OPTIONS and error.allow is not None:
                 response = render_options(error.allow, record.request_id)
             else:
-                record.failure, record.peer = error.failure, http.remote
+                record.failure, record.peer, record.reason = error.failure, http.remote, error.reason
                 response = fail(error.failure, record.request_id)
                 if error.allow is not None:
                     response.headers[hdrs.ALLOW] = error.allow
@@ -177,7 +177,7 @@ class Api:
         authorized = self._authorise(http, record, client, find)
         target, stream = authorized.target, authorized.stream
         if authorized.is_plain_read:
-            caller = Caller(http.method, stream, authorized.operation, client.name, client.limits)
+            caller = Caller(http.method, stream, authorized.operation, client.name, client.limits, client.key)
             grant = self._grants.give(caller, fail)
             is_plain = self._clients.certified(http) is None and self._grants.learn(http, target.id, grant)
             request = grant.request(target.id, authorized.directives)
@@ -202,6 +202,7 @@ class Api:
             if client is None:
                 client = self._clients.identify(http.headers.getall(hdrs.AUTHORIZATION, []))
             record.client = client.name
+            client.key.used = record.began
             if client.limits is not None:
                 client.limits.check(http.protocol, record.began)
         except RejectedError:

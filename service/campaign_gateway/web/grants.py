@@ -19,6 +19,7 @@ from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.request import Request, Stream
+from campaign_gateway.web.clients import NO_KEY, ClientKey
 from campaign_gateway.web.heads import Head, Sights, head_of, is_plain
 from campaign_gateway.web.limits import ClientLimits
 from campaign_gateway.web.record import CallerRecorder, Recorder
@@ -47,6 +48,8 @@ class Caller:
     client: str
     limits: ClientLimits | None = field(default=None, compare=False)
     """The client's own; None where it has none."""
+    key: ClientKey = NO_KEY
+    """What the client has shown."""
 
 
 class Grant:
@@ -54,7 +57,7 @@ class Grant:
 
     __slots__ = (
         *("_caller", "_caller_text", "_client", "_count_not_modified", "_count_ok", "_current_age", "_date", "_hits"),
-        *("_is_head", "_is_refused", "_log", "_now", "_reader", "_record", "_refusals"),
+        *("_is_head", "_is_refused", "_key", "_log", "_now", "_reader", "_record", "_refusals"),
         *("epoch", "limits", "look_up", "rendered", "validity"),
     )
 
@@ -72,7 +75,7 @@ class Grant:
         self.epoch = now.number
         """The one in which it holds."""
         self.limits = caller.limits
-        self._client = caller.client
+        self._client, self._key = caller.client, caller.key
         self._current_age = reader.current_age
         self._count_ok, self._count_not_modified = record.count_ok, record.count_not_modified
         self._log, self._caller_text = record.write, record.caller
@@ -88,6 +91,7 @@ class Grant:
     def request(self, id_: str, directives: RequestDirectives = NO_DIRECTIVES) -> Request:
         """The read of this id."""
         caller = self._caller
+        self._key.used = perf_counter()
         return Request(caller.stream, caller.operation, id_, caller.client, directives)
 
     def answer(self, id_: bytes, request_id: bytes, tags: str | None, began: float) -> bytes | None:
@@ -156,6 +160,7 @@ class Grant:
     ) -> bytes:
         """The whole answer with this hit at this age; it counts as given. `since`: the value of `If-Modified-Since`."""
         ended, date, hit = perf_counter(), self._date, rendered.hit
+        self._key.used = ended
         if ended >= date.until:
             date.refresh(ended)
         form, end, body, count = rendered.form, rendered.end, rendered.body, self._count_ok
@@ -205,7 +210,7 @@ class Grants:
         self._epoch = epoch
         self._number = epoch.number
         self._by_caller: dict[tuple[Caller, Fail], Grant] = {}
-        """By caller and how failures look: closed sets, both of them."""
+        """By caller, its key among them, and how failures look: closed sets, both of them."""
         self._by_head: dict[Head, Grant] = {}
         self._sights = Sights(MAX_SIGHTS)
 

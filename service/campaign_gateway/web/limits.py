@@ -22,7 +22,10 @@ _WHILE_BUSY_SECONDS = 1.0
 class ClientLimits:
     """What one client may ask of this process. Moments are seconds on the performance counter."""
 
-    __slots__ = ("_concurrent", "_connections", "_interval", "_most_connections", "_paid_at", "_slack", "_under_way")
+    __slots__ = (
+        *("_concurrent", "_connections", "_interval", "_most_connections", "_paid_at", "_slack", "_under_way"),
+        "terms",
+    )
 
     def __init__(
         self, rate: tuple[int, float] | None = None, concurrent: float = math.inf, connections: float = math.inf
@@ -34,6 +37,7 @@ class ClientLimits:
             concurrent: requests that are answered at the same time, but for hits.
             connections: open ones that have shown the client's key.
         """
+        self.terms = rate, concurrent, connections
         calls, seconds = rate or (math.inf, math.inf)
         self._interval = 0.0 if rate is None else seconds / calls
         self._slack = seconds - self._interval + _ROUNDING_SECONDS

@@ -33,6 +33,8 @@ class Record:
     """Why there is no other answer."""
     peer: str | None = None
     """The address of a caller who is not known, or may not."""
+    reason: str | None = None
+    """What the log says of the failure that its caller is not told; None for nothing."""
 
 
 class Recorder:
@@ -71,7 +73,7 @@ class Recorder:
             "fwd": outcome.fwd,
             "detail": outcome.detail,
             "age": int(max(ages)) if ages else None,
-            **_why(record.failure, record.peer),
+            **_why(record.failure, record.peer, record.reason),
             "milliseconds": round(seconds * 1000, 2),
             "stands_for": stands_for if stands_for > 1 else None,
         }
@@ -122,7 +124,7 @@ class CallerRecorder:
         self.write(request_id, self.caller, shown, line, b"", began + seconds, seconds, refused=status)
 
 
-def _why(failure: Failure | None, peer: str | None = None) -> Mapping[str, object]:
+def _why(failure: Failure | None, peer: str | None = None, reason: str | None = None) -> Mapping[str, object]:
     """What an answer that is a failure comes from; nothing of the request is in it."""
     if failure is None:
         return {}
@@ -131,7 +133,7 @@ def _why(failure: Failure | None, peer: str | None = None) -> Mapping[str, objec
         "problem": failure.problem.value.name,
         "upstream_status": failure.upstream_status,
         "upstream_code": failure.upstream_code,
-        "reason": failure.detail
+        "reason": reason or failure.detail
         if is_about_caller or failure.problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         else None,
         "peer": peer if is_about_caller else None,

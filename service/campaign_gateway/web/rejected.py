@@ -15,6 +15,7 @@ class RejectedError(Exception):
         operation: str | None = None,
         allow: str | None = None,
         has_to_close: bool = False,
+        reason: str | None = None,
     ) -> None:
         """A rejection.
 
@@ -24,12 +25,14 @@ class RejectedError(Exception):
             operation: the metric label, where the operation is known; else None.
             allow: the methods that the path takes, for an `Allow` field; else None.
             has_to_close: whether the connection cannot be trusted with another request.
+            reason: what the log says in place of `detail`; None for the same.
         """
         super().__init__(detail)
         self.failure = Failure(problem, detail)
         self.operation = operation
         self.allow = allow
         self.has_to_close = has_to_close
+        self.reason = reason
 
 
 def wrong_method(allow: str) -> RejectedError:

@@ -55,8 +55,11 @@ class Bounds:
     """The staleness that answers announce, in seconds (RFC 5861)."""
 
     def __init__(self, stale_while_revalidate: float, stale_if_error: float) -> None:
-        self._while_revalidate = stale_while_revalidate
-        self._hard = stale_if_error
+        self.announce(stale_while_revalidate, stale_if_error)
+
+    def announce(self, stale_while_revalidate: float, stale_if_error: float) -> None:
+        """Other ones, from the next answer on that is made."""
+        self._while_revalidate, self._hard = stale_while_revalidate, stale_if_error
 
     def cache_control(self, lifetime: float) -> str:
         """The field for an entry of this lifetime. What is announced never reaches past the hard bound on age."""

@@ -199,6 +199,11 @@ async def test_it_is_ready_while_one_worker_is_and_says_what_is_missing(desk, mo
             id="one-has-less",
         ),
         pytest.param(
+            {0: {"settings": Part("ok", "generation 2")}, 1: {"settings": Part("ok", "generation 1")}},
+            {"workers": OK, "settings": Part("ok", "generation 2 (worker 0); generation 1 (worker 1)")},
+            id="all-are-well-and-say-so",
+        ),
+        pytest.param(
             {0: {"store": SLOW}, 1: {"store": SLOW}},
             {"workers": OK, "store": Part("degraded", "redis: timeout (worker 0, 1)")},
             id="all-have-less",

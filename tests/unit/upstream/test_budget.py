@@ -293,6 +293,50 @@ async def test_each_account_has_its_own_allowance(shop: Shop):
     assert (budget.remaining("small"), budget.remaining("large")) == (1, 3)
 
 
+async def test_another_allowance_holds_from_the_next_call_on(shop: Shop):
+    allowed: dict[str, Any] = {"calls": 2, "window": WINDOW}
+    budget = CallBudget(
+        lambda _: Allowance(leave=LEAVE, timeout=TIMEOUT, **allowed),
+        MemoryLedgers(shop.clock),
+        CountingMeter(),
+        shop.tasks,
+        clock=shop.clock.monotonic,
+    )
+    counter = Counter(budget, shop.clock, CountingMeter())
+    await counter.call()
+    await counter.call()
+    assert (await counter.refusal()).retry_after == WINDOW
+    allowed["calls"] = 3
+    budget.amend()
+    await counter.call()
+    assert budget.remaining(ACCOUNT) == 0
+    allowed["calls"], allowed["window"] = 1, 2 * WINDOW
+    budget.amend()
+    shop.clock.advance(WINDOW)
+    await counter.call()
+    assert (await counter.refusal()).retry_after == 2 * WINDOW
+    assert budget.capacity(ACCOUNT) == 1
+
+
+async def test_more_calls_serve_those_who_wait(shop: Shop):
+    allowed = [1]
+    budget = CallBudget(
+        lambda _: Allowance(allowed[0], WINDOW, LEAVE, TIMEOUT),
+        MemoryLedgers(shop.clock),
+        CountingMeter(),
+        shop.tasks,
+        clock=shop.clock.monotonic,
+    )
+    counter = Counter(budget, shop.clock, CountingMeter())
+    async with counter.permit():
+        await counter.queue("a")
+        assert counter.order == []
+        allowed[0] = 2
+        budget.amend()
+        await turns(40)
+        assert counter.order == ["a"]
+
+
 @pytest.mark.parametrize("lane", [VALIDATION, BACKGROUND])
 async def test_lanes_that_nobody_waits_for_leave_the_reserve_alone(shop: Shop, lane: Lane):
     counter = shop.local(5, reserve=2)

@@ -12,9 +12,9 @@ PERMIT_SECONDS = 1.0
 """How long a poll, or a page, waits for its call; then others go first, and it asks again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SweepConfig:
-    """What may be spent and believed."""
+    """What may be spent and believed, by the settings in use."""
 
     share: float
     """The part of the budget for looking after stored answers; 0 switches it off."""

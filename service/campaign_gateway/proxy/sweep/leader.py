@@ -93,8 +93,18 @@ class Sweeper:
         while True:
             await self._hold_or_wait()
 
+    def adopt(self, share: float, lag: float | None) -> None:
+        """Goes by these from now on; see `SweepConfig`."""
+        self._config.share, self._config.lag = share, lag
+        self._woken.set()
+
     async def _hold_or_wait(self) -> None:
         """One look, and the sleep until the next one."""
+        if not self._config.share:
+            self.is_leading = False
+            await self._woken.wait()
+            self._woken.clear()
+            return
         if not self._index.is_leading(self._stream.identity):
             self.is_leading = False
             await self._index.wait(self._stream.identity, math.inf)

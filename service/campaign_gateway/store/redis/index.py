@@ -14,7 +14,7 @@ import itertools
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -81,20 +81,22 @@ class RedisIndex(CampaignIndex):
         """Streams whose indexes are to be looked at."""
         self._is_behind = asyncio.Event()
         self._together = asyncio.Semaphore(TOGETHER)
-        self._may_hold_leases = True
+        self._may_hold_leases: Callable[[], bool] = lambda: True
         self._leases: frozenset[str] = frozenset()
         self._leases_until = 0.0
         """Monotonic time at which the leases may end, counted from before the beat that acquired them was sent."""
         self._leases_on = 0
         """The link's generation then: another server knows of no lease."""
 
-    def start(self, tasks: Tasks, streams: Iterable[str], *, may_hold_leases: bool = True) -> None:
+    def start(
+        self, tasks: Tasks, streams: Iterable[str], *, may_hold_leases: Callable[[], bool] = lambda: True
+    ) -> None:
         """Keeps up with the indexes of these streams, and takes its part in looking after them.
 
         Args:
             tasks: where that runs.
             streams: the indexes.
-            may_hold_leases: whether anybody here looks after the streams whose leases this replica holds.
+            may_hold_leases: says whether anybody here looks after the streams whose leases this replica holds.
         """
         self._streams = frozenset(streams)
         self._may_hold_leases = may_hold_leases
@@ -198,7 +200,7 @@ class RedisIndex(CampaignIndex):
         notes, published = self._take_notes(), self._published
         self._published = set()
         try:
-            reply = await self._beat.send(notes, published, may_hold_leases=self._may_hold_leases)
+            reply = await self._beat.send(notes, published, may_hold_leases=self._may_hold_leases())
         except BaseException:
             self._published |= published
             self._give_back(notes)
