@@ -175,6 +175,11 @@ async def test_an_unknown_stream_is_none(desk):
         await desk.get(f"{path}?stream=other", 404)
 
 
+@pytest.mark.drill(
+    "a page of another site purges in the console",
+    planted="its `Origin`, its `Sec-Fetch-Site`, a name that was made to point here, a form; keys of nobody and without the scope",
+    seen="refused, and what is stored stays fresh",
+)
 @pytest.mark.parametrize(
     ("key", "stream", "fields", "status"),
     [

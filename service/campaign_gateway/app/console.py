@@ -86,6 +86,7 @@ class OperatorsConsole(Console):
             "streams": list(self.plan.streams),
             "strip": strip(
                 *(self.plan, self.readiness, shown, self.fetcher.state, self.index, self.budget.replicas(account)),
+                self.explainer.store.now(),
                 self.credential_version,
             ),
             "figures": {

@@ -9,6 +9,7 @@ from campaign_gateway.app.build import Plan
 from campaign_gateway.app.status import Readiness
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.sweeping import IndexState
+from campaign_gateway.policy.visibility import ListCondition, list_condition
 from campaign_gateway.proxy.platform_state import PlatformState
 from campaign_gateway.proxy.ports import CampaignIndex
 from campaign_gateway.proxy.request import Stream
@@ -40,9 +41,10 @@ def strip(
     platform: PlatformState,
     index: CampaignIndex,
     replicas: int,
+    now: float,
     version_of: Callable[[Stream], int],
 ) -> list[Chip]:
-    """The chips, for whoever looks at this stream."""
+    """The chips, for whoever looks at this stream; `now` is by the store's clock."""
     parts = readiness()
     shown = {**_ALWAYS, **{name: text for name, text in _AT_TIMES.items() if parts[name].status != "ok"}}
     chips = [
@@ -52,7 +54,7 @@ def strip(
     chips += _credentials(versions, stream.credential, platform, parts["credential"].since)
     store = f"store {_place(plan.settings.cache.url)}"
     chips.append(Chip("store", parts["store"].status, store, parts["store"].reason, readiness.since("store")))
-    chips += _lists(index.snapshot(stream.identity).state, parts["sweep"].since)
+    chips += _lists(index.snapshot(stream.identity).state, now, parts["sweep"].since)
     replicas_text = "1 replica" if replicas == 1 else f"{replicas} replicas"
     return [*chips, Chip("replicas", "ok", f"{replicas_text} · {__version__}")]
 
@@ -67,15 +69,18 @@ def _credentials(versions: Mapping[str, int], own: str, platform: PlatformState,
             yield Chip("credential", "ok", text)
 
 
-def _lists(state: IndexState, since: str | None) -> Iterator[Chip]:
+def _lists(state: IndexState, now: float, since: str | None) -> Iterator[Chip]:
     for channel in Channel:
-        flaw = state.flaws.get(channel)
-        if flaw is not None:
-            yield Chip("list", "degraded", f"list {channel}", f"not trusted ({flaw}): lifetimes count", since)
-        elif channel in state.paced:
-            yield Chip("list", "ok", f"list {channel}")
-        else:
-            yield Chip("list", "ok", f"list {channel}", "not in use")
+        text = f"list {channel}"
+        match list_condition(state, channel, now, now):
+            case ListCondition.DISTRUSTED:
+                yield Chip("list", "degraded", text, f"not trusted ({state.flaws[channel]}): lifetimes count", since)
+            case ListCondition.LATE:
+                yield Chip("list", "degraded", text, "no poll of late: lifetimes count", since)
+            case ListCondition.OFF:
+                yield Chip("list", "ok", text, "not in use")
+            case ListCondition.POLLED | ListCondition.VALID:
+                yield Chip("list", "ok", text)
 
 
 def _place(url: str) -> str:

@@ -145,7 +145,9 @@ async def test_metrics_are_packed_for_whoever_accepts_that(desk, accepted, codin
     assert "calls_total 1.0" in await response.text()
 
 
-@pytest.mark.parametrize("path", [""])
+@pytest.mark.parametrize(
+    "path", ["", "/console.css", "/console.js", "/draw.js", "/overview.js", "/campaigns.js", "/screens.js"]
+)
 async def test_the_console_is_our_own_and_may_load_nothing_else(desk, path):
     response = await desk.get(f"/console{path}")
     assert response.status == 200

@@ -28,6 +28,12 @@ WHAT_IF = ("calls", "reserve", "share", "others", "used", "changes")
 _TEXT = "; charset=utf-8"
 _FILES = {
     "/console": ("console.html", "text/html" + _TEXT),
+    "/console/console.css": ("console.css", "text/css" + _TEXT),
+    "/console/console.js": ("console.js", "text/javascript" + _TEXT),
+    "/console/draw.js": ("draw.js", "text/javascript" + _TEXT),
+    "/console/overview.js": ("overview.js", "text/javascript" + _TEXT),
+    "/console/campaigns.js": ("campaigns.js", "text/javascript" + _TEXT),
+    "/console/screens.js": ("screens.js", "text/javascript" + _TEXT),
 }
 _JSON = ("/console/state.json", "/console/campaigns.json", "/console/forecast.json", "/console/settings.json")
 _PURGE = "/console/purge"
