@@ -18,7 +18,7 @@ from tests.support.gateway import ROOT, GatewayProcess, gateway_process, setting
 NAMES = ("agent-desktop", "reporting", "console")
 SECONDS = 200
 """Of traffic, for lines that show something."""
-SIZES = {"light": (1280, 1000, False), "dark": (1280, 1000, False), "phone": (412, 1000, True)}
+SIZES = {"light": (1280, 890, False), "dark": (1280, 890, False), "phone": (412, 1000, True)}
 
 
 def draw(admin: str, folder: Path, profile: Path, screens: list[str]) -> None:
@@ -44,17 +44,28 @@ def show(browser: Browser, url: str, name: str, width: int, height: int, *, is_p
 
 
 async def use(gateway: GatewayProcess, sandbox: Sandbox) -> None:
-    """Some minutes of a day, in a few seconds."""
+    """Some minutes of a day: two callers, edits, a pause, and at the end a start, a purge and some new campaigns."""
     ids = [campaign.id for campaign in sandbox.campaigns.all()]
+
+    async def send(path: str, **fields: Any) -> None:
+        async with gateway.session.post(f"{gateway.url}/v1{path}", headers=_key("console"), **fields) as answer:
+            assert answer.status in {200, 202}, await answer.text()
+
     for turn in range(SECONDS * 2):
-        name = NAMES[turn % 2]
-        await gateway.get(ids[(turn * 7) % 19], Authorization=f"Bearer {name}")
+        await gateway.get(ids[(turn * 7) % 19], **_key(NAMES[turn % 2]))
         if turn % 12 == 5:
             sandbox.campaigns.edit(ids[turn % 14], {"priority": turn})
+        if turn == SECONDS // 2:
+            sandbox.faults.add("limit-429-seconds", times=1, retry_after_seconds=8)
+        if turn > SECONDS * 2 - 60 and turn % 8 == 0:
+            await gateway.get(ids[turn - 200], **_key(NAMES[turn % 3]))
         await asyncio.sleep(0.5)
-    body: dict[str, Any] = {"json": {}, "headers": {"Authorization": "Bearer console"}}
-    async with gateway.session.post(f"{gateway.url}/v1/campaigns/{ids[3]}/pause", **body) as answer:
-        await answer.read()
+    await send(f"/campaigns/{ids[3]}/start?type={sandbox.campaigns.all()[3].kind}")
+    await send("/purge", json={"campaigns": ids[4:10]})
+
+
+def _key(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {name}"}
 
 
 async def main(folder: Path, screens: list[str]) -> None:

@@ -1,9 +1,11 @@
 """What the console is told of a gateway in front of the simulated platform, value by value."""
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,10 @@ import aiohttp
 import pytest
 
 from campaign_gateway.app import running
+from campaign_gateway.policy.cells import CellKind
+from campaign_gateway.policy.ledger import Lane, PauseState
+from campaign_gateway.policy.sweeping import ListFlaw
+from campaign_gateway.policy.visibility import ListCondition
 from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
 from campaign_gateway.settings import read_tree
 from tests.support.gateway import settings_for
@@ -199,3 +205,19 @@ async def test_a_purge_wants_a_key_with_the_scope_and_comes_from_this_page(desk,
     assert await desk.purge(key, stream, **fields) == status
     [row] = (await desk.get("/campaigns.json"))["rows"]
     assert (row["known"]["next"] == "answer from it") is (status != 200)
+
+
+@pytest.mark.parametrize(
+    ("file", "form", "words"),
+    [
+        pytest.param("screens.js", r'^  "?{}"?: "', ListFlaw, id="flaws"),
+        pytest.param("overview.js", r"^    {}: [`\"]", CellKind, id="cells"),
+        pytest.param("overview.js", r"\b{}: ", Lane, id="lanes"),
+        pytest.param("overview.js", r"^    {}: ", PauseState, id="pauses"),
+        pytest.param("console.css", r"(?m)^\.{} {{", ListCondition, id="conditions"),
+        pytest.param("console.css", r"\.{}\b", CellKind, id="how-cells-look"),
+    ],
+)
+def test_the_page_has_a_word_for_whatever_there_can_be(file, form, words):
+    text = resources.files("campaign_gateway.admin.console").joinpath("static", file).read_text("utf-8")
+    assert [word.value for word in words if not re.search(form.format(re.escape(word.value)), text, re.MULTILINE)] == []

@@ -1,5 +1,6 @@
 """What the console is told, out of what the rooms know already."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -74,6 +75,7 @@ class OperatorsConsole(Console):
             return None
         account = shown.tenant.account
         await self.budget.refresh(account)
+        accounts = await self._accounts()
         bounds, window = self.explainer.bounds(shown.identity), self.budget.window(account)
         age_bounds, age_counts = self.history.ages()
         return {
@@ -105,7 +107,7 @@ class OperatorsConsole(Console):
                 "waiting": self.budget.waiting(account),
                 **asdict(window),
             },
-            "accounts": list(self._accounts()),
+            "accounts": accounts,
             "ages": {"bounds": age_bounds, "counts": age_counts},
             "lists": list(self._lists(shown)),
             "clients": list(self._clients()),
@@ -131,16 +133,24 @@ class OperatorsConsole(Console):
             },
         }
 
-    def _accounts(self) -> Iterator[Mapping[str, object]]:
+    async def _accounts(self) -> list[Mapping[str, object]]:
+        rows: list[Mapping[str, object]] = []
+        streams: dict[str, list[str]] = {}
+        for alias, stream in self.plan.streams.items():
+            streams.setdefault(stream.tenant.account, []).append(alias)
         for name in self.plan.accounts[:MOST_ACCOUNTS]:
-            yield {
+            # Some 0.3 ms each, where nothing has been asked for a second.
+            await asyncio.sleep(0)
+            row = {
                 "name": name,
                 "calls": self.plan.allowance(name).calls,
                 "held": sum(self.budget.window_calls(name).values()),
                 "remaining": self.budget.remaining(name),
                 "is_paused": self.budget.is_paused(name),
-                "streams": [alias for alias, stream in self.plan.streams.items() if stream.tenant.account == name],
+                "streams": streams[name],
             }
+            rows.append(row)
+        return rows
 
     def _lists(self, stream: Stream) -> Iterator[Mapping[str, object]]:
         state, now = self.index.snapshot(stream.identity).state, self.explainer.store.now()

@@ -130,10 +130,11 @@ class Sweeper:
 
     def workload(self) -> Workload:
         """What is in use of the stream, and how it changes; of the latter only the leader knows."""
-        snapshot = self._index.snapshot(self._stream.identity)
+        return self._workload(self._index.snapshot(self._stream.identity), self._index.used(self._stream.identity))
+
+    def _workload(self, snapshot: IndexSnapshot, used: Mapping[str, float]) -> Workload:
         if self._counted is not snapshot.campaigns:
             self._counted, self._shown = snapshot.campaigns, listed_of(snapshot)
-        used = self._index.used(self._stream.identity)
         return workload_of(snapshot, self._shown, used, self._poller.rates, self._rotation.rate, self._lists.page_rows)
 
     def look_once(self) -> float:
@@ -142,7 +143,7 @@ class Sweeper:
         snapshot = self._index.snapshot(self._stream.identity)
         used = self._index.used(self._stream.identity)
         capacity = self._config.capacity()
-        self.pace = plan_pace(capacity, self.workload())
+        self.pace = plan_pace(capacity, self._workload(snapshot, used))
         if not self.pace.poll_intervals:
             # Too few are in use for the list to be worth its calls. What has been hinted at is read all the same.
             at = self._rotation.start(self.pace, capacity, used, snapshot, now)

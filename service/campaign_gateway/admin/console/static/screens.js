@@ -34,6 +34,17 @@ export async function drawBudget(state, ask) {
 
 // Freshness.
 
+const FLAWS = {
+  unsorted: "its rows are not in the order that was asked for",
+  "no-page": "its answer holds no list",
+  "short-page": "it grants no rows although there are more",
+  "too-long": "it has more pages than may be asked for",
+  shifting: "its rows move between two pages",
+  disagrees: "answers by id say something else than their rows",
+  "too-late": "it lags further behind than can be allowed for",
+  starved: "its polls get no call, or come to no end",
+};
+
 export function drawFreshness(state) {
   const strips = Object.entries(state.history.lists);
   fill($("polls"), strips.length ? strips : [["–", []]], () => make("div", { className: "polls" }, make("b"), makeSvg("svg", {
@@ -50,7 +61,7 @@ export function drawFreshness(state) {
   });
   rows($("lists"), state.lists, (row) => [
     row.channel,
-    row.flaw ? `not trusted: ${row.flaw}` : row.condition === "off" ? "no campaign in use" : row.condition,
+    row.flaw ? `not trusted: ${FLAWS[row.flaw] ?? row.flaw}` : row.condition === "off" ? "no campaign in use" : row.condition,
     row.is_leading ? span(row.interval) : "by another replica",
     ago(row.polled_ago), span(row.good_for), number(row.total), ago(row.scanned_ago), span(row.lag),
   ], (row) => (row.flaw ? "bad" : row.condition === "late" ? "warn" : ""));
