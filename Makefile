@@ -47,7 +47,7 @@ artefacts: $(READY) ## What is not Python: image, chart, compose stack, rules, d
 	tools/setup-artefacts
 	$(BIN)/python -m pytest tests/artefacts -n 2 -q $(RERUNS)
 
-browser: $(READY) ## The page at /docs in a real browser
+browser: $(READY) ## The pages at /docs and /console in a real browser
 	tools/setup-browser
 	$(BIN)/python -m pytest tests/browser -q $(RERUNS)
 

@@ -1,4 +1,4 @@
-"""The command line: `campaign-gateway serve | demo | sandbox | check | schema | plan | key new`.
+"""The command line: `campaign-gateway serve | demo | sandbox | check | schema | plan | top | key new`.
 
 Exit codes: 0 stopped as asked, 2 bad settings or command, 1 anything else. Heavy parts are imported by the command that
 needs them, so that `key new` and a mistake in the settings answer at once.
@@ -251,6 +251,22 @@ def plan(
             f"warning: {seen.changes:.1f} campaigns in use change a minute and {seen.readable:.1f} can be read: "
             "the others wait, known to be out of date"
         )
+
+
+@main.command()
+@click.option(
+    "--admin", default="http://127.0.0.1:9090", show_default=True, help="Where the gateway's admin_listen is."
+)
+@click.option("--stream", help="The stream to look at, by its alias. [default: the gateway's]")
+@click.option("--once", "is_once", is_flag=True, help="Print it once, as it does where there is no terminal.")
+def top(admin: str, stream: str | None, *, is_once: bool) -> None:
+    """Show the console's cells and figures in a terminal; q or Ctrl-C ends it."""
+    from campaign_gateway.top import NoAnswerError, run  # noqa: PLC0415
+
+    try:
+        run(admin, stream, is_once=is_once)
+    except NoAnswerError as error:
+        _fail(1, str(error))
 
 
 def _spell(seconds: float) -> str:

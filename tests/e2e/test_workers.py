@@ -82,6 +82,10 @@ async def test_all_workers_answer_and_one_scrape_has_the_sum(
         ready = await gateway.get_json("/readyz")
         assert ready["parts"]["workers"] == {"status": "ok", "reason": None}
         assert (await gateway.get_json(f"/explain/support/{campaign}"))["is_stored"] is True
+        state = await gateway.get_json("/console/state.json")
+        assert (state["worker"], state["workers"], state["stream"]) == (0, WORKERS, "support")
+        cells = [cell["client"] for cell in state["account"]["cells"] if cell["lane"] == "interactive"]
+        assert cells == ["anonymous"], "the one call of all workers, whichever made it"
 
 
 async def test_a_killed_worker_is_replaced_while_the_others_serve(

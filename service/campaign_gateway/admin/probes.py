@@ -1,18 +1,17 @@
 """The operators' port: is it alive, is it ready and what is missing, and the metrics page."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import msgspec
-from aiohttp import hdrs, web
+from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from campaign_gateway.admin.answers import answer_json, packed
 from campaign_gateway.contract.ids import is_id
-from campaign_gateway.policy.codings import accepts_gzip
 
 SERVER = "campaign-gateway"
 
@@ -49,8 +48,17 @@ class Families(Collector):
         return self._families
 
 
-def admin_application(readiness: Readiness, collect: Collect, explain: Explain) -> web.Application:
-    """The application behind `admin_listen`: `/`, `/livez`, `/readyz`, `/metrics`, `/explain/{stream}/{id}`."""
+def admin_application(
+    readiness: Readiness, collect: Collect, explain: Explain, console: Sequence[web.RouteDef]
+) -> web.Application:
+    """The application behind `admin_listen`: `/`, `/livez`, `/readyz`, `/metrics`, `/explain/{stream}/{id}`, and more.
+
+    Args:
+        readiness: answers `/readyz`.
+        collect: answers `/metrics`.
+        explain: answers `/explain/{stream}/{id}`.
+        console: what is at `/console`.
+    """
 
     async def livez(_request: web.Request) -> web.Response:
         return answer_json(200, {"status": "ok"})
@@ -66,10 +74,12 @@ def admin_application(readiness: Readiness, collect: Collect, explain: Explain) 
         found = await explain(request.match_info["stream"], campaign) if is_id(campaign) else None
         return answer_json(404, {"detail": "no such stream or id"}) if found is None else answer_json(200, found)
 
-    return application(livez, readyz, metrics, explained)
+    return application(livez, readyz, metrics, explained, console)
 
 
-def application(livez: Handler, readyz: Handler, metrics: Handler, explained: Handler) -> web.Application:
+def application(
+    livez: Handler, readyz: Handler, metrics: Handler, explained: Handler, console: Sequence[web.RouteDef]
+) -> web.Application:
     """The operators' routes with what answers them, and a page that names them."""
     made = web.Application()
     made.add_routes(
@@ -79,6 +89,7 @@ def application(livez: Handler, readyz: Handler, metrics: Handler, explained: Ha
             web.get("/readyz", readyz),
             web.get("/metrics", metrics),
             web.get("/explain/{stream}/{id}", explained),
+            *console,
         ]
     )
     made.on_response_prepare.append(_name_server)
@@ -110,9 +121,7 @@ async def answer_metrics(request: web.Request, families: Collector) -> web.Respo
     answer = web.Response(
         body=page, headers={"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}, zlib_executor_size=0
     )
-    if accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, []))):
-        answer.enable_compression(web.ContentCoding.gzip)
-    return answer
+    return packed(request, answer)
 
 
 async def _home(_request: web.Request) -> web.Response:
@@ -127,6 +136,8 @@ _HOME = """<!doctype html>
 <meta name="color-scheme" content="light dark">
 <h1>Campaign gateway</h1>
 <ul>
+<li><a href="console">console</a>: what it does, for people</li>
+<li><a href="console/state.json">console/state.json</a>: the same, for programs</li>
 <li><a href="readyz">readyz</a>: whether it serves, with a reason for each part</li>
 <li><a href="livez">livez</a>: whether the process answers</li>
 <li><a href="metrics">metrics</a>: for Prometheus</li>
@@ -134,11 +145,6 @@ _HOME = """<!doctype html>
 </ul>
 </html>
 """
-
-
-def answer_json(status: int, document: object) -> web.Response:
-    """The document as JSON."""
-    return web.Response(status=status, body=msgspec.json.encode(document), content_type="application/json")
 
 
 async def _name_server(_request: web.Request, response: web.StreamResponse) -> None:

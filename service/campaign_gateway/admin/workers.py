@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 
 import aiohttp
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPENMETRICS
@@ -19,10 +19,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from campaign_gateway.admin.probes import Part, answer_json, answer_metrics, answer_readiness, application
+from campaign_gateway.admin.answers import answer_json, read_body
+from campaign_gateway.admin.console import page_routes
+from campaign_gateway.admin.probes import Part, answer_metrics, answer_readiness, application
 
 READY_SECONDS = 0.5
 """How long a probe waits for a worker: well within the second that a probe may take as a whole."""
+_FORWARDED = (hdrs.AUTHORIZATION, hdrs.CONTENT_TYPE)
 SCRAPE_SECONDS = 3.0
 """How long a scrape waits for a worker, well within the ten seconds that Prometheus waits."""
 
@@ -59,20 +62,32 @@ class WorkerClient:
         answers = await asyncio.gather(*(self._fetch(session, target, seconds, accept) for session in self._sessions))
         return {number: answer for number, answer in enumerate(answers) if answer is not None}
 
-    async def fetch_any(self, target: str, seconds: float) -> WorkerResponse | None:
-        """The answer of the first worker that gives one in time."""
+    async def forward(self, request: web.Request, body: bytes, seconds: float) -> WorkerResponse | None:
+        """The answer to the same request, with this body, of the first worker that gives one in time."""
+        fields = [(name, value) for name in _FORWARDED for value in request.headers.getall(name, [])]
         for session in self._sessions:
-            if (answer := await self._fetch(session, target, seconds, "*/*")) is not None:
+            answer = await self._fetch(session, request.raw_path, seconds, "*/*", fields, body, request.method)
+            if answer is not None:
                 return answer
         return None
 
     async def _fetch(
-        self, session: aiohttp.ClientSession, target: str, seconds: float, accept: str
+        self,
+        session: aiohttp.ClientSession,
+        target: str,
+        seconds: float,
+        accept: str,
+        fields: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+        method: str = hdrs.METH_GET,
     ) -> WorkerResponse | None:
         # Between processes of one machine nothing is gained by packing.
-        asked = {"Accept": accept, "Accept-Encoding": "identity"}
+        asked = [("Accept", accept), ("Accept-Encoding", "identity"), *fields]
         try:
-            async with asyncio.timeout(seconds), session.get(target, headers=asked) as response:
+            async with (
+                asyncio.timeout(seconds),
+                session.request(method, target, headers=asked, data=body or None) as response,
+            ):
                 return WorkerResponse(response.status, response.headers["Content-Type"], await response.read())
         except (aiohttp.ClientError, TimeoutError):
             return None
@@ -106,14 +121,17 @@ def workers_application(
         answered(len(pages))
         return await answer_metrics(request, JoinedMetrics(registry.collect(), pages))
 
-    async def explained(request: web.Request) -> web.Response:
+    async def forwarded(request: web.Request) -> web.Response:
         # As it came, for the worker to judge.
-        answer = await client.fetch_any(request.raw_path, SCRAPE_SECONDS)
+        body = await read_body(request)
+        if body is None:
+            return answer_json(400, {"detail": "the body is too long, or does not come"})
+        answer = await client.forward(request, body, SCRAPE_SECONDS)
         if answer is None:
             return answer_json(503, {"detail": "no worker answers"})
         return web.Response(status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type})
 
-    return application(livez, readyz, metrics, explained)
+    return application(livez, readyz, metrics, forwarded, page_routes(forwarded))
 
 
 class _Readiness(msgspec.Struct):

@@ -11,9 +11,11 @@ from pathlib import Path
 from aiohttp import web
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from campaign_gateway.admin.console import console_routes
 from campaign_gateway.admin.probes import admin_application
 from campaign_gateway.app import build, status
 from campaign_gateway.app.certificates import show_certificates
+from campaign_gateway.app.console import OperatorsConsole, look_at_streams
 from campaign_gateway.app.listen import WorkerSlot, listen, listen_for_operators
 from campaign_gateway.app.live import Live
 from campaign_gateway.app.reload import Reloader
@@ -34,10 +36,12 @@ from campaign_gateway.proxy.writers import Writers
 from campaign_gateway.settings import Address, Log, Settings, SettingsFile
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.telemetry.access import AccessLines
+from campaign_gateway.telemetry.history import PACKAGE, History
 from campaign_gateway.telemetry.logs import HitLines, dropped_lines
 from campaign_gateway.telemetry.metrics import Metrics
 from campaign_gateway.telemetry.turns import LoopWatch
 from campaign_gateway.upstream.budget import CallBudget
+from campaign_gateway.upstream.client import PlatformClient
 from campaign_gateway.web.actions import Actions
 from campaign_gateway.web.api import Api
 from campaign_gateway.web.clients import Clients
@@ -132,13 +136,8 @@ async def running(
         hints = Hints(readers, invalidator, exchange, index, store, fills)
         actions = Actions(exchange, forwarder, invalidator, settings.platform.max_request, hints)
         stated = partial(_stated_bounds, plan, index, store)
-        sweepers = [
-            _open_sweeper(plan, stream, index, store, fetcher, exchange, budget, watchers, metrics)
-            for stream in plan.streams.values()
-        ]
-        for stream, sweeper in zip(plan.streams.values(), sweepers, strict=True):
-            readers.register(stream.identity, sweeper.hint, partial(index.is_leading, stream.identity))
-            status.show_sweep(metrics.gauges, stream, sweeper, index, stated)
+        rooms = plan, index, store, fetcher, exchange, budget, readers, stated, watchers, metrics
+        sweepers = {stream.alias: _open_sweeper(stream, *rooms) for stream in plan.streams.values()}
         explainer = Explainer(store, index, lambda: plan.freshness, stated, budget.remaining, exchange.prospect)
         bounds = Bounds(plan.freshness.stale_while_revalidate, plan.freshness.stale_if_error)
         clients = _open_clients(settings, metrics, watchers)
@@ -151,7 +150,7 @@ async def running(
             has_docs=settings.docs,
         )
         status.show_platform(metrics.gauges, fetcher.breaker, fetcher.clock)
-        live = Live(plan, budget, exchange, writers, sweepers, bounds, hits, clients, lines, metrics, slot)
+        live = Live(plan, budget, exchange, writers, sweepers.values(), bounds, hits, clients, lines, metrics, slot)
         reloader = _open_reloader(settings, file, live, watchers)
         server, tls = _build_server(settings, api, metrics, watchers, stack), _open_tls(settings, metrics, watchers)
         failing = [watchers.failing, fills.failing]
@@ -161,13 +160,73 @@ async def running(
             )
         )
         watchers.supervise(readiness.watch, name="watch readiness")
-        probes = admin_application(readiness, metrics.collect, partial(_explain, explainer, plan.streams))
-        admin = OperatorsRunner(probes, settings.known_hosts, farewell / 8, settings.send_timeout, settings.max_unsent)
-        admin_listen = await listen_for_operators(admin, settings.admin_listen, slot, stack)
+        console = _open_console(
+            *(plan, readiness, budget, index, stores, fetcher, sweepers, explainer, metrics, clients, invalidator),
+            *(platform, slot, watchers, stack),
+        )
+        probes = readiness, metrics.collect, partial(_explain, explainer, plan.streams)
+        operators = admin_application(*probes, console_routes(console))
+        admin_listen = await _listen_for_operators(operators, settings, farewell / 8, slot, stack)
         runner = web.ServerRunner(server, shutdown_timeout=grace - farewell)
         sites, addresses = await listen(runner, settings.listen, slot, stack, tls=None if tls is None else tls.context)
         say_serving(addresses, admin_listen)
         yield Gateway(settings, addresses[0], admin_listen, api, server, sites, reloader.ask)
+
+
+def _open_sweeper(
+    stream: Stream,
+    plan: build.Plan,
+    index: CampaignIndex,
+    store: Store,
+    fetcher: Fetcher,
+    exchange: Exchange,
+    budget: CallBudget,
+    readers: Readers,
+    stated: Callable[[str], StatedBounds],
+    watchers: Tasks,
+    metrics: Metrics,
+) -> Sweeper:
+    config = build.build_sweep_config(plan, stream, budget, fetcher.clock.seconds_ahead)
+    sweeper = Sweeper(stream, index, store, fetcher, exchange.read_again, config, watchers, metrics)
+    readers.register(stream.identity, sweeper.hint, partial(index.is_leading, stream.identity))
+    status.show_sweep(metrics.gauges, stream, sweeper, index, stated)
+    watchers.supervise(sweeper.run, name=f"sweep {stream.alias}")
+    return sweeper
+
+
+def _open_console(
+    plan: build.Plan,
+    readiness: status.Readiness,
+    budget: CallBudget,
+    index: CampaignIndex,
+    stores: Stores,
+    fetcher: Fetcher,
+    sweepers: Mapping[str, Sweeper],
+    explainer: Explainer,
+    metrics: Metrics,
+    clients: Clients,
+    invalidator: Invalidator,
+    platform: PlatformClient,
+    slot: WorkerSlot | None,
+    watchers: Tasks,
+    stack: AsyncExitStack,
+) -> OperatorsConsole:
+    history, events = History(metrics, partial(look_at_streams, plan, index, explainer)), logging.getLogger(PACKAGE)
+    events.addHandler(history)
+    stack.callback(events.removeHandler, history)
+    fetcher.on_call = history.note_call
+    watchers.supervise(history.run, name="note figures")
+    return OperatorsConsole(
+        *(plan, readiness, budget, index, stores.local, fetcher, sweepers, explainer, history, metrics, clients),
+        *(invalidator, platform.credential_version, None if slot is None else slot.number),
+    )
+
+
+async def _listen_for_operators(
+    probes: web.Application, settings: Settings, shutdown: float, slot: WorkerSlot | None, stack: AsyncExitStack
+) -> Address | Path:
+    admin = OperatorsRunner(probes, settings.known_hosts, shutdown, settings.send_timeout, settings.max_unsent)
+    return await listen_for_operators(admin, settings.admin_listen, slot, stack)
 
 
 def _rendered_hits(stores: Stores, exchange: Exchange, bounds: Bounds, recorder: Recorder) -> RenderedHits:
@@ -212,23 +271,6 @@ def _open_lines(log: Log, slot: WorkerSlot | None, stack: AsyncExitStack) -> Hit
 
 def _stated_bounds(plan: build.Plan, index: CampaignIndex, store: Store, stream: str) -> StatedBounds:
     return stated_bounds(index, store, plan.freshness.max, stream)
-
-
-def _open_sweeper(
-    plan: build.Plan,
-    stream: Stream,
-    index: CampaignIndex,
-    store: Store,
-    fetcher: Fetcher,
-    exchange: Exchange,
-    budget: CallBudget,
-    watchers: Tasks,
-    metrics: Metrics,
-) -> Sweeper:
-    config = build.build_sweep_config(plan, stream, budget, fetcher.clock.seconds_ahead)
-    sweeper = Sweeper(stream, index, store, fetcher, exchange.read_again, config, watchers, metrics)
-    watchers.supervise(sweeper.run, name=f"sweep {stream.alias}")
-    return sweeper
 
 
 def _open_reloader(settings: Settings, file: SettingsFile | None, live: Live, watchers: Tasks) -> Reloader:

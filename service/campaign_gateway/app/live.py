@@ -1,6 +1,6 @@
 """Whoever goes by settings that may change while the gateway serves, and what each is told when they do."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ class Live:
     budget: CallBudget
     exchange: Exchange
     writers: Writers
-    sweepers: Sequence[Sweeper]
+    sweepers: Collection[Sweeper]
     bounds: Bounds
     hits: RenderedHits
     clients: Clients

@@ -63,6 +63,10 @@ class Readiness:
             for name, part in parts.items()
         }
 
+    def since(self, name: str) -> str:
+        """When the part was first seen as it is, `ok` or not."""
+        return self._changed[name][1]
+
     async def watch(self) -> None:
         """Looks at them again and again."""
         while True:

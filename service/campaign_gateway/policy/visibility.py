@@ -1,6 +1,7 @@
 """How soon a change of a campaign is seen, as its answers say themselves."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from math import inf
 
 from campaign_gateway.contract.listing import Channel
@@ -83,6 +84,31 @@ def channel_visibility(state: IndexState, channel: Channel, now: float) -> Visib
     if since < last.lasts:
         return Visibility(last.lasts + state.lag, last.began + last.lasts)
     return Visibility(since + LATE_STEP + state.lag, now + LATE_STEP) if since < LATE_FACTOR * last.lasts else None
+
+
+class ListCondition(StrEnum):
+    """What a channel's list was good for, at a look at it."""
+
+    POLLED = "polled"
+    """A good poll has begun since the look before."""
+    VALID = "valid"
+    """The last one still says what its answers are worth."""
+    LATE = "late"
+    """There is none, or it is too long ago."""
+    DISTRUSTED = "distrusted"
+    OFF = "off"
+    """No campaign of the list is in use."""
+
+
+def list_condition(state: IndexState, channel: Channel, now: float, before: float) -> ListCondition:
+    """What the channel's list is good for; `before` is when it was looked at last."""
+    if channel in state.flaws:
+        return ListCondition.DISTRUSTED
+    if channel not in state.paced:
+        return ListCondition.OFF
+    if channel_visibility(state, channel, now) is None:
+        return ListCondition.LATE
+    return ListCondition.POLLED if state.polls[channel].began > before else ListCondition.VALID
 
 
 def _is_watched(stored: Stored, evidence: Evidence, indexed: IndexedCampaign) -> bool:

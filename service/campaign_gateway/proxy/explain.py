@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from campaign_gateway.contract.operations import GET
 from campaign_gateway.policy.decide import Choice, Decision
+from campaign_gateway.policy.evidence import Evidence
 from campaign_gateway.policy.freshness import Freshness
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.policy.stored import Stored
@@ -42,6 +43,8 @@ class Explanation:
     That is `changed` (the list has shown another state since) or `unverified` (a change may have been missed, by a gap
     in the bus or a restart).
     """
+    edited_ago: float | None
+    """Since the change that the stored revision names."""
     read_ago: float | None
     lifetime: float | None
     why: str | None
@@ -79,10 +82,20 @@ class Explainer:
         """What is known of one campaign."""
         request = Request(stream, GET, id_, "none")
         found = await self.store.get(request.key)
+        return self._explain(request, found.stored, found.evidence)
+
+    def glance(self, stream: Stream, id_: str) -> tuple[Explanation, Stored | None]:
+        """As `explain`, of this process's own copy, and that copy; nobody is asked."""
+        request = Request(stream, GET, id_, "none")
+        copy = self.store.peek(request.key)
+        return self._explain(request, copy.stored, copy.evidence), copy.stored
+
+    def _explain(self, request: Request, found: Stored | None, evidence: Evidence) -> Explanation:
+        stream, id_ = request.stream, request.id
         indexed = self.index.snapshot(stream.identity).campaigns.get(id_)
         now, bounds = self.store.now(), self.bounds(stream.identity)
         rules = self.rules()
-        decision = Assessor(self.index, rules, self.store.now).decide(request, found.stored, found.evidence)
+        decision = Assessor(self.index, rules, self.store.now).decide(request, found, evidence)
         stored, ttl = decision.stored, decision.ttl
         needs_call = decision.choice in {Choice.FORWARD, Choice.STALE}
         refusal = self.prospect(request, decision) if needs_call else None
@@ -93,6 +106,7 @@ class Explainer:
             is_absent=stored is not None and stored.absence is not None,
             age=None if stored is None else decision.age,
             proof=None if stored is None else _validation(stored, decision),
+            edited_ago=None if stored is None or stored.updated_at is None else now - stored.updated_at,
             read_ago=None if stored is None else now - stored.validated_at,
             lifetime=None if stored is None else decision.age + ttl.seconds,
             why=None if stored is None else ttl.why,

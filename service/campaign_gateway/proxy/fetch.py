@@ -14,7 +14,7 @@ from campaign_gateway.proxy.beside import beside
 from campaign_gateway.proxy.circuit_breaker import CircuitBreaker
 from campaign_gateway.proxy.platform_clock import PlatformClock
 from campaign_gateway.proxy.platform_state import PlatformState, shows_failure
-from campaign_gateway.proxy.ports import Budget, Meter, Refused, Store, Upstream, UpstreamError
+from campaign_gateway.proxy.ports import Budget, Meter, PlatformCall, Refused, Store, Upstream, UpstreamError
 from campaign_gateway.proxy.request import Request
 
 _OUTCOMES = {
@@ -52,6 +52,8 @@ class Fetcher:
         self._budget = budget
         self._store = store
         self._meter = meter
+        self.on_call: Callable[[PlatformCall], None] = lambda _: None
+        """Called with each call that has ended."""
         self.breaker = CircuitBreaker()
         self.state = PlatformState()
         self.clock = PlatformClock(store.now, ahead)
@@ -142,7 +144,7 @@ class Fetcher:
         call = build_call(request.operation, request.stream.tenant, {"id": request.id, **request.values}, request.body)
         account = request.stream.tenant.account
         began = time.monotonic()
-        outcome = "error"
+        outcome, status = "error", None
         try:
             async with self._budget.permit(account, lane, request.client, wait, request.key) as permit:
                 if first is not None:
@@ -156,6 +158,7 @@ class Fetcher:
                         permit.void()
                     self.state.failed(error.failure, time.monotonic())
                     return error
+                status = response.status
                 self.clock.note(began, time.monotonic(), response.date)
                 parts = request.operation, request.id, response, self.clock.now()
                 answer = await beside(len(response.body), classify, *parts)
@@ -171,4 +174,8 @@ class Fetcher:
         finally:
             if outcome:
                 seconds = time.monotonic() - began
-                self._meter.upstream_call(request.stream.alias, request.operation.name, reason, outcome, seconds)
+                what = request.stream.alias, request.operation.name
+                self._meter.upstream_call(*what, reason, outcome, seconds)
+                self.on_call(
+                    PlatformCall(*what, request.id, lane.value, request.client, reason, outcome, status, seconds)
+                )

@@ -250,6 +250,10 @@ class MemoryStore(Store):
             self._copies[key] = replace(copy, evidence=copy.evidence.invalidated(by, now))
             self.epoch.end()
 
+    def keys(self) -> list[str]:
+        """The keys of all entries of this moment."""
+        return list(self._copies)
+
     def entries(self) -> Iterator[LocalEntry]:
         """All entries of this moment, the least recently used first; any thread may take them, one by one."""
         # Two lists, for a pair of each would be thousands of objects, and set off a collection of garbage.

@@ -48,6 +48,24 @@ class Histogram:
         self.sum += value
 
 
+def quantile(bounds: Sequence[float], counts: Sequence[int], part: float) -> float | None:
+    """The value that this part of the values does not exceed, spread evenly in their range; None where there are none.
+
+    Args:
+        bounds: upper bounds of the ranges.
+        counts: values in each, and one more for those beyond, of which only the last bound is known.
+        part: between 0 and 1.
+    """
+    wanted, below = part * sum(counts), 0
+    if not wanted:
+        return None
+    for lower, upper, count in zip((0.0, *bounds[:-1]), bounds, counts, strict=False):
+        if count and below + count >= wanted:
+            return lower + (upper - lower) * (wanted - below) / count
+        below += count
+    return bounds[-1]
+
+
 _Child = TypeVar("_Child", Counter, Histogram)
 
 

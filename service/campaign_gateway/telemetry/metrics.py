@@ -3,7 +3,9 @@
 import asyncio
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections import Counter as Tallies
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
 
 import prometheus_client
@@ -25,6 +27,7 @@ _UPSTREAM_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _WAIT_BUCKETS = (0.001, 0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60)
 _CHANGE_BUCKETS = (0.5, 1, 2, 4, 6, 8, 10, 15, 30, 60, 120, 300, 600)
 _TURN_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_NOT_MODIFIED = "304"
 _AGE_BUCKETS = (1, 2.5, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 21_600, 86_400)
 
 
@@ -52,6 +55,29 @@ class Gauges:
                 family.add_metric(list(labels.values()), read())
                 yield None
             yield family
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What was answered since the start."""
+
+    answers: Mapping[str, int]
+    """By what the cache did."""
+    seconds: tuple[int, ...]
+    """Answers by how long they took, and one more number for those beyond `second_bounds`."""
+    ages: tuple[int, ...]
+    """Answers by their age, likewise."""
+    second_bounds: tuple[float, ...] = _REQUEST_BUCKETS
+    age_bounds: tuple[float, ...] = _AGE_BUCKETS
+
+
+@dataclass(slots=True)
+class ClientTotals:
+    """What one client was answered since the start."""
+
+    requests: int = 0
+    hits: int = 0
+    not_modified: int = 0
 
 
 class HitCounters(HitMeter):
@@ -160,6 +186,24 @@ class Metrics(Meter, RequestMeter):
             "stream",
         )
 
+    def totals(self) -> Totals:
+        """What was answered so far, whoever asked for what."""
+        answers: Tallies[str] = Tallies()
+        for (_, _, _, cache), child in self._requests.children.items():
+            answers[cache] += child.value
+        seconds, ages = self._request_seconds.children.values(), self._served_age.children.values()
+        return Totals(answers, _joined(_REQUEST_BUCKETS, seconds), _joined(_AGE_BUCKETS, ages))
+
+    def by_client(self) -> dict[str, ClientTotals]:
+        """What each client was answered so far."""
+        clients: dict[str, ClientTotals] = {}
+        for (_, client, status, cache), child in self._requests.children.items():
+            row = clients.setdefault(client, ClientTotals())
+            row.requests += child.value
+            row.hits += child.value if cache == "hit" else 0
+            row.not_modified += child.value if status == _NOT_MODIFIED else 0
+        return clients
+
     async def collect(self) -> list[Metric]:
         """All families, read a few milliseconds at a time: with 500 streams there are 12,000 values."""
         families, until = [], time.monotonic() + TURN_SECONDS
@@ -232,6 +276,10 @@ class Metrics(Meter, RequestMeter):
     @override
     def change_visible(self, stream: str, seconds: float) -> None:
         self._change_visible(stream).observe(seconds)
+
+
+def _joined(bounds: tuple[float, ...], histograms: Iterable[Histogram]) -> tuple[int, ...]:
+    return tuple(map(sum, zip([0] * (len(bounds) + 1), *(row.counts for row in histograms), strict=True)))
 
 
 class WorkerMetrics:

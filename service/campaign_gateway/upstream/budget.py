@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing_extensions import override
 
 from campaign_gateway.policy import capacity as learning
+from campaign_gateway.policy.cells import Window, window_of
 from campaign_gateway.policy.ledger import Allowance, Lane, Ledger, Slot, SlotRequest, Wait, WaitReason, held_slots
 from campaign_gateway.policy.outlook import Outlook, Quota, outlook, quota, remaining
 from campaign_gateway.policy.reports import depart
@@ -113,6 +114,12 @@ class CallBudget(Budget):
         """Calls that each lane holds at present."""
         ledger, _, now = self._queue(account).account.seen()
         return Counter(slot.lane for slot in held_slots(ledger, now))
+
+    def window(self, account: str) -> Window:
+        """The account's window, call by call."""
+        known = self._queue(account).account
+        ledger, permitted, now = known.seen()
+        return window_of(ledger, known.allowance, permitted, now)
 
     def quota(self, account: str, client: str) -> Quota:
         """The client's own share of the account's calls."""
@@ -306,6 +313,11 @@ class CallBudget(Budget):
         except LedgerLostError:
             return
         queue.woken.set()
+
+    async def refresh(self, account: str) -> None:
+        """Has what is known of the account as new as it can be: a quiet replica sees a shared ledger rarely."""
+        if not self._ledgers.is_local:
+            await self.report(account)
 
     async def _report_ends(self, queue: Queue) -> None:
         queue.has_ends_to_report = False

@@ -1,9 +1,11 @@
 import re
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry, Counter
 
+from campaign_gateway.admin.console import page_routes
 from campaign_gateway.admin.probes import Part, admin_application
 from tests.support.meters import collecting
 
@@ -25,7 +27,13 @@ async def desk():
     async def explain(stream: str, campaign: str) -> object | None:
         return {"campaign": campaign} if stream == "support" else None
 
-    async with TestClient(TestServer(admin_application(lambda: parts, collecting(registry), explain))) as client:
+    async def told(_request: web.Request) -> web.Response:
+        return web.json_response({})
+
+    console = page_routes(told)
+    async with TestClient(
+        TestServer(admin_application(lambda: parts, collecting(registry), explain, console))
+    ) as client:
         yield Desk(client, registry, parts)
 
 
@@ -122,8 +130,8 @@ async def test_the_root_names_the_pages_and_its_links_lead_there(desk):
     response = await desk.get("/")
     assert (response.status, response.content_type) == (200, "text/html")
     links = re.findall(r'href="([^"]+)"', await response.text())
-    assert links == ["readyz", "livez", "metrics"]
-    assert [(await desk.get(f"/{link}")).status for link in links] == [200] * 3
+    assert links == ["console", "console/state.json", "readyz", "livez", "metrics"]
+    assert [(await desk.get(f"/{link}")).status for link in links] == [200] * 5
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]
 
 
@@ -135,3 +143,18 @@ async def test_metrics_are_packed_for_whoever_accepts_that(desk, accepted, codin
     response = await desk.get("/metrics", **{"Accept-Encoding": accepted})
     assert response.headers.get("Content-Encoding") == coding
     assert "calls_total 1.0" in await response.text()
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/console.css", "/console.js", "/draw.js", "/overview.js", "/campaigns.js", "/screens.js"]
+)
+async def test_the_console_is_our_own_and_may_load_nothing_else(desk, path):
+    response = await desk.get(f"/console{path}")
+    assert response.status == 200
+    assert response.headers["Content-Security-Policy"] == (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    )
+    text = await response.text()
+    assert re.findall(r"https?://(?!www\.w3\.org/2000/svg)", text) == []
+    assert re.findall(r"<style| style=| on[a-z]+=|innerHTML|<script(?! type=\"module\" src=)", text) == []

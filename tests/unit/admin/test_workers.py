@@ -13,6 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from campaign_gateway.admin import workers
+from campaign_gateway.admin.console import page_routes
 from campaign_gateway.admin.probes import Part, admin_application
 from campaign_gateway.admin.workers import JoinedMetrics, WorkerClient, join_readiness, workers_application
 from tests.support.meters import collecting
@@ -79,7 +80,7 @@ class Desk:
             return {"campaign": campaign, "by": number} if stream == "support" else None
 
         made = application or admin_application(
-            lambda: self.parts[number], collecting(registry_of(10 + number)), explain
+            lambda: self.parts[number], collecting(registry_of(10 + number)), explain, ()
         )
         self._runners[number] = web.AppRunner(made, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runners[number].setup()
@@ -259,6 +260,26 @@ async def test_explain_is_answered_by_a_worker_that_is_there(desk, monkeypatch):
     assert (await desk.get("/explain/support/..%2fcd-1")).status == 404
     await desk.close()
     assert (await desk.get("/explain/support/cd-1")).status == 503
+
+
+async def test_the_console_is_told_by_a_worker_and_a_purge_comes_there_as_it_was_sent(desk):
+    async def told(request: web.Request) -> web.Response:
+        fields = [request.headers.get(name) for name in ("Authorization", "Content-Type")]
+        return web.json_response([request.path_qs, *fields, (await request.read()).decode()])
+
+    answering = web.Application()
+    answering.add_routes(page_routes(told))
+    await desk.go(0)
+    await desk.go(1)
+    await desk.come(0, answering)
+    told_of = await (await desk.get("/console/state.json?stream=a&q=b")).json()
+    assert told_of == ["/console/state.json?stream=a&q=b", None, None, ""]
+    sent = {"headers": {"Authorization": "Bearer k"}, "json": {"stream": "support"}}
+    async with desk.client.post("/console/purge", **sent) as response:
+        assert await response.json() == ["/console/purge", "Bearer k", "application/json", '{"stream": "support"}']
+    async with desk.client.post("/console/purge", data=b"x" * 5000) as response:
+        assert response.status == 400
+    assert "Campaign gateway" in await (await desk.get("/console")).text()
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/explain/support/cd-1", "/nothing"])

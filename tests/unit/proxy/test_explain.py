@@ -35,9 +35,12 @@ async def explained(story: Story) -> Explanation:
         prospect=story.exchange.prospect,
     )
     explanation = await explainer.explain(SUPPORT, "c-1")
+    stored = await story.stored()
+    edited = None if stored is None or stored.updated_at is None else story.clock.now() - stored.updated_at
+    assert explanation.edited_ago == edited
     assert story.calls == len(story.upstream.calls), "the platform is not asked"
     await story.close()
-    return explanation
+    return replace(explanation, edited_ago=None)
 
 
 async def listed(story: Story, began: float = 0.0, since: float = -500.0, **members: Any) -> None:
@@ -57,6 +60,7 @@ NOTHING = Explanation(
     is_absent=False,
     age=None,
     proof=None,
+    edited_ago=None,
     read_ago=None,
     lifetime=None,
     why=None,

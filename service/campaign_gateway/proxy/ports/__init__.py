@@ -6,7 +6,7 @@ The expected is a value (`Reply`, `Failure`); exceptions carry only what interru
 
 from campaign_gateway.proxy.ports.budget import Budget, LedgerLostError, Ledgers, Permit, Refused
 from campaign_gateway.proxy.ports.index import USED_SECONDS, CampaignIndex
-from campaign_gateway.proxy.ports.meter import HitLog, HitMeter, Meter, RequestMeter, Tally
+from campaign_gateway.proxy.ports.meter import HitLog, HitMeter, Meter, PlatformCall, RequestMeter, Tally
 from campaign_gateway.proxy.ports.store import Copy, Found, Handlers, Lease, Put, Store
 from campaign_gateway.proxy.ports.upstream import Upstream, UpstreamError
 
@@ -24,6 +24,7 @@ __all__ = [
     "Ledgers",
     "Meter",
     "Permit",
+    "PlatformCall",
     "Put",
     "Refused",
     "RequestMeter",

@@ -1,6 +1,7 @@
 """Where numbers and log lines go."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -44,6 +45,23 @@ class Meter(Protocol):
     def change_visible(self, stream: str, seconds: float) -> None:
         """A change of a campaign was stored, so many seconds after it was made."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformCall:
+    """One call to the platform that has ended, as operators are told of it."""
+
+    stream: str
+    operation: str
+    campaign: str
+    """Its id; empty where the call is about none."""
+    lane: str
+    client: str
+    reason: str
+    outcome: str
+    status: int | None
+    """Of the answer; None where there was none."""
+    seconds: float
 
 
 class HitMeter(Protocol):

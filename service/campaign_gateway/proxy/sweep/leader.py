@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.list_findings import ScanResult
-from campaign_gateway.policy.pacing import Pace, listed_of, plan_pace, workload_of
+from campaign_gateway.policy.pacing import Pace, Workload, listed_of, plan_pace, workload_of
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot
 from campaign_gateway.proxy.fetch import Fetcher
 from campaign_gateway.proxy.fill import FillResult
@@ -138,18 +138,22 @@ class Sweeper:
             self._rotation.enqueue(ids, self._store.now(), "hint")
             self._woken.set()
 
+    def workload(self) -> Workload:
+        """What is in use of the stream, and how it changes; of the latter only the leader knows."""
+        return self._workload(self._index.snapshot(self._stream.identity), self._index.used(self._stream.identity))
+
+    def _workload(self, snapshot: IndexSnapshot, used: Mapping[str, float]) -> Workload:
+        if self._counted is not snapshot.campaigns:
+            self._counted, self._shown = snapshot.campaigns, listed_of(snapshot)
+        return workload_of(snapshot, self._shown, used, self._poller.rates, self._rotation.rate, self._lists.page_rows)
+
     def look_once(self) -> float:
         """Starts whatever is due; the seconds until there may be something more to do."""
         now = self._store.now()
         snapshot = self._index.snapshot(self._stream.identity)
         used = self._index.used(self._stream.identity)
         capacity = self._config.capacity()
-        if self._counted is not snapshot.campaigns:
-            self._counted, self._shown = snapshot.campaigns, listed_of(snapshot)
-        workload = workload_of(
-            snapshot, self._shown, used, self._poller.rates, self._rotation.rate, self._lists.page_rows
-        )
-        self.pace = plan_pace(capacity, workload)
+        self.pace = plan_pace(capacity, self._workload(snapshot, used))
         if not self.pace.poll_intervals:
             # Too few are in use for the list to be worth its calls. What has been hinted at is read all the same.
             at = self._rotation.start(self.pace, capacity, used, snapshot, now)
