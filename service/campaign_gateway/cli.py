@@ -141,19 +141,31 @@ def schema() -> None:
     click.echo(schema_text(), nl=False)
 
 
+_host_option = click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    envvar="GATEWAY_DEMO_HOST",
+    help="Where to listen; 0.0.0.0 lets other machines in.",
+)
+
+
 @main.command()
-@click.option("--port", default=8080, show_default=True, help="The gateway's port on 127.0.0.1; 0 takes a free one.")
-@click.option("--admin-port", default=9090, show_default=True, help="Port for metrics and probes.")
-def demo(port: int, admin_port: int) -> None:
+@_host_option
+@click.option("--port", type=int, help="The gateway's; 0 takes a free one.  [default: 8080, or a free one]")
+@click.option("--admin-port", type=int, help="For metrics and probes.  [default: 9090, or a free one]")
+def demo(host: str, port: int | None, admin_port: int | None) -> None:
     """Run a gateway in front of a simulated platform: no settings, no credentials, no Redis."""
+    click.echo("Starting a gateway in front of a simulated platform: a second or two.")
     from campaign_gateway.demo import run_demo  # noqa: PLC0415
 
     with ending_in_one_line(_print_reason):
-        run_until_stopped(partial(run_demo, port, admin_port), ends_with_terminal=True)
+        run_until_stopped(partial(run_demo, host, port, admin_port), ends_with_terminal=True)
 
 
 @main.command()
-@click.option("--port", type=_PORT, default=8081, show_default=True, help="Port on 127.0.0.1; 0 takes a free one.")
+@_host_option
+@click.option("--port", type=_PORT, default=8081, show_default=True, help="Where to listen; 0 takes a free one.")
 @click.option("--campaigns", type=_COUNT, default=12, show_default=True, help="Number of campaigns.")
 @click.option("--calls", type=_COUNT, default=60, show_default=True, help="Calls allowed per account and minute.")
 @click.option("--latency", type=_SECONDS, default=0.05, show_default=True, help="Seconds that each answer takes.")
@@ -164,14 +176,14 @@ def demo(port: int, admin_port: int) -> None:
     show_default=True,
     help="Most rows of a list in one answer.",
 )
-def sandbox(port: int, campaigns: int, calls: int, latency: float, page_rows: int) -> None:
+def sandbox(host: str, port: int, campaigns: int, calls: int, latency: float, page_rows: int) -> None:
     """Run the simulated platform alone."""
     from campaign_gateway.demo import run_sandbox  # noqa: PLC0415
     from campaign_gateway.sandbox.config import SandboxConfig  # noqa: PLC0415
 
     try:
         config = SandboxConfig(
-            port=port, campaigns=campaigns, calls=calls, page_rows=page_rows, latency_seconds=latency
+            host=host, port=port, campaigns=campaigns, calls=calls, page_rows=page_rows, latency_seconds=latency
         )
     except ValueError as error:
         _fail(EXIT_BAD_SETTINGS, str(error))

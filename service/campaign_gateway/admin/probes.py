@@ -49,8 +49,10 @@ class Families(Collector):
         return self._families
 
 
-def admin_application(readiness: Readiness, collect: Collect, explain: Explain) -> web.Application:
-    """The application behind `admin_listen`: `/`, `/livez`, `/readyz`, `/metrics`, `/explain/{stream}/{id}`."""
+def admin_application(
+    readiness: Readiness, collect: Collect, explain: Explain, routes: Iterable[web.AbstractRouteDef] = ()
+) -> web.Application:
+    """Behind `admin_listen`: `/`, `/livez`, `/readyz`, `/metrics`, `/explain/{stream}/{id}`, and these routes."""
 
     async def livez(_request: web.Request) -> web.Response:
         return answer_json(200, {"status": "ok"})
@@ -66,7 +68,9 @@ def admin_application(readiness: Readiness, collect: Collect, explain: Explain) 
         found = await explain(request.match_info["stream"], campaign) if is_id(campaign) else None
         return answer_json(404, {"detail": "no such stream or id"}) if found is None else answer_json(200, found)
 
-    return application(livez, readyz, metrics, explained)
+    made = application(livez, readyz, metrics, explained)
+    made.add_routes(routes)
+    return made
 
 
 def application(livez: Handler, readyz: Handler, metrics: Handler, explained: Handler) -> web.Application:

@@ -86,12 +86,15 @@ class Gateway:
 
 
 @asynccontextmanager
-async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIterator[Gateway]:
+async def running(
+    settings: Settings, slot: WorkerSlot | None = None, routes: Sequence[web.AbstractRouteDef] = ()
+) -> AsyncIterator[Gateway]:
     """A gateway that serves until the block ends, and then finishes what is in flight within the grace time.
 
     Args:
         settings: all of them.
         slot: where it listens when it is one of several workers.
+        routes: of others, beside its own on the operators' address.
 
     Raises:
         OSError: an address cannot be bound.
@@ -148,7 +151,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
             partial(status.readiness, plan, api, server, tls, stores.part, budget, index, fetcher, stated, failing)
         )
         watchers.supervise(readiness.watch, name="watch readiness")
-        probes = admin_application(readiness, metrics.collect, partial(_explain, explainer, plan.streams))
+        probes = admin_application(readiness, metrics.collect, partial(_explain, explainer, plan.streams), routes)
         admin = OperatorsRunner(probes, settings.known_hosts, farewell / 8, settings.send_timeout, settings.max_unsent)
         admin_listen = await listen_for_operators(admin, settings.admin_listen, slot, stack)
         runner = web.ServerRunner(server, shutdown_timeout=grace - farewell)

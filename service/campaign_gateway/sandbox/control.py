@@ -1,7 +1,7 @@
 """The control API under `/_sandbox`: what tests in other processes, and people, use to look and to interfere.
 
-Its calls are neither counted against the rate limit nor written into the request log, and need no token: the
-sandbox listens on loopback only. Errors are 400, 404 or 405 with `{"error": "what is wrong"}`.
+Its calls are neither counted against the rate limit nor written into the request log, and need no token: all there is
+is invented. Errors are 400, 404 or 405 with `{"error": "what is wrong"}`.
 """
 
 import json

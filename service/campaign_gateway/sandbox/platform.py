@@ -25,10 +25,12 @@ __all__ = ["Sandbox", "SandboxConfig", "Stream"]
 
 # Removing the faults has ended every wait, so what is left at the end ends at once or is stuck.
 _SHUTDOWN_SECONDS = 2.0
+# What listens on every address is reached from the same machine at these.
+_REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked up, not bound
 
 
 class Sandbox:
-    """The simulated platform on a loopback address.
+    """The simulated platform.
 
     `async with Sandbox(config) as sandbox:` serves until the block ends. The state is there from the constructor
     on and outlives the server, so that a test can prepare and judge it directly.
@@ -101,7 +103,7 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """Scheme, address and port, without a slash at the end.
+        """Scheme, address and port, without a slash at the end; of this machine's own where it listens on all.
 
         Raises:
             RuntimeError: The sandbox is not serving.
@@ -131,6 +133,7 @@ class Sandbox:
             raise
         self._runner = runner
         host, port = runner.addresses[0][:2]
+        host = _REACHED_AT.get(host, host)
         self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def stop(self) -> None:
@@ -149,9 +152,13 @@ class Sandbox:
     ) -> None:
         await self.stop()
 
+    async def control(self, request: web.BaseRequest) -> web.Response:
+        """The answer to a request of the control API, wherever it came in; see `Control`."""
+        return await self._control.handle(request)
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.raw_path.partition("?")[0].startswith(PREFIX):
-            return await self._control.handle(request)
+            return await self.control(request)
         return await self._frontend.handle(request)
 
 
