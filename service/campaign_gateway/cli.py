@@ -166,6 +166,7 @@ def demo(host: str, port: int | None, admin_port: int | None) -> None:
 @main.command()
 @_host_option
 @click.option("--port", type=_PORT, default=8081, show_default=True, help="Where to listen; 0 takes a free one.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same campaigns.")
 @click.option("--campaigns", type=_COUNT, default=12, show_default=True, help="Number of campaigns.")
 @click.option("--calls", type=_COUNT, default=60, show_default=True, help="Calls allowed per account and minute.")
 @click.option("--latency", type=_SECONDS, default=0.05, show_default=True, help="Seconds that each answer takes.")
@@ -176,19 +177,43 @@ def demo(host: str, port: int | None, admin_port: int | None) -> None:
     show_default=True,
     help="Most rows of a list in one answer.",
 )
-def sandbox(host: str, port: int, campaigns: int, calls: int, latency: float, page_rows: int) -> None:
-    """Run the simulated platform alone."""
-    from campaign_gateway.demo import run_sandbox  # noqa: PLC0415
+@click.option("--with-gateway", is_flag=True, help="A gateway in front of it too.")
+@click.option("--gateway-port", type=_PORT, default=8080, show_default=True, help="That gateway's.")
+@click.option("--admin-port", type=_PORT, default=9090, show_default=True, help="For that gateway's operators.")
+@click.option("--json", "is_json", is_flag=True, help="Print one line of JSON when all is ready.")
+def sandbox(
+    host: str,
+    port: int,
+    seed: int,
+    campaigns: int,
+    calls: int,
+    latency: float,
+    page_rows: int,
+    gateway_port: int,
+    admin_port: int,
+    *,
+    with_gateway: bool,
+    is_json: bool,
+) -> None:
+    """Run the simulated platform, alone or with a gateway in front of it, for tests of your own."""
+    from campaign_gateway.demo import Places, run_sandbox  # noqa: PLC0415
     from campaign_gateway.sandbox.config import SandboxConfig  # noqa: PLC0415
 
     try:
         config = SandboxConfig(
-            host=host, port=port, campaigns=campaigns, calls=calls, page_rows=page_rows, latency_seconds=latency
+            host=host,
+            port=port,
+            seed=seed,
+            campaigns=campaigns,
+            calls=calls,
+            page_rows=page_rows,
+            latency_seconds=latency,
         )
     except ValueError as error:
         _fail(EXIT_BAD_SETTINGS, str(error))
+    places = Places(host, gateway_port, admin_port) if with_gateway else None
     with ending_in_one_line(_print_reason):
-        run_until_stopped(partial(run_sandbox, config), ends_with_terminal=True)
+        run_until_stopped(partial(run_sandbox, config, places, is_json=is_json), ends_with_terminal=True)
 
 
 @main.command()

@@ -1,20 +1,23 @@
 """The simulated platform at the command line, alone or with a gateway in front of it."""
 
 import errno
+import hashlib
+import json
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 from aiohttp import web
 
 from campaign_gateway.app import Gateway, running
-from campaign_gateway.sandbox.config import SandboxConfig
+from campaign_gateway.sandbox.config import SandboxConfig, Stream
 from campaign_gateway.sandbox.control import PREFIX
 from campaign_gateway.sandbox.platform import Sandbox
 from campaign_gateway.settings import Address, read_tree
@@ -27,8 +30,8 @@ LATENCY_SECONDS = 0.15
 """What a call to the demo's platform takes, so that a hit and a miss feel different."""
 PORT, ADMIN_PORT = 8080, 9090
 """Where the demo listens if nobody says otherwise and they are free."""
-_LINES_PER_SECOND = 100
-"""Of hits; more of them share lines."""
+_LOG = {"access": "sampled", "hits_per_second": 100}
+"""Hits beyond these share lines."""
 
 _WATCHED = 3
 """So many campaigns in use make polls of the list worth their calls; fewer are read again when their lifetimes end."""
@@ -65,12 +68,13 @@ async def run_demo(host: str, port: int | None, admin_port: int | None, until_st
         OSError: a port is taken.
     """
     places = Places(host, _wanted(host, port, PORT), _wanted(host, admin_port, ADMIN_PORT))
-    async with Sandbox(SandboxConfig(latency_seconds=LATENCY_SECONDS)) as sandbox:
-        log = {"access": "sampled", "hits_per_second": _LINES_PER_SECOND}
-        async with _gateway(sandbox, places.tree() | {"log": log}) as gateway:
-            live.set_up(_paths(), lambda: _calls_left(sandbox))
-            _say_what_to_try(sandbox, gateway)
-            await until_stopped()
+    async with (
+        Sandbox(SandboxConfig(latency_seconds=LATENCY_SECONDS)) as sandbox,
+        _gateway(sandbox, places.tree() | {"log": _LOG}) as gateway,
+    ):
+        live.set_up(_paths(), lambda: _calls_left(sandbox))
+        _say_what_to_try(sandbox, gateway)
+        await until_stopped()
 
 
 @asynccontextmanager
@@ -145,39 +149,132 @@ def _calls_left(sandbox: Sandbox) -> str:
     return f"{max(0, limit.calls - limit.used(time.time()))} of {limit.calls} calls left"
 
 
-async def run_sandbox(config: SandboxConfig, until_stopped: UntilStopped) -> None:
-    """The simulated platform until asked to stop; prints the settings of a gateway that can use it.
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A client key of the gateway in front of the sandbox. Like all secrets here it is known to everyone.
+
+    Attributes:
+        text: what callers send.
+        scopes: what it opens.
+        rate: how often it may ask; None without a limit.
+    """
+
+    text: str
+    scopes: tuple[str, ...] = ("read", "write", "purge")
+    rate: str | None = None
+
+    def tree(self) -> dict[str, object]:
+        """The settings of its client."""
+        digest = hashlib.sha256(self.text.encode()).hexdigest()
+        limits = {} if self.rate is None else {"rate": self.rate}
+        return {"key_sha256": digest, "streams": [_SANDBOX, _SPENT], "scopes": list(self.scopes), **limits}
+
+
+KEYS: Mapping[str, Key] = {
+    "all": Key("sandbox-only-key"),
+    "read": Key("sandbox-only-key-that-reads", scopes=("read",)),
+    "slow": Key("sandbox-only-key-for-one-a-minute", rate="1/m"),
+}
+"""By what they are for: everything; `forbidden`, to a write; `rate-limited`, to the second request of a minute."""
+_SANDBOX, _SPENT = "sandbox", "spent"
+SPENT_STREAM = Stream("st-5a0db0c4-0000-5000-8000-000000000001", "5a0db0c4e91f27d8a6b3c055")
+"""Its account may make one call a minute: for `budget-exhausted`, to the second campaign that is read."""
+
+
+async def run_sandbox(
+    config: SandboxConfig, places: Places | None, until_stopped: UntilStopped, *, is_json: bool
+) -> None:
+    """The simulated platform until asked to stop; prints where it is and how to use it.
+
+    Args:
+        config: the sandbox's.
+        places: where a gateway in front of it listens; None for none.
+        until_stopped: returns when it should end.
+        is_json: prints one line of JSON, once all of it serves; else text.
 
     Raises:
-        OSError: the port is taken.
+        OSError: a port is taken.
     """
-    async with Sandbox(config) as sandbox:
-        click.echo(f"simulated platform on {sandbox.url}, control under {sandbox.url}/_sandbox/\n")
-        click.echo("Settings for a gateway in front of it (put the secret into a file):\n")
-        click.echo(f"platform: {{url: '{sandbox.url}'}}")
-        click.echo(f"credentials: {{main: {{client_id: {config.client_id}, client_secret_file: ./sandbox-secret}}}}")
-        stream = f"stream_id: {config.stream_id}, account_id: {config.account_id}, credential: main"
-        click.echo(f"streams: {{sandbox: {{{stream}}}}}")
-        click.echo(f"# echo '{config.secret}' > sandbox-secret")
+    if places is not None:
+        config = replace(config, streams=(*config.streams, SPENT_STREAM))
+    async with AsyncExitStack() as stack:
+        sandbox = await stack.enter_async_context(Sandbox(config))
+        gateway = None
+        if places is not None:
+            gateway = await stack.enter_async_context(_gateway(sandbox, places.tree() | _tree_for_tests(config)))
+            live.set_up(_paths(), lambda: _calls_left(sandbox))
+        ready = _ready(sandbox, gateway)
+        click.echo(json.dumps(ready) if is_json else "\n".join(_said(ready)))
         await until_stopped()
+
+
+def _tree_for_tests(config: SandboxConfig) -> dict[str, object]:
+    """Settings of a gateway that tests of others call: keys, and budgets by the sandbox's own limit."""
+    return {
+        "log": _LOG,
+        "budgets": {"default": {"calls": config.calls}, SPENT_STREAM.account_id: {"calls": 1}},
+        "clients": {f"tests-{name}": key.tree() for name, key in KEYS.items()},
+        # The status of `answer-stale`, so that it is stale at once.
+        "freshness": {"status": {"Preparing": {"max": "1ms"}}},
+    }
+
+
+def _ready(sandbox: Sandbox, gateway: Gateway | None) -> dict[str, Any]:
+    """What a program has to know of it."""
+    config = sandbox.config
+    return {
+        "platform": sandbox.url,
+        "control": f"{sandbox.url}{PREFIX}",
+        "client_id": config.client_id,
+        "client_secret": config.secret,
+        "account_id": config.account_id,
+        "stream_id": config.stream_id,
+        "campaigns": [campaign.id for campaign in sandbox.campaigns.all()],
+        "gateway": None if gateway is None else url_of(gateway.listen),
+        "admin": None if gateway is None else url_of(gateway.admin_listen),
+        "streams": [] if gateway is None else list(gateway.settings.streams),
+        "key": None if gateway is None else KEYS["all"].text,
+        "keys": {} if gateway is None else {name: key.text for name, key in KEYS.items()},
+    }
+
+
+def _said(ready: Mapping[str, Any]) -> Iterator[str]:
+    """The same for people."""
+    yield f"simulated platform  {ready['platform']}"
+    yield f"its control         {ready['control']}   every route, fault and special id, with commands to paste"
+    if ready["gateway"] is not None:
+        yield f"gateway in front    {ready['gateway']}   for operators {ready['admin']}"
+        yield ""
+        yield f"  curl -si -H 'Authorization: Bearer {ready['key']}' {ready['gateway']}/v1/campaigns/answer-slow"
+        return
+    yield ""
+    yield "Settings for a gateway in front of it (put the secret into a file):"
+    yield ""
+    yield f"platform: {{url: '{ready['platform']}'}}"
+    yield f"credentials: {{main: {{client_id: {ready['client_id']}, client_secret_file: ./sandbox-secret}}}}"
+    yield "streams:"
+    yield f"  sandbox: {{stream_id: {ready['stream_id']}, account_id: {ready['account_id']}, credential: main}}"
+    yield f"# echo '{ready['client_secret']}' > sandbox-secret"
 
 
 def sandbox_settings(sandbox: Sandbox, folder: Path) -> dict[str, object]:
     """Settings, as a plain tree, for a gateway in front of the sandbox; its files, and its secret, are in `folder`."""
-    secret = folder / "client-secret"
+    config, secret = sandbox.config, folder / "client-secret"
     secret.touch(mode=0o600)
-    secret.write_text(sandbox.config.secret + os.linesep)
+    secret.write_text(config.secret + os.linesep)
     return {
         # The secret is known to everyone, so it may be sent in clear text.
-        "platform": {"url": sandbox.url, "insecure": True},
+        "platform": {"url": sandbox.url, "insecure": True, "timeout": "2s"},
         # The platform is a new one each time, also at an address that an earlier one had.
         "cache": {"state_dir": str(folder)},
-        "credentials": {"main": {"client_id": sandbox.config.client_id, "client_secret_file": str(secret)}},
+        "credentials": {"main": {"client_id": config.client_id, "client_secret_file": str(secret)}},
         "streams": {
-            "demo": {
-                "stream_id": sandbox.config.stream_id,
-                "account_id": sandbox.config.account_id,
+            _SPENT if stream_id == SPENT_STREAM.stream_id else _SANDBOX: {
+                "stream_id": stream_id,
+                "account_id": tenant.account_id,
                 "credential": "main",
+                "default": stream_id == config.stream_id,
             }
+            for stream_id, tenant in sandbox.tenants.items()
         },
     }

@@ -1,4 +1,4 @@
-"""The simulated platform, assembled: state, rules, faults and a server on loopback."""
+"""The simulated platform, assembled: state, rules, faults and a server."""
 
 import random
 import time
@@ -18,6 +18,7 @@ from campaign_gateway.sandbox.faults import Faults
 from campaign_gateway.sandbox.journal import Journal
 from campaign_gateway.sandbox.limit import SlidingWindow
 from campaign_gateway.sandbox.listing import Lists
+from campaign_gateway.sandbox.magic import MagicIds
 from campaign_gateway.sandbox.server import Frontend
 from campaign_gateway.sandbox.tenant import Tenant
 
@@ -87,6 +88,7 @@ class Sandbox:
         self.contact_lists = self.tenants[config.stream_id].contact_lists
         self.faults = Faults()
         self.log = Journal(now=now, monotonic=monotonic, kept=config.log_kept)
+        self._magic = MagicIds()
         self._frontend = Frontend(
             config,
             tenants=self.tenants,
@@ -94,6 +96,7 @@ class Sandbox:
             lists=self.lists,
             authenticator=Authenticator(self.app, now=now),
             faults=self.faults,
+            magic=self._magic,
             journal=self.log,
             now=now,
         )
@@ -139,6 +142,7 @@ class Sandbox:
     async def stop(self) -> None:
         """Switches the faults off, which lets everything that hangs go, and stops serving."""
         self.faults.clear()
+        self._magic.release()
         runner, self._runner, self._url = self._runner, None, ""
         if runner is not None:
             await runner.cleanup()
