@@ -1,4 +1,4 @@
-"""The command line: `campaign-gateway serve | demo | sandbox | check | schema | plan | key new`.
+"""The command line: `campaign-gateway serve | demo | sandbox | check | schema | plan | key new | completion`.
 
 Exit codes: 0 stopped as asked, 2 bad settings or command, 1 anything else. Heavy parts are imported by the command that
 needs them, so that `key new` and a mistake in the settings answer at once.
@@ -23,6 +23,7 @@ from typing_extensions import override
 from campaign_gateway import __version__
 from campaign_gateway.parameters import DurationType, RateType, UsedType
 from campaign_gateway.process import EXIT_BAD_SETTINGS, UntilStopped, ending_in_one_line, run_until_stopped
+from campaign_gateway.usage import SHELLS, add_examples, completion_script
 
 _log = logging.getLogger(__name__)
 
@@ -300,6 +301,13 @@ def _spell(seconds: float) -> str:
     return f"{seconds:.1f}s"
 
 
+@main.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print what makes a shell complete commands and options."""
+    click.echo(completion_script(main, shell))
+
+
 @main.group()
 def key() -> None:
     """Client keys."""
@@ -374,3 +382,6 @@ def _fail(code: int, *lines: str) -> NoReturn:
     for line in lines:
         click.echo(line, err=True)
     sys.exit(code)
+
+
+add_examples(main)
