@@ -107,7 +107,7 @@ def _say_what_to_try(sandbox: Sandbox, gateway: Gateway) -> None:
     ids = [campaign.id for campaign in sandbox.campaigns.all()[:_WATCHED]]
     read, control = f"{api}/v1/campaigns/{ids[0]}", f"{admin}{PREFIX}"
     click.echo(f"""
-the API             {api}/v1   described at {api}/docs
+gateway             {api}/v1   described at {api}/docs
 console             {admin}/console   for operators, as are /readyz and /metrics
 simulated platform  {control}   edits, faults and a request log
 """)

@@ -44,11 +44,11 @@ class Command:
 
 
 @asynccontextmanager
-async def command(folder: Path, *words: str) -> AsyncIterator[Command]:
+async def command(folder: Path, *words: str, **environ: str) -> AsyncIterator[Command]:
     with (folder / "output").open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "campaign_gateway", *words),
-            env={**os.environ, "PYTHONPATH": str(ROOT / "service")},
+            env={**os.environ, "PYTHONPATH": str(ROOT / "service"), **environ},
             stdout=output,
             stderr=output,
         )
@@ -76,7 +76,8 @@ async def test_a_demo_takes_free_ports_and_each_command_that_it_prints_does_what
         with suppress(OSError):
             ours.bind(("127.0.0.1", 8080))
             ours.listen()
-        async with command(tmp_path, "demo", "--admin-port=0") as demo:
+        # As in the image, which lets others in.
+        async with command(tmp_path, "demo", "--admin-port=0", GATEWAY_DEMO_HOST="0.0.0.0") as demo:
             await demo.says("Ctrl-C stops it.")
             assert "Port 8080 is taken: a free one is used instead." in demo.said
             printed = [shlex.split(line) for line in re.findall(r"^  (curl .*)$", demo.said, re.MULTILINE)]
@@ -169,7 +170,10 @@ async def test_tests_of_others_can_have_each_problem_from_a_sandbox_with_a_gatew
 
 async def test_a_stream_whose_calls_are_spent_says_so(tmp_path: Path) -> None:
     ports = ["--port=0", "--gateway-port=0", "--admin-port=0"]
-    async with command(tmp_path, "sandbox", "--with-gateway", *ports) as sandbox, aiohttp.ClientSession() as session:
+    async with (
+        command(tmp_path, "sandbox", "--with-gateway", "--host=0.0.0.0", *ports) as sandbox,
+        aiohttp.ClientSession() as session,
+    ):
         await sandbox.says("curl -si -H 'Authorization: Bearer sandbox-only-key' ")
         (url,) = re.findall(r"gateway in front +(\S+)", sandbox.said)
         answers = []

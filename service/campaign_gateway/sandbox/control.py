@@ -7,6 +7,7 @@ is invented. Errors are 400, 404 or 405 with `{"error": "what is wrong"}`.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
@@ -51,6 +52,7 @@ class Command:
 
 
 Handler = Callable[[Command], Any]
+_spread = partial(json.dumps, indent=2)
 
 
 class Controlled(Protocol):
@@ -96,7 +98,8 @@ class Control:
         try:
             url = f"http://{request.host}"
             handler, command = self._understood(request.method, url, request.raw_path, await request.read())
-            return web.json_response(handler(command))
+            # One of them is for people.
+            return web.json_response(handler(command), dumps=_spread if handler == self._index else json.dumps)
         except ControlError as error:
             return web.json_response({"error": str(error)}, status=error.status)
 
