@@ -43,7 +43,8 @@ RUN if python -c 'import pip' 2>/dev/null; then python -m pip uninstall --quiet 
     # The state of a gateway without Redis. Mount a volume here to keep it.
     && install --directory --owner 10001 --group 10001 --mode 0700 /var/lib/campaign-gateway
 ENV PATH=/opt/gateway/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 XDG_STATE_HOME=/var/lib \
-    GATEWAY__LISTEN=0.0.0.0:8080 GATEWAY__ADMIN_LISTEN=0.0.0.0:9090 GATEWAY_CONFIG=/etc/campaign-gateway/gateway.yaml
+    GATEWAY__LISTEN=0.0.0.0:8080 GATEWAY__ADMIN_LISTEN=0.0.0.0:9090 GATEWAY_CONFIG=/etc/campaign-gateway/gateway.yaml \
+    GATEWAY_DEMO_HOST=0.0.0.0
 USER 10001:10001
 EXPOSE 8080 9090
 # Not `campaign-gateway`: its import would cost more than many answers.

@@ -1,4 +1,4 @@
-"""The command line: `campaign-gateway serve | demo | sandbox | check | schema | plan | top | key new`.
+"""The command line: `campaign-gateway serve | demo | sandbox | check | schema | plan | top | key new | completion`.
 
 Exit codes: 0 stopped as asked, 2 bad settings or command, 1 anything else. Heavy parts are imported by the command that
 needs them, so that `key new` and a mistake in the settings answer at once.
@@ -24,6 +24,7 @@ from typing_extensions import override
 from campaign_gateway import __version__
 from campaign_gateway.parameters import DurationType, MomentType, RateType, UsedType
 from campaign_gateway.process import EXIT_BAD_SETTINGS, UntilStopped, ending_in_one_line, run_until_stopped
+from campaign_gateway.usage import SHELLS, add_examples, completion_script
 
 _log = logging.getLogger(__name__)
 
@@ -139,19 +140,32 @@ def schema() -> None:
     click.echo(schema_text(), nl=False)
 
 
+_host_option = click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    envvar="GATEWAY_DEMO_HOST",
+    help="Where to listen; 0.0.0.0 lets other machines in.",
+)
+
+
 @main.command()
-@click.option("--port", default=8080, show_default=True, help="The gateway's port on 127.0.0.1; 0 takes a free one.")
-@click.option("--admin-port", default=9090, show_default=True, help="Port for metrics and probes.")
-def demo(port: int, admin_port: int) -> None:
+@_host_option
+@click.option("--port", type=int, help="The gateway's; 0 takes a free one.  [default: 8080, or a free one]")
+@click.option("--admin-port", type=int, help="For metrics and probes.  [default: 9090, or a free one]")
+def demo(host: str, port: int | None, admin_port: int | None) -> None:
     """Run a gateway in front of a simulated platform: no settings, no credentials, no Redis."""
+    click.echo("Starting a gateway in front of a simulated platform: a second or two.")
     from campaign_gateway.demo import run_demo  # noqa: PLC0415
 
     with ending_in_one_line(_print_reason):
-        run_until_stopped(partial(run_demo, port, admin_port), ends_with_terminal=True)
+        run_until_stopped(partial(run_demo, host, port, admin_port), ends_with_terminal=True)
 
 
 @main.command()
-@click.option("--port", type=_PORT, default=8081, show_default=True, help="Port on 127.0.0.1; 0 takes a free one.")
+@_host_option
+@click.option("--port", type=_PORT, default=8081, show_default=True, help="Where to listen; 0 takes a free one.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same campaigns.")
 @click.option("--campaigns", type=_COUNT, default=12, show_default=True, help="Number of campaigns.")
 @click.option("--calls", type=_COUNT, default=60, show_default=True, help="Calls allowed per account and minute.")
 @click.option("--latency", type=_SECONDS, default=0.05, show_default=True, help="Seconds that each answer takes.")
@@ -162,19 +176,43 @@ def demo(port: int, admin_port: int) -> None:
     show_default=True,
     help="Most rows of a list in one answer.",
 )
-def sandbox(port: int, campaigns: int, calls: int, latency: float, page_rows: int) -> None:
-    """Run the simulated platform alone."""
-    from campaign_gateway.demo import run_sandbox  # noqa: PLC0415
+@click.option("--with-gateway", is_flag=True, help="A gateway in front of it too.")
+@click.option("--gateway-port", type=_PORT, default=8080, show_default=True, help="That gateway's.")
+@click.option("--admin-port", type=_PORT, default=9090, show_default=True, help="For that gateway's operators.")
+@click.option("--json", "is_json", is_flag=True, help="Print one line of JSON when all is ready.")
+def sandbox(
+    host: str,
+    port: int,
+    seed: int,
+    campaigns: int,
+    calls: int,
+    latency: float,
+    page_rows: int,
+    gateway_port: int,
+    admin_port: int,
+    *,
+    with_gateway: bool,
+    is_json: bool,
+) -> None:
+    """Run the simulated platform, alone or with a gateway in front of it, for tests of your own."""
+    from campaign_gateway.demo import Places, run_sandbox  # noqa: PLC0415
     from campaign_gateway.sandbox.config import SandboxConfig  # noqa: PLC0415
 
     try:
         config = SandboxConfig(
-            port=port, campaigns=campaigns, calls=calls, page_rows=page_rows, latency_seconds=latency
+            host=host,
+            port=port,
+            seed=seed,
+            campaigns=campaigns,
+            calls=calls,
+            page_rows=page_rows,
+            latency_seconds=latency,
         )
     except ValueError as error:
         _fail(EXIT_BAD_SETTINGS, str(error))
+    places = Places(host, gateway_port, admin_port) if with_gateway else None
     with ending_in_one_line(_print_reason):
-        run_until_stopped(partial(run_sandbox, config), ends_with_terminal=True)
+        run_until_stopped(partial(run_sandbox, config, places, is_json=is_json), ends_with_terminal=True)
 
 
 @main.command()
@@ -277,6 +315,13 @@ def _spell(seconds: float) -> str:
     return f"{seconds:.1f}s"
 
 
+@main.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print what makes a shell complete commands and options."""
+    click.echo(completion_script(main, shell))
+
+
 @main.group()
 def key() -> None:
     """Client keys."""
@@ -367,3 +412,6 @@ def _fail(code: int, *lines: str) -> NoReturn:
     for line in lines:
         click.echo(line, err=True)
     sys.exit(code)
+
+
+add_examples(main)

@@ -735,7 +735,9 @@ def deployed_groups() -> list[Any]:
 
 def test_rules_and_dashboard_are_those_of_deploy(chart):
     objects = manifests(chart, values_of("monitoring"))
-    values = put(values_of("monitoring"), "monitoring.rules.alerts", {})
+    values = values_of("monitoring")
+    for changed in ("alerts", "alertLabels", "severities"):
+        values = put(values, f"monitoring.rules.{changed}", {})
     values = put(values, "monitoring.rules.runbookUrl", "https://git.example/campaign-gateway/deploy/runbook.md")
     assert the(manifests(chart, values), "PrometheusRule")["spec"]["groups"] == deployed_groups()
     assert "{{ $value }}" in str(deployed_groups()), "no alert shows whether Prometheus' own templates survive"
@@ -743,7 +745,7 @@ def test_rules_and_dashboard_are_those_of_deploy(chart):
     assert the(objects, "ConfigMap", f"{NAME}-dashboard")["data"] == {"campaign-gateway.json": dashboard}
 
 
-def alerts_of(chart: helm.Chart, changes: Values, **rest: str) -> dict[str, Any]:
+def alerts_of(chart: helm.Chart, changes: Values, **rest: Any) -> dict[str, Any]:
     values = put(values_of("monitoring"), "monitoring.rules", {"enabled": True, "alerts": changes, **rest})
     groups = the(manifests(chart, values), "PrometheusRule")["spec"]["groups"]
     return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
@@ -758,6 +760,19 @@ def test_each_alert_can_be_switched_off_and_changed(chart):
     for name, rule in alerts_of(chart, dict.fromkeys(names, change)).items():
         assert rule["for"] == "7m", name
         assert rule["labels"] == {"severity": "critical", "team": "a"}, name
+
+
+def test_all_alerts_can_have_labels_and_severities_of_your_own(chart):
+    usual = alerts_of(chart, {})
+    assert {rule["labels"]["severity"] for rule in usual.values()} == {"critical", "warning"}
+    given = {"alertLabels": {"team": "a", "site": "b"}, "severities": {"critical": "page"}}
+    changes = {name: {"severity": "nobody", "labels": {"team": "c"}} for name in list(usual)[:2]}
+    for name, rule in alerts_of(chart, changes, **given).items():
+        severity = usual[name]["labels"]["severity"]
+        own = {"severity": "page" if severity == "critical" else severity, "team": "a"}
+        if name in changes:
+            own = {"severity": "nobody", "team": "c"}
+        assert rule["labels"] == {**usual[name]["labels"], "site": "b", **own}, name
 
 
 def test_a_threshold_is_changed_in_the_expression_and_what_it_tells(chart):

@@ -79,8 +79,9 @@ def test_all_yaml_is_clean():
     run(tool("yamllint"), "--strict", ".")
 
 
-def test_the_file_is_valid_compose():
-    run(tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", "deploy/compose.yaml")
+def test_the_files_are_valid_compose():
+    files = ("deploy/compose.yaml", "deploy/examples/compose.yaml")
+    run(tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", *files)
 
 
 def test_prometheus_takes_its_settings_and_rules():
@@ -184,9 +185,8 @@ def test_the_gateways_settings_name_what_is_in_the_stack(name):
     assert tree["cache"]["replicas"] == len(GATEWAYS)
     assert tree["cache"]["url"] == "redis://valkey:6379/0"
     host, port = tree["platform"]["url"].removeprefix("http://").split(":")
-    assert SERVICES[host]["command"] == [port]
+    assert SERVICES[host]["command"][:3] == ["sandbox", "--port", port]
     assert SERVICES[host]["ports"] == [f"127.0.0.1:{port}:{port}"]
-    assert inside(SERVICES[host], SERVICES[host]["entrypoint"][1]) == DEPLOY / "sandbox" / "open.py"
     for path in (tree["cache"]["password_file"], tree["credentials"]["sandbox"]["client_secret_file"]):
         assert inside(GATEWAYS[name], path).is_file()
     assert "allow_anonymous" not in tree
@@ -247,7 +247,9 @@ async def stack(tmp_path: Path) -> AsyncIterator[tuple[list[GatewayProcess], str
     (tmp_path / "valkey.conf").write_text(settings.replace(acl, str(inside(valkey, acl))))
     port = free_port()
     platform = await asyncio.create_subprocess_exec(
-        sys.executable, DEPLOY / "sandbox/open.py", str(port), cwd=ROOT, env={"PYTHONPATH": str(ROOT / "service")}
+        *(sys.executable, "-m", "campaign_gateway"),
+        *("sandbox", "--host", "127.0.0.1", "--port", str(port), *SERVICES["sandbox"]["command"][3:]),
+        env={"PYTHONPATH": str(ROOT / "service")},
     )
     try:
         async with redis_server(tmp_path) as store, AsyncExitStack() as started:

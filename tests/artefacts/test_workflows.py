@@ -13,6 +13,8 @@ from campaign_gateway import __version__
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+EXAMPLE = ROOT / "deploy" / "examples" / "github-actions.yml"
+"""For a repository of others; it has to be as good as ours."""
 
 
 def run(*words: str | Path) -> None:
@@ -25,12 +27,12 @@ def tool(name: str) -> Path:
 
 
 def test_zizmor_finds_nothing_unsafe():
-    run(tool("zizmor"), "--offline", "--no-progress", ".github")
+    run(tool("zizmor"), "--offline", "--no-progress", ".github", EXAMPLE)
 
 
 @pytest.mark.parametrize(
     ("schema", "files"),
-    [("vendor.github-workflows", WORKFLOWS), ("vendor.dependabot", [ROOT / ".github" / "dependabot.yml"])],
+    [("vendor.github-workflows", [*WORKFLOWS, EXAMPLE]), ("vendor.dependabot", [ROOT / ".github" / "dependabot.yml"])],
 )
 def test_github_would_take_them(schema, files):
     assert files
@@ -39,11 +41,13 @@ def test_github_would_take_them(schema, files):
 
 @pytest.mark.skipif(shutil.which("actionlint") is None, reason="actionlint has no wheel of its own makers")
 def test_actionlint_finds_no_mistake():
-    run("actionlint", *WORKFLOWS)
+    run("actionlint", *WORKFLOWS, EXAMPLE)
 
 
 def test_an_action_is_one_commit_and_says_which_version_that_is():
-    found = [row for path in WORKFLOWS for row in re.findall(r"uses: ([^.\s]\S*)(.*)", path.read_text("utf-8"))]
+    found = [
+        row for path in (*WORKFLOWS, EXAMPLE) for row in re.findall(r"uses: ([^.\s]\S*)(.*)", path.read_text("utf-8"))
+    ]
     assert found
     for action, comment in found:
         assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action), action

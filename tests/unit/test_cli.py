@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 from ruamel.yaml import YAML
 
-from campaign_gateway import __version__
+from campaign_gateway import __version__, usage
 from campaign_gateway.cli import main
 from campaign_gateway.process import UntilStopped
 from campaign_gateway.settings import ClientSettings, Settings
@@ -619,6 +620,30 @@ def test_help_lists_the_commands(option):
     assert result.exit_code == 0
     for command in ("serve", "demo", "sandbox", "check", "plan", "key"):
         assert f"\n  {command} " in result.stdout
+
+
+def test_each_command_has_examples_that_it_takes():
+    listed = dict(usage.commands(main))
+    assert usage.EXAMPLES.keys() == listed.keys()
+    for name, lines in usage.EXAMPLES.items():
+        shown = run(*name.split(), "--help").stdout
+        for line in lines:
+            assert f"  campaign-gateway {line}\n" in shown
+            typed = re.split(" [>#]|   #", line)[0].removeprefix(name)
+            # Reads its options, as a call would, and does nothing.
+            listed[name].make_context(name, shlex.split(typed))
+
+
+@pytest.mark.parametrize("shell", usage.SHELLS)
+def test_a_shell_completes_what_there_is(shell):
+    script = run("completion", shell).stdout
+    assert "_CAMPAIGN_GATEWAY_COMPLETE" in script
+    # What the script has the program say when a word is begun.
+    variables = {"COMP_WORDS": "campaign-gateway sandbox --with", "COMP_CWORD": "2" if shell != "fish" else "--with"}
+    found = CliRunner().invoke(
+        main, env={"_CAMPAIGN_GATEWAY_COMPLETE": f"{shell}_complete", **variables}, prog_name="campaign-gateway"
+    )
+    assert "--with-gateway" in found.stdout
 
 
 def test_the_version_is_told():

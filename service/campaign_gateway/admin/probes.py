@@ -49,16 +49,9 @@ class Families(Collector):
 
 
 def admin_application(
-    readiness: Readiness, collect: Collect, explain: Explain, console: Sequence[web.RouteDef]
+    readiness: Readiness, collect: Collect, explain: Explain, routes: Sequence[web.RouteDef] = ()
 ) -> web.Application:
-    """The application behind `admin_listen`: `/`, `/livez`, `/readyz`, `/metrics`, `/explain/{stream}/{id}`, and more.
-
-    Args:
-        readiness: answers `/readyz`.
-        collect: answers `/metrics`.
-        explain: answers `/explain/{stream}/{id}`.
-        console: what is at `/console`.
-    """
+    """Behind `admin_listen`: `/`, `/livez`, `/readyz`, `/metrics`, `/explain/{stream}/{id}`, and these routes."""
 
     async def livez(_request: web.Request) -> web.Response:
         return answer_json(200, {"status": "ok"})
@@ -74,11 +67,11 @@ def admin_application(
         found = await explain(request.match_info["stream"], campaign) if is_id(campaign) else None
         return answer_json(404, {"detail": "no such stream or id"}) if found is None else answer_json(200, found)
 
-    return application(livez, readyz, metrics, explained, console)
+    return application(livez, readyz, metrics, explained, routes)
 
 
 def application(
-    livez: Handler, readyz: Handler, metrics: Handler, explained: Handler, console: Sequence[web.RouteDef]
+    livez: Handler, readyz: Handler, metrics: Handler, explained: Handler, routes: Sequence[web.RouteDef]
 ) -> web.Application:
     """The operators' routes with what answers them, and a page that names them."""
     made = web.Application()
@@ -89,7 +82,7 @@ def application(
             web.get("/readyz", readyz),
             web.get("/metrics", metrics),
             web.get("/explain/{stream}/{id}", explained),
-            *console,
+            *routes,
         ]
     )
     made.on_response_prepare.append(_name_server)

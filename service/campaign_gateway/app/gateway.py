@@ -96,7 +96,10 @@ class Gateway:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, slot: WorkerSlot | None = None, file: SettingsFile | None = None
+    settings: Settings,
+    slot: WorkerSlot | None = None,
+    file: SettingsFile | None = None,
+    routes: Sequence[web.RouteDef] = (),
 ) -> AsyncIterator[Gateway]:
     """A gateway that serves until the block ends, and then finishes what is in flight within the grace time.
 
@@ -104,6 +107,7 @@ async def running(
         settings: all of them.
         slot: where it listens when it is one of several workers.
         file: where the settings are written, to be read again when they change there; None to go by these.
+        routes: of others, beside its own on the operators' address.
 
     Raises:
         OSError: an address cannot be bound.
@@ -165,7 +169,7 @@ async def running(
             *(platform, slot, watchers, stack),
         )
         probes = readiness, metrics.collect, partial(_explain, explainer, plan.streams)
-        operators = admin_application(*probes, console_routes(console))
+        operators = admin_application(*probes, [*console_routes(console), *routes])
         admin_listen = await _listen_for_operators(operators, settings, farewell / 8, slot, stack)
         runner = web.ServerRunner(server, shutdown_timeout=grace - farewell)
         sites, addresses = await listen(runner, settings.listen, slot, stack, tls=None if tls is None else tls.context)

@@ -152,16 +152,17 @@ class CampaignStore:
         """Stores a campaign that was always there, for a lagging list too."""
         self._append(campaign.id, -math.inf, campaign)
 
-    def create(self, kind: Kind, fields: Mapping[str, Any]) -> Campaign:
-        """A new campaign. Voice starts as `Preparing` and gets `Ready` by itself; SMS is `Ready` at once.
+    def create(self, kind: Kind, fields: Mapping[str, Any], campaign_id: str = "") -> Campaign:
+        """A new campaign, with this id or a fresh one.
 
-        The answer to a create shows `createdAt` as its mark; the stored mark is a little earlier.
+        Voice starts as `Preparing` and gets `Ready` by itself; SMS is `Ready` at once. The answer to a create shows
+        `createdAt` as its mark; the stored mark is a little earlier.
         """
         now = self._now()
         stored_mark = mark(now - self._rng.uniform(*_CREATE_MARK_LEAD_SECONDS))
         prepares = kind is Kind.VOICE
         campaign = Campaign(
-            id=self.new_id(kind),
+            id=campaign_id or self.new_id(kind),
             kind=kind,
             fields={
                 **fields,

@@ -1,12 +1,13 @@
 """The control API under `/_sandbox`: what tests in other processes, and people, use to look and to interfere.
 
-Its calls are neither counted against the rate limit nor written into the request log, and need no token: the
-sandbox listens on loopback only. Errors are 400, 404 or 405 with `{"error": "what is wrong"}`.
+Its calls are neither counted against the rate limit nor written into the request log, and need no token: all there is
+is invented. Errors are 400, 404 or 405 with `{"error": "what is wrong"}`.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
@@ -18,6 +19,7 @@ from campaign_gateway.sandbox.auth import App, rsa_public_key
 from campaign_gateway.sandbox.campaigns import Campaign
 from campaign_gateway.sandbox.config import SandboxConfig
 from campaign_gateway.sandbox.faults import DEFAULTS, Faults
+from campaign_gateway.sandbox.guide import guide
 from campaign_gateway.sandbox.journal import Journal, most_in_window
 from campaign_gateway.sandbox.limit import SlidingWindow
 from campaign_gateway.sandbox.listing import Lists
@@ -41,14 +43,16 @@ class ControlError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One control call: the last part of its path (empty without), its query and its body (`{}` without)."""
+    """One control call: where it came in, the last part of its path (empty without), query, body (`{}` without)."""
 
+    url: str
     id: str
     query: Mapping[str, str]
     body: dict[str, Any]
 
 
 Handler = Callable[[Command], Any]
+_spread = partial(json.dumps, indent=2)
 
 
 class Controlled(Protocol):
@@ -92,12 +96,14 @@ class Control:
     async def handle(self, request: web.BaseRequest) -> web.Response:
         """Answers one control call, always with JSON."""
         try:
-            handler, command = self._understood(request.method, request.raw_path, await request.read())
-            return web.json_response(handler(command))
+            url = f"http://{request.host}"
+            handler, command = self._understood(request.method, url, request.raw_path, await request.read())
+            # One of them is for people.
+            return web.json_response(handler(command), dumps=_spread if handler == self._index else json.dumps)
         except ControlError as error:
             return web.json_response({"error": str(error)}, status=error.status)
 
-    def _understood(self, method: str, target: str, raw: bytes) -> tuple[Handler, Command]:
+    def _understood(self, method: str, url: str, target: str, raw: bytes) -> tuple[Handler, Command]:
         path, _, query = target.removeprefix(PREFIX).partition("?")
         name, _, given = path.strip("/").partition("/")
         route = f"{name}/{{id}}" if given else name
@@ -113,9 +119,9 @@ class Control:
             raise ControlError("the body is not JSON") from None
         if not isinstance(body, dict):
             raise ControlError("the body must be an object")
-        return handler, Command(unquote(given), dict(parse_qsl(query)), body)
+        return handler, Command(url, unquote(given), dict(parse_qsl(query)), body)
 
-    def _index(self, _: Command) -> Any:
+    def _index(self, command: Command) -> Any:
         config = self._sandbox.config
         return {
             "stream_id": config.stream_id,
@@ -123,9 +129,8 @@ class Control:
             "client_id": config.client_id,
             "algorithm": config.algorithm,
             "streams": list(self._sandbox.tenants),
-            "routes": [f"{method} {PREFIX}/{path}".rstrip("/") for method, path in self._routes],
-            "faults": DEFAULTS,
             "operations": list(OperationName),
+            **guide(command.url, [f"{method} {PREFIX}/{path}".rstrip("/") for method, path in self._routes]),
         }
 
     def _log(self, command: Command) -> Any:

@@ -20,55 +20,55 @@ _Name = TypeVar("_Name", bound=StrEnum)
 
 
 class FaultName(StrEnum):
-    """The closed set of faults."""
+    """The closed set of faults; `guide.FAULTS` has a sentence for each."""
 
     # Time.
-    LATENCY = "latency"  # waits `seconds` before answering
-    HANG = "hang"  # waits until the fault is removed, then answers
+    LATENCY = "latency"
+    HANG = "hang"
     # Connection.
-    RESET = "reset"  # a TCP reset instead of an answer
-    CLOSE_IDLE = "close-idle"  # an unannounced close `seconds` after the answer
+    RESET = "reset"
+    CLOSE_IDLE = "close-idle"
     # An answer in place of the real one.
-    STATUS = "status"  # `status`, `body`, `content_type`
-    SERVER_ERROR = "server-error"  # 500, JSON
-    BAD_GATEWAY = "bad-gateway"  # 502, HTML
-    UNAVAILABLE = "unavailable"  # 503, empty
-    NOT_FOUND_HTML = "not-found-html"  # 404, HTML
-    NOT_FOUND_JSON = "not-found-json"  # 404, "Campaign not found"
-    GONE = "gone"  # 410, "Campaign not found"
-    NOT_JSON = "not-json"  # 200, text under a JSON content type
-    HTML_200 = "html-200"  # 200, a login page
-    ERROR_200 = "error-200"  # 200, {"status": "error"}
-    ERROR_200_CAPITAL = "error-200-capital"  # 200, {"status": "Error"}
-    REDIRECT = "redirect"  # `status` to `location`
+    STATUS = "status"
+    SERVER_ERROR = "server-error"
+    BAD_GATEWAY = "bad-gateway"
+    UNAVAILABLE = "unavailable"
+    NOT_FOUND_HTML = "not-found-html"
+    NOT_FOUND_JSON = "not-found-json"
+    GONE = "gone"
+    NOT_JSON = "not-json"
+    HTML_200 = "html-200"
+    ERROR_200 = "error-200"
+    ERROR_200_CAPITAL = "error-200-capital"
+    REDIRECT = "redirect"
     LIMIT_429 = "limit-429"
-    LIMIT_429_SECONDS = "limit-429-seconds"  # with Retry-After as a number
-    LIMIT_429_DATE = "limit-429-date"  # with Retry-After as a date
+    LIMIT_429_SECONDS = "limit-429-seconds"
+    LIMIT_429_DATE = "limit-429-date"
     LIMIT_200 = "limit-200"
     LIMIT_400 = "limit-400"
     LIMIT_403 = "limit-403"
-    UNAUTHORIZED = "unauthorized"  # 401, the text of a wrong signature
+    UNAUTHORIZED = "unauthorized"
     UNAUTHORIZED_NOT_A_TOKEN = "unauthorized-not-a-token"  # noqa: S105 - a name, no secret
     UNAUTHORIZED_EXPIRED = "unauthorized-expired"
     UNAUTHORIZED_REPLAY = "unauthorized-replay"
     UNAUTHORIZED_LIFETIME = "unauthorized-lifetime"
     UNAUTHORIZED_SCOPE = "unauthorized-scope"
-    UNAUTHORIZED_SCOPE_MESSAGE = "unauthorized-scope-message"  # the key `message` instead of `msg`
-    FORBIDDEN_SCOPE = "forbidden-scope"  # 403
+    UNAUTHORIZED_SCOPE_MESSAGE = "unauthorized-scope-message"
+    FORBIDDEN_SCOPE = "forbidden-scope"
     # Changes to the body of the answer.
-    WRONG_ID = "wrong-id"  # another campaign's id
-    CUT_JSON = "cut-json"  # half the JSON under an honest Content-Length
-    OVERSIZE = "oversize"  # padded to `size_bytes`, still valid JSON
-    GZIP_BOMB = "gzip-bomb"  # padded to `size_bytes`, sent as little gzip
-    BAD_CONTENT_TYPE = "bad-content-type"  # `content_type`, empty: none
+    WRONG_ID = "wrong-id"
+    CUT_JSON = "cut-json"
+    OVERSIZE = "oversize"
+    GZIP_BOMB = "gzip-bomb"
+    BAD_CONTENT_TYPE = "bad-content-type"
     # The way it is sent.
-    CUT_BODY = "cut-body"  # the connection closes before Content-Length is reached
-    CUT_UNFRAMED = "cut-unframed"  # no Content-Length, half the body, close: looks whole
-    SLOW_BODY = "slow-body"  # pieces of `size_bytes`, `seconds` apart
+    CUT_BODY = "cut-body"
+    CUT_UNFRAMED = "cut-unframed"
+    SLOW_BODY = "slow-body"
     # The state of the platform.
-    LIST_UNSORTED = "list-unsorted"  # lists ignore `sortBy`
-    LIST_LAG = "list-lag"  # lists show the campaigns of `seconds` ago
-    MARKS_FROZEN = "marks-frozen"  # writes do not move marks
+    LIST_UNSORTED = "list-unsorted"
+    LIST_LAG = "list-lag"
+    MARKS_FROZEN = "marks-frozen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +265,9 @@ class Met:
     """The faults that one request met, oldest first."""
 
     faults: tuple[Fault, ...] = ()
+
+    def __add__(self, later: "Met") -> "Met":
+        return Met(self.faults + later.faults)
 
     def first(self, *names: FaultName) -> Fault | None:
         """The oldest of these, None if the request met none of them."""

@@ -1,4 +1,4 @@
-"""The simulated platform, assembled: state, rules, faults and a server on loopback."""
+"""The simulated platform, assembled: state, rules, faults and a server."""
 
 import random
 import time
@@ -18,6 +18,7 @@ from campaign_gateway.sandbox.faults import Faults
 from campaign_gateway.sandbox.journal import Journal
 from campaign_gateway.sandbox.limit import SlidingWindow
 from campaign_gateway.sandbox.listing import Lists
+from campaign_gateway.sandbox.magic import MagicIds
 from campaign_gateway.sandbox.server import Frontend
 from campaign_gateway.sandbox.tenant import Tenant
 
@@ -25,10 +26,12 @@ __all__ = ["Sandbox", "SandboxConfig", "Stream"]
 
 # Removing the faults has ended every wait, so what is left at the end ends at once or is stuck.
 _SHUTDOWN_SECONDS = 2.0
+# What listens on every address is reached from the same machine at these.
+_REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked up, not bound
 
 
 class Sandbox:
-    """The simulated platform on a loopback address.
+    """The simulated platform.
 
     `async with Sandbox(config) as sandbox:` serves until the block ends. The state is there from the constructor
     on and outlives the server, so that a test can prepare and judge it directly.
@@ -85,6 +88,7 @@ class Sandbox:
         self.contact_lists = self.tenants[config.stream_id].contact_lists
         self.faults = Faults()
         self.log = Journal(now=now, monotonic=monotonic, kept=config.log_kept)
+        self._magic = MagicIds()
         self._frontend = Frontend(
             config,
             tenants=self.tenants,
@@ -92,6 +96,7 @@ class Sandbox:
             lists=self.lists,
             authenticator=Authenticator(self.app, now=now),
             faults=self.faults,
+            magic=self._magic,
             journal=self.log,
             now=now,
         )
@@ -101,7 +106,7 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """Scheme, address and port, without a slash at the end.
+        """Scheme, address and port, without a slash at the end; of this machine's own where it listens on all.
 
         Raises:
             RuntimeError: The sandbox is not serving.
@@ -131,11 +136,13 @@ class Sandbox:
             raise
         self._runner = runner
         host, port = runner.addresses[0][:2]
+        host = _REACHED_AT.get(host, host)
         self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def stop(self) -> None:
         """Switches the faults off, which lets everything that hangs go, and stops serving."""
         self.faults.clear()
+        self._magic.release()
         runner, self._runner, self._url = self._runner, None, ""
         if runner is not None:
             await runner.cleanup()
@@ -149,9 +156,13 @@ class Sandbox:
     ) -> None:
         await self.stop()
 
+    async def control(self, request: web.BaseRequest) -> web.Response:
+        """The answer to a request of the control API, wherever it came in; see `Control`."""
+        return await self._control.handle(request)
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.raw_path.partition("?")[0].startswith(PREFIX):
-            return await self._control.handle(request)
+            return await self.control(request)
         return await self._frontend.handle(request)
 
 

@@ -26,6 +26,7 @@ from campaign_gateway.sandbox.faults import FaultName, Faults, Met, Parameters
 from campaign_gateway.sandbox.journal import Arrival, Journal
 from campaign_gateway.sandbox.limit import SlidingWindow, Verdict
 from campaign_gateway.sandbox.listing import Lists
+from campaign_gateway.sandbox.magic import MagicIds
 from campaign_gateway.sandbox.operations import Match, OperationName, match
 from campaign_gateway.sandbox.tenant import Call, Tenant
 
@@ -78,6 +79,7 @@ class Frontend:
         lists: Lists,
         authenticator: Authenticator,
         faults: Faults,
+        magic: MagicIds,
         journal: Journal,
         now: Callable[[], float],
     ) -> None:
@@ -90,6 +92,7 @@ class Frontend:
             lists: How lists are answered.
             authenticator: Verifies tokens.
             faults: What goes wrong.
+            magic: What goes wrong for some ids.
             journal: Where arrivals are written down.
             now: Seconds since the epoch.
         """
@@ -99,6 +102,7 @@ class Frontend:
         self._lists = lists
         self._authenticator = authenticator
         self._faults = faults
+        self._magic = magic
         self._journal = journal
         self._now = now
 
@@ -119,7 +123,7 @@ class Frontend:
             content_type=request.headers.get("Content-Type"),
         )
         verdict = self._limit(asked).arrive(arrival.at)
-        met = self._faults.meet(asked.name, asked.id)
+        met = self._faults.meet(asked.name, asked.id) + self._magic.meet(asked.id, self._tenants.get(asked.stream_id))
         arrival.faults = met.names
         try:
             async with asyncio.timeout(_BODY_SECONDS):

@@ -14,19 +14,10 @@ from campaign_gateway.sandbox.config import SandboxConfig, Stream
 from campaign_gateway.sandbox.platform import Sandbox
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
-def test_loopback_hosts(host):
-    assert SandboxConfig(host=host).host == host
-
-
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"host": "0.0.0.0"}, "loopback"),
-        ({"host": "192.0.2.1"}, "loopback"),
-        ({"host": "::"}, "loopback"),
-        ({"host": ""}, "loopback"),
-        ({"host": "localhost.example"}, "loopback"),
+        ({"host": ""}, "an address or a name"),
         ({"algorithm": "none"}, "one of HS256, HS512, RS256, RS512"),
         ({"algorithm": "RS256"}, "needs public_key"),
         ({"enforce_jwe": True}, "needs decryption_key"),
@@ -91,6 +82,12 @@ async def test_a_sandbox_can_serve_twice(clock):
     for _ in range(2):
         async with sandbox:
             assert sandbox.url.startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize(("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("localhost", "127.0.0.1")])
+async def test_where_it_is_reached_from_the_same_machine(clock, host, shown):
+    async with Sandbox(SandboxConfig(host=host), now=clock) as sandbox:
+        assert sandbox.url.startswith(f"http://{shown}:")
 
 
 async def test_a_taken_port_is_an_error_and_leaves_nothing_behind(clock):

@@ -1,9 +1,13 @@
+import json
+import shlex
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from campaign_gateway.sandbox.config import Stream
 from campaign_gateway.sandbox.control import merged
+from campaign_gateway.sandbox.faults import FaultName
 
 
 @pytest.fixture
@@ -15,8 +19,28 @@ async def test_the_index_says_what_there_is(platform):
     index = (await platform.control("GET", "")).document
     assert index["stream_id"] == platform.sandbox.config.stream_id
     assert "PATCH /_sandbox/campaigns/{id}" in index["routes"]
-    assert index["faults"]["latency"] == {"seconds": 1.0, "performed": False}
+    assert index["faults"]["latency"]["parameters"] == {"seconds": 1.0, "performed": False}
     assert "secret" not in index
+
+
+async def test_each_command_that_the_index_shows_can_be_pasted(platform):
+    index = (await platform.control("GET", "")).document
+    shown = [*index["routes"].values(), *index["faults"].values()]
+    assert len(shown) == len(index["routes"]) + len(FaultName)
+    for row in shown:
+        curl, quiet, *options = shlex.split(row["curl"])
+        assert (curl, quiet) == ("curl", "-s")
+        body = json.loads(options[options.index("-d") + 1]) if "-d" in options else None
+        method = options[options.index("-X") + 1] if "-X" in options else "GET"
+        (url,) = [word for word in options if word.startswith(platform.sandbox.url)]
+        path = url.removeprefix(f"{platform.sandbox.url}/_sandbox")
+        if "{id}" in path:
+            # A fault or a campaign, by what stands before its id.
+            (made,) = [row["curl"] for route, row in index["routes"].items() if route == f"POST /_sandbox{path[:-5]}"]
+            made_id = (await platform.control("POST", path[:-5], json.loads(shlex.split(made)[-1]))).document["id"]
+            path = path.replace("{id}", str(made_id))
+        answer = await platform.control(method, path, body)
+        assert answer.status == 200, row
 
 
 async def test_the_log_over_http(platform, campaign):
