@@ -1,7 +1,7 @@
-"""The command line: `campaign-gateway serve | demo | sandbox | check | schema | plan | key new`.
+"""The command line: `campaign-gateway` and its commands.
 
-Exit codes: 0 stopped as asked, 2 bad settings or command, 1 anything else. Heavy parts are imported by the command that
-needs them, so that `key new` and a mistake in the settings answer at once.
+Exit codes: 0 stopped as asked, 2 bad settings or command, 3 `doctor` has warnings only, 1 anything else. Heavy parts
+are imported by the command that needs them, so that `key new` and a mistake in the settings answer at once.
 """
 
 import gc
@@ -12,7 +12,8 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -131,6 +132,33 @@ def check(config: Path | None, *, offline: bool, is_json: bool) -> None:
         for mistake in report.warnings:
             click.echo(f"warning: {mistake}", err=True)
     sys.exit(EXIT_BAD_SETTINGS if report.errors else 0)
+
+
+@main.command()
+@_config_option
+@click.option("--json", "is_json", is_flag=True, help="Print one JSON document: ok, exit, findings, probe.")
+def doctor(config: Path | None, *, is_json: bool) -> None:
+    """Try all that a gateway needs, from names to credentials, and say what to do.
+
+    Each stream's list is read once, out of the account's budget; nothing is written. Exit code: 0 it works, 1 something
+    will not work, 2 bad settings, 3 it works, with warnings.
+    """
+    import asyncio  # noqa: PLC0415
+
+    from campaign_gateway.doctor import Finding, Style, examine, lines_of  # noqa: PLC0415
+
+    style = Style((sys.stdout.encoding or "").lower().replace("-", "") == "utf8", sys.stdout.isatty())
+
+    def tell(finding: Finding) -> None:
+        for line in lines_of(finding, style):
+            click.echo(line)
+
+    # What the parts that it is made of would log is what it finds.
+    with ending_in_one_line(_print_reason), _without_log():
+        diagnosis = asyncio.run(examine(config, (lambda _: None) if is_json else tell))
+    if is_json:
+        click.echo(json.dumps(diagnosis.as_document(), indent=2))
+    sys.exit(diagnosis.exit_code)
 
 
 @main.command()
@@ -327,6 +355,16 @@ def _print_reason(line: str, _parts: Mapping[str, object]) -> None:
     key, *rest = line.split(": ", 1)
     # Who has written no settings knows of the options only.
     click.echo(": ".join([_OPTIONS.get(key, key), *rest]), err=True)
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 _OPTIONS = {"listen": "--port", "admin_listen": "--admin-port"}

@@ -55,6 +55,7 @@ __all__ = [
     "Source",
     "certificate_checks",
     "certificates_of",
+    "file_checks",
     "folder_fault",
     "hide_password",
     "load",
