@@ -136,8 +136,11 @@ def check(config: Path | None, *, offline: bool, is_json: bool) -> None:
 
 @main.command()
 @_config_option
+@click.option(
+    "--probe", "has_probe", is_flag=True, help="Measure what the platform's list does, for at most 10 calls a stream."
+)
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON document: ok, exit, findings, probe.")
-def doctor(config: Path | None, *, is_json: bool) -> None:
+def doctor(config: Path | None, *, has_probe: bool, is_json: bool) -> None:
     """Try all that a gateway needs, from names to credentials, and say what to do.
 
     Each stream's list is read once, out of the account's budget; nothing is written. Exit code: 0 it works, 1 something
@@ -155,7 +158,7 @@ def doctor(config: Path | None, *, is_json: bool) -> None:
 
     # What the parts that it is made of would log is what it finds.
     with ending_in_one_line(_print_reason), _without_log():
-        diagnosis = asyncio.run(examine(config, (lambda _: None) if is_json else tell))
+        diagnosis = asyncio.run(examine(config, (lambda _: None) if is_json else tell, has_probe=has_probe))
     if is_json:
         click.echo(json.dumps(diagnosis.as_document(), indent=2))
     sys.exit(diagnosis.exit_code)
@@ -238,7 +241,7 @@ def plan(
 ) -> None:
     """Predict how soon changes are seen, and what the calls are spent on."""
     from campaign_gateway.contract.listing import Channel  # noqa: PLC0415
-    from campaign_gateway.policy.forecast import forecast  # noqa: PLC0415
+    from campaign_gateway.policy.forecast import described, forecast  # noqa: PLC0415
     from campaign_gateway.policy.freshness import Freshness  # noqa: PLC0415
     from campaign_gateway.policy.pacing import Capacity, Workload  # noqa: PLC0415
 
@@ -261,15 +264,7 @@ def plan(
         lag,
         Freshness().max,
     )
-    rows = [("signal bound", _spell(seen.signal)), ("blind bound", _spell(seen.blind))]
-    rows += [(f"poll of {channel}", f"every {_spell(pace)}") for channel, pace in seen.pace.poll_intervals.items()]
-    if seen.pace.poll_intervals:
-        rows += [
-            ("rotation", f"each campaign in use every {_spell(seen.pace.rotation)}"),
-            ("full scan", f"every {_spell(seen.pace.full_scan_after)}"),
-        ]
-    else:
-        rows.append(("polls", "none: reading each campaign is as good, and lifetimes count"))
+    rows = described(seen)
     rows.append(("calls a minute", f"{seen.capacity:.1f} and a reserve of {reserved * 60 / window:.1f}"))
     rows += [(f"  {purpose}", f"{calls:.1f}") for purpose, calls in seen.calls.items()]
     width = max(len(name) for name, _ in rows)
@@ -281,14 +276,6 @@ def plan(
             f"warning: {seen.changes:.1f} campaigns in use change a minute and {seen.readable:.1f} can be read: "
             "the others wait, known to be out of date"
         )
-
-
-def _spell(seconds: float) -> str:
-    """A span of time in the unit that suits it."""
-    for unit, length in (("h", 3600.0), ("m", 60.0)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f}{unit}"
-    return f"{seconds:.1f}s"
 
 
 @main.group()

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -84,11 +84,11 @@ class SetUp:
         self.stack.callback(listener.close)
         return int(listener.sockets[0].getsockname()[1])
 
-    async def examine(self) -> Diagnosis:
+    async def examine(self, *, has_probe: bool = False) -> Diagnosis:
         config = self.folder / "gateway.yaml"
         with config.open("w") as file:
             YAML(typ="safe", pure=True).dump(self.settings, file)
-        return await examine(config, lambda _: None)
+        return await examine(config, lambda _: None, has_probe=has_probe)
 
 
 @pytest.fixture
@@ -407,3 +407,67 @@ async def test_a_stream_of_a_credential_that_works_elsewhere_has_wrong_ids(stack
         ("stream.ids", "sales")
     ]
     assert setup.sandbox.limits[setup.sandbox.config.account_id].used(time.time()) == 2
+
+
+# The probe.
+
+
+async def probed(setup: SetUp) -> tuple[Mapping[str, Finding], Any]:
+    """What was measured: the findings by their checks, and the document."""
+    setup.settings["budgets"] = {"default": {"calls": 60, "reserve": 20}}
+    diagnosis = await setup.examine(has_probe=True)
+    arrivals = setup.sandbox.log.since()
+    assert {arrival.operation for arrival in arrivals} <= {"list", "get"}
+    measured = diagnosis.as_document()["probe"]["support"]
+    assert measured["calls"] == len(arrivals) <= 10
+    return {finding.check: finding for finding in diagnosis.findings if finding.check.startswith("probe")}, measured
+
+
+async def test_a_platform_as_documented_is_measured_without_a_warning(stack, tmp_path):
+    setup = await SetUp.made(stack, tmp_path, campaigns=150)
+    found, measured = await probed(setup)
+    assert {finding.status for finding in found.values()} == {"ok"}
+    assert measured["sort"] == "honoured"
+    assert measured["pages"]["voice"] == {"asked": 100, "granted": 50, "is_cut": True}
+    assert measured["total"]["voice"] == {"stated": 75, "beyond_shown": 0}
+    assert measured["by_id"] == {"compared": 2, "differ": []}
+    assert (measured["validators"], measured["not_modified"], measured["limit_headers"]) == ([], None, {})
+    assert measured["lag_at_least_seconds"] == 0
+    assert 0 < measured["bounds"]["signal_seconds"] < measured["bounds"]["blind_seconds"]
+
+
+ODDITIES = [
+    ("list-unsorted", "probe.sort", "warning", "not honoured"),
+    ("total-of-page", "probe.total", "warning", "50 fewer (voice)"),
+    ("total-hidden", "probe.total", "ok", "more (voice)"),
+    ("rows-differ", "probe.by-id", "warning", "priority"),
+    ("validators", "probe.validators", "ok", "ETag, and a conditional read is answered with 304"),
+    ("limit-headers", "probe.limits", "warning", "x-ratelimit-limit: 30"),
+]
+
+
+@pytest.mark.drill(
+    "a platform that does what nobody knew",
+    planted="a list in no order, totals of another kind, rows that differ, validators, limit headers",
+    seen="`doctor --probe` finds it with ten reads at most, and no write",
+)
+@pytest.mark.parametrize(("fault", "check", "status", "text"), ODDITIES, ids=[row[0] for row in ODDITIES])
+async def test_each_oddity_of_a_list_is_found(fault, check, status, text, stack, tmp_path):
+    setup = await SetUp.made(stack, tmp_path, campaigns=150)
+    setup.sandbox.faults.add(fault)
+    found, _ = await probed(setup)
+    assert (found[check].status, text in found[check].found) == (status, True), found[check]
+    assert bool(found[check].advice) is (status == "warning")
+    assert {check} >= {name for name, finding in found.items() if finding.status == "warning"}
+
+
+async def test_a_list_that_lags_further_than_is_allowed_is_found(stack, tmp_path):
+    skipped = 0.0
+    setup = await SetUp.made(stack, tmp_path, now=lambda: time.time() + skipped, campaigns=2)
+    setup.sandbox.faults.add("list-lag", seconds=120.0)
+    for campaign in setup.sandbox.campaigns.all():
+        setup.sandbox.campaigns.edit(campaign.id, {"name": "Renamed"})
+    skipped = 60.0
+    found, measured = await probed(setup)
+    assert found["probe.lag"].status == "warning"
+    assert 55 < measured["lag_at_least_seconds"] <= 61

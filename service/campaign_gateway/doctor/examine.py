@@ -1,9 +1,10 @@
 """The examination from the settings to the streams, in order; what depends on something that failed is not tried."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -13,9 +14,10 @@ from campaign_gateway.contract.answers import Verdict
 from campaign_gateway.contract.listing import Channel, list_body
 from campaign_gateway.contract.operations import LIST
 from campaign_gateway.doctor import own, stream_verdicts
-from campaign_gateway.doctor.calls import Calls, Token, open_calls
+from campaign_gateway.doctor.calls import Asked, Calls, Token, open_calls
 from campaign_gateway.doctor.findings import Check, Diagnosis, Finding, has_failed, skipped
 from campaign_gateway.doctor.platform_room import look_at_platform
+from campaign_gateway.doctor.probe import probe_stream
 from campaign_gateway.doctor.redis_room import look_at_redis
 from campaign_gateway.doctor.stream_verdicts import StreamFacts
 from campaign_gateway.policy.list_scan import PAGE_ROWS
@@ -41,12 +43,13 @@ class _Notes:
             self._tell(finding)
 
 
-async def examine(config: Path | None, tell: Callable[[Finding], None]) -> Diagnosis:
+async def examine(config: Path | None, tell: Callable[[Finding], None], *, has_probe: bool = False) -> Diagnosis:
     """Tries all that a gateway with these settings needs.
 
     Args:
         config: the settings' file; None as `settings.load` has it.
         tell: called with each finding as it is made.
+        has_probe: whether what the platform's lists do is measured too.
     """
     notes = _Notes(tell)
     settings, source, found = own.read_settings(config)
@@ -65,8 +68,8 @@ async def examine(config: Path | None, tell: Callable[[Finding], None]) -> Diagn
             return _without_calls(settings, notes, "the platform is not reached")
         if not is_counted:
             return _without_calls(settings, notes, "no call is made that the ledger in Redis does not count")
-        await _look_at_streams(settings, broken, link, clock, notes)
-        return Diagnosis(notes.findings)
+        probes = await _look_at_streams(settings, broken, link, clock, notes, has_probe=has_probe)
+        return Diagnosis(notes.findings, probes)
     finally:
         if link is not None:
             await link.close()
@@ -94,34 +97,46 @@ def _without_calls(settings: Settings, notes: _Notes, why: str) -> Diagnosis:
 
 
 async def _look_at_streams(
-    settings: Settings, broken: frozenset[str], link: RedisLink | None, clock: StoreClock, notes: _Notes
-) -> None:
+    settings: Settings,
+    broken: frozenset[str],
+    link: RedisLink | None,
+    clock: StoreClock,
+    notes: _Notes,
+    *,
+    has_probe: bool,
+) -> Mapping[str, Mapping[str, Any]]:
+    """What was measured of each stream, by its alias."""
     usable = {
         name: credential
         for name, credential in settings.credentials.items()
         if not own.is_broken(broken, f"credentials.{name}")
     }
-    plan = plan_gateway(settings)
+    plan, probes = plan_gateway(settings), {}
     async with open_calls(plan, usable, link, clock) as calls:
         asked: dict[str, StreamFacts] = {}
+        firsts: dict[str, Asked] = {}
         for alias, stream in plan.streams.items():
             if stream.credential not in usable:
                 notes.add(skipped(Check.STREAM_CALL, alias, f"not tried: credential {stream.credential} cannot sign"))
                 continue
-            asked[alias] = await _ask_first(plan, calls, stream)
+            firsts[alias], asked[alias] = await _ask_first(plan, calls, stream)
         works = Counter(facts.credential for facts in asked.values() if _verdict(facts) is Verdict.OK)
         for alias, facts in asked.items():
             notes.add(*stream_verdicts.judge(await _ask_again(calls, plan.streams[alias], facts, works)))
+            if has_probe and _verdict(facts) is Verdict.OK:
+                found, probes[alias] = await probe_stream(plan, calls, plan.streams[alias], firsts[alias])
+                notes.add(*found)
+    return probes
 
 
-async def _ask_first(plan: Plan, calls: Calls, stream: Stream) -> StreamFacts:
+async def _ask_first(plan: Plan, calls: Calls, stream: Stream) -> tuple[Asked, StreamFacts]:
     account = stream.tenant.account
     # Before the call, which shows in both.
     known, allowed = sum(calls.budget.window_calls(account).values()), calls.budget.capacity(account)
     body = list_body(Channel.VOICE, 0, PAGE_ROWS)
     asked = await calls.ask(stream, LIST, plan.settings.platform.timeout, body=body)
     fetched = asked.fetched
-    return StreamFacts(
+    return asked, StreamFacts(
         alias=stream.alias,
         credential=stream.credential,
         lifetime=plan.settings.credentials[stream.credential].token_lifetime,

@@ -69,6 +69,12 @@ class FaultName(StrEnum):
     LIST_UNSORTED = "list-unsorted"  # lists ignore `sortBy`
     LIST_LAG = "list-lag"  # lists show the campaigns of `seconds` ago
     MARKS_FROZEN = "marks-frozen"  # writes do not move marks
+    # What nobody outside knows of the real platform.
+    TOTAL_OF_PAGE = "total-of-page"  # `totalResults` counts the rows of the page
+    TOTAL_HIDDEN = "total-hidden"  # `totalResults` counts rows that no page shows
+    ROWS_DIFFER = "rows-differ"  # rows of a list show another priority than the answer by id
+    VALIDATORS = "validators"  # answers carry an ETag, and `If-None-Match` is answered with 304
+    LIMIT_HEADERS = "limit-headers"  # answers say how many calls the limit leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,11 @@ _OWN: dict[FaultName, dict[str, Any]] = {
     FaultName.LIST_UNSORTED: {},
     FaultName.LIST_LAG: {"seconds": 5.0},
     FaultName.MARKS_FROZEN: {},
+    FaultName.TOTAL_OF_PAGE: {},
+    FaultName.TOTAL_HIDDEN: {},
+    FaultName.ROWS_DIFFER: {},
+    FaultName.VALIDATORS: {},
+    FaultName.LIMIT_HEADERS: {},
 }
 
 # The parameters that each fault takes, with their defaults.
