@@ -65,7 +65,7 @@ def examine(config: Path | None, *, is_offline: bool) -> Report:
     errors, warned = ([], []) if is_offline else _signing(settings)
     if not is_offline:
         errors += certificate_checks(settings, time.time())
-        warned += _of_this_machine(settings)
+        warned += of_this_machine(settings)
     warned += expired_keys(settings, datetime.now(UTC))
     if (gap := seal_gap(settings.cache)) is not None:
         warned.append(Mistake("cache.seal", gap, "write {key_file: ...}"))
@@ -78,13 +78,14 @@ def _signing(settings: Settings) -> tuple[list[Mistake], list[Mistake]]:
 
     with warnings.catch_warnings(record=True, action="always") as warned:
         try:
-            build_signers(settings)
+            build_signers(settings.credentials)
         except SettingsError as error:
             return error.mistakes, []
     return [], [Mistake("credentials", str(warning.message), "use a longer secret") for warning in warned]
 
 
-def _of_this_machine(settings: Settings) -> Iterator[Mistake]:
+def of_this_machine(settings: Settings) -> Iterator[Mistake]:
+    """What works, and not as well as it could, for what this machine has or lacks."""
     if (name := unused_proxy(settings)) is not None:
         yield Mistake("platform.proxy", f"{name} is set and not used for calls to the platform", "write platform.proxy")
     if settings.cache.url == "memory://":

@@ -1,7 +1,7 @@
-"""The command line: `campaign-gateway serve | demo | sandbox | check | schema | plan | top | key new | completion`.
+"""The command line: `campaign-gateway` and its commands.
 
-Exit codes: 0 stopped as asked, 2 bad settings or command, 1 anything else. Heavy parts are imported by the command that
-needs them, so that `key new` and a mistake in the settings answer at once.
+Exit codes: 0 stopped as asked, 2 bad settings or command, 3 `doctor` has warnings only, 1 anything else. Heavy parts
+are imported by the command that needs them, so that `key new` and a mistake in the settings answer at once.
 """
 
 import gc
@@ -12,7 +12,8 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -133,6 +134,36 @@ def check(config: Path | None, *, offline: bool, is_json: bool) -> None:
 
 
 @main.command()
+@_config_option
+@click.option(
+    "--probe", "has_probe", is_flag=True, help="Measure what the platform's list does, for at most 10 calls a stream."
+)
+@click.option("--json", "is_json", is_flag=True, help="Print one JSON document: ok, exit, findings, probe.")
+def doctor(config: Path | None, *, has_probe: bool, is_json: bool) -> None:
+    """Try all that a gateway needs, from names to credentials, and say what to do.
+
+    Each stream's list is read once, out of the account's budget; nothing is written. Exit code: 0 it works, 1 something
+    will not work, 2 bad settings, 3 it works, with warnings.
+    """
+    import asyncio  # noqa: PLC0415
+
+    from campaign_gateway.doctor import Finding, Style, examine, lines_of  # noqa: PLC0415
+
+    style = Style((sys.stdout.encoding or "").lower().replace("-", "") == "utf8", sys.stdout.isatty())
+
+    def tell(finding: Finding) -> None:
+        for line in lines_of(finding, style):
+            click.echo(line)
+
+    # What the parts that it is made of would log is what it finds.
+    with ending_in_one_line(_print_reason), _without_log():
+        diagnosis = asyncio.run(examine(config, (lambda _: None) if is_json else tell, has_probe=has_probe))
+    if is_json:
+        click.echo(json.dumps(diagnosis.as_document(), indent=2))
+    sys.exit(diagnosis.exit_code)
+
+
+@main.command()
 def schema() -> None:
     """Print the settings as JSON Schema, for editors: a sentence for each."""
     from campaign_gateway.settings.schema import schema_text  # noqa: PLC0415
@@ -246,7 +277,7 @@ def plan(
 ) -> None:
     """Predict how soon changes are seen, and what the calls are spent on."""
     from campaign_gateway.contract.listing import Channel  # noqa: PLC0415
-    from campaign_gateway.policy.forecast import forecast  # noqa: PLC0415
+    from campaign_gateway.policy.forecast import described, forecast  # noqa: PLC0415
     from campaign_gateway.policy.freshness import Freshness  # noqa: PLC0415
     from campaign_gateway.policy.pacing import Capacity, Workload  # noqa: PLC0415
 
@@ -269,15 +300,7 @@ def plan(
         lag,
         Freshness().max,
     )
-    rows = [("signal bound", _spell(seen.signal)), ("blind bound", _spell(seen.blind))]
-    rows += [(f"poll of {channel}", f"every {_spell(pace)}") for channel, pace in seen.pace.poll_intervals.items()]
-    if seen.pace.poll_intervals:
-        rows += [
-            ("rotation", f"each campaign in use every {_spell(seen.pace.rotation)}"),
-            ("full scan", f"every {_spell(seen.pace.full_scan_after)}"),
-        ]
-    else:
-        rows.append(("polls", "none: reading each campaign is as good, and lifetimes count"))
+    rows = described(seen)
     rows.append(("calls a minute", f"{seen.capacity:.1f} and a reserve of {reserved * 60 / window:.1f}"))
     rows += [(f"  {purpose}", f"{calls:.1f}") for purpose, calls in seen.calls.items()]
     width = max(len(name) for name, _ in rows)
@@ -305,14 +328,6 @@ def top(admin: str, stream: str | None, *, is_once: bool) -> None:
         run(admin, stream, is_once=is_once)
     except NoAnswerError as error:
         _fail(1, str(error))
-
-
-def _spell(seconds: float) -> str:
-    """A span of time in the unit that suits it."""
-    for unit, length in (("h", 3600.0), ("m", 60.0)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f}{unit}"
-    return f"{seconds:.1f}s"
 
 
 @main.command()
@@ -402,6 +417,16 @@ def _print_reason(line: str, _parts: Mapping[str, object]) -> None:
     key, *rest = line.split(": ", 1)
     # Who has written no settings knows of the options only.
     click.echo(": ".join([_OPTIONS.get(key, key), *rest]), err=True)
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 _OPTIONS = {"listen": "--port", "admin_listen": "--admin-port"}

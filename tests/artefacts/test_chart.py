@@ -1,11 +1,14 @@
 """The Helm chart: a real Helm lints, renders and packs it, Kubernetes' own schemas and the gateway's settings judge it."""
 
+import asyncio
 import copy
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -827,6 +830,41 @@ async def test_what_helm_test_runs_finds_a_real_gateway_and_misses_a_dead_one(ch
             subprocess.run(command, check=True, timeout=20)
     for command in commands:
         assert subprocess.run(command, check=False, timeout=20, stderr=subprocess.DEVNULL).returncode != 0
+
+
+def test_the_doctor_sees_what_the_gateway_sees_and_may_do_no_more(chart):
+    objects = manifests(chart, values_of("extras"))
+    [test] = of_kind(objects, "Pod")
+    pod, gateway = pod_of(objects)["spec"], gateway_of(objects)
+    first, doctor = pod["initContainers"]
+    assert (first["name"], test["spec"]["containers"][-1]) == ("wait", doctor)
+    for key in ("image", "securityContext", "resources", "envFrom"):
+        assert doctor[key] == gateway[key]
+    assert doctor["env"] == gateway["env"][-1:]
+    assert doctor["volumeMounts"] == gateway["volumeMounts"][: len(doctor["volumeMounts"])]
+    for spec in (pod, test["spec"]):
+        assert {mount["name"] for mount in doctor["volumeMounts"]} <= {volume["name"] for volume in spec["volumes"]}
+
+
+@pytest.mark.parametrize(("ahead", "is_right", "works"), [(60.0, True, True), (0.0, False, False)])
+async def test_a_pod_starts_with_warnings_and_not_with_errors(chart, ahead, is_right, works, tmp_path):
+    """The init container's own command, on settings of this machine."""
+    doctor = pod_of(manifests(chart, values_of("extras")))["spec"]["initContainers"][-1]
+    async with Sandbox(now=lambda: time.time() + ahead) as sandbox:
+        settings = settings_for(sandbox, tmp_path)
+        if not is_right:
+            (tmp_path / "client-secret").write_text("some-other-secret-of-a-fair-length")
+        with (tmp_path / "gateway.yaml").open("w") as file:
+            YAML(typ="safe", pure=True).dump(settings, file)
+        [script] = doctor["args"]
+        assert "/etc/campaign-gateway/gateway.yaml" in script
+        script = script.replace("/etc/campaign-gateway", str(tmp_path))
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        process = await asyncio.create_subprocess_exec(
+            *doctor["command"], script, env={**os.environ, "PATH": path}, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+    assert (process.returncode == 0) is works, output.decode()
 
 
 # The tour of one who installs it.

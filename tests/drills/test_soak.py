@@ -47,6 +47,7 @@ PLATFORM_FAULTS: Mapping[str, Mapping[str, Any]] = {
     name: {}
     for name in FaultName
     if name not in {FaultName.LIST_UNSORTED, FaultName.LIST_LAG, FaultName.MARKS_FROZEN, FaultName.STATUS}
+    and name not in {FaultName.TOTAL_OF_PAGE, FaultName.TOTAL_HIDDEN, FaultName.ROWS_DIFFER}
 } | {
     FaultName.LIMIT_429_SECONDS: {"retry_after_seconds": 3},
     FaultName.LIMIT_429_DATE: {"retry_after_seconds": 3},

@@ -23,6 +23,7 @@ from campaign_gateway.process import UntilStopped
 from campaign_gateway.settings import ClientSettings, Settings
 from tests.support.gateway import ROOT
 from tests.support.tls import Authority
+from tests.support.wire import free_port
 
 SECRET = "hunter2-must-not-be-told-to-anybody"
 SEAL_KEY = "sixteen-characters-at-least"
@@ -255,6 +256,27 @@ def test_check_tells_programs_of_warnings_too(config):
     assert [(row["severity"], row["key"], row["line"]) for row in document["findings"]] == [
         ("warning", "cache.seal", 5)
     ]
+
+
+# doctor
+
+
+def test_doctor_tells_what_it_finds_and_what_to_do(config):
+    config.write_text(config.read_text() + "listne: 127.0.0.1:0\n")
+    result = run("doctor", "--config", config)
+    assert result.exit_code == 2
+    assert result.stdout == (f"✗ settings           listne: {config}:6: unknown key\n  → did you mean listen?\n")
+
+
+def test_doctor_prints_one_document_for_programs(config):
+    config.write_text(config.read_text() + f"platform: {{url: 'http://127.0.0.1:{free_port()}'}}\n")
+    result = run("doctor", "--config", config, "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["ok"], told["exit"], told["probe"]) == (1, False, 1, {})
+    rows = [(row["check"], row["status"]) for row in told["findings"]]
+    assert ("platform.tcp", "error") in rows
+    assert ("stream.call", "skipped") in rows
+    assert SECRET not in result.output
 
 
 # serve

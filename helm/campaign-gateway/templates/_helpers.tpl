@@ -206,3 +206,53 @@ app.kubernetes.io/component: gateway
 {{- define "campaign-gateway.testLabels" -}}
 {{- mergeOverwrite (include "campaign-gateway.selectorLabels" . | fromYaml) (dict "app.kubernetes.io/component" "test") | toYaml -}}
 {{- end -}}
+
+{{- /* Where a container finds the settings and what they name. */ -}}
+{{- define "campaign-gateway.settingsMounts" -}}
+- {name: config, mountPath: /etc/campaign-gateway, readOnly: true}
+{{- if or .Values.secrets.create .Values.secrets.existing }}
+- {name: secrets, mountPath: {{ include "campaign-gateway.secretsPath" . }}, readOnly: true}
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "campaign-gateway.settingsVolumes" -}}
+- name: config
+  configMap: {name: {{ include "campaign-gateway.configMap" . }}}
+{{- if or .Values.secrets.create .Values.secrets.existing }}
+- name: secrets
+  projected:
+    # 0440, for the pod's group only; the gateway reads a file again when it changes.
+    defaultMode: 288
+    sources:
+      {{- if .Values.secrets.create }}
+      - secret: {name: {{ include "campaign-gateway.fullname" . }}}
+      {{- end }}
+      {{- range .Values.secrets.existing }}
+      - secret: {{- toYaml . | nindent 10 }}
+      {{- end }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "campaign-gateway.doctor" -}}
+name: doctor
+image: {{ include "campaign-gateway.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+command: [sh, -c]
+# 3 stands for warnings, with which a gateway works.
+args: ["campaign-gateway doctor --config /etc/campaign-gateway/gateway.yaml || [ $? -eq 3 ]"]
+{{- with .Values.extraEnv }}
+env: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.extraEnvFrom }}
+envFrom: {{- toYaml . | nindent 2 }}
+{{- end }}
+resources: {{- toYaml .Values.resources | nindent 2 }}
+securityContext: {{- toYaml .Values.securityContext | nindent 2 }}
+volumeMounts: {{- include "campaign-gateway.settingsMounts" . | nindent 2 }}
+{{- end -}}

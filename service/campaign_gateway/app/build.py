@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -111,26 +112,25 @@ def build_limits(settings: ClientSettings) -> ClientLimits | None:
     return ClientLimits(rate, concurrent or math.inf, connections or math.inf)
 
 
-def build_platform(settings: Settings) -> PlatformClient:
-    """The platform's client, with a signer for each credential.
-
-    Raises:
-        OSError: a secret's file cannot be read.
-        SettingsError: a key cannot sign.
-    """
-    row, signers = settings.platform, build_signers(settings)
+def build_platform(settings: Settings, signers: Mapping[str, Signer]) -> PlatformClient:
+    """The platform's client, with a signer for each credential, by its name."""
+    row = settings.platform
     limits = Limits(row.timeout, row.connect_timeout, row.max_body, row.max_header, row.max_headers)
     return PlatformClient(row.url, limits, signers, Route(row.proxy, row.ca_file, row.min_tls))
 
 
-def build_signers(settings: Settings) -> dict[str, Signer]:
+def build_signers(credentials: Mapping[str, Credential], clock: Callable[[], float] = time.time) -> dict[str, Signer]:
     """The signer of each credential, by its name; each has signed once, so that no call is spent on one that cannot.
+
+    Args:
+        credentials: by name.
+        clock: seconds since 1970, which tokens are dated by.
 
     Raises:
         OSError: a secret's file cannot be read.
         SettingsError: a key looks good and cannot sign.
     """
-    signers = {name: build_signer(credential) for name, credential in settings.credentials.items()}
+    signers = {name: build_signer(credential, clock) for name, credential in credentials.items()}
     mistakes = []
     for name, signer in signers.items():
         try:
@@ -142,8 +142,8 @@ def build_signers(settings: Settings) -> dict[str, Signer]:
     return signers
 
 
-def build_signer(credential: Credential) -> Signer:
-    """The signer of one credential.
+def build_signer(credential: Credential, clock: Callable[[], float] = time.time) -> Signer:
+    """The signer of one credential; `clock` as `build_signers` has it.
 
     Raises:
         OSError: a secret's file cannot be read.
@@ -153,7 +153,7 @@ def build_signer(credential: Credential) -> Signer:
     claims = Claims(credential.client_id, credential.subject, credential.token_lifetime, credential.jti)
     jwe = credential.jwe
     recipient = Recipient(Secret(jwe.public_key_file), jwe.key_id, jwe.alg, jwe.enc) if jwe is not None else None
-    return Signer(claims, credential.algorithm, secret, recipient)
+    return Signer(claims, credential.algorithm, secret, recipient, clock)
 
 
 def build_seals(settings: CacheSeal | None, on_refused: Callable[[Refusal], None]) -> Seals:

@@ -122,7 +122,9 @@ async def running(
     plan = build.plan_gateway(settings)
     # Left in reverse: the API's listener and its requests, probes, fills, and then what the fills use.
     async with AsyncExitStack() as stack:
-        platform = await stack.enter_async_context(build.build_platform(settings))
+        platform = await stack.enter_async_context(
+            build.build_platform(settings, build.build_signers(settings.credentials))
+        )
         flights, readers, writers = Flights(fills), Readers(), Writers(clock.now, settings.freshness.read_your_writes)
         opener = Opener(plan, metrics, clock, watchers, stack)
         stores = await opener.open(Handlers(flights.forget, writers.note, readers.hand))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from campaign_gateway.admin.probes import Part
 from campaign_gateway.app import status
@@ -22,6 +23,9 @@ from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.seal import Refusal, Seals
 from campaign_gateway.telemetry.metrics import Metrics
 from campaign_gateway.upstream.signer import read_secret
+
+if TYPE_CHECKING:
+    from campaign_gateway.store.open import RedisTarget
 
 _log = logging.getLogger(__name__)
 
@@ -61,19 +65,11 @@ class Opener:
 
     async def _open_redis(self, memory: MemoryStore, handlers: Handlers) -> Stores:
         # Only here, for redis-py is a sixth of a cold start, and a gateway on its own has no use for it.
-        from campaign_gateway.store.open import Access, RedisTarget, Tls, open_redis  # noqa: PLC0415
-
-        def access(section: Cache | CacheSentinel) -> Access:
-            tls, file = section.tls, section.password_file
-            password = None if file is None else lambda: read_secret(file).decode("utf-8", "replace")
-            files = None if tls is None else Tls(tls.ca_file, tls.cert_file, tls.key_file)
-            return Access(section.username, password, files)
+        from campaign_gateway.store.open import open_redis  # noqa: PLC0415
 
         cache = self.plan.settings.cache
-        sentinel = access(cache.sentinel) if cache.sentinel is not None else Access()
-        target = RedisTarget(cache.url, cache.timeout, access(cache), sentinel)
         opened = open_redis(
-            target, cache.prefix, cache.local_unwatched, memory, self.clock, self.metrics, self._seals()
+            redis_target(cache), cache.prefix, cache.local_unwatched, memory, self.clock, self.metrics, self._seals()
         )
         link, store, index = opened.link, opened.store, opened.index
         self.stack.push_async_callback(link.close)
@@ -124,3 +120,17 @@ class Opener:
             faults["entries"] = lambda: snapshot.fault
         status.show_files(self.metrics.gauges, faults)
         return ledgers, partial(status.files_part, faults)
+
+
+def redis_target(cache: Cache) -> "RedisTarget":
+    """Which Redis the settings name, and how to be let in."""
+    from campaign_gateway.store.open import Access, RedisTarget, Tls  # noqa: PLC0415 - as above
+
+    def access(section: Cache | CacheSentinel) -> Access:
+        tls, file = section.tls, section.password_file
+        password = None if file is None else lambda: read_secret(file).decode("utf-8", "replace")
+        files = None if tls is None else Tls(tls.ca_file, tls.cert_file, tls.key_file)
+        return Access(section.username, password, files)
+
+    sentinel = access(cache.sentinel) if cache.sentinel is not None else Access()
+    return RedisTarget(cache.url, cache.timeout, access(cache), sentinel)

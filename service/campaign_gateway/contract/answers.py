@@ -15,9 +15,10 @@ The status alone misleads: a missing campaign may be a 400, the rate limit may b
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 from campaign_gateway.contract.dates import http_date
@@ -48,6 +49,9 @@ class Flaw(StrEnum):
     STATUS = "status"
 
 
+_NO_FIELDS: Mapping[str, str] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     """One HTTP answer as it came in: decoded body, no meaning attached."""
@@ -58,6 +62,8 @@ class Response:
     retry_after: str | None = None
     date: str | None = None
     """When it was written, by the clock of whoever wrote it."""
+    headers: Mapping[str, str] = field(default_factory=lambda: _NO_FIELDS, compare=False, repr=False)
+    """All fields, whatever the case of their names; none of them passes on to callers."""
 
 
 @dataclass(frozen=True, slots=True)

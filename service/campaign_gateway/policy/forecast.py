@@ -28,6 +28,27 @@ class Forecast:
     """Changes that the calls suffice to read by id."""
 
 
+def described(seen: Forecast) -> list[tuple[str, str]]:
+    """What a forecast says of bounds and paces, for people."""
+    rows = [("signal bound", spelled(seen.signal)), ("blind bound", spelled(seen.blind))]
+    rows += [(f"poll of {channel}", f"every {spelled(pace)}") for channel, pace in seen.pace.poll_intervals.items()]
+    if not seen.pace.poll_intervals:
+        return [*rows, ("polls", "none: reading each campaign is as good, and lifetimes count")]
+    return [
+        *rows,
+        ("rotation", f"each campaign in use every {spelled(seen.pace.rotation)}"),
+        ("full scan", f"every {spelled(seen.pace.full_scan_after)}"),
+    ]
+
+
+def spelled(seconds: float) -> str:
+    """A span of time in the unit that suits it."""
+    for unit, length in (("h", 3600.0), ("m", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f}{unit}"
+    return f"{seconds:.1f}s"
+
+
 def forecast(capacity: Capacity, workload: Workload, lag: float, longest: float) -> Forecast:
     """What to expect.
 

@@ -69,6 +69,12 @@ class FaultName(StrEnum):
     LIST_UNSORTED = "list-unsorted"
     LIST_LAG = "list-lag"
     MARKS_FROZEN = "marks-frozen"
+    # What nobody outside knows of the real platform.
+    TOTAL_OF_PAGE = "total-of-page"
+    TOTAL_HIDDEN = "total-hidden"
+    ROWS_DIFFER = "rows-differ"
+    VALIDATORS = "validators"
+    LIMIT_HEADERS = "limit-headers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,11 @@ _OWN: dict[FaultName, dict[str, Any]] = {
     FaultName.LIST_UNSORTED: {},
     FaultName.LIST_LAG: {"seconds": 5.0},
     FaultName.MARKS_FROZEN: {},
+    FaultName.TOTAL_OF_PAGE: {},
+    FaultName.TOTAL_HIDDEN: {},
+    FaultName.ROWS_DIFFER: {},
+    FaultName.VALIDATORS: {},
+    FaultName.LIMIT_HEADERS: {},
 }
 
 # The parameters that each fault takes, with their defaults.

@@ -85,6 +85,11 @@ FAULTS: Mapping[FaultName, str] = {
     _N.LIST_UNSORTED: "Lists ignore sortBy.",
     _N.LIST_LAG: "Lists show the campaigns of so many seconds ago.",
     _N.MARKS_FROZEN: "Writes do not move marks.",
+    _N.TOTAL_OF_PAGE: "`totalResults` counts the rows of the page.",
+    _N.TOTAL_HIDDEN: "`totalResults` counts rows that no page shows.",
+    _N.ROWS_DIFFER: "Rows of a list show another priority than the answer by id.",
+    _N.VALIDATORS: "Answers carry an ETag, and `If-None-Match` is answered with 304.",
+    _N.LIMIT_HEADERS: "Answers say how many calls the limit leaves.",
 }
 
 

@@ -143,6 +143,8 @@ class Frontend:
         if met.first(*DISTORTIONS):
             # A large body takes a while to make, and the loop has other requests to serve.
             answer = await asyncio.to_thread(_distorted, answer, met)
+        if "ETag" in answer.headers and request.headers.get("If-None-Match") == answer.headers["ETag"]:
+            answer = Answer(HTTPStatus.NOT_MODIFIED, b"", "", answer.headers)
         arrival.status = answer.status
         # The platform's own clock in `Date`, so that a client can notice that its clock differs.
         headers = {"Date": formatdate(self._now(), usegmt=True), "Server": "sandbox"}

@@ -61,6 +61,7 @@ __all__ = [
     "certificates_of",
     "differing",
     "expired_keys",
+    "file_checks",
     "folder_fault",
     "hide_password",
     "load",

@@ -167,6 +167,7 @@ class PlatformClient(Upstream):
                     body=await self._read_if_needed(response),
                     retry_after=response.headers.get("Retry-After"),
                     date=response.headers.get("Date"),
+                    headers=response.headers,
                 )
         except (aiohttp.ClientError, OSError) as error:
             raise _translate(error, seen) from error

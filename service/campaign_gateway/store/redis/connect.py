@@ -100,25 +100,16 @@ def open_link(target: RedisTarget, clock: StoreClock, meter: Meter, prefix: str 
     # A Unix socket has a path only, and the name of a user may stand before a host's.
     address = servers.rpartition("@")[2] or f"/{path}"
     link = RedisLink(None, clock, meter, Keys(prefix, partitions_of(target.url)), address)
-    common: dict[str, Any] = {
-        "socket_timeout": target.timeout,
-        "socket_connect_timeout": target.timeout,
-        "retry": Retry(NoBackoff(), 0),
-        "health_check_interval": 0,
-        # With them on, as is the default, the pool no longer looks whether a connection was closed while it was idle.
-        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-    }
-    options = {**common, **target.access.options()}
+    options = {**_common(target.timeout), **target.access.options()}
     if scheme in {SENTINEL_SCHEME, CLUSTER_SCHEME}:
         options["ssl"] = target.access.tls is not None
     if scheme == CLUSTER_SCHEME:
-        link.client = _cluster(_addresses(servers), link.greet, options)
+        link.client = _cluster(addresses_in(servers), link.greet, options)
         return link
     options["redis_connect_func"] = link.greet
     if scheme == SENTINEL_SCHEME:
         master, *db = path.split("/")
-        asking = {**common, **target.sentinel.options(), "ssl": target.sentinel.tls is not None}
-        sentinel = Sentinel(_addresses(servers), sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+        sentinel = open_sentinels(target)
         link.client = sentinel.master_for(master, db=int(db[0]) if db else 0, max_connections=POOL_SIZE, **options)
         return link
     # One that never waits: `AT_ONCE` leaves nothing to wait for, and the other kind's look costs a tenth of a trip.
@@ -127,7 +118,26 @@ def open_link(target: RedisTarget, clock: StoreClock, meter: Meter, prefix: str 
     return link
 
 
-def _addresses(hosts: str) -> list[tuple[str, int]]:
+def open_sentinels(target: RedisTarget) -> Sentinel:
+    """The sentinels that the target's URL names; nobody has been asked yet."""
+    servers = target.url.partition("://")[2].partition("/")[0]
+    asking = {**_common(target.timeout), **target.sentinel.options(), "ssl": target.sentinel.tls is not None}
+    return Sentinel(addresses_in(servers), sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+
+
+def _common(timeout: float) -> dict[str, Any]:
+    return {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+        # With them on, as is the default, the pool no longer looks whether a connection was closed while it was idle.
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }
+
+
+def addresses_in(hosts: str) -> list[tuple[str, int]]:
+    """Hosts and ports out of `host:port,host:port`."""
     pairs = (address.rpartition(":") for address in hosts.split(","))
     return [(host.removeprefix("[").removesuffix("]"), int(port)) for host, _, port in pairs]
 
