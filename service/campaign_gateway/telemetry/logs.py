@@ -151,6 +151,10 @@ class HitLines(HitLog):
         return b'",' + _members(fields) + b'"campaign":"'
 
     @override
+    def traced(self, caller: bytes, trace_id: str) -> bytes:
+        return b'","trace_id":"%b%b' % (trace_id.encode("ascii"), caller)
+
+    @override
     def campaign(self, campaign: str) -> bytes:
         return mask(campaign).encode("ascii")
 

@@ -26,7 +26,7 @@ from campaign_gateway.web.batch import render_batch
 from campaign_gateway.web.clients import Client, Clients, allow
 from campaign_gateway.web.docs.pages import DOCS, page_at, render_page
 from campaign_gateway.web.grants import Caller, Grant, Grants
-from campaign_gateway.web.heads import new_request_id, request_id_of, tags_of
+from campaign_gateway.web.heads import new_request_id, request_id_of, tags_of, trace_of
 from campaign_gateway.web.limits import admitted
 from campaign_gateway.web.record import Record, Recorder
 from campaign_gateway.web.rejected import RejectedError
@@ -99,16 +99,16 @@ class Api:
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """The answer, whatever happens."""
-        began, request_id = time.perf_counter(), request_id_of(http.headers)
+        began, request_id, trace = time.perf_counter(), request_id_of(http.headers), trace_of(http.headers)
         grant, id_ = self._grants.recall(http)
         limits = None if grant is None else grant.limits
         if grant is not None and (limits is None or limits.allows(http.protocol, began)):
-            answer = grant.answer(id_.encode("ascii"), request_id.encode("ascii"), tags_of(http.headers), began)
+            answer = grant.answer(id_.encode("ascii"), request_id.encode("ascii"), tags_of(http.headers), began, trace)
             if answer is not None:
                 if limits is not None:
                     limits.take(began)
                 return self._closing(Written(http, answer, grant))
-        record = Record(http.method, request_id, began)
+        record = Record(http.method, request_id, began, trace=trace)
         is_platform_path = not http.raw_path.startswith("/v1/") and platform_paths.is_platform_path(http.raw_path)
         fail = platform_paths.render_platform_failure if is_platform_path else render_failure
         response: web.StreamResponse
@@ -242,8 +242,8 @@ class Api:
         request_id = record.request_id.encode("ascii")
         if not isinstance(found, Reply):
             since = None if is_plain else http.headers.get(hdrs.IF_MODIFIED_SINCE)
-            answer = grant.write(*found, request_id, tags_of(http.headers), record.began, since)
-        elif (refused := grant.refuse(found, request, request_id, record.began)) is not None:
+            answer = grant.write(*found, request_id, tags_of(http.headers), record.began, since, record.trace)
+        elif (refused := grant.refuse(found, request, request_id, record.began, record.trace)) is not None:
             answer = refused
         else:
             return self._render(http, record, found, request.stream, request.operation.subject, fail)

@@ -15,6 +15,7 @@ from aiohttp import hdrs, web
 
 from campaign_gateway.contract.operations import LITERALS, Operation
 from campaign_gateway.policy.directives import NO_DIRECTIVES, RequestDirectives
+from campaign_gateway.policy.trace_context import TraceContext
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Reply
@@ -94,7 +95,9 @@ class Grant:
         self._key.used = perf_counter()
         return Request(caller.stream, caller.operation, id_, caller.client, directives)
 
-    def answer(self, id_: bytes, request_id: bytes, tags: str | None, began: float) -> bytes | None:
+    def answer(
+        self, id_: bytes, request_id: bytes, tags: str | None, began: float, trace: TraceContext | None = None
+    ) -> bytes | None:
         """The whole answer, if there is a rendered hit, or a refusal that is certain; it counts as given.
 
         Args:
@@ -102,6 +105,7 @@ class Grant:
             request_id: plain.
             tags: of the caller's copy, see `heads.tags_of`.
             began: when the request came, on the performance counter.
+            trace: that it belongs to.
         """
         rendered = self.rendered.get(id_)
         if rendered is None or (age := self._current_age(rendered.hit, self._client)) is None:
@@ -110,9 +114,9 @@ class Grant:
             request = self.request(id_.decode())
             found = self.local(request)
             if not isinstance(found, tuple):
-                return None if found is None else self.refuse(found, request, request_id, began)
+                return None if found is None else self.refuse(found, request, request_id, began, trace)
             rendered, age = found
-        return self.write(rendered, age, request_id, tags, began)
+        return self.write(rendered, age, request_id, tags, began, trace=trace)
 
     def local(self, request: Request) -> Fresh | Reply | None:
         """What can be had at once: a fresh local answer, or a refusal that is certain."""
@@ -123,7 +127,7 @@ class Grant:
         return None if age is None else self._hits.rendered(hit, age)
 
     def find(
-        self, id_: bytes, request_id: bytes, tags: str | None, began: float
+        self, id_: bytes, request_id: bytes, tags: str | None, began: float, trace: TraceContext | None = None
     ) -> Coroutine[None, None, bytes | None] | None:
         """The whole answer, if the store gives one in one trip; it counts as given. Arguments as for `answer`.
 
@@ -135,9 +139,11 @@ class Grant:
         request = self.request(id_.decode())
         if last is None and self._reader.holds(request) is not None:
             return None
-        return self._find(request, request_id, tags, began)
+        return self._find(request, request_id, tags, began, trace)
 
-    async def _find(self, request: Request, request_id: bytes, tags: str | None, began: float) -> bytes | None:
+    async def _find(
+        self, request: Request, request_id: bytes, tags: str | None, began: float, trace: TraceContext | None
+    ) -> bytes | None:
         last = self.rendered.get(request.id.encode())
         found = await self._hits.find(request, last)
         if found is None and last is None:
@@ -146,8 +152,8 @@ class Grant:
         if found is None or self.epoch != self._now.number:
             return None
         if isinstance(found, Reply):
-            return self.refuse(found, request, request_id, began)
-        return self.write(*found, request_id, tags, began)
+            return self.refuse(found, request, request_id, began, trace)
+        return self.write(*found, request_id, tags, began, trace=trace)
 
     def write(
         self,
@@ -157,6 +163,7 @@ class Grant:
         tags: str | None,
         began: float,
         since: str | None = None,
+        trace: TraceContext | None = None,
     ) -> bytes:
         """The whole answer with this hit at this age; it counts as given. `since`: the value of `If-Modified-Since`."""
         ended, date, hit = perf_counter(), self._date, rendered.hit
@@ -170,18 +177,21 @@ class Grant:
             body = b""
         seconds, text, ttl = ended - began, NUMBERS[int(age)], NUMBERS[int(hit.lifetime - age)]
         count(seconds, age)
-        self._log(request_id, self._caller_text, rendered.shown, form.line, text, ended, seconds)
+        caller = self._caller_text if trace is None else self._record.traced(trace)
+        self._log(request_id, caller, rendered.shown, form.line, text, ended, seconds)
         start, id_field, moment = form.start, form.before_id, date.text
         return b"".join((start, ttl, form.after_ttl, text, rendered.fields, id_field, request_id, end, moment, body))
 
-    def refuse(self, reply: Reply, request: Request, request_id: bytes, began: float) -> bytes | None:
+    def refuse(
+        self, reply: Reply, request: Request, request_id: bytes, began: float, trace: TraceContext | None = None
+    ) -> bytes | None:
         """The whole answer, if the reply is a refusal; it counts as given."""
         refusal = self._refusals.of(reply)
         if refusal is None:
             return None
         self._is_refused = True
         answer = refusal.answer(request_id, is_head=self._is_head)
-        self._record.refusal(reply, request.id, refusal.status, request_id, began)
+        self._record.refusal(reply, request.id, refusal.status, request_id, began, trace)
         return answer
 
     def _certain_refusal(self, request: Request) -> Reply | None:

@@ -8,6 +8,7 @@ from time import perf_counter
 
 from campaign_gateway.policy.decide import Detail
 from campaign_gateway.policy.settle import Failure
+from campaign_gateway.policy.trace_context import TraceContext
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.ports import HitLog, RequestMeter
 from campaign_gateway.proxy.reply import Outcome, Reply
@@ -35,6 +36,8 @@ class Record:
     """The address of a caller who is not known, or may not."""
     reason: str | None = None
     """What the log says of the failure that its caller is not told; None for nothing."""
+    trace: TraceContext | None = None
+    """That it belongs to, if it says so."""
 
 
 class Recorder:
@@ -63,6 +66,7 @@ class Recorder:
             return
         fields = {
             "request_id": record.request_id,
+            "trace_id": record.trace.trace_id if record.trace is not None else None,
             "method": record.method,
             "operation": record.operation,
             "client": record.client,
@@ -109,7 +113,19 @@ class CallerRecorder:
         self.count_ok = meter.hits(operation, client, HTTPStatus.OK).hit
         self.count_not_modified = meter.hits(operation, client, HTTPStatus.NOT_MODIFIED).hit
 
-    def refusal(self, reply: Reply, campaign: str, status: int, request_id: bytes, began: float) -> None:
+    def traced(self, trace: TraceContext) -> bytes:
+        """As `caller`, for a request that belongs to this trace."""
+        return self._log.traced(self.caller, trace.trace_id)
+
+    def refusal(
+        self,
+        reply: Reply,
+        campaign: str,
+        status: int,
+        request_id: bytes,
+        began: float,
+        trace: TraceContext | None = None,
+    ) -> None:
         """One refusal, since no call may be made."""
         seconds, outcome = perf_counter() - began, reply.outcome
         self._meter.request(self._operation, self._client, status, outcome.cache, seconds)
@@ -121,7 +137,8 @@ class CallerRecorder:
         }
         members = {name: value for name, value in fields.items() if value is not None}
         line, shown = self._log.ageless(members), self._log.campaign(campaign)
-        self.write(request_id, self.caller, shown, line, b"", began + seconds, seconds, refused=status)
+        caller = self.caller if trace is None else self.traced(trace)
+        self.write(request_id, caller, shown, line, b"", began + seconds, seconds, refused=status)
 
 
 def _why(failure: Failure | None, peer: str | None = None, reason: str | None = None) -> Mapping[str, object]:

@@ -79,6 +79,10 @@ class HitLog(Protocol):
         """The first members of a line, after the request's id, which all hits of a caller have in common."""
         ...
 
+    def traced(self, caller: bytes, trace_id: str) -> bytes:
+        """Those with the id of the request's trace, hexadecimal, before them."""
+        ...
+
     def campaign(self, campaign: str) -> bytes:
         """The next one, the campaign's id, as lines show it."""
         ...
@@ -111,7 +115,7 @@ class HitLog(Protocol):
 
         Args:
             request_id: plain: nothing that JSON would have to escape.
-            caller: made by `caller`.
+            caller: made by `caller` or `traced`.
             campaign: made by `campaign`.
             answer: made by `answer`, or by `ageless`.
             age: whole seconds; empty for an answer that has none.
