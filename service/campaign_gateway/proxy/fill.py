@@ -27,7 +27,7 @@ from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.assess import Assessor
 from campaign_gateway.proxy.backoff import Backoffs
 from campaign_gateway.proxy.fetch import Fetched, Fetcher
-from campaign_gateway.proxy.ports import Found, Lease, Meter, Put, Store
+from campaign_gateway.proxy.ports import NO_TRACES, Found, Lease, Meter, Put, Store, Traces
 from campaign_gateway.proxy.reply import Outcome, Reply, reply_from
 from campaign_gateway.proxy.request import EVERY, Request, group_of
 from campaign_gateway.proxy.tasks import Tasks
@@ -96,6 +96,8 @@ class Flight:
     """The metric label `reason` of its call."""
     began: float
     """When, in seconds of the store's clock: its answer is no older."""
+    calls: list[object] = field(default_factory=list)
+    """The spans of its calls."""
     result: asyncio.Future[FillResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def serves(self, claim: Claim) -> bool:
@@ -183,7 +185,14 @@ class Fills:
     """Gets newer answers: from the platform, or from the replica that is getting one already."""
 
     def __init__(
-        self, store: Store, assessor: Assessor, fetcher: Fetcher, flights: Flights, meter: Meter, timeouts: Timeouts
+        self,
+        store: Store,
+        assessor: Assessor,
+        fetcher: Fetcher,
+        flights: Flights,
+        meter: Meter,
+        timeouts: Timeouts,
+        traces: Traces = NO_TRACES,
     ) -> None:
         self._store = store
         self._assessor = assessor
@@ -191,6 +200,7 @@ class Fills:
         self._flights = flights
         self._meter = meter
         self._timeouts = timeouts
+        self._traces = traces
         self._backoffs = Backoffs()
 
     # For callers who wait.
@@ -211,6 +221,8 @@ class Fills:
                 break
             joined = self._flights.to_join(request.key, claim)
         collapsed = joined is not None
+        if joined is not None:
+            self._traces.join(joined.calls)
         if isinstance(result, Fill):
             collapsed = collapsed or result.is_collapsed
             detail = Detail.UNCHANGED if result.is_unchanged else None
@@ -320,7 +332,7 @@ class Fills:
                 if fill is not None:
                     flight.result.set_result(fill)
                     return
-                fetched = await self._fetcher.fetch(request, claim.lane, flight.reason, claim.wait)
+                fetched = await self._fetcher.fetch(request, claim.lane, flight.reason, claim.wait, calls=flight.calls)
                 result = self._settle(request, lease.found, fetched)
                 flight.result.set_result(result)
                 if isinstance(result, Fill):

@@ -109,13 +109,14 @@ class Api:
                     limits.take(began)
                 return self._closing(Written(http, answer, grant))
         record = Record(http.method, request_id, began, trace=trace)
+        self._recorder.begin(record)
         is_platform_path = not http.raw_path.startswith("/v1/") and platform_paths.is_platform_path(http.raw_path)
         fail = platform_paths.render_platform_failure if is_platform_path else render_failure
         response: web.StreamResponse
         try:
             if grant is not None:
                 request = grant.request(id_)
-                record.operation, record.client = request.operation.name, request.client
+                record.operation, record.client, record.route = request.operation.name, request.client, grant.route
                 with admitted(limits, http, began):
                     record.campaign, record.stream = request.id, request.stream.alias
                     response = self._read(http, record, grant, request, await grant.look_up(request), fail)
@@ -177,7 +178,9 @@ class Api:
         authorized = self._authorise(http, record, client, find)
         target, stream = authorized.target, authorized.stream
         if authorized.is_plain_read:
-            caller = Caller(http.method, stream, authorized.operation, client.name, client.limits, client.key)
+            caller = Caller(
+                http.method, stream, authorized.operation, client.name, target.route, client.limits, client.key
+            )
             grant = self._grants.give(caller, fail)
             is_plain = self._clients.certified(http) is None and self._grants.learn(http, target.id, grant)
             request = grant.request(target.id, authorized.directives)
@@ -221,7 +224,7 @@ class Api:
             RejectedError: it goes no further.
         """
         target = find(http.method, http.raw_path)
-        record.operation, record.campaign = target.name, target.id or None
+        record.operation, record.campaign, record.route = target.name, target.id or None, target.route
         alias = self._alias_of(target, client)
         record.stream = alias if alias in self._streams else None
         allow(client, alias, target.scope)

@@ -47,6 +47,8 @@ class Caller:
     stream: Stream
     operation: Operation
     client: str
+    route: str
+    """Of the path, with placeholders."""
     limits: ClientLimits | None = field(default=None, compare=False)
     """The client's own; None where it has none."""
     key: ClientKey = NO_KEY
@@ -59,7 +61,7 @@ class Grant:
     __slots__ = (
         *("_caller", "_caller_text", "_client", "_count_not_modified", "_count_ok", "_current_age", "_date", "_hits"),
         *("_is_head", "_is_refused", "_key", "_log", "_now", "_reader", "_record", "_refusals"),
-        *("epoch", "limits", "look_up", "rendered", "validity"),
+        *("epoch", "limits", "look_up", "rendered", "route", "validity"),
     )
 
     def __init__(
@@ -75,7 +77,7 @@ class Grant:
         self._reader, self._hits, self._record, self._refusals, self._now = reader, hits, record, refusals, now
         self.epoch = now.number
         """The one in which it holds."""
-        self.limits = caller.limits
+        self.limits, self.route = caller.limits, caller.route
         self._client, self._key = caller.client, caller.key
         self._current_age = reader.current_age
         self._count_ok, self._count_not_modified = record.count_ok, record.count_not_modified
@@ -177,8 +179,7 @@ class Grant:
             body = b""
         seconds, text, ttl = ended - began, NUMBERS[int(age)], NUMBERS[int(hit.lifetime - age)]
         count(seconds, age)
-        caller = self._caller_text if trace is None else self._record.traced(trace)
-        self._log(request_id, caller, rendered.shown, form.line, text, ended, seconds)
+        self._log(request_id, self._caller_text, rendered.shown, form.line, text, ended, seconds, trace)
         start, id_field, moment = form.start, form.before_id, date.text
         return b"".join((start, ttl, form.after_ttl, text, rendered.fields, id_field, request_id, end, moment, body))
 
@@ -233,7 +234,7 @@ class Grants:
         grant = self._by_caller.get((caller, fail))
         if grant is None:
             operation, stream = caller.operation.name, caller.stream
-            record = self._recorder.of_caller(caller.method, operation, caller.client, stream.alias)
+            record = self._recorder.of_caller(caller.method, caller.route, operation, caller.client, stream.alias)
             refusals = RenderedRefusals(self._bounds, self._quota, stream, caller.client, fail)
             grant = Grant(caller, self._reader, self.hits, record, refusals, self._epoch)
             self._by_caller[caller, fail] = grant

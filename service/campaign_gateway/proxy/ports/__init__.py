@@ -8,10 +8,13 @@ from campaign_gateway.proxy.ports.budget import Budget, LedgerLostError, Ledgers
 from campaign_gateway.proxy.ports.index import USED_SECONDS, CampaignIndex
 from campaign_gateway.proxy.ports.meter import HitLog, HitMeter, Meter, RequestMeter, Tally
 from campaign_gateway.proxy.ports.store import Copy, Found, Handlers, Lease, Put, Store
+from campaign_gateway.proxy.ports.traces import NO_TRACES, Answered, PlatformCall, Traces
 from campaign_gateway.proxy.ports.upstream import Upstream, UpstreamError
 
 __all__ = [
+    "NO_TRACES",
     "USED_SECONDS",
+    "Answered",
     "Budget",
     "CampaignIndex",
     "Copy",
@@ -24,11 +27,13 @@ __all__ = [
     "Ledgers",
     "Meter",
     "Permit",
+    "PlatformCall",
     "Put",
     "Refused",
     "RequestMeter",
     "Store",
     "Tally",
+    "Traces",
     "Upstream",
     "UpstreamError",
 ]

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+from campaign_gateway.policy.trace_context import TraceContext
+
 
 class Tally(Protocol):
     """A number of events."""
@@ -79,10 +81,6 @@ class HitLog(Protocol):
         """The first members of a line, after the request's id, which all hits of a caller have in common."""
         ...
 
-    def traced(self, caller: bytes, trace_id: str) -> bytes:
-        """Those with the id of the request's trace, hexadecimal, before them."""
-        ...
-
     def campaign(self, campaign: str) -> bytes:
         """The next one, the campaign's id, as lines show it."""
         ...
@@ -108,6 +106,7 @@ class HitLog(Protocol):
         age: bytes,
         ended: float,
         seconds: float,
+        trace: TraceContext | None = None,
         *,
         refused: int | None = None,
     ) -> None:
@@ -115,12 +114,13 @@ class HitLog(Protocol):
 
         Args:
             request_id: plain: nothing that JSON would have to escape.
-            caller: made by `caller` or `traced`.
+            caller: made by `caller`.
             campaign: made by `campaign`.
             answer: made by `answer`, or by `ageless`.
             age: whole seconds; empty for an answer that has none.
             ended: when it was answered, on the performance counter.
             seconds: how long it took.
+            trace: that the request belongs to.
             refused: the status of a refusal, which is a warning: no call could be made for it. None for a hit.
         """
         ...
