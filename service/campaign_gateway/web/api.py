@@ -28,6 +28,7 @@ from campaign_gateway.web.docs.pages import DOCS, page_at, render_page
 from campaign_gateway.web.grants import Caller, Grant, Grants
 from campaign_gateway.web.heads import new_request_id, request_id_of, tags_of, trace_of
 from campaign_gateway.web.limits import admitted
+from campaign_gateway.web.packed import Packer
 from campaign_gateway.web.record import Record, Recorder
 from campaign_gateway.web.rejected import RejectedError
 from campaign_gateway.web.rendered import Fresh
@@ -87,6 +88,7 @@ class Api:
         self._recorder = recorder
         self._quota = quota
         self._grants = grants
+        self._packer = Packer()
         self.epoch = clients.epoch
         """Ends when what was authorised before has to be authorised anew."""
         self.is_draining = False
@@ -189,9 +191,12 @@ class Api:
         if target.action is Action.BATCH:
             record.replies = await self._actions.batch(authorized, self._grants.hits)
             size = sum(len(reply.entry.body) for reply in record.replies if reply.entry is not None)
-            return await beside(size, render_batch, target.parameters["ids"], record.replies, record.request_id)
+            parts = target.parameters["ids"], record.replies, record.request_id, http.headers
+            return await beside(size, render_batch, *parts)
         reply = await self._perform(authorized)
-        return self._render(http, record, reply, stream, _subject_of(target), fail)
+        may_pack = target.action is Action.READ and not target.id
+        response = self._render(http, record, reply, stream, _subject_of(target), fail, may_pack=may_pack)
+        return await self._packer.pack(response)
 
     def _identify(self, http: web.BaseRequest, record: Record, find: Callable[[str, str], Target]) -> Client:
         """Whose request it is.
@@ -253,10 +258,18 @@ class Api:
         return Written(http, answer, grant if is_plain else None)
 
     def _render(
-        self, http: web.BaseRequest, record: Record, reply: Reply, stream: Stream, subject: Subject, fail: Fail
+        self,
+        http: web.BaseRequest,
+        record: Record,
+        reply: Reply,
+        stream: Stream,
+        subject: Subject,
+        fail: Fail,
+        *,
+        may_pack: bool = False,
     ) -> web.Response:
         record.replies, record.failure = (reply,), reply.failure
-        response = render(reply, http.headers, self._bounds, record.request_id, subject, fail)
+        response = render(reply, http.headers, self._bounds, record.request_id, subject, fail, may_pack=may_pack)
         if concerns_quota(reply):
             response.headers.update(quota_fields(self._quota(stream.tenant.account, record.client)))
         return response

@@ -187,11 +187,11 @@ def _tag(route: Route, method: Method) -> str:
 def _answer(method: Method, text: Text) -> ResponseText:
     match method.action:
         case Action.READ if "ids" in method.parameters:
-            return ResponseText(text.answer, _FRESHNESS, (*_VALIDATED, "Last-Modified", *_QUOTA))
+            return ResponseText(text.answer, _FRESHNESS, (*_VALIDATED, "Last-Modified", "Vary", *_QUOTA))
         case Action.READ if operation(method.name).subject is Subject.CAMPAIGN:
             return ResponseText(text.answer, (*_VALIDATED, *_FRESHNESS, BOUND), ("Last-Modified", NEWER, *_QUOTA))
         case Action.READ | Action.BATCH:
-            return ResponseText(text.answer, (*_VALIDATED, *_FRESHNESS), ("Last-Modified", *_QUOTA))
+            return ResponseText(text.answer, (*_VALIDATED, *_FRESHNESS), ("Last-Modified", "Vary", *_QUOTA))
         case Action.SEND:
             version = ("Campaign-Gateway-Version",) if method.scope == "write" else ()
             return ResponseText(text.answer, (*_FRESHNESS, *version), _QUOTA, status="2XX", is_validated=False)
