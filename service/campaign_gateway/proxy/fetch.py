@@ -98,7 +98,7 @@ class Fetcher:
         wait: float,
         *,
         first: Callable[[], Awaitable[None]] | None = None,
-        calls: list[object] | None = None,
+        calls: list[PlatformCall] | None = None,
     ) -> Fetched | Failure:
         """The platform's answer, or why there is none.
 
@@ -112,7 +112,7 @@ class Fetcher:
             reason: the metric label `reason`.
             wait: seconds to wait for each permit at most.
             first: done with a permit in hand, before the request leaves.
-            calls: takes the span of each call, for those who join to link to.
+            calls: takes each call when it has ended.
         """
         credential, version = request.stream.credential, self._upstream.credential_version(request.stream)
         resting = self._resting(request)
@@ -150,7 +150,7 @@ class Fetcher:
         reason: str,
         wait: float,
         first: Callable[[], Awaitable[None]] | None,
-        calls: list[object] | None,
+        calls: list[PlatformCall] | None,
         *,
         is_anew: bool = False,
     ) -> Fetched | UpstreamError | Refused:
@@ -188,6 +188,7 @@ class Fetcher:
             if outcome:
                 seconds = time.monotonic() - began
                 self._meter.upstream_call(request.stream.alias, request.operation.name, reason, outcome, seconds)
-                span = self._traces.call(PlatformCall(request, lane, reason, outcome, status, began - asked, seconds))
+                ended = PlatformCall(request, lane, reason, outcome, status, began - asked, seconds)
+                ended = replace(ended, span=self._traces.call(ended))
                 if calls is not None:
-                    calls.append(span)
+                    calls.append(ended)

@@ -27,7 +27,7 @@ from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.assess import Assessor
 from campaign_gateway.proxy.backoff import Backoffs
 from campaign_gateway.proxy.fetch import Fetched, Fetcher
-from campaign_gateway.proxy.ports import NO_TRACES, Found, Lease, Meter, Put, Store, Traces
+from campaign_gateway.proxy.ports import NO_TRACES, Found, Lease, Meter, PlatformCall, Put, Store, Traces, seconds_of
 from campaign_gateway.proxy.reply import Outcome, Reply, reply_from
 from campaign_gateway.proxy.request import EVERY, Request, group_of
 from campaign_gateway.proxy.tasks import Tasks
@@ -96,8 +96,8 @@ class Flight:
     """The metric label `reason` of its call."""
     began: float
     """When, in seconds of the store's clock: its answer is no older."""
-    calls: list[object] = field(default_factory=list)
-    """The spans of its calls."""
+    calls: list[PlatformCall] = field(default_factory=list)
+    """Those that have ended."""
     result: asyncio.Future[FillResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def serves(self, claim: Claim) -> bool:
@@ -223,13 +223,16 @@ class Fills:
         collapsed = joined is not None
         if joined is not None:
             self._traces.join(joined.calls)
+        took = seconds_of(flight.calls if isinstance(flight, Flight) else ())
         if isinstance(result, Fill):
             collapsed = collapsed or result.is_collapsed
             detail = Detail.UNCHANGED if result.is_unchanged else None
-            outcome = Outcome(reason, result.upstream_status, stored=True, collapsed=collapsed, detail=detail)
+            outcome = Outcome(
+                reason, result.upstream_status, stored=True, collapsed=collapsed, detail=detail, seconds=took
+            )
             return self._serve(request, self._assessor.decide(request, result.stored, result.evidence), outcome)
         fwd = reason if result.was_forwarded else None
-        outcome = Outcome(fwd, result.upstream_status, collapsed=collapsed, detail=_detail_of(result))
+        outcome = Outcome(fwd, result.upstream_status, collapsed=collapsed, detail=_detail_of(result), seconds=took)
         return self._fall_back(request, found, result, outcome)
 
     def refused(self, request: Request) -> Reply | None:

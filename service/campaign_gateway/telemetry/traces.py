@@ -208,11 +208,11 @@ class OpenTelemetryTraces(Traces):
         return span.get_span_context()
 
     @override
-    def join(self, calls: Iterable[object]) -> None:
+    def join(self, calls: Iterable[PlatformCall]) -> None:
         request = self._request.get()
         for call in calls:
-            if request is not None and isinstance(call, SpanContext):
-                request.span.add_link(call)
+            if request is not None and isinstance(call.span, SpanContext):
+                request.span.add_link(call.span)
 
 
 def _attributes(answered: Answered) -> dict[str, Any]:

@@ -38,6 +38,7 @@ VERSION = "Campaign-Gateway-Version"
 
 BOUND = "Campaign-Gateway-Bound"
 """Seconds within which a change of the campaign is seen."""
+SERVER_TIMING = "Server-Timing"
 NEWER = "Campaign-Gateway-Newer"
 """The revision of what an answer that is known to be out of date does not show yet."""
 
@@ -96,7 +97,7 @@ def render(
         may_pack: whether a body is said to be packed where the caller can unpack it. `Packer.pack` does it.
     """
     fail = fail or render_failure
-    headers = {"Cache-Status": cache_status(reply.outcome)}
+    headers = {"Cache-Status": cache_status(reply.outcome), **server_timing(reply.outcome)}
     if reply.written_at is not None:
         headers[VERSION] = format_write_token(reply.written_at)
     if reply.passed is not None:
@@ -166,6 +167,14 @@ def cache_status(outcome: Outcome) -> str:
     if outcome.detail is not None:
         parts.append(f"detail={outcome.detail}")
     return "; ".join(parts)
+
+
+def server_timing(outcome: Outcome) -> dict[str, str]:
+    """The `Server-Timing` field (W3C), where calls were made: milliseconds of their waits for permits, and of them."""
+    if outcome.seconds is None:
+        return {}
+    waiting, calling = (round(seconds * 1000, 1) for seconds in outcome.seconds)
+    return {SERVER_TIMING: f"cache;desc={outcome.cache}, permit;dur={waiting}, upstream;dur={calling}"}
 
 
 def concerns_quota(reply: Reply) -> bool:

@@ -8,7 +8,7 @@ from campaign_gateway.proxy.ports.budget import Budget, LedgerLostError, Ledgers
 from campaign_gateway.proxy.ports.index import USED_SECONDS, CampaignIndex
 from campaign_gateway.proxy.ports.meter import HitLog, HitMeter, Meter, RequestMeter, Tally
 from campaign_gateway.proxy.ports.store import Copy, Found, Handlers, Lease, Put, Store
-from campaign_gateway.proxy.ports.traces import NO_TRACES, Answered, PlatformCall, Traces
+from campaign_gateway.proxy.ports.traces import NO_TRACES, Answered, PlatformCall, Traces, seconds_of
 from campaign_gateway.proxy.ports.upstream import Upstream, UpstreamError
 
 __all__ = [
@@ -36,4 +36,5 @@ __all__ = [
     "Traces",
     "Upstream",
     "UpstreamError",
+    "seconds_of",
 ]

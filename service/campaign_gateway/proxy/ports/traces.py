@@ -1,6 +1,6 @@
 """Where traces go: a span for each request, and one for each call to the platform."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.trace_context import TraceContext
-from campaign_gateway.proxy.reply import Outcome
+from campaign_gateway.proxy.reply import Outcome, Seconds
 from campaign_gateway.proxy.request import Request
 
 
@@ -27,6 +27,15 @@ class PlatformCall:
     """Seconds for its permit."""
     seconds: float
     """From there to its end."""
+    span: object = None
+    """What `Traces.call` has made of it."""
+
+
+def seconds_of(calls: Collection[PlatformCall]) -> Seconds | None:
+    """What these took; None where there are none."""
+    if not calls:
+        return None
+    return Seconds(sum(call.waited for call in calls), sum(call.seconds for call in calls))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +94,10 @@ class Traces(Protocol):
         ...
 
     def call(self, call: PlatformCall) -> object:
-        """Makes the span of a call. What `join` takes."""
+        """Makes the span of a call, for `join`."""
         ...
 
-    def join(self, calls: Iterable[object]) -> None:
+    def join(self, calls: Iterable[PlatformCall]) -> None:
         """Links the span of the current task's request to these calls, which others had made for the same answer."""
         ...
 
@@ -114,7 +123,7 @@ class NoTraces(Traces):
         return None
 
     @override
-    def join(self, calls: Iterable[object]) -> None:
+    def join(self, calls: Iterable[PlatformCall]) -> None:
         pass
 
 

@@ -108,6 +108,10 @@ HEADERS: Mapping[str, Json] = {
     "Age": header("Seconds since the last validation began.", type="integer", minimum=0),
     "Cache-Control": header("How long the answer is fresh, and how long it may be used when stale."),
     "Cache-Status": header("How the answer was made (RFC 9211)."),
+    "Server-Timing": header(
+        "For answers that took a call: what the cache did, and milliseconds of the wait for a permit and of the call.",
+        examples=["cache;desc=miss, permit;dur=0.2, upstream;dur=123.4"],
+    ),
     "RateLimit": header("What is left of the caller's share of the calls, if a call was made or refused."),
     "RateLimit-Policy": header("The caller's share of the calls, and the window in seconds."),
     "Retry-After": header("Seconds until a retry is useful.", type="integer", minimum=1, examples=[7]),
