@@ -67,6 +67,9 @@ async def test_spans_reach_the_collector_the_last_ones_at_the_end(
             for _ in range(4):
                 asked = {"traceparent": f"00-{TRACE}-{PARENT}-01", "Connection": "close"}
                 assert (await gateway.get(campaign, **asked))[0] == 200
+            accepted = {"Accept": "application/openmetrics-text; version=1.0.0"}
+            async with gateway.session.get(f"{gateway.admin_url}/metrics", headers=accepted) as response:
+                assert f'# {{trace_id="{TRACE}"}}' in await response.text()
             gateway.terminate()
             await asyncio.wait_for(gateway.process.wait(), 30)
             lines = [line for line in gateway.records() if line["message"] == "request"]

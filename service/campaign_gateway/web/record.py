@@ -69,7 +69,7 @@ class Recorder:
         seconds = perf_counter() - record.began
         outcome = record.replies[0].outcome if len(record.replies) == 1 else _NO_OUTCOME
         trace = self._trace(record, status, outcome, seconds)
-        self._meter.request(record.operation, record.client, status, outcome.cache, seconds)
+        self._meter.request(record.operation, record.client, status, outcome.cache, seconds, trace)
         ages = [reply.age for reply in record.replies if reply.entry is not None]
         for age in ages:
             self._meter.served(record.operation, age)
@@ -164,7 +164,6 @@ class CallerRecorder:
     ) -> None:
         """One refusal, since no call may be made."""
         seconds, outcome = perf_counter() - began, reply.outcome
-        self._meter.request(self._operation, self._client, status, outcome.cache, seconds)
         fields = {
             "status": status,
             "cache": outcome.cache,
@@ -177,6 +176,7 @@ class CallerRecorder:
             problem = None if reply.failure is None else reply.failure.problem.value.name
             answered = replace(self._answered, status=status, outcome=outcome, problem=problem)
             trace = self._traces.answered(answered, trace, began + seconds, seconds)
+        self._meter.request(self._operation, self._client, status, outcome.cache, seconds, trace)
         self._log.hit(request_id, self.caller, shown, line, b"", began + seconds, seconds, trace, refused=status)
 
     def _write_traced(

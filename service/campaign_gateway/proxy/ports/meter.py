@@ -61,8 +61,16 @@ class HitMeter(Protocol):
 class RequestMeter(Protocol):
     """Where the API's numbers go. All arguments are from closed sets but the numbers."""
 
-    def request(self, operation: str, client: str, status: int, cache: str, seconds: float) -> None:
-        """One request was answered."""
+    def request(
+        self,
+        operation: str,
+        client: str,
+        status: int,
+        cache: str,
+        seconds: float,
+        trace: TraceContext | None = None,
+    ) -> None:
+        """One request was answered, in this trace."""
         ...
 
     def served(self, operation: str, age: float) -> None:
