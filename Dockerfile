@@ -14,11 +14,11 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
 FROM tools AS build
 # The time of all files, so that equal sources make equal images.
 ARG SOURCE_DATE_EPOCH=0
-COPY requirements.lock /src/
+COPY requirements-image.lock /src/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     python -m venv --without-pip /opt/gateway \
     && /opt/tools/bin/pip --python /opt/gateway/bin/python install \
-        --no-cache-dir --no-compile --require-hashes -r /src/requirements.lock
+        --no-cache-dir --no-compile --require-hashes -r /src/requirements-image.lock
 COPY pyproject.toml README.md LICENSE /src/
 COPY service /src/service
 COPY --chmod=0644 deploy/healthcheck.py /opt/gateway/
@@ -39,7 +39,7 @@ COPY --from=build /opt/gateway /opt/gateway
 # images have no bytecode.
 RUN if python -c 'import pip' 2>/dev/null; then python -m pip uninstall --quiet --yes --root-user-action ignore pip; fi \
     && rm -rf "$(python -c 'import ensurepip; print(ensurepip.__path__[0])')" /usr/share/python-wheels \
-    && /opt/gateway/bin/python -c 'import campaign_gateway.cli, campaign_gateway.demo, campaign_gateway.store.open, uvloop' \
+    && /opt/gateway/bin/python -c 'import campaign_gateway.cli, campaign_gateway.demo, campaign_gateway.store.open, campaign_gateway.telemetry.traces, uvloop' \
     # The state of a gateway without Redis. Mount a volume here to keep it.
     && install --directory --owner 10001 --group 10001 --mode 0700 /var/lib/campaign-gateway
 ENV PATH=/opt/gateway/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 XDG_STATE_HOME=/var/lib \

@@ -87,8 +87,9 @@ bench-accounts: $(READY) ## The cost of many accounts, idle and in use, in memor
 LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header \
 	$(if $(UPGRADE),--upgrade)
 lock: $(READY) ## Lock what pyproject.toml asks for (UPGRADE=1: everything at its newest version)
-	$(LOCK) --all-extras pyproject.toml -o requirements.lock
-	$(LOCK) --all-extras --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+	$(LOCK) --extra jwe pyproject.toml -o requirements.lock
+	$(LOCK) --all-extras pyproject.toml -c requirements.lock -o requirements-image.lock
+	$(LOCK) --all-extras --group dev pyproject.toml -c requirements-image.lock -o requirements-dev.lock
 	$(LOCK) --group build -c requirements-dev.lock -o requirements-build.lock
 
 clean: ## Remove all build results

@@ -469,8 +469,8 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             [("time() - max by (instance) (process_start_time_seconds{$all})", "{{instance}}")],
         ),
         Panel(
-            "Background work that failed, log lines dropped",
-            "Failures of tasks; each is begun again, and is a fault to report. And log lines nobody read.",
+            "Background work that failed, log lines dropped, spans lost",
+            "Failures of tasks; each is begun again, and is a fault to report. Lines nobody read, spans nobody took.",
             "short",
             [
                 (
@@ -480,6 +480,10 @@ ROWS: Mapping[str, Sequence[Panel]] = {
                 (
                     "sum by (instance) (increase(campaign_gateway_log_lines_dropped_total{$all}[$__rate_interval]))",
                     "log lines dropped {{instance}}",
+                ),
+                (
+                    'sum by (instance) (increase(campaign_gateway_spans_total{$all,outcome="lost"}[$__rate_interval]))',
+                    "spans lost {{instance}}",
                 ),
             ],
         ),

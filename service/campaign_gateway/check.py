@@ -19,6 +19,7 @@ from campaign_gateway.settings import (
     seal_gap,
     source_of,
     state_folder,
+    traces_fault,
     unused_proxy,
 )
 
@@ -88,6 +89,8 @@ def of_this_machine(settings: Settings) -> Iterator[Mistake]:
     """What works, and not as well as it could, for what this machine has or lacks."""
     if (name := unused_proxy(settings)) is not None:
         yield Mistake("platform.proxy", f"{name} is set and not used for calls to the platform", "write platform.proxy")
+    if (untraced := traces_fault()) is not None:
+        yield Mistake(*untraced)
     if settings.cache.url == "memory://":
         folder = state_folder(settings.cache)
         fault = "there is no state directory" if folder is None else folder_fault(folder)

@@ -80,7 +80,13 @@ def serve(config: Path | None, worker: tuple[int, str, Path] | None) -> None:
 
 
 def _serve_until_stopped(config: Path | None, worker: tuple[int, str, Path] | None) -> None:
-    from campaign_gateway.settings import SettingsFile, certificate_checks, expired_keys, unused_proxy  # noqa: PLC0415
+    from campaign_gateway.settings import (  # noqa: PLC0415
+        SettingsFile,
+        certificate_checks,
+        expired_keys,
+        traces_fault,
+        unused_proxy,
+    )
 
     file = SettingsFile(config)
     settings = file.load()
@@ -91,6 +97,8 @@ def _serve_until_stopped(config: Path | None, worker: tuple[int, str, Path] | No
     _say_start(settings, config)
     if (name := unused_proxy(settings)) is not None:
         _log.warning("%s is set and not used for calls to the platform: set platform.proxy", name)
+    if (untraced := traces_fault()) is not None:
+        _log.warning("no traces: %s %s: %s", *untraced)
     for mistake in (*certificate_checks(settings, time.time()), *expired_keys(settings, datetime.now(UTC))):
         _log.warning(str(mistake))
     if settings.workers == 1:

@@ -26,6 +26,7 @@ from prometheus_client import CollectorRegistry
 from typing_extensions import override
 
 from campaign_gateway.policy.stored import Stored
+from campaign_gateway.proxy.ports import NO_TRACES, Traces
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.telemetry.logs import JsonFormatter
 from campaign_gateway.telemetry.metrics import Metrics
@@ -38,6 +39,8 @@ COUNTS = (1_000, 5_000, 10_000, 100_000)
 SIZES = (SIZE, 20_000, 200_000)
 FEW = 200
 """Campaigns where the size of bodies is compared."""
+SAMPLERS = ("always_off", "always_on")
+"""Of traces, where those are wanted."""
 HITS = 20_000
 ROUNDS = 7
 MOST_TO_LEAST = 1.5
@@ -68,10 +71,9 @@ class Unheard(asyncio.Transport):
 class Room:
     """A web room with so many campaigns in memory, and one connection to it."""
 
-    def __init__(self, count: int, size: int) -> None:
-        self._gateway = Gateway(
-            clock=cast("ManualClock", StoreClock()), meter=Metrics(CollectorRegistry()), max_bytes=2**30
-        )
+    def __init__(self, count: int, size: int, traces: Traces = NO_TRACES) -> None:
+        clock = cast("ManualClock", StoreClock())
+        self._gateway = Gateway(clock=clock, meter=Metrics(CollectorRegistry()), max_bytes=2**30, traces=traces)
         self._count, self._size = count, size
         server, loop = web.Server(self._gateway.api.handle), asyncio.get_running_loop()
         self._connection = self._gateway.fast.connect(server, self._gateway.api.refuse, loop=loop, access_log=None)
@@ -145,17 +147,34 @@ def logging_to_nowhere() -> Iterator[None]:
         handler.close()
 
 
-async def _measure(count: int, size: int) -> Cost:
-    room = Room(count, size)
+async def _measure(count: int, size: int, sampler: str = "") -> Cost:
+    room = Room(count, size, _open_traces(sampler) if sampler else NO_TRACES)
     await room.open()
     with logging_to_nowhere():
         return room.cost()
 
 
-def _measured(count: int, size: int) -> Cost:
-    command = [sys.executable, "-m", "tests.bench.hits", str(count), str(size)]
+def _open_traces(sampler: str) -> Traces:
+    """Traces of which the sampler takes what it takes, sent to nobody."""
+    os.environ["OTEL_TRACES_SAMPLER"] = sampler
+    # Only here: without traces, none of it is imported.
+    from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+    from campaign_gateway.telemetry.traces import OpenTelemetryTraces
+
+    class Nowhere(SpanExporter):
+        @override
+        def export(self, spans: object) -> SpanExportResult:
+            return SpanExportResult.SUCCESS
+
+    return OpenTelemetryTraces("https://platform.example", Nowhere)
+
+
+def _measured(count: int, size: int, sampler: str = "") -> Cost:
+    command = [sys.executable, "-m", "tests.bench.hits", str(count), str(size), sampler]
     cost = Cost(*json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
-    print(f"{count:>9,} campaigns of {size:>7,} bytes: {cost.hit:6.2f} us a hit, {cost.first:6.1f} the first")
+    traced = f", traces {sampler}" if sampler else ""
+    print(f"{count:>9,} campaigns of {size:>7,} bytes: {cost.hit:6.2f} us a hit, {cost.first:6.1f} the first{traced}")
     return cost
 
 
@@ -168,6 +187,8 @@ def main() -> None:
     by_count = {count: _measured(count, SIZE).hit for count in COUNTS}
     for size in SIZES:
         _measured(FEW, size)
+    for sampler in SAMPLERS:
+        _measured(FEW, SIZE, sampler)
     worst = max(by_count.values()) / min(by_count.values())
     print(f"dearest to cheapest by the number of campaigns: {worst:.2f}")
     if worst > MOST_TO_LEAST:
@@ -176,7 +197,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        found = asyncio.run(_measure(*map(int, sys.argv[1:])))
+        count, size, sampler = sys.argv[1:]
+        found = asyncio.run(_measure(int(count), int(size), sampler))
         print(json.dumps([found.hit, found.first]))
     else:
         main()

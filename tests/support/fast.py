@@ -23,7 +23,7 @@ from campaign_gateway.policy.settle import Failure
 from campaign_gateway.policy.stored import Absence, Stored
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.fill import Flights, Timeouts
-from campaign_gateway.proxy.ports import Copy, Found, Store
+from campaign_gateway.proxy.ports import NO_TRACES, Copy, Found, Store, Traces
 from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.request import Request
@@ -128,7 +128,7 @@ class NoPlatform:
         self.asked.append(request.id)
         return self.refused
 
-    async def fetch(self, *_: Any) -> Failure:
+    async def fetch(self, *_: Any, **__: Any) -> Failure:
         return Failure(Problem.UPSTREAM_UNAVAILABLE, "no platform here")
 
 
@@ -184,6 +184,7 @@ class Gateway:
     clock: ManualClock = field(default_factory=ManualClock)
     layer: Layer = local
     meter: Any = field(default_factory=CountingMeter)
+    traces: Traces = NO_TRACES
     max_bytes: int = 2**26
     """The bound of the memory."""
 
@@ -214,7 +215,7 @@ class Gateway:
         bounds = Bounds(60.0, 86_400.0)
         self.epoch = self.clients.epoch
         self.lines = HitLines(access=AccessLines("all"))
-        recorder = Recorder(self.meter, self.lines)
+        recorder = Recorder(self.meter, self.lines, self.traces)
         reader = self.exchange if self.has_grants else cast("Any", WholeRoad(self.exchange))
         self.rendered = RenderedHits(reader, bounds, recorder)
         self.memory.on_dropped = self.rendered.follow

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
+from campaign_gateway.policy.trace_context import TraceContext
 from campaign_gateway.proxy.ports import HitMeter
 
 
@@ -65,7 +66,9 @@ class CountingMeter:
         self.events["change_visible", stream] += 1
         self.visible.append(seconds)
 
-    def request(self, operation: str, client: str, status: int, cache: str, seconds: float) -> None:
+    def request(
+        self, operation: str, client: str, status: int, cache: str, seconds: float, _trace: TraceContext | None = None
+    ) -> None:
         assert seconds >= 0
         self.events["request", operation, client, str(status), cache] += 1
 

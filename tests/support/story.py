@@ -12,7 +12,7 @@ from campaign_gateway.proxy.fetch import Fetcher
 from campaign_gateway.proxy.fill import Flights, Timeouts
 from campaign_gateway.proxy.forward import Forwarder
 from campaign_gateway.proxy.invalidate import Invalidator
-from campaign_gateway.proxy.ports import Budget, Found, Store
+from campaign_gateway.proxy.ports import NO_TRACES, Budget, Found, Store, Traces
 from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Reply
 from campaign_gateway.proxy.tasks import Tasks
@@ -53,6 +53,7 @@ class Story:
         store: Store | None = None,
         store_kind: type[GatedStore] = GatedStore,
         is_polled: bool = False,
+        traces: Traces = NO_TRACES,
     ) -> None:
         self.clock, self.meter, self.tasks = ManualClock(), CountingMeter(), Tasks()
         self.upstream = ScriptedUpstream(*script)
@@ -60,7 +61,7 @@ class Story:
         self.memory = store_kind(self.clock, self.meter)
         self.store = store or self.memory
         self.flights = Flights(self.tasks)
-        self.fetcher = Fetcher(self.upstream, budget or self.budget, self.store, self.meter)
+        self.fetcher = Fetcher(self.upstream, budget or self.budget, self.store, self.meter, traces=traces)
         self.index = LocalIndex(self.store.epoch, self.clock.now)
         self.writers = Writers(self.clock.now, READ_YOUR_WRITES)
         self.exchange = Exchange(
@@ -72,6 +73,7 @@ class Story:
             self.meter,
             Timeouts(patience),
             self.writers,
+            traces,
             is_polled=is_polled,
         )
         self.invalidator = Invalidator(self.store, self.flights, self.exchange, self.meter, self.tasks)

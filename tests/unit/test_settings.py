@@ -22,6 +22,8 @@ from campaign_gateway.settings import (
     load,
     read_tree,
     state_folder,
+    traces_fault,
+    wants_traces,
 )
 from campaign_gateway.settings.tree import Cache
 from tests.support.tls import Authority
@@ -1258,3 +1260,44 @@ def test_keys_that_have_expired_are_named(tree):
         "clients.reporting.keys.0.expires: the key 11111111 expired on 2026-01-01 00:00 UTC: remove it",
         "clients.reporting.keys.1.expires: the key 22222222 expired on 2026-02-01 00:00 UTC: remove it",
     ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "wanted", "fault"),
+    [
+        pytest.param({}, False, None, id="nothing"),
+        pytest.param({"OTEL_SERVICE_NAME": "a", "OTEL_TRACES_SAMPLER": "always_on"}, False, None, id="no-collector"),
+        pytest.param({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, True, None, id="a-collector"),
+        pytest.param({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c:4318/t"}, True, None, id="one-for-traces"),
+        pytest.param({"OTEL_TRACES_EXPORTER": "otlp"}, True, None, id="the-default-collector"),
+        pytest.param({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_SDK_DISABLED": "TRUE"}, False, None, id="off"),
+        pytest.param(
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_TRACES_EXPORTER": "none"}, False, None, id="no-exporter"
+        ),
+        pytest.param({"OTEL_TRACES_EXPORTER": "zipkin"}, True, "OTEL_TRACES_EXPORTER", id="another-exporter"),
+        pytest.param(
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            True,
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+            id="another-protocol",
+        ),
+        pytest.param(
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
+            True,
+            None,
+            id="the-protocol",
+        ),
+    ],
+)
+def test_traces_are_asked_for_by_the_standard_variables(environ, wanted, fault):
+    assert wants_traces(environ) is wanted
+    found = traces_fault(environ)
+    assert (found and found[0]) == fault
+
+
+def test_traces_that_are_asked_for_without_their_packages_are_told_of(monkeypatch):
+    monkeypatch.setattr("campaign_gateway.settings.checks._EXPORTER", "a-package-that-there-is-not")
+    assert traces_fault({}) is None
+    fault = traces_fault({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c"})
+    assert fault is not None
+    assert "campaign-gateway[otel]" in fault[2]

@@ -112,7 +112,7 @@ class OperatorsConsole(Console):
             "lists": list(self._lists(shown)),
             "clients": list(self._clients()),
             "events": list(self.history.events)[::-1],
-            "calls": [{"time": row.time, **asdict(row.call)} for row in reversed(self.history.calls)],
+            "calls": [asdict(call) for call in reversed(self.history.calls)],
         }
 
     def _history(self, alias: str) -> Mapping[str, object]:

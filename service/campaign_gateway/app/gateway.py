@@ -27,13 +27,13 @@ from campaign_gateway.proxy.fill import Flights, Timeouts
 from campaign_gateway.proxy.forward import Forwarder
 from campaign_gateway.proxy.hints import Hints, Readers
 from campaign_gateway.proxy.invalidate import Invalidator
-from campaign_gateway.proxy.ports import CampaignIndex, Handlers, Ledgers, Store
+from campaign_gateway.proxy.ports import NO_TRACES, CampaignIndex, Handlers, Ledgers, Store, Traces
 from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import Sweeper
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.writers import Writers
-from campaign_gateway.settings import Address, Log, Settings, SettingsFile
+from campaign_gateway.settings import Address, Log, Settings, SettingsFile, traces_fault, wants_traces
 from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.telemetry.access import AccessLines
 from campaign_gateway.telemetry.history import PACKAGE, History
@@ -117,11 +117,11 @@ async def running(
     metrics = _open_metrics(settings)
     grace = settings.shutdown.grace
     farewell = min(FAREWELL_SECONDS, grace / 4)
-    watchers, fills = Tasks(metrics.task_failures), Tasks(metrics.task_failures)
-    clock = StoreClock()
+    watchers, fills, clock = Tasks(metrics.task_failures), Tasks(metrics.task_failures), StoreClock()
     plan = build.plan_gateway(settings)
     # Left in reverse: the API's listener and its requests, probes, fills, and then what the fills use.
     async with AsyncExitStack() as stack:
+        traces = _open_traces(settings, metrics, stack, farewell / 4)
         platform = await stack.enter_async_context(
             build.build_platform(settings, build.build_signers(settings.credentials))
         )
@@ -132,10 +132,10 @@ async def running(
         budget = await _open_budget(plan, stores.ledgers, metrics, watchers, stack)
         stack.push_async_callback(watchers.close)
         stack.push_async_callback(fills.close, farewell / 2)
-        fetcher = Fetcher(platform, budget, store, metrics, lambda: clock.ahead)
+        fetcher = Fetcher(platform, budget, store, metrics, lambda: clock.ahead, traces)
         timeouts, is_polled = Timeouts(settings.platform.timeout), settings.sweep.share > 0
         exchange = Exchange(
-            store, index, fetcher, flights, plan.freshness, metrics, timeouts, writers, is_polled=is_polled
+            *(store, index, fetcher, flights, plan.freshness, metrics, timeouts, writers, traces), is_polled=is_polled
         )
         invalidator = Invalidator(store, flights, exchange, metrics, fills)
         forwarder = Forwarder(exchange, fetcher, invalidator, index, store, writers, timeouts, fills)
@@ -148,7 +148,7 @@ async def running(
         bounds = Bounds(plan.freshness.stale_while_revalidate, plan.freshness.stale_if_error)
         clients = _open_clients(settings, metrics, watchers)
         lines = _open_lines(settings.log, slot, stack)
-        recorder = Recorder(metrics, lines)
+        recorder = Recorder(metrics, lines, traces)
         hits = _rendered_hits(stores, exchange, bounds, recorder)
         grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
         api = Api(
@@ -292,6 +292,23 @@ def _open_clients(settings: Settings, metrics: Metrics, watchers: Tasks) -> Clie
     status.show_keys(metrics.gauges, clients)
     watchers.supervise(clients.watch, name="watch keys")
     return clients
+
+
+def _open_traces(settings: Settings, metrics: Metrics, stack: AsyncExitStack, seconds: float) -> Traces:
+    """Where spans go; at the end, so long is waited for the last ones to be sent.
+
+    Raises:
+        ValueError: a variable of OpenTelemetry has a value that cannot be meant.
+    """
+    traces: Traces = NO_TRACES
+    if wants_traces() and traces_fault() is None:
+        # Only here: its packages are an extra, and take 200 ms to import.
+        from campaign_gateway.telemetry.traces import OpenTelemetryTraces  # noqa: PLC0415
+
+        traces = opened = OpenTelemetryTraces(settings.platform.url)
+        stack.push_async_callback(opened.close, seconds)
+    status.show_traces(metrics.gauges, traces)
+    return traces
 
 
 def _open_tls(settings: Settings, metrics: Metrics, watchers: Tasks) -> TlsFiles | None:

@@ -17,7 +17,7 @@ from campaign_gateway.proxy.circuit_breaker import CircuitBreaker
 from campaign_gateway.proxy.fetch import Fetcher
 from campaign_gateway.proxy.platform_clock import PlatformClock, describe
 from campaign_gateway.proxy.platform_state import PlatformState
-from campaign_gateway.proxy.ports import CampaignIndex
+from campaign_gateway.proxy.ports import CampaignIndex, Traces
 from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import Sweeper
 from campaign_gateway.store.memory import MemoryStore
@@ -281,6 +281,13 @@ def _is_distrusted(index: CampaignIndex, identity: str, flaw: ListFlaw) -> bool:
 def show_logs(gauges: Gauges, dropped: Callable[[], int]) -> None:
     """Publishes how many log lines nobody read."""
     gauges.add("log_lines_dropped_total", "Log lines that were dropped since nobody read standard error.", dropped)
+
+
+def show_traces(gauges: Gauges, traces: Traces) -> None:
+    """Publishes what became of spans that were to be sent."""
+    text = "Spans that were sent to the collector, by outcome: exported or lost."
+    gauges.add("spans_total", text, lambda: traces.exported, outcome="exported")
+    gauges.add("spans_total", text, lambda: traces.lost, outcome="lost")
 
 
 def show_turns(gauges: Gauges, turns: LoopWatch) -> None:

@@ -1,5 +1,12 @@
 """Which coding of an answer a caller can read."""
 
+GZIP = "gzip"
+
+
+def packed_tag(etag: str) -> str:
+    """The tag of the same answer in gzip: its bytes are others (RFC 9110 section 8.8.3.3)."""
+    return f'{etag[:-1]}-{GZIP}"'
+
 
 def accepts_gzip(accept_encoding: str) -> bool:
     """Whether the fields' values, joined, name gzip, or everything that they do not name (RFC 9110 section 12.5.3).

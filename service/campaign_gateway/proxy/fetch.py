@@ -14,7 +14,17 @@ from campaign_gateway.proxy.beside import beside
 from campaign_gateway.proxy.circuit_breaker import CircuitBreaker
 from campaign_gateway.proxy.platform_clock import PlatformClock
 from campaign_gateway.proxy.platform_state import PlatformState, shows_failure
-from campaign_gateway.proxy.ports import Budget, Meter, PlatformCall, Refused, Store, Upstream, UpstreamError
+from campaign_gateway.proxy.ports import (
+    NO_TRACES,
+    Budget,
+    Meter,
+    PlatformCall,
+    Refused,
+    Store,
+    Traces,
+    Upstream,
+    UpstreamError,
+)
 from campaign_gateway.proxy.request import Request
 
 _OUTCOMES = {
@@ -46,8 +56,10 @@ class Fetcher:
         store: Store,
         meter: Meter,
         ahead: Callable[[], float] = lambda: 0.0,
+        traces: Traces = NO_TRACES,
     ) -> None:
         """A fetcher. `ahead` is that of `PlatformClock`."""
+        self._traces = traces
         self._upstream = upstream
         self._budget = budget
         self._store = store
@@ -88,6 +100,7 @@ class Fetcher:
         wait: float,
         *,
         first: Callable[[], Awaitable[None]] | None = None,
+        calls: list[PlatformCall] | None = None,
     ) -> Fetched | Failure:
         """The platform's answer, or why there is none.
 
@@ -101,19 +114,20 @@ class Fetcher:
             reason: the metric label `reason`.
             wait: seconds to wait for each permit at most.
             first: done with a permit in hand, before the request leaves.
+            calls: takes each call when it has ended.
         """
         credential, version = request.stream.credential, self._upstream.credential_version(request.stream)
         resting = self._resting(request)
         if resting is not None and not await self._upstream.renew_credential(request.stream, version):
             return resting
-        fetched = await self._attempt(request, lane, reason, wait, first)
+        fetched = await self._attempt(request, lane, reason, wait, first, calls)
         if isinstance(fetched, UpstreamError):
             again = fetched.may_repeat
         else:
             is_refused = isinstance(fetched, Fetched) and fetched.answer.verdict is Verdict.UNAUTHORIZED
             again = is_refused and await self._upstream.renew_credential(request.stream, version)
         if again and request.operation.kind is not Kind.WRITE:
-            fetched = await self._attempt(request, lane, "retry", wait, first, is_anew=True)
+            fetched = await self._attempt(request, lane, "retry", wait, first, calls, is_anew=True)
         if isinstance(fetched, Fetched):
             if fetched.answer.verdict is Verdict.UNAUTHORIZED:
                 version = self._upstream.credential_version(request.stream)
@@ -138,12 +152,13 @@ class Fetcher:
         reason: str,
         wait: float,
         first: Callable[[], Awaitable[None]] | None,
+        calls: list[PlatformCall] | None,
         *,
         is_anew: bool = False,
     ) -> Fetched | UpstreamError | Refused:
         call = build_call(request.operation, request.stream.tenant, {"id": request.id, **request.values}, request.body)
         account = request.stream.tenant.account
-        began = time.monotonic()
+        asked = began = time.monotonic()
         outcome, status = "error", None
         try:
             async with self._budget.permit(account, lane, request.client, wait, request.key) as permit:
@@ -174,8 +189,9 @@ class Fetcher:
         finally:
             if outcome:
                 seconds = time.monotonic() - began
-                what = request.stream.alias, request.operation.name
-                self._meter.upstream_call(*what, reason, outcome, seconds)
-                self.on_call(
-                    PlatformCall(*what, request.id, lane.value, request.client, reason, outcome, status, seconds)
-                )
+                self._meter.upstream_call(request.stream.alias, request.operation.name, reason, outcome, seconds)
+                ended = PlatformCall(request, lane, reason, outcome, status, began - asked, seconds)
+                ended = replace(ended, span=self._traces.call(ended))
+                self.on_call(ended)
+                if calls is not None:
+                    calls.append(ended)

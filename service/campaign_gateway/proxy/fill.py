@@ -27,7 +27,7 @@ from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.assess import Assessor
 from campaign_gateway.proxy.backoff import Backoffs
 from campaign_gateway.proxy.fetch import Fetched, Fetcher
-from campaign_gateway.proxy.ports import Found, Lease, Meter, Put, Store
+from campaign_gateway.proxy.ports import NO_TRACES, Found, Lease, Meter, PlatformCall, Put, Store, Traces, seconds_of
 from campaign_gateway.proxy.reply import Outcome, Reply, reply_from
 from campaign_gateway.proxy.request import EVERY, Request, group_of
 from campaign_gateway.proxy.tasks import Tasks
@@ -96,6 +96,8 @@ class Flight:
     """The metric label `reason` of its call."""
     began: float
     """When, in seconds of the store's clock: its answer is no older."""
+    calls: list[PlatformCall] = field(default_factory=list)
+    """Those that have ended."""
     result: asyncio.Future[FillResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def serves(self, claim: Claim) -> bool:
@@ -183,7 +185,14 @@ class Fills:
     """Gets newer answers: from the platform, or from the replica that is getting one already."""
 
     def __init__(
-        self, store: Store, assessor: Assessor, fetcher: Fetcher, flights: Flights, meter: Meter, timeouts: Timeouts
+        self,
+        store: Store,
+        assessor: Assessor,
+        fetcher: Fetcher,
+        flights: Flights,
+        meter: Meter,
+        timeouts: Timeouts,
+        traces: Traces = NO_TRACES,
     ) -> None:
         self._store = store
         self._assessor = assessor
@@ -191,6 +200,7 @@ class Fills:
         self._flights = flights
         self._meter = meter
         self._timeouts = timeouts
+        self._traces = traces
         self._backoffs = Backoffs()
 
     # For callers who wait.
@@ -211,13 +221,18 @@ class Fills:
                 break
             joined = self._flights.to_join(request.key, claim)
         collapsed = joined is not None
+        if joined is not None:
+            self._traces.join(joined.calls)
+        took = seconds_of(flight.calls if isinstance(flight, Flight) else ())
         if isinstance(result, Fill):
             collapsed = collapsed or result.is_collapsed
             detail = Detail.UNCHANGED if result.is_unchanged else None
-            outcome = Outcome(reason, result.upstream_status, stored=True, collapsed=collapsed, detail=detail)
+            outcome = Outcome(
+                reason, result.upstream_status, stored=True, collapsed=collapsed, detail=detail, seconds=took
+            )
             return self._serve(request, self._assessor.decide(request, result.stored, result.evidence), outcome)
         fwd = reason if result.was_forwarded else None
-        outcome = Outcome(fwd, result.upstream_status, collapsed=collapsed, detail=_detail_of(result))
+        outcome = Outcome(fwd, result.upstream_status, collapsed=collapsed, detail=_detail_of(result), seconds=took)
         return self._fall_back(request, found, result, outcome)
 
     def refused(self, request: Request) -> Reply | None:
@@ -320,7 +335,7 @@ class Fills:
                 if fill is not None:
                     flight.result.set_result(fill)
                     return
-                fetched = await self._fetcher.fetch(request, claim.lane, flight.reason, claim.wait)
+                fetched = await self._fetcher.fetch(request, claim.lane, flight.reason, claim.wait, calls=flight.calls)
                 result = self._settle(request, lease.found, fetched)
                 flight.result.set_result(result)
                 if isinstance(result, Fill):

@@ -5,7 +5,7 @@ fill from before it is stored, and again after it ended, so that none from meanw
 it took effect.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from campaign_gateway.contract.answers import Verdict
@@ -23,7 +23,7 @@ from campaign_gateway.proxy.beside import beside
 from campaign_gateway.proxy.fetch import Fetched, Fetcher
 from campaign_gateway.proxy.fill import Timeouts
 from campaign_gateway.proxy.invalidate import Invalidator
-from campaign_gateway.proxy.ports import CampaignIndex, Store
+from campaign_gateway.proxy.ports import CampaignIndex, PlatformCall, Store, seconds_of
 from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.proxy.request import Request, Stream, all_of
@@ -91,9 +91,10 @@ class Forwarder:
         """The platform's own answer, or why there is none."""
         if request.operation.kind is Kind.WRITE:
             return await self._tasks.see_through(self._write(request), name="write")
-        return self._reply(
-            request, await self._fetcher.fetch(request, Lane.INTERACTIVE, "bypass", self._timeouts.for_permit)
-        )
+        calls: list[PlatformCall] = []
+        wait = self._timeouts.for_permit
+        fetched = await self._fetcher.fetch(request, Lane.INTERACTIVE, "bypass", wait, calls=calls)
+        return self._reply(request, fetched, calls)
 
     async def _write(self, request: Request) -> Reply:
         ids = {request.id} if is_id(request.id) else set(self._named(request))
@@ -101,11 +102,12 @@ class Forwarder:
         async def raise_fences() -> None:
             await self._invalidator.invalidate(self._changed(request, ids), Cause.WRITE)
 
+        calls: list[PlatformCall] = []
         fetched = await self._fetcher.fetch(
-            request, Lane.WRITES, "write", self._timeouts.for_permit, first=raise_fences
+            request, Lane.WRITES, "write", self._timeouts.for_permit, first=raise_fences, calls=calls
         )
         if isinstance(fetched, Failure) and not (fetched.was_forwarded and fetched.was_sent):
-            return self._reply(request, fetched)
+            return self._reply(request, fetched, calls)
         named = {id_ for id_ in await _ids_in(fetched) if is_id(id_)}
         is_known = bool(ids | named) or request.operation.name in _MAKES_AN_ID or _is_refused(fetched)
         keys = self._changed(request, ids | named, is_known=is_known)
@@ -115,7 +117,7 @@ class Forwarder:
                 writer = writer_of(request.stream, request.client, effect.resource)
                 self._writers.note(writer)
                 is_shared &= await self._store.publish_write(writer)
-        reply = self._reply(request, fetched, self._store.now())
+        reply = self._reply(request, fetched, calls, self._store.now())
         return reply if is_shared else replace(reply, outcome=replace(reply.outcome, detail=Detail.UNSHARED))
 
     def _named(self, request: Request) -> Iterable[str]:
@@ -136,17 +138,20 @@ class Forwarder:
                 keys += [f"{request.stream.identity}:{effect.resource}:{id_}" for id_ in ids]
         return keys
 
-    def _reply(self, request: Request, fetched: Fetched | Failure, written_at: float | None = None) -> Reply:
+    @staticmethod
+    def _reply(
+        request: Request, fetched: Fetched | Failure, calls: Collection[PlatformCall], written_at: float | None = None
+    ) -> Reply:
         is_write = request.operation.kind is Kind.WRITE
         fwd = Fwd.METHOD if is_write else Fwd.BYPASS
         if isinstance(fetched, Failure):
             was_sent = fetched.was_forwarded and fetched.was_sent
             detail = f"{fetched.detail}; {OUTCOME_UNKNOWN}" if is_write and was_sent else fetched.detail
-            outcome = Outcome(fwd if was_sent else None)
+            outcome = Outcome(fwd if was_sent else None, seconds=seconds_of(calls))
             return Reply(outcome, failure=replace(fetched, detail=detail), written_at=written_at)
         response = fetched.answer.response
         failure = judge(request.operation, fetched.answer)
-        outcome = Outcome(fwd, response.status)
+        outcome = Outcome(fwd, response.status, seconds=seconds_of(calls))
         return Reply(outcome, failure=failure, passed=None if failure else response, written_at=written_at)
 
 

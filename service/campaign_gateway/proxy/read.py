@@ -14,7 +14,7 @@ from campaign_gateway.proxy.cuts import Cuts
 from campaign_gateway.proxy.fetch import Fetcher
 from campaign_gateway.proxy.fill import FillResult, Fills, Flights, Timeouts
 from campaign_gateway.proxy.hits import Hits
-from campaign_gateway.proxy.ports import CampaignIndex, Copy, Found, Meter, Store
+from campaign_gateway.proxy.ports import NO_TRACES, CampaignIndex, Copy, Found, Meter, Store, Traces
 from campaign_gateway.proxy.reply import Hit, Outcome, Reply, reply_from
 from campaign_gateway.proxy.request import Request
 from campaign_gateway.proxy.rows import Rows
@@ -34,6 +34,7 @@ class Exchange:
         meter: Meter,
         timeouts: Timeouts,
         writers: Writers,
+        traces: Traces = NO_TRACES,
         *,
         is_polled: bool = False,
     ) -> None:
@@ -48,6 +49,7 @@ class Exchange:
             meter: where it is counted.
             timeouts: how long callers are kept.
             writers: who wrote when.
+            traces: where spans go.
             is_polled: whether somebody reads the lists.
         """
         self._store = store
@@ -58,7 +60,7 @@ class Exchange:
         self._cuts = Cuts()
         self.cut = self._cuts.apply
         """What of a reply to this request is wanted: see `Cuts.apply`."""
-        self._fills = Fills(store, self._assessor, fetcher, flights, meter, timeouts)
+        self._fills = Fills(store, self._assessor, fetcher, flights, meter, timeouts, traces)
         self.current_age = self._hits.current_age
         """The age in seconds at which a client may have a hit now; None where it has to be looked up anew.
 

@@ -1,6 +1,7 @@
 """What the story replies, and how it went."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from campaign_gateway.contract.answers import Response
 from campaign_gateway.policy.decide import Decision, Detail, Fwd
@@ -12,6 +13,14 @@ from campaign_gateway.policy.visibility import Visibility
 from campaign_gateway.proxy.request import Request
 
 _REFUSED = frozenset({Detail.BUDGET, Detail.PAUSED})
+
+
+class Seconds(NamedTuple):
+    """What calls to the platform took."""
+
+    waiting: float
+    """For their permits."""
+    calling: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,8 @@ class Outcome:
     ttl: float | None = None
     """Remaining freshness lifetime in seconds, negative when stale; None when there is no entry."""
     detail: Detail | None = None
+    seconds: Seconds | None = field(default=None, compare=False)
+    """Of the calls that were made for it; None for none."""
 
     @property
     def cache(self) -> str:

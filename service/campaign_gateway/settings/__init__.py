@@ -19,7 +19,9 @@ from campaign_gateway.settings.checks import (
     folder_fault,
     seal_gap,
     state_folder,
+    traces_fault,
     unused_proxy,
+    wants_traces,
 )
 from campaign_gateway.settings.files import (
     certificate_checks,
@@ -71,8 +73,10 @@ __all__ = [
     "secret_from_environment",
     "source_of",
     "state_folder",
+    "traces_fault",
     "unused_proxy",
     "validity_of",
+    "wants_traces",
 ]
 
 

@@ -4,11 +4,14 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from campaign_gateway.settings.mistakes import KEY_ITSELF, MISSING, Mistake
 from campaign_gateway.settings.scalars import host_is_loopback
 from campaign_gateway.settings.tree import Cache, Credential, FreshnessSettings, ListenTls, Platform, Settings
+
+_EXPORTER = "opentelemetry-exporter-otlp-proto-http"
 
 
 def unused_proxy(settings: Settings, environ: Mapping[str, str] = os.environ) -> str | None:
@@ -16,6 +19,34 @@ def unused_proxy(settings: Settings, environ: Mapping[str, str] = os.environ) ->
     names = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
     is_direct = settings.platform.proxy is None and not host_is_loopback(settings.platform.url)
     return next((name for name in names if is_direct and environ.get(name)), None)
+
+
+def wants_traces(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the standard variables of OpenTelemetry ask for traces: they name a collector, or the exporter."""
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
+    names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    return any(environ.get(name) for name in names) if not exporter else exporter != "none"
+
+
+def traces_fault(environ: Mapping[str, str] = os.environ) -> tuple[str, str, str] | None:
+    """Why there are no traces though the environment asks for them: a variable, the problem, and advice; else None."""
+    if not wants_traces(environ):
+        return None
+    exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
+    if exporter not in {"", "otlp"}:
+        return "OTEL_TRACES_EXPORTER", "names an exporter that is not there", "write otlp, or none"
+    names = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+    name = next((name for name in names if environ.get(name)), "")
+    if environ.get(name, "http/protobuf").strip() != "http/protobuf":
+        return name, "names a protocol that is not spoken", "write http/protobuf (port 4318), or leave it out"
+    try:
+        distribution(_EXPORTER)
+    except PackageNotFoundError:
+        advice = "pip install 'campaign-gateway[otel]', or OTEL_SDK_DISABLED=true"
+        return "OTEL_EXPORTER_OTLP_ENDPOINT", "asks for traces, which need packages that are not installed", advice
+    return None
 
 
 def state_home() -> Path | None:

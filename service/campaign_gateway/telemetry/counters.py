@@ -5,6 +5,7 @@ addition. All events happen on the loop's thread; a scrape on another one may se
 count.
 """
 
+import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 from typing_extensions import override
 
 
@@ -35,17 +37,22 @@ class Counter:
 class Histogram:
     """How values spread over ranges, each with its upper bound in it."""
 
-    __slots__ = ("bounds", "counts", "sum")
+    __slots__ = ("bounds", "counts", "exemplars", "sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
+        self.exemplars: dict[int, Exemplar] = {}
+        """The last value of a range of which somebody recorded a trace, by the range."""
 
-    def observe(self, value: float) -> None:
-        """One more value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
+    def observe(self, value: float, trace_id: str | None = None) -> None:
+        """One more value; of a trace that somebody records, or None."""
+        number = bisect_left(self.bounds, value)
+        self.counts[number] += 1
         self.sum += value
+        if trace_id is not None:
+            self.exemplars[number] = Exemplar({"trace_id": trace_id}, value, time.time())
 
 
 def quantile(bounds: Sequence[float], counts: Sequence[int], part: float) -> float | None:
@@ -113,6 +120,11 @@ class HistogramFamily(_MetricFamily[Histogram]):
     def collect(self) -> Iterator[Metric]:
         family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
         for values, child in list(self.children.items()):
-            buckets = list(zip(self._names, accumulate(child.counts), strict=True))
-            family.add_metric(values, buckets, child.sum)
+            counts = zip(self._names, accumulate(child.counts), strict=True)
+            exemplars = dict(child.exemplars)
+            family.add_metric(
+                values,
+                [(*pair, exemplars[n]) if n in exemplars else pair for n, pair in enumerate(counts)],
+                child.sum,
+            )
         yield family

@@ -9,7 +9,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from typing_extensions import override
 
@@ -52,7 +52,17 @@ class LoggedCall:
     """A call to the platform, and when it ended."""
 
     time: float
-    call: PlatformCall
+    stream: str
+    operation: str
+    campaign: str
+    """Its id, without phone numbers: callers choose ids. Empty where the call is about none."""
+    lane: str
+    client: str
+    reason: str
+    outcome: str
+    status: int | None
+    """Of the answer; None where there was none."""
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +163,22 @@ class History(logging.Handler):
 
     def note_call(self, call: PlatformCall) -> None:
         """Remembers the call."""
-        self.calls_by_client[call.client] += 1
-        # Callers choose ids.
-        self.calls.append(LoggedCall(self._clock(), replace(call, campaign=mask(call.campaign))))
+        request = call.request
+        self.calls_by_client[request.client] += 1
+        self.calls.append(
+            LoggedCall(
+                time=self._clock(),
+                stream=request.stream.alias,
+                operation=request.operation.name,
+                campaign=mask(request.id),
+                lane=call.lane.value,
+                client=request.client,
+                reason=call.reason,
+                outcome=call.outcome,
+                status=call.status,
+                seconds=call.seconds,
+            )
+        )
 
     @override
     def emit(self, record: logging.LogRecord) -> None:

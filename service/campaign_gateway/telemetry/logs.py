@@ -17,6 +17,7 @@ from typing import Any, Literal, TextIO
 import msgspec
 from typing_extensions import override
 
+from campaign_gateway.policy.trace_context import TraceContext
 from campaign_gateway.proxy.ports import HitLog
 from campaign_gateway.telemetry.access import AccessLines
 from campaign_gateway.telemetry.spool import Spool, SpoolHandler
@@ -176,6 +177,7 @@ class HitLines(HitLog):
         age: bytes,
         ended: float,
         seconds: float,
+        trace: TraceContext | None = None,
         *,
         refused: int | None = None,
     ) -> None:
@@ -189,6 +191,8 @@ class HitLines(HitLog):
             return
         if request_id[0] in _MAY_BEGIN_NUMBER:
             request_id = mask(request_id.decode("ascii")).encode("ascii")
+        if trace is not None:
+            caller = b'","trace_id":"%b%b' % (trace.trace_id.encode("ascii"), caller)
         hundredths = int(seconds * 100_000)
         took = _HUNDREDTHS[hundredths] if hundredths < _KNOWN_HUNDREDTHS else _took(seconds * 1000)
         parts = self._parts

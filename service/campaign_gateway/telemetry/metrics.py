@@ -15,6 +15,7 @@ from prometheus_client.metrics_core import Metric
 from typing_extensions import override
 
 from campaign_gateway import __version__
+from campaign_gateway.policy.trace_context import TraceContext
 from campaign_gateway.proxy.ports import HitMeter, Meter, RequestMeter, Tally
 from campaign_gateway.telemetry.counters import Counter, CounterFamily, Histogram, HistogramFamily
 
@@ -216,9 +217,18 @@ class Metrics(Meter, RequestMeter):
         return families
 
     @override
-    def request(self, operation: str, client: str, status: int, cache: str, seconds: float) -> None:
+    def request(
+        self,
+        operation: str,
+        client: str,
+        status: int,
+        cache: str,
+        seconds: float,
+        trace: TraceContext | None = None,
+    ) -> None:
         self._requests(operation, client, str(status), cache).inc()
-        self._request_seconds(operation, cache).observe(seconds)
+        recorded = None if trace is None or not trace.is_sampled else trace.trace_id
+        self._request_seconds(operation, cache).observe(seconds, recorded)
 
     @override
     def served(self, operation: str, age: float) -> None:

@@ -26,8 +26,9 @@ from campaign_gateway.web.batch import render_batch
 from campaign_gateway.web.clients import Client, Clients, allow
 from campaign_gateway.web.docs.pages import DOCS, page_at, render_page
 from campaign_gateway.web.grants import Caller, Grant, Grants
-from campaign_gateway.web.heads import new_request_id, request_id_of, tags_of
+from campaign_gateway.web.heads import new_request_id, request_id_of, tags_of, trace_of
 from campaign_gateway.web.limits import admitted
+from campaign_gateway.web.packed import Packer
 from campaign_gateway.web.record import Record, Recorder
 from campaign_gateway.web.rejected import RejectedError
 from campaign_gateway.web.rendered import Fresh
@@ -87,6 +88,7 @@ class Api:
         self._recorder = recorder
         self._quota = quota
         self._grants = grants
+        self._packer = Packer()
         self.epoch = clients.epoch
         """Ends when what was authorised before has to be authorised anew."""
         self.is_draining = False
@@ -99,23 +101,24 @@ class Api:
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """The answer, whatever happens."""
-        began, request_id = time.perf_counter(), request_id_of(http.headers)
+        began, request_id, trace = time.perf_counter(), request_id_of(http.headers), trace_of(http.headers)
         grant, id_ = self._grants.recall(http)
         limits = None if grant is None else grant.limits
         if grant is not None and (limits is None or limits.allows(http.protocol, began)):
-            answer = grant.answer(id_.encode("ascii"), request_id.encode("ascii"), tags_of(http.headers), began)
+            answer = grant.answer(id_.encode("ascii"), request_id.encode("ascii"), tags_of(http.headers), began, trace)
             if answer is not None:
                 if limits is not None:
                     limits.take(began)
                 return self._closing(Written(http, answer, grant))
-        record = Record(http.method, request_id, began)
+        record = Record(http.method, request_id, began, trace=trace)
+        self._recorder.begin(record)
         is_platform_path = not http.raw_path.startswith("/v1/") and platform_paths.is_platform_path(http.raw_path)
         fail = platform_paths.render_platform_failure if is_platform_path else render_failure
         response: web.StreamResponse
         try:
             if grant is not None:
                 request = grant.request(id_)
-                record.operation, record.client = request.operation.name, request.client
+                record.operation, record.client, record.route = request.operation.name, request.client, grant.route
                 with admitted(limits, http, began):
                     record.campaign, record.stream = request.id, request.stream.alias
                     response = self._read(http, record, grant, request, await grant.look_up(request), fail)
@@ -177,7 +180,9 @@ class Api:
         authorized = self._authorise(http, record, client, find)
         target, stream = authorized.target, authorized.stream
         if authorized.is_plain_read:
-            caller = Caller(http.method, stream, authorized.operation, client.name, client.limits, client.key)
+            caller = Caller(
+                http.method, stream, authorized.operation, client.name, target.route, client.limits, client.key
+            )
             grant = self._grants.give(caller, fail)
             is_plain = self._clients.certified(http) is None and self._grants.learn(http, target.id, grant)
             request = grant.request(target.id, authorized.directives)
@@ -186,9 +191,12 @@ class Api:
         if target.action is Action.BATCH:
             record.replies = await self._actions.batch(authorized, self._grants.hits)
             size = sum(len(reply.entry.body) for reply in record.replies if reply.entry is not None)
-            return await beside(size, render_batch, target.parameters["ids"], record.replies, record.request_id)
+            parts = target.parameters["ids"], record.replies, record.request_id, http.headers
+            return await beside(size, render_batch, *parts)
         reply = await self._perform(authorized)
-        return self._render(http, record, reply, stream, _subject_of(target), fail)
+        may_pack = target.action is Action.READ and not target.id
+        response = self._render(http, record, reply, stream, _subject_of(target), fail, may_pack=may_pack)
+        return await self._packer.pack(response)
 
     def _identify(self, http: web.BaseRequest, record: Record, find: Callable[[str, str], Target]) -> Client:
         """Whose request it is.
@@ -221,7 +229,7 @@ class Api:
             RejectedError: it goes no further.
         """
         target = find(http.method, http.raw_path)
-        record.operation, record.campaign = target.name, target.id or None
+        record.operation, record.campaign, record.route = target.name, target.id or None, target.route
         alias = self._alias_of(target, client)
         record.stream = alias if alias in self._streams else None
         allow(client, alias, target.scope)
@@ -242,18 +250,26 @@ class Api:
         request_id = record.request_id.encode("ascii")
         if not isinstance(found, Reply):
             since = None if is_plain else http.headers.get(hdrs.IF_MODIFIED_SINCE)
-            answer = grant.write(*found, request_id, tags_of(http.headers), record.began, since)
-        elif (refused := grant.refuse(found, request, request_id, record.began)) is not None:
+            answer = grant.write(*found, request_id, tags_of(http.headers), record.began, since, record.trace)
+        elif (refused := grant.refuse(found, request, request_id, record.began, record.trace)) is not None:
             answer = refused
         else:
             return self._render(http, record, found, request.stream, request.operation.subject, fail)
         return Written(http, answer, grant if is_plain else None)
 
     def _render(
-        self, http: web.BaseRequest, record: Record, reply: Reply, stream: Stream, subject: Subject, fail: Fail
+        self,
+        http: web.BaseRequest,
+        record: Record,
+        reply: Reply,
+        stream: Stream,
+        subject: Subject,
+        fail: Fail,
+        *,
+        may_pack: bool = False,
     ) -> web.Response:
         record.replies, record.failure = (reply,), reply.failure
-        response = render(reply, http.headers, self._bounds, record.request_id, subject, fail)
+        response = render(reply, http.headers, self._bounds, record.request_id, subject, fail, may_pack=may_pack)
         if concerns_quota(reply):
             response.headers.update(quota_fields(self._quota(stream.tenant.account, record.client)))
         return response

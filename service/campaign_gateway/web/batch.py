@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
+from multidict import CIMultiDictProxy
 
 from campaign_gateway.contract.operations import Subject
+from campaign_gateway.policy.codings import GZIP
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.reply import Outcome, Reply
+from campaign_gateway.web.packed import is_packed_for, pack
 from campaign_gateway.web.responses import absent, cache_status, finish, problem_document
 
 _encode = msgspec.json.Encoder().encode
@@ -21,8 +24,10 @@ _TOO_MUCH = Failure(
 )
 
 
-def render_batch(ids: Sequence[str], replies: Sequence[Reply], request_id: str) -> web.Response:
-    """The answer for these ids, in their order: of each its campaign or its problem."""
+def render_batch(
+    ids: Sequence[str], replies: Sequence[Reply], request_id: str, request_headers: CIMultiDictProxy[str]
+) -> web.Response:
+    """The answer for these ids, in their order: of each its campaign or its problem; packed for who can unpack it."""
     rows, size = [], 0
     for id_, reply in zip(ids, replies, strict=True):
         size += 0 if reply.entry is None else len(reply.entry.body)
@@ -31,8 +36,12 @@ def render_batch(ids: Sequence[str], replies: Sequence[Reply], request_id: str) 
         "Cache-Status": cache_status(_summary(replies)),
         "Cache-Control": "no-store",
         "Content-Type": "application/json",
+        "Vary": hdrs.ACCEPT_ENCODING,
     }
-    return finish(web.Response(body=_encode({"results": rows}), headers=headers), request_id)
+    body = _encode({"results": rows})
+    if is_packed_for(request_headers, len(body)):
+        body, headers["Content-Encoding"] = pack(body), GZIP
+    return finish(web.Response(body=body, headers=headers), request_id)
 
 
 def _row(id_: str, reply: Reply, request_id: str) -> dict[str, object]:

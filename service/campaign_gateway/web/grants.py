@@ -15,6 +15,7 @@ from aiohttp import hdrs, web
 
 from campaign_gateway.contract.operations import LITERALS, Operation
 from campaign_gateway.policy.directives import NO_DIRECTIVES, RequestDirectives
+from campaign_gateway.policy.trace_context import TraceContext
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Reply
@@ -46,6 +47,8 @@ class Caller:
     stream: Stream
     operation: Operation
     client: str
+    route: str
+    """Of the path, with placeholders."""
     limits: ClientLimits | None = field(default=None, compare=False)
     """The client's own; None where it has none."""
     key: ClientKey = NO_KEY
@@ -58,7 +61,7 @@ class Grant:
     __slots__ = (
         *("_caller", "_caller_text", "_client", "_count_not_modified", "_count_ok", "_current_age", "_date", "_hits"),
         *("_is_head", "_is_refused", "_key", "_log", "_now", "_reader", "_record", "_refusals"),
-        *("epoch", "limits", "look_up", "rendered", "validity"),
+        *("epoch", "limits", "look_up", "rendered", "route", "validity"),
     )
 
     def __init__(
@@ -74,7 +77,7 @@ class Grant:
         self._reader, self._hits, self._record, self._refusals, self._now = reader, hits, record, refusals, now
         self.epoch = now.number
         """The one in which it holds."""
-        self.limits = caller.limits
+        self.limits, self.route = caller.limits, caller.route
         self._client, self._key = caller.client, caller.key
         self._current_age = reader.current_age
         self._count_ok, self._count_not_modified = record.count_ok, record.count_not_modified
@@ -94,7 +97,9 @@ class Grant:
         self._key.used = perf_counter()
         return Request(caller.stream, caller.operation, id_, caller.client, directives)
 
-    def answer(self, id_: bytes, request_id: bytes, tags: str | None, began: float) -> bytes | None:
+    def answer(
+        self, id_: bytes, request_id: bytes, tags: str | None, began: float, trace: TraceContext | None = None
+    ) -> bytes | None:
         """The whole answer, if there is a rendered hit, or a refusal that is certain; it counts as given.
 
         Args:
@@ -102,6 +107,7 @@ class Grant:
             request_id: plain.
             tags: of the caller's copy, see `heads.tags_of`.
             began: when the request came, on the performance counter.
+            trace: that it belongs to.
         """
         rendered = self.rendered.get(id_)
         if rendered is None or (age := self._current_age(rendered.hit, self._client)) is None:
@@ -110,9 +116,9 @@ class Grant:
             request = self.request(id_.decode())
             found = self.local(request)
             if not isinstance(found, tuple):
-                return None if found is None else self.refuse(found, request, request_id, began)
+                return None if found is None else self.refuse(found, request, request_id, began, trace)
             rendered, age = found
-        return self.write(rendered, age, request_id, tags, began)
+        return self.write(rendered, age, request_id, tags, began, trace=trace)
 
     def local(self, request: Request) -> Fresh | Reply | None:
         """What can be had at once: a fresh local answer, or a refusal that is certain."""
@@ -123,7 +129,7 @@ class Grant:
         return None if age is None else self._hits.rendered(hit, age)
 
     def find(
-        self, id_: bytes, request_id: bytes, tags: str | None, began: float
+        self, id_: bytes, request_id: bytes, tags: str | None, began: float, trace: TraceContext | None = None
     ) -> Coroutine[None, None, bytes | None] | None:
         """The whole answer, if the store gives one in one trip; it counts as given. Arguments as for `answer`.
 
@@ -135,9 +141,11 @@ class Grant:
         request = self.request(id_.decode())
         if last is None and self._reader.holds(request) is not None:
             return None
-        return self._find(request, request_id, tags, began)
+        return self._find(request, request_id, tags, began, trace)
 
-    async def _find(self, request: Request, request_id: bytes, tags: str | None, began: float) -> bytes | None:
+    async def _find(
+        self, request: Request, request_id: bytes, tags: str | None, began: float, trace: TraceContext | None
+    ) -> bytes | None:
         last = self.rendered.get(request.id.encode())
         found = await self._hits.find(request, last)
         if found is None and last is None:
@@ -146,8 +154,8 @@ class Grant:
         if found is None or self.epoch != self._now.number:
             return None
         if isinstance(found, Reply):
-            return self.refuse(found, request, request_id, began)
-        return self.write(*found, request_id, tags, began)
+            return self.refuse(found, request, request_id, began, trace)
+        return self.write(*found, request_id, tags, began, trace=trace)
 
     def write(
         self,
@@ -157,6 +165,7 @@ class Grant:
         tags: str | None,
         began: float,
         since: str | None = None,
+        trace: TraceContext | None = None,
     ) -> bytes:
         """The whole answer with this hit at this age; it counts as given. `since`: the value of `If-Modified-Since`."""
         ended, date, hit = perf_counter(), self._date, rendered.hit
@@ -170,18 +179,20 @@ class Grant:
             body = b""
         seconds, text, ttl = ended - began, NUMBERS[int(age)], NUMBERS[int(hit.lifetime - age)]
         count(seconds, age)
-        self._log(request_id, self._caller_text, rendered.shown, form.line, text, ended, seconds)
+        self._log(request_id, self._caller_text, rendered.shown, form.line, text, ended, seconds, trace)
         start, id_field, moment = form.start, form.before_id, date.text
         return b"".join((start, ttl, form.after_ttl, text, rendered.fields, id_field, request_id, end, moment, body))
 
-    def refuse(self, reply: Reply, request: Request, request_id: bytes, began: float) -> bytes | None:
+    def refuse(
+        self, reply: Reply, request: Request, request_id: bytes, began: float, trace: TraceContext | None = None
+    ) -> bytes | None:
         """The whole answer, if the reply is a refusal; it counts as given."""
         refusal = self._refusals.of(reply)
         if refusal is None:
             return None
         self._is_refused = True
         answer = refusal.answer(request_id, is_head=self._is_head)
-        self._record.refusal(reply, request.id, refusal.status, request_id, began)
+        self._record.refusal(reply, request.id, refusal.status, request_id, began, trace)
         return answer
 
     def _certain_refusal(self, request: Request) -> Reply | None:
@@ -223,7 +234,7 @@ class Grants:
         grant = self._by_caller.get((caller, fail))
         if grant is None:
             operation, stream = caller.operation.name, caller.stream
-            record = self._recorder.of_caller(caller.method, operation, caller.client, stream.alias)
+            record = self._recorder.of_caller(caller.method, caller.route, operation, caller.client, stream.alias)
             refusals = RenderedRefusals(self._bounds, self._quota, stream, caller.client, fail)
             grant = Grant(caller, self._reader, self.hits, record, refusals, self._epoch)
             self._by_caller[caller, fail] = grant

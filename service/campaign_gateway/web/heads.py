@@ -5,14 +5,15 @@ import re
 from collections.abc import Hashable
 
 from aiohttp import HttpVersion, HttpVersion11, hdrs, web
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDictProxy, istr
 
+from campaign_gateway.policy.trace_context import TraceContext, read_trace_context
 from campaign_gateway.web.responses import VERSION
 from campaign_gateway.web.server import OVERRIDES
 
 COMPARED = frozenset({b"authorization", b"connection", b"host", b"origin", b"sec-fetch-site", b"te"})
 """Fields in lower case that two heads of one grant have in common, byte for byte."""
-READ_EACH_TIME = frozenset({b"x-request-id", b"if-none-match"})
+READ_EACH_TIME = frozenset({b"x-request-id", b"if-none-match", b"traceparent", b"tracestate"})
 """Those that may differ and are read anew from each request."""
 NOT_PLAIN = frozenset(
     name.lower().encode()
@@ -29,6 +30,7 @@ MATTERS = COMPARED | READ_EACH_TIME | NOT_PLAIN
 """All fields that anything here reads. Whatever is not among them means nothing to an answer, and may differ."""
 
 _KEEP = "keep-alive"
+_TRACEPARENT, _TRACESTATE = istr("traceparent"), istr("tracestate")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 Head = tuple[str, HttpVersion, str, tuple[tuple[bytes, bytes], ...]]
@@ -63,6 +65,14 @@ def request_id_of(headers: CIMultiDictProxy[str]) -> str:
     """The request's own id, if it is a good one, or a new one."""
     given = headers.get("X-Request-ID", "")
     return given if _REQUEST_ID.fullmatch(given) else new_request_id()
+
+
+def trace_of(headers: CIMultiDictProxy[str]) -> TraceContext | None:
+    """The trace that the request belongs to, if it names one."""
+    if _TRACEPARENT not in headers:
+        return None
+    # Given twice, it is no good (W3C Trace Context section 3.2), and neither is what they make together.
+    return read_trace_context(",".join(headers.getall(_TRACEPARENT)), ",".join(headers.getall(_TRACESTATE, ())))
 
 
 def new_request_id() -> str:

@@ -1,9 +1,9 @@
 """Heads that are known: a request with one of them is answered without being parsed.
 
 A head becomes a *pattern* when aiohttp has parsed it for the second time, and it was authorised and answered: it covers
-all heads that are the same, byte for byte, but for the id, the request's id, the tags of a copy, and the values of
-fields that mean nothing to an answer (those that do are `heads.MATTERS`). Mostly no more than the ids differ; then what
-is around them need only be compared. Else an expression decides.
+all heads that are the same, byte for byte, but for the id, the request's id, the tags of a copy, the trace, and the
+values of fields that mean nothing to an answer (those that do are `heads.MATTERS`). Mostly no more than the ids differ;
+then what is around them need only be compared. Else an expression decides.
 """
 
 import re
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from campaign_gateway.policy.trace_context import TraceContext, read_trace_context
 from campaign_gateway.web.grants import Grant
 from campaign_gateway.web.heads import MATTERS, Sights, new_request_id
 
@@ -33,6 +34,8 @@ _PLAIN = rb"[ -~]{0,1024}"
 _READ_EACH_TIME = {
     b"x-request-id": rb"[ \t]*(?P<request_id>[A-Za-z0-9._:-]{1,128})[ \t]*",
     b"if-none-match": rb"[ \t]*(?P<tags>[!-~](?:[ -~]{0,1022}[!-~])?)[ \t]*",
+    b"traceparent": rb"(?P<traceparent>" + _PLAIN + rb")",
+    b"tracestate": rb"(?P<tracestate>" + _PLAIN + rb")",
 }
 _is_plain = re.compile(_PLAIN).fullmatch
 _IN_REQUEST_IDS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-")
@@ -68,7 +71,7 @@ class HeadPattern:
 
     __slots__ = (
         *("_answered", "_find", "_grant", "_last", "_least", "_literals", "_match", "_now", "_rendered", "_request_id"),
-        *("_skip", "_start", "_store_epoch", "_tags", "_write", "_writers", "epoch"),
+        *("_skip", "_start", "_state", "_store_epoch", "_tags", "_trace", "_write", "_writers", "epoch"),
     )
 
     def __init__(
@@ -85,9 +88,11 @@ class HeadPattern:
         self._match = compiled.fullmatch
         self._request_id = compiled.groupindex.get("request_id", 0)
         self._tags = compiled.groupindex.get("tags", 0)
+        self._trace = compiled.groupindex.get("traceparent", 0)
+        self._state = compiled.groupindex.get("tracestate", 0)
         # Copies are compared, and whoever has limits of its own is counted, before there is a hit. What is not written
-        # as usual, the expression reads.
-        is_usual = bool(literals.between) == bool(self._request_id)
+        # as usual, and to what trace it belongs, the expression reads.
+        is_usual = bool(literals.between) == bool(self._request_id) and not self._trace
         self._rendered = grant.rendered if is_usual and not self._tags and grant.limits is None else {}
         self._literals = literals
         self._start, self._skip, self._last = len(literals.before), len(literals.between), -len(literals.after)
@@ -130,10 +135,15 @@ class HeadPattern:
             return None
         request_id = found[self._request_id] if self._request_id else new_request_id().encode()
         tags = found[self._tags].decode("ascii") if self._tags else None
-        answer = grant.answer(found[1], request_id, tags, began) or grant.find(found[1], request_id, tags, began)
+        asked = found[1], request_id, tags, began, self._trace_of(found) if self._trace else None
+        answer = grant.answer(*asked) or grant.find(*asked)
         if grant.limits is not None and answer is not None:
             grant.limits.take(began)
         return answer
+
+    def _trace_of(self, found: re.Match[bytes]) -> TraceContext | None:
+        state = found[self._state].strip().decode("ascii") if self._state else ""
+        return read_trace_context(found[self._trace].strip().decode("ascii"), state)
 
 
 class HeadPatterns:

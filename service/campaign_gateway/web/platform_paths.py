@@ -135,7 +135,8 @@ def _target(row: Operation, stream_id: str, segments: Sequence[str], given: Mapp
             raise invalid(f"campaignName is {error}", row.name) from error
     action = Action.READ if row.kind in {Kind.READ, Kind.READ_BY_POST} else Action.SEND
     scope = "write" if row.kind is Kind.WRITE else "read"
-    return Target(action, row.name, scope, None, named, parameters, operation=row, stream_id=stream_id)
+    route = row.family + row.path
+    return Target(action, row.name, scope, None, named, parameters, operation=row, stream_id=stream_id, route=route)
 
 
 def render_platform_failure(

@@ -2,14 +2,15 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from time import perf_counter
 
 from campaign_gateway.policy.decide import Detail
 from campaign_gateway.policy.settle import Failure
+from campaign_gateway.policy.trace_context import TraceContext
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.ports import HitLog, RequestMeter
+from campaign_gateway.proxy.ports import NO_TRACES, Answered, HitLog, RequestMeter, Traces
 from campaign_gateway.proxy.reply import Outcome, Reply
 
 _NO_OUTCOME = Outcome()
@@ -26,6 +27,8 @@ class Record:
     """When it came, on the performance counter."""
     operation: str = "none"
     client: str = "none"
+    route: str | None = None
+    """Its path, with placeholders."""
     stream: str | None = None
     campaign: str | None = None
     replies: Sequence[Reply] = ()
@@ -35,26 +38,38 @@ class Record:
     """The address of a caller who is not known, or may not."""
     reason: str | None = None
     """What the log says of the failure that its caller is not told; None for nothing."""
+    trace: TraceContext | None = None
+    """That it belongs to, if it says so."""
 
 
 class Recorder:
     """Logs and counts answers."""
 
-    def __init__(self, meter: RequestMeter, log: HitLog) -> None:
+    def __init__(self, meter: RequestMeter, log: HitLog, traces: Traces = NO_TRACES) -> None:
         """A recorder.
 
         Args:
             meter: where answers are counted.
             log: where the lines of hits and refusals go, which are too many to be made one by one.
+            traces: where the spans of requests go.
         """
         self._meter = meter
         self._log = log
+        self._traces = traces
+        self._hits: dict[bytes, tuple[HTTPStatus, Outcome]] = {}
+        """What lines of hits say, by what they have in common."""
+
+    def begin(self, record: Record) -> None:
+        """Opens the span of a request that is not answered at once."""
+        if self._traces.is_on:
+            self._traces.begin(record.trace, record.began)
 
     def write(self, record: Record, status: int) -> None:
         """One answer that was made for its request alone."""
         seconds = perf_counter() - record.began
         outcome = record.replies[0].outcome if len(record.replies) == 1 else _NO_OUTCOME
-        self._meter.request(record.operation, record.client, status, outcome.cache, seconds)
+        trace = self._trace(record, status, outcome, seconds)
+        self._meter.request(record.operation, record.client, status, outcome.cache, seconds, trace)
         ages = [reply.age for reply in record.replies if reply.entry is not None]
         for age in ages:
             self._meter.served(record.operation, age)
@@ -63,6 +78,7 @@ class Recorder:
             return
         fields = {
             "request_id": record.request_id,
+            "trace_id": None if trace is None else trace.trace_id,
             "method": record.method,
             "operation": record.operation,
             "client": record.client,
@@ -82,6 +98,16 @@ class Recorder:
             level, "request", extra={"fields": {name: value for name, value in fields.items() if value is not None}}
         )
 
+    def _trace(self, record: Record, status: int, outcome: Outcome, seconds: float) -> TraceContext | None:
+        """The trace that the request's span is in, now that it has ended."""
+        if not self._traces.is_on:
+            return record.trace
+        problem = None if record.failure is None else record.failure.problem.value.name
+        answered = Answered(
+            record.method, record.route, record.operation, record.client, record.stream, status, outcome, problem
+        )
+        return self._traces.answered(answered, record.trace, record.began + seconds, seconds)
+
     def shown(self, campaign: str) -> bytes:
         """The campaign's id as lines show it."""
         return self._log.campaign(campaign)
@@ -89,30 +115,55 @@ class Recorder:
     def hit_line(self, status: HTTPStatus, detail: Detail | None) -> bytes:
         """The part of a line that hits of one kind have in common, between the campaign and the age."""
         members = {"status": status.value, "cache": "hit", "detail": detail}
-        return self._log.answer({name: value for name, value in members.items() if value is not None})
+        line = self._log.answer({name: value for name, value in members.items() if value is not None})
+        self._hits[line] = status, Outcome(ttl=1.0, detail=detail)
+        return line
 
-    def of_caller(self, method: str, operation: str, client: str, stream: str) -> "CallerRecorder":
+    def of_caller(self, method: str, route: str, operation: str, client: str, stream: str) -> "CallerRecorder":
         """Records what is answered to one caller, to one kind of request; the stream by its alias."""
-        return CallerRecorder(self._meter, self._log, method, operation, client, stream)
+        asked = Answered(method, route, operation, client, stream, HTTPStatus.OK, _NO_OUTCOME)
+        return CallerRecorder(self._meter, self._log, self._traces, self._hits, asked)
 
 
 class CallerRecorder:
     """Logs and counts rendered answers to one caller, with what they have in common made ready."""
 
-    __slots__ = ("_client", "_log", "_meter", "_operation", "caller", "count_not_modified", "count_ok", "write")
+    __slots__ = (
+        *("_answered", "_client", "_hits", "_log", "_meter", "_operation", "_traces"),
+        *("caller", "count_not_modified", "count_ok", "write"),
+    )
 
-    def __init__(self, meter: RequestMeter, log: HitLog, method: str, operation: str, client: str, stream: str) -> None:
-        self._meter, self._log, self._operation, self._client = meter, log, operation, client
-        self.caller = log.caller({"method": method, "operation": operation, "client": client, "stream": stream})
+    def __init__(
+        self,
+        meter: RequestMeter,
+        log: HitLog,
+        traces: Traces,
+        hits: Mapping[bytes, tuple[HTTPStatus, Outcome]],
+        answered: Answered,
+    ) -> None:
+        """A recorder of what is answered as `answered` says, but for its status and outcome; `hits`: by their lines."""
+        self._meter, self._log, self._traces, self._hits, self._answered = meter, log, traces, hits, answered
+        operation, client = answered.operation, answered.client
+        self._operation, self._client = operation, client
+        fields = {"method": answered.method, "operation": operation, "client": client, "stream": answered.stream}
+        self.caller = log.caller(fields)
         """For `write`, which logs a hit: see `HitLog.hit`."""
-        self.write = log.hit
+        # Without traces, not even the question whether there are any.
+        self.write = self._write_traced if traces.is_on else log.hit
         self.count_ok = meter.hits(operation, client, HTTPStatus.OK).hit
         self.count_not_modified = meter.hits(operation, client, HTTPStatus.NOT_MODIFIED).hit
 
-    def refusal(self, reply: Reply, campaign: str, status: int, request_id: bytes, began: float) -> None:
+    def refusal(
+        self,
+        reply: Reply,
+        campaign: str,
+        status: int,
+        request_id: bytes,
+        began: float,
+        trace: TraceContext | None = None,
+    ) -> None:
         """One refusal, since no call may be made."""
         seconds, outcome = perf_counter() - began, reply.outcome
-        self._meter.request(self._operation, self._client, status, outcome.cache, seconds)
         fields = {
             "status": status,
             "cache": outcome.cache,
@@ -121,7 +172,30 @@ class CallerRecorder:
         }
         members = {name: value for name, value in fields.items() if value is not None}
         line, shown = self._log.ageless(members), self._log.campaign(campaign)
-        self.write(request_id, self.caller, shown, line, b"", began + seconds, seconds, refused=status)
+        if self._traces.is_on:
+            problem = None if reply.failure is None else reply.failure.problem.value.name
+            answered = replace(self._answered, status=status, outcome=outcome, problem=problem)
+            trace = self._traces.answered(answered, trace, began + seconds, seconds)
+        self._meter.request(self._operation, self._client, status, outcome.cache, seconds, trace)
+        self._log.hit(request_id, self.caller, shown, line, b"", began + seconds, seconds, trace, refused=status)
+
+    def _write_traced(
+        self,
+        request_id: bytes,
+        caller: bytes,
+        campaign: bytes,
+        answer: bytes,
+        age: bytes,
+        ended: float,
+        seconds: float,
+        trace: TraceContext | None = None,
+        *,
+        refused: int | None = None,
+    ) -> None:
+        """As `HitLog.hit`, with a span."""
+        status, outcome = self._hits[answer]
+        own = self._traces.answered(replace(self._answered, status=status, outcome=outcome), trace, ended, seconds)
+        self._log.hit(request_id, caller, campaign, answer, age, ended, seconds, own, refused=refused)
 
 
 def _why(failure: Failure | None, peer: str | None = None, reason: str | None = None) -> Mapping[str, object]:

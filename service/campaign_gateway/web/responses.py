@@ -13,6 +13,7 @@ from multidict import CIMultiDictProxy
 
 from campaign_gateway.contract.operations import Subject
 from campaign_gateway.contract.revisions import instant
+from campaign_gateway.policy.codings import GZIP, packed_tag
 from campaign_gateway.policy.decide import Detail
 from campaign_gateway.policy.outlook import Quota
 from campaign_gateway.policy.preconditions import is_not_modified
@@ -22,6 +23,7 @@ from campaign_gateway.policy.visibility import Visibility
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.proxy.writers import format_write_token
+from campaign_gateway.web.packed import is_packed_for
 
 CACHE_NAME = "campaign-gateway"
 SERVER = "campaign-gateway"
@@ -36,6 +38,7 @@ VERSION = "Campaign-Gateway-Version"
 
 BOUND = "Campaign-Gateway-Bound"
 """Seconds within which a change of the campaign is seen."""
+SERVER_TIMING = "Server-Timing"
 NEWER = "Campaign-Gateway-Newer"
 """The revision of what an answer that is known to be out of date does not show yet."""
 
@@ -79,6 +82,8 @@ def render(
     request_id: str,
     subject: Subject = Subject.CAMPAIGN,
     fail: Fail | None = None,
+    *,
+    may_pack: bool = False,
 ) -> web.Response:
     """The HTTP answer for a reply: 200, 304, the platform's own, or a failure.
 
@@ -89,9 +94,10 @@ def render(
         request_id: of the request.
         subject: what was asked for.
         fail: renders failures; None for problem documents.
+        may_pack: whether a body is said to be packed where the caller can unpack it. `Packer.pack` does it.
     """
     fail = fail or render_failure
-    headers = {"Cache-Status": cache_status(reply.outcome)}
+    headers = {"Cache-Status": cache_status(reply.outcome), **server_timing(reply.outcome)}
     if reply.written_at is not None:
         headers[VERSION] = format_write_token(reply.written_at)
     if reply.passed is not None:
@@ -107,12 +113,19 @@ def render(
         headers |= visibility_fields(reply.visibility)
         return fail(absent(entry, subject), request_id, headers)
     headers |= entry_fields(entry, reply.lifetime, bounds, reply.visibility)
+    is_packed = may_pack and is_packed_for(request_headers, len(entry.body))
+    if may_pack:
+        headers["Vary"] = hdrs.ACCEPT_ENCODING
+    if is_packed:
+        headers["ETag"] = packed_tag(entry.etag)
     modified = last_modified(entry)
     tags = request_headers.getall(hdrs.IF_NONE_MATCH, [])
     since = request_headers.get(hdrs.IF_MODIFIED_SINCE)
     if is_not_modified(", ".join(tags) if tags else None, since, headers["ETag"], modified):
         return finish(web.Response(status=304, headers=headers), request_id)
     headers["Content-Type"] = entry.content_type
+    if is_packed:
+        headers["Content-Encoding"] = GZIP
     return finish(web.Response(body=entry.body, headers=headers), request_id)
 
 
@@ -154,6 +167,14 @@ def cache_status(outcome: Outcome) -> str:
     if outcome.detail is not None:
         parts.append(f"detail={outcome.detail}")
     return "; ".join(parts)
+
+
+def server_timing(outcome: Outcome) -> dict[str, str]:
+    """The `Server-Timing` field (W3C), where calls were made: milliseconds of their waits for permits, and of them."""
+    if outcome.seconds is None:
+        return {}
+    waiting, calling = (round(seconds * 1000, 1) for seconds in outcome.seconds)
+    return {SERVER_TIMING: f"cache;desc={outcome.cache}, permit;dur={waiting}, upstream;dur={calling}"}
 
 
 def concerns_quota(reply: Reply) -> bool:

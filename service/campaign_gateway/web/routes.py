@@ -55,6 +55,8 @@ class Target:
     """The platform's, where the request leaves no choice."""
     stream_id: str | None = None
     """The platform's id of the stream, in place of an alias."""
+    route: str = field(default="", compare=False)
+    """Its path, with placeholders."""
 
     @property
     def fields(self) -> frozenset[str] | None:
@@ -191,7 +193,8 @@ def _target(route: Route, method: str, raw_names: Mapping[str, str | None], quer
         raise invalid("this is a reserved word of the platform, not an id", row.name)
     given = read_query(query, row.parameters, row.required, row.name)
     stream = names["stream"] if raw_names["stream"] is not None else None
-    return _complete(Target(row.action, row.name, row.scope, stream, names.get("id", ""), given))
+    path = f"/v1{'' if stream is None else '/streams/{stream}'}{route.path}"
+    return _complete(Target(row.action, row.name, row.scope, stream, names.get("id", ""), given, route=path))
 
 
 def _complete(target: Target) -> Target:
@@ -200,7 +203,7 @@ def _complete(target: Target) -> Target:
     if target.name == "list" and "ids" in given:
         if given.keys() - {"ids", "fields"}:
             raise invalid("ids can be combined with fields only", target.name)
-        return Target(Action.BATCH, "batch", target.scope, target.stream, "", given)
+        return replace(target, action=Action.BATCH, name="batch")
     if target.name == "list":
         if "type" not in given:
             raise invalid("type is needed, voice or sms; or ids", target.name)

@@ -1425,3 +1425,23 @@ async def test_a_change_that_was_not_stored_was_not_seen(new_story):
     await reading
     await finished(story.tasks)
     assert story.meter.visible == []
+
+
+async def test_who_took_a_call_is_told_how_long_it_was_and_whoever_joined_it_too(new_story):
+    story = new_story(campaign_response())
+    first = await story.held(story.read())
+    second = begun(story.read())
+    await turns()
+    story.upstream.release()
+    took = [(await read).outcome.seconds for read in (first, second)]
+    assert None not in took
+    assert took[0] == took[1]
+    assert min(took[0]) >= 0
+    assert (await story.read()).outcome.seconds is None
+
+
+async def test_a_call_that_failed_is_told_of_and_one_that_was_refused_is_none(new_story):
+    story = new_story(UpstreamError(Problem.UPSTREAM_TIMEOUT, "no answer in time"))
+    assert (await story.read()).outcome.seconds is not None
+    story.budget.refuse_all = Failure(Problem.BUDGET_EXHAUSTED, "spent")
+    assert (await story.read("c-2")).outcome.seconds is None

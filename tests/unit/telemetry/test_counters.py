@@ -3,7 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from campaign_gateway.policy.trace_context import TraceContext
 from campaign_gateway.telemetry.counters import CounterFamily, HistogramFamily
 from campaign_gateway.telemetry.metrics import Metrics
 
@@ -42,3 +45,19 @@ def test_a_hit_is_a_request_and_an_answer_from_an_entry(events):
         other.request("get", "reporting", 304, "hit", seconds)
         other.served("get", age)
     assert page(one.registry) == page(other.registry)
+
+
+def exemplars(registry: CollectorRegistry) -> list[tuple[str, str, float]]:
+    """Bound, trace and value of each, as a scrape for OpenMetrics reads them."""
+    families = text_string_to_metric_families(openmetrics.generate_latest(registry).decode())
+    samples = [sample for family in families for sample in family.samples]
+    return [(row.labels["le"], row.exemplar.labels["trace_id"], row.exemplar.value) for row in samples if row.exemplar]
+
+
+def test_a_range_shows_the_last_value_of_which_somebody_recorded_a_trace():
+    metrics = Metrics(CollectorRegistry())
+    traces = [TraceContext(f"{number:032x}", "b" * 16, is_sampled=number != 4) for number in range(1, 5)]
+    for trace, seconds in zip([*traces, None], (0.003, 0.7, 0.004, 0.6, 0.65), strict=True):
+        metrics.request("get", "reporting", 200, "miss", seconds, trace)
+    assert exemplars(metrics.registry) == [("0.005", f"{3:032x}", 0.004), ("1.0", f"{2:032x}", 0.7)]
+    assert "trace_id" not in "".join(page(metrics.registry)), "the plain form has no place for them"

@@ -5,12 +5,16 @@ import logging
 import pytest
 from prometheus_client import CollectorRegistry
 
+from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.proxy.ports import PlatformCall
 from campaign_gateway.telemetry.counters import quantile
 from campaign_gateway.telemetry.history import LAST, STEPS, Event, History, StreamPoint
 from campaign_gateway.telemetry.metrics import Metrics
+from tests.support.doubles import make_request
 
-CALL = PlatformCall("support", "get", "c-1", "interactive", "reader", "uri-miss", "ok", 200, 0.1)
+
+def call(id_: str = "c-1") -> PlatformCall:
+    return PlatformCall(make_request(id_), Lane.INTERACTIVE, "uri-miss", "ok", 200, 0.0, 0.1)
 
 
 class Desk:
@@ -100,8 +104,8 @@ def test_ages_are_of_the_last_five_minutes(desk):
 def test_all_of_it_is_bounded(desk):
     for _ in range(STEPS + 5):
         desk.tick()
-        desk.history.note_call(CALL)
-        desk.history.note_call(CALL)
+        desk.history.note_call(call())
+        desk.history.note_call(call())
         desk.history.emit(logging.makeLogRecord({"name": "campaign_gateway.web", "msg": "a"}))
         desk.history.emit(logging.makeLogRecord({"name": "campaign_gateway.web", "msg": "b"}))
     history = desk.history
@@ -126,8 +130,8 @@ def test_events_are_lines_of_changes_of_state_and_not_of_requests(desk, caplog):
 
 
 def test_a_call_shows_no_phone_number_that_was_asked_for_as_an_id(desk):
-    desk.history.note_call(PlatformCall("s", "get", "4930123456", "interactive", "a", "uri-miss", "absent", 404, 0.1))
-    assert desk.history.calls[0].call.campaign == "(number)"
+    desk.history.note_call(call("4930123456"))
+    assert desk.history.calls[0].campaign == "(number)"
 
 
 def test_a_client_was_last_seen_when_its_requests_grew(desk):

@@ -3,6 +3,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from campaign_gateway.policy.decide import Detail, Fwd
 from campaign_gateway.policy.settle import Failure
@@ -17,6 +18,9 @@ SPENT = Reply(Outcome(detail=Detail.BUDGET), failure=Failure(Problem.BUDGET_EXHA
 MISS = Reply(Outcome(Fwd.URI_MISS, 200, stored=True, ttl=30.0), ENTRY, None, 0.2, 30.0)
 
 
+PLAIN: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
+
+
 def rows(response) -> list[dict[str, Any]]:
     document = json.loads(response.body)
     assert document.keys() == {"results"}
@@ -25,7 +29,9 @@ def rows(response) -> list[dict[str, Any]]:
 
 def test_each_id_has_its_row_in_the_order_asked():
     other = replace(ENTRY, body=b'{"status": "success", "data": {"_id": "b", "n": 1.50}}')
-    response = render_batch(["b", "a", "b"], [replace(HIT, entry=other, age=7.9), HIT, replace(HIT, entry=other)], "r")
+    response = render_batch(
+        ["b", "a", "b"], [replace(HIT, entry=other, age=7.9), HIT, replace(HIT, entry=other)], "r", PLAIN
+    )
     found = rows(response)
     assert [row["id"] for row in found] == ["b", "a", "b"]
     assert found[0] == {"id": "b", "status": 200, "etag": other.etag, "age": 7, "campaign": {"_id": "b", "n": 1.5}}
@@ -34,7 +40,7 @@ def test_each_id_has_its_row_in_the_order_asked():
 
 
 def test_a_part_without_an_answer_has_its_problem_and_the_others_theirs():
-    response = render_batch(["a", "b", "c"], [SPENT, replace(HIT, entry=ABSENT), HIT], "r-1")
+    response = render_batch(["a", "b", "c"], [SPENT, replace(HIT, entry=ABSENT), HIT], "r-1", PLAIN)
     found = rows(response)
     assert response.status == 200
     assert found[0].keys() == found[1].keys() == {"id", "status", "problem"}
@@ -48,7 +54,7 @@ def test_a_part_without_an_answer_has_its_problem_and_the_others_theirs():
 @pytest.mark.drill("structure that takes long to read")
 def test_campaigns_beyond_what_one_answer_holds_are_to_be_asked_for_by_themselves():
     large = replace(HIT, entry=replace(ENTRY, body=b'{"data":{"a":"' + b"x" * (MOST_BYTES // 2) + b'"}}'))
-    found = rows(render_batch(["a", "b", "c"], [large, large, HIT], "r"))
+    found = rows(render_batch(["a", "b", "c"], [large, large, HIT], "r", PLAIN))
     assert [row["status"] for row in found] == [200, 413, 413]
     assert found[1]["problem"]["type"] == "/problems/too-large"
 
@@ -64,14 +70,14 @@ def test_campaigns_beyond_what_one_answer_holds_are_to_be_asked_for_by_themselve
 )
 def test_an_odd_campaign_costs_the_others_nothing_and_is_spelled_as_it_was(body: bytes, campaign: bytes):
     replies = [HIT, replace(HIT, entry=replace(ENTRY, body=body))]
-    response = render_batch(["c-1", "odd"], replies, "r-1")
+    response = render_batch(["c-1", "odd"], replies, "r-1", PLAIN)
     assert isinstance(response.body, bytes)
     assert response.status == 200
     assert b'"campaign":' + campaign in response.body
 
 
 def test_the_whole_is_not_to_be_kept():
-    response = render_batch(["a"], [HIT], "r-1")
+    response = render_batch(["a"], [HIT], "r-1", PLAIN)
     assert response.headers["Cache-Control"] == "no-store"
     assert response.headers["X-Request-ID"] == "r-1"
     for field in ("ETag", "Age", "Last-Modified"):
@@ -80,11 +86,13 @@ def test_the_whole_is_not_to_be_kept():
 
 def test_it_is_a_hit_if_every_part_was_one():
     near = replace(HIT, outcome=Outcome(ttl=5.0))
-    assert render_batch(["a", "b"], [HIT, near], "r").headers["Cache-Status"] == "campaign-gateway; hit; ttl=5"
-    assert render_batch(["a", "b"], [HIT, MISS], "r").headers["Cache-Status"] == (
+    assert render_batch(["a", "b"], [HIT, near], "r", PLAIN).headers["Cache-Status"] == "campaign-gateway; hit; ttl=5"
+    assert render_batch(["a", "b"], [HIT, MISS], "r", PLAIN).headers["Cache-Status"] == (
         "campaign-gateway; fwd=uri-miss; fwd-status=200"
     )
-    assert render_batch(["a", "b"], [HIT, SPENT], "r").headers["Cache-Status"] == "campaign-gateway; detail=budget"
+    assert (
+        render_batch(["a", "b"], [HIT, SPENT], "r", PLAIN).headers["Cache-Status"] == "campaign-gateway; detail=budget"
+    )
 
 
 async def test_all_parts_are_asked_for_at_once_with_their_fields(front):

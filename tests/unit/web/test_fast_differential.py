@@ -454,6 +454,37 @@ async def test_a_refusal_of_a_head_has_no_body(layer):
     assert result.taken
 
 
+@pytest.mark.parametrize("layer", [local, far])
+@pytest.mark.parametrize(
+    ("field", "trace"),
+    [
+        pytest.param(b"traceparent: 00-%b-b7ad6b7169203331-01", True, id="good"),
+        pytest.param(b"Traceparent:   00-%b-b7ad6b7169203331-00  ", True, id="in-spaces"),
+        pytest.param(b"traceparent: 01-%b-b7ad6b7169203331-01-more", True, id="a-later-version"),
+        pytest.param(b"traceparent: 00-%b-b7ad6b7169203331-01\r\ntracestate: a=1", True, id="with-a-state"),
+        pytest.param(b"traceparent: 00-%b-b7ad6b7169203331-01-more", False, id="too-long"),
+        pytest.param(b"traceparent: ff-%b-b7ad6b7169203331-01", False, id="no-version"),
+        pytest.param(b"traceparent: 00-%b-0000000000000000-01", False, id="no-parent"),
+        pytest.param(b"traceparent: 00-%b-B7AD6B7169203331-01", False, id="in-upper-case"),
+        pytest.param(b"traceparent: %b", False, id="something-else"),
+        pytest.param(b"X-Trace: 00-%b-b7ad6b7169203331-01", False, id="another-field"),
+    ],
+)
+async def test_the_line_of_a_hit_has_its_own_trace(field, trace, layer):
+    ids = [b"%032x" % number for number in (1, 2, 2, 3, 15551234567)]
+    result = await compare([head(b"/v1/campaigns/c-1", field % id_) for id_ in ids], layer=layer)
+    assert result.taken >= 2
+    shown = sorted(line.get("trace_id", "none") for line in result.lines)
+    assert shown == [id_.decode() if trace else "none" for id_ in ids]
+
+
+async def test_the_line_of_a_refusal_has_its_own_trace():
+    fields = [b"traceparent: 00-%032x-b7ad6b7169203331-01" % number for number in range(1, 6)]
+    result = await compare([head(b"/v1/campaigns/nowhere", field) for field in fields], refused=SPENT)
+    assert result.taken
+    assert sorted(line["trace_id"] for line in result.lines) == [f"{number:032x}" for number in range(1, 6)]
+
+
 TRACED = head(b"/v1/campaigns/c-1", b"traceparent: 00-0af7-b7ad-01")
 
 

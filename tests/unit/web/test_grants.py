@@ -157,7 +157,7 @@ async def test_two_aliases_of_one_stream_and_two_versions_of_one_campaign_have_g
     async with watched() as gateway:
         rights = gateway.clients.identify(["Bearer cgk_operations"])
         callers = [
-            Caller(method, stream, row, rights.name)
+            Caller(method, stream, row, rights.name, "/v1/campaigns/{id}")
             for method in ("GET", "HEAD")
             for stream in (SUPPORT, replace(SUPPORT, alias="other"))
             for row in (GET, replace(GET, version=1))

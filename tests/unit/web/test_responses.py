@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from campaign_gateway.policy.settle import Failure, settle
 from campaign_gateway.policy.stored import Absence, Stored, make_etag
 from campaign_gateway.policy.visibility import Visibility
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.reply import Outcome, Reply
+from campaign_gateway.proxy.reply import Outcome, Reply, Seconds
 from campaign_gateway.web.responses import Bounds, cache_status, render, render_failure
 from tests.support.doubles import START
 
@@ -317,3 +318,33 @@ def test_a_text_of_the_platforms_that_utf_8_cannot_say_does_not_break_the_answer
     response = answer(reply)
     assert response.status in {404, 502}
     assert "Campaign not found" in str(document_of(response)["upstream_message"])
+
+
+# Server-Timing.
+
+
+@pytest.mark.parametrize(
+    ("outcome", "field"),
+    [
+        (HIT, None),
+        (Outcome(detail=Detail.BUDGET), None),
+        (
+            Outcome(Fwd.URI_MISS, 200, stored=True, ttl=30.0, seconds=Seconds(0.000_04, 0.123_45)),
+            "cache;desc=miss, permit;dur=0.0, upstream;dur=123.5",
+        ),
+        (
+            Outcome(Fwd.STALE, 200, stored=True, ttl=30.0, seconds=Seconds(2.0, 0.05)),
+            "cache;desc=revalidated, permit;dur=2000.0, upstream;dur=50.0",
+        ),
+        (Outcome(Fwd.BYPASS, 200, seconds=Seconds(0, 1)), "cache;desc=none, permit;dur=0, upstream;dur=1000"),
+    ],
+)
+def test_answers_for_which_a_call_was_made_say_how_long_it_took(outcome, field):
+    failed = Reply(outcome, failure=Failure(Problem.UPSTREAM_TIMEOUT, "no answer in time"))
+    passed = Reply(outcome, passed=Response(200, "application/json", b"{}"))
+    for reply in (Reply(outcome, ENTRY, None, 0.1, 30.0), failed, passed):
+        response = answer(reply)
+        assert response.headers.get("Server-Timing") == field
+    if field is not None:
+        metric = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+;(desc|dur)=[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+        assert re.fullmatch(rf"{metric}(, {metric})*", field), "the grammar of W3C Server Timing"

@@ -6,12 +6,15 @@ The expected is a value (`Reply`, `Failure`); exceptions carry only what interru
 
 from campaign_gateway.proxy.ports.budget import Budget, LedgerLostError, Ledgers, Permit, Refused
 from campaign_gateway.proxy.ports.index import USED_SECONDS, CampaignIndex
-from campaign_gateway.proxy.ports.meter import HitLog, HitMeter, Meter, PlatformCall, RequestMeter, Tally
+from campaign_gateway.proxy.ports.meter import HitLog, HitMeter, Meter, RequestMeter, Tally
 from campaign_gateway.proxy.ports.store import Copy, Found, Handlers, Lease, Put, Store
+from campaign_gateway.proxy.ports.traces import NO_TRACES, Answered, PlatformCall, Traces, seconds_of
 from campaign_gateway.proxy.ports.upstream import Upstream, UpstreamError
 
 __all__ = [
+    "NO_TRACES",
     "USED_SECONDS",
+    "Answered",
     "Budget",
     "CampaignIndex",
     "Copy",
@@ -30,6 +33,8 @@ __all__ = [
     "RequestMeter",
     "Store",
     "Tally",
+    "Traces",
     "Upstream",
     "UpstreamError",
+    "seconds_of",
 ]

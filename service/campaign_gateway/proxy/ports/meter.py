@@ -1,8 +1,9 @@
 """Where numbers and log lines go."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from campaign_gateway.policy.trace_context import TraceContext
 
 
 class Tally(Protocol):
@@ -47,23 +48,6 @@ class Meter(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class PlatformCall:
-    """One call to the platform that has ended, as operators are told of it."""
-
-    stream: str
-    operation: str
-    campaign: str
-    """Its id; empty where the call is about none."""
-    lane: str
-    client: str
-    reason: str
-    outcome: str
-    status: int | None
-    """Of the answer; None where there was none."""
-    seconds: float
-
-
 class HitMeter(Protocol):
     """Where hits of one kind go."""
 
@@ -77,8 +61,16 @@ class HitMeter(Protocol):
 class RequestMeter(Protocol):
     """Where the API's numbers go. All arguments are from closed sets but the numbers."""
 
-    def request(self, operation: str, client: str, status: int, cache: str, seconds: float) -> None:
-        """One request was answered."""
+    def request(
+        self,
+        operation: str,
+        client: str,
+        status: int,
+        cache: str,
+        seconds: float,
+        trace: TraceContext | None = None,
+    ) -> None:
+        """One request was answered, in this trace."""
         ...
 
     def served(self, operation: str, age: float) -> None:
@@ -122,6 +114,7 @@ class HitLog(Protocol):
         age: bytes,
         ended: float,
         seconds: float,
+        trace: TraceContext | None = None,
         *,
         refused: int | None = None,
     ) -> None:
@@ -135,6 +128,7 @@ class HitLog(Protocol):
             age: whole seconds; empty for an answer that has none.
             ended: when it was answered, on the performance counter.
             seconds: how long it took.
+            trace: that the request belongs to.
             refused: the status of a refusal, which is a warning: no call could be made for it. None for a hit.
         """
         ...

@@ -101,15 +101,21 @@ PARAMETERS: Mapping[str, Json] = {
 
 HEADERS: Mapping[str, Json] = {
     "X-Request-ID": header("The caller's value if it is valid, otherwise a new one; it is in the gateway's log."),
-    "ETag": header("A strong tag: equal on every replica, different if the bytes differ."),
+    "ETag": header(
+        "A strong tag: equal on every replica, different if the bytes differ, as they do in another coding."
+    ),
     "Last-Modified": header("The campaign's `updatedAt`, if it is a valid time."),
     "Age": header("Seconds since the last validation began.", type="integer", minimum=0),
     "Cache-Control": header("How long the answer is fresh, and how long it may be used when stale."),
     "Cache-Status": header("How the answer was made (RFC 9211)."),
+    "Server-Timing": header(
+        "For answers that took a call: what the cache did, and milliseconds of the wait for a permit and of the call.",
+        examples=["cache;desc=miss, permit;dur=0.2, upstream;dur=123.4"],
+    ),
     "RateLimit": header("What is left of the caller's share of the calls, if a call was made or refused."),
     "RateLimit-Policy": header("The caller's share of the calls, and the window in seconds."),
     "Retry-After": header("Seconds until a retry is useful.", type="integer", minimum=1, examples=[7]),
-    "Vary": header("The fields that choose the answer and its coding.", const="Accept, Accept-Encoding"),
+    "Vary": header("The request's fields that choose the answer and its coding.", examples=["Accept-Encoding"]),
     "WWW-Authenticate": header("The scheme to use.", const="Bearer"),
     BOUND: header(
         "Seconds within which a change of the campaign is seen; if polls give the bound, a change of `updatedAt`.",

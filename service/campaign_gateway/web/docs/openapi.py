@@ -161,7 +161,7 @@ def _failure(status: int, problems: list[Problem], *, has_body: bool) -> Json:
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         always.append("Retry-After")
     if status >= HTTPStatus.BAD_GATEWAY:
-        sometimes = ["Retry-After", "RateLimit", "RateLimit-Policy"]
+        sometimes = ["Retry-After", "RateLimit", "RateLimit-Policy", "Server-Timing"]
     # Not narrowed to these types and this status: generators of clients take that for another schema, or for none.
     examples = {problem.value.name: _ref("examples", f"Problem.{problem.value.name}") for problem in problems}
     schema = {"schema": _ref("schemas", "Problem"), "examples": examples}

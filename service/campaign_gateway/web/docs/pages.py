@@ -15,7 +15,7 @@ from importlib import resources
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 
-from campaign_gateway.policy.codings import accepts_gzip
+from campaign_gateway.policy.codings import GZIP, accepts_gzip, packed_tag
 from campaign_gateway.policy.preconditions import is_not_modified
 from campaign_gateway.policy.stored import make_etag
 from campaign_gateway.problems import Problem
@@ -148,9 +148,9 @@ def _load(path: str) -> Page:
 
 @cache
 def _packed(page: Page) -> Page:
-    """The page for those who accept gzip. Its tag is another, since its bytes are (RFC 9110 section 8.8.3.3)."""
+    """The page for those who accept gzip."""
     # Without a time of its own, all replicas have the same bytes.
-    return replace(page, body=gzip.compress(page.body, mtime=0), etag=f'{page.etag[:-1]}-gzip"', coding="gzip")
+    return replace(page, body=gzip.compress(page.body, mtime=0), etag=packed_tag(page.etag), coding=GZIP)
 
 
 def render_page(page: Page, request_headers: CIMultiDictProxy[str], request_id: str) -> web.Response:

@@ -126,7 +126,7 @@ class Resource:
 CONDITIONS = ("If-None-Match", "If-Modified-Since")
 DIRECTIVES = ("Cache-Control", "Campaign-Gateway-Version")
 
-_QUOTA = ("RateLimit", "RateLimit-Policy")
+_OF_CALLS = ("RateLimit", "RateLimit-Policy", "Server-Timing")
 _VALIDATED = ("Age", "ETag")
 _FRESHNESS = ("Cache-Control", "Cache-Status")
 _PLATFORM = (
@@ -187,14 +187,14 @@ def _tag(route: Route, method: Method) -> str:
 def _answer(method: Method, text: Text) -> ResponseText:
     match method.action:
         case Action.READ if "ids" in method.parameters:
-            return ResponseText(text.answer, _FRESHNESS, (*_VALIDATED, "Last-Modified", *_QUOTA))
+            return ResponseText(text.answer, _FRESHNESS, (*_VALIDATED, "Last-Modified", "Vary", *_OF_CALLS))
         case Action.READ if operation(method.name).subject is Subject.CAMPAIGN:
-            return ResponseText(text.answer, (*_VALIDATED, *_FRESHNESS, BOUND), ("Last-Modified", NEWER, *_QUOTA))
+            return ResponseText(text.answer, (*_VALIDATED, *_FRESHNESS, BOUND), ("Last-Modified", NEWER, *_OF_CALLS))
         case Action.READ | Action.BATCH:
-            return ResponseText(text.answer, (*_VALIDATED, *_FRESHNESS), ("Last-Modified", *_QUOTA))
+            return ResponseText(text.answer, (*_VALIDATED, *_FRESHNESS), ("Last-Modified", "Vary", *_OF_CALLS))
         case Action.SEND:
             version = ("Campaign-Gateway-Version",) if method.scope == "write" else ()
-            return ResponseText(text.answer, (*_FRESHNESS, *version), _QUOTA, status="2XX", is_validated=False)
+            return ResponseText(text.answer, (*_FRESHNESS, *version), _OF_CALLS, status="2XX", is_validated=False)
         case Action.PURGE:
             return ResponseText(text.answer, _FRESHNESS, status="2XX", is_validated=False)
         case Action.HINT:
