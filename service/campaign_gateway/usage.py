@@ -10,6 +10,7 @@ SHELLS = ("bash", "zsh", "fish")
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "serve": ("serve --config gateway.yaml", "serve   # settings from GATEWAY_CONFIG and GATEWAY__SECTION__KEY"),
     "check": ("check --config gateway.yaml", "check --config gateway.yaml --offline --json"),
+    "doctor": ("doctor --config gateway.yaml", "doctor --config gateway.yaml --probe --json"),
     "schema": ("schema > schema.json",),
     "demo": ("demo", "demo --host 0.0.0.0 --port 8888"),
     "sandbox": (
@@ -17,7 +18,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sandbox --with-gateway --json --seed 7   # for tests of your own",
     ),
     "plan": ("plan --campaigns 2000 --used 50% --change-rate 1/s", "plan --campaigns 500 --budget 300 --lag 5s"),
-    "key new": ("key new --client reporting",),
+    "top": ("top", "top --admin http://127.0.0.1:9091 --once"),
+    "key new": ("key new --client reporting", "key new --client reporting --expires 2027-02-01"),
     "completion": (
         "completion bash > ~/.local/share/bash-completion/completions/campaign-gateway",
         "completion zsh > ~/.zfunc/_campaign-gateway   # with fpath+=~/.zfunc before compinit in ~/.zshrc",

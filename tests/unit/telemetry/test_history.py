@@ -110,7 +110,7 @@ def test_all_of_it_is_bounded(desk):
         desk.history.emit(logging.makeLogRecord({"name": "campaign_gateway.web", "msg": "b"}))
     history = desk.history
     assert (len(history.points), len(history.events), len(history.calls)) == (STEPS, LAST, LAST)
-    assert history.calls_by_client == {"reader": 2 * (STEPS + 5)}
+    assert history.calls_by_client == {"tests": 2 * (STEPS + 5)}
 
 
 def test_events_are_lines_of_changes_of_state_and_not_of_requests(desk, caplog):
