@@ -264,7 +264,7 @@ def sandbox_settings(sandbox: Sandbox, folder: Path) -> dict[str, object]:
     secret.write_text(config.secret + os.linesep)
     return {
         # The secret is known to everyone, so it may be sent in clear text.
-        "platform": {"url": sandbox.url, "insecure": True, "timeout": "2s"},
+        "platform": {"url": sandbox.url, "insecure": True, "timeout": "5s"},
         # The platform is a new one each time, also at an address that an earlier one had.
         "cache": {"state_dir": str(folder)},
         "credentials": {"main": {"client_id": config.client_id, "client_secret_file": str(secret)}},
