@@ -55,7 +55,9 @@ async def open_desk(folder: Path, **sections: Any) -> AsyncIterator[Desk]:
     def client(key: str, *scopes: str) -> dict[str, Any]:
         return {"key_sha256": hashlib.sha256(key.encode()).hexdigest(), "streams": ["support"], "scopes": [*scopes]}
 
-    clients = {"team": client(KEY, "read", "write", "purge"), "reader": client(READER, "read")}
+    rows = [{"sha256": "0" * 64, "note": "old", "expires": "2999-01-01"}]
+    rows.append({"sha256": hashlib.sha256(READER.encode()).hexdigest(), "note": "new"})
+    clients = {"team": client(KEY, "read", "write", "purge"), "reader": {"keys": rows, "streams": ["support"]}}
     async with Sandbox(SandboxConfig(campaigns=20)) as sandbox:
         settings = read_tree(settings_for(sandbox, folder, **{"clients": clients, "sweep": {"share": 0}, **sections}))
         async with running(settings) as gateway, aiohttp.ClientSession() as session:
@@ -100,7 +102,13 @@ async def test_a_miss_spends_a_cell_and_a_hit_spends_none(desk):
     team = next(row for row in state["clients"] if row["name"] == "team")
     assert (team["requests"], team["hits"], team["calls"]) == (2, 1, 1)
     assert team["last_used_ago"] < 60
-    assert next(row for row in state["clients"] if row["name"] == "reader")["last_used_ago"] is None
+    [key] = team["keys"]
+    assert key["last_used_ago"] < 60
+    reader = next(row for row in state["clients"] if row["name"] == "reader")
+    assert reader["last_used_ago"] is None
+    assert [(row["name"], row["last_used_ago"]) for row in reader["keys"]] == [("old", None), ("new", None)]
+    assert [row["expires_in"] is None for row in reader["keys"]] == [False, True]
+    assert state["generation"] == 1
 
 
 async def test_a_pause_shows_as_it_begins(desk):

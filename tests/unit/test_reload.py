@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 import re
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from campaign_gateway.app import Gateway, running
+from campaign_gateway.app.build import plan_gateway
 from campaign_gateway.app.live import Live
 from campaign_gateway.app.reload import Reloader
 from campaign_gateway.app.status import settings_part
@@ -337,6 +339,34 @@ async def test_budgets_and_pauses_follow(tree: dict[str, Any], tmp_path: Path, l
         account = live[0].budget._queue("acc-1").account
         assert (account.allowance.longest_pause, account.allowance.clients, account.allowance.window) == (7.0, 2, 30.0)
         assert account.promises.allowance is account._own.allowance is account.allowance
+
+
+def test_many_streams_and_clients_are_looked_at_once_each(tree: dict[str, Any]) -> None:
+    row = tree["streams"]["support"]
+    streams = {
+        f"s{number}": {**row, "stream_id": f"st-{number}", "account_id": f"acc-{number}"} for number in range(50)
+    }
+    clients = {
+        f"c{number}": {"key_sha256": f"{number:064x}", "streams": ["s0", f"s{1 + number % 49}"]}
+        for number in range(400)
+    }
+    settings = read_tree({**tree, "streams": streams, "clients": clients})
+    plan, lines = plan_gateway(settings), 0
+
+    def count(_frame: object, event: str, _argument: object) -> Any:
+        nonlocal lines
+        lines += event == "line"
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        plan.adopt(settings)
+        allowed = {account: plan.allowance(account).clients for account in plan.accounts}
+    finally:
+        sys.settrace(before)
+    assert (allowed["acc-0"], allowed["acc-1"], allowed["acc-49"]) == (400, 9, 8)
+    assert lines < 20 * (50 + 400)
 
 
 async def test_freshness_follows(tree: dict[str, Any], tmp_path: Path, live: list[Live]) -> None:

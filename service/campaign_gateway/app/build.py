@@ -3,6 +3,7 @@
 import hashlib
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,14 +46,17 @@ class Plan:
     """By alias."""
     accounts: Sequence[str]
     freshness: Freshness
+    callers: Mapping[str, int]
+    """How many clients may use streams of an account, by its name."""
 
     def adopt(self, settings: Settings) -> None:
         """Other settings, which differ in nothing that takes a restart."""
         self.settings, self.freshness = settings, build_freshness(settings.freshness)
+        self.callers = count_callers(settings)
 
     def allowance(self, account: str) -> Allowance:
         """What an account may do, by its name."""
-        return build_allowance(self.settings, self.streams, account)
+        return build_allowance(self.settings, account, self.callers.get(account, 1))
 
     @property
     def identities(self) -> Mapping[str, str]:
@@ -64,7 +68,7 @@ def plan_gateway(settings: Settings) -> Plan:
     """What the settings come to; no secret is read yet."""
     streams = build_streams(settings)
     accounts = sorted({stream.tenant.account for stream in streams.values()})
-    return Plan(settings, streams, accounts, build_freshness(settings.freshness))
+    return Plan(settings, streams, accounts, build_freshness(settings.freshness), count_callers(settings))
 
 
 def build_freshness(settings: FreshnessSettings) -> Freshness:
@@ -168,10 +172,17 @@ def build_seals(settings: CacheSeal | None, on_refused: Callable[[Refusal], None
     return Seals(lambda: tuple(key.value for key in keys), settings.encrypt, on_refused)
 
 
-def build_allowance(settings: Settings, streams: Mapping[str, Stream], account: str) -> Allowance:
-    """What the account may do."""
+def count_callers(settings: Settings) -> Mapping[str, int]:
+    """How many clients may use streams of an account, by its name; none is left out that has one."""
+    accounts = {alias: stream.account_id for alias, stream in settings.streams.items()}
+    return Counter(
+        account for client in settings.clients.values() for account in {accounts[alias] for alias in client.streams}
+    )
+
+
+def build_allowance(settings: Settings, account: str, clients: int) -> Allowance:
+    """What the account may do, which so many clients share."""
     row = settings.budget_of(account)
-    aliases = {alias for alias, stream in streams.items() if stream.tenant.account == account}
     return Allowance(
         calls=row.calls,
         window=row.window,
@@ -179,7 +190,7 @@ def build_allowance(settings: Settings, streams: Mapping[str, Stream], account: 
         timeout=settings.platform.timeout,
         reserve=row.reserved,
         lanes={Lane(name): int(part * row.calls) for name, part in row.lanes.model_dump().items()},
-        clients=sum(1 for client in settings.clients.values() if client.streams & aliases) or 1,
+        clients=clients,
         longest_pause=settings.pause.max,
     )
 

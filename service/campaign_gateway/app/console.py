@@ -1,6 +1,7 @@
 """What the console is told, out of what the rooms know already."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,6 +12,7 @@ from typing_extensions import override
 from campaign_gateway import __version__
 from campaign_gateway.admin.console import Console, Purged
 from campaign_gateway.app.build import Plan, current_capacity
+from campaign_gateway.app.reload import Reloader
 from campaign_gateway.app.status import Readiness
 from campaign_gateway.app.strip import strip
 from campaign_gateway.contract.document import members, text_of, value_of
@@ -60,6 +62,7 @@ class OperatorsConsole(Console):
     metrics: Metrics
     clients: Clients
     invalidator: Invalidator
+    reloader: Reloader
     credential_version: Callable[[Stream], int]
     """Of the secret that signs for it."""
     worker: int | None
@@ -83,6 +86,7 @@ class OperatorsConsole(Console):
             "now": time.time(),
             "worker": self.worker,
             "workers": self.plan.settings.workers,
+            "generation": self.reloader.generation,
             "purge_needs_key": bool(self.plan.settings.clients),
             "stream": shown.alias,
             "streams": list(self.plan.streams),
@@ -174,15 +178,23 @@ class OperatorsConsole(Console):
     def _clients(self) -> Iterator[Mapping[str, object]]:
         self.history.note_clients()
         totals, now = self.metrics.by_client(), time.time()
+        keys: dict[str, list[object]] = {}
+        for client in self.clients.by_key():
+            used, expires = client.key.last_used(), client.key.expires
+            row = {"name": client.key.name, "last_used_ago": now - used if used else None}
+            keys.setdefault(client.name, []).append(
+                row | {"expires_in": None if expires == math.inf else expires - now}
+            )
         for name in sorted({*totals, *self.plan.settings.clients}):
-            row, seen = totals.get(name), self.history.last_seen.get(name)
+            total, seen = totals.get(name), self.history.last_seen.get(name)
             yield {
                 "name": name,
-                "requests": 0 if row is None else row.requests,
-                "hits": 0 if row is None else row.hits,
-                "not_modified": 0 if row is None else row.not_modified,
+                "requests": 0 if total is None else total.requests,
+                "hits": 0 if total is None else total.hits,
+                "not_modified": 0 if total is None else total.not_modified,
                 "calls": self.history.calls_by_client[name],
                 "last_used_ago": None if seen is None else now - seen,
+                "keys": keys.get(name, []),
             }
 
     @override

@@ -168,7 +168,7 @@ async def running(
         watchers.supervise(readiness.watch, name="watch readiness")
         console = _open_console(
             *(plan, readiness, budget, index, stores, fetcher, sweepers, explainer, metrics, clients, invalidator),
-            *(platform, slot, watchers, stack),
+            *(reloader, platform, slot, watchers, stack),
         )
         probes = readiness, metrics.collect, partial(_explain, explainer, plan.streams)
         operators = admin_application(*probes, [*console_routes(console), *routes])
@@ -212,6 +212,7 @@ def _open_console(
     metrics: Metrics,
     clients: Clients,
     invalidator: Invalidator,
+    reloader: Reloader,
     platform: PlatformClient,
     slot: WorkerSlot | None,
     watchers: Tasks,
@@ -224,7 +225,7 @@ def _open_console(
     watchers.supervise(history.run, name="note figures")
     return OperatorsConsole(
         *(plan, readiness, budget, index, stores.local, fetcher, sweepers, explainer, history, metrics, clients),
-        *(invalidator, platform.credential_version, None if slot is None else slot.number),
+        *(invalidator, reloader, platform.credential_version, None if slot is None else slot.number),
     )
 
 

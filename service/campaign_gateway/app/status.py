@@ -248,7 +248,7 @@ def show_budget(gauges: Gauges, budget: CallBudget, plan: Plan) -> None:
 
 
 def _calls(plan: Plan, account: str) -> float:
-    return plan.allowance(account).calls
+    return plan.settings.budget_of(account).calls
 
 
 def _held(budget: CallBudget, account: str, lane: Lane) -> int:

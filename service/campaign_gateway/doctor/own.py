@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 
 from campaign_gateway.app.build import build_signers
@@ -14,6 +15,7 @@ from campaign_gateway.settings import (
     Source,
     certificate_checks,
     certificates_of,
+    expired_keys,
     file_checks,
     hide_password,
     read_tree,
@@ -31,6 +33,7 @@ def read_settings(config: Path | None) -> tuple[Settings | None, Source, list[Fi
         return None, source, [_error(Check.SETTINGS, source.place(mistake)) for mistake in failure.mistakes]
     found = [ok(Check.SETTINGS, _name_of(source), _summary(settings))]
     found += [_warning(Check.SETTINGS, source.place(mistake)) for mistake in of_this_machine(settings)]
+    found += [_warning(Check.SETTINGS, source.place(mistake)) for mistake in expired_keys(settings, datetime.now(UTC))]
     return settings, source, found
 
 

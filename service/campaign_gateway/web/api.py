@@ -210,7 +210,6 @@ class Api:
             if client is None:
                 client = self._clients.identify(http.headers.getall(hdrs.AUTHORIZATION, []))
             record.client = client.name
-            client.key.used = record.began
             if client.limits is not None:
                 client.limits.check(http.protocol, record.began)
         except RejectedError:

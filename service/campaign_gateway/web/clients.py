@@ -174,6 +174,7 @@ class Clients:
         if found.key.expires <= self._clock():
             reason = f"the key {found.key.name} of client {found.name} has expired"
             raise RejectedError(Problem.UNAUTHENTICATED, _SEND_A_KEY, reason=reason)
+        found.key.used = perf_counter()
         return found
 
 

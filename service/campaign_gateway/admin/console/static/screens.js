@@ -72,7 +72,8 @@ export function drawFreshness(state) {
 export function drawClients(state) {
   rows($("who"), state.clients, (row) => [
     row.name, number(row.requests), part(row.requests ? row.hits / row.requests : null), number(row.calls),
-    part(row.requests ? row.not_modified / row.requests : null), ago(row.last_used_ago),
+    part(row.requests ? row.not_modified / row.requests : null),
+    row.keys.length > 1 ? row.keys.map((key) => `${key.name}: ${ago(key.last_used_ago)}`).join(", ") : ago(row.last_used_ago),
   ]);
 }
 
