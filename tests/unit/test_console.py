@@ -1,6 +1,7 @@
 """What the console is told of a gateway in front of the simulated platform, value by value."""
 
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -147,7 +148,7 @@ async def test_campaigns_that_the_list_shows_are_found_before_they_are_read(tmp_
         async def is_listed() -> bool:
             return bool((await desk.get("/campaigns.json"))["total"] == 20)
 
-        await until(is_listed)
+        await until(is_listed, 30)
         name = desk.sandbox.campaigns.all()[10].fields["name"]
         found = await desk.get("/campaigns.json", 200)
         assert name in {row["name"] for row in found["rows"]}
@@ -182,6 +183,15 @@ async def test_settings_are_as_check_prints_them_with_what_is_not_by_default(des
     assert rows["keepalive"]["is_changed"] is False
     secret = desk.sandbox.config.secret
     assert secret not in str(rows)
+
+
+async def test_nothing_of_it_holds_a_secret_a_key_or_a_phone_number(desk):
+    for campaign in (desk.ids[0], "tel-4930123456", "4930123456"):
+        await desk.read(campaign)
+    assert await desk.purge() == 200
+    shown = [await desk.get(path) for path in ("/state.json", "/campaigns.json", "/forecast.json", "/settings.json")]
+    for hidden in (desk.sandbox.config.secret, KEY, READER, "4930123456"):
+        assert hidden not in json.dumps(shown)
 
 
 async def test_an_unknown_stream_is_none(desk):

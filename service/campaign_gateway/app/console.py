@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from typing_extensions import override
@@ -96,7 +96,7 @@ class OperatorsConsole(Console):
                 self.credential_version,
             ),
             "figures": {
-                **asdict(self.history.figures()),
+                **_members(self.history.figures()),
                 "signal_bound": bounds.signal,
                 "blind_bound": bounds.blind,
                 "is_validating": bounds.is_validating,
@@ -109,14 +109,14 @@ class OperatorsConsole(Console):
                 "replicas": self.budget.replicas(account),
                 "cut_off": self.budget.is_cut_off(account),
                 "waiting": self.budget.waiting(account),
-                **asdict(window),
+                **_members(window),
             },
             "accounts": accounts,
             "ages": {"bounds": age_bounds, "counts": age_counts},
             "lists": list(self._lists(shown)),
             "clients": list(self._clients()),
             "events": list(self.history.events)[::-1],
-            "calls": [asdict(call) for call in reversed(self.history.calls)],
+            "calls": list(self.history.calls)[::-1],
         }
 
     def _history(self, alias: str) -> Mapping[str, object]:
@@ -343,6 +343,11 @@ def _parts(counts: Mapping[Channel, float]) -> Mapping[Channel, float]:
     """The part of the whole that each channel has; the same for all where there is none."""
     whole = sum(counts.values())
     return {channel: counts.get(channel, 0) / whole if whole else 1 / len(Channel) for channel in Channel}
+
+
+def _members(value: Any) -> Mapping[str, object]:
+    """Those of a dataclass as they are: `asdict` copies each value in them, ten times as slowly."""
+    return {row.name: getattr(value, row.name) for row in fields(value)}
 
 
 def _flat(tree: Any, path: str = "") -> Iterator[tuple[str, object]]:

@@ -184,8 +184,13 @@ class History(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.name == _REQUESTS:
             return
+        try:
+            text = mask(record.getMessage())
+        except (TypeError, ValueError):
+            # A line whose values do not fit its text: who writes the log says so.
+            return
         source = record.name.removeprefix(f"{PACKAGE}.")
-        self.events.append(Event(record.created, record.levelname.lower(), source, mask(record.getMessage())))
+        self.events.append(Event(record.created, record.levelname.lower(), source, text))
 
 
 def _figures(before: Totals, now: Totals, seconds: float) -> Figures:

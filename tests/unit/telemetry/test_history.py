@@ -129,6 +129,11 @@ def test_events_are_lines_of_changes_of_state_and_not_of_requests(desk, caplog):
     assert event == Event(event.time, "warning", "store.redis.link", "redis lost (timeout), call (number)")
 
 
+def test_a_line_whose_values_do_not_fit_stops_nobody(desk):
+    desk.history.emit(logging.makeLogRecord({"name": "campaign_gateway.web", "msg": "%d", "args": ("a",)}))
+    assert not desk.history.events
+
+
 def test_a_call_shows_no_phone_number_that_was_asked_for_as_an_id(desk):
     desk.history.note_call(call("4930123456"))
     assert desk.history.calls[0].campaign == "(number)"

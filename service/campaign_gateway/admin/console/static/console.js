@@ -92,6 +92,8 @@ function show() {
 
 $("stream").addEventListener("change", () => {
   stream = $("stream").value;
+  // The open one is the other stream's.
+  $("close").click();
   refresh();
 });
 $("only-changed").addEventListener("change", refresh);

@@ -99,7 +99,7 @@ function layOut(card) {
     make("span", {}, make("i", { className: `dot ${lane}` }), name, " ", make("b"), make("small")));
   card.append(
     make("h2"), cells, make("p", { className: "picked-text" }), make("p", { className: "key" }, ...legend),
-    make("p", { className: "state", role: "status" }),
+    make("p", { className: "state" }),
   );
   const pick = (at) => {
     picked = at;
