@@ -100,8 +100,13 @@ async def test_a_miss_spends_a_cell_and_a_hit_spends_none(desk):
     assert state["figures"]["at_once"] == 0.5
     team = next(row for row in state["clients"] if row["name"] == "team")
     assert (team["requests"], team["hits"], team["calls"]) == (2, 1, 1)
-    assert team["last_used_ago"] < 60
-    assert next(row for row in state["clients"] if row["name"] == "reader")["last_used_ago"] is None
+    [key] = team["keys"]
+    assert 0 <= key["last_used_ago"] < 60
+    assert key["expires_in"] is None, "it does not end"
+    assert [key["last_used_ago"] for row in state["clients"] if row["name"] == "reader" for key in row["keys"]] == [
+        None
+    ]
+    assert state["generation"] == 1
 
 
 async def test_a_pause_shows_as_it_begins(desk):

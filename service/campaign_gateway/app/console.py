@@ -11,6 +11,7 @@ from typing_extensions import override
 from campaign_gateway import __version__
 from campaign_gateway.admin.console import Console, Purged
 from campaign_gateway.app.build import Plan, current_capacity
+from campaign_gateway.app.reload import Reloader
 from campaign_gateway.app.status import Readiness
 from campaign_gateway.app.strip import strip
 from campaign_gateway.contract.document import members, text_of, value_of
@@ -31,7 +32,7 @@ from campaign_gateway.proxy.sweep import Sweeper
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.telemetry.history import STEP_SECONDS, History, StreamPoint
 from campaign_gateway.telemetry.logs import mask
-from campaign_gateway.telemetry.metrics import Metrics
+from campaign_gateway.telemetry.metrics import ClientTotals, Metrics
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.web.clients import Clients, allow
 from campaign_gateway.web.rejected import RejectedError
@@ -62,6 +63,7 @@ class OperatorsConsole(Console):
     invalidator: Invalidator
     credential_version: Callable[[Stream], int]
     """Of the secret that signs for it."""
+    reloader: Reloader
     worker: int | None
     """This process's number, when it is one of several."""
 
@@ -81,6 +83,7 @@ class OperatorsConsole(Console):
         return {
             "version": __version__,
             "now": time.time(),
+            "generation": self.reloader.generation,
             "worker": self.worker,
             "workers": self.plan.settings.workers,
             "purge_needs_key": bool(self.plan.settings.clients),
@@ -172,17 +175,18 @@ class OperatorsConsole(Console):
             }
 
     def _clients(self) -> Iterator[Mapping[str, object]]:
-        self.history.note_clients()
         totals, now = self.metrics.by_client(), time.time()
-        for name in sorted({*totals, *self.plan.settings.clients}):
-            row, seen = totals.get(name), self.history.last_seen.get(name)
+        keys: dict[str, list[Mapping[str, object]]] = {name: [] for name in totals}
+        for client in self.clients.by_key():
+            used, expires = client.key.last_used(), client.key.expires
+            row = {"name": client.key.name, "last_used_ago": now - used if used else None, "expires_in": expires - now}
+            keys.setdefault(client.name, []).append(row)
+        for name in sorted(keys):
             yield {
                 "name": name,
-                "requests": 0 if row is None else row.requests,
-                "hits": 0 if row is None else row.hits,
-                "not_modified": 0 if row is None else row.not_modified,
+                **_members(totals.get(name, ClientTotals())),
                 "calls": self.history.calls_by_client[name],
-                "last_used_ago": None if seen is None else now - seen,
+                "keys": keys[name],
             }
 
     @override
@@ -261,6 +265,7 @@ class OperatorsConsole(Console):
         try:
             client = self.clients.identify(list(authorization))
             allow(client, stream, "purge")
+            client.key.used = time.perf_counter()
         except RejectedError as error:
             problem = error.failure.problem
             return Purged(problem.status, {"problem": problem.value.name, "detail": error.failure.detail})

@@ -18,7 +18,7 @@ MOST_CREDENTIALS = 5
 """Where there are more, the stream's own and those that are refused are shown."""
 _ALWAYS = {"listener": "callers", "platform": "platform"}
 """Parts of readiness that are always shown, and those that are only while something is wrong with them."""
-_AT_TIMES = {"budget": "budget", "platform_clock": "platform's clock", "tasks": "background"}
+_AT_TIMES = {"budget": "budget", "platform_clock": "platform's clock", "tasks": "background", "settings": "settings"}
 
 
 @dataclass(frozen=True, slots=True)
