@@ -1,7 +1,6 @@
 """What the console is told, out of what the rooms know already."""
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -33,7 +32,7 @@ from campaign_gateway.proxy.sweep import Sweeper
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.telemetry.history import STEP_SECONDS, History, StreamPoint
 from campaign_gateway.telemetry.logs import mask
-from campaign_gateway.telemetry.metrics import Metrics
+from campaign_gateway.telemetry.metrics import ClientTotals, Metrics
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.web.clients import Clients, allow
 from campaign_gateway.web.rejected import RejectedError
@@ -62,9 +61,9 @@ class OperatorsConsole(Console):
     metrics: Metrics
     clients: Clients
     invalidator: Invalidator
-    reloader: Reloader
     credential_version: Callable[[Stream], int]
     """Of the secret that signs for it."""
+    reloader: Reloader
     worker: int | None
     """This process's number, when it is one of several."""
 
@@ -84,9 +83,9 @@ class OperatorsConsole(Console):
         return {
             "version": __version__,
             "now": time.time(),
+            "generation": self.reloader.generation,
             "worker": self.worker,
             "workers": self.plan.settings.workers,
-            "generation": self.reloader.generation,
             "purge_needs_key": bool(self.plan.settings.clients),
             "stream": shown.alias,
             "streams": list(self.plan.streams),
@@ -176,25 +175,18 @@ class OperatorsConsole(Console):
             }
 
     def _clients(self) -> Iterator[Mapping[str, object]]:
-        self.history.note_clients()
         totals, now = self.metrics.by_client(), time.time()
-        keys: dict[str, list[object]] = {}
+        keys: dict[str, list[Mapping[str, object]]] = {name: [] for name in totals}
         for client in self.clients.by_key():
             used, expires = client.key.last_used(), client.key.expires
-            row = {"name": client.key.name, "last_used_ago": now - used if used else None}
-            keys.setdefault(client.name, []).append(
-                row | {"expires_in": None if expires == math.inf else expires - now}
-            )
-        for name in sorted({*totals, *self.plan.settings.clients}):
-            total, seen = totals.get(name), self.history.last_seen.get(name)
+            row = {"name": client.key.name, "last_used_ago": now - used if used else None, "expires_in": expires - now}
+            keys.setdefault(client.name, []).append(row)
+        for name in sorted(keys):
             yield {
                 "name": name,
-                "requests": 0 if total is None else total.requests,
-                "hits": 0 if total is None else total.hits,
-                "not_modified": 0 if total is None else total.not_modified,
+                **_members(totals.get(name, ClientTotals())),
                 "calls": self.history.calls_by_client[name],
-                "last_used_ago": None if seen is None else now - seen,
-                "keys": keys.get(name, []),
+                "keys": keys[name],
             }
 
     @override
@@ -273,6 +265,7 @@ class OperatorsConsole(Console):
         try:
             client = self.clients.identify(list(authorization))
             allow(client, stream, "purge")
+            client.key.used = time.perf_counter()
         except RejectedError as error:
             problem = error.failure.problem
             return Purged(problem.status, {"problem": problem.value.name, "detail": error.failure.detail})

@@ -168,7 +168,7 @@ async def running(
         watchers.supervise(readiness.watch, name="watch readiness")
         console = _open_console(
             *(plan, readiness, budget, index, stores, fetcher, sweepers, explainer, metrics, clients, invalidator),
-            *(reloader, platform, slot, watchers, stack),
+            *(platform, reloader, slot, watchers, stack),
         )
         probes = readiness, metrics.collect, partial(_explain, explainer, plan.streams)
         operators = admin_application(*probes, [*console_routes(console), *routes])
@@ -212,8 +212,8 @@ def _open_console(
     metrics: Metrics,
     clients: Clients,
     invalidator: Invalidator,
-    reloader: Reloader,
     platform: PlatformClient,
+    reloader: Reloader,
     slot: WorkerSlot | None,
     watchers: Tasks,
     stack: AsyncExitStack,
@@ -225,7 +225,7 @@ def _open_console(
     watchers.supervise(history.run, name="note figures")
     return OperatorsConsole(
         *(plan, readiness, budget, index, stores.local, fetcher, sweepers, explainer, history, metrics, clients),
-        *(invalidator, reloader, platform.credential_version, None if slot is None else slot.number),
+        *(invalidator, platform.credential_version, reloader, None if slot is None else slot.number),
     )
 
 

@@ -127,9 +127,6 @@ class History(logging.Handler):
         self.calls: deque[LoggedCall] = deque(maxlen=LAST)
         self.calls_by_client: Counter[str] = Counter()
         """Since the start."""
-        self.last_seen: dict[str, float] = {}
-        """When each client's requests were last seen to have grown more."""
-        self._requests: Mapping[str, int] = {}
 
     async def run(self) -> None:
         """Ticks for as long as it runs."""
@@ -143,13 +140,6 @@ class History(logging.Handler):
         moment, now = self._clock(), self._metrics.totals()
         self._totals.append((moment, now))
         self.points.append(Point(moment, _figures(before, now, moment - last), self._look(moment - last)))
-        self.note_clients()
-
-    def note_clients(self) -> None:
-        """Notes which clients have asked for something since the last look."""
-        requests, now = {name: row.requests for name, row in self._metrics.by_client().items()}, self._clock()
-        self.last_seen |= {name: now for name, count in requests.items() if count != self._requests.get(name, 0)}
-        self._requests = requests
 
     def figures(self) -> Figures:
         """Those of the last minute, up to this moment."""

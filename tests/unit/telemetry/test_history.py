@@ -137,11 +137,3 @@ def test_a_line_whose_values_do_not_fit_stops_nobody(desk):
 def test_a_call_shows_no_phone_number_that_was_asked_for_as_an_id(desk):
     desk.history.note_call(call("4930123456"))
     assert desk.history.calls[0].campaign == "(number)"
-
-
-def test_a_client_was_last_seen_when_its_requests_grew(desk):
-    desk.read("hit")
-    desk.tick()
-    desk.read("hit", client="other")
-    desk.tick()
-    assert desk.history.last_seen == {"reader": 1005.0, "other": 1010.0}

@@ -73,7 +73,7 @@ export function drawClients(state) {
   rows($("who"), state.clients, (row) => [
     row.name, number(row.requests), part(row.requests ? row.hits / row.requests : null), number(row.calls),
     part(row.requests ? row.not_modified / row.requests : null),
-    row.keys.length > 1 ? row.keys.map((key) => `${key.name}: ${ago(key.last_used_ago)}`).join(", ") : ago(row.last_used_ago),
+    row.keys.map((key) => `${key.name} ${key.last_used_ago === null ? "never" : ago(key.last_used_ago)}${key.expires_in === null ? "" : `, ends in ${span(key.expires_in)}`}`).join(" · ") || "–",
   ]);
 }
 
@@ -82,7 +82,7 @@ export function drawClients(state) {
 export async function drawSettings(state, ask) {
   const { rows: values } = await ask("/console/settings.json");
   const wanted = $("only-changed").checked ? values.filter((row) => row.is_changed) : values;
-  text($("generation"), state.generation === undefined ? "" : `generation ${JSON.stringify(state.generation)}`);
+  text($("generation"), `generation ${state.generation}`);
   rows($("values"), wanted, (row) => [
     `${row.is_changed ? "◆ " : ""}${row.key}`, typeof row.value === "string" ? row.value : JSON.stringify(row.value),
   ], (row) => (row.is_changed ? "" : "dim"));
