@@ -17,22 +17,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 from typing_extensions import override
 
 from campaign_gateway import __version__
-from campaign_gateway.parameters import DurationType, MomentType, RateType, UsedType
-from campaign_gateway.process import EXIT_BAD_SETTINGS, UntilStopped, ending_in_one_line, run_until_stopped
+from campaign_gateway.parameters import COUNT, PORT, SECONDS, MomentType
+from campaign_gateway.plan import plan
+from campaign_gateway.process import EXIT_BAD_SETTINGS, UntilStopped, ending_in_one_line, fail, run_until_stopped
 from campaign_gateway.usage import SHELLS, add_examples, completion_script
 
 _log = logging.getLogger(__name__)
-
-_PORT = click.IntRange(0, 65535)
-_COUNT = click.IntRange(min=0)
-_SECONDS = click.FloatRange(min=0)
-_PART = click.FloatRange(min=0, max=1)
 
 
 _config_option = click.option(
@@ -203,11 +199,11 @@ def demo(host: str, port: int | None, admin_port: int | None) -> None:
 
 @main.command()
 @_host_option
-@click.option("--port", type=_PORT, default=8081, show_default=True, help="Where to listen; 0 takes a free one.")
+@click.option("--port", type=PORT, default=8081, show_default=True, help="Where to listen; 0 takes a free one.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same campaigns.")
-@click.option("--campaigns", type=_COUNT, default=12, show_default=True, help="Number of campaigns.")
-@click.option("--calls", type=_COUNT, default=60, show_default=True, help="Calls allowed per account and minute.")
-@click.option("--latency", type=_SECONDS, default=0.05, show_default=True, help="Seconds that each answer takes.")
+@click.option("--campaigns", type=COUNT, default=12, show_default=True, help="Number of campaigns.")
+@click.option("--calls", type=COUNT, default=60, show_default=True, help="Calls allowed per account and minute.")
+@click.option("--latency", type=SECONDS, default=0.05, show_default=True, help="Seconds that each answer takes.")
 @click.option(
     "--page-rows",
     type=click.IntRange(min=1),
@@ -216,8 +212,8 @@ def demo(host: str, port: int | None, admin_port: int | None) -> None:
     help="Most rows of a list in one answer.",
 )
 @click.option("--with-gateway", is_flag=True, help="A gateway in front of it too.")
-@click.option("--gateway-port", type=_PORT, default=8080, show_default=True, help="That gateway's.")
-@click.option("--admin-port", type=_PORT, default=9090, show_default=True, help="For that gateway's operators.")
+@click.option("--gateway-port", type=PORT, default=8080, show_default=True, help="That gateway's.")
+@click.option("--admin-port", type=PORT, default=9090, show_default=True, help="For that gateway's operators.")
 @click.option("--json", "is_json", is_flag=True, help="Print one line of JSON when all is ready.")
 def sandbox(
     host: str,
@@ -248,78 +244,10 @@ def sandbox(
             latency_seconds=latency,
         )
     except ValueError as error:
-        _fail(EXIT_BAD_SETTINGS, str(error))
+        fail(EXIT_BAD_SETTINGS, str(error))
     places = Places(host, gateway_port, admin_port) if with_gateway else None
     with ending_in_one_line(_print_reason):
         run_until_stopped(partial(run_sandbox, config, places, is_json=is_json), ends_with_terminal=True)
-
-
-@main.command()
-@click.option("--campaigns", type=_COUNT, required=True, help="Campaigns in the stream.")
-@click.option("--used", type=UsedType(), default="1.0", help="Campaigns in use: 0.5, 50% or 400. [default: all]")
-@click.option("--sms", type=_PART, default=0.5, show_default=True, help="The part of the campaigns that is SMS.")
-@click.option(
-    "--change-rate", type=RateType(), default="0/s", show_default=True, help="Changes of all campaigns: 1/s 30/m 5/h."
-)
-@click.option("--budget", type=click.IntRange(min=1), default=60, show_default=True, help="Calls in a window.")
-@click.option("--window", type=DurationType(), default="60s", show_default=True, help="The budget's window.")
-@click.option("--reserve", type=_COUNT, help="Calls kept for callers who wait. [default: one in twelve]")
-@click.option("--share", type=_PART, default=0.5, show_default=True, help="The part of the budget for the sweep.")
-@click.option("--interactive", type=_SECONDS, default=0.0, show_default=True, help="Callers' own calls a minute.")
-@click.option(
-    "--page-rows", type=click.IntRange(min=1), default=100, show_default=True, help="Most rows of a list in one answer."
-)
-@click.option("--lag", type=DurationType(), default="10s", show_default=True, help="How far the list may lag behind.")
-def plan(
-    campaigns: int,
-    used: float,
-    sms: float,
-    change_rate: float,
-    budget: int,
-    window: float,
-    reserve: int | None,
-    share: float,
-    interactive: float,
-    page_rows: int,
-    lag: float,
-) -> None:
-    """Predict how soon changes are seen, and what the calls are spent on."""
-    from campaign_gateway.contract.listing import Channel  # noqa: PLC0415
-    from campaign_gateway.policy.forecast import described, forecast  # noqa: PLC0415
-    from campaign_gateway.policy.freshness import Freshness  # noqa: PLC0415
-    from campaign_gateway.policy.pacing import Capacity, Workload  # noqa: PLC0415
-
-    count = used if isinstance(used, int) else round(used * campaigns)
-    reserved = budget // 12 if reserve is None else reserve
-    if count > campaigns:
-        _fail(EXIT_BAD_SETTINGS, f"--used: {count} of {campaigns} campaigns cannot be in use")
-    if reserved >= budget:
-        _fail(EXIT_BAD_SETTINGS, f"--reserve: {reserved} leaves nothing of a budget of {budget} calls")
-    parts = {Channel.VOICE: 1 - sms, Channel.SMS: sms}
-    moves = change_rate * count / campaigns if campaigns else 0.0
-    seen = forecast(
-        Capacity(budget, window, reserved, share, others=interactive * window / 60),
-        Workload(
-            used={channel: round(part * count) for channel, part in parts.items()},
-            listed={channel: round(part * campaigns) for channel, part in parts.items()},
-            moves={channel: part * moves for channel, part in parts.items()},
-            page_rows=page_rows,
-        ),
-        lag,
-        Freshness().max,
-    )
-    rows = described(seen)
-    rows.append(("calls a minute", f"{seen.capacity:.1f} and a reserve of {reserved * 60 / window:.1f}"))
-    rows += [(f"  {purpose}", f"{calls:.1f}") for purpose, calls in seen.calls.items()]
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        click.echo(f"{name:{width}}  {value}")
-    # Rotation takes what is left, so the two differ by what is rounded.
-    if round(seen.changes, 1) > round(seen.readable, 1):
-        click.echo(
-            f"warning: {seen.changes:.1f} campaigns in use change a minute and {seen.readable:.1f} can be read: "
-            "the others wait, known to be out of date"
-        )
 
 
 @main.command()
@@ -335,7 +263,7 @@ def top(admin: str, stream: str | None, *, is_once: bool) -> None:
     try:
         run(admin, stream, is_once=is_once)
     except NoAnswerError as error:
-        _fail(1, str(error))
+        fail(1, str(error))
 
 
 @main.command()
@@ -361,7 +289,7 @@ def key_new(client: str, expires: str | None) -> None:
     from campaign_gateway.web.clients import new_key  # noqa: PLC0415
 
     if not re.match(ALIAS_PATTERN, client):
-        _fail(EXIT_BAD_SETTINGS, "--client: needs 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit")
+        fail(EXIT_BAD_SETTINGS, "--client: needs 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit")
     secret, digest = new_key()
     click.echo(f"key (give it to the client; it is shown only now): {secret}")
     click.echo("settings:")
@@ -441,10 +369,5 @@ _OPTIONS = {"listen": "--port", "admin_listen": "--admin-port"}
 """The options of `demo` that become these settings."""
 
 
-def _fail(code: int, *lines: str) -> NoReturn:
-    for line in lines:
-        click.echo(line, err=True)
-    sys.exit(code)
-
-
+main.add_command(plan)
 add_examples(main)

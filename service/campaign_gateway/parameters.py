@@ -7,6 +7,11 @@ from typing import Any
 import click
 from typing_extensions import override
 
+PORT = click.IntRange(0, 65535)
+COUNT = click.IntRange(min=0)
+SECONDS = click.FloatRange(min=0)
+PART = click.FloatRange(min=0, max=1)
+
 
 class DurationType(click.ParamType[float]):
     """A duration as the settings write it, in seconds."""

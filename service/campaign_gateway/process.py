@@ -12,7 +12,9 @@ import sys
 import traceback
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
+
+import click
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -131,3 +133,10 @@ def ending_in_one_line(tell: Callable[[str, Mapping[str, object]], None]) -> Ite
                 frames = [f"{row.filename}:{row.lineno}" for row in traceback.extract_tb(error.__traceback__)]
                 tell(f"ended by an error: {type(error).__name__}: {error}", {"frames": frames})
         sys.exit(EXIT_FAILED)
+
+
+def fail(code: int, *lines: str) -> NoReturn:
+    """Ends the process with this exit code, after these lines on standard error."""
+    for line in lines:
+        click.echo(line, err=True)
+    sys.exit(code)
