@@ -285,7 +285,7 @@ def show_logs(gauges: Gauges, dropped: Callable[[], int]) -> None:
 
 def show_traces(gauges: Gauges, traces: Traces) -> None:
     """Publishes what became of spans that were to be sent."""
-    text = "Spans that were sent to the collector, by outcome: exported or lost."
+    text = "Spans that were made, by outcome: exported, or lost since the collector or the queue took no more."
     gauges.add("spans_total", text, lambda: traces.exported, outcome="exported")
     gauges.add("spans_total", text, lambda: traces.lost, outcome="lost")
 

@@ -68,11 +68,13 @@ class WatchedExporter(SpanExporter):
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
         self._fails = False
-        self.exported = self.lost = 0
-        """Spans."""
+        # Counted by the thread that sends, and by nobody else.
+        self.taken = self.exported = self.lost = 0
+        """Spans: out of the queue so far, and what became of them."""
 
     @override
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.taken += len(spans)
         result = self._exporter.export(spans)
         fails = result is not SpanExportResult.SUCCESS
         if fails:
@@ -89,6 +91,26 @@ class WatchedExporter(SpanExporter):
     @override
     def shutdown(self) -> None:
         self._exporter.shutdown()
+
+
+class CountingProcessor(BatchSpanProcessor):
+    """The SDK's queue, which counts the spans that it has no room for."""
+
+    def __init__(self, exporter: WatchedExporter) -> None:
+        super().__init__(exporter)
+        self._watched = exporter
+        self._most: int = self._default_max_queue_size()  # type: ignore[no-untyped-call]
+        self._ended = 0
+        self.dropped = 0
+
+    @override
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.context is not None and span.context.trace_flags.sampled:
+            waiting = self._ended - self.dropped - self._watched.taken
+            self._ended += 1
+            # The oldest gives way.
+            self.dropped += waiting >= self._most
+        super().on_end(span)
 
 
 class OpenTelemetryTraces(Traces):
@@ -112,7 +134,8 @@ class OpenTelemetryTraces(Traces):
         self._exporter = WatchedExporter(make_exporter())
         named = {"service.name": SERVICE, "service.version": __version__, **OTELResourceDetector().detect().attributes}
         self._provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
+        self._queue = CountingProcessor(self._exporter)
+        self._provider.add_span_processor(self._queue)
         self._tracer = self._provider.get_tracer("campaign_gateway", __version__)
         url = urlsplit(platform)
         self._server: dict[str, Any] = {
@@ -144,7 +167,7 @@ class OpenTelemetryTraces(Traces):
     @property
     @override
     def lost(self) -> int:
-        return self._exporter.lost
+        return self._exporter.lost + self._queue.dropped
 
     @override
     def begin(self, trace: TraceContext | None, began: float) -> None:

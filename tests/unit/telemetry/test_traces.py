@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextvars import Context
+from threading import Event
 from typing import Any
 
 import pytest
@@ -261,3 +262,26 @@ def test_a_hit_that_is_answered_where_a_request_was_before_has_a_span_of_its_own
     # A connection's callbacks keep the context of the task that began them.
     recorder.write(second, 404)
     assert [span.parent is None for span in traces.spans()] == [True, False]
+
+
+def test_what_the_queue_has_no_room_for_is_counted_as_lost(monkeypatch):
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "8")
+    may_send = Event()
+
+    class Gated(InMemorySpanExporter):
+        @override
+        def export(self, spans: Any) -> SpanExportResult:
+            assert may_send.wait(30)
+            return super().export(spans)
+
+    traces = OpenTelemetryTraces("https://platform.example", Gated)
+    recorder = Recorder(CountingMeter(), HitLines(), traces)
+    for _ in range(100):
+        recorder.write(Record("GET", "r-1", time.perf_counter()), 404)
+    may_send.set()
+    traces._provider.force_flush()
+    traces._provider.shutdown()
+    # Eight wait, and as many may be on their way already.
+    assert 84 <= traces.lost <= 92
+    assert traces.exported + traces.lost == 100
