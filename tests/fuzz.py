@@ -80,7 +80,7 @@ ROUGH = 0.3
 PIPELINED = 0.5
 """The part of the talks whose inputs are all sent at once."""
 _VARIES = re.compile(
-    rb"^Date: .+|^Age: \d+|^Retry-After: \d+|^Campaign-Gateway-Bound: \d+|\bttl=-?\d+|\bmax-age=\d+|;[rt]=\d+"
+    rb"^Date: .+|^Age: \d+|^Retry-After: \d+|^Campaign-Gateway-Bound: \d+|\bdur=[\d.]+|\bttl=-?\d+|\bmax-age=\d+|;[rt]=\d+"
     rb"|\b[0-9a-f]{32}\b|\"age\":\d+"
 )
 """In a line of an answer."""

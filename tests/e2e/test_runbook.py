@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from campaign_gateway.cli import main
 from campaign_gateway.policy.sweeping import ListFlaw
 from campaign_gateway.sandbox.platform import Sandbox
 from campaign_gateway.settings import Settings
+from campaign_gateway.usage import commands
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.waiting import until
 
@@ -30,15 +32,23 @@ STAGED = {
 """Phrases to search the log for, each of which an incident of this test writes."""
 WRITTEN = {"task ... failed", "worker 1 ended with -9", "does not answer"}
 """Phrases of the log whose incidents other tests stage (of tasks and workers): compared with the text of the call."""
-OTHER = {
-    *("504 not-cached", "campaign-gateway check --config ...", "listen to the bus", "sweep ..."),
-    *("ACL LIST", "CLIENT LIST"),
-}
-"""An answer, a command, names of tasks, and commands of Redis."""
+COMMANDS = {word for word in WORDS if word.startswith("campaign-gateway ")}
+OTHER = {"504 not-cached", "listen to the bus", "sweep ...", "ACL LIST", "CLIENT LIST"}
+"""An answer, names of tasks, and commands of Redis."""
 
 
 def test_every_phrase_of_the_runbook_is_known_to_this_test() -> None:
-    assert {word for word in WORDS if re.search(r'[ "]', word)} == STAGED | WRITTEN | OTHER
+    assert {word for word in WORDS if re.search(r'[ "]', word)} == STAGED | WRITTEN | OTHER | COMMANDS
+
+
+@pytest.mark.parametrize("line", sorted(COMMANDS))
+def test_a_command_is_one_that_there_is(line: str) -> None:
+    (options,) = [
+        {option for parameter in command.params for option in parameter.opts}
+        for name, command in commands(main)
+        if line.startswith(f"campaign-gateway {name}")
+    ]
+    assert set(re.findall(r"--[a-z-]+", line)) <= options
 
 
 def texts() -> Iterator[str]:
@@ -112,6 +122,6 @@ async def test_what_the_runbook_tells_people_to_search_for_is_there(sandbox: San
         *texts(),
     }
     for word in WORDS:
-        if word in STAGED | WRITTEN | OTHER or re.fullmatch(r"[1-5]\d\d|\d", word):
+        if word in STAGED | WRITTEN | OTHER | COMMANDS or re.fullmatch(r"[1-5]\d\d|\d", word):
             continue
         assert word in known or word.strip("?=") in known or (ROOT / "deploy" / word).exists(), word

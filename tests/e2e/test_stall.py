@@ -25,7 +25,8 @@ async def test_nothing_from_before_an_invalidation_is_a_hit_after_a_stop(
     async with estate(2, tmp_path) as fleet:
         campaign = fleet.sandbox.campaigns.all()[0].id
         raw = f"GET /v1/campaigns/{campaign} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEYS['reader']}\r\n\r\n".encode()
-        stopped, old, answered = fleet.gateways[0], 0, 0
+        stopped, answered = fleet.gateways[0], 0
+        old: list[str] = []
         for number, seconds in enumerate(STOPS):
             before, after = f"before-{number}", f"after-{number}"
             await rename(fleet, campaign, before, at=0)
@@ -44,10 +45,12 @@ async def test_nothing_from_before_an_invalidation_is_a_hit_after_a_stop(
             for reader, writer in connections:
                 status, body = await answer(reader)
                 answered += 1
-                old += "; hit" in status and after not in body
+                # Where Redis did not answer in time it may be had as what it is: stale.
+                if "; hit" in status and "detail=stale" not in status and after not in body:
+                    old.append(status)
                 writer.close()
-        figure(f"{answered} answers after stops of {min(STOPS):.0f} to {max(STOPS):.0f} s, {old} old hits")
-        assert old == 0
+        figure(f"{answered} answers after stops of {min(STOPS):.0f} to {max(STOPS):.0f} s, {len(old)} old hits")
+        assert old == []
 
 
 async def rename(fleet: Estate, campaign: str, name: str, *, at: int) -> None:

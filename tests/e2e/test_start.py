@@ -24,7 +24,9 @@ REDIS = "cache: {url: 'redis://127.0.0.1:1'}\n"
 TAKEN = "address already in use: stop what listens there, or write another port"
 NOT_HERE = "write an address of this machine"
 # The least that fails in a way that nobody has thought of.
-PLANTED = "import campaign_gateway.app as app\ndef running(*_): raise LookupError('planted')\napp.running = running\n"
+PLANTED = (
+    "import campaign_gateway.app as app\ndef running(*_, **__): raise LookupError('planted')\napp.running = running\n"
+)
 
 
 async def log_of(
