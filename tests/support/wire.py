@@ -63,6 +63,36 @@ class RawServer:
 
 
 @asynccontextmanager
+async def tcp_server(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[int]:
+    """The port of a server on loopback that lets `serve` deal with each connection, which ends with it."""
+    tasks = set[asyncio.Task[None]]()
+
+    async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        try:
+            await serve(reader, writer)
+        except (OSError, asyncio.CancelledError):
+            pass  # the other side is gone, or the test is over
+        finally:
+            tasks.discard(task)
+            writer.close()
+
+    listener = await asyncio.start_server(run, "127.0.0.1", 0)
+    try:
+        yield listener.sockets[0].getsockname()[1]
+    finally:
+        listener.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await listener.wait_closed()
+
+
+@asynccontextmanager
 async def raw_server(answer: Answer, tls: SSLContext | None = None) -> AsyncIterator[RawServer]:
     """A server that reads request heads and lets `answer` deal with each, in order, until a connection ends."""
     server, tasks = RawServer(), set[asyncio.Task[None]]()

@@ -88,7 +88,8 @@ async def _look_at_redis(
         notes.add(skipped(Check.REDIS_NAME, "cache.url", "not tried: a file of its settings cannot be used"))
         return None, False
     link = open_link(redis_target(cache), clock, Metrics(CollectorRegistry()), cache.prefix)
-    return link, await look_at_redis(cache, link, notes.add)
+    accounts = sorted({row.account_id for row in settings.streams.values()})
+    return link, await look_at_redis(cache, accounts, link, notes.add)
 
 
 def _without_calls(settings: Settings, notes: _Notes, why: str) -> Diagnosis:

@@ -37,6 +37,7 @@ class Check(StrEnum):
     REDIS_RIGHTS = "redis.rights"
     REDIS_EVICTION = "redis.eviction"
     REDIS_CLOCK = "redis.clock"
+    REDIS_LEDGER = "redis.ledger"
     STREAM_CALL = "stream.call"
     STREAM_CLOCK = "stream.clock"
     STREAM_LIMIT = "stream.limit"

@@ -77,7 +77,7 @@ async def _ask_sentinel(client: Any, master: str) -> SentinelAnswer:
     try:
         found = await read_reply(
             partial(client.execute_command, "SENTINEL GET-MASTER-ADDR-BY-NAME", master),
-            lambda reply: None if reply is None else convert(reply, tuple[bytes | str, int]),
+            lambda reply: None if reply is None else convert(reply, tuple[bytes, int]),
         )
     except FAILURES as failure:
         return SentinelAnswer(kind=kind_of(failure))
@@ -86,7 +86,7 @@ async def _ask_sentinel(client: Any, master: str) -> SentinelAnswer:
     if found is None:
         return SentinelAnswer()
     host, port = found
-    return SentinelAnswer((host.decode("utf-8", "replace") if isinstance(host, bytes) else host, port))
+    return SentinelAnswer((host.decode("utf-8", "replace"), port))
 
 
 async def read_infos(link: RedisLink) -> list[ServerInfo] | None:

@@ -5,13 +5,16 @@ import time
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
+from campaign_gateway.app.build import build_seals
 from campaign_gateway.app.stores import redis_target
 from campaign_gateway.doctor import reach, redis_facts, redis_verdicts, verdicts
 from campaign_gateway.doctor.findings import Check, Finding, has_failed, ok, skipped
 from campaign_gateway.doctor.redis_verdicts import at
+from campaign_gateway.proxy.ports import LedgerLostError
 from campaign_gateway.settings import Cache
 from campaign_gateway.store.redis.connect import CLUSTER_SCHEME, SENTINEL_SCHEME, RedisTarget, Tls
 from campaign_gateway.store.redis.failures import FAILURES, kind_of
+from campaign_gateway.store.redis.ledgers import RedisLedgers
 from campaign_gateway.store.redis.link import RedisLink
 
 Tell = Callable[[Finding], None]
@@ -20,8 +23,8 @@ _REDIS = (Check.REDIS_NAME, Check.REDIS_TCP, Check.REDIS_TLS)
 _SENTINEL = (Check.SENTINEL_NAME, Check.SENTINEL_TCP, Check.SENTINEL_TLS)
 
 
-async def look_at_redis(cache: Cache, link: RedisLink, tell: Tell) -> bool:
-    """Tells what is found; returns whether calls can be counted there."""
+async def look_at_redis(cache: Cache, accounts: Sequence[str], link: RedisLink, tell: Tell) -> bool:
+    """Tells what is found; returns whether the calls of these accounts can be counted there."""
     target = redis_target(cache)
     scheme = urlsplit(cache.url).scheme
     servers = redis_facts.servers_in(cache.url)
@@ -43,7 +46,16 @@ async def look_at_redis(cache: Cache, link: RedisLink, tell: Tell) -> bool:
     if is_cluster:
         count = len(link.client.get_primaries())
         tell(ok(Check.REDIS_CLUSTER, link.address, f"{count} primaries answer"))
-    return await _look_inside(cache, link, tell, is_cluster=is_cluster)
+    if not await _look_inside(cache, link, tell, is_cluster=is_cluster):
+        return False
+    # Whoever takes one that it cannot read for lost stops all gateways until each has put its calls back.
+    ledgers = RedisLedgers(link, link.keys, build_seals(cache.seal, lambda _: None))
+    try:
+        found = redis_verdicts.ledgers(link.address, [name for name in accounts if await ledgers.is_foreign(name)])
+    except LedgerLostError as failure:
+        found = redis_verdicts.failure(link.address, str(failure), is_cluster=is_cluster)
+    tell(found)
+    return not has_failed([found])
 
 
 async def _look_inside(cache: Cache, link: RedisLink, tell: Tell, *, is_cluster: bool) -> bool:

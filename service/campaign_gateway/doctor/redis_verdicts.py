@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from campaign_gateway.doctor.findings import Check, Finding, error, ok, skipped, warning
 from campaign_gateway.doctor.redis_facts import Denied, SentinelAnswer, ServerInfo
 from campaign_gateway.policy.clock_offset import FAR_OFF_SECONDS
-from campaign_gateway.store.redis.failures import MEANINGS, REFUSES
+from campaign_gateway.store.redis.failures import FULL, MEANINGS, REFUSES
 
 LEAST_VERSION = (5, 0)
 """Before it, a script that has asked for the time could write nothing."""
@@ -23,7 +23,7 @@ _CURES = {
     "timeout": "raise cache.timeout, or find out what is slow",
     "connection": "check the port, and the scheme: redis:// is for clear text, rediss:// for TLS",
     "protocol": "check the port, and the scheme: redis:// is for clear text, rediss:// for TLS",
-    "oom": "raise its maxmemory: the ledger needs little, entries need more",
+    FULL: "raise its maxmemory: the ledger needs little, entries need more",
 }
 _CHECKS = {
     "auth": Check.REDIS_AUTH,
@@ -43,6 +43,8 @@ def failure(subject: str, kind: str, *, is_cluster: bool) -> Finding:
         advice = "see CLUSTER INFO and CLUSTER NODES: all primaries must be up, at addresses that this machine reaches"
         return error(Check.REDIS_CLUSTER, subject, _meaning(kind), advice)
     advice = _CURES.get(kind, "see its log")
+    if kind == FULL:
+        return warning(Check.REDIS_ANSWER, subject, _meaning(kind), advice)
     return error(_CHECKS.get(kind, Check.REDIS_ANSWER), subject, _meaning(kind), advice)
 
 
@@ -137,3 +139,11 @@ def clock(address: str, ahead: float | None) -> Finding:
     if abs(ahead) > FAR_OFF_SECONDS:
         return warning(Check.REDIS_CLOCK, address, found, "set both clocks by one source (NTP)")
     return ok(Check.REDIS_CLOCK, address, found)
+
+
+def ledgers(address: str, foreign: Sequence[str]) -> Finding:
+    """Whether the ledgers of calls there can be read; `foreign` are the accounts whose ledgers cannot."""
+    if foreign:
+        found = f"the ledger of account {', '.join(foreign)} was written with another key, or by another release"
+        return error(Check.REDIS_LEDGER, address, found, "use the cache.seal and the release of the running gateways")
+    return ok(Check.REDIS_LEDGER, address, "calls are counted there")

@@ -1,7 +1,6 @@
 """What a host, a proxy and a certificate come to. Pure: facts in, findings out."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID, NameOID
@@ -10,7 +9,9 @@ from campaign_gateway.doctor.findings import Check, Finding, error, ok, warning
 from campaign_gateway.doctor.reach import Connected, Handshake, Names, Tunnel
 
 EXPIRES_SOON_SECONDS = 14 * 86_400.0
-"""As long before as the alert of `certificate_expiry_timestamp_seconds` fires."""
+"""As long before as the alert of `certificate_expiry_timestamp_seconds` fires ..."""
+EXPIRES_SOON_PART = 0.25
+"""... or at this part of a life that is shorter: by then who renews it by itself has done so."""
 MOST_NAMES = 3
 _PROXY_WANTS_A_PASSWORD = 407
 
@@ -69,7 +70,7 @@ def tls(check: Check, subject: str, seen: Handshake, authorities: str, now: floa
     if not seen.version:
         found = f"{seen.fault}; {whose}" if whose else seen.fault
         return error(check, subject, found, _cure(seen.fault, authorities))
-    if _ends(seen.certificate) - now < EXPIRES_SOON_SECONDS:
+    if _is_ending(seen.certificate, now):
         return warning(check, subject, f"{seen.version}, {whose}", "have the certificate renewed")
     return ok(check, subject, f"{seen.version}, {whose}")
 
@@ -103,7 +104,9 @@ def describe(certificate: bytes, now: float) -> str:
     shown = ", ".join(names[:MOST_NAMES]) + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
     ends = found.not_valid_after_utc
     days = (ends.timestamp() - now) / 86_400
-    when = f"expires {ends:%Y-%m-%d}, in {days:.0f} days" if days >= 0 else f"expired {ends:%Y-%m-%d}"
+    when = (
+        f"expires {ends:%Y-%m-%d %H:%M} UTC, in {days:.0f} days" if days >= 0 else f"expired {ends:%Y-%m-%d %H:%M} UTC"
+    )
     return f"certificate of {shown} by {_common_name(found.issuer)}, {when}"
 
 
@@ -127,8 +130,10 @@ def _plain(text: str) -> str:
     return "".join(char for char in text[:100] if char.isprintable())
 
 
-def _ends(certificate: bytes) -> float:
+def _is_ending(certificate: bytes, now: float) -> bool:
     try:
-        return x509.load_der_x509_certificate(certificate).not_valid_after_utc.timestamp()
+        found = x509.load_der_x509_certificate(certificate)
     except ValueError:
-        return datetime.max.replace(tzinfo=UTC).timestamp()
+        return False
+    begins, ends = found.not_valid_before_utc.timestamp(), found.not_valid_after_utc.timestamp()
+    return ends - now < min(EXPIRES_SOON_SECONDS, EXPIRES_SOON_PART * (ends - begins))

@@ -1,15 +1,19 @@
 import json
 import re
+import time
+from datetime import timedelta
 from importlib import resources
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from campaign_gateway.contract.answers import Response, classify
 from campaign_gateway.contract.operations import LIST
 from campaign_gateway.doctor import redis_facts, redis_verdicts, stream_verdicts, verdicts
 from campaign_gateway.doctor.calls import within_reserve
 from campaign_gateway.doctor.findings import Check
-from campaign_gateway.doctor.reach import Connected, Tunnel
+from campaign_gateway.doctor.reach import Connected, Handshake, Tunnel
 from campaign_gateway.doctor.stream_verdicts import StreamFacts
 from campaign_gateway.policy.ledger import Allowance
 from campaign_gateway.policy.settle import Failure
@@ -18,6 +22,7 @@ from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.redis.connect import RedisTarget, open_link
 from tests.support.builders import JSON_TYPE
 from tests.support.meters import CountingMeter
+from tests.support.tls import Authority
 
 GENERIC = "Invalid SDK credentials"
 EXPIRED = "error verifying the jwt: jwt expired"
@@ -75,6 +80,24 @@ def test_a_connection_that_takes_longer_than_a_gateway_waits_is_an_error():
     assert "firewall" in silent.advice
 
 
+@pytest.mark.parametrize(
+    ("lasts", "left", "status"),
+    [
+        (timedelta(days=90), timedelta(days=20), "ok"),
+        (timedelta(days=90), timedelta(days=10), "warning"),
+        (timedelta(days=7), timedelta(days=3), "ok"),
+        (timedelta(days=7), timedelta(days=1), "warning"),
+    ],
+)
+def test_a_certificate_that_ends_soon_by_its_own_measure_is_warned_of(lasts, left, status, tmp_path):
+    shown = Authority(tmp_path, "Ours").issue("platform", "platform.example", good=(left - lasts, left))
+    certificate = x509.load_pem_x509_certificate(shown.cert_file.read_bytes()).public_bytes(Encoding.DER)
+    found = verdicts.tls(
+        Check.PLATFORM_TLS, "platform", Handshake("TLSv1.3", certificate), "platform.ca_file", time.time()
+    )
+    assert (found.status, "certificate of platform.example by Ours" in found.found) == (status, True)
+
+
 def test_a_proxy_that_wants_a_password_says_so():
     assert (
         "password"
@@ -92,6 +115,7 @@ def test_a_proxy_that_wants_a_password_says_so():
         ("loading", False, "redis.answer"),
         ("masterdown", False, "redis.role"),
         ("something new", False, "redis.answer"),
+        ("oom", False, "redis.answer"),
     ],
 )
 def test_a_redis_that_cannot_be_used_is_told_by_its_kind(kind, is_cluster, check):

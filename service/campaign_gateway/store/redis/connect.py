@@ -110,6 +110,7 @@ def open_link(target: RedisTarget, clock: StoreClock, meter: Meter, prefix: str 
     if scheme == SENTINEL_SCHEME:
         master, *db = path.split("/")
         sentinel = open_sentinels(target)
+        link.sentinels = sentinel.sentinels
         link.client = sentinel.master_for(master, db=int(db[0]) if db else 0, max_connections=POOL_SIZE, **options)
         return link
     # One that never waits: `AT_ONCE` leaves nothing to wait for, and the other kind's look costs a tenth of a trip.

@@ -104,6 +104,19 @@ class RedisLedgers(Ledgers):
             raise LedgerLostError(str(error)) from error
         return frozenset(name.decode("utf-8", "replace") for name in names)
 
+    async def is_foreign(self, account: str) -> bool:
+        """Whether a ledger is there that another key, another release or somebody else has written. One trip.
+
+        Raises:
+            LedgerLostError: that cannot be known.
+        """
+        get = partial(self._link.client.mget, [self._keys.ledger(account)])
+        try:
+            (value,) = await self._link.execute("get", get, replies.values)
+        except StoreDownError as error:
+            raise LedgerLostError(str(error)) from error
+        return self._read(account, value or b"") is UNREADABLE
+
     def _read(self, account: str, value: bytes) -> Ledger | None:
         """The ledger; None where it was lost, `UNREADABLE` where no replica with our key has written it."""
         if not value:

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import cached_property, partial
 from importlib import resources
 from typing import Any, TypeVar
@@ -79,6 +79,8 @@ class RedisLink:
         """
         self.client = client
         self.keys = keys
+        self.sentinels: Sequence[Any] = ()
+        """The clients that know where the server is; the other one leaves them open."""
         self._ahead = 0.0
         self.clock = clock
         self.meter = meter
@@ -119,8 +121,9 @@ class RedisLink:
         tasks.supervise(self._watch, name="watch redis")
 
     async def close(self) -> None:
-        """Closes the connections."""
-        await self.client.aclose()
+        """Closes the connections, those to sentinels too."""
+        for client in (self.client, *self.sentinels):
+            await client.aclose()
 
     def script(self, name: str) -> Any:
         """A Lua script of this room, to be called with `keys` and `args`; loaded again where the server forgot it."""
