@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,12 @@ async def generation(gateway: GatewayProcess, number: int) -> None:
     await until(is_in_use, SECONDS)
 
 
+def told(gateway: GatewayProcess) -> list[str]:
+    """What the log says of settings, without the details."""
+    messages = [row["message"] for row in gateway.records() if row["logger"] == "campaign_gateway.app.reload"]
+    return [" ".join(message.split()[:2]) for message in messages]
+
+
 async def refused(gateway: GatewayProcess) -> str:
     """Waits until settings were refused: why."""
 
@@ -102,17 +109,17 @@ async def test_settings_change_under_load(sandbox: Sandbox, tmp_path: Path, figu
             await generation(gateway, 2)
             assert b"stale-while-revalidate=7," in (await old.ask())[1]
 
-            for change, said in (
+            for change, key in (
                 ({"freshness": {"max": "soon"}, "clients": client("new")}, "freshness.max"),
                 ({"cache": {"prefix": "other"}, "clients": client("new")}, "cache.prefix: needs a restart"),
             ):
                 gateway.write(settings | change)
                 gateway.process.send_signal(signal.SIGHUP)
 
-                async def is_told(said: str = said) -> bool:
-                    return said in await refused(gateway)
+                async def names_it(key: str = key) -> bool:
+                    return key in await refused(gateway)
 
-                await until(is_told, SECONDS)
+                await until(names_it, SECONDS)
                 assert await gateway.metric("config_last_reload_successful") == 0
                 assert await gateway.metric("settings_generation") == 2
                 assert (await old.ask())[0] == 200
@@ -125,13 +132,41 @@ async def test_settings_change_under_load(sandbox: Sandbox, tmp_path: Path, figu
             assert (await gateway.get_json("/readyz"))["parts"]["settings"]["status"] == "ok"
             is_over = True
             await asyncio.wait(asking)
+            # A line is on its way for a moment.
+            said = ["settings reloaded", "settings refused", "settings refused", "settings reloaded"]
+            await until(lambda: told(gateway) == said, SECONDS)
     asked: Counter[int] = sum((row.seen for row in loaded), Counter())
     assert set(asked) == {200}
-    messages = [row["message"] for row in gateway.records() if row["logger"] == "campaign_gateway.app.reload"]
-    assert [" ".join(message.split()[:2]) for message in messages] == [
-        *("settings reloaded", "settings refused", "settings refused", "settings reloaded")
-    ]
     figure(f"{asked[200]:,} requests meanwhile, none failed")
+
+
+async def test_a_key_that_is_given_an_end_lets_its_open_connection_in_until_then(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    settings = settings_for(sandbox, tmp_path, clients=client("old"))
+    async with gateway_process(settings, tmp_path) as gateway:
+        async with Connection(gateway, sandbox.campaigns.all()[0].id, KEYS["old"]) as caller:
+            for _ in range(5):
+                assert (await caller.ask())[0] == 200
+            ends = int(time.time()) + 3
+            changed = client("old")
+            changed["reporting"]["keys"][0]["expires"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends))
+            gateway.write(settings | {"clients": changed})
+            gateway.process.send_signal(signal.SIGHUP)
+
+            async def is_refused() -> bool:
+                return (await caller.ask())[0] == 401
+
+            await until(is_refused, SECONDS)
+            assert time.time() >= ends
+            assert set(caller.seen) == {200, 401}
+        assert await gateway.metric("client_key_expiry_timestamp_seconds", client="reporting", key="old") == ends
+
+        def reasons() -> list[str]:
+            return [row["reason"] for row in gateway.records() if row.get("status") == 401]
+
+        await until(reasons, SECONDS)
+        assert reasons() == ["the key old of client reporting has expired"]
 
 
 async def test_all_workers_change_their_settings(sandbox: Sandbox, redis: RedisServer, tmp_path: Path) -> None:
