@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from typing_extensions import override
 
 from campaign_gateway.telemetry import logs
+from campaign_gateway.telemetry.history import PACKAGE
 from campaign_gateway.telemetry.logs import TextFormatter
 
 REQUESTS = "campaign_gateway.requests"
@@ -82,7 +83,13 @@ def set_up(paths: Mapping[str, str], calls_left: Callable[[], str]) -> None:
         calls_left: see there.
     """
     logs.set_up(level="warning", format="text")
-    logging.getLogger(REQUESTS).setLevel(logging.INFO)
+    # The console is told of what is not written here.
+    logging.getLogger(PACKAGE).setLevel(logging.INFO)
     formatter = LiveFormatter(paths, calls_left, has_colours=takes_colours(sys.stderr))
     for handler in logging.getLogger().handlers:
         handler.setFormatter(formatter)
+        handler.addFilter(_is_written)
+
+
+def _is_written(record: logging.LogRecord) -> bool:
+    return record.name == REQUESTS or record.levelno >= logging.WARNING

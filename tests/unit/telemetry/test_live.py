@@ -7,6 +7,7 @@ import pytest
 from typing_extensions import override
 
 from campaign_gateway.telemetry import live
+from campaign_gateway.telemetry.history import PACKAGE
 from campaign_gateway.telemetry.live import REQUESTS, LiveFormatter
 from campaign_gateway.telemetry.logs import LINES, JsonFormatter
 
@@ -76,3 +77,21 @@ def test_colours_are_for_terminals_whose_user_wants_them(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
     assert not live.takes_colours(Terminal())
+
+
+def test_changes_of_state_are_for_the_console_and_only_what_is_bad_is_written(monkeypatch):
+    names = ("", PACKAGE, REQUESTS, "asyncio")
+    before = {name: logging.getLogger(name).level for name in names}
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("aiohttp.server"), "filters", [])
+    try:
+        live.set_up(PATHS, lambda: "")
+        state, [handler] = logging.getLogger(f"{PACKAGE}.upstream.pauses"), logging.getLogger().handlers
+        assert state.isEnabledFor(logging.INFO)
+        rows = [(state.name, logging.INFO), (state.name, logging.WARNING), (REQUESTS, logging.INFO)]
+        written = [bool(handler.filter(logging.LogRecord(*row, "", 0, "", (), None))) for row in rows]
+        assert written == [False, True, True]
+        assert not logging.getLogger("a.library").isEnabledFor(logging.INFO)
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
