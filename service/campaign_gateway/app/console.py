@@ -265,7 +265,6 @@ class OperatorsConsole(Console):
         try:
             client = self.clients.identify(list(authorization))
             allow(client, stream, "purge")
-            client.key.used = time.perf_counter()
         except RejectedError as error:
             problem = error.failure.problem
             return Purged(problem.status, {"problem": problem.value.name, "detail": error.failure.detail})
