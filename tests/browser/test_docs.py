@@ -36,16 +36,25 @@ async def on_the_page(folder: Path, act: Callable[[Browser, str, dict[str, Any],
             await asyncio.to_thread(use, gateway.url, description)
 
 
+def shown(browser: Browser) -> set[tuple[str, str]]:
+    """Method and path of each operation that is in view."""
+    return {
+        (
+            block.get_attribute("class").split("opblock-")[1].split()[0],
+            block.find_element(By.CSS_SELECTOR, "[data-path]").get_attribute("data-path"),
+        )
+        for block in browser.all(".opblock")
+    }
+
+
 async def test_the_page_shows_every_operation_and_asks_nobody_else(tmp_path):
     def act(browser, _url, description, _sandbox):
-        shown = {
-            (
-                block.get_attribute("class").split("opblock-")[1].split()[0],
-                block.find_element(By.CSS_SELECTOR, "[data-path]").get_attribute("data-path"),
-            )
-            for block in browser.all(".opblock")
-        }
-        assert shown == {(method, path) for path, item in description["paths"].items() for method in item}
+        whole = {(method, path) for path, item in description["paths"].items() for method in item}
+        main = {(method, path) for method, path in whole if method != "head" and not path.startswith("/v1/streams/")}
+        assert shown(browser) == main, "the others are folded"
+        browser.click('.opblock-tag[data-tag^="The same"]')
+        browser.see(".opblock-head")
+        assert shown(browser) == whole
         assert browser.see(".info .title").text.startswith("Campaign gateway")
         assert browser.all(".topbar, .information-container .errors-wrapper, img[src*=validator]") == []
         for method in ("get", "head", "post", "put", "delete"):
@@ -92,5 +101,19 @@ async def test_a_request_without_a_key_shows_the_problem(tmp_path):
         (complaint,) = browser.complaints()
         assert complaint.startswith(f"{url}/v1/campaigns/")
         assert sandbox.log.count == 0
+
+    await on_the_page(tmp_path, act)
+
+
+async def test_the_page_is_as_dark_as_the_reader_wants_it(tmp_path):
+    def act(browser, _url, _description, _sandbox):
+        def prefer(scheme):
+            features = [{"name": "prefers-color-scheme", "value": scheme}]
+            browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+        prefer("dark")
+        browser.until(lambda: browser.all("html.dark-mode"))
+        prefer("light")
+        browser.until(lambda: not browser.all("html.dark-mode"))
 
     await on_the_page(tmp_path, act)
