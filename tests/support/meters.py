@@ -65,6 +65,9 @@ class CountingMeter:
         self.events["change_visible", stream] += 1
         self.visible.append(seconds)
 
+    def change(self, stream: str, type_: str, seconds: float | None) -> None:
+        self.events["change", stream, type_] += 1
+
     def request(self, operation: str, client: str, status: int, cache: str, seconds: float) -> None:
         assert seconds >= 0
         self.events["request", operation, client, str(status), cache] += 1

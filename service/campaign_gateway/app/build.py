@@ -26,6 +26,7 @@ from campaign_gateway.store.seal import NO_SECRET, Refusal, Seals
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.upstream.client import Limits, PlatformClient, Route
 from campaign_gateway.upstream.signer import Claims, Recipient, Secret, Signer
+from campaign_gateway.web.changes import ChangeLimits
 from campaign_gateway.web.clients import Client, Clients
 from campaign_gateway.web.limits import ClientLimits
 
@@ -88,6 +89,12 @@ def build_clients(settings: Settings) -> Clients:
     }
     names = {} if settings.tls is None else settings.tls.client_names
     return Clients(by_hash, None if by_hash else everything, settings.known_hosts, names)
+
+
+def build_change_limits(settings: Settings) -> ChangeLimits:
+    """Who may listen to changes."""
+    row = settings.changes
+    return ChangeLimits(row.subscribers, row.client_subscribers, row.max_unsent)
 
 
 def build_limits(settings: ClientSettings) -> ClientLimits | None:

@@ -17,6 +17,7 @@ from campaign_gateway.app.certificates import show_certificates
 from campaign_gateway.app.listen import WorkerSlot, listen, listen_for_operators
 from campaign_gateway.app.stores import Opener, Stores
 from campaign_gateway.proxy.bounds import stated_bounds
+from campaign_gateway.proxy.changes import Feed
 from campaign_gateway.proxy.explain import Explainer, Explanation
 from campaign_gateway.proxy.fetch import Fetcher
 from campaign_gateway.proxy.fill import Flights, Timeouts
@@ -38,6 +39,7 @@ from campaign_gateway.telemetry.turns import LoopWatch
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.web.actions import Actions
 from campaign_gateway.web.api import Api
+from campaign_gateway.web.changes import Changes
 from campaign_gateway.web.fast import FastRoad, is_supported
 from campaign_gateway.web.grants import Grants
 from campaign_gateway.web.operators import OperatorsRunner
@@ -116,11 +118,13 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         stack.push_async_callback(fills.close, farewell / 2)
         fetcher = Fetcher(platform, budget, store, metrics, lambda: clock.ahead)
         timeouts, is_polled = Timeouts(settings.platform.timeout), settings.sweep.share > 0
+        feed = _open_feed(plan, stores, clock, fetcher, metrics, watchers, fills)
         exchange = Exchange(
-            store, index, fetcher, flights, plan.freshness, metrics, timeouts, writers, is_polled=is_polled
+            *(store, index, fetcher, flights, plan.freshness, metrics, timeouts, writers, feed.note_read),
+            is_polled=is_polled,
         )
         invalidator = Invalidator(store, flights, exchange, metrics, fills)
-        forwarder = Forwarder(exchange, fetcher, invalidator, index, store, writers, timeouts, fills)
+        forwarder = Forwarder(exchange, fetcher, invalidator, index, store, writers, timeouts, fills, feed)
         hints = Hints(readers, invalidator, exchange, index, store, fills)
         actions = Actions(exchange, forwarder, invalidator, settings.platform.max_request, hints)
         stated = partial(stated_bounds, index, store, settings.freshness.max)
@@ -139,13 +143,17 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
         api = Api(
             *(actions, plan.streams, settings.default_stream, clients, bounds, recorder, budget.quota, grants),
+            Changes(feed, build.build_change_limits(settings), clients.epoch),
             has_docs=settings.docs,
         )
         status.show_platform(metrics.gauges, fetcher.breaker, fetcher.clock)
         server, tls = _build_server(settings, api, metrics, watchers, stack), _open_tls(settings, metrics, watchers)
-        failing = [watchers.failing, fills.failing]
         readiness = status.Readiness(
-            partial(status.readiness, plan, api, server, tls, stores.part, budget, index, fetcher, stated, failing)
+            partial(
+                status.readiness,
+                *(plan, api, server, tls, stores.part, budget, index, fetcher, stated),
+                [watchers.failing, fills.failing],
+            )
         )
         watchers.supervise(readiness.watch, name="watch readiness")
         probes = admin_application(readiness, metrics.collect, partial(_explain, explainer, plan.streams))
@@ -155,6 +163,25 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         sites, addresses = await listen(runner, settings.listen, slot, stack, tls=None if tls is None else tls.context)
         say_serving(addresses, admin_listen)
         yield Gateway(settings, addresses[0], admin_listen, api, server, sites)
+
+
+def _open_feed(
+    plan: build.Plan,
+    stores: Stores,
+    clock: StoreClock,
+    fetcher: Fetcher,
+    metrics: Metrics,
+    watchers: Tasks,
+    fills: Tasks,
+) -> Feed:
+    # Of two aliases of one stream, the first one counts.
+    aliases = {identity: alias for alias, identity in sorted(plan.identities.items(), reverse=True)}
+    feed = Feed(stores.log, stores.index, clock.now, fills, metrics, aliases, fetcher.clock.seconds_ahead)
+    stores.log.on_added = feed.note_added
+    for stream in plan.streams.values():
+        status.show_changes(metrics, stream, stores.index, feed)
+    watchers.supervise(feed.keep_in_use, name="note listeners")
+    return feed
 
 
 def _rendered_hits(stores: Stores, exchange: Exchange, bounds: Bounds, recorder: Recorder) -> RenderedHits:

@@ -9,11 +9,12 @@ from functools import partial
 from campaign_gateway.admin.probes import Part
 from campaign_gateway.app import status
 from campaign_gateway.app.build import Plan, build_seals
-from campaign_gateway.proxy.ports import CampaignIndex, Handlers, Ledgers, Store
+from campaign_gateway.proxy.ports import CampaignIndex, ChangeLog, Handlers, Ledgers, Store
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.settings import state_folder
 from campaign_gateway.settings.tree import Cache, CacheSentinel
 from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.local.changes import LocalChanges
 from campaign_gateway.store.local.index import LocalIndex
 from campaign_gateway.store.local.ledger_file import FileLedgers
 from campaign_gateway.store.local.ledgers import MemoryLedgers
@@ -35,6 +36,7 @@ class Stores:
     entries: Store
     index: CampaignIndex
     ledgers: Ledgers
+    log: ChangeLog
     part: Callable[[], Part]
     """How ready they are."""
 
@@ -56,7 +58,9 @@ class Opener:
         status.show_memory(self.metrics.gauges, memory)
         if self.plan.settings.cache.url == "memory://":
             ledgers, part = await self._open_files(memory)
-            return Stores(memory, memory, LocalIndex(memory.epoch, self.clock.now), ledgers, part)
+            kept = self.plan.settings.changes
+            log = LocalChanges(self.clock.now, kept.max, kept.keep)
+            return Stores(memory, memory, LocalIndex(memory.epoch, self.clock.now, log), ledgers, log, part)
         return await self._open_redis(memory, handlers)
 
     async def _open_redis(self, memory: MemoryStore, handlers: Handlers) -> Stores:
@@ -69,14 +73,17 @@ class Opener:
             files = None if tls is None else Tls(tls.ca_file, tls.cert_file, tls.key_file)
             return Access(section.username, password, files)
 
-        cache = self.plan.settings.cache
+        cache, kept = self.plan.settings.cache, self.plan.settings.changes
         sentinel = access(cache.sentinel) if cache.sentinel is not None else Access()
         target = RedisTarget(cache.url, cache.timeout, access(cache), sentinel)
         opened = open_redis(
-            target, cache.prefix, cache.local_unwatched, memory, self.clock, self.metrics, self._seals()
+            *(target, cache.prefix, cache.local_unwatched, memory, self.clock, self.metrics, self._seals()),
+            most=kept.max,
+            keep=kept.keep,
         )
         link, store, index = opened.link, opened.store, opened.index
         self.stack.push_async_callback(link.close)
+        self.stack.push_async_callback(opened.listener.close)
         await link.start(self.watchers)
         self.stack.push_async_callback(store.close)
         status.show_redis(self.metrics.gauges, lambda: link.is_up)
@@ -88,8 +95,9 @@ class Opener:
 
         self.clock.on_step = step
         index.start(self.watchers, self.plan.identities.values(), may_hold_leases=self.plan.settings.sweep.share > 0)
+        opened.log.start(self.watchers)
         self.stack.push_async_callback(index.depart)
-        return Stores(memory, store, index, opened.ledgers, lambda: status.redis_part(link.fault))
+        return Stores(memory, store, index, opened.ledgers, opened.log, lambda: status.redis_part(link.fault))
 
     def _seals(self) -> Seals:
         store = "redis" if self.plan.settings.cache.url != "memory://" else "file"

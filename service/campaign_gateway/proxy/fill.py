@@ -183,7 +183,14 @@ class Fills:
     """Gets newer answers: from the platform, or from the replica that is getting one already."""
 
     def __init__(
-        self, store: Store, assessor: Assessor, fetcher: Fetcher, flights: Flights, meter: Meter, timeouts: Timeouts
+        self,
+        store: Store,
+        assessor: Assessor,
+        fetcher: Fetcher,
+        flights: Flights,
+        meter: Meter,
+        timeouts: Timeouts,
+        on_stored: Callable[[Request, Stored], None],
     ) -> None:
         self._store = store
         self._assessor = assessor
@@ -191,6 +198,7 @@ class Fills:
         self._flights = flights
         self._meter = meter
         self._timeouts = timeouts
+        self._on_stored = on_stored
         self._backoffs = Backoffs()
 
     # For callers who wait.
@@ -327,6 +335,7 @@ class Fills:
                     keep = self._assessor.rules.bound(result.stored)
                     if await self._store.put(key, result.stored, lease.found.fence, keep) is Put.STORED:
                         self._note_change(request, lease.found.stored, result.stored)
+                        self._on_stored(request, result.stored)
             finally:
                 if lease.is_mine:
                     await self._store.release_lease(key, lease.found.fence)

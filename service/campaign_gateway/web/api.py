@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from aiohttp import hdrs, web
 
@@ -23,13 +24,14 @@ from campaign_gateway.proxy.writers import parse_write_token
 from campaign_gateway.web import platform_paths, routes
 from campaign_gateway.web.actions import Actions, Authorized
 from campaign_gateway.web.batch import render_batch
+from campaign_gateway.web.changes import Changes
 from campaign_gateway.web.clients import Client, Clients, allow
 from campaign_gateway.web.docs.pages import DOCS, page_at, render_page
 from campaign_gateway.web.grants import Caller, Grant, Grants
 from campaign_gateway.web.heads import new_request_id, request_id_of, tags_of
 from campaign_gateway.web.limits import admitted
 from campaign_gateway.web.record import Record, Recorder
-from campaign_gateway.web.rejected import RejectedError
+from campaign_gateway.web.rejected import RejectedError, nothing_here
 from campaign_gateway.web.rendered import Fresh
 from campaign_gateway.web.rendered_refusals import QuotaOf
 from campaign_gateway.web.responses import (
@@ -62,6 +64,7 @@ class Api:
         recorder: Recorder,
         quota: QuotaOf,
         grants: Grants,
+        changes: Changes | None = None,
         *,
         has_docs: bool = True,
     ) -> None:
@@ -76,6 +79,7 @@ class Api:
             recorder: writes answers down.
             quota: a client's share of an account's calls.
             grants: answers reads by id.
+            changes: answers those who listen; None where nobody can.
             has_docs: whether it shows its description, to everybody.
         """
         self._has_docs = has_docs
@@ -87,6 +91,7 @@ class Api:
         self._recorder = recorder
         self._quota = quota
         self._grants = grants
+        self._changes = changes
         self.epoch = clients.epoch
         """Ends when what was authorised before has to be authorised anew."""
         self.is_draining = False
@@ -187,8 +192,24 @@ class Api:
             record.replies = await self._actions.batch(authorized, self._grants.hits)
             size = sum(len(reply.entry.body) for reply in record.replies if reply.entry is not None)
             return await beside(size, render_batch, target.parameters["ids"], record.replies, record.request_id)
+        if target.action is Action.CHANGES and self._changes is not None:
+            return await self._changes.answer(
+                authorized, record, partial(self._may_go_on, authorized, client, self.epoch.number)
+            )
         reply = await self._perform(authorized)
         return self._render(http, record, reply, stream, _subject_of(target), fail)
+
+    def _may_go_on(self, authorized: Authorized, client: Client, epoch: int) -> bool:
+        """Whether who was authorised in that epoch still is, and this process goes on."""
+        if self.is_draining or epoch == self.epoch.number:
+            return not self.is_draining
+        http = authorized.http
+        try:
+            now = self._clients.certified(http) or self._clients.identify(http.headers.getall(hdrs.AUTHORIZATION, []))
+            allow(now, authorized.stream.alias, authorized.target.scope)
+        except RejectedError:
+            return False
+        return now.name == client.name
 
     def _identify(self, http: web.BaseRequest, record: Record, find: Callable[[str, str], Target]) -> Client:
         """Whose request it is.
@@ -267,6 +288,8 @@ class Api:
                 return await self._actions.purge(authorized)
             case Action.HINT:
                 return await self._actions.hint(authorized)
+            case Action.CHANGES:
+                raise nothing_here()
 
     def _alias_of(self, target: Target, client: Client) -> str:
         """The alias of the stream that the target names, or what it names that is none of the client's.
