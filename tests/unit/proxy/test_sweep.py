@@ -495,3 +495,25 @@ async def test_while_somebody_listens_lists_are_polled_and_nothing_is_read_by_id
     assert world.snapshot.campaigns["c-1"].has_changed
     await world.looks(LISTENED_SECONDS)
     assert await world.looks(30) == [], "nobody listens any longer"
+
+
+async def test_what_was_read_while_somebody_else_led_is_not_published(world: World):
+    await world.looks(20)
+    answer, index = world.answer, world.story.index
+
+    def overtaken(stream: Stream, call: Call) -> Response:
+        before, page = index.snapshot(ID), answer(stream, call)
+        if call.body is not None:
+            # Another replica's poll, which is newer than this answer.
+            newer = replace(before.campaigns["c-1"], revision="newer", has_changed=True)
+            index._snapshots[ID] = IndexSnapshot(
+                replace(before.state, number=before.state.number + 1), {**before.campaigns, "c-1": newer}
+            )
+        return page
+
+    world.story.upstream.script = [overtaken]
+    assert world.lists(await world.looks(20)) > 0
+    assert world.snapshot.campaigns["c-1"].revision == "newer"
+    world.story.upstream.script = [answer]
+    await world.looks(20)
+    assert world.snapshot.campaigns["c-1"].revision != "newer"
