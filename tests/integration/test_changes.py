@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import NoPermissionError
 
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.changes import ChangeType, Finding, SeenBy
@@ -24,7 +26,7 @@ from campaign_gateway.store.redis.bus import Bus
 from campaign_gateway.store.redis.changes import RedisChanges
 from campaign_gateway.store.redis.index import RedisIndex
 from campaign_gateway.store.seal import NO_SECRET
-from tests.support.backends import Backend
+from tests.support.backends import Backend, on_fakeredis
 from tests.support.builders import stamp
 from tests.support.meters import CountingMeter
 from tests.support.waiting import until
@@ -251,3 +253,15 @@ async def test_what_somebody_else_wrote_stops_nobody(redis_fleet: Fleet, part: s
     window = await two.window()
     await until(lambda: ("updated", "c1", "Ready") in two.said(window))
     assert all(said[1] in {"c1", "c2"} for said in two.said(window))
+
+
+async def test_a_server_that_does_not_let_listen_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with on_fakeredis(tmp_path) as backend, fleet_on(backend) as fleet:
+        assert isinstance(fleet.one.log, RedisChanges)
+
+        async def refuse(*_: object, **__: object) -> None:
+            raise NoPermissionError("NOPERM this user has no permissions to run the 'xread' command")
+
+        monkeypatch.setattr(fleet.one.log._link.client, "xread", refuse)
+        await fleet.one.window()
+        await until(lambda: fleet.tasks.failing == {"follow changes": "NoPermissionError"})

@@ -39,7 +39,7 @@ from campaign_gateway.proxy.change_window import KEEP_SECONDS, MAX_CHANGES, STAR
 from campaign_gateway.proxy.ports import ChangeLog
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.redis import replies
-from campaign_gateway.store.redis.failures import FAILURES, read_reply
+from campaign_gateway.store.redis.failures import FAILURES, LEFT, LOST, kind_of, read_reply
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 from campaign_gateway.store.seal import NO_SECRET, Refusal, Seal, Seals
@@ -301,7 +301,10 @@ class RedisChanges(ChangeLog):
             try:
                 if streams:
                     await self._follow(streams)
-            except (StoreDownError, *FAILURES):
+            except (StoreDownError, *FAILURES) as error:
+                if not isinstance(error, StoreDownError) and kind_of(error) not in LOST | LEFT:
+                    # Nothing that passes: the user lacks a right, say. That is told as that of any other task.
+                    raise
                 # Those who listen stay, and have what is missing once Redis is back, or are told to begin anew.
                 for stream in streams:
                     self._looked.pop(stream, None)
