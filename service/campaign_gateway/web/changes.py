@@ -40,8 +40,8 @@ COMMENT_SECONDS = 15.0
 RETRY_MILLISECONDS = (1_000, 5_000)
 """When a listener comes back: not all of them at once."""
 DEFAULT_LIMIT = 100
-EVENTS_AT_A_TIME = 50
-"""Events that are written before it is waited until they have left."""
+CHUNK_BYTES = 16_384
+"""What is written before it is waited until there is room for more."""
 BUSY_SECONDS = 5.0
 OLDEST = "0"
 """The cursor before all that is kept."""
@@ -233,19 +233,27 @@ class _Listener:
                 is_lost, log, generation, position = False, window.name, window.generation, window.last
                 await response.write(self._reset(position))
                 continue
-            for first in range(0, len(entries), EVENTS_AT_A_TIME):
-                part = entries[first : first + EVENTS_AT_A_TIME]
-                if events := b"".join(self._event(entry, log) for entry in part if self._wanted(entry)):
-                    await response.write(events)
-                    if self._writer is not None:
-                        # By itself that is done only now and then.
-                        await self._writer.drain()
-                position = part[-1].position
-                if window.generation != generation:
-                    break
+            # Behind the last entry there may be some that are nobody's.
+            end, waiting = window.last, b""
+            for entry in entries:
+                waiting += self._event(entry, log) if self._wanted(entry) else b""
+                if len(waiting) >= CHUNK_BYTES:
+                    await self._send(response, waiting)
+                    position, waiting = entry.position, b""
+                    if window.generation != generation or not self._may_go_on():
+                        break
             else:
+                await self._send(response, waiting)
+                position = end
                 if window.last == position:
                     await self._wait(response, position)
+
+    async def _send(self, response: web.StreamResponse, events: bytes) -> None:
+        """Writes events, and waits until there is room for more."""
+        if events and self._writer is not None:
+            await response.write(events)
+            # By itself that is done only now and then.
+            await self._writer.drain()
 
     async def _wait(self, response: web.StreamResponse, position: Position) -> None:
         """Waits for entries; where none come for a while, says that the connection is alive, and where it stands."""
@@ -254,12 +262,12 @@ class _Listener:
         if window.last == position and window.generation == generation and self._may_go_on():
             await response.write(b":\n%b\n" % self._id_line(position))
 
-    def _id_line(self, position: Position) -> bytes:
-        return b"id: %b\n" % _write_cursor(self._stream, self._window.name, position).encode()
+    def _id_line(self, position: Position, log: str | None = None) -> bytes:
+        return b"id: %b\n" % _write_cursor(self._stream, log or self._window.name, position).encode()
 
     def _event(self, entry: Entry, log: str) -> bytes:
         data, type_ = _rendered(entry, self._stream, log), entry.change.type.value.encode()
-        return b"%bevent: %b\ndata: %b\n\n" % (self._id_line(entry.position), type_, data)
+        return b"%bevent: %b\ndata: %b\n\n" % (self._id_line(entry.position, log), type_, data)
 
     def _reset(self, position: Position) -> bytes:
         text = _encode({"next": _write_cursor(self._stream, self._window.name, position), "detail": RESET})

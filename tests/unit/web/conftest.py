@@ -166,6 +166,7 @@ class Front:
             has_docs=has_docs,
         )
         self.port = 0
+        self.server: Server
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
@@ -202,7 +203,8 @@ class Front:
 
 @contextlib.asynccontextmanager
 async def serving(front: Front) -> AsyncIterator[Front]:
-    runner = web.ServerRunner(Server(front.api.handle, front.api.refuse), shutdown_timeout=0.2)
+    front.server = Server(front.api.handle, front.api.refuse)
+    runner = web.ServerRunner(front.server, shutdown_timeout=0.2)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

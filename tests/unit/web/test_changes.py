@@ -16,7 +16,7 @@ from campaign_gateway.policy.changes import Finding, SeenBy
 from campaign_gateway.web import changes as changes_module
 from campaign_gateway.web.clients import Client
 from tests.support.builders import stamp
-from tests.support.doubles import SALES, SUPPORT
+from tests.support.doubles import SALES, SUPPORT, turns
 from tests.support.waiting import until
 from tests.unit.web.conftest import KEYS, MAX_CHANGES, Front
 
@@ -28,12 +28,13 @@ class Edits:
 
     def __init__(self, front: Front) -> None:
         self._front, self._count = front, 0
+        self.name = "A name"
 
     async def __call__(self, campaign: str = "c-1", status: str = "Ready", stream: str = SUPPORT.identity) -> None:
         self._count += 1
         now = self._front.feed.now() + self._count / 100
         for moment in (now - 5_000, now) if campaign not in self._front.log._told.get(stream, {}) else (now,):
-            finding = Finding(SeenBy.READ, moment, Channel.VOICE, "A name", status, stamp(moment))
+            finding = Finding(SeenBy.READ, moment, Channel.VOICE, self.name, status, stamp(moment))
             await self._front.log.note(stream, campaign, finding)
 
 
@@ -319,3 +320,49 @@ async def test_more_listeners_than_there_may_be_are_refused(front: Front) -> Non
         refused = await front.ask("/v1/changes", "Accept: text/event-stream", key=KEYS["operations"])
         assert (refused.status, refused["Retry-After"]) == (503, "5")
         assert (await front.ask("/v1/changes", method="HEAD")).status == 200
+
+
+# Who reads slowly.
+
+
+@pytest.mark.drill(
+    "a listener that never reads",
+    planted="beside one that does, while megabytes of changes come",
+    seen="bounded memory",
+)
+async def test_what_waits_for_one_who_does_not_read_is_bounded(front: Front, edit: Edits) -> None:
+    async with listening(front, "/v1/changes?type=campaign.deleted") as quiet, front.connection() as (reader, writer):
+        edit.name = "A" * 100_000
+        writer.write(
+            b"GET /v1/changes HTTP/1.1\r\nHost: gateway\r\nAccept: text/event-stream\r\nAuthorization: Bearer %b\r\n\r\n"
+            % KEYS["reporting"].encode()
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        most = 0
+        for _ in range(200):
+            await edit()
+            await turns(10)
+            most = max(most, *(transport.get_write_buffer_size() for transport in front.server.transports()))
+        assert 4_096 < most < 400_000, "a few events, of the twenty megabytes that came"
+        await front.log.note(SUPPORT.identity, "c-1", Finding(SeenBy.READ, front.feed.now() + 99, is_gone=True))
+        await quiet.until_events(1)
+
+
+async def test_entries_that_are_nobodys_hold_nobody_up(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    window, looks = await front.log.follow(SUPPORT.identity), 0
+    window.load(window.name, (0, 0), (), (5, 0))
+    after = window.after
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        if looks > 100:
+            raise ConnectionError
+        return after(*arguments)
+
+    async with listening(front) as listener:
+        monkeypatch.setattr(window, "after", counted)
+        window.extend((), (6, 0))
+        await turns(50)
+        assert 0 < looks < 5
+        assert not listener.has_ended
