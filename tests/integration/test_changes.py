@@ -265,3 +265,18 @@ async def test_a_server_that_does_not_let_listen_is_said(tmp_path: Path, monkeyp
         monkeypatch.setattr(fleet.one.log._link.client, "xread", refuse)
         await fleet.one.window()
         await until(lambda: fleet.tasks.failing == {"follow changes": "NoPermissionError"})
+
+
+async def test_a_server_that_the_link_has_left_is_left_by_who_listens_too(tmp_path: Path) -> None:
+    async with on_fakeredis(tmp_path) as backend, fleet_on(backend) as fleet:
+        log = fleet.one.log
+        assert isinstance(log, RedisChanges)
+        log._listener = backend.open_link(StoreClock(), CountingMeter())
+        window = await fleet.one.window()
+        await log._link.depart()
+        await until(lambda: log._listener.departures == 1)
+        await fleet.one.publish(c1=indexed(fleet.one.clock.now() - 90))
+        await fleet.one.publish(c1=indexed(fleet.one.clock.now()))
+        await until(lambda: fleet.one.said(window) == [("updated", "c1", "Ready")])
+        assert log._listener.departures == 1
+        await log._listener.close()

@@ -121,6 +121,8 @@ class RedisChanges(ChangeLog):
         self._asked: dict[str, float] = {}
         """When each window was asked for last, on the monotonic clock."""
         self._looked: dict[str, float] = {}
+        self._departures = 0
+        """The link's, when the listener last left its connections too."""
         self._is_asked: dict[int, asyncio.Event] = {}
         self.on_added: Callable[[str, Sequence[Change]], None] = lambda _stream, _changes: None
 
@@ -329,6 +331,10 @@ class RedisChanges(ChangeLog):
                     raise StoreDownError("changes")
         if not self._link.is_up:
             raise StoreDownError(self._link.state)
+        if self._departures != self._link.departures:
+            # The server that the link has left may go on to answer, and never have an entry.
+            self._departures = self._link.departures
+            await self._listener.depart()
         by_log = {self.names(stream)[0].encode(): stream for stream in streams}
         after = {log: "{}-{}".format(*self._windows[stream].last) for log, stream in by_log.items()}
         wait = int(LISTEN_SECONDS * 1000)
