@@ -9,8 +9,8 @@ nothing here may hang on leases. The judges are what stands in Redis, and consum
 3. Nothing is missing: once all is calm and polled, the entries lead each consumer to the truth, whichever replica it
    listens to, whatever died meanwhile.
 
-Each check has been seen to fail: without `told_stands` in publish_index.lua, with the entries appended by a script of
-their own after the publication, without the order of findings, and with windows that go on after a gap.
+Each check has been seen to fail: without `told_stands` in either script, with the entries appended by a script of their
+own after the publication, without the order of findings, and with leaders who publish what they read under another one.
 """
 
 import asyncio
