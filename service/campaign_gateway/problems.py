@@ -24,6 +24,7 @@ class Problem(Enum):
     CAMPAIGN_NOT_FOUND = ProblemType("campaign-not-found", 404, "No such campaign")
     CONTACT_LIST_NOT_FOUND = ProblemType("contact-list-not-found", 404, "No such contact list")
     METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "This route does not take that method")
+    CURSOR_EXPIRED = ProblemType("cursor-expired", 410, "The feed no longer keeps what came after that cursor")
     TOO_LARGE = ProblemType("too-large", 413, "The content is too large")
     UNSUPPORTED_MEDIA_TYPE = ProblemType("unsupported-media-type", 415, "The request body is not declared as JSON")
     HEADER_TOO_LARGE = ProblemType("header-too-large", 431, "A header field is too large")

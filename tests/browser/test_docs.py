@@ -40,8 +40,8 @@ def shown(browser: Browser) -> set[tuple[str, str]]:
     """Method and path of each operation that is in view."""
     return {
         (
-            block.get_attribute("class").split("opblock-")[1].split()[0],
-            block.find_element(By.CSS_SELECTOR, "[data-path]").get_attribute("data-path"),
+            str(block.get_attribute("class")).split("opblock-")[1].split()[0],
+            str(block.find_element(By.CSS_SELECTOR, "[data-path]").get_attribute("data-path")),
         )
         for block in browser.all(".opblock")
     }

@@ -179,6 +179,24 @@ async def test_a_publication_that_does_not_follow_what_is_known_changes_nothing(
     assert await index.publish(STREAM, state(3), {})
 
 
+async def test_who_listens_on_one_replica_is_known_to_the_one_that_leads(redis_backend: Backend) -> None:
+    async with fleet_on(redis_backend) as fleet:
+        one, two = fleet.one, fleet.two
+        one.index.record_use(STREAM, "c1", one.now)
+        await one.take_the_lease()
+        two.index.record_listening(STREAM, two.now)
+        await two.index.beat()
+        assert not one.index.is_listened(STREAM)
+        await one.index.beat()
+        assert one.index.is_listened(STREAM)
+        assert one.index.used(STREAM).keys() == one.index.interest(STREAM).keys() == {"c1"}
+        await one.index.depart()
+        fleet.three.index.record_use(STREAM, "c2", two.now)
+        await fleet.three.index.beat()
+        assert fleet.three.index.is_leading(STREAM)
+        assert fleet.three.index.is_listened(STREAM), "and to the next one"
+
+
 async def test_a_snapshot_does_not_change_under_who_holds_it(index: CampaignIndex) -> None:
     await index.publish(STREAM, state(1), {"c1": indexed()})
     snapshot = index.snapshot(STREAM)

@@ -66,6 +66,9 @@ class CountingMeter:
         self.events["change_visible", stream] += 1
         self.visible.append(seconds)
 
+    def change(self, stream: str, type_: str, seconds: float | None) -> None:
+        self.events["change", stream, type_] += 1
+
     def request(
         self, operation: str, client: str, status: int, cache: str, seconds: float, _trace: TraceContext | None = None
     ) -> None:

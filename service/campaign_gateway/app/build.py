@@ -29,6 +29,7 @@ from campaign_gateway.store.seal import NO_SECRET, Refusal, Seals
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.upstream.client import Limits, PlatformClient, Route
 from campaign_gateway.upstream.signer import Claims, Recipient, Secret, Signer
+from campaign_gateway.web.changes import ChangeLimits
 from campaign_gateway.web.clients import Client, ClientKey, Clients
 from campaign_gateway.web.limits import ClientLimits
 
@@ -106,6 +107,12 @@ def build_callers(settings: Settings) -> tuple[dict[str, Client], Client | None]
             by_hash[key.sha256] = Client(name, row.streams, row.scopes, limits, ClientKey(key.name, expires))
     everything = Client(ANONYMOUS, frozenset(settings.streams), frozenset({"read", "write", "purge"}))
     return by_hash, None if by_hash else everything
+
+
+def build_change_limits(settings: Settings) -> ChangeLimits:
+    """Who may listen to changes."""
+    row = settings.changes
+    return ChangeLimits(row.subscribers, row.client_subscribers, row.max_unsent)
 
 
 def build_limits(settings: ClientSettings) -> ClientLimits | None:

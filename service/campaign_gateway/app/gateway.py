@@ -21,6 +21,7 @@ from campaign_gateway.app.live import Live
 from campaign_gateway.app.reload import Reloader
 from campaign_gateway.app.stores import Opener, Stores
 from campaign_gateway.proxy.bounds import StatedBounds, stated_bounds
+from campaign_gateway.proxy.changes import Feed
 from campaign_gateway.proxy.explain import Explainer, Explanation
 from campaign_gateway.proxy.fetch import Fetcher
 from campaign_gateway.proxy.fill import Flights, Timeouts
@@ -44,6 +45,7 @@ from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.upstream.client import PlatformClient
 from campaign_gateway.web.actions import Actions
 from campaign_gateway.web.api import Api
+from campaign_gateway.web.changes import Changes
 from campaign_gateway.web.clients import Clients
 from campaign_gateway.web.fast import FastRoad, is_supported
 from campaign_gateway.web.grants import Grants
@@ -134,11 +136,13 @@ async def running(
         stack.push_async_callback(fills.close, farewell / 2)
         fetcher = Fetcher(platform, budget, store, metrics, lambda: clock.ahead, traces)
         timeouts, is_polled = Timeouts(settings.platform.timeout), settings.sweep.share > 0
+        feed = _open_feed(plan, stores, clock, fetcher, metrics, watchers, fills)
         exchange = Exchange(
-            *(store, index, fetcher, flights, plan.freshness, metrics, timeouts, writers, traces), is_polled=is_polled
+            *(store, index, fetcher, flights, plan.freshness, metrics, timeouts, writers, traces, feed.note_read),
+            is_polled=is_polled,
         )
         invalidator = Invalidator(store, flights, exchange, metrics, fills)
-        forwarder = Forwarder(exchange, fetcher, invalidator, index, store, writers, timeouts, fills)
+        forwarder = Forwarder(exchange, fetcher, invalidator, index, store, writers, timeouts, fills, feed)
         hints = Hints(readers, invalidator, exchange, index, store, fills)
         actions = Actions(exchange, forwarder, invalidator, settings.platform.max_request, hints)
         stated = partial(_stated_bounds, plan, index, store)
@@ -153,16 +157,18 @@ async def running(
         grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
         api = Api(
             *(actions, plan.streams, settings.default_stream, clients, bounds, recorder, budget.quota, grants),
+            Changes(feed, build.build_change_limits(settings), clients.epoch),
             has_docs=settings.docs,
         )
         status.show_platform(metrics.gauges, fetcher.breaker, fetcher.clock)
         live = Live(plan, budget, exchange, writers, sweepers.values(), bounds, hits, clients, lines, metrics, slot)
         reloader = _open_reloader(settings, file, live, watchers)
         server, tls = _build_server(settings, api, metrics, watchers, stack), _open_tls(settings, metrics, watchers)
-        failing = [watchers.failing, fills.failing]
         readiness = status.Readiness(
             partial(
-                status.readiness, plan, api, server, tls, stores.part, budget, index, fetcher, stated, failing, reloader
+                status.readiness,
+                *(plan, api, server, tls, stores.part, budget, index, fetcher, stated),
+                *([watchers.failing, fills.failing], reloader),
             )
         )
         watchers.supervise(readiness.watch, name="watch readiness")
@@ -234,6 +240,25 @@ async def _listen_for_operators(
 ) -> Address | Path:
     admin = OperatorsRunner(probes, settings.known_hosts, shutdown, settings.send_timeout, settings.max_unsent)
     return await listen_for_operators(admin, settings.admin_listen, slot, stack)
+
+
+def _open_feed(
+    plan: build.Plan,
+    stores: Stores,
+    clock: StoreClock,
+    fetcher: Fetcher,
+    metrics: Metrics,
+    watchers: Tasks,
+    fills: Tasks,
+) -> Feed:
+    # Of two aliases of one stream, the first one counts.
+    aliases = {identity: alias for alias, identity in sorted(plan.identities.items(), reverse=True)}
+    feed = Feed(stores.log, stores.index, clock.now, fills, metrics, aliases, fetcher.clock.seconds_ahead)
+    stores.log.on_added = feed.note_added
+    for stream in plan.streams.values():
+        status.show_changes(metrics, stream, stores.index, feed)
+    watchers.supervise(feed.keep_in_use, name="note listeners")
+    return feed
 
 
 def _rendered_hits(stores: Stores, exchange: Exchange, bounds: Bounds, recorder: Recorder) -> RenderedHits:

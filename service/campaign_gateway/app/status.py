@@ -3,6 +3,7 @@
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,9 +11,12 @@ from functools import partial
 from campaign_gateway.admin.probes import Part
 from campaign_gateway.app.build import Plan
 from campaign_gateway.app.reload import Reloader
+from campaign_gateway.contract.listing import STATUSES, Channel
+from campaign_gateway.policy.changes import ChangeType
 from campaign_gateway.policy.ledger import Lane
-from campaign_gateway.policy.sweeping import ListFlaw
+from campaign_gateway.policy.sweeping import IndexedCampaign, ListFlaw
 from campaign_gateway.proxy.bounds import StatedBounds
+from campaign_gateway.proxy.changes import Feed
 from campaign_gateway.proxy.circuit_breaker import CircuitBreaker
 from campaign_gateway.proxy.fetch import Fetcher
 from campaign_gateway.proxy.platform_clock import PlatformClock, describe
@@ -21,7 +25,7 @@ from campaign_gateway.proxy.ports import CampaignIndex, Traces
 from campaign_gateway.proxy.request import Stream
 from campaign_gateway.proxy.sweep import Sweeper
 from campaign_gateway.store.memory import MemoryStore
-from campaign_gateway.telemetry.metrics import Gauges
+from campaign_gateway.telemetry.metrics import Gauges, Metrics
 from campaign_gateway.telemetry.turns import LoopWatch
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.web.api import Api
@@ -33,6 +37,7 @@ OK = Part("ok")
 NOT_WRITTEN_DOWN = Part("ok", "calls are not written down (no directory)")
 
 
+OTHER_STATUS = "other"
 LOOK_SECONDS = 2.0
 """How often the parts are looked at, whether anybody asks or not."""
 
@@ -272,6 +277,39 @@ def show_sweep(
     text = "Whether the stream's list is not trusted (1), by flaw."
     for flaw in ListFlaw:
         add("sweep_distrusted", text, partial(_is_distrusted, index, identity, flaw), flaw=flaw.value)
+
+
+def show_changes(metrics: Metrics, stream: Stream, index: CampaignIndex, feed: Feed) -> None:
+    """Publishes what a stream's lists hold, and who listens to its changes."""
+    identity, add = stream.identity, partial(metrics.gauges.add, stream=stream.alias)
+    add("subscribers", "Callers who listen to the stream's changes.", partial(feed.listeners, identity))
+    metrics.changes_of(stream.alias, (type_.value for type_ in ChangeType))
+    census = Census(index, identity)
+    text = "Campaigns that the stream's lists show, by channel and status; other for a status that is not documented."
+    for channel in Channel:
+        for name in (*STATUSES, OTHER_STATUS):
+            add("campaigns", text, partial(census.count, channel, name), channel=channel.value, status=name)
+
+
+class Census:
+    """How many campaigns a stream's lists show in each status; counted once for each state of the index."""
+
+    def __init__(self, index: CampaignIndex, stream: str) -> None:
+        self._index = index
+        self._stream = stream
+        self._counted: Mapping[str, IndexedCampaign] | None = None
+        self._counts: Counter[tuple[Channel, str]] = Counter()
+
+    def count(self, channel: Channel, status: str) -> int:
+        """The campaigns of this channel in this status."""
+        campaigns = self._index.snapshot(self._stream).campaigns
+        if campaigns is not self._counted:
+            self._counted = campaigns
+            listed = (row for row in campaigns.values() if row.is_listed)
+            self._counts = Counter(
+                (row.channel, row.status if row.status in STATUSES else OTHER_STATUS) for row in listed
+            )
+        return self._counts[channel, status]
 
 
 def _is_distrusted(index: CampaignIndex, identity: str, flaw: ListFlaw) -> bool:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from campaign_gateway.admin.probes import Part
 from campaign_gateway.app import status
 from campaign_gateway.app.build import Plan, build_seals
-from campaign_gateway.proxy.ports import CampaignIndex, Handlers, Ledgers, Store
+from campaign_gateway.proxy.ports import CampaignIndex, ChangeLog, Handlers, Ledgers, Store
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.settings import state_folder
 from campaign_gateway.settings.tree import Cache, CacheSentinel
 from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.local.changes import LocalChanges
 from campaign_gateway.store.local.index import LocalIndex
 from campaign_gateway.store.local.ledger_file import FileLedgers
 from campaign_gateway.store.local.ledgers import MemoryLedgers
@@ -39,6 +40,7 @@ class Stores:
     entries: Store
     index: CampaignIndex
     ledgers: Ledgers
+    log: ChangeLog
     part: Callable[[], Part]
     """How ready they are."""
 
@@ -60,19 +62,25 @@ class Opener:
         status.show_memory(self.metrics.gauges, memory)
         if self.plan.settings.cache.url == "memory://":
             ledgers, part = await self._open_files(memory)
-            return Stores(memory, memory, LocalIndex(memory.epoch, self.clock.now), ledgers, part)
+            kept = self.plan.settings.changes
+            log = LocalChanges(self.clock.now, kept.max, kept.keep)
+            return Stores(memory, memory, LocalIndex(memory.epoch, self.clock.now, log), ledgers, log, part)
         return await self._open_redis(memory, handlers)
 
     async def _open_redis(self, memory: MemoryStore, handlers: Handlers) -> Stores:
         # Only here, for redis-py is a sixth of a cold start, and a gateway on its own has no use for it.
         from campaign_gateway.store.open import open_redis  # noqa: PLC0415
 
-        cache = self.plan.settings.cache
+        cache, kept = self.plan.settings.cache, self.plan.settings.changes
         opened = open_redis(
-            redis_target(cache), cache.prefix, cache.local_unwatched, memory, self.clock, self.metrics, self._seals()
+            redis_target(cache),
+            *(cache.prefix, cache.local_unwatched, memory, self.clock, self.metrics, self._seals()),
+            most=kept.max,
+            keep=kept.keep,
         )
         link, store, index = opened.link, opened.store, opened.index
         self.stack.push_async_callback(link.close)
+        self.stack.push_async_callback(opened.listener.close)
         await link.start(self.watchers)
         self.stack.push_async_callback(store.close)
         status.show_redis(self.metrics.gauges, lambda: link.is_up)
@@ -86,8 +94,9 @@ class Opener:
         index.start(
             self.watchers, self.plan.identities.values(), may_hold_leases=lambda: self.plan.settings.sweep.share > 0
         )
+        opened.log.start(self.watchers)
         self.stack.push_async_callback(index.depart)
-        return Stores(memory, store, index, opened.ledgers, lambda: status.redis_part(link.fault))
+        return Stores(memory, store, index, opened.ledgers, opened.log, lambda: status.redis_part(link.fault))
 
     def _seals(self) -> Seals:
         store = "redis" if self.plan.settings.cache.url != "memory://" else "file"

@@ -16,6 +16,9 @@ from campaign_gateway.contract.revisions import instant, revision_of
 ROW_FIELDS = ("name", "status", "priority", "createdAt", "updatedAt")
 """What a row and the answer by id both carry, under the same names and with the same meaning."""
 
+STATUSES = ("Active", "Completed", "Ready", "Paused", "Preparing", "Stopped", "Scheduled", "Rescheduled")
+"""Those that are documented; the platform may show others."""
+
 
 class Channel(StrEnum):
     """The two kinds of campaign; a list is of one of them."""

@@ -19,7 +19,15 @@ from enum import Enum, auto
 from campaign_gateway.contract.listing import Channel, Row
 from campaign_gateway.contract.revisions import instant
 from campaign_gateway.policy.list_scan import Scan
-from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot, IndexState, ListFlaw, Poll, has_changed
+from campaign_gateway.policy.sweeping import (
+    IndexedCampaign,
+    IndexSnapshot,
+    IndexState,
+    ListFlaw,
+    Poll,
+    has_changed,
+    is_gone,
+)
 
 LONGEST_LAG_SECONDS = 120.0
 """A list that seems to lag by more shows revisions that are no times of change."""
@@ -213,7 +221,8 @@ def _without_the_gone(
     gone = {
         id_: replace(indexed, revision="", since=ended, has_changed=True, is_listed=False, changed_after=math.inf)
         for id_, indexed in snapshot.campaigns.items()
-        if indexed.channel is channel and indexed.is_listed and id_ not in seen
+        # Those too that are not listed at present: what has ended meanwhile would be taken for there.
+        if indexed.channel is channel and not is_gone(indexed) and id_ not in seen
     }
     return replace(result, updates={**result.updates, **gone}, changed=result.changed | gone.keys())
 

@@ -96,6 +96,8 @@ class Workload:
     """Rows that the platform grants for one call."""
     is_scanned: bool = True
     """Whether each list has been seen to its end once."""
+    is_listened: bool = False
+    """Whether somebody wants to know of every change."""
 
 
 def listed_of(snapshot: IndexSnapshot) -> Counter[Channel]:
@@ -110,6 +112,8 @@ def workload_of(
     rates: Mapping[Channel, float],
     rotation_rate: float,
     page_rows: int,
+    *,
+    is_listened: bool = False,
 ) -> Workload:
     """What is in use of a stream's lists.
 
@@ -120,10 +124,12 @@ def workload_of(
         rates: changes a second, of campaigns in use.
         rotation_rate: reads by id a second that the rotation makes of late.
         page_rows: rows that the platform grants for one call.
+        is_listened: whether somebody wants to know of every change, of campaigns that nobody uses too.
     """
     listed = Counter(shown)
     channels = Counter(snapshot.campaigns[id_].channel if id_ in snapshot.campaigns else None for id_ in used)
-    counts = {channel: channels[channel] for channel in Channel}
+    # One in use in each list, say: it is polled like one that is little used.
+    counts = {channel: max(channels[channel], int(is_listened)) for channel in Channel}
     is_scanned = True
     for channel in Channel:
         last = snapshot.state.polls.get(channel)
@@ -133,7 +139,7 @@ def workload_of(
             is_scanned = is_scanned and not counts[channel]
         if last is not None and last.total is not None:
             listed[channel] = max(listed[channel], last.total)
-    return Workload(counts, listed, rates, rotation_rate, page_rows, is_scanned)
+    return Workload(counts, listed, rates, rotation_rate, page_rows, is_scanned, is_listened)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +205,7 @@ def plan_pace(capacity: Capacity, workload: Workload) -> Pace:
     """The best split there is. An empty one where reading each campaign would show as much as the list does."""
     used = {channel: count for channel, count in workload.used.items() if count}
     total = sum(used.values())
-    if total < WORTHWHILE or capacity.share <= 0 or not capacity.calls:
+    if (total < WORTHWHILE and not workload.is_listened) or capacity.share <= 0 or not capacity.calls:
         return Pace({})
     moves = {channel: workload.moves.get(channel, 0.0) + count * QUIET_RATE for channel, count in used.items()}
     # Every change of a campaign in use costs a read by id, whoever pays for it.

@@ -174,6 +174,11 @@ def _is_same_revision(stored: Stored, indexed: IndexedCampaign) -> bool:
     return not indexed.has_changed or stored.validated_at >= indexed.changed_after
 
 
+def is_gone(indexed: IndexedCampaign) -> bool:
+    """Whether a full scan that came to its end has not shown the campaign any longer."""
+    return not indexed.revision and not indexed.is_listed
+
+
 def has_changed(indexed: IndexedCampaign, row: Row) -> bool:
     """Whether the revision is another one, or the row shows something else under the same, which is as good a sign."""
     return indexed.revision != row.revision or indexed.fields != row.fields

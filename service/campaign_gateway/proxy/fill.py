@@ -192,6 +192,7 @@ class Fills:
         flights: Flights,
         meter: Meter,
         timeouts: Timeouts,
+        on_stored: Callable[[Request, Stored], None],
         traces: Traces = NO_TRACES,
     ) -> None:
         self._store = store
@@ -200,6 +201,7 @@ class Fills:
         self._flights = flights
         self._meter = meter
         self._timeouts = timeouts
+        self._on_stored = on_stored
         self._traces = traces
         self._backoffs = Backoffs()
 
@@ -342,6 +344,7 @@ class Fills:
                     keep = self._assessor.rules.bound(result.stored)
                     if await self._store.put(key, result.stored, lease.found.fence, keep) is Put.STORED:
                         self._note_change(request, lease.found.stored, result.stored)
+                        self._on_stored(request, result.stored)
             finally:
                 if lease.is_mine:
                     await self._store.release_lease(key, lease.found.fence)

@@ -20,6 +20,7 @@ from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import OUTCOME_UNKNOWN, Failure, judge
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.beside import beside
+from campaign_gateway.proxy.changes import Feed
 from campaign_gateway.proxy.fetch import Fetched, Fetcher
 from campaign_gateway.proxy.fill import Timeouts
 from campaign_gateway.proxy.invalidate import Invalidator
@@ -44,6 +45,7 @@ class Forwarder:
         writers: Writers,
         timeouts: Timeouts,
         tasks: Tasks,
+        feed: Feed | None = None,
     ) -> None:
         """A forwarder.
 
@@ -56,6 +58,7 @@ class Forwarder:
             writers: who wrote when.
             timeouts: how long callers are kept.
             tasks: where writes run to their end, also when the caller is gone.
+            feed: told of writes; None where nobody listens.
         """
         self._exchange = exchange
         self._fetcher = fetcher
@@ -65,6 +68,7 @@ class Forwarder:
         self._writers = writers
         self._timeouts = timeouts
         self._tasks = tasks
+        self._feed = feed
 
     async def channel(self, stream: Stream, campaign: str, client: str) -> str | Reply:
         """Whether a campaign is voice or SMS: by the list that shows it, or by its content, however old.
@@ -109,6 +113,10 @@ class Forwarder:
         if isinstance(fetched, Failure) and not (fetched.was_forwarded and fetched.was_sent):
             return self._reply(request, fetched, calls)
         named = {id_ for id_ in await _ids_in(fetched) if is_id(id_)}
+        if self._feed is not None and not _is_refused(fetched):
+            has_succeeded = isinstance(fetched, Fetched) and fetched.answer.verdict is Verdict.OK
+            noting = self._feed.note_write(request, ids | named, has_succeeded=has_succeeded)
+            self._tasks.spawn(noting, name="note change")
         is_known = bool(ids | named) or request.operation.name in _MAKES_AN_ID or _is_refused(fetched)
         keys = self._changed(request, ids | named, is_known=is_known)
         is_shared = await self._invalidator.invalidate(keys, Cause.WRITE)

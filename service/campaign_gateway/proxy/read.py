@@ -1,13 +1,14 @@
 """One read, from start to end: look, decide, and then answer from what is stored, or have it filled."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from campaign_gateway.policy.decide import Choice, Decision
 from campaign_gateway.policy.freshness import Freshness
 from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure
+from campaign_gateway.policy.stored import Stored
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.assess import Assessor
 from campaign_gateway.proxy.cuts import Cuts
@@ -35,6 +36,7 @@ class Exchange:
         timeouts: Timeouts,
         writers: Writers,
         traces: Traces = NO_TRACES,
+        on_stored: Callable[[Request, Stored], None] = lambda _request, _stored: None,
         *,
         is_polled: bool = False,
     ) -> None:
@@ -50,6 +52,7 @@ class Exchange:
             timeouts: how long callers are kept.
             writers: who wrote when.
             traces: where spans go.
+            on_stored: called with what reads have brought.
             is_polled: whether somebody reads the lists.
         """
         self._store = store
@@ -60,7 +63,7 @@ class Exchange:
         self._cuts = Cuts()
         self.cut = self._cuts.apply
         """What of a reply to this request is wanted: see `Cuts.apply`."""
-        self._fills = Fills(store, self._assessor, fetcher, flights, meter, timeouts, traces)
+        self._fills = Fills(store, self._assessor, fetcher, flights, meter, timeouts, on_stored, traces)
         self.current_age = self._hits.current_age
         """The age in seconds at which a client may have a hit now; None where it has to be looked up anew.
 

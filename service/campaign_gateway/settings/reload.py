@@ -27,6 +27,7 @@ SECTIONS: Mapping[str, Literal["reload", "restart"]] = {
     "cache": "restart",
     "freshness": "reload",
     "sweep": "reload",
+    "changes": "restart",
     "log": "reload",
     "shutdown": "restart",
 }

@@ -271,6 +271,18 @@ class Sweep(Section):
     rows that were shown late, and allows for 10 s at most and until there were enough of them."""
 
 
+class ChangesSettings(Section):
+    """The feed of changes: how much of it is kept, and who may listen."""
+
+    keep: PositiveDuration = 86_400.0
+    """How long a cursor is good: what is older is forgotten."""
+    max: PositiveCount = 10_000  # Changes of one stream that are kept.
+    subscribers: PositiveCount = 5_000  # Who listens at the same time, in each process.
+    client_subscribers: PositiveCount = 1_000  # The same, of one client.
+    max_unsent: Size = 2**16
+    """What may wait for one who listens and reads slowly; who takes nothing for `send_timeout` is cut off."""
+
+
 class Log(Section):
     """What is written to standard error, and how."""
 
@@ -351,6 +363,7 @@ class Settings(Section):
     cache: Cache = Cache()  # Where entries are kept.
     freshness: FreshnessSettings = FreshnessSettings()  # How long entries are fresh.
     sweep: Sweep = Sweep()  # Polls of the list.
+    changes: ChangesSettings = ChangesSettings()  # The feed of changes.
     log: Log = Log()  # What is logged.
     shutdown: Shutdown = Shutdown()  # How a SIGTERM is honoured.
 

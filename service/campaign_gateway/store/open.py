@@ -8,6 +8,7 @@ from campaign_gateway.store.layered import LayeredStore
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.redis.beat import Beat
 from campaign_gateway.store.redis.bus import Bus
+from campaign_gateway.store.redis.changes import LISTEN_SECONDS, RedisChanges
 from campaign_gateway.store.redis.connect import Access, RedisTarget, Tls, open_link
 from campaign_gateway.store.redis.index import RedisIndex
 from campaign_gateway.store.redis.ledgers import RedisLedgers
@@ -27,6 +28,9 @@ class RedisStores:
     beat: Beat
     index: RedisIndex
     ledgers: RedisLedgers
+    log: RedisChanges
+    listener: RedisLink
+    """The connections on which the log waits for entries."""
 
 
 def open_redis(
@@ -37,6 +41,8 @@ def open_redis(
     clock: StoreClock,
     meter: Meter,
     seals: Seals,
+    most: int,
+    keep: float,
 ) -> RedisStores:
     """Nothing of it has been started, and Redis not been asked.
 
@@ -48,6 +54,8 @@ def open_redis(
         clock: set by Redis' own.
         meter: where operations are counted.
         seals: how what is kept there is sealed.
+        most: changes of a stream that are kept ...
+        keep: ... and for how many seconds.
     """
     link = open_link(target, clock, meter, prefix)
     keys = link.keys
@@ -55,5 +63,7 @@ def open_redis(
     store = RedisStore(link, bus, keys, seals)
     layers = LayeredStore(store, local, bus, unwatched)
     beat = Beat(link, keys, bus.replica_id)
-    index = RedisIndex(link, bus, beat, keys, local.epoch, seals)
-    return RedisStores(link, layers, beat, index, RedisLedgers(link, keys, seals))
+    listener = open_link(target, clock, meter, prefix, waits=LISTEN_SECONDS)
+    log = RedisChanges(link, keys, seals, most, keep, listener)
+    index = RedisIndex(link, bus, beat, keys, local.epoch, seals, log)
+    return RedisStores(link, layers, beat, index, RedisLedgers(link, keys, seals), log, listener)

@@ -5,11 +5,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from campaign_gateway.proxy.ports import USED_SECONDS
+from campaign_gateway.proxy.request import EVERY
 
 MAX_USED = 50_000
 """Campaigns of a stream whose use is noted; what is beyond lives by its own lifetime."""
 PRUNE_SECONDS = 30.0
 """How often it is looked for campaigns that are no longer in use, so that they keep no room from others."""
+LISTENED_SECONDS = 60.0
+"""For how long a stream counts as listened to: who listens says so again and again, who asks now and then does too."""
 HALF_LIFE_SECONDS = 60.0
 """After which a read counts half: long enough to tell a favourite from a chance, short enough to follow a change."""
 
@@ -36,6 +39,19 @@ class Usage:
         self._pruned_at = 0.0
         self._last: dict[str, float] = {}
         """When each stream was last asked for anything."""
+        self._listened: dict[str, float] = {}
+        """When somebody last listened to its changes."""
+
+    def listen(self, stream: str, at: float) -> None:
+        """Somebody listens to the stream's changes, which makes none of its campaigns one in use."""
+        last = self._listened.get(stream)
+        self._listened[stream] = at if last is None else max(at, last)
+        if last is None or at - last > LISTENED_SECONDS:
+            self._on_first(stream)
+
+    def is_listened(self, stream: str, now: float) -> bool:
+        """Whether somebody listens to the stream's changes."""
+        return self._listened.get(stream, 0.0) >= now - LISTENED_SECONDS
 
     def note(self, stream: str, id_: str, at: float, reads: float = 1.0) -> bool:
         """Whether the use could be noted: a stream has room for so many campaigns.
@@ -65,19 +81,23 @@ class Usage:
         return True
 
     def used_at(self, stream: str, id_: str) -> float | None:
-        """When the campaign was last asked for; None where that is too long ago to be known."""
+        """When the campaign was last asked for; None where that is too long ago. `EVERY`: when somebody listened."""
+        if id_ == EVERY:
+            return self._listened.get(stream)
         use = self._streams.get(stream, {}).get(id_)
         return use.at if use is not None else None
 
     def streams(self, now: float) -> list[str]:
-        """Those of which a campaign is in use. The others are forgotten."""
+        """Those of which a campaign is in use, or that are listened to. The others are forgotten."""
         for stream in [stream for stream, at in self._last.items() if at < now - USED_SECONDS]:
             self._forget(stream)
         if abs(now - self._pruned_at) > PRUNE_SECONDS:
             self._pruned_at = now
             for stream in list(self._streams):
                 self.used(stream, now)
-        return list(self._last)
+        for stream in [stream for stream in self._listened if not self.is_listened(stream, now)]:
+            del self._listened[stream]
+        return list(self._last | self._listened)
 
     def used(self, stream: str, now: float) -> Mapping[str, float]:
         """The campaigns in use, and when each was last asked for. Those no longer in use are forgotten."""

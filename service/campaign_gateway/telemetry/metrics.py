@@ -187,6 +187,16 @@ class Metrics(Meter, RequestMeter):
             "stream",
         )
 
+        self._changes = counter(
+            "campaign_changes_total", "Entries added to the log of changes by this process.", "stream", "type"
+        )
+        self._change_delay = histogram(
+            "change_delay_seconds",
+            "Seconds from a campaign's updatedAt until the change was in the log.",
+            _CHANGE_BUCKETS,
+            "stream",
+        )
+
     def totals(self) -> Totals:
         """What was answered so far, whoever asked for what."""
         answers: Tallies[str] = Tallies()
@@ -286,6 +296,18 @@ class Metrics(Meter, RequestMeter):
     @override
     def change_visible(self, stream: str, seconds: float) -> None:
         self._change_visible(stream).observe(seconds)
+
+    @override
+    def change(self, stream: str, type_: str, seconds: float | None) -> None:
+        self._changes(stream, type_).inc()
+        if seconds is not None:
+            self._change_delay(stream).observe(seconds)
+
+    def changes_of(self, stream: str, types: Iterable[str]) -> None:
+        """Makes the stream's series, so that the first change is seen as a rise from zero."""
+        for type_ in types:
+            self._changes(stream, type_)
+        self._change_delay(stream)
 
 
 def _joined(bounds: tuple[float, ...], histograms: Iterable[Histogram]) -> tuple[int, ...]:

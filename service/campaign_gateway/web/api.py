@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from aiohttp import hdrs, web
 
@@ -23,6 +24,7 @@ from campaign_gateway.proxy.writers import parse_write_token
 from campaign_gateway.web import platform_paths, routes
 from campaign_gateway.web.actions import Actions, Authorized
 from campaign_gateway.web.batch import render_batch
+from campaign_gateway.web.changes import Changes
 from campaign_gateway.web.clients import Client, Clients, allow
 from campaign_gateway.web.docs.pages import DOCS, page_at, render_page
 from campaign_gateway.web.grants import Caller, Grant, Grants
@@ -30,7 +32,7 @@ from campaign_gateway.web.heads import new_request_id, request_id_of, tags_of, t
 from campaign_gateway.web.limits import admitted
 from campaign_gateway.web.packed import Packer
 from campaign_gateway.web.record import Record, Recorder
-from campaign_gateway.web.rejected import RejectedError
+from campaign_gateway.web.rejected import RejectedError, nothing_here
 from campaign_gateway.web.rendered import Fresh
 from campaign_gateway.web.rendered_refusals import QuotaOf
 from campaign_gateway.web.responses import (
@@ -63,6 +65,7 @@ class Api:
         recorder: Recorder,
         quota: QuotaOf,
         grants: Grants,
+        changes: Changes | None = None,
         *,
         has_docs: bool = True,
     ) -> None:
@@ -77,6 +80,7 @@ class Api:
             recorder: writes answers down.
             quota: a client's share of an account's calls.
             grants: answers reads by id.
+            changes: answers those who listen; None where nobody can.
             has_docs: whether it shows its description, to everybody.
         """
         self._has_docs = has_docs
@@ -89,6 +93,7 @@ class Api:
         self._quota = quota
         self._grants = grants
         self._packer = Packer()
+        self._changes = changes
         self.epoch = clients.epoch
         """Ends when what was authorised before has to be authorised anew."""
         self.is_draining = False
@@ -193,10 +198,26 @@ class Api:
             size = sum(len(reply.entry.body) for reply in record.replies if reply.entry is not None)
             parts = target.parameters["ids"], record.replies, record.request_id, http.headers
             return await beside(size, render_batch, *parts)
+        if target.action is Action.CHANGES and self._changes is not None:
+            return await self._changes.answer(
+                authorized, record, partial(self._may_go_on, authorized, client, self.epoch.number)
+            )
         reply = await self._perform(authorized)
         may_pack = target.action is Action.READ and not target.id
         response = self._render(http, record, reply, stream, _subject_of(target), fail, may_pack=may_pack)
         return await self._packer.pack(response)
+
+    def _may_go_on(self, authorized: Authorized, client: Client, epoch: int) -> bool:
+        """Whether who was authorised in that epoch still is, and this process goes on."""
+        if self.is_draining or epoch == self.epoch.number:
+            return not self.is_draining
+        http = authorized.http
+        try:
+            now = self._clients.certified(http) or self._clients.identify(http.headers.getall(hdrs.AUTHORIZATION, []))
+            allow(now, authorized.stream.alias, authorized.target.scope)
+        except RejectedError:
+            return False
+        return now.name == client.name
 
     def _identify(self, http: web.BaseRequest, record: Record, find: Callable[[str, str], Target]) -> Client:
         """Whose request it is.
@@ -283,6 +304,8 @@ class Api:
                 return await self._actions.purge(authorized)
             case Action.HINT:
                 return await self._actions.hint(authorized)
+            case Action.CHANGES:
+                raise nothing_here()
 
     def _alias_of(self, target: Target, client: Client) -> str:
         """The alias of the stream that the target names, or what it names that is none of the client's.

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from campaign_gateway.contract.ids import is_id
+from campaign_gateway.policy.changes import ChangeType
 from campaign_gateway.web.rejected import invalid
 
 MAX_FIELDS = 50
@@ -16,12 +17,17 @@ MAX_IDS = 100
 MAX_PAGE_ROWS = 100
 MAX_COUNT = 1_000_000
 MAX_NAME = 256
+MAX_WAIT_SECONDS = 60
+MAX_CHANGES = 1_000
+MAX_CURSOR = 64
 
 _FIELD = re.compile(r"[A-Za-z0-9_]{1,64}")
 _WORD = re.compile(r"[A-Za-z][A-Za-z ]{0,39}")
 _SHOWN = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 """An unknown name that a caller may see again."""
 _MOMENT = re.compile(r"[0-9WTZ:.+ -]+")
+_DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(ms|s|m|)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "": 1.0}
 SORTABLE = frozenset({"name", "createdAt", "updatedAt"})
 
 Reader = Callable[[str], Any]
@@ -112,6 +118,33 @@ def whole(least: int, most: int) -> Reader:
     return read
 
 
+def seconds(most: int) -> Reader:
+    """A duration as the settings write it, or a number of seconds."""
+
+    def read(value: str) -> float:
+        match = _DURATION.fullmatch(value)
+        if match is None or (found := float(match[1]) * _UNITS[match[2]]) > most:
+            raise ValueError(f"a duration of at most {most} seconds, such as 30s or 500ms")
+        return found
+
+    return read
+
+
+def cursor(value: str) -> str:
+    """A cursor of the feed of changes, which only the feed can read."""
+    if not 0 < len(value) <= MAX_CURSOR or not value.isascii():
+        raise ValueError("no cursor of this feed")
+    return value
+
+
+def change_types(value: str) -> list[str]:
+    """Types of changes."""
+    found = value.split(",")
+    if not set(found) <= set(ChangeType):
+        raise ValueError(f"a list of {', '.join(ChangeType)}, with commas between them")
+    return found
+
+
 def choice(*values: str) -> Reader:
     """One of a few words."""
 
@@ -132,7 +165,7 @@ def sorting(value: str) -> dict[str, str]:
     return {name: "desc" if part.startswith("-") else "asc" for name, part in zip(names, parts, strict=True)}
 
 
-_LISTS: frozenset[Reader] = frozenset({field_names, id_list, words, numbers, sorting})
+_LISTS: frozenset[Reader] = frozenset({field_names, id_list, words, numbers, sorting, change_types})
 
 
 def date(value: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 from aiohttp import hdrs, web
@@ -41,6 +41,9 @@ BOUND = "Campaign-Gateway-Bound"
 SERVER_TIMING = "Server-Timing"
 NEWER = "Campaign-Gateway-Newer"
 """The revision of what an answer that is known to be out of date does not show yet."""
+
+
+_Response = TypeVar("_Response", bound=web.StreamResponse)
 
 
 class Fail(Protocol):
@@ -232,7 +235,7 @@ def advice(failure: Failure) -> dict[str, str]:
     return fields
 
 
-def finish(response: web.Response, request_id: str) -> web.Response:
+def finish(response: _Response, request_id: str) -> _Response:
     """The response with the fields that every answer carries."""
     response.headers["X-Request-ID"] = request_id
     response.headers.update(FINAL_FIELDS)

@@ -34,6 +34,8 @@ class Action(StrEnum):
     PURGE = "purge"
     HINT = "hint"
     """A caller's word that something has changed."""
+    CHANGES = "changes"
+    """What has changed, for as long as somebody listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,15 @@ _LIST = {
     "ids": queries.id_list,
 }
 
+_CHANGES = {
+    "after": queries.cursor,
+    "wait": queries.seconds(queries.MAX_WAIT_SECONDS),
+    "limit": queries.whole(1, queries.MAX_CHANGES),
+    "type": queries.change_types,
+    "ids": queries.id_list,
+    "status": queries.words,
+}
+
 
 def _read(name: str, parameters: Mapping[str, Reader] = _FIELDS) -> dict[str, Method]:
     method = Method(Action.READ, name, "read", parameters)
@@ -152,6 +163,10 @@ ROUTES = (
     Route("/contact-lists/{id}/contacts", _personal("contacts", {})),
     Route("/contacts", _write("POST", "contacts-add", {})),
     Route("/purge", {"POST": Method(Action.PURGE, "purge", "purge")}),
+    Route(
+        "/changes",
+        {method: Method(Action.CHANGES, "changes", "read", _CHANGES) for method in ("GET", "HEAD")},
+    ),
     Route("/changed", {"POST": Method(Action.HINT, "changed", "purge")}),
 )
 LONGEST_KEPT = 512

@@ -28,6 +28,7 @@ from campaign_gateway.proxy.sweep.full_scan import FullScanner
 from campaign_gateway.proxy.sweep.leader import SHORTEST_SLEEP_SECONDS
 from campaign_gateway.proxy.sweep.lists import Lists
 from campaign_gateway.proxy.sweep.poll import STARVED_SECONDS
+from campaign_gateway.store.usage import LISTENED_SECONDS
 from tests.support.builders import stamp
 from tests.support.doubles import (
     SUPPORT,
@@ -480,3 +481,39 @@ async def test_a_slot_that_falls_free_sooner_than_the_clock_can_show_is_not_look
     for _ in range(3):
         assert world.sweeper.look_once() >= SHORTEST_SLEEP_SECONDS
         await finished(world.story.tasks)
+
+
+async def test_while_somebody_listens_lists_are_polled_and_nothing_is_read_by_id():
+    world = World()
+    assert await world.looks(30) == []
+    world.story.index.record_listening(ID, world.clock.now())
+    asked = await world.looks(30)
+    assert world.lists(asked) > 2
+    world.change("c-1", name="Other")
+    asked += await world.looks(20)
+    assert set(asked) == {"list voice", "list sms"}, "a change costs no call by itself"
+    assert world.snapshot.campaigns["c-1"].has_changed
+    await world.looks(LISTENED_SECONDS)
+    assert await world.looks(30) == [], "nobody listens any longer"
+
+
+async def test_what_was_read_while_somebody_else_led_is_not_published(world: World):
+    await world.looks(20)
+    answer, index = world.answer, world.story.index
+
+    def overtaken(stream: Stream, call: Call) -> Response:
+        before, page = index.snapshot(ID), answer(stream, call)
+        if call.body is not None:
+            # Another replica's poll, which is newer than this answer.
+            newer = replace(before.campaigns["c-1"], revision="newer", has_changed=True)
+            index._snapshots[ID] = IndexSnapshot(
+                replace(before.state, number=before.state.number + 1), {**before.campaigns, "c-1": newer}
+            )
+        return page
+
+    world.story.upstream.script = [overtaken]
+    assert world.lists(await world.looks(20)) > 0
+    assert world.snapshot.campaigns["c-1"].revision == "newer"
+    world.story.upstream.script = [answer]
+    await world.looks(20)
+    assert world.snapshot.campaigns["c-1"].revision != "newer"

@@ -10,11 +10,18 @@ from aiohttp import web
 from campaign_gateway.contract.answers import Response
 from campaign_gateway.policy.decide import Fwd
 from campaign_gateway.policy.stored import Stored
+from campaign_gateway.proxy.changes import Feed
+from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.reply import Outcome, Reply
 from campaign_gateway.proxy.request import Request, Stream
+from campaign_gateway.proxy.tasks import Tasks
+from campaign_gateway.store.clock import StoreClock
+from campaign_gateway.store.local.changes import LocalChanges
+from campaign_gateway.store.local.index import LocalIndex
 from campaign_gateway.telemetry.logs import HitLines
 from campaign_gateway.web.actions import Actions
 from campaign_gateway.web.api import Api
+from campaign_gateway.web.changes import ChangeLimits, Changes
 from campaign_gateway.web.clients import Client, Clients
 from campaign_gateway.web.grants import Grants
 from campaign_gateway.web.record import Recorder
@@ -32,6 +39,8 @@ SENT = Reply(
     Outcome(Fwd.METHOD, 200), passed=Response(200, "application/json", b'{"status": "success"}'), written_at=START
 )
 MAX_REQUEST = 4_096
+MAX_CHANGES = 5
+LISTENERS = ChangeLimits(subscribers=4, client_subscribers=3, max_unsent=4_096)
 HIT = Reply(Outcome(ttl=20.0), ENTRY, None, 10.0, 30.0)
 KEYS = {"reporting": "cgk_reporting", "operations": "cgk_operations"}
 SCOPES = {"reporting": {"read"}, "operations": {"read", "write", "purge"}}
@@ -123,6 +132,9 @@ class Front:
         has_docs: bool = True,
     ) -> None:
         self.exchange, self.meter = ScriptedExchange(), CountingMeter()
+        clock = StoreClock()
+        self.log = LocalChanges(clock.now, MAX_CHANGES)
+        self.feed = Feed(self.log, LocalIndex(Epoch(), clock.now), clock.now, Tasks(), self.meter, {})
         self.streams = {"support": SUPPORT, "sales": SALES}
         rights = {"reporting": {"support"}, "operations": {"support", "sales"}}
         by_hash = {
@@ -130,7 +142,7 @@ class Front:
             for name, key in KEYS.items()
         }
         everybody = Client("anonymous", frozenset(self.streams), frozenset({"read"}))
-        clients = Clients({} if anonymous else by_hash, everybody if anonymous else None)
+        clients = self.clients = Clients({} if anonymous else by_hash, everybody if anonymous else None)
         bounds = Bounds(60.0, 86_400.0)
         self.forwarder, self.invalidator = ScriptedForwarder(), ScriptedInvalidator()
         self.hints = ScriptedHints()
@@ -150,9 +162,11 @@ class Front:
             recorder,
             quota,
             Grants(reader, recorder, RenderedHits(reader, bounds, recorder), bounds, clients.epoch, quota),
+            Changes(self.feed, LISTENERS, clients.epoch),
             has_docs=has_docs,
         )
         self.port = 0
+        self.server: Server
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
@@ -189,7 +203,8 @@ class Front:
 
 @contextlib.asynccontextmanager
 async def serving(front: Front) -> AsyncIterator[Front]:
-    runner = web.ServerRunner(Server(front.api.handle, front.api.refuse), shutdown_timeout=0.2)
+    front.server = Server(front.api.handle, front.api.refuse)
+    runner = web.ServerRunner(front.server, shutdown_timeout=0.2)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

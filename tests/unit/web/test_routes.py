@@ -162,6 +162,7 @@ TABLE = {
     "/contact-lists/a/contacts": {"GET": ("send", "contacts", "read")},
     "/contacts": {"POST": ("send", "contacts-add", "write")},
     "/purge": {"POST": ("purge", "purge", "purge")},
+    "/changes": {"GET": ("changes", "changes", "read"), "HEAD": ("changes", "changes", "read")},
     "/changed": {"POST": ("hint", "changed", "purge")},
 }  # fmt: skip
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "BREW", ""]
@@ -189,7 +190,7 @@ def test_each_method_on_each_path_does_what_the_table_says_and_no_other_is_taken
 def test_the_table_here_is_whole_and_every_operation_has_a_route():
     assert len(TABLE) == len(ROUTES)
     routed = {method.name for route in ROUTES for method in route.methods.values()}
-    assert routed == {row.name for row in OPERATIONS} | {"purge", "changed"}
+    assert routed == {row.name for row in OPERATIONS} | {"purge", "changed", "changes"}
 
 
 def test_what_a_write_is_asked_with_needs_the_scope_write_and_what_is_personal_is_never_stored():

@@ -5,6 +5,7 @@ The expected is a value (`Reply`, `Failure`); exceptions carry only what interru
 """
 
 from campaign_gateway.proxy.ports.budget import Budget, LedgerLostError, Ledgers, Permit, Refused
+from campaign_gateway.proxy.ports.changes import ChangeLog
 from campaign_gateway.proxy.ports.index import USED_SECONDS, CampaignIndex
 from campaign_gateway.proxy.ports.meter import HitLog, HitMeter, Meter, RequestMeter, Tally
 from campaign_gateway.proxy.ports.store import Copy, Found, Handlers, Lease, Put, Store
@@ -17,6 +18,7 @@ __all__ = [
     "Answered",
     "Budget",
     "CampaignIndex",
+    "ChangeLog",
     "Copy",
     "Found",
     "Handlers",

@@ -20,6 +20,14 @@ class CampaignIndex(Protocol):
         """Notes that a caller asked for the campaign and got it: each time, or now and then while answers stand."""
         ...
 
+    def record_listening(self, stream: str, now: float) -> None:
+        """Notes that somebody listens to the stream's changes: that is worth polls of its lists, and no read by id."""
+        ...
+
+    def is_listened(self, stream: str) -> bool:
+        """Whether somebody listens to the stream's changes, here or, while this replica is leading, on any."""
+        ...
+
     def used(self, stream: str) -> Mapping[str, float]:
         """The campaigns in use (`USED_SECONDS`) and when each was last asked for, without asking anybody.
 

@@ -47,6 +47,10 @@ class Meter(Protocol):
         """A change of a campaign was stored, so many seconds after it was made."""
         ...
 
+    def change(self, stream: str, type_: str, seconds: float | None) -> None:
+        """A change was added to the log, so many seconds after it was made; None where that is not known."""
+        ...
+
 
 class HitMeter(Protocol):
     """Where hits of one kind go."""

@@ -90,8 +90,13 @@ class FullScanner:
         scan = self._scan
         if scan is None:
             return None
+        number = self._lists.snapshot.state.number
         read = await self._lists.read(scan, lane_of(is_overdue=is_crowded))
         now = self._lists.now()
+        if self._lists.snapshot.state.number != number:
+            # As for polls: another replica leads.
+            self._scan = None
+            return None
         if isinstance(read, NoPage):
             wait = pace.poll_intervals.get(scan.channel, LONGEST_POLL_INTERVAL_SECONDS)
             self._page_at = now + (wait if read.was_forwarded else RETRY_SECONDS)

@@ -4,7 +4,7 @@ One replica holds the lease; the others use what it publishes. The holder counts
 (`policy.pacing`), and does what is due: reads by id of what has changed go out as soon as there is a call for them;
 polls take what the next window leaves; pages of full scans and reads in rotation fill the rest. It sleeps until
 something is due, or until somebody wakes it: a poll or a read that has ended, a hint, the first caller after none.
-Nothing is done for campaigns that nobody asks for.
+Nothing is done for campaigns that nobody asks for, but for polls while somebody listens to the stream's changes.
 
 A list that shows itself not to be trusted is published as flawed: nothing is validated then, and lifetimes count again
 until a later poll goes through.
@@ -145,7 +145,10 @@ class Sweeper:
     def _workload(self, snapshot: IndexSnapshot, used: Mapping[str, float]) -> Workload:
         if self._counted is not snapshot.campaigns:
             self._counted, self._shown = snapshot.campaigns, listed_of(snapshot)
-        return workload_of(snapshot, self._shown, used, self._poller.rates, self._rotation.rate, self._lists.page_rows)
+        return workload_of(
+            *(snapshot, self._shown, used, self._poller.rates, self._rotation.rate, self._lists.page_rows),
+            is_listened=self._index.is_listened(self._stream.identity),
+        )
 
     def look_once(self) -> float:
         """Starts whatever is due; the seconds until there may be something more to do."""

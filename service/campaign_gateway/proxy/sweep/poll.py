@@ -119,7 +119,11 @@ class Poller:
         is_overdue = last is None or now - last.began > LONGEST_POLL_INTERVAL_SECONDS
         lane = lane_of(is_overdue=is_overdue and capacity.is_contended and capacity.free <= 0)
         while not scan.has_ended:
+            number = self._lists.snapshot.state.number
             read = await self._lists.read(scan, lane)
+            if self._lists.snapshot.state.number != number:
+                # Only one page is read at a time: another replica leads, and rows from before would undo what it shows.
+                return None
             if isinstance(read, NoPage):
                 await self._wait(scan, read, pace)
                 return None

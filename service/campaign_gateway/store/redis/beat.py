@@ -14,6 +14,7 @@ import msgspec
 
 from campaign_gateway.contract.ids import is_id
 from campaign_gateway.proxy.ports import USED_SECONDS
+from campaign_gateway.proxy.request import EVERY
 from campaign_gateway.store.redis import replies
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink
@@ -33,6 +34,7 @@ class Note(NamedTuple):
     """A campaign that callers of one replica have read."""
 
     id: str
+    """`EVERY` for the stream, whose changes somebody listens to."""
     reads: float
     """How often since the last beat."""
     at: float
@@ -146,6 +148,6 @@ def _read(text: bytes) -> list[Note]:
             note = Note(id_, float(reads), float(at))
         except ValueError:
             continue
-        if is_id(id_) and math.isfinite(note.reads) and math.isfinite(note.at):
+        if (id_ == EVERY or is_id(id_)) and math.isfinite(note.reads) and math.isfinite(note.at):
             notes.append(note)
     return notes

@@ -93,14 +93,24 @@ def partitions_of(url: str) -> int:
     return CLUSTER_PARTITIONS if url.startswith(f"{CLUSTER_SCHEME}://") else 1
 
 
-def open_link(target: RedisTarget, clock: StoreClock, meter: Meter, prefix: str = "cg") -> RedisLink:
-    """A link whose commands end within about the time-out, with redis-py's own ten retries off."""
+def open_link(
+    target: RedisTarget, clock: StoreClock, meter: Meter, prefix: str = "cg", waits: float = 0.0
+) -> RedisLink:
+    """A link whose commands end within about the time-out, with redis-py's own ten retries off.
+
+    Args:
+        target: which Redis.
+        clock: set by the server's.
+        meter: where operations are counted.
+        prefix: of all names there.
+        waits: seconds more, for commands that wait at the server.
+    """
     scheme, _, rest = target.url.partition("://")
     servers, _, path = rest.partition("/")
     # A Unix socket has a path only, and the name of a user may stand before a host's.
     address = servers.rpartition("@")[2] or f"/{path}"
     link = RedisLink(None, clock, meter, Keys(prefix, partitions_of(target.url)), address)
-    options = {**_common(target.timeout), **target.access.options()}
+    options = {**_common(target.timeout, waits), **target.access.options()}
     if scheme in {SENTINEL_SCHEME, CLUSTER_SCHEME}:
         options["ssl"] = target.access.tls is not None
     if scheme == CLUSTER_SCHEME:
@@ -126,9 +136,9 @@ def open_sentinels(target: RedisTarget) -> Sentinel:
     return Sentinel(addresses_in(servers), sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
 
 
-def _common(timeout: float) -> dict[str, Any]:
+def _common(timeout: float, waits: float = 0.0) -> dict[str, Any]:
     return {
-        "socket_timeout": timeout,
+        "socket_timeout": timeout + waits,
         "socket_connect_timeout": timeout,
         "retry": Retry(NoBackoff(), 0),
         "health_check_interval": 0,

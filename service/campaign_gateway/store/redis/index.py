@@ -24,11 +24,13 @@ from campaign_gateway.contract.ids import is_id
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot, IndexState, apply, believed
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.ports import USED_SECONDS, CampaignIndex
+from campaign_gateway.proxy.request import EVERY
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.store.local.index import NOTHING
 from campaign_gateway.store.redis import replies
 from campaign_gateway.store.redis.beat import LEASE_SECONDS, Beat, Note
 from campaign_gateway.store.redis.bus import Bus
+from campaign_gateway.store.redis.changes import RedisChanges
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
 from campaign_gateway.store.seal import NO_SECRET, Refusal, Seal, Seals
@@ -55,9 +57,17 @@ class RedisIndex(CampaignIndex):
     """What lists have shown, for all replicas on one Redis. Only `publish` costs a trip of its own."""
 
     def __init__(
-        self, link: RedisLink, bus: Bus, beat: Beat, keys: Keys, epoch: Epoch, seals: Seals = NO_SECRET
+        self,
+        link: RedisLink,
+        bus: Bus,
+        beat: Beat,
+        keys: Keys,
+        epoch: Epoch,
+        seals: Seals = NO_SECRET,
+        log: RedisChanges | None = None,
     ) -> None:
-        """An index that ends the epoch whenever `snapshot` says something else."""
+        """An index that ends the epoch whenever `snapshot` says something else, and adds to the log what changes."""
+        self._log = log or RedisChanges(link, keys, seals)
         self._epoch = epoch
         self._link = link
         self._bus = bus
@@ -116,6 +126,16 @@ class RedisIndex(CampaignIndex):
             unsent[id_] = unsent.get(id_, 0) + 1
 
     @override
+    def record_listening(self, stream: str, now: float) -> None:
+        """Published with the next beat."""
+        self._usage.listen(stream, now)
+        self._unsent.setdefault(stream, {})[EVERY] = 1
+
+    @override
+    def is_listened(self, stream: str) -> bool:
+        return self._usage.is_listened(stream, self._link.clock.now())
+
+    @override
     def used(self, stream: str) -> Mapping[str, float]:
         return self._usage.used(stream, self._link.clock.now())
 
@@ -142,7 +162,7 @@ class RedisIndex(CampaignIndex):
 
     @override
     async def publish(self, stream: str, state: IndexState, updates: Mapping[str, IndexedCampaign]) -> bool:
-        """One trip."""
+        """One trip, and one before it if there may be something for the log."""
         epoch = self._epochs.get(stream, b"")
         # Not the number of the snapshot as it stands: another leader's change may have been pulled meanwhile.
         is_first = not epoch and state.number == 1
@@ -159,11 +179,16 @@ class RedisIndex(CampaignIndex):
             self._keys.channel,
             self._bus.replica_id,
             stream,
-            *itertools.chain.from_iterable(updated),
         )
+        flat = list(itertools.chain.from_iterable(updated))
+
+        async def publish(added: Sequence[bytes | str | int]) -> int:
+            command = partial(self._publish, keys=[*names, *self._log.names(stream)], args=[*arguments, *added, *flat])
+            return await self._link.execute("publish_index", command, replies.addition)
+
+        now = self._link.clock.now()
         try:
-            publish = partial(self._publish, keys=names, args=arguments)
-            is_published = await self._link.execute("publish_index", publish, replies.flag)
+            is_published = await self._log.add_all(stream, self.snapshot(stream), state, updates, now, publish)
         except StoreDownError:
             return False
         self._link.meter.store_operation("redis", "publish_index", "stored" if is_published else "contended")
@@ -242,7 +267,10 @@ class RedisIndex(CampaignIndex):
         now = self._link.clock.now()
         for note in notes:
             # From the future are those of a clock that was wrong; they would be in use for ever.
-            self._usage.note(stream, note.id, min(note.at, now), note.reads)
+            if note.id == EVERY:
+                self._usage.listen(stream, min(note.at, now))
+            else:
+                self._usage.note(stream, note.id, min(note.at, now), note.reads)
 
     async def _take_over(self, streams: Iterable[str]) -> None:
         """Finds out what callers of all replicas read before this one had the lease."""
@@ -259,7 +287,7 @@ class RedisIndex(CampaignIndex):
             return
         ids = ((id_.decode("utf-8", "replace"), at) for id_, at in rows)
         # Whatever else stands there, only what can be an id may get into the path of a call.
-        self._note_use(stream, (Note(id_, 0, at) for id_, at in ids if is_id(id_)))
+        self._note_use(stream, (Note(id_, 0, at) for id_, at in ids if id_ == EVERY or is_id(id_)))
 
     def _hold(self, streams: frozenset[str]) -> None:
         """From now on these leases are held; whoever looks after a stream whose lease came or went is woken."""

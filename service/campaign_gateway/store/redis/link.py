@@ -230,7 +230,7 @@ class RedisLink:
         else:
             _log.warning("redis is full (%s): %s", FULL, MEANINGS[FULL], extra={"fields": {"redis": self.address}})
             self.state = FULL
-            await self._depart()
+            await self.depart()
 
     async def _find_clock(self) -> dict[str, Any]:
         """Whom to ask for the time: in a cluster one node, the same for all replicas, once all nodes have answered."""
@@ -320,9 +320,9 @@ class RedisLink:
     async def _leave(self, kind: str, words: str = "") -> None:
         self._lose(kind, words)
         if kind in LEFT:
-            await self._depart()
+            await self.depart()
 
-    async def _depart(self) -> None:
+    async def depart(self) -> None:
         """Leaves all connections, each after the command that it is used for: the next commands go out on new ones."""
         self.departures += 1
         self.on_departure()

@@ -25,6 +25,13 @@ def flag(reply: object) -> bool:
     return reply == 1
 
 
+def addition(reply: object) -> int:
+    """See publish_index.lua: 1 where it was done, 0 where the index and 2 where the log was another one."""
+    if reply not in (0, 1, 2):
+        raise ValueError("neither 0, 1 nor 2")
+    return convert(reply, int)
+
+
 def value(reply: object) -> bytes | None:
     """A value, or that there is none."""
     return convert([reply], list[bytes | None])[0]
@@ -70,6 +77,16 @@ def index(reply: object) -> tuple[bytes, bytes, list[bytes]] | None:
             return stamp, head, convert(rows, list[bytes])
         case _:
             raise ValueError("not what the script returns")
+
+
+def entries(reply: object) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """Entries of a Redis stream."""
+    return convert(reply, list[tuple[bytes, dict[bytes, bytes]]])
+
+
+def logs(reply: object) -> list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]:
+    """Entries of several Redis streams, by their names; those without new ones are not among them."""
+    return convert(reply, list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]])
 
 
 def convert(reply: object, form: type[_T]) -> _T:

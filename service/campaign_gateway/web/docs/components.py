@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.changes import ChangeType
 from campaign_gateway.problems import Problem
 from campaign_gateway.web import queries
+from campaign_gateway.web.changes import CURSOR
 from campaign_gateway.web.responses import BOUND, NEWER
 
 Json = Mapping[str, Any]
@@ -79,10 +81,25 @@ PARAMETERS: Mapping[str, Json] = {
     "startDate": parameter("query", "Campaigns from this date or instant on.", {"type": "string", "format": "date"}),
     "endDate": parameter("query", "Campaigns up to this date or instant.", {"type": "string", "format": "date"}),
     "ids": words("The requested campaigns, in this order.", ID, maxItems=queries.MAX_IDS),
+    "change-after": parameter(
+        "query",
+        "The cursor after which changes are wanted: `next` of the last answer, or an event's `id`. `0` for all that is "
+        "kept; without it, from now on.",
+    ),
+    "change-wait": parameter(
+        "query", f"How long to wait for the first change, at most {queries.MAX_WAIT_SECONDS} seconds, such as `30s`."
+    ),
+    "change-limit": parameter(
+        "query", "Changes in one answer.", {"type": "integer", "minimum": 1, "maximum": queries.MAX_CHANGES}
+    ),
+    "change-type": words("Changes of these types.", {"type": "string", "enum": [*ChangeType]}),
+    "change-ids": words("Changes of these campaigns.", ID, maxItems=queries.MAX_IDS),
+    "change-status": words("Changes into one of these states.", _WORD),
     "campaignName": parameter(
         "query", "The campaign's name.", {"type": "string", "minLength": 1, "maxLength": queries.MAX_NAME}
     ),
     "If-None-Match": parameter("header", "Entity tags of the caller's copies: a match gives 304. `*` matches any."),
+    "Last-Event-ID": parameter("header", "The `id` of the last event that was received; used by event streams."),
     "If-Modified-Since": parameter(
         "header", "An HTTP date: 304 unless there was a later change. Ignored with `If-None-Match`."
     ),
@@ -101,6 +118,7 @@ PARAMETERS: Mapping[str, Json] = {
 
 HEADERS: Mapping[str, Json] = {
     "X-Request-ID": header("The caller's value if it is valid, otherwise a new one; it is in the gateway's log."),
+    CURSOR: header("The cursor to go on from."),
     "ETag": header(
         "A strong tag: equal on every replica, different if the bytes differ, as they do in another coding."
     ),

@@ -10,6 +10,7 @@ from campaign_gateway.web.docs.problem_pages import problem_document
 _SMS_ID = "cd-b83d01f6-2c47-5e9a-8f10-6a4d9c7e2b55"
 _LIST_ID = "cl-e05a9c3-1f7d-4b68-8a42-6d3b9e7f1c20"
 _RUN_ID = "cid-c81e4d7-35f0-4a9b-92c6-07d1e8b5a3f4"
+_CURSOR = "3f9c1a7e-b2d04e61-1770127611377-0"
 REQUEST_ID = "0af7651916cd43dd8448eb211c80319c"
 _MADE, _CHANGED = "2026-02-03T14:05:11.214Z", "2026-02-03T14:06:48.902Z"
 
@@ -163,6 +164,31 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         }
     },
     "CallBacks": {"one": [{"campaignDialingListId": _RUN_ID, "timeToContact": "2027-02-01 09:00:00"}]},
+    "ChangesAnswer": {
+        "one": {
+            "changes": [
+                {
+                    "specversion": "1.0",
+                    "id": _CURSOR,
+                    "source": "/v1/streams/support",
+                    "type": "campaign.status-changed",
+                    "subject": EXAMPLE_ID,
+                    "time": "2026-02-03T14:06:51.377Z",
+                    "datacontenttype": "application/json",
+                    "data": {
+                        "name": "Museum visit survey",
+                        "status": "Active",
+                        "previousStatus": "Ready",
+                        "channel": "voice",
+                        "updatedAt": _CHANGED,
+                        "seenBy": "list",
+                    },
+                }
+            ],
+            "next": _CURSOR,
+        }
+    },
+    "ChangeEvents": {"quiet": f"retry: 1000\nid: {_CURSOR}\n\n:\nid: {_CURSOR}\n\n"},
     "ContactListAnswer": {"list": {"status": "success", "message": "", "data": _LIST}},
     "ContactListsAnswer": {"lists": {"status": "success", "message": "", "data": [_LIST]}},
     "ContactListWritten": {"list": {"status": "success", "message": "", "data": _LIST}},

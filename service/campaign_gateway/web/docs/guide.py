@@ -76,6 +76,12 @@ GUIDE: Mapping[Problem, Guide] = {
         _YOURSELF,
         "this route takes DELETE, GET, HEAD, PUT",
     ),
+    Problem.CURSOR_EXPIRED: Guide(
+        "What came after the cursor is no longer kept: it is too old, or the store of the changes has begun anew.",
+        "Read again what you hold, then go on without `after`, or with `after=0`.",
+        _YOURSELF,
+        "read again what you hold, then go on without after",
+    ),
     Problem.TOO_LARGE: Guide(
         "The body of the request, or the answer to all ids of a batch, is larger than the gateway takes.",
         "Send or ask for less at once, for example contacts in several requests.",

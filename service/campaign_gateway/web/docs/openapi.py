@@ -16,8 +16,12 @@ from campaign_gateway.web.docs.schemas import SCHEMAS
 
 _KEY = "clientKey"
 NEEDED = ".needed"
-_PATH_NAMES = {"campaign-id": "id", "problem": "name"}
-"""Of parameters that go by another name in the tables than in the path."""
+_NAMES = {
+    "campaign-id": "id",
+    "problem": "name",
+    **{f"change-{name}": name for name in ("after", "wait", "limit", "type", "ids", "status")},
+}
+"""Of parameters that go by another name in the tables than in requests."""
 
 ABOUT = """\
 Campaigns of the Kore.ai *Campaign Management public API*, through one endpoint that signs, caches, and keeps the
@@ -100,9 +104,8 @@ def _parameters() -> Json:
 
 
 def _parameter(name: str, row: Json) -> Json:
-    return (
-        {"name": _PATH_NAMES.get(name, name), "required": True, **row} if row["in"] == "path" else {"name": name, **row}
-    )
+    named = {"name": _NAMES.get(name, name), **row}
+    return {**named, "required": True} if row["in"] == "path" else named
 
 
 def _request_body(schema: str) -> Json:
@@ -121,7 +124,7 @@ def _responses(resource: Resource) -> Json:
 def _success(answer: ResponseText, *, has_body: bool) -> Json:
     media = {answer.media: {} if answer.schema is None else _media(answer.schema)}
     if answer.also is not None:
-        media[answer.also] = {}
+        media[answer.also] = {} if answer.also_schema is None else _media(answer.also_schema)
     content = {"content": media} if has_body else {}
     fields = _headers(answer.headers, answer.sometimes)
     return {"description": "The requested answer.", "headers": fields, **content}

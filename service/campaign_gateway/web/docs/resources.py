@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from campaign_gateway.contract.operations import RequestBody, Subject, operation
 from campaign_gateway.policy.settle import NOT_FOUND
 from campaign_gateway.problems import Problem
+from campaign_gateway.web.changes import CURSOR, EVENT_STREAM
 from campaign_gateway.web.responses import BOUND, NEWER
 from campaign_gateway.web.routes import ROUTES, Action, Method, Route
 
@@ -66,6 +67,14 @@ TEXTS: Mapping[str, Text] = {
         "They are fresh again after their next validation; refills use the background lane. The status is 202 while "
         "other replicas do not know of it.",
     ),
+    "changes": Text(
+        "listChanges",
+        "What has changed",
+        "ChangesAnswer",
+        description="With `Accept: text/event-stream`, server-sent events for as long as you listen: resume with "
+        "`Last-Event-ID`. Otherwise the changes after the cursor `after`, for which the answer waits up to `wait`. A "
+        "change costs no call.",
+    ),
     "changed": Text(
         "hintChanged",
         "Report that campaigns have changed",
@@ -81,6 +90,7 @@ TAGS: Mapping[str, str] = {
     "Campaigns": "Of the default stream.",
     "Contact lists": "Of the default stream.",
     "Cache": "Of the default stream.",
+    "Changes": "Of the default stream.",
     "Streams": "The same, for the stream in the path.",
     "Description": "The description of this API. Needs no key.",
 }
@@ -99,6 +109,8 @@ class ResponseText:
     media: str = "application/json"
     also: str | None = None
     """Another media type that a caller may ask for."""
+    also_schema: str | None = None
+    """Its schema, as above."""
     status: str = "200"
     is_validated: bool = True
     """Whether a caller's copy can be found good, which is a 304."""
@@ -155,8 +167,9 @@ def _of_route(route: Route) -> Iterator[Resource]:
             _answer(method, text),
             (
                 *_variables(route),
-                *method.parameters,
+                *(_parameter(method, name) for name in method.parameters),
                 *(CONDITIONS + DIRECTIVES if method.action is Action.READ else ()),
+                *(("Last-Event-ID",) if method.action is Action.CHANGES else ()),
             ),
             method.required,
             method.scope,
@@ -178,9 +191,16 @@ def _variables(route: Route) -> tuple[str, ...]:
     return ("campaign-id",) if route.path.startswith("/campaigns/") else ("id",)
 
 
+def _parameter(method: Method, name: str) -> str:
+    """The row of the query's parameter; those of the feed are other ones than those of lists."""
+    return f"change-{name}" if method.action is Action.CHANGES else name
+
+
 def _tag(route: Route, method: Method) -> str:
     if method.action in {Action.PURGE, Action.HINT}:
         return "Cache"
+    if method.action is Action.CHANGES:
+        return "Changes"
     return "Contact lists" if route.path.startswith("/contact") else "Campaigns"
 
 
@@ -197,6 +217,9 @@ def _answer(method: Method, text: Text) -> ResponseText:
             return ResponseText(text.answer, (*_FRESHNESS, *version), _OF_CALLS, status="2XX", is_validated=False)
         case Action.PURGE:
             return ResponseText(text.answer, _FRESHNESS, status="2XX", is_validated=False)
+        case Action.CHANGES:
+            fields = ("Cache-Control", CURSOR)
+            return ResponseText(text.answer, fields, also=EVENT_STREAM, also_schema="ChangeEvents", is_validated=False)
         case Action.HINT:
             return ResponseText(text.answer, _FRESHNESS, status="202", is_validated=False)
 
@@ -204,6 +227,9 @@ def _answer(method: Method, text: Text) -> ResponseText:
 def _problems(method: Method) -> Iterator[Problem]:
     if method.action in {Action.PURGE, Action.HINT}:
         yield from _BODY
+        return
+    if method.action is Action.CHANGES:
+        yield from (Problem.CURSOR_EXPIRED, Problem.OVERLOADED)
         return
     row = operation(method.name)
     if method.scope == "write" and row.body is not RequestBody.NOTHING:

@@ -8,6 +8,7 @@ says what it holds, and nothing is narrowed where it is used. Of the platform's 
 from collections.abc import Mapping
 
 from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.changes import ChangeType, SeenBy
 from campaign_gateway.problems import Problem
 from campaign_gateway.web.actions import MAX_NAMED
 from campaign_gateway.web.docs.components import ID, TEXT, Json
@@ -303,6 +304,35 @@ _GATEWAY: Mapping[str, Json] = {
         "additionalProperties": False,
     },
     "Accepted": _object("The campaigns that are read first.", ("accepted",), accepted=_array(ID)),
+    "ChangesAnswer": _object(
+        "What has changed.",
+        ("changes", "next"),
+        changes=_array(_ref("Change")),
+        next=_text("The cursor to go on from."),
+    ),
+    "ChangeEvents": _text("Server-sent events: the `data` of each is a `Change`, but for the event `reset`."),
+    "Change": _object(
+        "A change, as a CloudEvents 1.0 object.",
+        ("specversion", "id", "source", "type", "time", "data"),
+        specversion={"type": "string", "const": "1.0"},
+        id=_text("The cursor of this change."),
+        source=_text("The stream."),
+        type={"type": "string", "enum": [*ChangeType]},
+        subject={**ID, "description": "The campaign; absent where a change concerns the stream."},
+        time=_MOMENT,
+        datacontenttype=TEXT,
+        data=_ref("ChangeData"),
+    ),
+    "ChangeData": _object(
+        "What is known of it. Ask for the campaign for more: the answer is newer than the change.",
+        name=TEXT,
+        status=TEXT,
+        previousStatus=TEXT,
+        channel={"type": "string", "enum": [*Channel]},
+        updatedAt=TEXT,
+        seenBy={"type": "string", "enum": [*SeenBy]},
+        reason=_text("Why a list is not trusted."),
+    ),
     "ProblemGuides": _object("All types of problems.", ("problems",), problems=_array(_ref("ProblemGuide"))),
     "ProblemGuide": _object(
         "What is known of a type of problems.",

@@ -56,3 +56,50 @@ local function publish(channel, kind, replica, sequence, key)
   redis.call('PUBLISH', channel, kind .. ' ' .. replica .. ' ' .. number .. ' ' .. key)
 end
 
+
+-- A log of changes is a stream of entries, and beside it what it has said last: of each campaign, and of itself under '#'. Both
+-- change together, and only if what was said before is what the one who adds to it has read.
+--
+-- From ARGV[first] on: milliseconds to keep the log, and how many entries; the number of what is said; of each its name, its
+-- value as it was read, empty for none, and its new value; the number of new entries, and these.
+
+-- Whether what was said before stands. ARGV[first] is the number of what is said.
+local function told_stands(told, first)
+  for place = first + 1, first + 3 * tonumber(ARGV[first]), 3 do
+    local held = redis.pcall('HGET', told, ARGV[place])
+    if (type(held) == 'string' and held or '') ~= ARGV[place + 1] then
+      return false
+    end
+  end
+  return true
+end
+
+-- Adds to the log. Returns the place in ARGV behind its part.
+local function append(log, told, first)
+  local keep, most, said = ARGV[first], ARGV[first + 1], tonumber(ARGV[first + 2])
+  local place = first + 3
+  if said > 0 and redis.call('TYPE', told).ok ~= 'hash' then
+    redis.call('DEL', told)
+  end
+  for _ = 1, said do
+    redis.call('HSET', told, ARGV[place], ARGV[place + 2])
+    place = place + 3
+  end
+  local count = tonumber(ARGV[place])
+  if count > 0 then
+    if redis.call('TYPE', log).ok ~= 'stream' then
+      redis.call('DEL', log)
+    end
+    -- Each entry names the one before it: whoever reads knows what was lost, to age, to room or to a failover.
+    local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+    local before = newest and newest[1] or '0-0'
+    for index = place + 1, place + count do
+      before = redis.call('XADD', log, 'MAXLEN', '~', most, '*', 'before', before, 'change', ARGV[index])
+    end
+    local time = redis.call('TIME')
+    redis.pcall('XTRIM', log, 'MINID', '~', string.format('%.0f', math.max(0, time[1] * 1000 - keep)))
+  end
+  redis.call('PEXPIRE', log, keep)
+  redis.call('PEXPIRE', told, keep)
+  return place + count + 1
+end

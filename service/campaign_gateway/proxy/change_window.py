@@ -1,0 +1,89 @@
+"""What a process holds of a stream's log of changes, for all who listen to it here."""
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from campaign_gateway.policy.changes import Change
+
+Position = tuple[int, int]
+"""Where an entry stands: milliseconds, and a number among those of one millisecond."""
+START: Position = (0, 0)
+"""Before the first entry of a log."""
+MAX_CHANGES = 10_000
+KEEP_SECONDS = 86_400.0
+"""How much of a log is kept, unless the settings say otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of a log."""
+
+    position: Position
+    change: Change
+    rendered: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+    """As answers show it, by the stream's alias: made once for all who listen."""
+
+
+class Window:
+    """The newest entries of one log, at most `most` of them and none older than `keep` seconds."""
+
+    def __init__(self, most: int, keep: float) -> None:
+        """A window on a log that is not known yet."""
+        self._most = most
+        self._keep = keep
+        self._entries: list[Entry] = []
+        self._changed = asyncio.Event()
+        self.name = ""
+        """The log's; empty while none is known. Positions in another one mean nothing here."""
+        self.floor = self.last = START
+        """The position before the oldest entry that is held, and that of the newest."""
+        self.generation = 0
+        """Rises when what was said before need not be all that was to be said: listeners are told to begin anew."""
+
+    def load(self, name: str, floor: Position, entries: Sequence[Entry], last: Position) -> None:
+        """Begins anew with these entries, all there are after `floor` and up to `last` in the log of that name."""
+        self.generation += bool(self.name)
+        self.name, self.floor, self._entries = name, floor, []
+        self.extend(entries, last)
+
+    def extend(self, entries: Sequence[Entry], last: Position) -> None:
+        """Adds what follows the newest entry, up to `last`."""
+        self._entries += entries
+        self.last = last
+        self._drop(len(self._entries) - self._most)
+        self.notify()
+
+    def after(self, position: Position | None, now: float) -> Sequence[Entry] | None:
+        """The entries after that position; None where some of them are not held, or nothing stands there.
+
+        Args:
+            position: None for all entries that are held.
+            now: the time.
+        """
+        oldest = (now - self._keep) * 1000
+        self._drop(bisect_right(self._entries, oldest, key=lambda entry: entry.position[0]))
+        if position is None:
+            position = self.floor
+        if not self.floor <= position <= self.last:
+            return None
+        return self._entries[bisect_right(self._entries, position, key=lambda entry: entry.position) :]
+
+    def _drop(self, count: int) -> None:
+        if count > 0:
+            self.floor = self._entries[count - 1].position
+            del self._entries[:count]
+
+    async def wait(self, seconds: float) -> None:
+        """Waits for entries, another log, or somebody who calls `notify`, or so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def notify(self) -> None:
+        """Wakes all who wait."""
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -1,0 +1,187 @@
+"""The feed of changes, from outside: three gateways on one Redis whose leader dies, and the README's consumer."""
+
+import asyncio
+import contextlib
+import json
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from campaign_gateway.sandbox.platform import Sandbox
+from tests.support.gateway import ROOT, GatewayProcess, gateway_process, settings_for
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
+
+PATIENCE = 60.0
+BUDGETS = {"default": {"calls": 600, "window": "60s"}}
+"""Polls each few seconds, also on a busy machine."""
+
+
+@dataclass
+class Consumer:
+    """A program that listens at one gateway after the other, and goes on where it was."""
+
+    cursor: str = ""
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    resets: int = 0
+
+    async def listen(self, gateway: GatewayProcess) -> None:
+        """Reads events until the connection ends."""
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": self.cursor} if self.cursor else {})}
+        timeout = aiohttp.ClientTimeout(total=None)
+        with contextlib.suppress(aiohttp.ClientError):
+            async with gateway.session.get(f"{gateway.url}/v1/changes", headers=headers, timeout=timeout) as response:
+                assert response.status == 200
+                block: dict[str, str] = {}
+                async for line in response.content:
+                    name, _, value = line.decode().rstrip("\n").partition(": ")
+                    if line == b"\n":
+                        self.take(block)
+                        block = {}
+                    else:
+                        block[name] = value
+
+    def take(self, block: dict[str, str]) -> None:
+        self.cursor = block.get("id", self.cursor)
+        if block.get("event") == "reset":
+            self.resets += 1
+        elif "data" in block:
+            self.changes.append(json.loads(block["data"]))
+
+    def names(self) -> set[str]:
+        return {change["data"].get("name", "") for change in self.changes}
+
+
+@contextlib.asynccontextmanager
+async def listening(consumer: Consumer, gateway: GatewayProcess) -> AsyncIterator[None]:
+    task = asyncio.create_task(consumer.listen(gateway))  # noqa: TID251 - ends with the block
+    try:
+        await until(lambda: bool(consumer.cursor), PATIENCE)
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def are_known(consumer: Consumer, names: set[str]) -> bool:
+    return names <= consumer.names()
+
+
+async def leader_of(gateways: list[GatewayProcess]) -> GatewayProcess | None:
+    for gateway in gateways:
+        if await gateway.metric("sweep_leading") == 1:
+            return gateway
+    return None
+
+
+@pytest.mark.drill(
+    "the leader dies while campaigns change",
+    planted="SIGKILL among edits, creations and deletions; a consumer that goes on at another replica each time",
+    seen="each change once in the log, in order, and the consumer has them all",
+)
+async def test_no_change_is_lost_or_doubled_when_the_leader_is_killed(
+    sandbox: Sandbox, redis: RedisServer, tmp_path: Path
+) -> None:
+    settings = settings_for(sandbox, tmp_path, cache={"url": redis.url, "timeout": "5s"}, budgets=BUDGETS)
+    quiet = [campaign for campaign in sandbox.campaigns.all() if campaign.due is None and campaign.status == "Ready"]
+    edited, gone = [campaign.id for campaign in quiet[:3]], quiet[3].id
+    consumer = Consumer()
+    async with AsyncExitStack() as stack:
+        gateways = [await stack.enter_async_context(gateway_process(settings, tmp_path)) for _ in range(3)]
+        await redis.wait_for_listeners(3)
+
+        async def are_lists_known() -> bool:
+            return any([await gateway.metric("sweep_up") == 1 for gateway in gateways])
+
+        async with listening(consumer, gateways[0]):
+            await until(are_lists_known, PATIENCE)
+            sandbox.campaigns.edit(edited[0], {"name": "round 0"})
+            await until(lambda: "round 0" in consumer.names(), PATIENCE)
+        for number in range(1, 3):
+            leader = await leader_of(gateways)
+            for id_ in edited:
+                sandbox.campaigns.edit(id_, {"name": f"round {number} {id_}"})
+            if leader is not None and number == 1:
+                leader.process.kill()
+                gateways.remove(leader)
+            async with listening(consumer, gateways[number % len(gateways)]):
+                expected = {f"round {number} {id_}" for id_ in edited}
+                await until(partial(are_known, consumer, expected), PATIENCE)
+        sandbox.campaigns.delete(gone)
+        async with gateways[0].session.get(f"{gateways[0].url}/v1/campaigns/{gone}") as response:
+            assert response.status == 404
+        async with listening(consumer, gateways[1]):
+            await until(lambda: consumer.changes[-1]["type"] == "campaign.deleted", PATIENCE)
+        url = f"{gateways[0].url}/v1/changes?after=0&limit=1000"
+        async with gateways[0].session.get(url) as response:
+            log = (await response.json())["changes"]
+    assert consumer.resets == 0
+    assert [change["id"] for change in consumer.changes] == [change["id"] for change in log]
+    states = [(change["subject"], change["data"].get("updatedAt")) for change in log if "updatedAt" in change["data"]]
+    assert len(set(states)) == len(states), "each state once"
+    assert {change["type"] for change in log if change["subject"] in edited} == {"campaign.updated"}
+    for id_ in edited:
+        names = [change["data"]["name"] for change in log if change["subject"] == id_]
+        assert names == [name for name in ("round 0", f"round 1 {id_}", f"round 2 {id_}") if name in names]
+
+
+async def test_the_consumer_in_the_readme_survives_restarts(sandbox: Sandbox, tmp_path: Path) -> None:
+    (program,) = re.findall(r"```python\n(import json.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert len(program.splitlines()) <= 13
+    script = tmp_path / "consumer.py"
+    script.write_text(program.replace("wait=30s", "wait=1s"))
+    quiet = [campaign for campaign in sandbox.campaigns.all() if campaign.due is None and campaign.status == "Ready"]
+    first, second, third = (campaign.id for campaign in quiet[:3])
+    said: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def consuming(gateway: GatewayProcess) -> AsyncIterator[None]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(script)),
+            cwd=tmp_path,
+            env={"GATEWAY": gateway.url},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+
+        async def read(output: asyncio.StreamReader) -> None:
+            while line := await output.readline():
+                said.append(line.decode().strip())
+
+        reading = asyncio.create_task(read(process.stdout))  # noqa: TID251 - ends with the process
+        try:
+            yield
+        finally:
+            process.kill()
+            await process.wait()
+            await reading
+
+    async with gateway_process(settings_for(sandbox, tmp_path, budgets=BUDGETS), tmp_path) as gateway:
+        async with consuming(gateway):
+            await until((tmp_path / "cursor").exists, PATIENCE)
+            await until(lambda: is_up(gateway), PATIENCE)
+            sandbox.campaigns.edit(first, {"name": "one"})
+            await until(lambda: f"campaign.updated {first}" in said, PATIENCE)
+        sandbox.campaigns.edit(second, {"name": "two"})
+        await until(lambda: has_changed(gateway, 2), PATIENCE)
+        async with consuming(gateway):
+            sandbox.campaigns.edit(third, {"name": "three"})
+            await until(lambda: f"campaign.updated {third}" in said, PATIENCE)
+    assert f"campaign.updated {second}" in said
+
+
+async def is_up(gateway: GatewayProcess) -> bool:
+    return await gateway.metric("sweep_up") == 1
+
+
+async def has_changed(gateway: GatewayProcess, count: int) -> bool:
+    return await gateway.metric("campaign_changes_total", type="campaign.updated") >= count

@@ -1,0 +1,368 @@
+"""The feed of changes on the wire: events, long polls, cursors, and who may listen."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.changes import Finding, SeenBy
+from campaign_gateway.web import changes as changes_module
+from campaign_gateway.web.clients import Client
+from tests.support.builders import stamp
+from tests.support.doubles import SALES, SUPPORT, turns
+from tests.support.waiting import until
+from tests.unit.web.conftest import KEYS, MAX_CHANGES, Front
+
+CURSOR = "Campaign-Gateway-Cursor"
+
+
+class Edits:
+    """Changes that reads show."""
+
+    def __init__(self, front: Front) -> None:
+        self._front, self._count = front, 0
+        self.name = "A name"
+
+    async def __call__(self, campaign: str = "c-1", status: str = "Ready", stream: str = SUPPORT.identity) -> None:
+        self._count += 1
+        now = self._front.feed.now() + self._count / 100
+        for moment in (now - 5_000, now) if campaign not in self._front.log._told.get(stream, {}) else (now,):
+            finding = Finding(SeenBy.READ, moment, Channel.VOICE, self.name, status, stamp(moment))
+            await self._front.log.note(stream, campaign, finding)
+
+
+@pytest.fixture
+def edit(front: Front) -> Edits:
+    return Edits(front)
+
+
+@dataclass
+class Listener:
+    """An event stream as its reader sees it."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    head: str = ""
+    text: str = ""
+    events: list[tuple[str, str, Any]] = field(default_factory=list)
+    """Type, id, data."""
+    has_ended: bool = False
+
+    async def read(self) -> None:
+        self.head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+        if "Transfer-Encoding: chunked" not in self.head:
+            self.has_ended = True
+            return
+        while size := int((await self.reader.readline()) or b"0", 16):
+            self.text += (await self.reader.readexactly(size + 2))[:-2].decode()
+            *blocks, _ = self.text.split("\n\n")
+            parsed = [dict(re.findall(r"^(\w+): (.*)$", block, re.MULTILINE)) for block in blocks]
+            self.events = [(one["event"], one["id"], json.loads(one["data"])) for one in parsed if "event" in one]
+        self.has_ended = True
+
+    async def until_events(self, count: int) -> list[tuple[str, str, Any]]:
+        await until(lambda: len(self.events) >= count)
+        assert len(self.events) == count
+        return self.events
+
+
+@contextlib.asynccontextmanager
+async def listening(
+    front: Front, target: str = "/v1/changes", *fields: str, key: str = KEYS["reporting"]
+) -> AsyncIterator[Listener]:
+    async with front.connection() as (reader, writer):
+        head = [f"GET {target} HTTP/1.1", "Host: gateway", f"Authorization: Bearer {key}", "Accept: text/event-stream"]
+        writer.write("\r\n".join([*head, *fields, "", ""]).encode())
+        listener = Listener(reader, writer)
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(listener.read())
+            await until(lambda: bool(listener.text) or listener.has_ended)
+            yield listener
+            task.cancel()
+
+
+async def poll(front: Front, query: str = "", **options: Any) -> dict[str, Any]:
+    answer = await front.ask(f"/v1/changes{query}", **options)
+    assert answer.status == 200, answer.body
+    document: dict[str, Any] = json.loads(answer.body)
+    return document
+
+
+def said(document: dict[str, Any]) -> list[tuple[str, str | None]]:
+    return [(change["type"], change.get("subject")) for change in document["changes"]]
+
+
+# Events.
+
+
+async def test_a_listener_gets_each_change_as_a_cloud_event(front: Front, edit: Edits) -> None:
+    async with listening(front) as listener:
+        await edit("c-1", "Active")
+        ((type_, id_, event),) = await listener.until_events(1)
+    assert "content-type: text/event-stream" in listener.head.lower()
+    assert "cache-control: no-store" in listener.head.lower()
+    assert listener.text.startswith("retry: ")
+    data = event.pop("data")
+    assert data == {
+        "name": "A name",
+        "status": "Active",
+        "previousStatus": "Active",
+        "channel": "voice",
+        "updatedAt": data["updatedAt"],
+        "seenBy": "read",
+    }
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event.pop("time"))
+    assert (type_, event) == (
+        "campaign.updated",
+        {
+            "specversion": "1.0",
+            "id": id_,
+            "source": "/v1/streams/support",
+            "type": "campaign.updated",
+            "subject": "c-1",
+            "datacontenttype": "application/json",
+        },
+    )
+
+
+async def test_a_listener_goes_on_where_its_last_event_was(front: Front, edit: Edits) -> None:
+    async with listening(front) as listener:
+        start = re.findall("^id: (.*)$", listener.text, re.MULTILINE)[0]
+        await edit("c-1")
+        await listener.until_events(1)
+    await edit("c-2")
+    await edit("c-3")
+    async with listening(front, f"/v1/changes?after={start}", f"Last-Event-ID: {listener.events[0][1]}") as again:
+        assert [event["subject"] for _, _, event in await again.until_events(2)] == ["c-2", "c-3"]
+    async with listening(front, f"/v1/changes?after={start}") as anew:
+        assert [event["subject"] for _, _, event in await anew.until_events(3)] == ["c-1", "c-2", "c-3"]
+
+
+async def test_a_listener_whose_cursor_is_not_kept_is_told_to_begin_anew(front: Front, edit: Edits) -> None:
+    async with listening(front) as listener:
+        start = re.findall("^id: (.*)$", listener.text, re.MULTILINE)[0]
+        for number in range(MAX_CHANGES + 1):
+            await edit(f"c-{number}")
+    async with listening(front, "/v1/changes", f"Last-Event-ID: {start}") as late:
+        await late.until_events(1)
+        await edit("c-1")
+        (_, id_, data), (_, _, event) = await late.until_events(2)
+    assert late.events[0][0] == "reset"
+    assert data["next"] == id_
+    assert event["subject"] == "c-1"
+
+
+async def test_a_listener_of_a_log_that_begins_anew_is_told_so(front: Front, edit: Edits) -> None:
+    async with listening(front) as listener:
+        await edit("c-1")
+        await listener.until_events(1)
+        window = await front.log.follow(SUPPORT.identity)
+        window.load("f" * 8, (0, 0), (), (0, 0))
+        await listener.until_events(2)
+    assert listener.events[1][0] == "reset"
+
+
+async def test_a_quiet_stream_says_that_it_lives(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes_module, "COMMENT_SECONDS", 0.01)
+    async with listening(front) as listener:
+        await until(lambda: listener.text.count("\n:\n") > 2)
+    assert listener.events == []
+
+
+async def test_a_drain_ends_all_streams_and_says_when_to_come_back(front: Front) -> None:
+    async with listening(front) as listener:
+        front.api.drain()
+        await until(lambda: listener.has_ended)
+    assert re.search(r"\n\nretry: [1-5]\d\d\d\n\n$", listener.text)
+
+
+async def test_a_revoked_key_ends_its_streams_and_no_other(front: Front) -> None:
+    async with listening(front) as reporting, listening(front, key=KEYS["operations"]) as operations:
+        digest = hashlib.sha256(KEYS["operations"].encode()).hexdigest()
+        front.clients.replace({digest: Client("operations", frozenset({"support"}), frozenset({"read"}))})
+        await until(lambda: reporting.has_ended)
+        assert not operations.has_ended
+        front.clients.replace({digest: Client("operations", frozenset({"sales"}), frozenset({"read"}))})
+        await until(lambda: operations.has_ended)
+
+
+async def test_who_leaves_is_counted_no_longer(front: Front, edit: Edits) -> None:
+    async with listening(front):
+        assert front.feed.listeners(SUPPORT.identity) == 1
+    await edit()
+    await edit()
+    await until(lambda: front.feed.listeners(SUPPORT.identity) == 0)
+
+
+# Long polls.
+
+
+async def test_a_poll_gets_what_came_after_its_cursor(front: Front, edit: Edits) -> None:
+    first = await poll(front)
+    assert first["changes"] == []
+    for number in range(3):
+        await edit(f"c-{number}")
+    second = await poll(front, f"?after={first['next']}&limit=2")
+    assert [subject for _, subject in said(second)] == ["c-0", "c-1"]
+    third = await poll(front, f"?after={second['next']}&limit=2")
+    assert [subject for _, subject in said(third)] == ["c-2"]
+    assert (await poll(front, f"?after={third['next']}"))["changes"] == []
+    assert [subject for _, subject in said(await poll(front, "?after=0"))] == ["c-0", "c-1", "c-2"]
+    head = await front.ask("/v1/changes", method="HEAD")
+    assert (head.status, head[CURSOR]) == (200, third["next"])
+
+
+async def test_a_poll_waits_for_the_first_change(front: Front, edit: Edits) -> None:
+    async with asyncio.TaskGroup() as group:
+        polling = group.create_task(poll(front, "?wait=30s"))
+        await until(lambda: front.feed.listeners(SUPPORT.identity) == 1)
+        await edit("c-1")
+    assert said(polling.result()) == [("campaign.updated", "c-1")]
+    assert said(await poll(front, f"?wait=10ms&after={polling.result()['next']}")) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("type=campaign.status-changed", ["c-2"]),
+        ("type=campaign.updated,campaign.status-changed", ["c-1", "c-2", "c-2"]),
+        ("ids=c-2,c-9", ["c-2", "c-2"]),
+        ("status=Active", ["c-2"]),
+        ("status=Active&ids=c-1", []),
+        ("type=stream.degraded", []),
+    ],
+)
+async def test_only_what_is_wanted_comes(front: Front, edit: Edits, query: str, expected: list[str]) -> None:
+    await edit("c-1")
+    await edit("c-2")
+    await edit("c-2", "Active")
+    everything = await poll(front, "?after=0")
+    document = await poll(front, f"?after=0&{query}")
+    assert [subject for _, subject in said(document)] == expected
+    assert document["next"] == everything["next"], "what is not wanted is not looked at again"
+
+
+# Cursors.
+
+
+async def other_stream(front: Front, _newest: str) -> str:
+    answer = await front.ask("/v1/streams/sales/changes", method="HEAD", key=KEYS["operations"])
+    return str(answer[CURSOR])
+
+
+async def later(_front: Front, newest: str) -> str:
+    return re.sub(r"-\d+-\d+$", "-9999999999999-0", newest)
+
+
+async def other_log(_front: Front, newest: str) -> str:
+    return re.sub(r"-[0-9a-f]{8}-(\d+)", r"-00000000-\1", newest)
+
+
+@pytest.mark.parametrize(
+    ("make", "status", "name"),
+    [(other_stream, 400, "invalid-request"), (later, 410, "cursor-expired"), (other_log, 410, "cursor-expired")],
+)
+async def test_a_cursor_of_somewhere_else_is_refused(
+    front: Front, edit: Edits, make: Any, status: int, name: str
+) -> None:
+    await edit()
+    cursor = await make(front, (await poll(front))["next"])
+    answer = await front.ask(f"/v1/changes?after={cursor}")
+    assert (answer.status, json.loads(answer.body)["type"]) == (status, f"/problems/{name}")
+    async with listening(front, "/v1/changes", f"Last-Event-ID: {cursor}") as listener:
+        assert f" {200 if status == 410 else status} " in listener.head
+        if status == 410:
+            assert (await listener.until_events(1))[0][0] == "reset"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("after=", "after=x", "after=1", "after=" + "1" * 10_000, "after=%00", "after=a-b-c-d", "after=\u0660"),
+        *("wait=61s", "wait=x", "wait=-1s", "wait=1e9", "wait=", "limit=0", "limit=1001", "limit=x"),
+        *("type=voice", "type=", "ids=", "ids=" + ",".join(["c"] * 101), "status=%3C", "since=1"),
+    ],
+)
+async def test_garbage_is_refused(front: Front, query: str) -> None:
+    answer = await front.ask(f"/v1/changes?{query}".encode())
+    assert (answer.status, json.loads(answer.body)["type"]) == (400, "/problems/invalid-request")
+
+
+# Who may.
+
+
+async def test_nobody_hears_of_another_stream(front: Front, edit: Edits) -> None:
+    await edit("c-1", stream=SALES.identity)
+    assert (await poll(front, "?after=0"))["changes"] == []
+    assert (await front.ask("/v1/streams/sales/changes")).status == 403
+    assert (await front.ask("/v1/changes", key=None)).status == 401
+    answer = await front.ask("/v1/streams/sales/changes?after=0", key=KEYS["operations"])
+    assert [change["source"] for change in json.loads(answer.body)["changes"]] == ["/v1/streams/sales"]
+
+
+@pytest.mark.drill(
+    "listeners without end", planted="more streams than a client, and than the process may have", seen="429 and 503"
+)
+async def test_more_listeners_than_there_may_be_are_refused(front: Front) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(3):
+            await stack.enter_async_context(listening(front))
+        refused = await front.ask("/v1/changes", "Accept: text/event-stream")
+        assert (refused.status, refused["Retry-After"]) == (429, "5")
+        await stack.enter_async_context(listening(front, key=KEYS["operations"]))
+        refused = await front.ask("/v1/changes", "Accept: text/event-stream", key=KEYS["operations"])
+        assert (refused.status, refused["Retry-After"]) == (503, "5")
+        assert (await front.ask("/v1/changes", method="HEAD")).status == 200
+
+
+# Who reads slowly.
+
+
+@pytest.mark.drill(
+    "a listener that never reads",
+    planted="beside one that does, while megabytes of changes come",
+    seen="bounded memory",
+)
+async def test_what_waits_for_one_who_does_not_read_is_bounded(front: Front, edit: Edits) -> None:
+    async with listening(front, "/v1/changes?type=campaign.deleted") as quiet, front.connection() as (reader, writer):
+        edit.name = "A" * 100_000
+        writer.write(
+            b"GET /v1/changes HTTP/1.1\r\nHost: gateway\r\nAccept: text/event-stream\r\nAuthorization: Bearer %b\r\n\r\n"
+            % KEYS["reporting"].encode()
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        most = 0
+        for _ in range(200):
+            await edit()
+            await turns(10)
+            most = max(most, *(transport.get_write_buffer_size() for transport in front.server.transports()))
+        assert 4_096 < most < 400_000, "a few events, of the twenty megabytes that came"
+        await front.log.note(SUPPORT.identity, "c-1", Finding(SeenBy.READ, front.feed.now() + 99, is_gone=True))
+        await quiet.until_events(1)
+
+
+async def test_entries_that_are_nobodys_hold_nobody_up(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    window, looks = await front.log.follow(SUPPORT.identity), 0
+    window.load(window.name, (0, 0), (), (5, 0))
+    after = window.after
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        if looks > 100:
+            raise ConnectionError
+        return after(*arguments)
+
+    async with listening(front) as listener:
+        monkeypatch.setattr(window, "after", counted)
+        window.extend((), (6, 0))
+        await turns(50)
+        assert 0 < looks < 5
+        assert not listener.has_ended
