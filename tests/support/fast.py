@@ -22,7 +22,7 @@ from campaign_gateway.policy.outlook import Quota
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.policy.stored import Absence, Stored
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.fill import Flights, Timeouts
+from campaign_gateway.proxy.flights import Flights, Timeouts
 from campaign_gateway.proxy.ports import NO_TRACES, Copy, Found, Store, Traces
 from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Reply

@@ -15,7 +15,7 @@ from campaign_gateway.policy.freshness import Freshness
 from campaign_gateway.policy.ledger import Allowance
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.fetch import Fetcher
-from campaign_gateway.proxy.fill import Flights, Timeouts
+from campaign_gateway.proxy.flights import Flights, Timeouts
 from campaign_gateway.proxy.ports import CampaignIndex, Handlers, UpstreamError
 from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.reply import Reply

@@ -9,7 +9,7 @@ from campaign_gateway.policy.evidence import Cause
 from campaign_gateway.policy.freshness import Freshness
 from campaign_gateway.policy.stored import Stored
 from campaign_gateway.proxy.fetch import Fetcher
-from campaign_gateway.proxy.fill import Flights, Timeouts
+from campaign_gateway.proxy.flights import Flights, Timeouts
 from campaign_gateway.proxy.forward import Forwarder
 from campaign_gateway.proxy.invalidate import Invalidator
 from campaign_gateway.proxy.ports import NO_TRACES, Budget, Found, Store, Traces

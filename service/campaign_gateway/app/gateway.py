@@ -24,7 +24,7 @@ from campaign_gateway.proxy.bounds import StatedBounds, stated_bounds
 from campaign_gateway.proxy.changes import Feed
 from campaign_gateway.proxy.explain import Explainer, Explanation
 from campaign_gateway.proxy.fetch import Fetcher
-from campaign_gateway.proxy.fill import Flights, Timeouts
+from campaign_gateway.proxy.flights import Flights, Timeouts
 from campaign_gateway.proxy.forward import Forwarder
 from campaign_gateway.proxy.hints import Hints, Readers
 from campaign_gateway.proxy.invalidate import Invalidator

@@ -22,7 +22,7 @@ from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.beside import beside
 from campaign_gateway.proxy.changes import Feed
 from campaign_gateway.proxy.fetch import Fetched, Fetcher
-from campaign_gateway.proxy.fill import Timeouts
+from campaign_gateway.proxy.flights import Timeouts
 from campaign_gateway.proxy.invalidate import Invalidator
 from campaign_gateway.proxy.ports import CampaignIndex, PlatformCall, Store, seconds_of
 from campaign_gateway.proxy.read import Exchange

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from campaign_gateway.contract.effects import RESOURCES
 from campaign_gateway.policy.evidence import Cause
-from campaign_gateway.proxy.fill import Flights
+from campaign_gateway.proxy.flights import Flights
 from campaign_gateway.proxy.ports import Meter, Store
 from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.request import Stream, all_of

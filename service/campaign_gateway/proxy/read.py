@@ -13,7 +13,8 @@ from campaign_gateway.problems import Problem
 from campaign_gateway.proxy.assess import Assessor
 from campaign_gateway.proxy.cuts import Cuts
 from campaign_gateway.proxy.fetch import Fetcher
-from campaign_gateway.proxy.fill import FillResult, Fills, Flights, Timeouts
+from campaign_gateway.proxy.fill import Fills
+from campaign_gateway.proxy.flights import FillResult, Flights, Timeouts
 from campaign_gateway.proxy.hits import Hits
 from campaign_gateway.proxy.ports import NO_TRACES, CampaignIndex, Copy, Found, Meter, Store, Traces
 from campaign_gateway.proxy.reply import Hit, Outcome, Reply, reply_from

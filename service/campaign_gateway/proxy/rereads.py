@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from campaign_gateway.contract.operations import GET
 from campaign_gateway.policy.settle import Failure
-from campaign_gateway.proxy.fill import FillResult
+from campaign_gateway.proxy.flights import FillResult
 from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.tasks import Tasks
 

@@ -24,7 +24,7 @@ from campaign_gateway.contract.operations import GET
 from campaign_gateway.policy.ledger import Allowance, Lane
 from campaign_gateway.policy.pacing import Capacity
 from campaign_gateway.proxy.bounds import StatedBounds, stated_bounds
-from campaign_gateway.proxy.fill import Flights, Timeouts
+from campaign_gateway.proxy.flights import Flights, Timeouts
 from campaign_gateway.proxy.ports import Budget, CampaignIndex
 from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.request import Request

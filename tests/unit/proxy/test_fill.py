@@ -11,7 +11,7 @@ from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.settle import Failure, Fill
 from campaign_gateway.policy.stored import Stored
 from campaign_gateway.problems import Problem
-from campaign_gateway.proxy.fill import Claim, FillResult, Flight, Flights
+from campaign_gateway.proxy.flights import Claim, FillResult, Flight, Flights
 from campaign_gateway.proxy.ports import Found
 from campaign_gateway.proxy.request import Request
 from campaign_gateway.proxy.tasks import Tasks

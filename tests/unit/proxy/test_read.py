@@ -18,7 +18,7 @@ from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll
 from campaign_gateway.policy.visibility import Visibility
 from campaign_gateway.problems import Problem
 from campaign_gateway.proxy import fill as fill_module
-from campaign_gateway.proxy.fill import Claim
+from campaign_gateway.proxy.flights import Claim
 from campaign_gateway.proxy.ports import Put, UpstreamError
 from campaign_gateway.proxy.reply import Outcome
 from campaign_gateway.proxy.request import Request, group_of

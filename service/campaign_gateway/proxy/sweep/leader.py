@@ -22,7 +22,7 @@ from campaign_gateway.policy.list_findings import ScanResult
 from campaign_gateway.policy.pacing import Pace, Workload, listed_of, plan_pace, workload_of
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot
 from campaign_gateway.proxy.fetch import Fetcher
-from campaign_gateway.proxy.fill import FillResult
+from campaign_gateway.proxy.flights import FillResult
 from campaign_gateway.proxy.ports import USED_SECONDS, CampaignIndex, Meter, Store
 from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.sweep.config import CLIENT, SweepConfig

@@ -19,7 +19,7 @@ from campaign_gateway.policy.ledger import Lane
 from campaign_gateway.policy.pacing import Capacity, Pace
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot
-from campaign_gateway.proxy.fill import FillResult
+from campaign_gateway.proxy.flights import FillResult
 from campaign_gateway.proxy.ports import CampaignIndex, Store
 from campaign_gateway.proxy.request import Request, Stream
 from campaign_gateway.proxy.sweep.config import CLIENT, lane_of
