@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from campaign_gateway.doctor import Diagnosis, Finding, examine
 from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
-from tests.support.gateway import settings_for
+from tests.support.gateway import gateway_process, settings_for
 from tests.support.redis_server import RedisServer, redis_cluster, redis_server
 from tests.support.tls import Authority, copy, tls_front, tunnel
 from tests.support.wire import Exchange, free_port, raw_server, tcp_server
@@ -512,3 +512,12 @@ async def test_a_list_that_lags_further_than_is_allowed_is_found(stack, tmp_path
     found, measured = await probed(setup)
     assert found["probe.lag"].status == "warning"
     assert measured["lag_at_least_seconds"] > 55
+
+
+async def test_a_gateway_that_runs_by_these_settings_says_how_it_is(stack, tmp_path):
+    setup = await SetUp.made(stack, tmp_path)
+    gateway = await stack.enter_async_context(gateway_process(setup.settings, tmp_path))
+    setup.settings["admin_listen"] = gateway.admin_url.removeprefix("http://")
+    diagnosis = await setup.examine()
+    (found,) = [finding for finding in diagnosis.findings if finding.check == "gateway.running"]
+    assert re.match(r"(ready|degraded, .+), longest turn of its loop \d+ ms$", found.found), found

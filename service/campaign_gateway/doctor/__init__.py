@@ -1,8 +1,8 @@
 """What `campaign-gateway doctor` does: tries, in order, all that a gateway needs, and names what stands in its way.
 
-`examine` tells the story. Who asks (`own`, `reach`, `redis_facts`, `calls`, `probe`) hands facts to who judges them
-(`verdicts`, `redis_verdicts`, `stream_verdicts`, `measures`, `probe_verdicts`), which are pure. What depends on
-something that failed is not tried: the first error names the cause.
+`examine` tells the story. Who asks (`own`, `running`, `reach`, `redis_facts`, `calls`, `probe`) hands facts to who
+judges them (`verdicts`, `redis_verdicts`, `stream_verdicts`, `measures`, `probe_verdicts`), which are pure. What
+depends on something that failed is not tried: the first error names the cause.
 """
 
 from campaign_gateway.doctor.examine import examine

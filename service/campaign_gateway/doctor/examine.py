@@ -19,6 +19,7 @@ from campaign_gateway.doctor.findings import Check, Diagnosis, Finding, has_fail
 from campaign_gateway.doctor.platform_room import look_at_platform
 from campaign_gateway.doctor.probe import probe_stream
 from campaign_gateway.doctor.redis_room import look_at_redis
+from campaign_gateway.doctor.running import look_at_gateway
 from campaign_gateway.doctor.stream_verdicts import StreamFacts
 from campaign_gateway.policy.list_scan import PAGE_ROWS
 from campaign_gateway.proxy.fetch import Fetched
@@ -58,6 +59,7 @@ async def examine(config: Path | None, tell: Callable[[Finding], None], *, has_p
         return Diagnosis(notes.findings)
     found, broken = own.look_at_files(settings, source)
     notes.add(*found)
+    notes.add(*await look_at_gateway(settings.admin_listen))
     is_ca_broken = own.is_broken(broken, "platform.ca_file")
     found = await look_at_platform(settings.platform, is_ca_broken=is_ca_broken)
     notes.add(*found)

@@ -15,6 +15,7 @@ class Check(StrEnum):
     FILES = "files"
     SIGNING = "signing"
     CERTIFICATES = "certificates"
+    GATEWAY_RUNNING = "gateway.running"
     PLATFORM_NAME = "platform.name"
     PROXY_NAME = "proxy.name"
     PROXY_TCP = "proxy.tcp"
