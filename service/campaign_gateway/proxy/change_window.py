@@ -14,6 +14,8 @@ START: Position = (0, 0)
 MAX_CHANGES = 10_000
 KEEP_SECONDS = 86_400.0
 """How much of a log is kept, unless the settings say otherwise."""
+WAKES_AT_A_TIME = 100
+"""Listeners who are woken in one turn of the loop: it takes some milliseconds to write to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Window:
         self._most = most
         self._keep = keep
         self._entries: list[Entry] = []
-        self._changed = asyncio.Event()
+        self._waiting: dict[asyncio.Future[None], None] = {}
         self.name = ""
         """The log's; empty while none is known. Positions in another one mean nothing here."""
         self.floor = self.last = START
@@ -77,13 +79,21 @@ class Window:
 
     async def wait(self, seconds: float) -> None:
         """Waits for entries, another log, or somebody who calls `notify`, or so long."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[waiter] = None
         try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            return
+            await asyncio.wait([waiter], timeout=seconds)
+        finally:
+            self._waiting.pop(waiter, None)
 
     def notify(self) -> None:
-        """Wakes all who wait."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+        """Wakes all who wait, a part of them in each turn of the loop: others have theirs in between."""
+        waiting, self._waiting = list(self._waiting), {}
+        self._wake(waiting)
+
+    def _wake(self, waiting: Sequence[asyncio.Future[None]]) -> None:
+        for waiter in waiting[:WAKES_AT_A_TIME]:
+            if not waiter.done():
+                waiter.set_result(None)
+        if len(waiting) > WAKES_AT_A_TIME:
+            asyncio.get_running_loop().call_soon(self._wake, waiting[WAKES_AT_A_TIME:])

@@ -1,0 +1,97 @@
+"""What a process holds of a log of changes."""
+
+import asyncio
+import itertools
+
+import pytest
+
+from campaign_gateway.policy.changes import Change, ChangeType, SeenBy
+from campaign_gateway.proxy.change_window import START, WAKES_AT_A_TIME, Entry, Position, Window
+from tests.support.doubles import turns
+from tests.support.virtual_time import virtual_time
+
+MOST, KEEP = 3, 100.0
+
+
+def entry(second: float, number: int = 0) -> Entry:
+    return Entry((int(second * 1000), number), Change(ChangeType.UPDATED, second, SeenBy.LIST, "c1"))
+
+
+def window(*entries: Entry, floor: Position = START) -> Window:
+    made = Window(MOST, KEEP)
+    made.load("log", floor, entries, entries[-1].position if entries else floor)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("position", "expected"),
+    [
+        (None, [1, 2]),
+        ((0, 5), None),
+        ((500, 0), [1, 2]),
+        ((1_000, 0), [2]),
+        ((1_500, 0), [2]),
+        ((2_000, 0), []),
+        ((2_000, 1), None),
+    ],
+)
+def test_what_comes_after_a_position(position: Position | None, expected: list[int] | None) -> None:
+    found = window(entry(1), entry(2), floor=(500, 0)).after(position, 10.0)
+    assert (None if found is None else [one.change.at for one in found]) == expected
+
+
+def test_what_is_too_much_or_too_old_goes_and_so_do_positions_before_it() -> None:
+    held = window(entry(1), entry(2))
+    held.extend([entry(3), entry(4)], (4_000, 0))
+    assert held.after(START, 10.0) is None
+    assert held.floor == (1_000, 0)
+    assert [one.change.at for one in held.after((1_000, 0), 10.0) or ()] == [2, 3, 4]
+    assert held.after((2_000, 0), 2.0 + KEEP + 1.5) is None
+    assert [one.change.at for one in held.after(None, 2.0 + KEEP + 1.5) or ()] == [4]
+
+
+def test_another_log_is_another_generation_and_the_first_one_is_not() -> None:
+    held = window()
+    assert held.generation == 0
+    held.load("another", START, (), START)
+    assert held.generation == 1
+
+
+def test_many_who_wait_are_woken_in_parts_and_others_have_their_turns() -> None:
+    count = 5 * WAKES_AT_A_TIME
+    woken: list[int] = []
+
+    async def listen(held: Window, number: int) -> None:
+        await held.wait(60.0)
+        woken.append(number)
+
+    async def run() -> list[int]:
+        held = window()
+        async with asyncio.TaskGroup() as group:
+            for number in range(count):
+                group.create_task(listen(held, number))
+            await turns()
+            held.notify()
+            seen = []
+            while len(woken) < count:
+                await asyncio.sleep(0)
+                seen.append(len(woken))
+        assert not held._waiting
+        return seen
+
+    with virtual_time() as loop:
+        seen = loop.run_until_complete(run())
+    steps = [later - before for before, later in itertools.pairwise(seen)]
+    assert max(steps) <= WAKES_AT_A_TIME
+    assert woken == list(range(count))
+
+
+def test_who_waits_in_vain_goes_on() -> None:
+    async def run() -> float:
+        held = window()
+        await held.wait(5.0)
+        assert not held._waiting
+        return asyncio.get_running_loop().time()
+
+    with virtual_time() as loop:
+        assert loop.run_until_complete(run()) == 5.0
