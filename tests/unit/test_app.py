@@ -6,6 +6,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,14 @@ from ruamel.yaml import YAML
 
 from campaign_gateway.admin.probes import Part
 from campaign_gateway.app import running
-from campaign_gateway.app.status import Readiness
+from campaign_gateway.app.status import Census, Readiness
+from campaign_gateway.contract.listing import STATUSES, Channel
+from campaign_gateway.policy.changes import ChangeType
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState
+from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.sweep import Sweeper
 from campaign_gateway.settings import SettingsError, read_tree
+from campaign_gateway.store.local.index import LocalIndex
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.web.fast import FastConnection
 from campaign_gateway.web.rendered import RenderedHits
@@ -192,6 +199,35 @@ async def gauge_of(tree: dict[str, Any], name: str) -> dict[str, str]:
 
 async def test_each_account_shows_the_size_of_its_budget(tree: dict[str, Any]) -> None:
     assert await gauge_of(tree, "budget_calls") == {"acc-1": "60.0", "acc-2": "24.0"}
+
+
+async def test_each_stream_shows_its_campaigns_and_changes_from_the_start(tree: dict[str, Any]) -> None:
+    async with (
+        running(read_tree(tree)) as gateway,
+        aiohttp.ClientSession() as session,
+        session.get(f"http://{gateway.admin_listen}/metrics") as response,
+    ):
+        page = await response.text()
+    rows = re.findall(
+        r"^campaign_gateway_(campaigns|campaign_changes_total|subscribers){(.*)} 0\.0$", page, re.MULTILINE
+    )
+    kinds = Counter((name, dict(re.findall(r'(\w+)="([^"]*)"', labels))["stream"]) for name, labels in rows)
+    states, types = len(Channel) * (len(STATUSES) + 1), len(ChangeType)
+    for stream in ("support", "sales"):
+        assert kinds["campaigns", stream] == states
+        assert kinds["campaign_changes_total", stream] == types
+        assert kinds["subscribers", stream] == 1
+
+
+async def test_campaigns_are_counted_by_channel_and_documented_status() -> None:
+    index = LocalIndex(Epoch(), time.time)
+    census = Census(index, "identity-1")
+    row = IndexedCampaign(Channel.VOICE, "a", "a", 0.0, has_changed=False, status="Ready")
+    rows = {"c1": row, "c2": replace(row, status="Rerun"), "c3": replace(row, status=None)}
+    await index.publish("identity-1", IndexState(number=1), {**rows, "c4": replace(row, is_listed=False)})
+    assert [census.count(Channel.VOICE, status) for status in ("Ready", "other", "Active")] == [1, 2, 0]
+    await index.publish("identity-1", IndexState(number=2), {"c2": replace(row, channel=Channel.SMS)})
+    assert (census.count(Channel.VOICE, "other"), census.count(Channel.SMS, "Ready")) == (1, 1)
 
 
 async def test_before_redis_is_seen_each_worker_of_each_replica_counts_as_a_sharer(tree: dict[str, Any]) -> None:
