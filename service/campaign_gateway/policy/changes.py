@@ -7,8 +7,9 @@ it first. The laws of this module:
 1. A state is the campaign's `updatedAt` and status. A list that shows another revision or other fields of a row under
    the same state has seen a change too.
 2. Who sees a state that was told already adds nothing. Several changes between two looks are one.
-3. A finding from before what was told of the campaign is out of date. So is one from another source that names an
-   earlier `updatedAt`, for as long as lists and reads may lag behind each other.
+3. A read that began before what was told of the campaign is out of date. Between lists and reads, which may lag behind
+   each other for a while, an earlier `updatedAt` is. What lists show one after the other never is: replicas' clocks
+   differ.
 4. What is met for the first time was created only if the whole list was known before. Until then it was changed if its
    `updatedAt` says so, and else was there: so a log that begins anew tells nobody of campaigns that are old.
 5. A deletion that goes through says what is so from then on. What another write leaves behind is told when it is seen,
@@ -251,13 +252,14 @@ def _is_expected(told: Told) -> bool:
 
 
 def _is_out_of_date(finding: Finding, told: Told) -> bool:
-    if finding.at < told.at:
-        return True
-    if (finding.seen_by is SeenBy.LIST) is (told.seen_by is SeenBy.LIST) or _is_expected(told):
-        return False
-    ours, theirs = _order(finding), _order(told)
-    is_earlier = ours is not None and theirs is not None and ours < theirs
-    return is_earlier and finding.at < told.at + SETTLE_SECONDS
+    is_list, was_list = finding.seen_by is SeenBy.LIST, told.seen_by is SeenBy.LIST
+    if is_list is not was_list and not _is_expected(told):
+        ours, theirs = _order(finding), _order(told)
+        if ours is not None and theirs is not None and ours != theirs:
+            return ours < theirs and finding.at < told.at + SETTLE_SECONDS
+    # Publications of the index come one after the other, whatever clocks of replicas say, and what is left out here of
+    # what a list shows would never be told. A read that is left out is shown by the list later.
+    return not is_list and finding.at < told.at
 
 
 def _order(seen: Finding | Told) -> float | None:

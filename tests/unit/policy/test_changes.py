@@ -111,6 +111,14 @@ def test_what_is_news(before: Told | None, finding: Finding, log: LogState, expe
         ),
         pytest.param(told(LATE, at=NOW), seen(EARLY, at=NOW + 1), True, id="a-list-never-lags-behind-itself"),
         pytest.param(told(None, at=NOW), seen(EARLY, by="read", at=NOW + 1), True, id="no-times-to-tell-by"),
+        pytest.param(told(EARLY, at=NOW + 1), seen(LATE, at=NOW), True, id="another-leader-whose-clock-is-behind"),
+        pytest.param(
+            told(EARLY, by="read", at=NOW + 1), seen(LATE, at=NOW), True, id="a-list-that-shows-more-than-a-read"
+        ),
+        pytest.param(
+            told(LATE, by="read", at=NOW + 1), seen(LATE, "Active", at=NOW), True, id="a-list-with-another-status"
+        ),
+        pytest.param(EXPECTED, seen(LATE, at=NOW - 0.1), True, id="made-just-now-by-another-clock"),
     ],
 )
 def test_what_is_out_of_date_is_no_news(before: Told, finding: Finding, is_news: bool) -> None:
