@@ -31,10 +31,10 @@ STAGED = {
 WRITTEN = {"task ... failed", "worker 1 ended with -9", "does not answer"}
 """Phrases of the log whose incidents other tests stage (of tasks and workers): compared with the text of the call."""
 OTHER = {
-    *("504 not-cached", "campaign-gateway check --config ...", "listen to the bus", "sweep ..."),
+    *("504 not-cached", "410 Gone", "campaign-gateway check --config ...", "listen to the bus", "sweep ..."),
     *("ACL LIST", "CLIENT LIST"),
 }
-"""An answer, a command, names of tasks, and commands of Redis."""
+"""Answers, a command, names of tasks, and commands of Redis."""
 
 
 def test_every_phrase_of_the_runbook_is_known_to_this_test() -> None:

@@ -16,6 +16,7 @@ from campaign_gateway.app import build, status
 from campaign_gateway.app.certificates import show_certificates
 from campaign_gateway.app.listen import WorkerSlot, listen, listen_for_operators
 from campaign_gateway.app.stores import Opener, Stores
+from campaign_gateway.app.webhooks import open_webhooks
 from campaign_gateway.proxy.bounds import stated_bounds
 from campaign_gateway.proxy.changes import Feed
 from campaign_gateway.proxy.explain import Explainer, Explanation
@@ -123,6 +124,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
             *(store, index, fetcher, flights, plan.freshness, metrics, timeouts, writers, feed.note_read),
             is_polled=is_polled,
         )
+        webhooks = await open_webhooks(plan, stores, feed, metrics, stack)
         invalidator = Invalidator(store, flights, exchange, metrics, fills)
         forwarder = Forwarder(exchange, fetcher, invalidator, index, store, writers, timeouts, fills, feed)
         hints = Hints(readers, invalidator, exchange, index, store, fills)
@@ -139,8 +141,10 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         bounds = Bounds(plan.freshness.stale_while_revalidate, plan.freshness.stale_if_error)
         clients = build.build_clients(settings)
         recorder = Recorder(metrics, _open_lines(settings.log, slot, stack))
-        hits = _rendered_hits(stores, exchange, bounds, recorder)
-        grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
+        grants = Grants(
+            *(exchange, recorder, _rendered_hits(stores, exchange, bounds, recorder)),
+            *(bounds, clients.epoch, budget.quota),
+        )
         api = Api(
             *(actions, plan.streams, settings.default_stream, clients, bounds, recorder, budget.quota, grants),
             Changes(feed, build.build_change_limits(settings), clients.epoch),
@@ -151,7 +155,7 @@ async def running(settings: Settings, slot: WorkerSlot | None = None) -> AsyncIt
         readiness = status.Readiness(
             partial(
                 status.readiness,
-                *(plan, api, server, tls, stores.part, budget, index, fetcher, stated),
+                *(plan, api, server, tls, stores.part, budget, index, fetcher, stated, webhooks),
                 [watchers.failing, fills.failing],
             )
         )

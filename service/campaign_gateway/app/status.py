@@ -82,6 +82,7 @@ def readiness(
     index: CampaignIndex,
     fetcher: Fetcher,
     stated: Callable[[str], StatedBounds],
+    webhooks: Callable[[], Part],
     failing: Sequence[Mapping[str, str]],
 ) -> dict[str, Part]:
     """How ready each part is."""
@@ -93,6 +94,7 @@ def readiness(
         "credential": credential_part(fetcher.state, fetcher.breaker),
         "sweep": sweep_part(index, plan.identities, stated),
         "platform_clock": clock_part(fetcher.clock),
+        "webhooks": webhooks(),
         "tasks": tasks_part(failing),
     }
 

@@ -10,6 +10,7 @@ from campaign_gateway.proxy.ports.index import USED_SECONDS, CampaignIndex
 from campaign_gateway.proxy.ports.meter import HitLog, HitMeter, Meter, RequestMeter, Tally
 from campaign_gateway.proxy.ports.store import Copy, Found, Handlers, Lease, Put, Store
 from campaign_gateway.proxy.ports.upstream import Upstream, UpstreamError
+from campaign_gateway.proxy.ports.webhooks import SendingRecords, Target
 
 __all__ = [
     "USED_SECONDS",
@@ -29,8 +30,10 @@ __all__ = [
     "Put",
     "Refused",
     "RequestMeter",
+    "SendingRecords",
     "Store",
     "Tally",
+    "Target",
     "Upstream",
     "UpstreamError",
 ]
