@@ -138,6 +138,9 @@ async def look(folder: Path) -> Live:
         # A certificate that is good for long, and that nobody is asked for here.
         authority = Authority(folder, "authority", (timedelta(), timedelta(days=90)))
         settings["platform"]["ca_file"] = str(authority.file)
+        # A webhook whose target nobody has to be: nothing changes here.
+        (folder / "webhook").write_text(KEY)
+        settings["webhooks"] = {"crm": {"url": "http://127.0.0.1:9/", "secret_file": str(folder / "webhook")}}
         gateway = await stack.enter_async_context(gateway_process(settings, folder))
         # A second replica, which is several workers.
         several = await stack.enter_async_context(

@@ -33,8 +33,8 @@ STAGED = {
 WRITTEN = {"task ... failed", "worker 1 ended with -9", "does not answer"}
 """Phrases of the log whose incidents other tests stage (of tasks and workers): compared with the text of the call."""
 COMMANDS = {word for word in WORDS if word.startswith("campaign-gateway ")}
-OTHER = {"504 not-cached", "listen to the bus", "sweep ...", "ACL LIST", "CLIENT LIST"}
-"""An answer, names of tasks, and commands of Redis."""
+OTHER = {"504 not-cached", "410 Gone", "listen to the bus", "sweep ...", "ACL LIST", "CLIENT LIST"}
+"""Answers, names of tasks, and commands of Redis."""
 
 
 def test_every_phrase_of_the_runbook_is_known_to_this_test() -> None:

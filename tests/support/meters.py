@@ -56,6 +56,9 @@ class CountingMeter:
     def store_operations(self, store: str, operation: str, outcome: str) -> Counted:
         return Counted(self.events, "store", store, operation, outcome)
 
+    def webhook_delivery(self, webhook: str, outcome: str) -> None:
+        self.events["webhook", webhook, outcome] += 1
+
     def validation(self, kind: str, outcome: str) -> None:
         self.events["proof", kind, outcome] += 1
 

@@ -109,6 +109,7 @@ def write(path: Path, tree: object) -> Path:
         ("max_unsent", 64 * 2**20),
         ("admin_listen", Address("127.0.0.1", 9090)),
         ("workers", 1),
+        ("webhooks", {}),
         ("allow_anonymous", False),
         ("hosts", ()),
         ("docs", True),

@@ -24,6 +24,9 @@ GOOD = (
 def folder(tmp_path, monkeypatch):
     (tmp_path / "secret").write_text(SECRET)
     (tmp_path / "empty").write_text(" \n")
+    (tmp_path / "short").write_text("whsec_c2hvcnQ=")
+    (tmp_path / "broken").write_text(f"{SECRET}\nwhsec_%")
+    (tmp_path / "three").write_text(f"{SECRET}\n" * 3)
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NO_SUCH", raising=False)
@@ -334,6 +337,34 @@ def lines_of(text: str | bytes, *, with_files: bool = True, **variables: str) ->
             GOOD + "workers: 2\n",
             "workers: @5: more than 1 needs a Redis, which shares budget, fills and invalidations: set cache.url, or write 1",
         ),
+        (
+            GOOD + "webhooks: {crm: {url: 'http://crm.example.com/a', secret_file: secret}}\n",
+            "webhooks.crm.url: @5: would send changes in clear text: use https://, or write webhooks.crm.insecure: true",
+        ),
+        (
+            GOOD + "webhooks: {crm: {url: 'https://user:pass@crm.example.com', secret_file: secret}}\n",
+            "webhooks.crm.url: @5: is no URL to send to: write http:// or https://, a host and a path, without user or password",
+        ),
+        (
+            GOOD + "webhooks: {crm: {url: 'https://crm.example.com/a#b', secret_file: secret}}\n",
+            "webhooks.crm.url: @5: has a fragment, or characters that no URL has: encode them, or leave them out",
+        ),
+        (
+            GOOD + "webhooks: {crm: {url: 'https://crm.example.com', secret_file: secret, streams: [other]}}\n",
+            "webhooks.crm.streams: @5: no stream is named other: write support",
+        ),
+        (
+            GOOD + "webhooks: {crm: {url: 'https://crm.example.com', secret_file: short}}\n",
+            "webhooks.crm.secret_file: @5: has fewer than 16 bytes: a search finds what is shorter: write `whsec_` and what `openssl rand -base64 32` prints, in one line",
+        ),
+        (
+            GOOD + "webhooks: {crm: {url: 'https://crm.example.com', secret_file: broken}}\n",
+            "webhooks.crm.secret_file: @5: has a line that is no base64 after `whsec_`: write `whsec_` and what `openssl rand -base64 32` prints, in one line",
+        ),
+        (
+            GOOD + "webhooks: {crm: {url: 'https://crm.example.com', secret_file: three}}\n",
+            "webhooks.crm.secret_file: @5: has more than two secrets, one a line: write one, or two while it is replaced",
+        ),
         (GOOD + "allow_anonymous: {}\n", "allow_anonymous: @5: is neither true nor false: write true or false"),
         (
             GOOD.replace("file: secret", "file: empty"),
@@ -398,7 +429,7 @@ ODD: Sequence[Any] = (
     {"a": None},
     {1: 2},
 )
-NAMES = {"credentials": "main", "streams": "support"}
+NAMES = {"credentials": "main", "streams": "support", "webhooks": "crm"}
 
 
 def keys_of(kind: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

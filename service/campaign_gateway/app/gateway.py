@@ -20,6 +20,7 @@ from campaign_gateway.app.listen import WorkerSlot, listen, listen_for_operators
 from campaign_gateway.app.live import Live
 from campaign_gateway.app.reload import Reloader
 from campaign_gateway.app.stores import Opener, Stores
+from campaign_gateway.app.webhooks import open_webhooks
 from campaign_gateway.proxy.bounds import StatedBounds, stated_bounds
 from campaign_gateway.proxy.changes import Feed
 from campaign_gateway.proxy.explain import Explainer, Explanation
@@ -141,6 +142,7 @@ async def running(
             *(store, index, fetcher, flights, plan.freshness, metrics, timeouts, writers, traces, feed.note_read),
             is_polled=is_polled,
         )
+        webhooks = await open_webhooks(plan, stores, feed, metrics, stack)
         invalidator = Invalidator(store, flights, exchange, metrics, fills)
         forwarder = Forwarder(exchange, fetcher, invalidator, index, store, writers, timeouts, fills, feed)
         hints = Hints(readers, invalidator, exchange, index, store, fills)
@@ -150,8 +152,7 @@ async def running(
         sweepers = {stream.alias: _open_sweeper(stream, *rooms) for stream in plan.streams.values()}
         explainer = Explainer(store, index, lambda: plan.freshness, stated, budget.remaining, exchange.prospect)
         bounds = Bounds(plan.freshness.stale_while_revalidate, plan.freshness.stale_if_error)
-        clients = _open_clients(settings, metrics, watchers)
-        lines = _open_lines(settings.log, slot, stack)
+        clients, lines = _open_clients(settings, metrics, watchers), _open_lines(settings.log, slot, stack)
         recorder = Recorder(metrics, lines, traces)
         hits = _rendered_hits(stores, exchange, bounds, recorder)
         grants = Grants(exchange, recorder, hits, bounds, clients.epoch, budget.quota)
@@ -167,7 +168,7 @@ async def running(
         readiness = status.Readiness(
             partial(
                 status.readiness,
-                *(plan, api, server, tls, stores.part, budget, index, fetcher, stated),
+                *(plan, api, server, tls, stores.part, budget, index, fetcher, stated, webhooks),
                 *([watchers.failing, fills.failing], reloader),
             )
         )

@@ -89,6 +89,7 @@ def readiness(
     index: CampaignIndex,
     fetcher: Fetcher,
     stated: Callable[[str], StatedBounds],
+    webhooks: Callable[[], Part],
     failing: Sequence[Mapping[str, str]],
     reloader: Reloader,
 ) -> dict[str, Part]:
@@ -101,6 +102,7 @@ def readiness(
         "credential": credential_part(fetcher.state, fetcher.breaker),
         "sweep": sweep_part(index, plan.identities, stated) if plan.settings.sweep.share else OK,
         "platform_clock": clock_part(fetcher.clock),
+        "webhooks": webhooks(),
         "tasks": tasks_part(failing),
         "settings": settings_part(reloader),
     }

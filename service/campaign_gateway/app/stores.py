@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from campaign_gateway.admin.probes import Part
 from campaign_gateway.app import status
 from campaign_gateway.app.build import Plan, build_seals
-from campaign_gateway.proxy.ports import CampaignIndex, ChangeLog, Handlers, Ledgers, Store
+from campaign_gateway.proxy.ports import CampaignIndex, ChangeLog, Handlers, Ledgers, SendingRecords, Store
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.settings import state_folder
 from campaign_gateway.settings.tree import Cache, CacheSentinel
@@ -20,6 +20,7 @@ from campaign_gateway.store.local.index import LocalIndex
 from campaign_gateway.store.local.ledger_file import FileLedgers
 from campaign_gateway.store.local.ledgers import MemoryLedgers
 from campaign_gateway.store.local.snapshot import Snapshot
+from campaign_gateway.store.local.webhooks import LocalSendingRecords
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.seal import Refusal, Seals
 from campaign_gateway.telemetry.metrics import Metrics
@@ -41,6 +42,7 @@ class Stores:
     index: CampaignIndex
     ledgers: Ledgers
     log: ChangeLog
+    webhooks: SendingRecords
     part: Callable[[], Part]
     """How ready they are."""
 
@@ -64,7 +66,8 @@ class Opener:
             ledgers, part = await self._open_files(memory)
             kept = self.plan.settings.changes
             log = LocalChanges(self.clock.now, kept.max, kept.keep)
-            return Stores(memory, memory, LocalIndex(memory.epoch, self.clock.now, log), ledgers, log, part)
+            index, webhooks = LocalIndex(memory.epoch, self.clock.now, log), LocalSendingRecords(self.clock.now)
+            return Stores(memory, memory, index, ledgers, log, webhooks, part)
         return await self._open_redis(memory, handlers)
 
     async def _open_redis(self, memory: MemoryStore, handlers: Handlers) -> Stores:
@@ -96,7 +99,10 @@ class Opener:
         )
         opened.log.start(self.watchers)
         self.stack.push_async_callback(index.depart)
-        return Stores(memory, store, index, opened.ledgers, opened.log, lambda: status.redis_part(link.fault))
+        return Stores(
+            *(memory, store, index, opened.ledgers, opened.log, opened.webhooks),
+            lambda: status.redis_part(link.fault),
+        )
 
     def _seals(self) -> Seals:
         store = "redis" if self.plan.settings.cache.url != "memory://" else "file"

@@ -96,6 +96,7 @@ def cross_checks(settings: Settings) -> Iterator[Mistake]:
     if settings.tls is not None:
         yield from _check_listen_tls(settings.tls, settings.clients.keys())
     yield from _check_platform(settings.platform)
+    yield from _check_webhooks(settings)
     if settings.workers > 1 and settings.cache.url == "memory://":
         problem = "more than 1 needs a Redis, which shares budget, fills and invalidations"
         yield Mistake("workers", problem, "set cache.url, or write 1")
@@ -128,6 +129,15 @@ def _check_platform(platform: Platform) -> Iterator[Mistake]:
     if is_clear and not platform.insecure and not host_is_loopback(platform.url):
         advice = "use https://, or write platform.insecure: true"
         yield Mistake("platform.url", "would send tokens in clear text", advice)
+
+
+def _check_webhooks(settings: Settings) -> Iterator[Mistake]:
+    for name, webhook in settings.webhooks.items():
+        for alias in sorted((webhook.streams or frozenset()) - settings.streams.keys()):
+            yield Mistake(f"webhooks.{name}.streams", f"no stream is named {alias}", _one_of(settings.streams))
+        if webhook.url.startswith("http:") and not webhook.insecure and not host_is_loopback(webhook.url):
+            advice = f"use https://, or write webhooks.{name}.insecure: true"
+            yield Mistake(f"webhooks.{name}.url", "would send changes in clear text", advice)
 
 
 def _check_credential(key: str, credential: Credential) -> Iterator[Mistake]:

@@ -3,6 +3,7 @@
 Looked at before a start, and by `check`, but not where only the settings themselves are to hand (`check --offline`).
 """
 
+import base64
 import os
 import re
 import ssl
@@ -18,6 +19,7 @@ from campaign_gateway.settings.tree import Section, Settings
 LEAST_SECRET_BYTES = 8
 """Less than RFC 7518 section 3.2 wants, since the platform chooses the length; a search finds what is shorter."""
 LEAST_SEAL_KEY_BYTES = 16
+MOST_WEBHOOK_SECRETS = 2
 LEAST_RSA_BITS = 2_048
 """RFC 7518 section 3.3."""
 
@@ -115,6 +117,24 @@ def _seal_key_fault(path: Path) -> _Fault | None:
     return (f"has fewer than {LEAST_SEAL_KEY_BYTES} bytes: a search finds what is shorter", advice) if short else None
 
 
+def _webhook_secret_fault(path: Path) -> _Fault | None:
+    """Why deliveries cannot be signed with this; None when they can."""
+    lines = [line.strip() for line in path.read_bytes().splitlines() if line.strip()]
+    advice = "write `whsec_` and what `openssl rand -base64 32` prints, in one line"
+    if len(lines) > MOST_WEBHOOK_SECRETS:
+        return "has more than two secrets, one a line", "write one, or two while it is replaced"
+    for line in lines:
+        key = line
+        if line.startswith(b"whsec_"):
+            try:
+                key = base64.b64decode(line.removeprefix(b"whsec_"), validate=True)
+            except ValueError:
+                return "has a line that is no base64 after `whsec_`", advice
+        if len(key) < LEAST_SEAL_KEY_BYTES:
+            return f"has fewer than {LEAST_SEAL_KEY_BYTES} bytes: a search finds what is shorter", advice
+    return None
+
+
 def _private_key_fault(path: Path) -> _Fault | None:
     if b"PUBLIC KEY" in path.read_bytes():
         return "is a public key: it signs nothing", "name the private key's file"
@@ -164,6 +184,7 @@ _FAULTS: Mapping[str, Callable[[Path], _Fault | None]] = {
     "private_key_file": _private_key_fault,
     "public_key_file": _key_fault,
     "seal.key_file": _seal_key_fault,
+    ".secret_file": _webhook_secret_fault,
     "ca_file": _authorities_fault,
 }
 """By the end of the key."""

@@ -168,6 +168,7 @@ _MEANT: Mapping[tuple[str, str], str] = {
     ): "write client_secret_file: the path of a file that holds it",
     ("credentials", "private_key"): "write private_key_file: the path of a file that holds it",
     ("cache", "password"): "write password_file: the path of a file that holds it",
+    ("webhooks", "secret"): "write secret_file: the path of a file that holds it",
     ("clients", "key"): "write key_sha256: the hash that `campaign-gateway key new` prints, never the key",
     ("clients", "scope"): "did you mean scopes?",
     ("", "redis"): "did you mean cache?",
@@ -189,6 +190,8 @@ _EXAMPLES = {
     "key_id": "key_id: the platform's name of its public key",
     "public_key_file": "public_key_file: the path of the platform's public key",
     "key_file": "key_file: the path of a file with the key in it",
+    "secret_file": "secret_file: the path of a file with the secret in it",
+    "webhooks.url": "url: https://..., where changes are sent to",
 }
 """Of keys that have to be written."""
 

@@ -28,6 +28,7 @@ SECTIONS: Mapping[str, Literal["reload", "restart"]] = {
     "freshness": "reload",
     "sweep": "reload",
     "changes": "restart",
+    "webhooks": "restart",
     "log": "reload",
     "shutdown": "restart",
 }

@@ -220,6 +220,18 @@ def read_proxy(value: str) -> str:
     return read_origin(value)
 
 
+def read_target(value: str) -> str:
+    """A URL to send to, with its path; it names no user, for URLs are shown."""
+    parts = _split(value)
+    if parts.scheme not in {"http", "https"} or not _HOST_PORT.fullmatch(parts.netloc) or not _port_is_one(parts):
+        raise ValueError(
+            "is no URL to send to", "write http:// or https://, a host and a path, without user or password"
+        )
+    if parts.fragment or not re.fullmatch(r"[!-~]+", value):
+        raise ValueError("has a fragment, or characters that no URL has", "encode them, or leave them out")
+    return value
+
+
 def host_is_loopback(url: str) -> bool:
     """Whether the URL's host is this machine."""
     parts = urlsplit(url)
@@ -322,6 +334,14 @@ HostName = Annotated[str, StringConstraints(pattern=HOST_PATTERN, max_length=253
 PlatformId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 Prefix = Annotated[str, StringConstraints(pattern=PREFIX_PATTERN)]
 Scope = Literal["read", "write", "purge"]
+ChangeTypeName = Literal[
+    "campaign.created",
+    "campaign.updated",
+    "campaign.status-changed",
+    "campaign.deleted",
+    "stream.degraded",
+    "stream.recovered",
+]
 StatusName = Literal[
     "Preparing",
     "Ready",

@@ -11,6 +11,7 @@ from campaign_gateway.settings.scalars import (
     AddressesField,
     AddressField,
     Alias,
+    ChangeTypeName,
     Count,
     Duration,
     Factor,
@@ -34,6 +35,7 @@ from campaign_gateway.settings.scalars import (
     read_cache_url,
     read_origin,
     read_proxy,
+    read_target,
 )
 
 
@@ -283,6 +285,18 @@ class ChangesSettings(Section):
     """What may wait for one who listens and reads slowly; who takes nothing for `send_timeout` is cut off."""
 
 
+class WebhookSettings(Section):
+    """A program that is told of changes by `POST`."""
+
+    url: Annotated[str, AfterValidator(read_target)]  # Where to; redirects are not followed.
+    secret_file: Path
+    """Holds the secret that deliveries are signed with, `whsec_...` or other text; two lines while it is replaced."""
+    streams: Annotated[frozenset[Alias], Field(min_length=1)] | None = None  # Aliases of streams; None takes all.
+    types: Annotated[frozenset[ChangeTypeName], Field(min_length=1)] | None = None  # Types of changes; None takes all.
+    insecure: Flag = False
+    """Whether changes may leave this machine in clear text."""
+
+
 class Log(Section):
     """What is written to standard error, and how."""
 
@@ -364,6 +378,7 @@ class Settings(Section):
     freshness: FreshnessSettings = FreshnessSettings()  # How long entries are fresh.
     sweep: Sweep = Sweep()  # Polls of the list.
     changes: ChangesSettings = ChangesSettings()  # The feed of changes.
+    webhooks: dict[Alias, WebhookSettings] = {}  # Who is told of changes, by a name of one's own.
     log: Log = Log()  # What is logged.
     shutdown: Shutdown = Shutdown()  # How a SIGTERM is honoured.
 

@@ -14,6 +14,7 @@ from campaign_gateway.store.redis.index import RedisIndex
 from campaign_gateway.store.redis.ledgers import RedisLedgers
 from campaign_gateway.store.redis.link import RedisLink
 from campaign_gateway.store.redis.store import RedisStore
+from campaign_gateway.store.redis.webhooks import RedisSendingRecords
 from campaign_gateway.store.seal import Seals
 
 __all__ = ["Access", "RedisStores", "RedisTarget", "Tls", "open_redis"]
@@ -31,6 +32,7 @@ class RedisStores:
     log: RedisChanges
     listener: RedisLink
     """The connections on which the log waits for entries."""
+    webhooks: RedisSendingRecords
 
 
 def open_redis(
@@ -66,4 +68,5 @@ def open_redis(
     listener = open_link(target, clock, meter, prefix, waits=LISTEN_SECONDS)
     log = RedisChanges(link, keys, seals, most, keep, listener)
     index = RedisIndex(link, bus, beat, keys, local.epoch, seals, log)
-    return RedisStores(link, layers, beat, index, RedisLedgers(link, keys, seals), log, listener)
+    ledgers, webhooks = RedisLedgers(link, keys, seals), RedisSendingRecords(link, keys, seals)
+    return RedisStores(link, layers, beat, index, ledgers, log, listener, webhooks)

@@ -196,6 +196,11 @@ class Metrics(Meter, RequestMeter):
             _CHANGE_BUCKETS,
             "stream",
         )
+        self._deliveries = counter(
+            "webhook_deliveries_total",
+            "Deliveries of changes to a webhook, by outcome: received, or how they failed; those are tried again.",
+            *("webhook", "outcome"),
+        )
 
     def totals(self) -> Totals:
         """What was answered so far, whoever asked for what."""
@@ -302,6 +307,15 @@ class Metrics(Meter, RequestMeter):
         self._changes(stream, type_).inc()
         if seconds is not None:
             self._change_delay(stream).observe(seconds)
+
+    @override
+    def webhook_delivery(self, webhook: str, outcome: str) -> None:
+        self._deliveries(webhook, outcome).inc()
+
+    def deliveries_of(self, webhook: str, outcomes: Iterable[str]) -> None:
+        """Makes the webhook's series, so that the first failure is seen as a rise from zero."""
+        for outcome in outcomes:
+            self._deliveries(webhook, outcome)
 
     def changes_of(self, stream: str, types: Iterable[str]) -> None:
         """Makes the stream's series, so that the first change is seen as a rise from zero."""

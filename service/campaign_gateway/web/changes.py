@@ -12,9 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
-from zlib import crc32
 
 import msgspec
 from aiohttp import hdrs, web
@@ -22,6 +20,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from campaign_gateway.policy.settle import Failure
 from campaign_gateway.problems import Problem
+from campaign_gateway.proxy.change_events import RESET, rendered, tag_of, write_cursor
 from campaign_gateway.proxy.change_window import Entry, Position, Window
 from campaign_gateway.proxy.changes import Feed
 from campaign_gateway.proxy.epoch import Epoch
@@ -172,9 +171,9 @@ class Changes:
             await window.wait(left)
             record.began = time.perf_counter()
         position = found[-1].position if len(found) == limit else window.last
-        cursor = _write_cursor(stream, window.name, position)
-        rendered = b",".join(_rendered(entry, stream, window.name) for entry in found)
-        body = b'{"changes":[%b],"next":%b}' % (rendered, _encode(cursor))
+        cursor = write_cursor(stream, window.name, position)
+        changes = b",".join(rendered(entry, stream, window.name) for entry in found)
+        body = b'{"changes":[%b],"next":%b}' % (changes, _encode(cursor))
         headers = {CURSOR: cursor, hdrs.CACHE_CONTROL: "no-store"}
         response = web.Response(body=body, headers=headers, content_type="application/json")
         return finish(response, record.request_id)
@@ -263,31 +262,19 @@ class _Listener:
             await response.write(b":\n%b\n" % self._id_line(position))
 
     def _id_line(self, position: Position, log: str | None = None) -> bytes:
-        return b"id: %b\n" % _write_cursor(self._stream, log or self._window.name, position).encode()
+        return b"id: %b\n" % write_cursor(self._stream, log or self._window.name, position).encode()
 
     def _event(self, entry: Entry, log: str) -> bytes:
-        data, type_ = _rendered(entry, self._stream, log), entry.change.type.value.encode()
+        data, type_ = rendered(entry, self._stream, log), entry.change.type.value.encode()
         return b"%bevent: %b\ndata: %b\n\n" % (self._id_line(entry.position, log), type_, data)
 
     def _reset(self, position: Position) -> bytes:
-        text = _encode({"next": _write_cursor(self._stream, self._window.name, position), "detail": RESET})
+        text = _encode({"next": write_cursor(self._stream, self._window.name, position), "detail": RESET})
         return b"%bevent: reset\ndata: %b\n\n" % (self._id_line(position), text)
 
 
-RESET = "read again what you hold: what has changed since your last event is not kept"
-
-
 def _cursor_at(stream: Stream, window: Window) -> str:
-    return _write_cursor(stream, window.name, window.last)
-
-
-def _write_cursor(stream: Stream, log: str, position: Position) -> str:
-    return f"{_tag(stream)}-{log}-{position[0]}-{position[1]}"
-
-
-def _tag(stream: Stream) -> str:
-    """What tells one stream's cursors from another's; nothing has to be hidden by it."""
-    return f"{crc32(stream.identity.encode()):08x}"
+    return write_cursor(stream, window.name, window.last)
 
 
 def _read_cursor(text: str, stream: Stream) -> _Cursor:
@@ -299,41 +286,9 @@ def _read_cursor(text: str, stream: Stream) -> _Cursor:
     match = _CURSOR.fullmatch(text)
     if match is None:
         raise invalid("after, or Last-Event-ID, is no cursor of this feed", "changes")
-    if match[1] != _tag(stream):
+    if match[1] != tag_of(stream):
         raise invalid("the cursor is of another stream's feed", "changes")
     return _Cursor(match[2], (int(match[3]), int(match[4])))
-
-
-def _rendered(entry: Entry, stream: Stream, log: str) -> bytes:
-    """The entry as a CloudEvents 1.0 JSON object, made once for all who listen."""
-    if (rendered := entry.rendered.get(stream.alias)) is None:
-        rendered = entry.rendered[stream.alias] = _encode(_event_of(entry, stream, log))
-    return rendered
-
-
-def _event_of(entry: Entry, stream: Stream, log: str) -> dict[str, object]:
-    change = entry.change
-    moment = datetime.fromtimestamp(change.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    data = {
-        "name": change.name,
-        "status": change.status,
-        "previousStatus": change.previous_status,
-        "channel": change.channel,
-        "updatedAt": change.updated_at,
-        "seenBy": change.seen_by,
-        "reason": change.reason,
-    }
-    event = {
-        "specversion": "1.0",
-        "id": _write_cursor(stream, log, entry.position),
-        "source": f"/v1/streams/{stream.alias}",
-        "type": change.type,
-        "subject": change.campaign,
-        "time": moment,
-        "datacontenttype": "application/json",
-        "data": {name: value for name, value in data.items() if value is not None},
-    }
-    return {name: value for name, value in event.items() if value is not None}
 
 
 def _busy(problem: Problem, detail: str) -> RejectedError:

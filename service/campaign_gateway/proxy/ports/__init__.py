@@ -11,6 +11,7 @@ from campaign_gateway.proxy.ports.meter import HitLog, HitMeter, Meter, RequestM
 from campaign_gateway.proxy.ports.store import Copy, Found, Handlers, Lease, Put, Store
 from campaign_gateway.proxy.ports.traces import NO_TRACES, Answered, PlatformCall, Traces, seconds_of
 from campaign_gateway.proxy.ports.upstream import Upstream, UpstreamError
+from campaign_gateway.proxy.ports.webhooks import SendingRecords, Target
 
 __all__ = [
     "NO_TRACES",
@@ -33,8 +34,10 @@ __all__ = [
     "Put",
     "Refused",
     "RequestMeter",
+    "SendingRecords",
     "Store",
     "Tally",
+    "Target",
     "Traces",
     "Upstream",
     "UpstreamError",

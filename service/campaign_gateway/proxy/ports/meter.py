@@ -51,6 +51,10 @@ class Meter(Protocol):
         """A change was added to the log, so many seconds after it was made; None where that is not known."""
         ...
 
+    def webhook_delivery(self, webhook: str, outcome: str) -> None:
+        """A delivery to a webhook ended."""
+        ...
+
 
 class HitMeter(Protocol):
     """Where hits of one kind go."""

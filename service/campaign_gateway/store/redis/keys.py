@@ -75,6 +75,10 @@ class Keys:
         """The stream's campaigns that callers asked for, and when; beside what comes with beats."""
         return self.beat(f"used:{stream}")
 
+    def webhook(self, name: str) -> str:
+        """How far a webhook is, and who sends to it."""
+        return f"{self.prefix}:webhook:{name}"
+
     def ledger(self, account: str) -> str:
         """The account's ledger of calls."""
         return f"{self.prefix}:ledger:{account}"
