@@ -14,22 +14,29 @@ from typing import Any
 
 import aiohttp
 import pytest
+from prometheus_client import CollectorRegistry
 from ruamel.yaml import YAML
 
 from campaign_gateway.admin.probes import Part
 from campaign_gateway.app import running
-from campaign_gateway.app.status import Census, Readiness
+from campaign_gateway.app.status import Census, Readiness, show_changes
 from campaign_gateway.contract.listing import STATUSES, Channel
 from campaign_gateway.policy.changes import ChangeType
-from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState
+from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll
+from campaign_gateway.proxy.changes import Feed
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.sweep import Sweeper
+from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.settings import SettingsError, read_tree
+from campaign_gateway.store.local.changes import LocalChanges
 from campaign_gateway.store.local.index import LocalIndex
 from campaign_gateway.store.memory import MemoryStore
+from campaign_gateway.telemetry.metrics import Metrics
 from campaign_gateway.web.fast import FastConnection
 from campaign_gateway.web.rendered import RenderedHits
 from campaign_gateway.web.server import Connection
+from tests.support.builders import NOW, stamp
+from tests.support.doubles import SUPPORT
 from tests.support.gateway import ROOT
 from tests.support.tls import Authority
 
@@ -312,3 +319,72 @@ def test_a_part_is_so_since_its_status_was_first_seen_whoever_asks():
     readiness()
     parts["store"] = Part("degraded", "timeout")
     assert readiness()["store"].since == "1970-01-01T00:01:30Z"
+
+
+class Shown:
+    """A stream's account as metrics show it."""
+
+    def __init__(self) -> None:
+        self.metrics, self.index = Metrics(CollectorRegistry()), LocalIndex(Epoch(), lambda: NOW)
+        self.feed = Feed(LocalChanges(lambda: NOW), self.index, lambda: NOW, Tasks(), self.metrics, {})
+        show_changes(self.metrics, SUPPORT, self.index, self.feed)
+
+    async def values(self, name: str) -> dict[tuple[str, ...], float]:
+        """By the values of the labels, but the stream's."""
+        samples = [sample for family in await self.metrics.collect() for sample in family.samples]
+        return {
+            tuple(value for label, value in sample.labels.items() if label != "stream"): sample.value
+            for sample in samples
+            if sample.name == f"campaign_gateway_{name}" and sample.labels["stream"] == SUPPORT.alias
+        }
+
+    async def poll(self, **statuses: str | None) -> None:
+        """Lists that show these campaigns in a status; None for one that is gone."""
+        rows = {
+            id_: IndexedCampaign(
+                Channel.SMS if id_.startswith("sms") else Channel.VOICE,
+                stamp(NOW),
+                stamp(NOW),
+                NOW,
+                has_changed=False,
+                is_listed=status is not None,
+                status=status,
+            )
+            for id_, status in statuses.items()
+        }
+        number = self.index.snapshot(SUPPORT.identity).state.number + 1
+        polls = {channel: Poll(NOW, full_scan_at=1.0) for channel in Channel}
+        assert await self.index.publish(SUPPORT.identity, IndexState(polls, number=number), rows)
+
+
+async def test_the_account_is_shown_at_zero_before_anything_is_known_of_it() -> None:
+    shown = Shown()
+    campaigns = {(channel.value, status): 0.0 for channel in Channel for status in (*STATUSES, "other")}
+    assert len(campaigns) == 18
+    assert await shown.values("campaigns") == campaigns
+    assert await shown.values("subscribers") == {(): 0.0}
+    assert await shown.values("campaign_changes_total") == {(type_.value,): 0.0 for type_ in ChangeType}
+    assert await shown.values("change_delay_seconds_count") == {(): 0.0}
+
+
+async def test_campaigns_are_counted_by_their_state_in_the_newest_index() -> None:
+    shown = Shown()
+    await shown.poll(voice1="Active", voice2="Active", sms1="Active", sms2="Archiving", sms3="", voice3="Ready")
+    seen = {labels: count for labels, count in (await shown.values("campaigns")).items() if count}
+    assert seen == {("voice", "Active"): 2, ("voice", "Ready"): 1, ("sms", "Active"): 1, ("sms", "other"): 2}
+    await shown.poll(voice1="Completed", voice2=None, sms2="Ready")
+    seen = {labels: count for labels, count in (await shown.values("campaigns")).items() if count}
+    assert seen == {
+        ("voice", "Completed"): 1,
+        ("voice", "Ready"): 1,
+        ("sms", "Active"): 1,
+        ("sms", "Ready"): 1,
+        ("sms", "other"): 1,
+    }
+
+
+async def test_who_listens_is_shown_for_as_long_as_that_lasts() -> None:
+    shown = Shown()
+    with shown.feed.listening(SUPPORT.identity), shown.feed.listening(SUPPORT.identity):
+        assert await shown.values("subscribers") == {(): 2.0}
+    assert await shown.values("subscribers") == {(): 0.0}
