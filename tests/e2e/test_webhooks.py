@@ -18,7 +18,7 @@ from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import until
 
-PATIENCE = 60.0
+PATIENCE = 90.0
 SECRET = b"whsec_c29tZSBzZWNyZXQgb2Ygb3VycywgMzIgYnl0ZXM="
 BUDGETS = {"default": {"calls": 600, "window": "60s"}}
 """Polls each few seconds, also on a busy machine."""

@@ -256,6 +256,26 @@ def test_a_process_that_dies_while_it_sends_is_followed_by_another_one() -> None
     run(story)
 
 
+def test_a_process_that_was_suspended_while_it_sent_leaves_the_rest_to_the_one_that_took_over() -> None:
+    first, second = Inbox(), Inbox()
+
+    async def story(world: World) -> None:
+        world.start(first, "first")
+        await asyncio.sleep(1)
+        world.start(second, "second")
+        first.seconds = LEASE_SECONDS + 30
+        world.add("c1", "c2")
+        await asyncio.sleep(LEASE_SECONDS + 25)
+        assert second.subjects() == ["c1", "c2"]
+        first.seconds = 0.0
+        await asyncio.sleep(30)
+        world.add("c3")
+        await asyncio.sleep(30)
+
+    run(story)
+    assert (first.subjects(), second.subjects()) == (["c1"], ["c1", "c2", "c3"])
+
+
 def test_a_store_that_is_lost_after_a_delivery_does_not_double_it() -> None:
     inbox = Inbox()
 
