@@ -204,13 +204,13 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             [("max by (stream) (campaign_gateway_sweep_campaigns{$all})", "{{stream}}")],
         ),
         Panel(
-            "Webhooks: how long changes wait",
+            "How long changes wait for a webhook",
             "For how long the oldest change has been waiting until a webhook's target takes it; 0 where none does.",
             "s",
             [("max by (webhook) (campaign_gateway_webhook_behind_seconds{$all})", "{{webhook}}")],
         ),
         Panel(
-            "Webhooks: deliveries by outcome",
+            "Webhook deliveries by outcome",
             "Received, or how they failed; a change that was not received is sent again.",
             "reqps",
             [per_second("webhook_deliveries_total", "outcome")],
