@@ -341,6 +341,25 @@ async def test_budgets_and_pauses_follow(tree: dict[str, Any], tmp_path: Path, l
         assert account.promises.allowance is account._own.allowance is account.allowance
 
 
+async def test_webhooks_come_and_go(tree: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "webhook-secret").write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLw==")
+    rows = {
+        name: {"url": f"http://127.0.0.1:9/{name}", "secret_file": str(tmp_path / "webhook-secret")}
+        for name in ("crm", "mail")
+    }
+
+    async def shown(page: Page) -> list[bool]:
+        return [await page.metric(f'webhook_behind_seconds{{webhook="{name}"') is not None for name in rows]
+
+    async with serving(tree, tmp_path) as (_, page):
+        assert await shown(page) == [False, False]
+        for names in (["crm"], ["crm", "mail"], ["mail"], []):
+            await page.reload(with_(tree, {"webhooks": {name: rows[name] for name in names}}))
+            async with asyncio.timeout(20):
+                while await shown(page) != [name in names for name in rows]:
+                    await asyncio.sleep(0.01)
+
+
 def test_many_streams_and_clients_are_looked_at_once_each(tree: dict[str, Any]) -> None:
     row = tree["streams"]["support"]
     streams = {

@@ -162,13 +162,15 @@ async def running(
             has_docs=settings.docs,
         )
         status.show_platform(metrics.gauges, fetcher.breaker, fetcher.clock)
-        live = Live(plan, budget, exchange, writers, sweepers.values(), bounds, hits, clients, lines, metrics, slot)
+        live = Live(
+            *(plan, budget, exchange, writers, sweepers.values(), bounds, hits, clients, lines, metrics, slot, webhooks)
+        )
         reloader = _open_reloader(settings, file, live, watchers)
         server, tls = _build_server(settings, api, metrics, watchers, stack), _open_tls(settings, metrics, watchers)
         readiness = status.Readiness(
             partial(
                 status.readiness,
-                *(plan, api, server, tls, stores.part, budget, index, fetcher, stated, webhooks),
+                *(plan, api, server, tls, stores.part, budget, index, fetcher, stated, webhooks.part),
                 *([watchers.failing, fills.failing], reloader),
             )
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from campaign_gateway.app import build, status
 from campaign_gateway.app.listen import WorkerSlot
+from campaign_gateway.app.webhooks import Webhooks
 from campaign_gateway.proxy.read import Exchange
 from campaign_gateway.proxy.sweep import Sweeper
 from campaign_gateway.proxy.writers import Writers
@@ -35,6 +36,7 @@ class Live:
     metrics: Metrics
     slot: WorkerSlot | None
     """This process's, if it is one of several workers."""
+    webhooks: Webhooks
 
     def adopt(self, settings: Settings) -> None:
         """Has these settings used from the next request on, on open connections too.
@@ -56,6 +58,8 @@ class Live:
         self.exchange.adopt(self.plan.freshness, is_polled=settings.sweep.share > 0)
         for sweeper in self.sweepers:
             sweeper.adopt(settings.sweep.share, build.build_lag(settings.sweep))
+        if settings.webhooks != before.webhooks:
+            self.webhooks.adopt()
         if settings.log != before.log:
             log = settings.log
             fields: dict[str, Any] = {} if self.slot is None else {"worker": self.slot.number}

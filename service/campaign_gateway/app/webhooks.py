@@ -1,9 +1,9 @@
 """Opens the webhooks that the settings name, and shows how they do."""
 
+import asyncio
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 
 from campaign_gateway.admin.probes import Part
 from campaign_gateway.app.build import Plan
@@ -18,34 +18,86 @@ from campaign_gateway.upstream.signer import Secret
 from campaign_gateway.upstream.webhooks import WebhookTarget
 
 
-async def open_webhooks(
-    plan: Plan, stores: Stores, feed: Feed, metrics: Metrics, stack: AsyncExitStack
-) -> Callable[[], Part]:
-    """How the webhooks do; changes are sent from now on, until `stack` is left.
+class Webhooks:
+    """The webhooks that the settings name, replaced as a whole when those change."""
+
+    def __init__(self, plan: Plan, stores: Stores, feed: Feed, metrics: Metrics) -> None:
+        """None yet.
+
+        Args:
+            plan: names them, and the streams.
+            stores: have how far each is.
+            feed: the changes.
+            metrics: where deliveries are counted.
+        """
+        self._plan, self._stores, self._feed, self._metrics = plan, stores, feed, metrics
+        self._me = uuid.uuid4().hex
+        self._senders: list[Sender] = []
+        self._opened = AsyncExitStack()
+        self._one_at_a_time = asyncio.Lock()
+        self._replacing = Tasks(metrics.task_failures)
+        self._sending = Tasks(metrics.task_failures)
+
+    async def open(self) -> None:
+        """Has changes sent from now on.
+
+        Raises:
+            OSError: a secret's file cannot be read.
+        """
+        gauges, text = self._metrics.gauges, "Seconds for which the oldest change has been waiting to be received."
+        gauges.drop(_BEHIND)
+        for name, row in self._plan.settings.webhooks.items():
+            target = await self._opened.enter_async_context(WebhookTarget(row.url, Secret(row.secret_file)))
+            webhook = Webhook(name, target, row.types)
+            own = [
+                Sender(webhook, stream, self._stores.webhooks, self._feed, self._metrics, self._me)
+                for alias, stream in self._plan.streams.items()
+                if row.streams is None or alias in row.streams
+            ]
+            self._senders += own
+            self._metrics.deliveries_of(name, (outcome.value for outcome in Outcome))
+            gauges.add(_BEHIND, text, behind(own), webhook=name)
+        for sender in self._senders:
+            self._sending.supervise(sender.run, name=f"webhook {sender.webhook}")
+
+    def adopt(self) -> None:
+        """Has those of the plan's settings take the place of these, which first end what is under way."""
+        self._replacing.spawn(self._replace(), name="replace webhooks")
+
+    async def _replace(self) -> None:
+        async with self._one_at_a_time:
+            await self._end()
+            await self.open()
+
+    async def _end(self) -> None:
+        # Senders end before the connections that they use.
+        await self._sending.close()
+        await self._opened.aclose()
+        self._senders.clear()
+
+    async def close(self) -> None:
+        """Ends them; another replica goes on."""
+        await self._replacing.close()
+        await self._end()
+
+    def part(self) -> Part:
+        """How they do."""
+        return webhooks_part(self._senders, {**self._sending.failing, **self._replacing.failing})
+
+
+_BEHIND = "webhook_behind_seconds"
+
+
+async def open_webhooks(plan: Plan, stores: Stores, feed: Feed, metrics: Metrics, stack: AsyncExitStack) -> Webhooks:
+    """The webhooks; changes are sent from now on, until `stack` is left.
 
     Raises:
         OSError: a secret's file cannot be read.
     """
-    me = uuid.uuid4().hex
-    senders: list[Sender] = []
-    for name, row in plan.settings.webhooks.items():
-        target = await stack.enter_async_context(WebhookTarget(row.url, Secret(row.secret_file)))
-        webhook = Webhook(name, target, row.types)
-        own = [
-            Sender(webhook, stream, stores.webhooks, feed, metrics, me)
-            for alias, stream in plan.streams.items()
-            if row.streams is None or alias in row.streams
-        ]
-        senders += own
-        metrics.deliveries_of(name, (outcome.value for outcome in Outcome))
-        text = "Seconds for which the oldest change has been waiting to be received; 0 where none does."
-        metrics.gauges.add("webhook_behind_seconds", text, behind(own), webhook=name)
-    tasks = Tasks(metrics.task_failures)
-    # They end before the connections that they use.
-    stack.push_async_callback(tasks.close)
-    for sender in senders:
-        tasks.supervise(sender.run, name=f"webhook {sender.webhook}")
-    return partial(webhooks_part, senders, tasks.failing)
+    webhooks = Webhooks(plan, stores, feed, metrics)
+    stack.push_async_callback(webhooks.close)
+    await webhooks.open()
+    return webhooks
 
 
 def webhooks_part(senders: Sequence[Sender], failing: Mapping[str, str]) -> Part:

@@ -28,7 +28,7 @@ SECTIONS: Mapping[str, Literal["reload", "restart"]] = {
     "freshness": "reload",
     "sweep": "reload",
     "changes": "restart",
-    "webhooks": "restart",
+    "webhooks": "reload",
     "log": "reload",
     "shutdown": "restart",
 }
