@@ -53,6 +53,8 @@ def exercise(metrics: Metrics) -> None:
     metrics.store_operations("memory", "get", "hit").value += 1
     metrics.validation("read", "changed")
     metrics.change_visible("support", 7.0)
+    metrics.change("support", "campaign.updated", 3.0)
+    metrics.change("support", "campaign.deleted", None)
     metrics.gauges.add("budget_remaining", "Calls that the account could make now.", lambda: 7, account="acc-1")
 
 
@@ -66,6 +68,10 @@ def exercise(metrics: Metrics) -> None:
         ("change_visible_seconds_sum", {"stream": "support"}, 7),
         ("change_visible_seconds_bucket", {"stream": "support", "le": "6.0"}, 0),
         ("change_visible_seconds_bucket", {"stream": "support", "le": "8.0"}, 1),
+        ("campaign_changes_total", {"stream": "support", "type": "campaign.updated"}, 1),
+        ("campaign_changes_total", {"stream": "support", "type": "campaign.deleted"}, 1),
+        ("change_delay_seconds_count", {"stream": "support"}, 1),
+        ("change_delay_seconds_sum", {"stream": "support"}, 3),
         (
             "upstream_requests_total",
             {"stream": "support", "operation": "get", "reason": "uri-miss", "outcome": "ok"},
