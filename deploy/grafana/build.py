@@ -76,6 +76,7 @@ BUDGET = "sum(max by (namespace, job, account) (campaign_gateway_budget_calls{$a
 CAPACITY = "sum(min by (namespace, job, account) (campaign_gateway_budget_capacity{$all}))"
 HELD = "max by (namespace, job, account, lane) (campaign_gateway_budget_window_calls{$all})"
 EVICTED = 'campaign_gateway_store_operations_total{$all, store="memory", operation="evict"}'
+LISTED = "max by (namespace, job, stream, channel, status) (campaign_gateway_campaigns{$all})"
 CLOCK = "campaign_gateway_platform_clock"
 LATE = "namespace_job:campaign_gateway_served_age_seconds:late_ratio_rate%s{$gateway} / 0.001"
 
@@ -207,6 +208,38 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             "With Redis one replica for each stream in use, and none for other streams; without Redis every replica.",
             "short",
             [("sum by (stream) (campaign_gateway_sweep_leading{$all})", "{{stream}}")],
+        ),
+    ],
+    "The account": [
+        Panel(
+            "Campaigns by state",
+            "Campaigns that the lists show, as the replica that knows most of them has them; other is not documented.",
+            "short",
+            [(f"sum by (status) ({LISTED})", "{{status}}")],
+            width=12,
+            is_stacked=True,
+        ),
+        Panel(
+            "Changes a minute",
+            "Entries added to the log of changes, each by one replica; stream.degraded: changes are seen late.",
+            "opm",
+            [(f"60 * {per_second('campaign_changes_total', 'type')[0]}", "{{type}}")],
+            width=12,
+            is_stacked=True,
+        ),
+        Panel(
+            "Delay of changes",
+            "From a campaign's updatedAt until the change was in the log; empty without changes.",
+            "s",
+            quantiles("change_delay_seconds", 0.5, 0.99),
+            width=12,
+        ),
+        Panel(
+            "Subscribers",
+            "Callers who listen to changes, on all replicas; one that listens to two streams counts for both.",
+            "short",
+            [("sum by (stream) (campaign_gateway_subscribers{$all})", "{{stream}}")],
+            width=12,
         ),
     ],
     "Freshness objective: 99.9 % of answers younger than 30 minutes": [

@@ -30,8 +30,8 @@ STAGED = {
     "the platform refuses credential",
 }
 """Phrases to search the log for, each of which an incident of this test writes."""
-WRITTEN = {"task ... failed", "worker 1 ended with -9", "does not answer"}
-"""Phrases of the log whose incidents other tests stage (of tasks and workers): compared with the text of the call."""
+WRITTEN = {"task ... failed", "worker 1 ended with -9", "does not answer", "a caller does not read its answer"}
+"""Phrases of the log whose incidents other tests stage (tasks, workers, callers): compared with the text of the call."""
 COMMANDS = {word for word in WORDS if word.startswith("campaign-gateway ")}
 OTHER = {"504 not-cached", "listen to the bus", "sweep ...", "ACL LIST", "CLIENT LIST"}
 """An answer, names of tasks, and commands of Redis."""
