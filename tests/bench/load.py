@@ -82,13 +82,21 @@ async def peak(server: Server, seconds: int, heads: Path, connections: int = CON
     return Peak(said["requests"] / said["seconds"], cpu / said["requests"] * 1e6, said["p50"], said["p99"])
 
 
-async def paced(server: Server, rate: float, seconds: float, heads: Path) -> Paced | None:
+async def paced(server: Server, rate: float, seconds: float, heads: Path, *, is_sleeping: bool = False) -> Paced | None:
     """What callers wait who ask at this rate; None when the server cannot keep up with them.
+
+    Args:
+        server: who is asked.
+        rate: requests a second.
+        seconds: for how long.
+        heads: see `write_heads`.
+        is_sleeping: whether the load leaves its core to others between requests.
 
     Raises:
         BadRunError: an answer was not a 200.
     """
-    said = await _run(sys.executable, "-m", "tests.bench.pace", str(server.port), str(rate), str(seconds), str(heads))
+    arguments = (str(server.port), str(rate), str(seconds), str(heads), *(("sleeping",) if is_sleeping else ()))
+    said = await _run(sys.executable, "-m", "tests.bench.pace", *arguments)
     if not said["kept_up"]:
         return None
     return Paced(said["p50"], said["p99"], said["p999"], said["late_p99"], said["late_p999"])

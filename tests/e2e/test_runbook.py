@@ -31,7 +31,7 @@ STAGED = {
 }
 """Phrases to search the log for, each of which an incident of this test writes."""
 WRITTEN = {"task ... failed", "worker 1 ended with -9", "does not answer", "a caller does not read its answer"}
-"""Phrases of the log whose incidents other tests stage (of tasks, workers and slow callers): compared with the text of the call."""
+"""Phrases of the log whose incidents other tests stage (tasks, workers, callers): compared with the text of the call."""
 COMMANDS = {word for word in WORDS if word.startswith("campaign-gateway ")}
 OTHER = {"504 not-cached", "410 Gone", "listen to the bus", "sweep ...", "ACL LIST", "CLIENT LIST"}
 """Answers, names of tasks, and commands of Redis."""

@@ -288,11 +288,37 @@ async def test_a_cursor_of_somewhere_else_is_refused(
         *("after=", "after=x", "after=1", "after=" + "1" * 10_000, "after=%00", "after=a-b-c-d", "after=\u0660"),
         *("wait=61s", "wait=x", "wait=-1s", "wait=1e9", "wait=", "limit=0", "limit=1001", "limit=x"),
         *("type=voice", "type=", "ids=", "ids=" + ",".join(["c"] * 101), "status=%3C", "since=1"),
+        *("type=" + "campaign.updated," * 600, "ids=" + "c" * 10_000, "status=" + "<" * 10_000),
     ],
 )
 async def test_garbage_is_refused(front: Front, query: str) -> None:
     answer = await front.ask(f"/v1/changes?{query}".encode())
     assert (answer.status, json.loads(answer.body)["type"]) == (400, "/problems/invalid-request")
+
+
+@pytest.mark.parametrize(
+    "cursor", ["x", "-", "0-0-0-0", "\u00e9", "1" * 5_000, "\u00b2" * 8 + "-00000000-1-1", "'; drop table"]
+)
+async def test_a_last_event_id_that_is_none_is_refused(front: Front, cursor: str) -> None:
+    fields = ("Accept: text/event-stream", f"Last-Event-ID: {cursor}".encode("latin-1"))
+    answer = await front.ask("/v1/changes", *fields)
+    assert (answer.status, json.loads(answer.body)["type"]) == (400, "/problems/invalid-request")
+    assert front.feed.all_listeners == 0
+
+
+@pytest.mark.drill(
+    "a filter of ten kilobytes",
+    planted="as many of the longest ids as there may be, and garbage of that length",
+    seen="what is wanted and nothing else; 400 for the garbage",
+)
+async def test_a_long_filter_chooses_as_a_short_one(front: Front, edit: Edits) -> None:
+    ids = [f"{number:0128}" for number in range(80)]
+    await edit("c-1")
+    await edit(ids[7])
+    query = f"?after=0&ids={','.join(ids)}&status={'Ready,' * 100}Active"
+    assert len(query) > 10_000
+    assert [subject for _, subject in said(await poll(front, query))] == [ids[7]]
+    assert (await front.ask(f"/v1/changes?ids={'c' * 10_000}")).status == 400
 
 
 # Who may.
@@ -326,18 +352,19 @@ async def test_more_listeners_than_there_may_be_are_refused(front: Front) -> Non
 
 
 @pytest.mark.drill(
-    "a listener that never reads",
+    "listeners that never read",
     planted="beside one that does, while megabytes of changes come",
-    seen="bounded memory",
+    seen="bounded memory for each of them",
 )
-async def test_what_waits_for_one_who_does_not_read_is_bounded(front: Front, edit: Edits) -> None:
-    async with listening(front, "/v1/changes?type=campaign.deleted") as quiet, front.connection() as (reader, writer):
+@pytest.mark.parametrize("count", [1, 2])
+async def test_what_waits_for_those_who_do_not_read_is_bounded(front: Front, edit: Edits, count: int) -> None:
+    head = "GET /v1/changes HTTP/1.1\r\nHost: gateway\r\nAccept: text/event-stream\r\nAuthorization: Bearer {}\r\n\r\n"
+    async with listening(front, "/v1/changes?type=campaign.deleted") as quiet, contextlib.AsyncExitStack() as stack:
         edit.name = "A" * 100_000
-        writer.write(
-            b"GET /v1/changes HTTP/1.1\r\nHost: gateway\r\nAccept: text/event-stream\r\nAuthorization: Bearer %b\r\n\r\n"
-            % KEYS["reporting"].encode()
-        )
-        await reader.readuntil(b"\r\n\r\n")
+        for _ in range(count):
+            reader, writer = await stack.enter_async_context(front.connection())
+            writer.write(head.format(KEYS["reporting"]).encode())
+            await reader.readuntil(b"\r\n\r\n")
         most = 0
         for _ in range(200):
             await edit()
