@@ -1,6 +1,7 @@
 """The feed of changes as the story knows it: who listens, and what reads and writes add to what lists have shown."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -105,9 +106,10 @@ class Feed:
         alias, now, ahead = self._aliases.get(stream, ""), self.now(), self._seconds_ahead() or 0.0
         for change in changes:
             moment = None if change.type is ChangeType.DELETED else instant(change.updated_at)
-            seconds = None if moment is None else now - (moment - ahead)
-            is_delay = seconds is not None and 0 <= seconds <= LONGEST_DELAY_SECONDS
-            self._meter.change(alias, change.type.value, seconds if is_delay else None)
+            seconds = math.inf if moment is None else now - (moment - ahead)
+            # The platform's clock is known to a second: what is seen at once may seem to be seen before.
+            delay = max(0.0, seconds) if abs(seconds) <= LONGEST_DELAY_SECONDS else None
+            self._meter.change(alias, change.type.value, delay)
 
     def note_read(self, request: Request, stored: Stored) -> None:
         """Adds what a read by id has shown, if lists have not."""

@@ -8,7 +8,7 @@ import pytest
 
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.contract.operations import operation
-from campaign_gateway.policy.changes import ChangeType, SeenBy
+from campaign_gateway.policy.changes import Change, ChangeType, SeenBy
 from campaign_gateway.policy.stored import Stored
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll
 from campaign_gateway.proxy.changes import Feed
@@ -172,3 +172,22 @@ async def test_who_listens_keeps_the_stream_in_use(world: World) -> None:
     with world.feed.listening(ID), world.feed.listening(ID):
         assert (world.feed.listeners(ID), world.feed.all_listeners) == (2, 2)
     assert (world.feed.listeners(ID), world.feed.all_listeners) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "type_", "delay"),
+    [
+        pytest.param(NOW - 2.5, UPDATED, 2.5, id="seen-later"),
+        pytest.param(NOW + 2, UPDATED, 0.0, id="seen-at-once-by-a-clock-that-is-ahead"),
+        pytest.param(NOW - 7_200, UPDATED, None, id="not-looked-for"),
+        pytest.param(NOW + 7_200, UPDATED, None, id="no-time"),
+        pytest.param(NOW - 2.5, DELETED, None, id="of-a-deletion-nobody-knows"),
+    ],
+)
+async def test_how_long_a_change_took_is_counted_where_that_is_known(
+    world: World, monkeypatch: pytest.MonkeyPatch, changed: float, type_: ChangeType, delay: float | None
+) -> None:
+    counted: list[float | None] = []
+    monkeypatch.setattr(world.meter, "change", lambda _stream, _type, seconds: counted.append(seconds))
+    world.feed.note_added(ID, [Change(type_, NOW, SeenBy.LIST, "c1", updated_at=stamp(changed))])
+    assert counted == [delay if delay is None else pytest.approx(delay, abs=1.0)]
