@@ -193,7 +193,7 @@ app.kubernetes.io/component: gateway
 {{/* What new pods are started for; pods that run use the rest without a restart (README.md, "Settings"). */}}
 {{- define "campaign-gateway.configForRestart" -}}
 {{- $config := include "campaign-gateway.configYaml" . | fromYaml -}}
-{{- toYaml (omit $config "allow_anonymous" "budgets" "pause" "clients" "freshness" "sweep" "log") -}}
+{{- toYaml (omit $config "allow_anonymous" "budgets" "pause" "clients" "freshness" "sweep" "webhooks" "log") -}}
 {{- end -}}
 
 {{- define "campaign-gateway.secretData" -}}
