@@ -2,74 +2,23 @@
 
 import asyncio
 import contextlib
-import json
 import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 
 from campaign_gateway.sandbox.platform import Sandbox
 from tests.support.gateway import ROOT, GatewayProcess, gateway_process, settings_for
+from tests.support.listener import PATIENCE, Consumer, listening
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import until
 
-PATIENCE = 60.0
 BUDGETS = {"default": {"calls": 600, "window": "60s"}}
 """Polls each few seconds, also on a busy machine."""
-
-
-@dataclass
-class Consumer:
-    """A program that listens at one gateway after the other, and goes on where it was."""
-
-    cursor: str = ""
-    changes: list[dict[str, Any]] = field(default_factory=list)
-    resets: int = 0
-
-    async def listen(self, gateway: GatewayProcess) -> None:
-        """Reads events until the connection ends."""
-        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": self.cursor} if self.cursor else {})}
-        timeout = aiohttp.ClientTimeout(total=None)
-        with contextlib.suppress(aiohttp.ClientError):
-            async with gateway.session.get(f"{gateway.url}/v1/changes", headers=headers, timeout=timeout) as response:
-                assert response.status == 200
-                block: dict[str, str] = {}
-                async for line in response.content:
-                    name, _, value = line.decode().rstrip("\n").partition(": ")
-                    if line == b"\n":
-                        self.take(block)
-                        block = {}
-                    else:
-                        block[name] = value
-
-    def take(self, block: dict[str, str]) -> None:
-        self.cursor = block.get("id", self.cursor)
-        if block.get("event") == "reset":
-            self.resets += 1
-        elif "data" in block:
-            self.changes.append(json.loads(block["data"]))
-
-    def names(self) -> set[str]:
-        return {change["data"].get("name", "") for change in self.changes}
-
-
-@contextlib.asynccontextmanager
-async def listening(consumer: Consumer, gateway: GatewayProcess) -> AsyncIterator[None]:
-    task = asyncio.create_task(consumer.listen(gateway))  # noqa: TID251 - ends with the block
-    try:
-        await until(lambda: bool(consumer.cursor), PATIENCE)
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def are_known(consumer: Consumer, names: set[str]) -> bool:
