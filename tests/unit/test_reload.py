@@ -358,6 +358,9 @@ async def test_webhooks_come_and_go(tree: dict[str, Any], tmp_path: Path) -> Non
             async with asyncio.timeout(20):
                 while await shown(page) != [name in names for name in rows]:
                     await asyncio.sleep(0.01)
+            url = f"http://{page.gateway.admin_listen}/explain/support/c-1"
+            async with page.session.get(url) as answer:
+                assert [row["name"] for row in (await answer.json())["webhooks"]] == names
 
 
 def test_many_streams_and_clients_are_looked_at_once_each(tree: dict[str, Any]) -> None:

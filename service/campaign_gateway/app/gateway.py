@@ -150,7 +150,9 @@ async def running(
         stated = partial(_stated_bounds, plan, index, store)
         rooms = plan, index, store, fetcher, exchange, budget, readers, stated, watchers, metrics
         sweepers = {stream.alias: _open_sweeper(stream, *rooms) for stream in plan.streams.values()}
-        explainer = Explainer(store, index, lambda: plan.freshness, stated, budget.remaining, exchange.prospect)
+        explainer = Explainer(
+            *(store, index, lambda: plan.freshness, stated, budget.remaining, exchange.prospect, webhooks.informed)
+        )
         bounds = Bounds(plan.freshness.stale_while_revalidate, plan.freshness.stale_if_error)
         clients, lines = _open_clients(settings, metrics, watchers), _open_lines(settings.log, slot, stack)
         recorder = Recorder(metrics, lines, traces)

@@ -11,6 +11,7 @@ from campaign_gateway.app.status import OK
 from campaign_gateway.app.stores import Stores
 from campaign_gateway.policy.webhooks import Outcome
 from campaign_gateway.proxy.changes import Feed
+from campaign_gateway.proxy.explain import Informed
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.webhooks import Sender, Webhook, behind
 from campaign_gateway.telemetry.metrics import Metrics
@@ -79,6 +80,10 @@ class Webhooks:
         """Ends them; another replica goes on."""
         await self._replacing.close()
         await self._end()
+
+    def informed(self, stream: str) -> Sequence[Informed]:
+        """Those that are told of a stream's changes, by its alias."""
+        return [sender.informed for sender in self._senders if sender.stream == stream]
 
     def part(self) -> Part:
         """How they do."""

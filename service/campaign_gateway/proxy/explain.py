@@ -1,7 +1,7 @@
 """One entry explained to an operator: what is stored, what it rests on, and what would happen next."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from campaign_gateway.contract.operations import GET
 from campaign_gateway.policy.decide import Choice, Decision
@@ -25,6 +25,19 @@ class Listing:
     """Whether it was seen to change; answers read before `seen_ago` are then out of date."""
     seen_ago: float
     """When its present revision was first seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Informed:
+    """A webhook that is told of the stream's changes."""
+
+    name: str
+    cursor: str
+    """It has received everything up to it; empty before the first look at the changes."""
+    behind: float
+    """Seconds for which the oldest change has been waiting; 0 where none does."""
+    fault: str | None
+    """Why it does not take changes, where it has not for long, or no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +75,7 @@ class Explanation:
     signal_bound: float
     blind_bound: float
     listed: Listing | None
+    webhooks: Sequence[Informed] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +91,15 @@ class Explainer:
     """Calls left, by account."""
     prospect: Callable[[Request, Decision], Failure | None]
     """Why a call would be refused; see `Exchange.prospect`."""
+    informed: Callable[[str], Sequence[Informed]] = lambda _stream: ()
+    """Who is told of changes, by the stream's alias."""
 
     async def explain(self, stream: Stream, id_: str) -> Explanation:
         """What is known of one campaign."""
         request = Request(stream, GET, id_, "none")
         found = await self.store.get(request.key)
-        return self._explain(request, found.stored, found.evidence)
+        explained = self._explain(request, found.stored, found.evidence)
+        return replace(explained, webhooks=self.informed(stream.alias))
 
     def glance(self, stream: Stream, id_: str) -> tuple[Explanation, Stored | None]:
         """As `explain`, of this process's own copy, and that copy; nobody is asked."""

@@ -22,6 +22,7 @@ from campaign_gateway.policy.webhooks import (
 from campaign_gateway.proxy.change_events import rendered, rendered_reset, write_cursor
 from campaign_gateway.proxy.change_window import Position, Window
 from campaign_gateway.proxy.changes import Feed
+from campaign_gateway.proxy.explain import Informed
 from campaign_gateway.proxy.ports import Meter, SendingRecords, Target
 from campaign_gateway.proxy.request import Stream
 
@@ -70,7 +71,7 @@ class Sender:
             meter: where deliveries are counted.
             me: the name of this process among replicas.
         """
-        self.webhook = webhook.name
+        self.webhook, self.stream = webhook.name, stream.alias
         self._webhook = webhook
         self._stream = stream
         self._records = records
@@ -86,6 +87,12 @@ class Sender:
     def behind(self) -> float:
         """For how many seconds the oldest change has been waiting; 0 where none does."""
         return max(0.0, self._feed.now() - self._known.oldest) if self._known.oldest else 0.0
+
+    @property
+    def informed(self) -> Informed:
+        """How it does, for an explanation."""
+        cursor = self._cursor(self._known) if self._known.log else ""
+        return Informed(self.webhook, cursor, self.behind, self.fault)
 
     @property
     def fault(self) -> str | None:

@@ -14,6 +14,7 @@ from campaign_gateway.policy.changes import Addition, Change, ChangeType, SeenBy
 from campaign_gateway.policy.webhooks import LEASE_SECONDS, Outcome, Sending
 from campaign_gateway.proxy.changes import Feed
 from campaign_gateway.proxy.epoch import Epoch
+from campaign_gateway.proxy.explain import Informed
 from campaign_gateway.proxy.ports import Target
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.webhooks import Sender, Webhook, behind
@@ -176,6 +177,7 @@ def test_sending_stops_and_goes_on_from_there_after_a_restart(
                 "mend the target and restart a gateway, which goes on from there"
             )
             assert one.behind > DAY
+            assert one.informed == Informed("crm", cursor, one.behind, one.fault)
         assert world.feed.listeners(ID) == 0
         inbox.script = [RECEIVED]
         again = world.start(inbox, "restarted")
