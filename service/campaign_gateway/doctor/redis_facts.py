@@ -180,7 +180,7 @@ def _name(link: RedisLink, what: str) -> str:
 
 def _commands(link: RedisLink) -> Sequence[tuple[str, *tuple[str | float, ...]]]:
     """Each command that the scripts and the store use, in an order in which each can be done."""
-    text, table, scores = (_name(link, what) for what in ("text", "table", "scores"))
+    text, table, scores, log = (_name(link, what) for what in ("text", "table", "scores", "log"))
     keep = KEEP_SECONDS * 1_000
     return [
         ("SET", text, "1", "PX", keep),
@@ -204,7 +204,14 @@ def _commands(link: RedisLink) -> Sequence[tuple[str, *tuple[str | float, ...]]]
         ("ZRANGEBYSCORE", scores, "-inf", "+inf"),
         ("ZREMRANGEBYSCORE", scores, "-inf", "(0"),
         ("ZREM", scores, "member"),
-        ("DEL", text, table, scores),
+        ("XADD", log, "1-0", "field", "value"),
+        ("PEXPIRE", log, keep),
+        ("XRANGE", log, "-", "+", "COUNT", 1),
+        ("XREVRANGE", log, "+", "-", "COUNT", 1),
+        ("XREAD", "COUNT", 1, "STREAMS", log, "0"),
+        ("XTRIM", log, "MAXLEN", 1),
+        ("TYPE", log),
+        ("DEL", text, table, scores, log),
         ("PUBLISH", link.keys.channel, "doctor"),
         ("TIME",),
     ]
