@@ -114,7 +114,7 @@ simulated platform  {control}   edits, faults and a request log
     for what, *commands in (
         ("Send this twice: the second answer is a hit, and costs no call to the platform.", f"curl -si {read}"),
         (
-            "Ask for some campaigns, edit one at the platform as another user would, and read it until it shows.",
+            "Read some campaigns, edit one at the platform as another user would, and read that one until it shows.",
             f"curl -s '{api}/v1/campaigns?ids={','.join(ids)}'",
             f"""curl -s -X PATCH {control}/campaigns/{ids[0]} -d '{{"name": "Edited"}}'""",
             f"curl -s '{read}?fields=name'",
@@ -124,7 +124,7 @@ simulated platform  {control}   edits, faults and a request log
             f"""curl -s {control}/faults -d '{{"name": "unavailable"}}'""",
             f"curl -s -X DELETE {control}/faults",
         ),
-        ("Ask a hundred times: no call is spent.", f"curl -s -o /dev/null '{read}#[1-100]'"),
+        ("Read it a hundred times: no call is spent.", f"curl -s -o /dev/null '{read}#[1-100]'"),
     ):
         click.echo("\n  ".join([what, *commands]) + "\n")
     click.echo("Each request is a line here: how it was answered, how long it took, and calls left. Ctrl-C stops it.\n")

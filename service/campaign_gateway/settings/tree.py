@@ -293,8 +293,7 @@ class WebhookSettings(Section):
     """Holds the secret that deliveries are signed with, `whsec_...` or other text; two lines while it is replaced."""
     streams: Annotated[frozenset[Alias], Field(min_length=1)] | None = None  # Aliases of streams; None takes all.
     types: Annotated[frozenset[ChangeTypeName], Field(min_length=1)] | None = None  # Types of changes; None takes all.
-    insecure: Flag = False
-    """Whether changes may leave this machine in clear text."""
+    insecure: Flag = False  # Whether changes may leave this machine in clear text.
 
 
 class Log(Section):

@@ -91,7 +91,7 @@ def test_changes_of_state_are_for_the_console_and_only_what_is_bad_is_written(mo
         rows = [(state.name, logging.INFO), (state.name, logging.WARNING), (REQUESTS, logging.INFO)]
         written = [bool(handler.filter(logging.LogRecord(*row, "", 0, "", (), None))) for row in rows]
         assert written == [False, True, True]
-        assert not logging.getLogger("a.library").isEnabledFor(logging.INFO)
+        assert not logging.getLogger("another_package").isEnabledFor(logging.INFO)
     finally:
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)

@@ -324,7 +324,7 @@ _GATEWAY: Mapping[str, Json] = {
         data=_ref("ChangeData"),
     ),
     "ChangeData": _object(
-        "What is known of it. Ask for the campaign for more: the answer is newer than the change.",
+        "What is known of it. Read the campaign for more: the answer is newer than the change.",
         name=TEXT,
         status=TEXT,
         previousStatus=TEXT,
