@@ -195,14 +195,14 @@ class Gateway:
         self.index, self.tasks = LocalIndex(self.memory.epoch, self.clock.now), Tasks()
         self.writers, self.platform = Writers(self.clock.now, 5.0), NoPlatform()
         self.exchange = Exchange(
-            self.store,
-            self.index,
-            cast("Any", self.platform),
-            Flights(self.tasks),
-            FRESHNESS,
-            self.meter,
-            Timeouts(1.0),
-            self.writers,
+            store=self.store,
+            index=self.index,
+            fetcher=cast("Any", self.platform),
+            flights=Flights(self.tasks),
+            rules=FRESHNESS,
+            meter=self.meter,
+            timeouts=Timeouts(1.0),
+            writers=self.writers,
         )
         rights = {"reporting": {"support"}, "operations": {"support", "sales"}}
         self.clients = Clients(
@@ -223,14 +223,14 @@ class Gateway:
             reader, recorder, self.rendered, bounds, self.epoch, quota
         )
         self.api = Api(
-            Actions(self.exchange, cast("Any", None), cast("Any", None), 4_096, cast("Any", None)),
-            {"support": SUPPORT, "sales": SALES},
-            "support",
-            self.clients,
-            bounds,
-            recorder,
-            quota,
-            self.grants,
+            actions=Actions(self.exchange, cast("Any", None), cast("Any", None), 4_096, cast("Any", None)),
+            streams={"support": SUPPORT, "sales": SALES},
+            default_stream="support",
+            clients=self.clients,
+            bounds=bounds,
+            recorder=recorder,
+            quota=quota,
+            grants=self.grants,
         )
         self.fast = FastRoad(self.epoch)
         self.runner: web.ServerRunner | None = None

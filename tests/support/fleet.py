@@ -201,14 +201,14 @@ class Replica:
         patience = Timeouts(allowance.timeout)
         self.writers = Writers(self.clock.now, 0.0)
         self._exchange = Exchange(
-            self.store,
-            self.index,
-            self._fetcher,
-            self._flights,
-            freshness,
-            meter,
-            patience,
-            self.writers,
+            store=self.store,
+            index=self.index,
+            fetcher=self._fetcher,
+            flights=self._flights,
+            rules=freshness,
+            meter=meter,
+            timeouts=patience,
+            writers=self.writers,
             is_polled=not isinstance(self.index, LocalIndex),
         )
 

@@ -65,22 +65,27 @@ class Story:
         self.index = LocalIndex(self.store.epoch, self.clock.now)
         self.writers = Writers(self.clock.now, READ_YOUR_WRITES)
         self.exchange = Exchange(
-            self.store,
-            self.index,
-            self.fetcher,
-            self.flights,
-            FRESHNESS,
-            self.meter,
-            Timeouts(patience),
-            self.writers,
-            traces,
+            store=self.store,
+            index=self.index,
+            fetcher=self.fetcher,
+            flights=self.flights,
+            rules=FRESHNESS,
+            meter=self.meter,
+            timeouts=Timeouts(patience),
+            writers=self.writers,
+            traces=traces,
             is_polled=is_polled,
         )
         self.invalidator = Invalidator(self.store, self.flights, self.exchange, self.meter, self.tasks)
         self.forwarder = Forwarder(
-            *(self.exchange, self.fetcher, self.invalidator, self.index, self.store, self.writers),
-            Timeouts(patience),
-            self.tasks,
+            exchange=self.exchange,
+            fetcher=self.fetcher,
+            invalidator=self.invalidator,
+            index=self.index,
+            store=self.store,
+            writers=self.writers,
+            timeouts=Timeouts(patience),
+            tasks=self.tasks,
         )
 
     @property

@@ -322,14 +322,14 @@ class SweptReplica(Replica):
 
         self.sweepers = [
             Sweeper(
-                stream,
-                self.index,
-                self.store,
-                self._fetcher,
-                self._exchange.read_again,
-                SweepConfig(0.5, lag, capacity, self._fetcher.clock.seconds_ahead),
-                self._watchers,
-                self.meter,
+                stream=stream,
+                index=self.index,
+                store=self.store,
+                fetcher=self._fetcher,
+                refresh=self._exchange.read_again,
+                config=SweepConfig(0.5, lag, capacity, self._fetcher.clock.seconds_ahead),
+                tasks=self._watchers,
+                meter=self.meter,
             )
             for stream in streams
         ]

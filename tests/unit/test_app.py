@@ -19,7 +19,8 @@ from ruamel.yaml import YAML
 
 from campaign_gateway.admin.probes import Part
 from campaign_gateway.app import running
-from campaign_gateway.app.status import Census, Readiness, show_changes
+from campaign_gateway.app.readiness import Readiness
+from campaign_gateway.app.status import Census, show_changes
 from campaign_gateway.contract.listing import STATUSES, Channel
 from campaign_gateway.policy.changes import ChangeType
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, Poll
@@ -286,7 +287,7 @@ def test_serving_with_plain_settings_imports_nothing_heavy(tree: dict[str, Any],
         from campaign_gateway.app import gateway as app
 
         class Up(app.Gateway):
-            def __init__(self, *rest):
+            def __init__(self, **rest):
                 print(*sorted(sys.modules), flush=True)
                 os._exit(0)
 

@@ -79,6 +79,40 @@ def test_the_rule_of_purity_finds_what_is_planted(source: str, found: list[str])
     assert list(impurities(source)) == found
 
 
+MOST_UNNAMED = 6
+"""Arguments of a call in the wiring that go without their names: with more, nobody sees which is which."""
+
+
+def unnamed(source: str) -> Iterator[str]:
+    """Calls that hand over many arguments without their names, or hide them in a tuple."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and (
+            len(node.args) > MOST_UNNAMED
+            or any(isinstance(arg, ast.Starred) and isinstance(arg.value, ast.Tuple) for arg in node.args)
+        ):
+            yield ast.unparse(node.func)
+
+
+def test_the_wiring_names_what_it_hands_over():
+    modules = list((HOUSE / "app").glob("*.py"))
+    assert len(modules) > 10
+    found = [f"{path.name}: {name}" for path in modules for name in unnamed(path.read_text("utf-8"))]
+    assert found == ["console.py: beside"], "which hands its arguments on"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("make(a, b, c, d, e, f, g=1)", []),
+        ("make(a, b, c, d, e, f, g)", ["make"]),
+        ("room.make(*(a, b), c=1)", ["room.make"]),
+        ("make(*rows)", []),
+    ],
+)
+def test_the_rule_of_names_finds_what_is_planted(source: str, found: list[str]):
+    assert list(unnamed(source)) == found
+
+
 def test_no_package_is_in_a_circle_with_its_own_modules():
     """The contract `No circles` compares modules beside each other; this is the rest of that rule."""
     graph = grimp.build_graph("campaign_gateway", cache_dir=None)

@@ -336,7 +336,7 @@ async def test_budgets_and_pauses_follow(tree: dict[str, Any], tmp_path: Path, l
         changes = {"budgets.acc-1": {"calls": 30, "window": "30s"}, "pause.max": "7s", "clients.second": client}
         await page.reload(with_(tree, changes))
         assert await page.metric("budget_calls") == await page.metric("budget_capacity") == 30
-        account = live[0].budget._queue("acc-1").account
+        account = live[0].story.budget._queue("acc-1").account
         assert (account.allowance.longest_pause, account.allowance.clients, account.allowance.window) == (7.0, 2, 30.0)
         assert account.promises.allowance is account._own.allowance is account.allowance
 
@@ -394,16 +394,16 @@ def test_many_streams_and_clients_are_looked_at_once_each(tree: dict[str, Any]) 
 async def test_freshness_follows(tree: dict[str, Any], tmp_path: Path, live: list[Live]) -> None:
     async with serving(tree, tmp_path) as (_, page):
         (made,) = live
-        hits = made.hits.of("stream", "campaign")
+        hits = made.front.hits.of("stream", "campaign")
         hits[b"c-1"] = cast("Any", None)
         await page.reload(with_(tree, {"log.slow": "2s"}))
         assert hits, "nothing that hits stand by has changed"
         changes = {"stale_while_revalidate": "7s", "stale_if_error": "9s", "read_your_writes": "3s", "max": "8s"}
         await page.reload(with_(tree, {"freshness": changes}))
         assert not hits
-        assert made.bounds.cache_control(1) == "private, max-age=1, stale-while-revalidate=7, stale-if-error=8"
-        assert made.exchange._assessor.rules == made.plan.freshness
-        assert (made.plan.freshness.stale_if_error, made.writers.seconds) == (9.0, 3.0)
+        assert made.front.bounds.cache_control(1) == "private, max-age=1, stale-while-revalidate=7, stale-if-error=8"
+        assert made.story.exchange._assessor.rules == made.runtime.plan.freshness
+        assert (made.runtime.plan.freshness.stale_if_error, made.story.writers.seconds) == (9.0, 3.0)
         assert await page.metric("signal_bound_seconds") == 8
 
 
@@ -422,7 +422,7 @@ async def test_the_sweep_follows(
         await page.reload(with_(tree, {"sweep": {"share": 0.25, "lag": "3s"}}))
         await until(lambda: looked)
         assert looked[0] == (0.25, 3.0)
-        assert live[0].exchange._rows.is_polled
+        assert live[0].story.exchange._rows.is_polled
         await page.reload(with_(tree, {"sweep.share": 0}))
         (sweeper,) = live[0].sweepers
         await until(lambda: not sweeper.is_leading)
@@ -435,10 +435,10 @@ async def test_the_log_follows(tree: dict[str, Any], tmp_path: Path, live: list[
         async with serving(tree, tmp_path) as (_, page):
             await page.reload(with_(tree, {"log": {"level": "error", "access": "off"}}))
             assert root.level == logging.ERROR
-            assert not live[0].lines.stands_for(500, 10.0, is_hit=False)
+            assert not live[0].front.lines.stands_for(500, 10.0, is_hit=False)
             await page.reload(tree)
             assert root.level == logging.INFO
-            assert live[0].lines.stands_for(500, 10.0, is_hit=False)
+            assert live[0].front.lines.stands_for(500, 10.0, is_hit=False)
     finally:
         root.handlers[:] = before
         root.setLevel(level)

@@ -11,8 +11,8 @@ from typing_extensions import override
 from campaign_gateway import __version__
 from campaign_gateway.admin.console import Console, Purged
 from campaign_gateway.app.build import Plan, current_capacity
+from campaign_gateway.app.readiness import Readiness
 from campaign_gateway.app.reload import Reloader
-from campaign_gateway.app.status import Readiness
 from campaign_gateway.app.strip import strip
 from campaign_gateway.contract.document import members, text_of, value_of
 from campaign_gateway.contract.listing import Channel
@@ -44,7 +44,7 @@ MOST_NAMED_BYTES = 65_536
 """Of a body in which a name is looked for."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorsConsole(Console):
     """The console of one process."""
 
@@ -90,9 +90,14 @@ class OperatorsConsole(Console):
             "stream": shown.alias,
             "streams": list(self.plan.streams),
             "strip": strip(
-                *(self.plan, self.readiness, shown, self.fetcher.state, self.index, self.budget.replicas(account)),
-                self.explainer.store.now(),
-                self.credential_version,
+                self.plan,
+                self.readiness,
+                shown,
+                platform=self.fetcher.state,
+                index=self.index,
+                replicas=self.budget.replicas(account),
+                now=self.explainer.store.now(),
+                version_of=self.credential_version,
             ),
             "figures": {
                 **_members(self.history.figures()),

@@ -5,38 +5,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from campaign_gateway.app import build, status
-from campaign_gateway.app.listen import WorkerSlot
-from campaign_gateway.app.webhooks import Webhooks
-from campaign_gateway.proxy.read import Exchange
+from campaign_gateway.app.front import Front
+from campaign_gateway.app.runtime import Runtime
+from campaign_gateway.app.story import Story
 from campaign_gateway.proxy.sweep import Sweeper
-from campaign_gateway.proxy.writers import Writers
 from campaign_gateway.settings import Settings
 from campaign_gateway.telemetry import logs
 from campaign_gateway.telemetry.access import AccessLines
-from campaign_gateway.telemetry.metrics import Metrics
-from campaign_gateway.upstream.budget import CallBudget
-from campaign_gateway.web.clients import Clients
-from campaign_gateway.web.rendered import RenderedHits
-from campaign_gateway.web.responses import Bounds
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
     """All of them. What reads its settings off the plan each time needs to be told nothing."""
 
-    plan: build.Plan
-    budget: CallBudget
-    exchange: Exchange
-    writers: Writers
+    runtime: Runtime
+    story: Story
     sweepers: Collection[Sweeper]
-    bounds: Bounds
-    hits: RenderedHits
-    clients: Clients
-    lines: logs.HitLines
-    metrics: Metrics
-    slot: WorkerSlot | None
-    """This process's, if it is one of several workers."""
-    webhooks: Webhooks
+    front: Front
 
     def adopt(self, settings: Settings) -> None:
         """Has these settings used from the next request on, on open connections too.
@@ -46,26 +31,27 @@ class Live:
         Args:
             settings: differ in nothing that takes a restart.
         """
-        before, callers = self.plan.settings, build.build_callers(settings)
-        self.plan.adopt(settings)
-        self.budget.amend()
+        plan, story, front = self.runtime.plan, self.story, self.front
+        before, callers = plan.settings, build.build_callers(settings)
+        plan.adopt(settings)
+        story.budget.amend()
         if settings.freshness != before.freshness:
-            rules = self.plan.freshness
-            self.writers.seconds = settings.freshness.read_your_writes
-            self.bounds.announce(rules.stale_while_revalidate, rules.stale_if_error)
+            rules = plan.freshness
+            story.writers.seconds = settings.freshness.read_your_writes
+            front.bounds.announce(rules.stale_while_revalidate, rules.stale_if_error)
             # A hit stands for as long as the rules of its time said.
-            self.hits.forget(None)
-        self.exchange.adopt(self.plan.freshness, is_polled=settings.sweep.share > 0)
+            front.hits.forget(None)
+        story.exchange.adopt(plan.freshness, is_polled=settings.sweep.share > 0)
         for sweeper in self.sweepers:
             sweeper.adopt(settings.sweep.share, build.build_lag(settings.sweep))
         if settings.webhooks != before.webhooks:
-            self.webhooks.adopt()
+            story.webhooks.adopt()
         if settings.log != before.log:
-            log = settings.log
-            fields: dict[str, Any] = {} if self.slot is None else {"worker": self.slot.number}
+            log, worker = settings.log, self.runtime.worker
+            fields: dict[str, Any] = {} if worker is None else {"worker": worker}
             if (log.level, log.format) != (before.log.level, before.log.format):
                 logs.set_up(level=log.level, format=log.format, **fields)
-            self.lines.want(AccessLines(log.access, log.hits_per_second, log.slow))
+            front.lines.want(AccessLines(log.access, log.hits_per_second, log.slow))
         # Last, since it ends the epoch: whatever was granted before is worked out anew.
-        self.clients.replace(*callers)
-        status.show_keys(self.metrics.gauges, self.clients)
+        front.clients.replace(*callers)
+        status.show_keys(self.runtime.metrics.gauges, front.clients)

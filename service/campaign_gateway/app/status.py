@@ -1,11 +1,9 @@
-"""What operators see: how ready the gateway is, and the values that are read at each scrape."""
+"""What operators see: how each part of the gateway is, and the values that are read at each scrape."""
 
-import asyncio
 import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 from campaign_gateway.admin.probes import Part
@@ -18,7 +16,6 @@ from campaign_gateway.policy.sweeping import IndexedCampaign, ListFlaw
 from campaign_gateway.proxy.bounds import StatedBounds
 from campaign_gateway.proxy.changes import Feed
 from campaign_gateway.proxy.circuit_breaker import CircuitBreaker
-from campaign_gateway.proxy.fetch import Fetcher
 from campaign_gateway.proxy.platform_clock import PlatformClock, describe
 from campaign_gateway.proxy.platform_state import PlatformState
 from campaign_gateway.proxy.ports import CampaignIndex, Traces
@@ -38,74 +35,6 @@ NOT_WRITTEN_DOWN = Part("ok", "calls are not written down (no directory)")
 
 
 OTHER_STATUS = "other"
-LOOK_SECONDS = 2.0
-"""How often the parts are looked at, whether anybody asks or not."""
-
-
-class Readiness:
-    """How ready each part is, and since when."""
-
-    def __init__(self, read: Callable[[], Mapping[str, Part]], clock: Callable[[], float] = time.time) -> None:
-        """Readiness.
-
-        Args:
-            read: the parts as they are.
-            clock: seconds since the epoch.
-        """
-        self._read = read
-        self._clock = clock
-        self._changed: dict[str, tuple[str, str]] = {}
-        """Each part's status, and when it was first seen in it."""
-
-    def __call__(self) -> Mapping[str, Part]:
-        """The parts, each that is not `ok` with the time since when."""
-        parts, now = self._read(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock()))
-        for name, part in parts.items():
-            if self._changed.get(name, ("", ""))[0] != part.status:
-                self._changed[name] = part.status, now
-        return {
-            name: part if part.status == "ok" else replace(part, since=self._changed[name][1])
-            for name, part in parts.items()
-        }
-
-    def since(self, name: str) -> str:
-        """When the part was first seen as it is, `ok` or not."""
-        return self._changed[name][1]
-
-    async def watch(self) -> None:
-        """Looks at them again and again."""
-        while True:
-            self()
-            await asyncio.sleep(LOOK_SECONDS)
-
-
-def readiness(
-    plan: Plan,
-    api: Api,
-    server: Server,
-    tls: TlsFiles | None,
-    store_part: Callable[[], Part],
-    budget: CallBudget,
-    index: CampaignIndex,
-    fetcher: Fetcher,
-    stated: Callable[[str], StatedBounds],
-    webhooks: Callable[[], Part],
-    failing: Sequence[Mapping[str, str]],
-    reloader: Reloader,
-) -> dict[str, Part]:
-    """How ready each part is."""
-    return {
-        "listener": listener_part(api, server, None if tls is None else tls.fault),
-        "store": store_part(),
-        "budget": budget_part(budget, plan.accounts),
-        "platform": platform_part(fetcher.state, plan.settings.platform.url),
-        "credential": credential_part(fetcher.state, fetcher.breaker),
-        "sweep": sweep_part(index, plan.identities, stated) if plan.settings.sweep.share else OK,
-        "platform_clock": clock_part(fetcher.clock),
-        "webhooks": webhooks(),
-        "tasks": tasks_part(failing),
-        "settings": settings_part(reloader),
-    }
 
 
 def listener_part(api: Api, server: Server, tls_fault: str | None) -> Part:

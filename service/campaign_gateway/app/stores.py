@@ -2,19 +2,17 @@
 
 import logging
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from campaign_gateway.admin.probes import Part
 from campaign_gateway.app import status
-from campaign_gateway.app.build import Plan, build_seals
+from campaign_gateway.app.build import build_seals
+from campaign_gateway.app.runtime import Runtime
 from campaign_gateway.proxy.ports import CampaignIndex, ChangeLog, Handlers, Ledgers, SendingRecords, Store
-from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.settings import state_folder
 from campaign_gateway.settings.tree import Cache, CacheSentinel
-from campaign_gateway.store.clock import StoreClock
 from campaign_gateway.store.local.changes import LocalChanges
 from campaign_gateway.store.local.index import LocalIndex
 from campaign_gateway.store.local.ledger_file import FileLedgers
@@ -23,7 +21,6 @@ from campaign_gateway.store.local.snapshot import Snapshot
 from campaign_gateway.store.local.webhooks import LocalSendingRecords
 from campaign_gateway.store.memory import MemoryStore
 from campaign_gateway.store.seal import Refusal, Seals
-from campaign_gateway.telemetry.metrics import Metrics
 from campaign_gateway.upstream.signer import read_secret
 
 if TYPE_CHECKING:
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
     """What is kept of the platform, and where its calls are written down."""
 
@@ -47,94 +44,103 @@ class Stores:
     """How ready they are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opener:
-    """What every kind of store is opened with."""
+async def open_stores(runtime: Runtime, handlers: Handlers) -> Stores:
+    """The stores, started; `handlers` are called with what other replicas publish."""
+    settings, clock, metrics = runtime.settings, runtime.clock, runtime.metrics
+    memory = MemoryStore(settings.cache.local_max_bytes, clock, metrics)
+    status.show_memory(metrics.gauges, memory)
+    if settings.cache.url != "memory://":
+        return await _open_redis(runtime, memory, handlers)
+    ledgers, part = await _open_files(runtime, memory)
+    log = LocalChanges(clock.now, settings.changes.max, settings.changes.keep)
+    return Stores(
+        local=memory,
+        entries=memory,
+        index=LocalIndex(memory.epoch, clock.now, log),
+        ledgers=ledgers,
+        log=log,
+        webhooks=LocalSendingRecords(clock.now),
+        part=part,
+    )
 
-    plan: Plan
-    metrics: Metrics
-    clock: StoreClock
-    watchers: Tasks
-    stack: AsyncExitStack
-    """Closes what was opened."""
 
-    async def open(self, handlers: Handlers) -> Stores:
-        """The stores, started. `handlers` are called with what other replicas publish."""
-        memory = MemoryStore(self.plan.settings.cache.local_max_bytes, self.clock, self.metrics)
-        status.show_memory(self.metrics.gauges, memory)
-        if self.plan.settings.cache.url == "memory://":
-            ledgers, part = await self._open_files(memory)
-            kept = self.plan.settings.changes
-            log = LocalChanges(self.clock.now, kept.max, kept.keep)
-            index, webhooks = LocalIndex(memory.epoch, self.clock.now, log), LocalSendingRecords(self.clock.now)
-            return Stores(memory, memory, index, ledgers, log, webhooks, part)
-        return await self._open_redis(memory, handlers)
+async def _open_redis(runtime: Runtime, memory: MemoryStore, handlers: Handlers) -> Stores:
+    # Only here, for redis-py is a sixth of a cold start, and a gateway on its own has no use for it.
+    from campaign_gateway.store.open import open_redis  # noqa: PLC0415
 
-    async def _open_redis(self, memory: MemoryStore, handlers: Handlers) -> Stores:
-        # Only here, for redis-py is a sixth of a cold start, and a gateway on its own has no use for it.
-        from campaign_gateway.store.open import open_redis  # noqa: PLC0415
+    plan, stack, watchers = runtime.plan, runtime.stack, runtime.watchers
+    cache, kept = plan.settings.cache, plan.settings.changes
+    opened = open_redis(
+        redis_target(cache),
+        prefix=cache.prefix,
+        unwatched=cache.local_unwatched,
+        local=memory,
+        clock=runtime.clock,
+        meter=runtime.metrics,
+        seals=_open_seals(runtime),
+        most=kept.max,
+        keep=kept.keep,
+    )
+    link, store, index = opened.link, opened.store, opened.index
+    stack.push_async_callback(link.close)
+    stack.push_async_callback(opened.listener.close)
+    await link.start(watchers)
+    stack.push_async_callback(store.close)
+    status.show_redis(runtime.metrics.gauges, lambda: link.is_up)
+    store.start(watchers, handlers)
 
-        cache, kept = self.plan.settings.cache, self.plan.settings.changes
-        opened = open_redis(
-            redis_target(cache),
-            *(cache.prefix, cache.local_unwatched, memory, self.clock, self.metrics, self._seals()),
-            most=kept.max,
-            keep=kept.keep,
+    def step() -> None:
+        memory.clear()
+        index.step()
+
+    runtime.clock.on_step = step
+    index.start(watchers, plan.identities.values(), may_hold_leases=lambda: plan.settings.sweep.share > 0)
+    opened.log.start(watchers)
+    stack.push_async_callback(index.depart)
+    return Stores(
+        local=memory,
+        entries=store,
+        index=index,
+        ledgers=opened.ledgers,
+        log=opened.log,
+        webhooks=opened.webhooks,
+        part=lambda: status.redis_part(link.fault),
+    )
+
+
+def _open_seals(runtime: Runtime) -> Seals:
+    cache, metrics = runtime.settings.cache, runtime.metrics
+    store = "redis" if cache.url != "memory://" else "file"
+    # All of them at once, so that the first refusal is seen as a rise from zero.
+    refused = {reason: metrics.store_operations(store, "unseal", reason.value) for reason in Refusal}
+
+    def count(reason: Refusal) -> None:
+        refused[reason].value += 1
+
+    return build_seals(cache.seal, count)
+
+
+async def _open_files(runtime: Runtime, memory: MemoryStore) -> tuple[Ledgers, Callable[[], Part]]:
+    """The ledgers of a gateway without Redis; into `memory` goes what is left of an earlier run."""
+    plan, cache, clock = runtime.plan, runtime.settings.cache, runtime.clock
+    folder = state_folder(cache)
+    if folder is None:
+        _log.warning(
+            "no directory for the calls of the window (set cache.state_dir): a restart may spend the budget again"
         )
-        link, store, index = opened.link, opened.store, opened.index
-        self.stack.push_async_callback(link.close)
-        self.stack.push_async_callback(opened.listener.close)
-        await link.start(self.watchers)
-        self.stack.push_async_callback(store.close)
-        status.show_redis(self.metrics.gauges, lambda: link.is_up)
-        store.start(self.watchers, handlers)
-
-        def step() -> None:
-            memory.clear()
-            index.step()
-
-        self.clock.on_step = step
-        index.start(
-            self.watchers, self.plan.identities.values(), may_hold_leases=lambda: self.plan.settings.sweep.share > 0
-        )
-        opened.log.start(self.watchers)
-        self.stack.push_async_callback(index.depart)
-        return Stores(
-            *(memory, store, index, opened.ledgers, opened.log, opened.webhooks),
-            lambda: status.redis_part(link.fault),
-        )
-
-    def _seals(self) -> Seals:
-        store = "redis" if self.plan.settings.cache.url != "memory://" else "file"
-        # All of them at once, so that the first refusal is seen as a rise from zero.
-        refused = {reason: self.metrics.store_operations(store, "unseal", reason.value) for reason in Refusal}
-
-        def count(reason: Refusal) -> None:
-            refused[reason].value += 1
-
-        return build_seals(self.plan.settings.cache.seal, count)
-
-    async def _open_files(self, memory: MemoryStore) -> tuple[Ledgers, Callable[[], Part]]:
-        """The ledgers of a gateway without Redis; into `memory` goes what is left of an earlier run."""
-        cache = self.plan.settings.cache
-        folder = state_folder(cache)
-        if folder is None:
-            _log.warning(
-                "no directory for the calls of the window (set cache.state_dir): a restart may spend the budget again"
-            )
-            return MemoryLedgers(self.clock), lambda: status.NOT_WRITTEN_DOWN
-        ledgers = FileLedgers(folder, self.plan.settings.platform.url, self.plan.allowance, self.clock)
-        await ledgers.open()
-        faults: dict[str, Callable[[], str | None]] = {"calls": lambda: ledgers.fault}
-        if cache.state_dir is not None:
-            streams = frozenset(self.plan.identities.values())
-            snapshot = Snapshot(folder, memory, streams, cache.local_max_bytes, self._seals())
-            await snapshot.load()
-            self.stack.push_async_callback(snapshot.close)
-            self.watchers.supervise(snapshot.run, name="snapshot")
-            faults["entries"] = lambda: snapshot.fault
-        status.show_files(self.metrics.gauges, faults)
-        return ledgers, partial(status.files_part, faults)
+        return MemoryLedgers(clock), lambda: status.NOT_WRITTEN_DOWN
+    ledgers = FileLedgers(folder, plan.settings.platform.url, plan.allowance, clock)
+    await ledgers.open()
+    faults: dict[str, Callable[[], str | None]] = {"calls": lambda: ledgers.fault}
+    if cache.state_dir is not None:
+        streams = frozenset(plan.identities.values())
+        snapshot = Snapshot(folder, memory, streams, cache.local_max_bytes, _open_seals(runtime))
+        await snapshot.load()
+        runtime.stack.push_async_callback(snapshot.close)
+        runtime.watchers.supervise(snapshot.run, name="snapshot")
+        faults["entries"] = lambda: snapshot.fault
+    status.show_files(runtime.metrics.gauges, faults)
+    return ledgers, partial(status.files_part, faults)
 
 
 def redis_target(cache: Cache) -> "RedisTarget":

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from campaign_gateway import __version__
 from campaign_gateway.app.build import Plan
-from campaign_gateway.app.status import Readiness
+from campaign_gateway.app.readiness import Readiness
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.sweeping import IndexState
 from campaign_gateway.policy.visibility import ListCondition, list_condition
@@ -38,6 +38,7 @@ def strip(
     plan: Plan,
     readiness: Readiness,
     stream: Stream,
+    *,
     platform: PlatformState,
     index: CampaignIndex,
     replicas: int,

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 from campaign_gateway.admin.probes import Part
 from campaign_gateway.app.build import Plan
+from campaign_gateway.app.runtime import Runtime
 from campaign_gateway.app.status import OK
 from campaign_gateway.app.stores import Stores
 from campaign_gateway.policy.webhooks import Outcome
@@ -93,14 +94,14 @@ class Webhooks:
 _BEHIND = "webhook_behind_seconds"
 
 
-async def open_webhooks(plan: Plan, stores: Stores, feed: Feed, metrics: Metrics, stack: AsyncExitStack) -> Webhooks:
-    """The webhooks; changes are sent from now on, until `stack` is left.
+async def open_webhooks(runtime: Runtime, stores: Stores, feed: Feed) -> Webhooks:
+    """The webhooks; changes are sent from now on, until the runtime's stack is left.
 
     Raises:
         OSError: a secret's file cannot be read.
     """
-    webhooks = Webhooks(plan, stores, feed, metrics)
-    stack.push_async_callback(webhooks.close)
+    webhooks = Webhooks(runtime.plan, stores, feed, runtime.metrics)
+    runtime.stack.push_async_callback(webhooks.close)
     await webhooks.open()
     return webhooks
 

@@ -78,7 +78,7 @@ class Explanation:
     webhooks: Sequence[Informed] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explainer:
     """Looks, and asks the platform nothing."""
 

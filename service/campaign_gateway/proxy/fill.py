@@ -35,6 +35,7 @@ class Fills:
 
     def __init__(
         self,
+        *,
         store: Store,
         assessor: Assessor,
         fetcher: Fetcher,

@@ -37,6 +37,7 @@ class Forwarder:
 
     def __init__(
         self,
+        *,
         exchange: Exchange,
         fetcher: Fetcher,
         invalidator: Invalidator,

@@ -28,6 +28,7 @@ class Exchange:
 
     def __init__(
         self,
+        *,
         store: Store,
         index: CampaignIndex,
         fetcher: Fetcher,
@@ -38,7 +39,6 @@ class Exchange:
         writers: Writers,
         traces: Traces = NO_TRACES,
         on_stored: Callable[[Request, Stored], None] = lambda _request, _stored: None,
-        *,
         is_polled: bool = False,
     ) -> None:
         """An exchange.
@@ -64,7 +64,16 @@ class Exchange:
         self._cuts = Cuts()
         self.cut = self._cuts.apply
         """What of a reply to this request is wanted: see `Cuts.apply`."""
-        self._fills = Fills(store, self._assessor, fetcher, flights, meter, timeouts, on_stored, traces)
+        self._fills = Fills(
+            store=store,
+            assessor=self._assessor,
+            fetcher=fetcher,
+            flights=flights,
+            meter=meter,
+            timeouts=timeouts,
+            on_stored=on_stored,
+            traces=traces,
+        )
         self.current_age = self._hits.current_age
         """The age in seconds at which a client may have a hit now; None where it has to be looked up anew.
 

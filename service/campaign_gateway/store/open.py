@@ -37,6 +37,7 @@ class RedisStores:
 
 def open_redis(
     target: RedisTarget,
+    *,
     prefix: str,
     unwatched: float,
     local: MemoryStore,

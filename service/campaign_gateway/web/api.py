@@ -57,6 +57,7 @@ class Api:
 
     def __init__(
         self,
+        *,
         actions: Actions,
         streams: Mapping[str, Stream],
         default_stream: str | None,
@@ -66,7 +67,6 @@ class Api:
         quota: QuotaOf,
         grants: Grants,
         changes: Changes | None = None,
-        *,
         has_docs: bool = True,
     ) -> None:
         """The API.

@@ -109,6 +109,7 @@ class Server(web.Server):
         handler: Handler,
         refuse: Refuse,
         connect: Callable[..., Connection] = Connection,
+        *,
         keepalive: float = KEEPALIVE_SECONDS,
         most: int = sys.maxsize,
         count_refused: Callable[[], None] = lambda: None,

@@ -88,14 +88,14 @@ def put_together(scenario: Scenario, upstream: Platform, truth: Truth, tasks: Ta
     budget: Budget = limited if policy.is_limited else NoBudget()
     fetcher = WatchedFetcher(upstream, budget, store, meter)
     exchange = Exchange(
-        store,
-        index,
-        fetcher,
-        Flights(tasks),
-        policy.freshness,
-        meter,
-        Timeouts(TIMEOUT),
-        Writers(store.now, 0.0),
+        store=store,
+        index=index,
+        fetcher=fetcher,
+        flights=Flights(tasks),
+        rules=policy.freshness,
+        meter=meter,
+        timeouts=Timeouts(TIMEOUT),
+        writers=Writers(store.now, 0.0),
         is_polled=policy.share > 0,
     )
 
@@ -114,7 +114,16 @@ def put_together(scenario: Scenario, upstream: Platform, truth: Truth, tasks: Ta
         )
 
     config = SweepConfig(policy.share, None, capacity)
-    sweeper = Sweeper(stream, index, store, fetcher, exchange.read_again, config, tasks, meter)
+    sweeper = Sweeper(
+        stream=stream,
+        index=index,
+        store=store,
+        fetcher=fetcher,
+        refresh=exchange.read_again,
+        config=config,
+        tasks=tasks,
+        meter=meter,
+    )
 
     def stated() -> StatedBounds:
         return stated_bounds(index, store, LIFETIMES.max, stream.identity)

@@ -29,7 +29,9 @@ async def told(script: Any = None) -> Story:
 
 async def explained(story: Story) -> Explanation:
     explainer = Explainer(
-        *(story.store, story.index, lambda: FRESHNESS),
+        store=story.store,
+        index=story.index,
+        rules=lambda: FRESHNESS,
         bounds=lambda stream: StatedBounds(7.0 if stream == SUPPORT.identity else 0.0, 300.0, is_validating=True),
         remaining=lambda account: 42 if account == SUPPORT.tenant.account else 0,
         prospect=story.exchange.prospect,

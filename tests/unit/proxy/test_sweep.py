@@ -66,14 +66,14 @@ class World:
         story = self.story
         self.fetcher = story.fetcher
         self.sweeper = Sweeper(
-            SUPPORT,
-            story.index,
-            story.store,
-            self.fetcher,
-            story.exchange.read_again,
-            SweepConfig(share, LAG, self._capacity),
-            story.tasks,
-            story.meter,
+            stream=SUPPORT,
+            index=story.index,
+            store=story.store,
+            fetcher=self.fetcher,
+            refresh=story.exchange.read_again,
+            config=SweepConfig(share, LAG, self._capacity),
+            tasks=story.tasks,
+            meter=story.meter,
         )
         self.sweeper.take_over()
 

@@ -148,21 +148,21 @@ class Front:
         self.hints = ScriptedHints()
         recorder, reader = Recorder(self.meter, HitLines()), cast("Any", self.exchange)
         self.api = Api(
-            Actions(
+            actions=Actions(
                 cast("Any", self.exchange),
                 cast("Any", self.forwarder),
                 cast("Any", self.invalidator),
                 max_request,
                 cast("Any", self.hints),
             ),
-            self.streams,
-            default_stream,
-            clients,
-            bounds,
-            recorder,
-            quota,
-            Grants(reader, recorder, RenderedHits(reader, bounds, recorder), bounds, clients.epoch, quota),
-            Changes(self.feed, LISTENERS, clients.epoch),
+            streams=self.streams,
+            default_stream=default_stream,
+            clients=clients,
+            bounds=bounds,
+            recorder=recorder,
+            quota=quota,
+            grants=Grants(reader, recorder, RenderedHits(reader, bounds, recorder), bounds, clients.epoch, quota),
+            changes=Changes(self.feed, LISTENERS, clients.epoch),
             has_docs=has_docs,
         )
         self.port = 0

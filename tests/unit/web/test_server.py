@@ -389,7 +389,8 @@ def test_a_stop_takes_the_time_it_has_and_no_longer(
 @pytest.mark.parametrize("connect", [Connection, FastRoad(Epoch()).connect], ids=["parsed", "fast"])
 async def test_a_connection_that_there_is_no_descriptor_for_is_closed_counted_and_told_once(connect, caplog):
     refused: list[None] = []
-    server = Server(answer, lambda _failure: web.Response(status=400), connect, 75.0, 20, partial(refused.append, None))
+    count = partial(refused.append, None)
+    server = Server(answer, lambda _failure: web.Response(status=400), connect, most=20, count_refused=count)
     peers = []
     for _ in range(23):
         connection = server()
@@ -413,7 +414,7 @@ def test_connections_grow_old_at_moments_of_their_own(connect, monkeypatch):
     async def ages() -> list[float]:
         loop, moments = asyncio.get_running_loop(), list[float]()
         monkeypatch.setattr(Connection, "grow_old", lambda _: moments.append(loop.time()))
-        server = Server(answer, lambda _failure: web.Response(status=400), connect, 10_000.0, max_age=600.0)
+        server = Server(answer, lambda _failure: web.Response(status=400), connect, keepalive=10_000.0, max_age=600.0)
         peers = []
         for _ in range(50):
             connection = server()

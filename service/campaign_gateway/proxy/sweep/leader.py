@@ -49,6 +49,7 @@ class Sweeper:
 
     def __init__(
         self,
+        *,
         stream: Stream,
         index: CampaignIndex,
         store: Store,
@@ -146,7 +147,12 @@ class Sweeper:
         if self._counted is not snapshot.campaigns:
             self._counted, self._shown = snapshot.campaigns, listed_of(snapshot)
         return workload_of(
-            *(snapshot, self._shown, used, self._poller.rates, self._rotation.rate, self._lists.page_rows),
+            snapshot,
+            self._shown,
+            used,
+            rates=self._poller.rates,
+            rotation_rate=self._rotation.rate,
+            page_rows=self._lists.page_rows,
             is_listened=self._index.is_listened(self._stream.identity),
         )
 
