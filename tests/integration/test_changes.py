@@ -173,6 +173,25 @@ async def test_a_list_that_is_not_trusted_is_said(fleet: Fleet) -> None:
     assert [said[0] for said in fleet.two.said(window)] == ["degraded", "recovered"]
 
 
+async def test_a_list_that_is_not_trusted_is_known_to_be_when_its_log_no_longer_says_so(fleet: Fleet) -> None:
+    now = fleet.one.clock.now()
+    await fleet.one.publish(c1=indexed(now - 90))
+    flaws = {VOICE: ListFlaw.UNSORTED}
+    assert await fleet.one.index.publish(STREAM, IndexState(flaws=flaws, number=2), {})
+    for number in range(MOST + 1):
+        finding = Finding(SeenBy.READ, now + number, VOICE, "A name", "Active", stamp(now + number))
+        await fleet.one.log.note(STREAM, "c1", finding)
+    window = await fleet.two.window()
+    await until(lambda: len(fleet.two.said(window)) == MOST)
+    assert "degraded" not in {said[0] for said in fleet.two.said(window)}
+    (entry,) = window.degraded(window.last)
+    assert (entry.change.type, entry.change.channel, entry.change.reason) == (ChangeType.DEGRADED, VOICE, "unsorted")
+    assert entry.position < window.floor
+    assert abs(entry.change.at - now) < 60
+    assert await fleet.one.index.publish(STREAM, IndexState(number=3), {})
+    await until(lambda: not window.degraded(window.last))
+
+
 async def test_a_write_is_named_where_its_change_is_seen(fleet: Fleet) -> None:
     now = fleet.one.clock.now()
     await fleet.one.publish(c1=indexed(now - 90))

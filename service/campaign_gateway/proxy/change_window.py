@@ -2,10 +2,11 @@
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from campaign_gateway.policy.changes import Change
+from campaign_gateway.contract.listing import Channel
+from campaign_gateway.policy.changes import Change, ChangeType
 
 Position = tuple[int, int]
 """Where an entry stands: milliseconds, and a number among those of one millisecond."""
@@ -36,6 +37,8 @@ class Window:
         self._most = most
         self._keep = keep
         self._entries: list[Entry] = []
+        self._degraded: dict[Channel | None, Entry] = {}
+        """What was said last of each list that is not trusted; it stays for as long as that is so."""
         self._waiting: dict[asyncio.Future[None], None] = {}
         self.name = ""
         """The log's; empty while none is known. Positions in another one mean nothing here."""
@@ -44,15 +47,31 @@ class Window:
         self.generation = 0
         """Rises when what was said before need not be all that was to be said: listeners are told to begin anew."""
 
-    def load(self, name: str, floor: Position, entries: Sequence[Entry], last: Position) -> None:
-        """Begins anew with these entries, all there are after `floor` and up to `last` in the log of that name."""
+    def load(
+        self, name: str, floor: Position, entries: Sequence[Entry], last: Position, degraded: Iterable[Entry] = ()
+    ) -> None:
+        """Begins anew.
+
+        Args:
+            name: the log's.
+            floor: where it begins.
+            entries: all there are after `floor` and up to `last`.
+            last: where it ends.
+            degraded: what was said of lists that were not trusted, as far as entries say nothing else.
+        """
         self.generation += bool(self.name)
         self.name, self.floor, self._entries = name, floor, []
+        self._degraded = {entry.change.channel: entry for entry in degraded}
         self.extend(entries, last)
 
     def extend(self, entries: Sequence[Entry], last: Position) -> None:
         """Adds what follows the newest entry, up to `last`."""
         self._entries += entries
+        for entry in entries:
+            if entry.change.type is ChangeType.DEGRADED:
+                self._degraded[entry.change.channel] = entry
+            elif entry.change.type is ChangeType.RECOVERED:
+                self._degraded.pop(entry.change.channel, None)
         self.last = last
         self._drop(len(self._entries) - self._most)
         self.notify()
@@ -71,6 +90,10 @@ class Window:
         if not self.floor <= position <= self.last:
             return None
         return self._entries[bisect_right(self._entries, position, key=lambda entry: entry.position) :]
+
+    def degraded(self, position: Position) -> list[Entry]:
+        """What was said of lists that are still not trusted, and does not come after that position."""
+        return [entry for entry in self._degraded.values() if not position < entry.position <= self.last]
 
     def _drop(self, count: int) -> None:
         if count > 0:

@@ -159,20 +159,23 @@ class Changes:
         """What has changed after the cursor, as soon as there is something, or the wait is over."""
         parameters, stream = authorized.target.parameters, authorized.stream
         limit, until = parameters.get("limit", DEFAULT_LIMIT), time.monotonic() + parameters.get("wait", 0.0)
+        # Who goes on from a cursor has been told.
+        is_new = parameters.get("after", OLDEST) == OLDEST
+        known = [entry for entry in window.degraded(start.position) if wanted(entry)] if is_new else []
         while True:
             entries = window.after(start.position, self._feed.now()) if start.log == window.name else None
             if entries is None:
                 raise RejectedError(Problem.CURSOR_EXPIRED, "read again what you hold, then go on without after")
             found = [entry for entry in entries if wanted(entry)][:limit]
             left = until - time.monotonic()
-            if found or left <= 0 or not may_go_on() or authorized.http.transport is None:
+            if found or known or left <= 0 or not may_go_on() or authorized.http.transport is None:
                 break
             start = _Cursor(start.log, window.last)
             await window.wait(left)
             record.began = time.perf_counter()
         position = found[-1].position if len(found) == limit else window.last
         cursor = write_cursor(stream, window.name, position)
-        changes = b",".join(rendered(entry, stream, window.name) for entry in found)
+        changes = b",".join(rendered(entry, stream, window.name) for entry in [*known, *found])
         body = b'{"changes":[%b],"next":%b}' % (changes, _encode(cursor))
         headers = {CURSOR: cursor, hdrs.CACHE_CONTROL: "no-store"}
         response = web.Response(body=body, headers=headers, content_type="application/json")
@@ -225,12 +228,13 @@ class _Listener:
         is_lost = start.log != window.name or window.after(position, self._now()) is None
         log, generation = window.name, window.generation
         if not is_lost:
-            await response.write(b"retry: %d\n%b\n" % (RETRY_MILLISECONDS[0], self._id_line(position)))
+            opening = b"retry: %d\n%b\n" % (RETRY_MILLISECONDS[0], self._id_line(position))
+            await response.write(opening + self._degraded(position, log))
         while self._may_go_on() and self._http.transport is not None:
             entries = None if is_lost or window.generation != generation else window.after(position, self._now())
             if entries is None:
                 is_lost, log, generation, position = False, window.name, window.generation, window.last
-                await response.write(self._reset(position))
+                await response.write(self._reset(position) + self._degraded(position, log))
                 continue
             # Behind the last entry there may be some that are nobody's.
             end, waiting = window.last, b""
@@ -264,9 +268,15 @@ class _Listener:
     def _id_line(self, position: Position, log: str | None = None) -> bytes:
         return b"id: %b\n" % write_cursor(self._stream, log or self._window.name, position).encode()
 
-    def _event(self, entry: Entry, log: str) -> bytes:
+    def _degraded(self, position: Position, log: str) -> bytes:
+        """What is still so, without the line that would set the cursor back."""
+        known = self._window.degraded(position)
+        return b"".join(self._event(entry, log, id_line=b"") for entry in known if self._wanted(entry))
+
+    def _event(self, entry: Entry, log: str, id_line: bytes | None = None) -> bytes:
         data, type_ = rendered(entry, self._stream, log), entry.change.type.value.encode()
-        return b"%bevent: %b\ndata: %b\n\n" % (self._id_line(entry.position, log), type_, data)
+        id_line = self._id_line(entry.position, log) if id_line is None else id_line
+        return b"%bevent: %b\ndata: %b\n\n" % (id_line, type_, data)
 
     def _reset(self, position: Position) -> bytes:
         text = _encode({"next": write_cursor(self._stream, self._window.name, position), "detail": RESET})

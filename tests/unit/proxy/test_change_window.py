@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 
+from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.changes import Change, ChangeType, SeenBy
 from campaign_gateway.proxy.change_window import START, WAKES_AT_A_TIME, Entry, Position, Window
 from tests.support.doubles import turns
@@ -48,6 +49,24 @@ def test_what_is_too_much_or_too_old_goes_and_so_do_positions_before_it() -> Non
     assert [one.change.at for one in held.after((1_000, 0), 10.0) or ()] == [2, 3, 4]
     assert held.after((2_000, 0), 2.0 + KEEP + 1.5) is None
     assert [one.change.at for one in held.after(None, 2.0 + KEEP + 1.5) or ()] == [4]
+
+
+def trust(second: float, type_: ChangeType = ChangeType.DEGRADED, channel: Channel = Channel.SMS) -> Entry:
+    return Entry((int(second * 1000), 0), Change(type_, second, SeenBy.LIST, channel=channel))
+
+
+def test_what_is_said_of_lists_is_known_until_it_is_over() -> None:
+    held, voice = window(), trust(2, channel=Channel.VOICE)
+    held.extend([trust(1), voice], (2_000, 0))
+    assert held.degraded(START) == [], "it comes"
+    assert held.degraded((1_000, 0)) == [trust(1)]
+    held.extend([entry(3), entry(4), entry(5)], (5_000, 0))
+    assert held.floor == voice.position
+    assert held.degraded(held.last) == held.degraded(held.floor) == [trust(1), voice], "it is not kept"
+    held.extend([trust(6, ChangeType.RECOVERED)], (6_000, 0))
+    assert held.degraded(held.last) == [voice]
+    held.load("another", START, (), START, [trust(7)])
+    assert held.degraded(START) == [trust(7)], "of a log that has nothing left"
 
 
 def test_another_log_is_another_generation_and_the_first_one_is_not() -> None:

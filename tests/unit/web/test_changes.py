@@ -13,6 +13,7 @@ import pytest
 
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.changes import Finding, SeenBy
+from campaign_gateway.policy.sweeping import IndexSnapshot, IndexState, ListFlaw
 from campaign_gateway.web import changes as changes_module
 from campaign_gateway.web.clients import Client
 from tests.support.builders import stamp
@@ -52,7 +53,7 @@ class Listener:
     head: str = ""
     text: str = ""
     events: list[tuple[str, str, Any]] = field(default_factory=list)
-    """Type, id, data."""
+    """Type, id (empty where there is none), data."""
     has_ended: bool = False
 
     async def read(self) -> None:
@@ -64,7 +65,9 @@ class Listener:
             self.text += (await self.reader.readexactly(size + 2))[:-2].decode()
             *blocks, _ = self.text.split("\n\n")
             parsed = [dict(re.findall(r"^(\w+): (.*)$", block, re.MULTILINE)) for block in blocks]
-            self.events = [(one["event"], one["id"], json.loads(one["data"])) for one in parsed if "event" in one]
+            self.events = [
+                (one["event"], one.get("id", ""), json.loads(one["data"])) for one in parsed if "event" in one
+            ]
         self.has_ended = True
 
     async def until_events(self, count: int) -> list[tuple[str, str, Any]]:
@@ -167,6 +170,62 @@ async def test_a_listener_of_a_log_that_begins_anew_is_told_so(front: Front, edi
         window.load("f" * 8, (0, 0), (), (0, 0))
         await listener.until_events(2)
     assert listener.events[1][0] == "reset"
+
+
+async def trust(front: Front, *flaws: Channel) -> None:
+    """A poll after which lists of these channels are not trusted."""
+    window = await front.log.follow(SUPPORT.identity)
+    state = IndexState(flaws=dict.fromkeys(flaws, ListFlaw.UNSORTED))
+    front.log.add_all(SUPPORT.identity, IndexSnapshot(), state, {})
+    window.extend((), window.last)
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_who_begins_while_a_list_is_not_trusted_is_told_so(front: Front, edit: Edits, is_kept: bool) -> None:
+    await trust(front, Channel.VOICE)
+    degraded = (await poll(front, "?after=0"))["changes"][0]
+    assert (degraded["type"], degraded["data"]["reason"]) == ("stream.degraded", "unsorted")
+    for number in range(1 if is_kept else MAX_CHANGES + 1):
+        await edit(f"c-{number}")
+    newest = (await front.ask("/v1/changes", method="HEAD"))[CURSOR]
+    for fields in ((), (f"Last-Event-ID: {newest}",)):
+        async with listening(front, "/v1/changes", *fields) as listener:
+            await edit("c-1")
+            first, (type_, _, _) = await listener.until_events(2)
+        assert first == ("stream.degraded", "", degraded), "without a cursor that would lead back"
+        assert type_ == "campaign.updated"
+    async with listening(front, "/v1/changes?type=stream.recovered") as other:
+        await trust(front)
+        ((type_, _, _),) = await other.until_events(1)
+    assert type_ == "stream.recovered"
+
+
+async def test_a_listener_who_is_to_begin_anew_is_told_what_is_not_trusted(front: Front, edit: Edits) -> None:
+    old = (await poll(front))["next"]
+    await trust(front, Channel.VOICE)
+    for number in range(MAX_CHANGES + 1):
+        await edit(f"c-{number}")
+    async with listening(front, f"/v1/changes?after={old}") as late:
+        assert [type_ for type_, _, _ in await late.until_events(2)] == ["reset", "stream.degraded"]
+
+
+async def test_a_page_says_what_is_not_trusted_to_those_who_begin(front: Front, edit: Edits) -> None:
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(poll(front, "?wait=30s"))
+        await until(lambda: front.feed.listeners(SUPPORT.identity) == 1)
+        await trust(front, Channel.VOICE, Channel.SMS)
+    said_of_lists = waiting.result()["changes"]
+    assert [change["data"]["channel"] for change in said_of_lists] == ["sms", "voice"]
+    first = await poll(front, "?wait=30s&limit=1")
+    assert first["changes"] == said_of_lists
+    assert said(await poll(front, f"?after={first['next']}")) == [], "who goes on has been told"
+    assert said(await poll(front, "?type=campaign.updated")) == []
+    for number in range(MAX_CHANGES + 1):
+        await edit(f"c-{number}")
+    everything = await poll(front, "?after=0&limit=1")
+    assert everything["changes"][:2] == said_of_lists, "though it is not kept"
+    assert said(everything)[2:] == [("campaign.updated", "c-1")]
+    assert said(await poll(front, f"?after={everything['next']}&limit=1")) == [("campaign.updated", "c-2")]
 
 
 async def test_a_quiet_stream_says_that_it_lives(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:

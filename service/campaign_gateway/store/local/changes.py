@@ -48,7 +48,7 @@ class LocalChanges(ChangeLog):
         """Adds what the publication of an index says; see `RedisChanges.add_all`."""
         log, now = self._state(stream), self._now()
         findings = findings_in(before, updates, now)
-        self._add(stream, add(log, self._told[stream], findings, state_after(log, state), now))
+        self._add(stream, add(log, self._told[stream], findings, state_after(log, state, now), now))
 
     @override
     async def follow(self, stream: str) -> Window:

@@ -30,6 +30,7 @@ from campaign_gateway.policy.changes import (
     LogState,
     Told,
     add,
+    degradations,
     findings_in,
     state_after,
     written,
@@ -181,11 +182,11 @@ class RedisChanges(ChangeLog):
             StoreDownError: Redis is lost.
         """
         findings, known = findings_in(before, updates, now), self._states.get(stream)
-        if not findings and known is not None and state_after(known, state) == known:
+        if not findings and known is not None and state_after(known, state, now) == known:
             return await publish(self._arguments(stream, None, Addition())) == DONE
         for _ in range(MAX_TRIES):
             said = await self._said(stream, findings)
-            addition = add(said.state, said.told, findings, state_after(said.state, state), now)
+            addition = add(said.state, said.told, findings, state_after(said.state, state, now), now)
             done = await publish(self._arguments(stream, said, addition))
             if done == DONE:
                 self._note_added(stream, said, addition)
@@ -284,7 +285,9 @@ class RedisChanges(ChangeLog):
                     break
         except (StoreDownError, ValueError):
             return False
-        window.load(said.state.name, floor or START, entries, last)
+        # These may have left the log while they hold.
+        degraded = [Entry((int(change.at * 1000), 0), change) for change in degradations(said.state)]
+        window.load(said.state.name, floor or START, entries, last, degraded)
         return True
 
     def _entry(self, log: str, name: str, id_: bytes, fields: Mapping[bytes, bytes]) -> _Read:

@@ -73,7 +73,8 @@ TEXTS: Mapping[str, Text] = {
         "ChangesAnswer",
         description="With `Accept: text/event-stream`, server-sent events for as long as you listen: resume with "
         "`Last-Event-ID`. Otherwise the changes after the cursor `after`, for which the answer waits up to `wait`. A "
-        "change costs no call.",
+        "change costs no call. An event stream, and an answer without `after`, begins with the "
+        "`stream.degraded` of each list that is not trusted at present.",
     ),
     "changed": Text(
         "hintChanged",
