@@ -129,6 +129,8 @@ class Changes:
         start = cursor if given != OLDEST else _Cursor(window.name, window.floor)
         start = start or _Cursor(window.name, window.last)
         with self._admitted(stream, authorized.client):
+            if start.log == window.name and not await self._feed.catch_up(stream.identity, window, start.position):
+                raise _busy(Problem.OVERLOADED, "this replica does not have the changes up to the cursor yet")
             if is_listener:
                 listener = _Listener(http, stream, window, wanted, self._feed.now, may_go_on, self._limits.max_unsent)
                 return await listener.serve(start, record)

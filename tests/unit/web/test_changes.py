@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -363,6 +364,42 @@ async def test_a_last_event_id_that_is_none_is_refused(front: Front, cursor: str
     answer = await front.ask("/v1/changes", *fields)
     assert (answer.status, json.loads(answer.body)["type"]) == (400, "/problems/invalid-request")
     assert front.feed.all_listeners == 0
+
+
+async def test_a_cursor_ahead_of_a_store_that_is_lost_is_not_expired(
+    front: Front, edit: Edits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await edit()
+    cursor = await later(front, (await poll(front))["next"])
+    monkeypatch.setattr(front.log, "end", AsyncMock(return_value=None))
+    for fields in ((), ("Accept: text/event-stream",)):
+        answer = await front.ask(f"/v1/changes?after={cursor}", *fields)
+        assert (answer.status, answer["Retry-After"]) == (503, "5"), answer.body
+    assert front.feed.all_listeners == 0
+
+
+async def test_an_old_client_is_sent_events_until_the_connection_ends(front: Front, edit: Edits) -> None:
+    async with front.connection() as (reader, writer):
+        key = KEYS["reporting"]
+        writer.write(
+            f"GET /v1/changes HTTP/1.0\r\nHost: gateway\r\nAccept: text/event-stream\r\n"
+            f"Authorization: Bearer {key}\r\n\r\n".encode()
+        )
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"chunked" not in head.lower()
+        await edit("c-1")
+        await reader.readuntil(b"\nevent: campaign.updated\n")
+        front.api.drain()
+        assert re.search(rb"\n\nretry: \d+\n\n$", await reader.read())
+
+
+async def test_head_gives_the_newest_cursor_whatever_is_wanted(front: Front, edit: Edits) -> None:
+    await edit("c-1")
+    newest = (await poll(front))["next"]
+    for query in ("?type=campaign.deleted", "?ids=c-9&status=Active&wait=60s", "?after=0&limit=1"):
+        answer = await front.ask(f"/v1/changes{query}", method="HEAD")
+        assert (answer.status, answer[CURSOR], answer.body) == (200, newest, b"")
+    assert (await front.ask("/v1/changes?ids=", method="HEAD")).status == 400
 
 
 @pytest.mark.drill(

@@ -260,6 +260,16 @@ class RedisChanges(ChangeLog):
         self._event(self._keys.partition(stream)).set()
         return window
 
+    @override
+    async def end(self, stream: str) -> Position | None:
+        log, _ = self.names(stream)
+        read = partial(self._link.client.execute_command, "XREVRANGE", log, "+", "-", "COUNT", 1)
+        try:
+            found = await self._link.execute("changes", read, replies.entries)
+            return _position(found[0][0]) if found else START
+        except (StoreDownError, ValueError):
+            return None
+
     def _event(self, partition: int) -> asyncio.Event:
         return self._is_asked.setdefault(partition, asyncio.Event())
 
