@@ -317,7 +317,7 @@ async def test_a_cursor_is_known_where_its_entry_has_not_arrived_yet(redis_fleet
     assert await feeds[0].catch_up(STREAM, ahead, ahead.last)
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(feeds[1].catch_up(STREAM, behind, ahead.last))
-        await until(lambda: bool(behind._waiting))
+        await until(lambda: bool(behind._watchers))
         assert behind.after(ahead.last, now) is None
         behind.extend = arrived  # type: ignore[method-assign]
     assert waiting.result()

@@ -15,7 +15,7 @@ import pytest
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.changes import Finding, SeenBy
 from campaign_gateway.policy.sweeping import IndexSnapshot, IndexState, ListFlaw
-from campaign_gateway.web import changes as changes_module
+from campaign_gateway.web import event_stream
 from campaign_gateway.web.clients import Client
 from tests.support.builders import stamp
 from tests.support.doubles import SALES, SUPPORT, turns
@@ -230,7 +230,7 @@ async def test_a_page_says_what_is_not_trusted_to_those_who_begin(front: Front, 
 
 
 async def test_a_quiet_stream_says_that_it_lives(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes_module, "COMMENT_SECONDS", 0.01)
+    monkeypatch.setattr(event_stream, "COMMENT_SECONDS", 0.01)
     async with listening(front) as listener:
         await until(lambda: listener.text.count("\n:\n") > 2)
     assert listener.events == []

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from campaign_gateway.contract.operations import RequestBody, Subject, operation
 from campaign_gateway.policy.settle import NOT_FOUND
 from campaign_gateway.problems import Problem
-from campaign_gateway.web.changes import CURSOR, EVENT_STREAM
+from campaign_gateway.web.changes import CURSOR
+from campaign_gateway.web.event_stream import EVENT_STREAM
 from campaign_gateway.web.responses import BOUND, NEWER
 from campaign_gateway.web.routes import ROUTES, Action, Method, Route
 
