@@ -29,6 +29,8 @@ from campaign_gateway.web.responses import finish
 EVENT_STREAM = "text/event-stream"
 COMMENT_SECONDS = 15.0
 """How often something is sent, so that proxies and listeners know that the connection is alive."""
+TICK_SECONDS = 0.1
+"""Who is due within it is sent its comment at its end."""
 RETRY_MILLISECONDS = (1_000, 5_000)
 """When a listener comes back: not all of them at once."""
 CHUNK_BYTES = 16_384
@@ -128,8 +130,9 @@ class EventStream:
     async def _stay(self, response: web.StreamResponse, writer: StreamWriter) -> None:
         """Waits for the end. What comes is written by `_go_on`, unless there is no room."""
         clock = asyncio.get_running_loop().time
-        # Not all in one turn, nor each in one of its own: some in each second.
-        comment_at = float(math.ceil(clock() + random.uniform(0.0, COMMENT_SECONDS - 1.0)))  # noqa: S311 - to spread them
+        # Not all in one turn of the loop, nor each in one of its own.
+        first = clock() + random.uniform(0.0, COMMENT_SECONDS - TICK_SECONDS)  # noqa: S311 - to spread them
+        comment_at = math.ceil(first / TICK_SECONDS) * TICK_SECONDS
         self._go_on()
         while self._may_go_on() and self._http.transport is not None:
             self._woken.clear()
@@ -141,7 +144,8 @@ class EventStream:
                 async with asyncio.timeout_at(comment_at):
                     await self._woken.wait()
             except TimeoutError:
-                comment_at += COMMENT_SECONDS
+                # After a while without room, one and not all that were due meanwhile.
+                comment_at += COMMENT_SECONDS * (1 + (clock() - comment_at) // COMMENT_SECONDS)
                 await response.write(b":\n%b\n" % self._id_line())
 
     def _go_on(self) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
@@ -251,6 +251,19 @@ async def test_a_revoked_key_ends_its_streams_and_no_other(front: Front) -> None
         assert not operations.has_ended
         front.clients.replace({digest: Client("operations", frozenset({"sales"}), frozenset({"read"}))})
         await until(lambda: operations.has_ended)
+
+
+async def test_who_may_still_listen_is_looked_at_once(
+    front: Front, edit: Edits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with listening(front) as listener:
+        front.clients.epoch.end()
+        looked = Mock(wraps=front.clients.identify)
+        monkeypatch.setattr(front.clients, "identify", looked)
+        for number in range(3):
+            await edit("c-1")
+            await listener.until_events(number + 1)
+        assert looked.call_count <= 1, "not for each change"
 
 
 async def test_who_leaves_is_counted_no_longer(front: Front, edit: Edits) -> None:
