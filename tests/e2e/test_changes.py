@@ -20,7 +20,7 @@ from tests.support.waiting import until
 
 BUDGETS = {"default": {"calls": 600, "window": "60s"}}
 """Polls each few seconds, also on a busy machine."""
-SILENT = int(os.environ.get("SILENT", "500"))
+SILENT = int(os.environ.get("SILENT", "200"))
 """Listeners who never read."""
 
 

@@ -107,9 +107,9 @@ class Window:
             self.floor = self._entries[count - 1].position
             del self._entries[:count]
 
-    async def wait(self, seconds: float) -> None:
-        """Waits for entries, another log, or somebody who calls `notify`, or so long."""
-        is_woken = asyncio.Event()
+    async def wait(self, seconds: float, is_woken: asyncio.Event | None = None) -> None:
+        """Waits for entries, another log, or somebody who calls `notify` or sets the event, or so long."""
+        is_woken = is_woken or asyncio.Event()
         with self.watching(is_woken.set), suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await is_woken.wait()

@@ -3,6 +3,7 @@
 All who listen to a stream read one window (`proxy.change_window`), and an event is rendered once for all of them.
 """
 
+import asyncio
 import re
 import time
 from collections import Counter
@@ -25,6 +26,7 @@ from campaign_gateway.web.event_stream import EVENT_STREAM, EventStream, Filter
 from campaign_gateway.web.record import Record
 from campaign_gateway.web.rejected import RejectedError, invalid
 from campaign_gateway.web.responses import finish
+from campaign_gateway.web.server import when_lost
 
 LAST_EVENT_ID = "Last-Event-ID"
 CURSOR = "Campaign-Gateway-Cursor"
@@ -138,7 +140,9 @@ class Changes:
             if found or known or left <= 0 or not may_go_on() or authorized.http.transport is None:
                 break
             start = _Cursor(start.log, window.last)
-            await window.wait(left)
+            has_gone = asyncio.Event()
+            with when_lost(authorized.http, has_gone.set):
+                await window.wait(left, has_gone)
             record.began = time.perf_counter()
         position = found[-1].position if len(found) == limit else window.last
         cursor = write_cursor(stream, window.name, position)

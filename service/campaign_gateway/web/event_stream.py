@@ -25,6 +25,7 @@ from campaign_gateway.proxy.change_window import Entry, Position, Window
 from campaign_gateway.proxy.request import Stream
 from campaign_gateway.web.record import Record
 from campaign_gateway.web.responses import finish
+from campaign_gateway.web.server import when_lost
 
 EVENT_STREAM = "text/event-stream"
 COMMENT_SECONDS = 15.0
@@ -117,7 +118,7 @@ class EventStream:
                 await response.write(opening + self._degraded())
             else:
                 await response.write(self._reset())
-            with self._window.watching(self._go_on):
+            with self._window.watching(self._go_on), when_lost(self._http, self._woken.set):
                 await self._stay(response, writer)
             await response.write(b"retry: %d\n\n" % random.randint(*RETRY_MILLISECONDS))  # noqa: S311 - to spread them
         except ConnectionError:

@@ -266,11 +266,13 @@ async def test_who_may_still_listen_is_looked_at_once(
         assert looked.call_count <= 1, "not for each change"
 
 
-async def test_who_leaves_is_counted_no_longer(front: Front, edit: Edits) -> None:
-    async with listening(front):
-        assert front.feed.listeners(SUPPORT.identity) == 1
-    await edit()
-    await edit()
+@pytest.mark.parametrize("query", ["", "?wait=60s"])
+async def test_who_leaves_is_counted_no_longer_though_nothing_changes(front: Front, query: str) -> None:
+    async with front.connection() as (_, writer):
+        accept = "text/html" if query else "text/event-stream"
+        head = ["Host: gateway", f"Accept: {accept}", f"Authorization: Bearer {KEYS['reporting']}", "", ""]
+        writer.write("\r\n".join([f"GET /v1/changes{query} HTTP/1.1", *head]).encode())
+        await until(lambda: front.feed.listeners(SUPPORT.identity) == 1)
     await until(lambda: front.feed.listeners(SUPPORT.identity) == 0)
 
 
