@@ -3,6 +3,7 @@
 `SOAK=SECONDS` makes the soak shorter; a row that did not run keeps no figure.
 """
 
+import os
 import re
 import sys
 from dataclasses import dataclass, field
@@ -69,6 +70,7 @@ def _files(row: Row) -> list[str]:
 def main() -> int:
     """Runs them. Returns pytest's exit code."""
     table = Table()
+    os.environ.setdefault("SILENT", "5000")
     code = pytest.main([str(TESTS), "-m", "drill", "-q", "-n", "2", "--dist", "worksteal", *sys.argv[1:]], [table])
     page = TABLE.read_text("utf-8")
     TABLE.write_text(_BETWEEN.sub(lambda _: table.text(), page), "utf-8")

@@ -2,23 +2,26 @@
 
 import asyncio
 import contextlib
+import os
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from campaign_gateway.sandbox.platform import Sandbox
+from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
 from tests.support.gateway import ROOT, GatewayProcess, gateway_process, settings_for
-from tests.support.listener import PATIENCE, Consumer, listening
+from tests.support.listener import PATIENCE, Consumer, listening, silent_listeners
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import until
 
 BUDGETS = {"default": {"calls": 600, "window": "60s"}}
 """Polls each few seconds, also on a busy machine."""
+SILENT = int(os.environ.get("SILENT", "200"))
+"""Listeners who never read."""
 
 
 def are_known(consumer: Consumer, names: set[str]) -> bool:
@@ -134,3 +137,54 @@ async def is_up(gateway: GatewayProcess) -> bool:
 
 async def has_changed(gateway: GatewayProcess, count: int) -> bool:
     return await gateway.metric("campaign_changes_total", type="campaign.updated") >= count
+
+
+@pytest.mark.drill(
+    "thousands of listeners that never read",
+    planted="as many sockets as may listen; edits of some kilobytes; no one takes a byte",
+    seen="one more is refused; each is cut off; hits are answered; memory, descriptors and counts are what they were",
+)
+async def test_those_who_never_read_are_cut_off_and_cost_nobody_anything(
+    tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+    changes = {"subscribers": SILENT, "client_subscribers": SILENT, "max": 100}
+    budgets = {"default": {"calls": 100_000, "window": "60s"}}
+    async with Sandbox(SandboxConfig(campaigns=40, calls=100_000)) as sandbox:
+        settings = settings_for(sandbox, tmp_path, budgets=budgets, changes=changes, send_timeout="2s")
+        edited, hit = [each.id for each in sandbox.campaigns.all() if each.due is None and each.status == "Ready"][:2]
+        async with gateway_process(settings, tmp_path) as gateway:
+
+            async def are_listening(count: int) -> bool:
+                return await gateway.metric("subscribers") == count
+
+            for id_ in (edited, hit):
+                assert (await gateway.get(id_))[0] == 200
+            held, before = descriptors_of(gateway), memory_of(gateway)
+            with silent_listeners(gateway, SILENT):
+                await until(lambda: are_listening(SILENT), PATIENCE)
+                async with gateway.session.get(f"{gateway.url}/v1/changes?wait=1s") as response:
+                    assert (response.status, response.headers["Retry-After"]) == (503, "5")
+                number, most, deadline = 0, 0, asyncio.get_running_loop().time() + 2 * PATIENCE
+                while not await are_listening(0):
+                    assert asyncio.get_running_loop().time() < deadline
+                    number += 1
+                    sandbox.campaigns.edit(edited, {"name": f"edit {number} " + "x" * 20_000})
+                    assert (await gateway.get(edited, cache_control="no-cache"))[0] == 200
+                    assert (await gateway.get(hit))[0] == 200
+                    most = max(most, memory_of(gateway))
+                assert await gateway.metric("connections_unread_total") == SILENT
+                await until(lambda: descriptors_of(gateway) <= held + 5, PATIENCE)
+    grown = most - before
+    # What waits for all of them is made once; what is each one's own is its connection and its task.
+    assert grown < 16 * 2**20 + SILENT * 48 * 2**10
+    figure(f"{SILENT} cut off after {number} edits of 20 kB, {grown / SILENT / 1024:.0f} KiB for each")
+
+
+def descriptors_of(gateway: GatewayProcess) -> int:
+    return len(list(Path(f"/proc/{gateway.process.pid}/fd").iterdir()))
+
+
+def memory_of(gateway: GatewayProcess) -> int:
+    """Resident bytes."""
+    pages = Path(f"/proc/{gateway.process.pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")

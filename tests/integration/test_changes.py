@@ -14,6 +14,7 @@ from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.changes import ChangeType, Finding, SeenBy
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexState, ListFlaw, Poll
 from campaign_gateway.proxy.change_window import Window
+from campaign_gateway.proxy.changes import Feed
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.ports import CampaignIndex, ChangeLog
 from campaign_gateway.proxy.tasks import Tasks
@@ -173,6 +174,25 @@ async def test_a_list_that_is_not_trusted_is_said(fleet: Fleet) -> None:
     assert [said[0] for said in fleet.two.said(window)] == ["degraded", "recovered"]
 
 
+async def test_a_list_that_is_not_trusted_is_known_to_be_when_its_log_no_longer_says_so(fleet: Fleet) -> None:
+    now = fleet.one.clock.now()
+    await fleet.one.publish(c1=indexed(now - 90))
+    flaws = {VOICE: ListFlaw.UNSORTED}
+    assert await fleet.one.index.publish(STREAM, IndexState(flaws=flaws, number=2), {})
+    for number in range(MOST + 1):
+        finding = Finding(SeenBy.READ, now + number, VOICE, "A name", "Active", stamp(now + number))
+        await fleet.one.log.note(STREAM, "c1", finding)
+    window = await fleet.two.window()
+    await until(lambda: len(fleet.two.said(window)) == MOST)
+    assert "degraded" not in {said[0] for said in fleet.two.said(window)}
+    (entry,) = window.degraded(window.last)
+    assert (entry.change.type, entry.change.channel, entry.change.reason) == (ChangeType.DEGRADED, VOICE, "unsorted")
+    assert entry.position < window.floor
+    assert abs(entry.change.at - now) < 60
+    assert await fleet.one.index.publish(STREAM, IndexState(number=3), {})
+    await until(lambda: not window.degraded(window.last))
+
+
 async def test_a_write_is_named_where_its_change_is_seen(fleet: Fleet) -> None:
     now = fleet.one.clock.now()
     await fleet.one.publish(c1=indexed(now - 90))
@@ -280,3 +300,41 @@ async def test_a_server_that_the_link_has_left_is_left_by_who_listens_too(tmp_pa
         await until(lambda: fleet.one.said(window) == [("updated", "c1", "Ready")])
         assert log._listener.departures == 1
         await log._listener.close()
+
+
+async def test_a_cursor_is_known_where_its_entry_has_not_arrived_yet(redis_fleet: Fleet) -> None:
+    ahead, behind = await redis_fleet.one.window(), await redis_fleet.two.window()
+    feeds = [
+        Feed(replica.log, replica.index, replica.clock.now, redis_fleet.tasks, CountingMeter(), {})
+        for replica in redis_fleet.replicas
+    ]
+    now = redis_fleet.one.clock.now()
+    await redis_fleet.one.publish(c1=indexed(now - 90))
+    # Seen by nobody until it is let through.
+    arrived, behind.extend = behind.extend, lambda *_: None  # type: ignore[method-assign]
+    await redis_fleet.one.publish(c1=indexed(now))
+    await until(lambda: len(redis_fleet.one.said(ahead)) == 1)
+    assert await feeds[0].catch_up(STREAM, ahead, ahead.last)
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(feeds[1].catch_up(STREAM, behind, ahead.last))
+        await until(lambda: bool(behind._watchers))
+        assert behind.after(ahead.last, now) is None
+        behind.extend = arrived  # type: ignore[method-assign]
+    assert waiting.result()
+    assert behind.after(ahead.last, now) == []
+    assert await feeds[1].catch_up(STREAM, behind, (ahead.last[0] + 1, 0)), "nobody has been there"
+
+
+async def test_entries_put_into_another_streams_log_are_nobodys(redis_fleet: Fleet) -> None:
+    one, now = redis_fleet.one, redis_fleet.one.clock.now()
+    for stream in (STREAM, OTHER):
+        await one.publish(stream, c1=indexed(now - 90))
+    window = await one.window(OTHER)
+    await one.publish(c1=indexed(now))
+    assert isinstance(one.log, RedisChanges)
+    (ours, _), (theirs, _) = one.log.names(STREAM), one.log.names(OTHER)
+    for _, fields in await redis_fleet.raw.xrange(ours):
+        await redis_fleet.raw.xadd(theirs, fields)
+    await one.publish(OTHER, c2=indexed(now))
+    await until(lambda: one.said(window) == [("created", "c2", "Ready")])
+    assert one.said(await redis_fleet.two.window(OTHER)) == [("created", "c2", "Ready")]

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,3 +62,19 @@ async def listening(consumer: Consumer, gateway: GatewayProcess) -> AsyncIterato
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+@contextlib.contextmanager
+def silent_listeners(gateway: GatewayProcess, count: int, target: str = "/v1/changes") -> Iterator[list[socket.socket]]:
+    """So many connections that ask for events and never read; they have little room for what comes."""
+    host, _, port = gateway.url.removeprefix("http://").partition(":")
+    head = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n\r\n".encode()
+    with contextlib.ExitStack() as stack:
+        peers = []
+        for _ in range(count):
+            peer = stack.enter_context(socket.socket())
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            peer.connect((host, int(port)))
+            peer.sendall(head)
+            peers.append(peer)
+        yield peers

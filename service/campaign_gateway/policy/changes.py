@@ -97,6 +97,8 @@ class LogState:
     """The channels of which all campaigns are known."""
     flaws: Mapping[Channel, str] = field(default_factory=dict)
     """Why lists are not trusted, as it was told."""
+    flawed_at: Mapping[Channel, float] = field(default_factory=dict)
+    """When it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +166,17 @@ def _finding(before: IndexedCampaign | None, row: IndexedCampaign, now: float) -
     )
 
 
-def state_after(log: LogState, state: IndexState) -> LogState:
+def state_after(log: LogState, state: IndexState, now: float) -> LogState:
     """The log's state once the index is in that one."""
     scanned = [channel for channel, poll in state.polls.items() if poll.full_scan_at]
     flaws = {channel: flaw.value for channel, flaw in state.flaws.items()}
-    return replace(log, whole=tuple(sorted({*log.whole, *scanned})), flaws=flaws)
+    flawed_at = {channel: log.flawed_at.get(channel, now) for channel in flaws}
+    return replace(log, whole=tuple(sorted({*log.whole, *scanned})), flaws=flaws, flawed_at=flawed_at)
+
+
+def degradations(log: LogState) -> list[Change]:
+    """What was said of the lists that are not trusted, whether or not the log still holds it."""
+    return [_of_trust(channel, reason, log.flawed_at.get(channel, log.began)) for channel, reason in log.flaws.items()]
 
 
 def add(
@@ -196,9 +204,12 @@ def add(
 
 def _changes_of_trust(log: LogState, after: LogState, now: float) -> Iterable[Change]:
     for channel in sorted(log.flaws.keys() ^ after.flaws.keys()):
-        is_degraded = channel in after.flaws
-        type_ = ChangeType.DEGRADED if is_degraded else ChangeType.RECOVERED
-        yield Change(type_, now, SeenBy.LIST, channel=channel, reason=after.flaws.get(channel))
+        yield _of_trust(channel, after.flaws.get(channel), now)
+
+
+def _of_trust(channel: Channel, reason: str | None, at: float) -> Change:
+    type_ = ChangeType.RECOVERED if reason is None else ChangeType.DEGRADED
+    return Change(type_, at, SeenBy.LIST, channel=channel, reason=reason)
 
 
 def _compare(id_: str, told: Told | None, finding: Finding, log: LogState) -> tuple[Told | None, Change | None]:

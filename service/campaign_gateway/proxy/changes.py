@@ -14,13 +14,15 @@ from campaign_gateway.contract.revisions import instant
 from campaign_gateway.policy.changes import Change, ChangeType, Finding, SeenBy
 from campaign_gateway.policy.stored import Stored
 from campaign_gateway.proxy.beside import beside
-from campaign_gateway.proxy.change_window import Window
+from campaign_gateway.proxy.change_window import Position, Window
 from campaign_gateway.proxy.ports import CampaignIndex, ChangeLog, Meter
 from campaign_gateway.proxy.request import Request
 from campaign_gateway.proxy.tasks import Tasks
 
 LISTENING_SECONDS = 5.0
 """How often it is noted that somebody listens: well within the time for which that counts."""
+CATCH_UP_SECONDS = 5.0
+"""How long a window may take to hold what the log does: as often it is looked whether the log is still the same."""
 LONGEST_DELAY_SECONDS = 3_600.0
 """A change that took longer was not looked for: nobody used the stream, or its `updatedAt` is no time."""
 _OF_A_RUN = frozenset({"call-back"})
@@ -77,6 +79,24 @@ class Feed:
         if window is not None:
             self._windows[stream] = window
         return window
+
+    async def catch_up(self, stream: str, window: Window, position: Position) -> bool:
+        """Whether the window says what came after that position, or that there is none: another replica may be ahead.
+
+        False where that cannot be known at present.
+        """
+        if position <= window.last:
+            return True
+        log, end = window.name, await self._log.end(stream)
+        if end is None:
+            return False
+        clock = asyncio.get_running_loop().time
+        until = clock() + CATCH_UP_SECONDS
+        while window.name == log and window.last < position <= end:
+            if clock() >= until:
+                return False
+            await window.wait(until - clock())
+        return True
 
     @contextmanager
     def listening(self, stream: str) -> Iterator[None]:

@@ -167,7 +167,10 @@ class Sender:
                     return
             elif self._known.retry_at > now:
                 await asyncio.sleep(min(PAUSE_SECONDS, self._known.retry_at - now))
-            elif (message := self._next(window, now)) is None:
+            elif (
+                self._known.log == window.name
+                and not await self._feed.catch_up(self._stream.identity, window, self._known.position)
+            ) or (message := self._next(window, now)) is None:
                 await window.wait(PAUSE_SECONDS)
             elif not await self._send(message):
                 return

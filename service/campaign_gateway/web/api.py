@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 
 from aiohttp import hdrs, web
 
@@ -199,18 +198,26 @@ class Api:
             parts = target.parameters["ids"], record.replies, record.request_id, http.headers
             return await beside(size, render_batch, *parts)
         if target.action is Action.CHANGES and self._changes is not None:
-            return await self._changes.answer(
-                authorized, record, partial(self._may_go_on, authorized, client, self.epoch.number)
-            )
+            return await self._changes.answer(authorized, record, self._permission(authorized, client))
         reply = await self._perform(authorized)
         may_pack = target.action is Action.READ and not target.id
         response = self._render(http, record, reply, stream, _subject_of(target), fail, may_pack=may_pack)
         return await self._packer.pack(response)
 
-    def _may_go_on(self, authorized: Authorized, client: Client, epoch: int) -> bool:
-        """Whether who was authorised in that epoch still is, and this process goes on."""
-        if self.is_draining or epoch == self.epoch.number:
-            return not self.is_draining
+    def _permission(self, authorized: Authorized, client: Client) -> Callable[[], bool]:
+        """Says whenever it is asked whether who was authorised still is, and this process goes on."""
+        known_in = self.epoch.number
+
+        def may_go_on() -> bool:
+            nonlocal known_in
+            epoch = self.epoch.number
+            if known_in != epoch and self._is_authorized(authorized, client):
+                known_in = epoch
+            return known_in == epoch and not self.is_draining
+
+        return may_go_on
+
+    def _is_authorized(self, authorized: Authorized, client: Client) -> bool:
         http = authorized.http
         try:
             now = self._clients.certified(http) or self._clients.identify(http.headers.getall(hdrs.AUTHORIZATION, []))

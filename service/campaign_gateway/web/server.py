@@ -9,7 +9,8 @@ import logging
 import random
 import re
 import sys
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import LineTooLong
@@ -41,10 +42,23 @@ Refuse = Callable[[Failure], web.Response]
 """Makes the answer for a request that never became one, and counts it."""
 
 
+@contextmanager
+def when_lost(http: web.BaseRequest, look: Callable[[], None]) -> Iterator[None]:
+    """Has this called if the request's connection is lost before the block ends: aiohttp tells no handler."""
+    connection = http.protocol
+    if not isinstance(connection, Connection):
+        raise TypeError("a connection of another server")
+    connection.on_lost = look
+    try:
+        yield
+    finally:
+        connection.on_lost = None
+
+
 class Connection(web.RequestHandler):
     """One connection. Every error answer is a problem document that repeats nothing of the request."""
 
-    __slots__ = ("_aging", "_is_old", "_max_age", "_refuse")
+    __slots__ = ("_aging", "_is_old", "_max_age", "_refuse", "on_lost")
 
     def __init__(self, manager: web.Server, refuse: Refuse, max_age: float | None = None, **options: object) -> None:
         """A connection that an answer closes after `max_age` seconds, a tenth more or less; None: never."""
@@ -53,6 +67,8 @@ class Connection(web.RequestHandler):
         self._max_age = max_age
         self._aging: asyncio.TimerHandle | None = None
         self._is_old = False
+        self.on_lost: Callable[[], None] | None = None
+        """Called when it is lost; see `when_lost`."""
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -67,6 +83,8 @@ class Connection(web.RequestHandler):
         if self._aging is not None:
             self._aging.cancel()
         super().connection_lost(exc)
+        if self.on_lost is not None:
+            self.on_lost()
 
     def grow_old(self) -> None:
         """Has the next answer close the connection."""

@@ -6,12 +6,14 @@ its file descriptor for as long as it likes.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 _log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
+ENDS_AT_A_TIME = 50
+"""In one turn of the loop: each wakes whoever was writing there, and thousands may be due at once."""
 QUIET_SECONDS = 60.0
 """Of several ends, the first is logged after so long without one."""
 
@@ -65,15 +67,23 @@ class UnsentWatch:
                 is_stuck = last is not None and size >= last.size
                 self._waiting[transport] = _Unsent(size, last.since if is_stuck and last is not None else now)
         total = sum(each.size for each in self._waiting.values())
+        due: list[tuple[asyncio.Transport, int]] = []
         for transport, unsent in sorted(self._waiting.items(), key=lambda item: item[1].since):
             if now - unsent.since >= self._timeout or total > self._most_bytes:
                 total -= unsent.size
-                self._end(transport, unsent.size, now)
+                due.append((transport, unsent.size))
+                del self._waiting[transport]
+        self._end_some(due, now)
+
+    def _end_some(self, due: Sequence[tuple[asyncio.Transport, int]], now: float) -> None:
+        for transport, size in due[:ENDS_AT_A_TIME]:
+            self._end(transport, size, now)
+        if len(due) > ENDS_AT_A_TIME:
+            asyncio.get_running_loop().call_soon(self._end_some, due[ENDS_AT_A_TIME:], now)
 
     def _end(self, transport: asyncio.Transport, size: int, now: float) -> None:
         self._count()
         if now - self._ended_at > QUIET_SECONDS:
             _log.warning("a caller does not read its answer: its connection is ended, with %d bytes unsent", size)
         self._ended_at = now
-        self._waiting.pop(transport)
         transport.abort()

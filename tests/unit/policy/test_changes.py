@@ -16,6 +16,7 @@ from campaign_gateway.policy.changes import (
     SeenBy,
     Told,
     add,
+    degradations,
     findings_in,
     state_after,
     written,
@@ -149,7 +150,7 @@ def test_a_list_is_degraded_once_and_recovers_once() -> None:
         {SMS: ListFlaw.STARVED},
         {},
     ):
-        addition = add(log, {}, {}, state_after(log, IndexState(flaws=flaws)), NOW)
+        addition = add(log, {}, {}, state_after(log, IndexState(flaws=flaws), NOW), NOW)
         said += [(change.type, change.channel, change.reason) for change in addition.changes]
         log = addition.state or log
     assert said == [
@@ -158,6 +159,18 @@ def test_a_list_is_degraded_once_and_recovers_once() -> None:
         (RECOVERED, VOICE, None),
         (RECOVERED, SMS, None),
     ]
+
+
+def test_what_was_said_of_lists_is_known_for_as_long_as_they_are_not_trusted() -> None:
+    states = [{VOICE: ListFlaw.UNSORTED}, {VOICE: ListFlaw.UNSORTED, SMS: ListFlaw.STARVED}, {SMS: ListFlaw.STARVED}]
+    log, known = WHOLE, list[dict[Channel | None, float]]()
+    for number, flaws in enumerate(states):
+        log = state_after(log, IndexState(flaws=flaws), NOW + number)
+        known.append({change.channel: change.at for change in degradations(log)})
+        assert add(WHOLE, {}, {}, log, NOW + number).changes != ()
+    assert known == [{VOICE: NOW}, {VOICE: NOW, SMS: NOW + 1}, {SMS: NOW + 1}]
+    assert {(change.type, change.reason) for change in degradations(log)} == {(DEGRADED, "starved")}
+    assert degradations(state_after(log, IndexState(), NOW + 9)) == []
 
 
 # The index, poll by poll.
@@ -172,9 +185,8 @@ class Feed:
         self.now = NOW
 
     def publish(self, state: IndexState, updates: Mapping[str, IndexedCampaign]) -> list[tuple[str, str | None]]:
-        addition = add(
-            self.log, self.told, findings_in(self.index, updates, self.now), state_after(self.log, state), self.now
-        )
+        after = state_after(self.log, state, self.now)
+        addition = add(self.log, self.told, findings_in(self.index, updates, self.now), after, self.now)
         self.index = apply(self.index, state, updates)
         self.told |= addition.told
         self.log = addition.state or self.log

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from campaign_gateway.policy.changes import Addition, Change, ChangeType, SeenBy
 from campaign_gateway.policy.webhooks import LEASE_SECONDS, Outcome, Sending
+from campaign_gateway.proxy.change_window import START, Window
 from campaign_gateway.proxy.changes import Feed
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.explain import Informed
@@ -315,3 +316,31 @@ def test_a_target_is_told_when_changes_are_missing() -> None:
     (reset, _) = inbox.received
     assert reset["id"].endswith("-reset")
     assert reset["data"] == {"detail": "read again what you hold: what has changed since your last event is not kept"}
+
+
+def test_who_takes_over_and_has_not_read_so_far_resets_nothing() -> None:
+    inbox = Inbox()
+
+    async def story(world: World) -> None:
+        world.start(inbox)
+        await asyncio.sleep(1)
+        world.add("c1")
+        window, behind = await world.log.follow(ID), Window(100, DAY)
+        behind.load(window.name, START, window.after(None, now()) or (), window.last)
+        world.add("c2")
+        await asyncio.sleep(1)
+        await world.end()
+
+        async def follow(_stream: str) -> Window:
+            return behind
+
+        world.log.follow = follow  # type: ignore[assignment, method-assign]
+        world.start(inbox, "other")
+        await asyncio.sleep(2 * LEASE_SECONDS)
+        assert inbox.subjects() == ["c1", "c2"]
+        world.add("c3")
+        behind.extend((window.after(behind.last, now()) or ()), window.last)
+        await asyncio.sleep(10)
+
+    run(story)
+    assert inbox.subjects() == ["c1", "c2", "c3"]

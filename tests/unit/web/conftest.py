@@ -40,7 +40,7 @@ SENT = Reply(
 )
 MAX_REQUEST = 4_096
 MAX_CHANGES = 5
-LISTENERS = ChangeLimits(subscribers=4, client_subscribers=3, max_unsent=4_096)
+LISTENERS = ChangeLimits(subscribers=4, client_subscribers=3, max_unsent=20_480)
 HIT = Reply(Outcome(ttl=20.0), ENTRY, None, 10.0, 30.0)
 KEYS = {"reporting": "cgk_reporting", "operations": "cgk_operations"}
 SCOPES = {"reporting": {"read"}, "operations": {"read", "write", "purge"}}

@@ -8,12 +8,14 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
 from campaign_gateway.contract.listing import Channel
 from campaign_gateway.policy.changes import Finding, SeenBy
-from campaign_gateway.web import changes as changes_module
+from campaign_gateway.policy.sweeping import IndexSnapshot, IndexState, ListFlaw
+from campaign_gateway.web import event_stream
 from campaign_gateway.web.clients import Client
 from tests.support.builders import stamp
 from tests.support.doubles import SALES, SUPPORT, turns
@@ -52,7 +54,7 @@ class Listener:
     head: str = ""
     text: str = ""
     events: list[tuple[str, str, Any]] = field(default_factory=list)
-    """Type, id, data."""
+    """Type, id (empty where there is none), data."""
     has_ended: bool = False
 
     async def read(self) -> None:
@@ -64,7 +66,9 @@ class Listener:
             self.text += (await self.reader.readexactly(size + 2))[:-2].decode()
             *blocks, _ = self.text.split("\n\n")
             parsed = [dict(re.findall(r"^(\w+): (.*)$", block, re.MULTILINE)) for block in blocks]
-            self.events = [(one["event"], one["id"], json.loads(one["data"])) for one in parsed if "event" in one]
+            self.events = [
+                (one["event"], one.get("id", ""), json.loads(one["data"])) for one in parsed if "event" in one
+            ]
         self.has_ended = True
 
     async def until_events(self, count: int) -> list[tuple[str, str, Any]]:
@@ -169,8 +173,64 @@ async def test_a_listener_of_a_log_that_begins_anew_is_told_so(front: Front, edi
     assert listener.events[1][0] == "reset"
 
 
+async def trust(front: Front, *flaws: Channel) -> None:
+    """A poll after which lists of these channels are not trusted."""
+    window = await front.log.follow(SUPPORT.identity)
+    state = IndexState(flaws=dict.fromkeys(flaws, ListFlaw.UNSORTED))
+    front.log.add_all(SUPPORT.identity, IndexSnapshot(), state, {})
+    window.extend((), window.last)
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_who_begins_while_a_list_is_not_trusted_is_told_so(front: Front, edit: Edits, is_kept: bool) -> None:
+    await trust(front, Channel.VOICE)
+    degraded = (await poll(front, "?after=0"))["changes"][0]
+    assert (degraded["type"], degraded["data"]["reason"]) == ("stream.degraded", "unsorted")
+    for number in range(1 if is_kept else MAX_CHANGES + 1):
+        await edit(f"c-{number}")
+    newest = (await front.ask("/v1/changes", method="HEAD"))[CURSOR]
+    for fields in ((), (f"Last-Event-ID: {newest}",)):
+        async with listening(front, "/v1/changes", *fields) as listener:
+            await edit("c-1")
+            first, (type_, _, _) = await listener.until_events(2)
+        assert first == ("stream.degraded", "", degraded), "without a cursor that would lead back"
+        assert type_ == "campaign.updated"
+    async with listening(front, "/v1/changes?type=stream.recovered") as other:
+        await trust(front)
+        ((type_, _, _),) = await other.until_events(1)
+    assert type_ == "stream.recovered"
+
+
+async def test_a_listener_who_is_to_begin_anew_is_told_what_is_not_trusted(front: Front, edit: Edits) -> None:
+    old = (await poll(front))["next"]
+    await trust(front, Channel.VOICE)
+    for number in range(MAX_CHANGES + 1):
+        await edit(f"c-{number}")
+    async with listening(front, f"/v1/changes?after={old}") as late:
+        assert [type_ for type_, _, _ in await late.until_events(2)] == ["reset", "stream.degraded"]
+
+
+async def test_a_page_says_what_is_not_trusted_to_those_who_begin(front: Front, edit: Edits) -> None:
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(poll(front, "?wait=30s"))
+        await until(lambda: front.feed.listeners(SUPPORT.identity) == 1)
+        await trust(front, Channel.VOICE, Channel.SMS)
+    said_of_lists = waiting.result()["changes"]
+    assert [change["data"]["channel"] for change in said_of_lists] == ["sms", "voice"]
+    first = await poll(front, "?wait=30s&limit=1")
+    assert first["changes"] == said_of_lists
+    assert said(await poll(front, f"?after={first['next']}")) == [], "who goes on has been told"
+    assert said(await poll(front, "?type=campaign.updated")) == []
+    for number in range(MAX_CHANGES + 1):
+        await edit(f"c-{number}")
+    everything = await poll(front, "?after=0&limit=1")
+    assert everything["changes"][:2] == said_of_lists, "though it is not kept"
+    assert said(everything)[2:] == [("campaign.updated", "c-1")]
+    assert said(await poll(front, f"?after={everything['next']}&limit=1")) == [("campaign.updated", "c-2")]
+
+
 async def test_a_quiet_stream_says_that_it_lives(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes_module, "COMMENT_SECONDS", 0.01)
+    monkeypatch.setattr(event_stream, "COMMENT_SECONDS", 0.01)
     async with listening(front) as listener:
         await until(lambda: listener.text.count("\n:\n") > 2)
     assert listener.events == []
@@ -193,11 +253,26 @@ async def test_a_revoked_key_ends_its_streams_and_no_other(front: Front) -> None
         await until(lambda: operations.has_ended)
 
 
-async def test_who_leaves_is_counted_no_longer(front: Front, edit: Edits) -> None:
-    async with listening(front):
-        assert front.feed.listeners(SUPPORT.identity) == 1
-    await edit()
-    await edit()
+async def test_who_may_still_listen_is_looked_at_once(
+    front: Front, edit: Edits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with listening(front) as listener:
+        front.clients.epoch.end()
+        looked = Mock(wraps=front.clients.identify)
+        monkeypatch.setattr(front.clients, "identify", looked)
+        for number in range(3):
+            await edit("c-1")
+            await listener.until_events(number + 1)
+        assert looked.call_count <= 1, "not for each change"
+
+
+@pytest.mark.parametrize("query", ["", "?wait=60s"])
+async def test_who_leaves_is_counted_no_longer_though_nothing_changes(front: Front, query: str) -> None:
+    async with front.connection() as (_, writer):
+        accept = "text/html" if query else "text/event-stream"
+        head = ["Host: gateway", f"Accept: {accept}", f"Authorization: Bearer {KEYS['reporting']}", "", ""]
+        writer.write("\r\n".join([f"GET /v1/changes{query} HTTP/1.1", *head]).encode())
+        await until(lambda: front.feed.listeners(SUPPORT.identity) == 1)
     await until(lambda: front.feed.listeners(SUPPORT.identity) == 0)
 
 
@@ -304,6 +379,42 @@ async def test_a_last_event_id_that_is_none_is_refused(front: Front, cursor: str
     answer = await front.ask("/v1/changes", *fields)
     assert (answer.status, json.loads(answer.body)["type"]) == (400, "/problems/invalid-request")
     assert front.feed.all_listeners == 0
+
+
+async def test_a_cursor_ahead_of_a_store_that_is_lost_is_not_expired(
+    front: Front, edit: Edits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await edit()
+    cursor = await later(front, (await poll(front))["next"])
+    monkeypatch.setattr(front.log, "end", AsyncMock(return_value=None))
+    for fields in ((), ("Accept: text/event-stream",)):
+        answer = await front.ask(f"/v1/changes?after={cursor}", *fields)
+        assert (answer.status, answer["Retry-After"]) == (503, "5"), answer.body
+    assert front.feed.all_listeners == 0
+
+
+async def test_an_old_client_is_sent_events_until_the_connection_ends(front: Front, edit: Edits) -> None:
+    async with front.connection() as (reader, writer):
+        key = KEYS["reporting"]
+        writer.write(
+            f"GET /v1/changes HTTP/1.0\r\nHost: gateway\r\nAccept: text/event-stream\r\n"
+            f"Authorization: Bearer {key}\r\n\r\n".encode()
+        )
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"chunked" not in head.lower()
+        await edit("c-1")
+        await reader.readuntil(b"\nevent: campaign.updated\n")
+        front.api.drain()
+        assert re.search(rb"\n\nretry: \d+\n\n$", await reader.read())
+
+
+async def test_head_gives_the_newest_cursor_whatever_is_wanted(front: Front, edit: Edits) -> None:
+    await edit("c-1")
+    newest = (await poll(front))["next"]
+    for query in ("?type=campaign.deleted", "?ids=c-9&status=Active&wait=60s", "?after=0&limit=1"):
+        answer = await front.ask(f"/v1/changes{query}", method="HEAD")
+        assert (answer.status, answer[CURSOR], answer.body) == (200, newest, b"")
+    assert (await front.ask("/v1/changes?ids=", method="HEAD")).status == 400
 
 
 @pytest.mark.drill(

@@ -1,10 +1,12 @@
 """Callers who do not read their answers, one by one and all together."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from campaign_gateway.web.unsent import UnsentWatch
+from campaign_gateway.web.unsent import ENDS_AT_A_TIME, UnsentWatch
+from tests.support.doubles import turns
 
 TIMEOUT = 30.0
 
@@ -89,3 +91,15 @@ def test_many_ends_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
     desk = Desk(*(Transport(10) for _ in range(50)))
     assert all(desk.run(40))
     assert (desk.ended, len(caplog.records)) == (50, 1)
+
+
+async def test_many_are_ended_in_parts_and_others_have_their_turns() -> None:
+    desk = Desk(*(Transport(1_000) for _ in range(3 * ENDS_AT_A_TIME + 1)), most=1_000)
+    desk.watch.look(0.0)
+    ended = [desk.ended]
+    while ended[-1] < 3 * ENDS_AT_A_TIME:
+        await turns(1)
+        ended.append(desk.ended)
+    assert max(later - before for before, later in pairwise([0, *ended])) == ENDS_AT_A_TIME
+    desk.watch.look(1.0)
+    assert desk.ended == 3 * ENDS_AT_A_TIME, "the last one fits"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from campaign_gateway.policy.changes import Change, Finding
-from campaign_gateway.proxy.change_window import Window
+from campaign_gateway.proxy.change_window import Position, Window
 
 
 class ChangeLog(Protocol):
@@ -17,6 +17,13 @@ class ChangeLog(Protocol):
         """The window on the stream's log, which is kept up to date from now on for a while; None where it cannot be.
 
         The same one each time, also when another log has taken the place of the stream's.
+        """
+        ...
+
+    async def end(self, stream: str) -> Position | None:
+        """Where the stream's log ends, also if no window holds it yet; None where Redis is lost.
+
+        One trip to Redis.
         """
         ...
 

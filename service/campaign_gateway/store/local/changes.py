@@ -17,7 +17,7 @@ from campaign_gateway.policy.changes import (
     written,
 )
 from campaign_gateway.policy.sweeping import IndexedCampaign, IndexSnapshot, IndexState
-from campaign_gateway.proxy.change_window import KEEP_SECONDS, MAX_CHANGES, START, Entry, Window
+from campaign_gateway.proxy.change_window import KEEP_SECONDS, MAX_CHANGES, START, Entry, Position, Window
 from campaign_gateway.proxy.ports import ChangeLog
 
 _NAME_BYTES = 8
@@ -48,11 +48,15 @@ class LocalChanges(ChangeLog):
         """Adds what the publication of an index says; see `RedisChanges.add_all`."""
         log, now = self._state(stream), self._now()
         findings = findings_in(before, updates, now)
-        self._add(stream, add(log, self._told[stream], findings, state_after(log, state), now))
+        self._add(stream, add(log, self._told[stream], findings, state_after(log, state, now), now))
 
     @override
     async def follow(self, stream: str) -> Window:
         return self._window(stream)
+
+    @override
+    async def end(self, stream: str) -> Position:
+        return self._window(stream).last
 
     @override
     async def note(self, stream: str, campaign: str, finding: Finding) -> None:

@@ -30,6 +30,7 @@ from campaign_gateway.policy.changes import (
     LogState,
     Told,
     add,
+    degradations,
     findings_in,
     state_after,
     written,
@@ -181,11 +182,11 @@ class RedisChanges(ChangeLog):
             StoreDownError: Redis is lost.
         """
         findings, known = findings_in(before, updates, now), self._states.get(stream)
-        if not findings and known is not None and state_after(known, state) == known:
+        if not findings and known is not None and state_after(known, state, now) == known:
             return await publish(self._arguments(stream, None, Addition())) == DONE
         for _ in range(MAX_TRIES):
             said = await self._said(stream, findings)
-            addition = add(said.state, said.told, findings, state_after(said.state, state), now)
+            addition = add(said.state, said.told, findings, state_after(said.state, state, now), now)
             done = await publish(self._arguments(stream, said, addition))
             if done == DONE:
                 self._note_added(stream, said, addition)
@@ -259,6 +260,16 @@ class RedisChanges(ChangeLog):
         self._event(self._keys.partition(stream)).set()
         return window
 
+    @override
+    async def end(self, stream: str) -> Position | None:
+        log, _ = self.names(stream)
+        read = partial(self._link.client.execute_command, "XREVRANGE", log, "+", "-", "COUNT", 1)
+        try:
+            found = await self._link.execute("changes", read, replies.entries)
+            return _position(found[0][0]) if found else START
+        except (StoreDownError, ValueError):
+            return None
+
     def _event(self, partition: int) -> asyncio.Event:
         return self._is_asked.setdefault(partition, asyncio.Event())
 
@@ -284,7 +295,9 @@ class RedisChanges(ChangeLog):
                     break
         except (StoreDownError, ValueError):
             return False
-        window.load(said.state.name, floor or START, entries, last)
+        # These may have left the log while they hold.
+        degraded = [Entry((int(change.at * 1000), 0), change) for change in degradations(said.state)]
+        window.load(said.state.name, floor or START, entries, last, degraded)
         return True
 
     def _entry(self, log: str, name: str, id_: bytes, fields: Mapping[bytes, bytes]) -> _Read:

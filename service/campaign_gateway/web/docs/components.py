@@ -90,7 +90,9 @@ PARAMETERS: Mapping[str, Json] = {
         "query", f"How long to wait for the first change, at most {queries.MAX_WAIT_SECONDS} seconds, such as `30s`."
     ),
     "change-limit": parameter(
-        "query", "Changes in one answer.", {"type": "integer", "minimum": 1, "maximum": queries.MAX_CHANGES}
+        "query",
+        "Changes after the cursor in one answer.",
+        {"type": "integer", "minimum": 1, "maximum": queries.MAX_CHANGES},
     ),
     "change-type": words("Changes of these types.", {"type": "string", "enum": [*ChangeType]}),
     "change-ids": words("Changes of these campaigns.", ID, maxItems=queries.MAX_IDS),

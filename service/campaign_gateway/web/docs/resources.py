@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from campaign_gateway.contract.operations import RequestBody, Subject, operation
 from campaign_gateway.policy.settle import NOT_FOUND
 from campaign_gateway.problems import Problem
-from campaign_gateway.web.changes import CURSOR, EVENT_STREAM
+from campaign_gateway.web.changes import CURSOR
+from campaign_gateway.web.event_stream import EVENT_STREAM
 from campaign_gateway.web.responses import BOUND, NEWER
 from campaign_gateway.web.routes import ROUTES, Action, Method, Route
 
@@ -73,7 +74,8 @@ TEXTS: Mapping[str, Text] = {
         "ChangesAnswer",
         description="With `Accept: text/event-stream`, server-sent events for as long as you listen: resume with "
         "`Last-Event-ID`. Otherwise the changes after the cursor `after`, for which the answer waits up to `wait`. A "
-        "change costs no call.",
+        "change costs no call. An event stream, and an answer without `after`, begins with the "
+        "`stream.degraded` of each list that is not trusted at present.",
     ),
     "changed": Text(
         "hintChanged",
