@@ -36,6 +36,8 @@ RETRY_MILLISECONDS = (1_000, 5_000)
 """When a listener comes back: not all of them at once."""
 CHUNK_BYTES = 16_384
 """What is written at a time."""
+FRAMES_AT_A_TIME = 4
+"""What is written in one turn of the loop: who comes back after a day has megabytes to get."""
 MOST_FRAMES = 64
 """How many are kept for those who come next; those who are together need one."""
 
@@ -136,10 +138,12 @@ class EventStream:
         comment_at = math.ceil(first / TICK_SECONDS) * TICK_SECONDS
         self._go_on()
         while self._may_go_on() and self._http.transport is not None:
-            self._woken.clear()
-            await writer.drain()
-            self._go_on()
             if self._woken.is_set():
+                self._woken.clear()
+                # Others have their turns, also while the kernel takes all that there is.
+                await asyncio.sleep(0)
+                await writer.drain()
+                self._go_on()
                 continue
             try:
                 async with asyncio.timeout_at(comment_at):
@@ -150,17 +154,19 @@ class EventStream:
                 await response.write(b":\n%b\n" % self._id_line())
 
     def _go_on(self) -> None:
-        """Writes what has come, as far as there is room, and wakes the task if there is something to wait for."""
+        """Writes some of what has come, as far as there is room, and wakes the task if there may be more to do."""
         window, transport = self._window, self._http.transport
         if not self._may_go_on() or transport is None or transport.is_closing():
             self._woken.set()
             return
-        while self._position != window.last or self._generation != window.generation:
-            if self._http.protocol.writing_paused:
-                self._woken.set()
+        for _ in range(FRAMES_AT_A_TIME):
+            if self._position == window.last and self._generation == window.generation:
                 return
+            if self._http.protocol.writing_paused:
+                break
             if frame := self._next():
                 transport.write(frame)
+        self._woken.set()
 
     # What is written.
 

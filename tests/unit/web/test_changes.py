@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
@@ -17,6 +18,7 @@ from campaign_gateway.policy.changes import Finding, SeenBy
 from campaign_gateway.policy.sweeping import IndexSnapshot, IndexState, ListFlaw
 from campaign_gateway.web import event_stream
 from campaign_gateway.web.clients import Client
+from campaign_gateway.web.event_stream import EventStream
 from tests.support.builders import stamp
 from tests.support.doubles import SALES, SUPPORT, turns
 from tests.support.waiting import until
@@ -324,6 +326,26 @@ async def test_only_what_is_wanted_comes(front: Front, edit: Edits, query: str, 
     assert document["next"] == everything["next"], "what is not wanted is not looked at again"
 
 
+async def test_each_listener_gets_what_it_wants_from_where_it_is(front: Front, edit: Edits) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        await edit("c-0")
+        targets = ["", "?ids=c-1", "?status=Active"]
+        all_, first, active = [
+            await stack.enter_async_context(listening(front, f"/v1/changes{query}")) for query in targets
+        ]
+        behind = await stack.enter_async_context(listening(front, "/v1/changes?after=0", key=KEYS["operations"]))
+        for campaign, status in (("c-1", "Ready"), ("c-2", "Active"), ("c-1", "Active")):
+            await edit(campaign, status)
+        for listener, expected in (
+            (all_, ["c-1", "c-2", "c-1"]),
+            (first, ["c-1", "c-1"]),
+            (active, ["c-2", "c-1"]),
+            (behind, ["c-0", "c-1", "c-2", "c-1"]),
+        ):
+            events = await listener.until_events(len(expected))
+            assert [event["subject"] for _, _, event in events] == expected
+
+
 # Cursors.
 
 
@@ -484,6 +506,30 @@ async def test_what_waits_for_those_who_do_not_read_is_bounded(front: Front, edi
         assert 4_096 < most < 400_000, "a few events, of the twenty megabytes that came"
         await front.log.note(SUPPORT.identity, "c-1", Finding(SeenBy.READ, front.feed.now() + 99, is_gone=True))
         await quiet.until_events(1)
+
+
+async def test_who_has_much_to_get_leaves_others_their_turns(
+    front: Front, edit: Edits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit.name = "A" * 20_000
+    for number in range(MAX_CHANGES):
+        await edit(f"c-{number}")
+    made, seen, make = 0, [0], EventStream._next
+
+    def counted(events: EventStream) -> bytes:
+        nonlocal made
+        made += 1
+        return make(events)
+
+    monkeypatch.setattr(event_stream, "FRAMES_AT_A_TIME", 2)
+    monkeypatch.setattr(EventStream, "_next", counted)
+    async with front.connection() as (_, writer):
+        head = ["Host: gateway", "Accept: text/event-stream", f"Authorization: Bearer {KEYS['reporting']}", "", ""]
+        writer.write("\r\n".join(["GET /v1/changes?after=0 HTTP/1.1", *head]).encode())
+        while made < MAX_CHANGES:
+            await turns(1)
+            seen.append(made)
+    assert max(later - before for before, later in pairwise(seen)) <= 2
 
 
 async def test_entries_that_are_nobodys_hold_nobody_up(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
