@@ -289,6 +289,8 @@ def played(setup: Setup, seed: int, script: Script) -> World:
 
 
 EACH_SEED = pytest.mark.parametrize("seed", SEEDS)
+ONE_SEED = pytest.mark.parametrize("seed", SEEDS[:1])
+"""For what is played in several variants, each of which is a run of its own, or for a quarter of an hour."""
 
 
 async def nothing(_world: World) -> None:
@@ -328,7 +330,7 @@ async def comings_and_goings(world: World) -> None:
         world.platform.edit(SUPPORT.tenant.stream, used.pop(0), "gone")
 
 
-@EACH_SEED
+@ONE_SEED
 @pytest.mark.parametrize(
     ("setup", "fault"),
     [
@@ -390,7 +392,7 @@ def test_rows_that_shift_between_pages_hide_nothing(seed: int) -> None:
     assert set(world.flaws) <= {ListFlaw.SHIFTING}
 
 
-@EACH_SEED
+@ONE_SEED
 @pytest.mark.parametrize("sort_key", ["id", "createdAt"])
 @pytest.mark.parametrize("channels", [frozenset(Channel), frozenset({Channel.SMS})], ids=["all", "sms"])
 def test_a_list_out_of_order_is_not_believed_until_it_is_mended(
@@ -461,7 +463,7 @@ def test_a_pause_that_the_platform_asks_for_is_kept(seed: int) -> None:
     assert not world.flaws
 
 
-@EACH_SEED
+@ONE_SEED
 @pytest.mark.parametrize("channel", [None, Channel.SMS], ids=["all", "sms-lists"])
 def test_an_outage_of_the_platform_ends_with_its_end(seed: int, channel: Channel | None) -> None:
     async def script(world: World) -> None:
@@ -579,7 +581,7 @@ def test_a_new_replica_goes_on_from_what_redis_knows(seed: int) -> None:
     assert world.validated(100, 120) > 0
 
 
-@EACH_SEED
+@ONE_SEED
 def test_campaigns_that_nobody_reads_cost_nothing(seed: int) -> None:
     async def script(world: World) -> None:
         await asyncio.sleep(40)
@@ -604,7 +606,7 @@ async def a_while(_world: World) -> None:
     await asyncio.sleep(240)
 
 
-@EACH_SEED
+@ONE_SEED
 @pytest.mark.parametrize("skew", [-30.0, -12.0, 30.0])
 @pytest.mark.parametrize("lag", [0.0, 5.0])
 def test_a_platform_whose_clock_is_off_is_believed_all_the_same(seed: int, skew: float, lag: float) -> None:
@@ -619,7 +621,7 @@ def test_a_platform_whose_clock_is_off_is_believed_all_the_same(seed: int, skew:
     assert world.part_validating(90, 240) > 0.9
 
 
-@EACH_SEED
+@ONE_SEED
 @pytest.mark.parametrize("to", [-30.0, 30.0])
 def test_a_step_of_the_platform_s_clock_calls_nothing_fresher_than_it_is(seed: int, to: float) -> None:
     async def script(world: World) -> None:
@@ -635,7 +637,7 @@ def test_a_step_of_the_platform_s_clock_calls_nothing_fresher_than_it_is(seed: i
     assert world.part_validating(90, 120) > 0.6
 
 
-@EACH_SEED
+@ONE_SEED
 @pytest.mark.parametrize("lag", [2.0, 5.0, 9.0])
 def test_a_lag_is_measured(seed: int, lag: float) -> None:
     async def script(world: World) -> None:
@@ -673,7 +675,7 @@ def test_a_list_that_lags_by_more_than_can_be_allowed_for_is_not_believed(seed: 
     world.judge(is_bounded=lambda answer: answer.at > 120)
 
 
-@EACH_SEED
+@ONE_SEED
 @pytest.mark.parametrize("rows", [50, 100])
 def test_many_changes_at_once_with_one_revision_hide_nothing(seed: int, rows: int) -> None:
     """Five hundred rows with one revision, in another order with each question: some slip through between two pages."""
@@ -693,7 +695,7 @@ def test_many_changes_at_once_with_one_revision_hide_nothing(seed: int, rows: in
         assert seen["ages from a poll"] > 0
 
 
-@EACH_SEED
+@ONE_SEED
 @pytest.mark.parametrize("rows", [20, 100])
 def test_a_flood_of_changes_calls_nothing_fresher_than_it_is(seed: int, rows: int) -> None:
     async def script(world: World) -> None:
