@@ -7,6 +7,8 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,10 +26,30 @@ from tests.support.waiting import until
 SECONDS = float(os.environ.get("FEED", "120"))
 SEED = int(os.environ.get("FEED_SEED", "1"))
 REPLICAS = 3
+LONGEST = 20.0
+"""Seconds of the longest lifetime, which is the bound while no list gives one."""
+SLACK = 1.0
+"""Seconds that a change may take from the poll's end into the log, and a bound to be asked for, on a busy machine."""
 SETTINGS: dict[str, Any] = {
     "budgets": {"default": {"calls": 600, "window": "60s"}},
-    "freshness": {"max": "20s", "status": {"Active": {"max": "20s"}}},
+    "freshness": {"max": f"{LONGEST:g}s", "status": {"Active": {"max": f"{LONGEST:g}s"}}},
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    at: float
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a gateway has published as the signal bound, and when."""
+
+    at: float
+    seconds: float
+    by: str
 
 
 class World:
@@ -38,6 +60,7 @@ class World:
         quiet = [each for each in sandbox.campaigns.all() if each.due is None and each.status == "Ready"]
         self.ids = [each.id for each in quiet[:12]]
         self.names: dict[str, list[str]] = defaultdict(list)
+        self.edits: list[Edit] = []
 
     async def change(self, seconds: float) -> None:
         """Edits some, now and then."""
@@ -47,6 +70,7 @@ class World:
             id_, name = self.rng.choice(self.ids), f"edit {number}"
             self.sandbox.campaigns.edit(id_, {"name": name})
             self.names[id_].append(name)
+            self.edits.append(Edit(time.time(), id_, name))
             await asyncio.sleep(self.rng.expovariate(2.0))
 
     def last(self, id_: str) -> str | None:
@@ -86,10 +110,38 @@ class Holder(Consumer):
                     self.held[id_] = (await response.json())["data"]["name"]
 
 
+class Ear(Consumer):
+    """Hears all that is told, and notes when it was written down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: dict[str, float] = {}
+        """When each name was."""
+        self.reset_at: list[float] = []
+
+    @override
+    def take(self, block: dict[str, str]) -> None:
+        resets, count = self.resets, len(self.changes)
+        super().take(block)
+        if self.resets > resets:
+            self.reset_at.append(time.time())
+        for change in self.changes[count:]:
+            if "name" in change["data"]:
+                self.told.setdefault(change["data"]["name"], datetime.fromisoformat(change["time"]).timestamp())
+
+    async def hear(self, gateway: GatewayProcess) -> None:
+        """Listens for as long as it runs."""
+        while True:
+            with suppress(aiohttp.ClientError, AssertionError):
+                await self.listen(gateway)
+            await asyncio.sleep(0.1)
+
+
 @pytest.mark.drill(
     "the feed, while its leader is killed, Redis restarted empty, a replica stopped",
     planted="random edits for two minutes; a consumer that goes on at another replica each few seconds",
-    seen="it holds the platform's last state of each campaign; in each log no change twice, and all in order",
+    seen="it holds the platform's last state of each campaign; in each log no change twice, and all in order; "
+    "at no moment was a change that is older than the signal bound published then not in the log",
 )
 @pytest.mark.timeout(SECONDS + 420)
 async def test_a_consumer_holds_what_the_platform_does(tmp_path: Path, figure: Callable[[str], None]) -> None:
@@ -103,6 +155,7 @@ async def test_a_consumer_holds_what_the_platform_does(tmp_path: Path, figure: C
         settings = settings_for(sandbox, tmp_path, cache={"url": redis.url, "timeout": "2s"}, **SETTINGS)
         gateways = [await stack.enter_async_context(gateway_process(settings, tmp_path)) for _ in range(REPLICAS)]
         await redis.wait_for_listeners(REPLICAS)
+        ears, bounds = [Ear() for _ in gateways], list[Bound]()
 
         async def go_wrong() -> None:
             await asyncio.sleep(SECONDS * 0.25)
@@ -130,8 +183,18 @@ async def test_a_consumer_holds_what_the_platform_does(tmp_path: Path, figure: C
                     with suppress(aiohttp.ClientError):
                         await holder.read_again(gateway, world.ids)
 
+        async def note_bounds() -> None:
+            while True:
+                for gateway in list(gateways):
+                    at = time.time()
+                    with suppress(aiohttp.ClientError, TimeoutError):
+                        async with asyncio.timeout(SLACK):
+                            bounds.append(Bound(at, await gateway.metric("signal_bound_seconds"), gateway.url))
+                await asyncio.sleep(0.2)
+
         async with asyncio.TaskGroup() as group:
-            jobs = [group.create_task(go_wrong()), group.create_task(consume())]
+            jobs = [group.create_task(job) for job in (go_wrong(), consume(), note_bounds())]
+            jobs += [group.create_task(ear.hear(gateway)) for ear, gateway in zip(ears, gateways, strict=True)]
             await asyncio.sleep(10.0)
             await world.change(SECONDS)
             changed = [id_ for id_ in world.ids if world.last(id_)]
@@ -146,8 +209,41 @@ async def test_a_consumer_holds_what_the_platform_does(tmp_path: Path, figure: C
     for id_ in changed:
         places = [world.names[id_].index(name) for name in dict.fromkeys(holder.seen[id_]) if name in world.names[id_]]
         assert places == sorted(places), f"{id_} out of order"
-    edits, told = sum(map(len, world.names.values())), sum(map(len, holder.of_logs))
-    figure(f"{edits} edits, {told} changes told, {holder.resets} resets, none lost, none twice")
+    reasons = {change["data"].get("reason") for ear in ears for change in ear.changes}
+    assert "unread" in reasons, "after the reset nobody was told that the list is lost"
+    judged, late = judge(world.edits, ears, bounds)
+    assert late == [], "a change not in the log, though it was older than the bound that was published"
+    assert judged > len(bounds) / 4, "bounds that were given by lists"
+    told = sum(map(len, holder.of_logs))
+    figure(
+        f"{len(world.edits)} edits, {told} changes told, {holder.resets} resets, none lost, none twice; "
+        f"{judged} of {len(bounds)} bounds were given by lists, and all kept"
+    )
+
+
+def judge(edits: list[Edit], ears: list[Ear], bounds: list[Bound]) -> tuple[int, list[tuple[Bound, Edit]]]:
+    """How many of the bounds lists gave, and which were not kept, by which edit.
+
+    An edit counts as told with a later one of the campaign. Of those before a reset, that one tells.
+    """
+    told: dict[str, float] = {}
+    for ear in ears:
+        for name, at in ear.told.items():
+            told[name] = min(at, told.get(name, at))
+    of_campaigns: dict[str, list[Edit]] = defaultdict(list)
+    for edit in edits:
+        of_campaigns[edit.id].append(edit)
+    resets, judged, late = sorted(at for ear in ears for at in ear.reset_at), 0, []
+    for bound in bounds:
+        if bound.seconds >= LONGEST:
+            continue
+        judged += 1
+        known_at = max((at for at in resets if at <= bound.at), default=0.0)
+        for each in of_campaigns.values():
+            due = [edit for edit in each if known_at < edit.at < bound.at - bound.seconds - SLACK]
+            if due and not any(told.get(edit.name, bound.at) < bound.at for edit in each if edit.at >= due[-1].at):
+                late.append((bound, due[-1]))
+    return judged, late
 
 
 def missing(holder: Holder, world: World) -> dict[str, tuple[str | None, str]]:
