@@ -231,14 +231,19 @@ async def test_a_redis_that_came_back_empty_has_listeners_begin_anew_and_makes_n
     await one.publish(c1=indexed(now - 90))
     await one.publish(c1=indexed(now - 5))
     await until(lambda: len(two.said(window)) == 1)
+    log = two.log
+    assert isinstance(log, RedisChanges)
+    await until(lambda: log._states[STREAM].whole == (VOICE,))
     name, generation = window.name, window.generation
     await redis_fleet.raw.flushall()
     await until(lambda: window.name != name)
     assert window.generation > generation
-    assert two.said(window) == []
+    assert [entry.change.reason for entry in window.degraded(window.last)] == ["unread"], "nobody looks at present"
     await one.publish(c1=indexed(now - 5), c2=indexed(now - 4))
     await one.publish(c2=indexed(now))
-    await until(lambda: two.said(window) == [("updated", "c2", "Ready")])
+    said = [("degraded", None, None), ("recovered", None, None), ("updated", "c2", "Ready")]
+    await until(lambda: two.said(window) == said)
+    assert window.degraded(window.last) == []
 
 
 @pytest.mark.drill(

@@ -11,7 +11,8 @@ it first. The laws of this module:
    each other for a while, an earlier `updatedAt` is. What lists show one after the other never is: replicas' clocks
    differ.
 4. What is met for the first time was created only if the whole list was known before. Until then it was changed if its
-   `updatedAt` says so, and else was there: so a log that begins anew tells nobody of campaigns that are old.
+   `updatedAt` says so, and else was there: so a log that begins anew tells nobody of campaigns that are old. Of lists
+   that were known before that, it says that they are not trusted until they are again.
 5. A deletion that goes through says what is so from then on. What another write leaves behind is told when it is seen,
    and said to be that write's.
 
@@ -35,6 +36,8 @@ from campaign_gateway.policy.sweeping import (
 
 WRITTEN_SECONDS = 60.0
 """A change that is seen so long after a write is said to be the write's."""
+UNREAD = "unread"
+"""Why a list is not trusted that was lost with the log before: nothing is seen of it until it is read as a whole."""
 
 
 class ChangeType(StrEnum):
@@ -166,10 +169,27 @@ def _finding(before: IndexedCampaign | None, row: IndexedCampaign, now: float) -
     )
 
 
+def begun(name: str, now: float, before: LogState | None) -> LogState:
+    """The state of a log that begins.
+
+    Args:
+        name: the log's.
+        now: the time.
+        before: that of the log that was lost; None where none was.
+    """
+    lost = [] if before is None else sorted({*before.whole, *_unread(before)})
+    return LogState(name, now, flaws=dict.fromkeys(lost, UNREAD), flawed_at=dict.fromkeys(lost, now))
+
+
+def _unread(log: LogState) -> list[Channel]:
+    return [channel for channel, reason in log.flaws.items() if reason == UNREAD]
+
+
 def state_after(log: LogState, state: IndexState, now: float) -> LogState:
     """The log's state once the index is in that one."""
     scanned = [channel for channel, poll in state.polls.items() if poll.full_scan_at]
-    flaws = {channel: flaw.value for channel, flaw in state.flaws.items()}
+    flaws = {channel: UNREAD for channel in _unread(log) if channel not in scanned}
+    flaws |= {channel: flaw.value for channel, flaw in state.flaws.items()}
     flawed_at = {channel: log.flawed_at.get(channel, now) for channel in flaws}
     return replace(log, whole=tuple(sorted({*log.whole, *scanned})), flaws=flaws, flawed_at=flawed_at)
 

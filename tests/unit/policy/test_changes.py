@@ -16,6 +16,7 @@ from campaign_gateway.policy.changes import (
     SeenBy,
     Told,
     add,
+    begun,
     degradations,
     findings_in,
     state_after,
@@ -29,6 +30,7 @@ from campaign_gateway.policy.sweeping import (
     IndexSnapshot,
     IndexState,
     ListFlaw,
+    Poll,
     apply,
 )
 from tests.support.builders import NOW, stamp
@@ -171,6 +173,20 @@ def test_what_was_said_of_lists_is_known_for_as_long_as_they_are_not_trusted() -
     assert known == [{VOICE: NOW}, {VOICE: NOW, SMS: NOW + 1}, {SMS: NOW + 1}]
     assert {(change.type, change.reason) for change in degradations(log)} == {(DEGRADED, "starved")}
     assert degradations(state_after(log, IndexState(), NOW + 9)) == []
+
+
+def test_lists_that_were_lost_are_not_trusted_before_they_are_read_as_a_whole() -> None:
+    log = begun("next", NOW, replace(WHOLE, whole=(SMS, VOICE)))
+    assert {(one.channel, one.reason, one.at) for one in degradations(log)} == {
+        (SMS, "unread", NOW),
+        (VOICE, "unread", NOW),
+    }
+    assert begun("after", NOW + 1, log).flaws == log.flaws, "also if that one is lost before"
+    part, whole = ({VOICE: Poll(NOW, full_scan_at=at)} for at in (0.0, NOW + 5))
+    assert state_after(log, IndexState(polls=part), NOW + 5) == log
+    after = state_after(log, IndexState(polls=whole), NOW + 5)
+    assert [(one.type, one.channel) for one in add(log, {}, {}, after, NOW + 5).changes] == [(RECOVERED, VOICE)]
+    assert begun("first", NOW, None).flaws == {}
 
 
 # The index, poll by poll.

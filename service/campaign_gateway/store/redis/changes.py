@@ -16,7 +16,7 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -30,6 +30,7 @@ from campaign_gateway.policy.changes import (
     LogState,
     Told,
     add,
+    begun,
     degradations,
     findings_in,
     state_after,
@@ -84,6 +85,12 @@ class Said:
     """The values as they were read, by campaign, and that of the state."""
     is_new: bool
     """Whether there is no log yet."""
+
+    def opened(self, addition: Addition) -> Addition:
+        """The addition, after what a log has to say as it begins."""
+        if not self.is_new:
+            return addition
+        return replace(addition, changes=(*degradations(self.state), *addition.changes))
 
 
 class RedisChanges(ChangeLog):
@@ -155,9 +162,10 @@ class RedisChanges(ChangeLog):
             for id_ in fields[1:]
             if (one := _opened(self._told, raw.get(id_, b""), f"{name}:{id_}", _tolds)) is not None
         }
-        fresh = LogState(uuid.uuid4().hex[:_NAME_BYTES], self._link.clock.now())
-        self._states[stream] = state or fresh
-        return Said(state or fresh, told if state is not None else {}, raw, is_new=state is None)
+        if is_new := state is None:
+            state = begun(uuid.uuid4().hex[:_NAME_BYTES], self._link.clock.now(), self._states.get(stream))
+        self._states[stream] = state
+        return Said(state, {} if is_new else told, raw, is_new)
 
     async def add_all(
         self,
@@ -186,7 +194,7 @@ class RedisChanges(ChangeLog):
             return await publish(self._arguments(stream, None, Addition())) == DONE
         for _ in range(MAX_TRIES):
             said = await self._said(stream, findings)
-            addition = add(said.state, said.told, findings, state_after(said.state, state, now), now)
+            addition = said.opened(add(said.state, said.told, findings, state_after(said.state, state, now), now))
             done = await publish(self._arguments(stream, said, addition))
             if done == DONE:
                 self._note_added(stream, said, addition)
@@ -234,7 +242,7 @@ class RedisChanges(ChangeLog):
         try:
             for _ in range(MAX_TRIES):
                 said = await self._said(stream, campaigns)
-                addition = decide(said)
+                addition = said.opened(decide(said))
                 if not said.is_new and addition == Addition():
                     return said
                 append = partial(self._append, keys=[name, log], args=self._arguments(stream, said, addition))
