@@ -71,11 +71,13 @@ fix: $(READY) ## Format, and apply the linter's fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Hits compared with nginx, HAProxy, Varnish and FastAPI; memory, start; under ten minutes
+bench: $(READY) ## Hits compared with nginx, HAProxy, Varnish and FastAPI; other reads, listeners, memory, start; a quarter of an hour
 	tools/setup-bench
 	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench.hits
 	$(BIN)/python -m tests.bench.connections
+	$(BIN)/python -m tests.bench.reads
+	$(BIN)/python -m tests.bench.feed
 	$(BIN)/python -m tests.bench.instructions
 
 bench-freshness: $(READY) ## How soon changes are seen, for how many calls; some twenty minutes (QUICK=1: one)
