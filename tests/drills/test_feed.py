@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 from typing_extensions import override
 
+from campaign_gateway.sandbox.campaigns import Campaign, Kind
 from campaign_gateway.sandbox.platform import Sandbox, SandboxConfig
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.listener import PATIENCE, Consumer, listening
@@ -26,6 +27,8 @@ from tests.support.waiting import until
 SECONDS = float(os.environ.get("FEED", "120"))
 SEED = int(os.environ.get("FEED_SEED", "1"))
 REPLICAS = 3
+CAMPAIGNS = 12
+"""That change."""
 LONGEST = 20.0
 """Seconds of the longest lifetime, which is the bound while no list gives one."""
 SLACK = 1.0
@@ -37,10 +40,13 @@ SETTINGS: dict[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
+class State:
+    """What a campaign was from a moment on; each state has a name of its own, and no name is a deletion."""
+
     at: float
     id: str
-    name: str
+    name: str | None
+    status: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,36 +59,52 @@ class Bound:
 
 
 class World:
-    """Campaigns that change, and what each was called, in order."""
+    """Campaigns that are made, edited, put into other states, and deleted; and what each was, in order."""
 
     def __init__(self, sandbox: Sandbox, rng: Random) -> None:
         self.sandbox, self.rng = sandbox, rng
         quiet = [each for each in sandbox.campaigns.all() if each.due is None and each.status == "Ready"]
-        self.ids = [each.id for each in quiet[:12]]
-        self.names: dict[str, list[str]] = defaultdict(list)
-        self.edits: list[Edit] = []
+        self.ids = [each.id for each in quiet[:CAMPAIGNS]]
+        self.model = next(each for each in quiet if each.kind is Kind.SMS)
+        self.history: dict[str, list[State]] = defaultdict(list)
 
     async def change(self, seconds: float) -> None:
-        """Edits some, now and then."""
+        """Changes some, now and then."""
         ends, number = time.monotonic() + seconds, 0
         while time.monotonic() < ends:
             number += 1
-            id_, name = self.rng.choice(self.ids), f"edit {number}"
-            self.sandbox.campaigns.edit(id_, {"name": name})
-            self.names[id_].append(name)
-            self.edits.append(Edit(time.time(), id_, name))
+            self._change_one(f"state {number}")
             await asyncio.sleep(self.rng.expovariate(2.0))
 
-    def last(self, id_: str) -> str | None:
-        return self.names[id_][-1] if self.names[id_] else None
+    def _change_one(self, name: str) -> None:
+        campaigns, id_ = self.sandbox.campaigns, self.rng.choice(self.ids)
+        at, new = time.time(), {"name": name}
+        match self.rng.choices(("edit", "status", "create", "delete"), (12, 5, 2, 2))[0]:
+            case "delete" if len(self.ids) > CAMPAIGNS / 2:
+                campaigns.delete(id_)
+                self.ids.remove(id_)
+                self.history[id_].append(State(at, id_, None))
+                return
+            case "create":
+                made: Campaign | None = campaigns.create(Kind.SMS, {**self.model.fields, **new})
+                self.ids += [made.id] if made is not None else []
+            case "status":
+                made = campaigns.edit(id_, {**new, "status": self.rng.choice(("Ready", "Paused", "Stopped"))})
+            case _:
+                made = campaigns.edit(id_, new)
+        assert made is not None
+        self.history[made.id].append(State(at, made.id, made.name, made.status))
+
+    def names(self, id_: str) -> list[str]:
+        return [state.name for state in self.history[id_] if state.name is not None]
 
 
 class Holder(Consumer):
-    """A consumer that holds each campaign's name, and reads all again when it is told to."""
+    """A consumer that holds each campaign's name and status, and reads all again when it is told to."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.held: dict[str, str] = {}
+        self.held: dict[str, tuple[str, str]] = {}
         self.seen: dict[str, list[str]] = defaultdict(list)
         self.of_logs: list[list[dict[str, Any]]] = [[]]
         self.has_to_read = False
@@ -96,18 +118,25 @@ class Holder(Consumer):
             self.of_logs.append([])
         for change in self.changes[count:]:
             self.of_logs[-1].append(change)
-            if change["type"] in {"campaign.updated", "campaign.created"} and "name" in change["data"]:
-                self.held[change["subject"]] = change["data"]["name"]
+            # What was deleted while nobody looked is in no log.
+            self.has_to_read |= change["type"] == "stream.recovered"
+            if change["type"] == "campaign.deleted":
+                self.held.pop(change["subject"], None)
+            elif change["type"].startswith("campaign."):
+                self.held[change["subject"]] = change["data"]["name"], change["data"]["status"]
                 self.seen[change["subject"]].append(change["data"]["name"])
 
     async def read_again(self, gateway: GatewayProcess, ids: list[str]) -> None:
-        """All that it holds, as a reset asks for."""
+        """All that it holds, and what there is, as a reset asks for."""
         self.has_to_read = False
-        for id_ in ids:
+        for id_ in {*ids, *self.held}:
             headers = {"Cache-Control": "no-cache"}
             async with gateway.session.get(f"{gateway.url}/v1/campaigns/{id_}", headers=headers) as response:
                 if response.status == 200:
-                    self.held[id_] = (await response.json())["data"]["name"]
+                    data = (await response.json())["data"]
+                    self.held[id_] = data["name"], data["status"]
+                elif response.status == 404:
+                    self.held.pop(id_, None)
 
 
 class Ear(Consumer):
@@ -126,7 +155,7 @@ class Ear(Consumer):
         if self.resets > resets:
             self.reset_at.append(time.time())
         for change in self.changes[count:]:
-            if "name" in change["data"]:
+            if "updatedAt" in change["data"]:
                 self.told.setdefault(change["data"]["name"], datetime.fromisoformat(change["time"]).timestamp())
 
     async def hear(self, gateway: GatewayProcess) -> None:
@@ -139,7 +168,8 @@ class Ear(Consumer):
 
 @pytest.mark.drill(
     "the feed, while its leader is killed, Redis restarted empty, a replica stopped",
-    planted="random edits for two minutes; a consumer that goes on at another replica each few seconds",
+    planted="random edits, creations, deletions and states for two minutes; a consumer that goes on at another replica each "
+    "few seconds",
     seen="it holds the platform's last state of each campaign; in each log no change twice, and all in order; "
     "at no moment was a change that is older than the signal bound published then not in the log",
 )
@@ -197,61 +227,64 @@ async def test_a_consumer_holds_what_the_platform_does(tmp_path: Path, figure: C
             jobs += [group.create_task(ear.hear(gateway)) for ear, gateway in zip(ears, gateways, strict=True)]
             await asyncio.sleep(10.0)
             await world.change(SECONDS)
-            changed = [id_ for id_ in world.ids if world.last(id_)]
             with suppress(TimeoutError):
                 await until(lambda: not missing(holder, world), 5 * PATIENCE)
             for job in jobs:
                 job.cancel()
     assert missing(holder, world) == {}, "held, and at the platform"
     for log in holder.of_logs:
-        states = Counter((change["subject"], change["data"]["updatedAt"]) for change in log if "name" in change["data"])
+        states = Counter(
+            (change["subject"], change["data"]["updatedAt"]) for change in log if "updatedAt" in change["data"]
+        )
         assert max(states.values(), default=1) == 1, "a state twice in one log"
-    for id_ in changed:
-        places = [world.names[id_].index(name) for name in dict.fromkeys(holder.seen[id_]) if name in world.names[id_]]
+    for id_ in world.history:
+        names = world.names(id_)
+        places = [names.index(name) for name in dict.fromkeys(holder.seen[id_]) if name in names]
         assert places == sorted(places), f"{id_} out of order"
     reasons = {change["data"].get("reason") for ear in ears for change in ear.changes}
     assert "unread" in reasons, "after the reset nobody was told that the list is lost"
-    judged, late = judge(world.edits, ears, bounds)
+    judged, late = judge(world.history, ears, bounds)
     assert late == [], "a change not in the log, though it was older than the bound that was published"
     assert judged > len(bounds) / 4, "bounds that were given by lists"
     told = sum(map(len, holder.of_logs))
     figure(
-        f"{len(world.edits)} edits, {told} changes told, {holder.resets} resets, none lost, none twice; "
+        f"{sum(map(len, world.history.values()))} changes, {told} told, {holder.resets} resets, none lost, none twice; "
         f"{judged} of {len(bounds)} bounds were given by lists, and all kept"
     )
 
 
-def judge(edits: list[Edit], ears: list[Ear], bounds: list[Bound]) -> tuple[int, list[tuple[Bound, Edit]]]:
-    """How many of the bounds lists gave, and which were not kept, by which edit.
+def judge(
+    history: Mapping[str, list[State]], ears: list[Ear], bounds: list[Bound]
+) -> tuple[int, list[tuple[Bound, State]]]:
+    """How many of the bounds lists gave, and which were not kept, by which state.
 
-    An edit counts as told with a later one of the campaign. Of those before a reset, that one tells.
+    A state counts as told with a later one of the campaign. Of those before a reset, that one tells; a deletion moves no
+    revision, so it is not in the signal bound.
     """
-    told: dict[str, float] = {}
+    told: dict[str | None, float] = {}
     for ear in ears:
         for name, at in ear.told.items():
             told[name] = min(at, told.get(name, at))
-    of_campaigns: dict[str, list[Edit]] = defaultdict(list)
-    for edit in edits:
-        of_campaigns[edit.id].append(edit)
     resets, judged, late = sorted(at for ear in ears for at in ear.reset_at), 0, []
     for bound in bounds:
         if bound.seconds >= LONGEST:
             continue
         judged += 1
         known_at = max((at for at in resets if at <= bound.at), default=0.0)
-        for each in of_campaigns.values():
-            due = [edit for edit in each if known_at < edit.at < bound.at - bound.seconds - SLACK]
-            if due and not any(told.get(edit.name, bound.at) < bound.at for edit in each if edit.at >= due[-1].at):
+        for states in history.values():
+            due = [state for state in states if known_at < state.at < bound.at - bound.seconds - SLACK]
+            later = [state for state in states if due and due[-1].at <= state.at < bound.at]
+            if later and not any(state.name is None or told.get(state.name, bound.at) < bound.at for state in later):
                 late.append((bound, due[-1]))
     return judged, late
 
 
-def missing(holder: Holder, world: World) -> dict[str, tuple[str | None, str]]:
+def missing(holder: Holder, world: World) -> dict[str, tuple[tuple[str, str] | None, State]]:
     """What is held of each campaign that is not what the platform has, and that."""
     return {
-        id_: (holder.held.get(id_), names[-1])
-        for id_, names in world.names.items()
-        if names and holder.held.get(id_) != names[-1]
+        id_: (holder.held.get(id_), states[-1])
+        for id_, states in world.history.items()
+        if holder.held.get(id_) != (None if (last := states[-1]).name is None else (last.name, last.status))
     }
 
 
