@@ -20,7 +20,7 @@ from campaign_gateway.app.listen import WorkerSlot, listen, listen_for_operators
 from campaign_gateway.app.live import Live
 from campaign_gateway.app.reload import Reloader
 from campaign_gateway.app.stores import Opener, Stores
-from campaign_gateway.app.webhooks import open_webhooks
+from campaign_gateway.app.webhooks import Webhooks, open_webhooks
 from campaign_gateway.proxy.bounds import StatedBounds, stated_bounds
 from campaign_gateway.proxy.changes import Feed
 from campaign_gateway.proxy.explain import Explainer, Explanation
@@ -78,7 +78,7 @@ class Gateway:
     server: Server
     sites: Sequence[web.BaseSite]
     reload: Callable[[], None]
-    """Has the settings read again, if they are in a file."""
+    """Has the settings read again, if they are in a file, and webhooks that have stopped go on."""
 
     async def drain(self, who: str) -> None:
         """Turns callers away before the listener goes: not ready, and connections closed with each answer.
@@ -187,7 +187,7 @@ async def running(
         runner = web.ServerRunner(server, shutdown_timeout=grace - farewell)
         sites, addresses = await listen(runner, settings.listen, slot, stack, tls=None if tls is None else tls.context)
         say_serving(addresses, admin_listen)
-        yield Gateway(settings, addresses[0], admin_listen, api, server, sites, reloader.ask)
+        yield Gateway(settings, addresses[0], admin_listen, api, server, sites, partial(_go_on, reloader, webhooks))
 
 
 def _open_sweeper(
@@ -316,6 +316,12 @@ def _open_reloader(settings: Settings, file: SettingsFile | None, live: Live, wa
     if file is not None:
         watchers.supervise(reloader.watch, name="watch settings")
     return reloader
+
+
+def _go_on(reloader: Reloader, webhooks: Webhooks) -> None:
+    # Whatever the settings are: no mistake in them keeps back what is sent by those in use.
+    webhooks.resume()
+    reloader.ask()
 
 
 def _open_clients(settings: Settings, metrics: Metrics, watchers: Tasks) -> Clients:

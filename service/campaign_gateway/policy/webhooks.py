@@ -6,8 +6,8 @@ sender's lease and the position up to which the target has everything, so no two
 1. Only the holder of the lease sends, one change at a time, and writes down what was received before it sends the next.
 2. A change that was not received is sent again, after waits that grow, until it is; nothing overtakes it.
 3. Who takes the lease over tries at once, and goes on with the waits where they were.
-4. A day after the first failure, or at `410 Gone`, sending stops. A process that starts after that goes on from there;
-   failures from before its start are nothing to it.
+4. A day after the first failure, or at `410 Gone`, sending stops. A process that starts after that, or is told to go
+   on, goes on from there; failures from before that are nothing to it.
 
 All functions are pure; times are seconds of the clock that all replicas share.
 """
