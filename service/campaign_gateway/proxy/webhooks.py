@@ -199,12 +199,12 @@ class Sender:
     async def _send(self, message: _Message) -> bool:
         """Whether to go on."""
         known = self._known = replace(self._known, oldest=message.seen_at)
-        outcome = await self._webhook.target.post(message.id, message.body)
-        self._meter.webhook_delivery(self.webhook, outcome.value)
-        if outcome is Outcome.RECEIVED:
+        delivery = await self._webhook.target.post(message.id, message.body)
+        self._meter.webhook_delivery(self.webhook, delivery.outcome.value)
+        if delivery.outcome is Outcome.RECEIVED:
             after = moved(known, message.log, message.position)
         else:
-            after = failed(known, outcome, self._feed.now())
+            after = failed(known, delivery, self._feed.now())
         self._say(known, after)
         return await self._keep(after)
 

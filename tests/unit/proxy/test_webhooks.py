@@ -11,7 +11,7 @@ import pytest
 from typing_extensions import override
 
 from campaign_gateway.policy.changes import Addition, Change, ChangeType, SeenBy
-from campaign_gateway.policy.webhooks import LEASE_SECONDS, Outcome, Sending
+from campaign_gateway.policy.webhooks import LEASE_SECONDS, Delivery, Outcome, Sending
 from campaign_gateway.proxy.changes import Feed
 from campaign_gateway.proxy.epoch import Epoch
 from campaign_gateway.proxy.explain import Informed
@@ -37,21 +37,23 @@ def now() -> float:
 class Inbox(Target):
     """Answers by a script, its last entry again and again."""
 
-    def __init__(self, *script: Outcome) -> None:
-        self.script = list(script) or [RECEIVED]
+    def __init__(self, *script: Outcome | Delivery) -> None:
+        self.script: list[Outcome | Delivery] = list(script) or [RECEIVED]
         self.posts: list[tuple[float, str, Outcome]] = []
         self.received: list[dict[str, Any]] = []
         self.seconds = 0.0
 
     @override
-    async def post(self, id_: str, body: bytes) -> Outcome:
+    async def post(self, id_: str, body: bytes) -> Delivery:
         began, event = now(), json.loads(body)
         assert event["id"] == id_
         await asyncio.sleep(self.seconds)
-        outcome = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        said = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        delivery = said if isinstance(said, Delivery) else Delivery(said)
+        outcome = delivery.outcome
         self.posts.append((began, id_, outcome))
         self.received += [event] if outcome is RECEIVED else []
-        return outcome
+        return delivery
 
     def subjects(self) -> list[str]:
         return [event.get("subject", event["type"]) for event in self.received]
@@ -232,6 +234,24 @@ def test_who_waits_for_long_after_a_failure_goes_on_when_it_is_told_to() -> None
         sender.resume()
         await asyncio.sleep(10)
         assert inbox.subjects() == ["c1"], "the waits begin anew"
+
+    run(story)
+
+
+def test_a_target_that_asks_for_a_wait_has_it_from_whoever_sends() -> None:
+    first, second = Inbox(Delivery(REFUSED, 3600.0)), Inbox()
+
+    async def story(world: World) -> None:
+        world.start(first, "first")
+        await asyncio.sleep(1)
+        world.start(second, "second")
+        began = now()
+        world.add("c1")
+        await asyncio.sleep(600)
+        await world.end(0)
+        await asyncio.sleep(3600)
+        (at, _, _) = second.posts[0]
+        assert (len(first.posts), 3600 <= at - began < 3605) == (1, True)
 
     run(story)
 
