@@ -86,7 +86,7 @@ async def test_a_secret_that_is_replaced_and_one_that_is_none(tmp_path: Path) ->
 
 @pytest.mark.drill(
     "a webhook's target that behaves badly",
-    planted="no answer, a redirect to the operators' port, bodies without end, no HTTP, interim answers without end",
+    planted="no answer, half a head, one byte by byte, a redirect to the operators' port, bodies, heads and interim answers without end",
     seen="one request, which is told as what it is; little is read, and nothing followed",
 )
 @pytest.mark.parametrize(
@@ -101,9 +101,26 @@ async def test_a_secret_that_is_replaced_and_one_that_is_none(tmp_path: Path) ->
         (b"{endless}", Outcome.UNREACHABLE),
         (b"no HTTP\r\n\r\n", Outcome.UNREACHABLE),
         (b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000, Outcome.UNREACHABLE),
+        (b"HTTP/1.1 200 OK\r\nX: {endless}", Outcome.UNREACHABLE),
         (b"", Outcome.TIMEOUT),
+        (b"HTTP/1.1 200 OK\r\nX: y", Outcome.TIMEOUT),
+        (b"HTTP/1.1 200 OK\r\nX: {drip}", Outcome.TIMEOUT),
     ],
-    ids=["redirect", "500", "410", "endless", "hung body", "no gzip", "noise", "no HTTP", "interim", "hangs"],
+    ids=[
+        "redirect",
+        "500",
+        "410",
+        "endless",
+        "hung body",
+        "no gzip",
+        "noise",
+        "no HTTP",
+        "interim",
+        "endless head",
+        "hangs",
+        "hangs in the head",
+        "slow head",
+    ],
 )
 async def test_targets_that_behave_badly(answer: bytes, outcome: Outcome) -> None:
     pieces = 0
@@ -113,11 +130,14 @@ async def test_targets_that_behave_badly(answer: bytes, outcome: Outcome) -> Non
 
     async def behave(exchange: Exchange) -> None:
         nonlocal pieces
-        start, _, rest = answer.partition(b"{endless}")
+        start, _, rest = answer.replace(b"{drip}", b"").partition(b"{endless}")
         await exchange.send(start.replace(b"{elsewhere}", elsewhere.url.encode()), rest)
         while b"{endless}" in answer:
             await exchange.send(b"x" * 65_536)
             pieces += 1
+        while b"{drip}" in answer:
+            await exchange.send(b"x")
+            await asyncio.sleep(0.01)
 
     patience = 0.2 if outcome is Outcome.TIMEOUT else 30.0
     with patch.object(module, "DELIVERY_SECONDS", patience), patch.object(module, "DRAIN_SECONDS", 0.2):
