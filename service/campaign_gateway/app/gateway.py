@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
@@ -17,6 +18,7 @@ from campaign_gateway.app.operators import open_operators
 from campaign_gateway.app.reload import Reloader
 from campaign_gateway.app.runtime import Runtime, open_runtime
 from campaign_gateway.app.story import open_story, open_sweepers
+from campaign_gateway.app.webhooks import Webhooks
 from campaign_gateway.settings import Address, Settings, SettingsFile
 from campaign_gateway.web.api import Api
 from campaign_gateway.web.operators import OperatorsRunner
@@ -38,7 +40,7 @@ class Gateway:
     server: Server
     sites: Sequence[web.BaseSite]
     reload: Callable[[], None]
-    """Has the settings read again, if they are in a file."""
+    """Has the settings read again, if they are in a file, and webhooks that have stopped go on."""
 
     async def drain(self, who: str) -> None:
         """Turns callers away before the listener goes: not ready, and connections closed with each answer.
@@ -95,7 +97,7 @@ async def running(
             api=front.api,
             server=front.server,
             sites=sites,
-            reload=reloader.ask,
+            reload=partial(_go_on, reloader, story.webhooks),
         )
 
 
@@ -105,6 +107,12 @@ def _open_reloader(runtime: Runtime, file: SettingsFile | None, live: Live) -> R
     if file is not None:
         runtime.watchers.supervise(reloader.watch, name="watch settings")
     return reloader
+
+
+def _go_on(reloader: Reloader, webhooks: Webhooks) -> None:
+    # Whatever the settings are: no mistake in them keeps back what is sent by those in use.
+    webhooks.resume()
+    reloader.ask()
 
 
 async def _listen_for_operators(runtime: Runtime, operators: web.Application) -> Address | Path:

@@ -66,6 +66,11 @@ class Webhooks:
         """Has those of the plan's settings take the place of these, which first end what is under way."""
         self._replacing.spawn(self._replace(), name="replace webhooks")
 
+    def resume(self) -> None:
+        """Has those go on at once that have stopped, or wait after a failure."""
+        for sender in self._senders:
+            sender.resume()
+
     async def _replace(self) -> None:
         async with self._one_at_a_time:
             await self._end()

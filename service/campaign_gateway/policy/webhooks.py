@@ -5,9 +5,10 @@ sender's lease and the position up to which the target has everything, so no two
 
 1. Only the holder of the lease sends, one change at a time, and writes down what was received before it sends the next.
 2. A change that was not received is sent again, after waits that grow, until it is; nothing overtakes it.
-3. Who takes the lease over tries at once, and goes on with the waits where they were.
-4. A day after the first failure, or at `410 Gone`, sending stops. A process that starts after that goes on from there;
-   failures from before its start are nothing to it.
+3. Who takes the lease over tries at once, unless the target has asked for a wait, and goes on with the waits where
+   they were.
+4. A day after the first failure, or at `410 Gone`, sending stops. A process that starts after that, or is told to go
+   on, goes on from there; failures from before that are nothing to it.
 
 All functions are pure; times are seconds of the clock that all replicas share.
 """
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from http import HTTPStatus
 
+from campaign_gateway.contract.answers import retry_wait
 from campaign_gateway.policy.backoff import Backoff
 
 LEASE_SECONDS = 20.0
@@ -43,12 +45,27 @@ class Outcome(StrEnum):
     """No connection, or no HTTP."""
 
 
-def outcome_of(status: int) -> Outcome:
-    """What the status of an answer says."""
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of sending a change once."""
+
+    outcome: Outcome
+    wait: float = 0.0
+    """For how many seconds the target wants nothing more."""
+
+
+def delivery_of(status: int, retry_after: str | None, now: float) -> Delivery:
+    """What an answer says.
+
+    Args:
+        status: its status.
+        retry_after: its `Retry-After`; it means nothing to a sender where it comes with a redirect.
+        now: when it was written, by the target's clock, in seconds since 1970.
+    """
     if status == HTTPStatus.GONE:
-        return Outcome.GONE
-    by_class = {2: Outcome.RECEIVED, 3: Outcome.REDIRECTED}
-    return by_class.get(status // 100, Outcome.REFUSED)
+        return Delivery(Outcome.GONE)
+    outcome = {2: Outcome.RECEIVED, 3: Outcome.REDIRECTED}.get(status // 100, Outcome.REFUSED)
+    return Delivery(outcome, (retry_wait(retry_after, now) or 0.0) if outcome is Outcome.REFUSED else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +89,8 @@ class Sending:
     wait: float = 0.0
     """The last of the waits that grow."""
     retry_at: float = 0.0
+    not_before: float = 0.0
+    """Until when the target wants nothing, whoever sends."""
     stopped_at: float = 0.0
     """When sending stopped; 0 while it goes on."""
 
@@ -92,7 +111,7 @@ def taken(sending: Sending, me: str, began: float, now: float) -> Sending:
         sending = resumed(sending)
     if sending.stopped_at:
         return released(sending)
-    return replace(sending, holder=me, ends=now + LEASE_SECONDS, retry_at=0.0)
+    return replace(sending, holder=me, ends=now + LEASE_SECONDS, retry_at=sending.not_before)
 
 
 def released(sending: Sending) -> Sending:
@@ -102,7 +121,7 @@ def released(sending: Sending) -> Sending:
 
 def resumed(sending: Sending) -> Sending:
     """As it goes on after it was stopped: law 4."""
-    return replace(sending, stopped_at=0.0, failing_since=0.0, failure="", wait=0.0, retry_at=0.0)
+    return replace(sending, stopped_at=0.0, failing_since=0.0, failure="", wait=0.0, retry_at=0.0, not_before=0.0)
 
 
 def moved(sending: Sending, log: str, position: tuple[int, int]) -> Sending:
@@ -110,16 +129,18 @@ def moved(sending: Sending, log: str, position: tuple[int, int]) -> Sending:
     return replace(resumed(sending), log=log, position=position, oldest=0.0)
 
 
-def failed(sending: Sending, outcome: Outcome, now: float) -> Sending:
-    """After a delivery that was not received: laws 2 and 4."""
+def failed(sending: Sending, delivery: Delivery, now: float) -> Sending:
+    """After a delivery that was not received: laws 2 and 4. Nobody can ask for a wait beyond the day."""
     since, wait = sending.failing_since or now, replace(WAITS, current=sending.wait).grown().current
+    last = since + GIVE_UP_SECONDS
     after = replace(
         sending,
         failing_since=since,
-        failure=outcome.value,
+        failure=delivery.outcome.value,
         wait=wait,
-        retry_at=min(now + wait, since + GIVE_UP_SECONDS),
+        retry_at=min(now + max(wait, delivery.wait), last),
+        not_before=min(now + delivery.wait, last),
     )
-    if outcome is Outcome.GONE or now >= since + GIVE_UP_SECONDS:
+    if delivery.outcome is Outcome.GONE or now >= last:
         return replace(released(after), stopped_at=now)
     return after

@@ -17,6 +17,7 @@ from campaign_gateway.policy.webhooks import (
     is_free,
     moved,
     released,
+    resumed,
     taken,
 )
 from campaign_gateway.proxy.change_events import rendered, rendered_reset, write_cursor
@@ -82,6 +83,11 @@ class Sender:
         self._known = Sending()
         """The record as it was seen last; where this process holds the lease, as it is to be."""
         self._began = feed.now()
+        """What failed before that is nothing to it."""
+
+    def resume(self) -> None:
+        """Has it go on at once, if it has stopped or waits after a failure."""
+        self._began = self._feed.now()
 
     @property
     def behind(self) -> float:
@@ -160,6 +166,8 @@ class Sender:
         """Sends until the lease is lost, the changes cannot be read, or sending stops."""
         while (window := await self._feed.window(self._stream.identity)) is not None:
             now = self._feed.now()
+            if 0 < self._known.failing_since < self._began:
+                self._known = resumed(self._known)
             if self._known.ends - now < SPARE_SECONDS or not self._known.log:
                 # For the first time, from now on.
                 is_new = not self._known.log
@@ -194,12 +202,12 @@ class Sender:
     async def _send(self, message: _Message) -> bool:
         """Whether to go on."""
         known = self._known = replace(self._known, oldest=message.seen_at)
-        outcome = await self._webhook.target.post(message.id, message.body)
-        self._meter.webhook_delivery(self.webhook, outcome.value)
-        if outcome is Outcome.RECEIVED:
+        delivery = await self._webhook.target.post(message.id, message.body)
+        self._meter.webhook_delivery(self.webhook, delivery.outcome.value)
+        if delivery.outcome is Outcome.RECEIVED:
             after = moved(known, message.log, message.position)
         else:
-            after = failed(known, outcome, self._feed.now())
+            after = failed(known, delivery, self._feed.now())
         self._say(known, after)
         return await self._keep(after)
 
@@ -218,7 +226,7 @@ class Sender:
         return write_cursor(self._stream, sending.log, sending.position)
 
 
-_CURE = "mend the target and restart a gateway, which goes on from there"
+_CURE = "mend the target, then send SIGHUP to a gateway, which goes on from there"
 
 
 def behind(senders: Collection[Sender]) -> Callable[[], float]:

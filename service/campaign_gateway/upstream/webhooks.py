@@ -1,7 +1,8 @@
 """Posts events to a webhook, signed by the Standard Webhooks specification (https://www.standardwebhooks.com, 1.0.0).
 
 The target is somebody else's program: it may hang, redirect, or answer without end. Nothing is followed, nothing sent
-twice, and of an answer's body little is read and nothing kept. Its status is all that counts.
+twice, and of an answer's body little is read and nothing kept. What counts is its status, and
+for how long it asks to be left alone.
 """
 
 import asyncio
@@ -17,7 +18,8 @@ import aiohttp
 from typing_extensions import override
 from yarl import URL
 
-from campaign_gateway.policy.webhooks import Outcome, outcome_of
+from campaign_gateway.contract.dates import http_date
+from campaign_gateway.policy.webhooks import Delivery, Outcome, delivery_of
 from campaign_gateway.proxy.ports import Target
 from campaign_gateway.upstream.client import USER_AGENT
 from campaign_gateway.upstream.connection import bound_heads
@@ -86,7 +88,7 @@ class WebhookTarget(Target):
         await self._session.close()
 
     @override
-    async def post(self, id_: str, body: bytes) -> Outcome:
+    async def post(self, id_: str, body: bytes) -> Delivery:
         """Cancelling it closes the connection."""
         timestamp = int(self._now())
         headers = {
@@ -98,11 +100,13 @@ class WebhookTarget(Target):
             async with asyncio.timeout(DELIVERY_SECONDS):
                 response = await self._session.post(self._url, data=body, headers=headers, allow_redirects=False)
         except TimeoutError:
-            return Outcome.TIMEOUT
+            return Delivery(Outcome.TIMEOUT)
         except (aiohttp.ClientError, OSError):
-            return Outcome.UNREACHABLE
+            return Delivery(Outcome.UNREACHABLE)
         await _drain(response)
-        return outcome_of(response.status)
+        # Its own clock, where it shows it: a date that it names is of that one.
+        written_at = http_date(response.headers.get("Date", "")) or self._now()
+        return delivery_of(response.status, response.headers.get("Retry-After"), written_at)
 
     def _current_keys(self) -> Sequence[bytes]:
         secret = self._secret.value

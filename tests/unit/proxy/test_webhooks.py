@@ -11,7 +11,7 @@ import pytest
 from typing_extensions import override
 
 from campaign_gateway.policy.changes import Addition, Change, ChangeType, SeenBy
-from campaign_gateway.policy.webhooks import LEASE_SECONDS, Outcome, Sending
+from campaign_gateway.policy.webhooks import LEASE_SECONDS, Delivery, Outcome, Sending
 from campaign_gateway.proxy.change_window import START, Window
 from campaign_gateway.proxy.changes import Feed
 from campaign_gateway.proxy.epoch import Epoch
@@ -38,21 +38,23 @@ def now() -> float:
 class Inbox(Target):
     """Answers by a script, its last entry again and again."""
 
-    def __init__(self, *script: Outcome) -> None:
-        self.script = list(script) or [RECEIVED]
+    def __init__(self, *script: Outcome | Delivery) -> None:
+        self.script: list[Outcome | Delivery] = list(script) or [RECEIVED]
         self.posts: list[tuple[float, str, Outcome]] = []
         self.received: list[dict[str, Any]] = []
         self.seconds = 0.0
 
     @override
-    async def post(self, id_: str, body: bytes) -> Outcome:
+    async def post(self, id_: str, body: bytes) -> Delivery:
         began, event = now(), json.loads(body)
         assert event["id"] == id_
         await asyncio.sleep(self.seconds)
-        outcome = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        said = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        delivery = said if isinstance(said, Delivery) else Delivery(said)
+        outcome = delivery.outcome
         self.posts.append((began, id_, outcome))
         self.received += [event] if outcome is RECEIVED else []
-        return outcome
+        return delivery
 
     def subjects(self) -> list[str]:
         return [event.get("subject", event["type"]) for event in self.received]
@@ -155,11 +157,12 @@ def test_types_choose_what_comes() -> None:
     assert inbox.subjects() == ["c2", "c4"]
 
 
+@pytest.mark.parametrize("is_restarted", [True, False], ids=["restarted", "told"])
 @pytest.mark.parametrize(
     ("script", "seconds", "failure"), [([GONE], 60.0, "gone"), ([REFUSED], DAY + 60, "refused")], ids=["gone", "a day"]
 )
-def test_sending_stops_and_goes_on_from_there_after_a_restart(
-    script: list[Outcome], seconds: float, failure: str, caplog: pytest.LogCaptureFixture
+def test_sending_stops_and_goes_on_from_there_when_it_is_told_to(
+    script: list[Outcome], seconds: float, failure: str, is_restarted: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     inbox = Inbox(RECEIVED, *script)
@@ -175,16 +178,17 @@ def test_sending_stops_and_goes_on_from_there_after_a_restart(
         for one in (sender, idle):
             assert one.fault == (
                 f"crm (support) has stopped after cursor {cursor} ({failure}): "
-                "mend the target and restart a gateway, which goes on from there"
+                "mend the target, then send SIGHUP to a gateway, which goes on from there"
             )
             assert one.behind > DAY
             assert one.informed == Informed("crm", cursor, one.behind, one.fault)
         assert world.feed.listeners(ID) == 0
         inbox.script = [RECEIVED]
-        again = world.start(inbox, "restarted")
+        again = world.start(inbox, "restarted") if is_restarted else sender
+        again.resume()
         await asyncio.sleep(60)
         assert inbox.subjects() == ["c1", "c2", "c3"]
-        assert (again.fault, sender.fault, again.behind) == (None, None, 0.0)
+        assert (again.fault, sender.fault, idle.fault, again.behind) == (None, None, None, 0.0)
 
     run(story)
     said = [record.getMessage() for record in caplog.records if "webhook" in record.getMessage()]
@@ -216,6 +220,41 @@ def test_a_minute_of_failures_shows_and_one_line_each_says_so(caplog: pytest.Log
         "webhook crm does not take a change of support (refused): it is sent again, for a day at most",
         "webhook crm takes changes of support again",
     ]
+
+
+def test_who_waits_for_long_after_a_failure_goes_on_when_it_is_told_to() -> None:
+    inbox = Inbox(REFUSED)
+
+    async def story(world: World) -> None:
+        sender = world.start(inbox)
+        await asyncio.sleep(1)
+        world.add("c1")
+        await asyncio.sleep(6 * 3600)
+        assert world.records._by_name[f"crm:{ID}"].wait == 3600
+        inbox.script = [REFUSED, RECEIVED]
+        sender.resume()
+        await asyncio.sleep(10)
+        assert inbox.subjects() == ["c1"], "the waits begin anew"
+
+    run(story)
+
+
+def test_a_target_that_asks_for_a_wait_has_it_from_whoever_sends() -> None:
+    first, second = Inbox(Delivery(REFUSED, 3600.0)), Inbox()
+
+    async def story(world: World) -> None:
+        world.start(first, "first")
+        await asyncio.sleep(1)
+        world.start(second, "second")
+        began = now()
+        world.add("c1")
+        await asyncio.sleep(600)
+        await world.end(0)
+        await asyncio.sleep(3600)
+        (at, _, _) = second.posts[0]
+        assert (len(first.posts), 3600 <= at - began < 3605) == (1, True)
+
+    run(story)
 
 
 def test_one_process_sends_and_another_one_goes_on() -> None:

@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import pytest
 
-from campaign_gateway.policy.webhooks import Outcome
+from campaign_gateway.policy.webhooks import Delivery, Outcome
 from campaign_gateway.upstream import signer
 from campaign_gateway.upstream import webhooks as module
 from campaign_gateway.upstream.signer import Secret
@@ -45,7 +45,7 @@ async def posting(url: str, secret: Path | bytes = SECRET) -> AsyncIterator[Webh
 
 async def outcome_of(server: RawServer) -> Outcome:
     async with posting(f"{server.url}/hook?a=b") as target:
-        return await target.post(EXAMPLE[0], EXAMPLE[2])
+        return (await target.post(EXAMPLE[0], EXAMPLE[2])).outcome
 
 
 async def test_what_is_sent() -> None:
@@ -86,7 +86,7 @@ async def test_a_secret_that_is_replaced_and_one_that_is_none(tmp_path: Path) ->
 
 @pytest.mark.drill(
     "a webhook's target that behaves badly",
-    planted="no answer, a redirect to the operators' port, bodies without end, no HTTP, interim answers without end",
+    planted="no answer, half a head, one byte by byte, a redirect to the operators' port, bodies, heads and interim answers without end",
     seen="one request, which is told as what it is; little is read, and nothing followed",
 )
 @pytest.mark.parametrize(
@@ -101,9 +101,26 @@ async def test_a_secret_that_is_replaced_and_one_that_is_none(tmp_path: Path) ->
         (b"{endless}", Outcome.UNREACHABLE),
         (b"no HTTP\r\n\r\n", Outcome.UNREACHABLE),
         (b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000, Outcome.UNREACHABLE),
+        (b"HTTP/1.1 200 OK\r\nX: {endless}", Outcome.UNREACHABLE),
         (b"", Outcome.TIMEOUT),
+        (b"HTTP/1.1 200 OK\r\nX: y", Outcome.TIMEOUT),
+        (b"HTTP/1.1 200 OK\r\nX: {drip}", Outcome.TIMEOUT),
     ],
-    ids=["redirect", "500", "410", "endless", "hung body", "no gzip", "noise", "no HTTP", "interim", "hangs"],
+    ids=[
+        "redirect",
+        "500",
+        "410",
+        "endless",
+        "hung body",
+        "no gzip",
+        "noise",
+        "no HTTP",
+        "interim",
+        "endless head",
+        "hangs",
+        "hangs in the head",
+        "slow head",
+    ],
 )
 async def test_targets_that_behave_badly(answer: bytes, outcome: Outcome) -> None:
     pieces = 0
@@ -113,11 +130,14 @@ async def test_targets_that_behave_badly(answer: bytes, outcome: Outcome) -> Non
 
     async def behave(exchange: Exchange) -> None:
         nonlocal pieces
-        start, _, rest = answer.partition(b"{endless}")
+        start, _, rest = answer.replace(b"{drip}", b"").partition(b"{endless}")
         await exchange.send(start.replace(b"{elsewhere}", elsewhere.url.encode()), rest)
         while b"{endless}" in answer:
             await exchange.send(b"x" * 65_536)
             pieces += 1
+        while b"{drip}" in answer:
+            await exchange.send(b"x")
+            await asyncio.sleep(0.01)
 
     patience = 0.2 if outcome is Outcome.TIMEOUT else 30.0
     with patch.object(module, "DELIVERY_SECONDS", patience), patch.object(module, "DRAIN_SECONDS", 0.2):
@@ -128,9 +148,27 @@ async def test_targets_that_behave_badly(answer: bytes, outcome: Outcome) -> Non
     assert pieces < 200, "the rest of a gigabyte is not taken"
 
 
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        (b"Retry-After: 90", 90.0),
+        (b"Date: Wed, 01 Jan 2031 00:00:00 GMT\r\nRetry-After: Wed, 01 Jan 2031 00:02:00 GMT", 120.0),
+        (b"Retry-After: Thu, 25 Feb 2021 15:03:10 GMT", pytest.approx(59.1)),
+        (b"X: y", 0.0),
+    ],
+    ids=["seconds", "by its own clock", "by ours", "none"],
+)
+async def test_when_to_come_back(fields: bytes, seconds: float) -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 503 Later\r\n" + fields + b"\r\nContent-Length: 0\r\n\r\n")
+
+    async with raw_server(answer) as server, posting(server.url) as target:
+        assert await target.post(EXAMPLE[0], EXAMPLE[2]) == Delivery(Outcome.REFUSED, seconds)
+
+
 async def test_nobody_is_there() -> None:
     async with posting(f"http://127.0.0.1:{free_port()}/") as target:
-        assert await target.post(EXAMPLE[0], EXAMPLE[2]) is Outcome.UNREACHABLE
+        assert await target.post(EXAMPLE[0], EXAMPLE[2]) == Delivery(Outcome.UNREACHABLE)
 
 
 async def test_the_receiver_in_the_readme(tmp_path: Path) -> None:
@@ -148,14 +186,14 @@ async def test_the_receiver_in_the_readme(tmp_path: Path) -> None:
             async def is_refused() -> bool:
                 # Made for another time: the signature is right.
                 async with posting(url) as target:
-                    found.append(await target.post("old", b'{"type": "old"}'))
+                    found.append((await target.post("old", b'{"type": "old"}')).outcome)
                 return found[-1] is not Outcome.UNREACHABLE
 
             await until(is_refused, 30)
             assert found[-1] is Outcome.REFUSED
             for secret, outcome in ((b"some other secret", Outcome.REFUSED), (SECRET, Outcome.RECEIVED)):
                 async with WebhookTarget(url, Secret(secret)) as target:
-                    assert await target.post("new", b'{"type": "campaign.updated"}') is outcome
+                    assert await target.post("new", b'{"type": "campaign.updated"}') == Delivery(outcome)
             assert process.stdout is not None
             assert await asyncio.to_thread(process.stdout.readline) == "new campaign.updated\n"
         finally:

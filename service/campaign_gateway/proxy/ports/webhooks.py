@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from campaign_gateway.policy.webhooks import Outcome, Sending
+from campaign_gateway.policy.webhooks import Delivery, Sending
 
 
 class Target(Protocol):
     """A webhook's other end."""
 
-    async def post(self, id_: str, body: bytes) -> Outcome:
-        """How the delivery of one event ended, after 10 s at most. Nothing is sent twice, no redirect followed."""
+    async def post(self, id_: str, body: bytes) -> Delivery:
+        """What became of sending one event, after 10 s at most. Nothing is sent twice, no redirect followed."""
         ...
 
 
