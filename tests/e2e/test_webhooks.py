@@ -1,7 +1,10 @@
 """Webhooks, from outside: two gateways on one Redis, a target that goes wrong in each way, and a sender that dies."""
 
 import asyncio
+import base64
+import hmac
 import json
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,7 +17,6 @@ import pytest
 from aiohttp import web
 
 from campaign_gateway.sandbox.platform import Sandbox
-from campaign_gateway.upstream.webhooks import keys_of, signatures
 from tests.support.gateway import GatewayProcess, gateway_process, settings_for
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import until
@@ -39,7 +41,10 @@ class Receiver:
     async def take(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         id_, at = request.headers["webhook-id"], int(request.headers["webhook-timestamp"])
-        assert request.headers["webhook-signature"] == signatures(keys_of(SECRET), id_, at, body)
+        digest = hmac.digest(
+            base64.b64decode(SECRET.removeprefix(b"whsec_")), b"%b.%d.%b" % (id_.encode(), at, body), "sha256"
+        )
+        assert request.headers["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
         mode = self.mode
         self.tries.append(mode)
         match mode:
@@ -137,3 +142,80 @@ async def test_nothing_is_lost_doubled_or_overtaken(sandbox: Sandbox, redis: Red
         assert (await gateways[0].get_json("/readyz"))["parts"]["webhooks"]["status"] == "ok"
     received = receiver.events[: receiver.events.index(log[-1]) + 1]
     assert received == log[-len(received) :]
+
+
+async def test_a_reload_changes_who_is_told_and_of_what(sandbox: Sandbox, tmp_path: Path) -> None:
+    secret = tmp_path / "webhook-secret"
+    secret.write_bytes(SECRET)
+    quiet = [campaign.id for campaign in sandbox.campaigns.all() if campaign.due is None and campaign.status == "Ready"]
+    async with receiving() as first, receiving() as second:
+        settings = settings_for(sandbox, tmp_path, budgets=BUDGETS)
+        async with gateway_process(settings, tmp_path) as gateway:
+            numbers = count()
+
+            def reload(**crm: Any) -> None:
+                rows = {"crm": {"secret_file": str(secret), **crm}} if crm else {}
+                gateway.write({**settings, "webhooks": rows})
+                gateway.process.send_signal(signal.SIGHUP)
+
+            async def log() -> list[dict[str, Any]]:
+                async with gateway.session.get(f"{gateway.url}/v1/changes?after=0&limit=1000") as response:
+                    return list((await response.json())["changes"])
+
+            async def read(id_: str) -> None:
+                url = f"{gateway.url}/v1/campaigns/{id_}"
+                async with gateway.session.get(url, headers={"Cache-Control": "no-cache"}) as response:
+                    assert response.status in {200, 404}
+
+            async def logged(name: str) -> None:
+                sandbox.campaigns.edit(quiet[0], {"name": name})
+                await read(quiet[0])
+
+                async def is_there() -> bool:
+                    return any(change["data"].get("name") == name for change in await log())
+
+                await until(is_there, PATIENCE)
+
+            async def is_told(receiver: Receiver, what: str) -> bool:
+                """The settings take effect at any moment, so until then one after the other is told to others."""
+                await logged(f"{what} {next(numbers)}")
+                await asyncio.sleep(1)
+                return any((event["data"].get("name") or "").startswith(what) for event in receiver.events)
+
+            async def is_known() -> bool:
+                return await gateway.metric("sweep_up") == 1
+
+            async def is_nobody_named() -> bool:
+                return not (await gateway.get_json(f"/explain/support/{quiet[0]}"))["webhooks"]
+
+            async def are_only_deletions_told() -> bool:
+                name, gone = f"filtered {next(numbers)}", quiet.pop()
+                await logged(name)
+                sandbox.campaigns.delete(gone)
+                await read(gone)
+                await until(lambda: any(event.get("subject") == gone for event in second.events), PATIENCE)
+                return not second.has(name)
+
+            await read(quiet[0])
+            reload(url=first.url)
+            await until(is_known, PATIENCE)
+            await until(partial(is_told, first, "to the first"), PATIENCE)
+            reload(url=second.url)
+            await until(partial(is_told, second, "to the second"), PATIENCE)
+            count_of_first = len(first.events)
+            reload(url=second.url, types=["campaign.deleted"])
+            await until(are_only_deletions_told, PATIENCE)
+            assert len(first.events) == count_of_first
+            reload(url=first.url)
+            await until(partial(is_told, first, "again to the first"), PATIENCE)
+            reload()
+            await until(is_nobody_named, PATIENCE)
+            await logged("to nobody")
+            # It goes on where it was, so this comes first if it comes at all.
+            reload(url=second.url, types=["campaign.deleted"])
+            await until(are_only_deletions_told, PATIENCE)
+            entries = await log()
+    told = [event["id"] for event in (*first.events, *second.events)]
+    assert len(set(told)) == len(told), "nothing twice"
+    assert set(told) <= {entry["id"] for entry in entries}, "no reset: it goes on where it was"
+    assert not {"to nobody"} & {event["data"].get("name") for event in (*first.events, *second.events)}

@@ -17,14 +17,17 @@ import aiohttp
 import pytest
 from ruamel.yaml import YAML
 
-from campaign_gateway.app import Gateway, running
+from campaign_gateway.app import Gateway, running, webhooks
 from campaign_gateway.app.build import plan_gateway
 from campaign_gateway.app.live import Live
 from campaign_gateway.app.reload import Reloader
 from campaign_gateway.app.status import settings_part
+from campaign_gateway.policy.backoff import Backoff
+from campaign_gateway.proxy import tasks
 from campaign_gateway.proxy.sweep import Sweeper
 from campaign_gateway.settings import Mistake, Settings, SettingsError, SettingsFile, differing, read_tree
 from campaign_gateway.settings.reload import SECTIONS
+from campaign_gateway.upstream.signer import Secret
 from tests.support.gateway import ROOT
 from tests.support.waiting import until
 
@@ -282,10 +285,12 @@ class Page:
 
     async def metric(self, name: str) -> float | None:
         """The first sample whose name and labels begin so."""
-        async with self.session.get(f"http://{self.gateway.admin_listen}/metrics") as answer:
-            page = await answer.text()
-        found = re.search(rf"^campaign_gateway_{re.escape(name)}.* (\S+)$", page, re.MULTILINE)
+        found = re.search(rf"^campaign_gateway_{re.escape(name)}.* (\S+)$", await self.metrics(), re.MULTILINE)
         return None if found is None else float(found[1])
+
+    async def metrics(self) -> str:
+        async with self.session.get(f"http://{self.gateway.admin_listen}/metrics") as answer:
+            return await answer.text()
 
     async def status(self, key: str | None = KEY) -> int:
         """That of a read which is answered without the platform."""
@@ -361,6 +366,35 @@ async def test_webhooks_come_and_go(tree: dict[str, Any], tmp_path: Path) -> Non
             url = f"http://{page.gateway.admin_listen}/explain/support/c-1"
             async with page.session.get(url) as answer:
                 assert [row["name"] for row in (await answer.json())["webhooks"]] == names
+
+
+async def test_webhooks_go_on_while_the_secret_of_another_cannot_be_read(
+    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "RESTART_WAITS", Backoff(first=0.01, most=0.01))
+    secret, failures = tmp_path / "webhook-secret", 3
+    secret.write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLw==")
+    rows = {name: {"url": f"http://127.0.0.1:9/{name}", "secret_file": str(secret)} for name in ("crm", "mail")}
+
+    def read(path: Path) -> Secret:
+        # After the settings were checked, as when it is replaced just then.
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise PermissionError(13, "Permission denied", str(path))
+        return Secret(path)
+
+    async with serving({**tree, "webhooks": {"crm": rows["crm"]}}, tmp_path) as (_, page):
+        monkeypatch.setattr(webhooks, "Secret", read)
+        seen = set[frozenset[str]]()
+        await page.reload(with_(tree, {"webhooks": {"mail": rows["mail"]}}))
+        async with asyncio.timeout(20):
+            while {"mail"} not in seen:
+                found = re.findall(r'webhook_behind_seconds{webhook="(\w+)"', await page.metrics())
+                seen.add(frozenset(found))
+                await asyncio.sleep(0.001)
+        assert seen <= {frozenset({"crm"}), frozenset({"mail"})}, "one of them at any time"
+        assert failures < 0
 
 
 def test_many_streams_and_clients_are_looked_at_once_each(tree: dict[str, Any]) -> None:

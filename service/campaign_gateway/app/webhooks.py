@@ -36,21 +36,39 @@ class Webhooks:
         self._me = uuid.uuid4().hex
         self._senders: list[Sender] = []
         self._opened = AsyncExitStack()
-        self._one_at_a_time = asyncio.Lock()
+        self._are_adopted = asyncio.Event()
         self._replacing = Tasks(metrics.task_failures)
         self._sending = Tasks(metrics.task_failures)
 
     async def open(self) -> None:
-        """Has changes sent from now on.
+        """Has changes sent from now on, to those of the plan's settings at any time.
 
         Raises:
             OSError: a secret's file cannot be read.
         """
+        await self._begin(self._targets())
+        self._replacing.supervise(self._replace, name="replace webhooks")
+
+    def adopt(self) -> None:
+        """Has those of the plan's settings take the place of these, which first end what is under way."""
+        self._are_adopted.set()
+
+    def _targets(self) -> Mapping[str, WebhookTarget]:
+        """By name, not opened yet.
+
+        Raises:
+            OSError: a secret's file cannot be read.
+            ValueError: one holds none.
+        """
+        rows = self._plan.settings.webhooks
+        return {name: WebhookTarget(row.url, Secret(row.secret_file)) for name, row in rows.items()}
+
+    async def _begin(self, targets: Mapping[str, WebhookTarget]) -> None:
         gauges, text = self._metrics.gauges, "Seconds for which the oldest change has been waiting to be received."
         gauges.drop(_BEHIND)
-        for name, row in self._plan.settings.webhooks.items():
-            target = await self._opened.enter_async_context(WebhookTarget(row.url, Secret(row.secret_file)))
-            webhook = Webhook(name, target, row.types)
+        for name, target in targets.items():
+            row = self._plan.settings.webhooks[name]
+            webhook = Webhook(name, await self._opened.enter_async_context(target), row.types)
             own = [
                 Sender(webhook, stream, self._stores.webhooks, self._feed, self._metrics, self._me)
                 for alias, stream in self._plan.streams.items()
@@ -62,19 +80,19 @@ class Webhooks:
         for sender in self._senders:
             self._sending.supervise(sender.run, name=f"webhook {sender.webhook}")
 
-    def adopt(self) -> None:
-        """Has those of the plan's settings take the place of these, which first end what is under way."""
-        self._replacing.spawn(self._replace(), name="replace webhooks")
-
     def resume(self) -> None:
         """Has those go on at once that have stopped, or wait after a failure."""
         for sender in self._senders:
             sender.resume()
 
     async def _replace(self) -> None:
-        async with self._one_at_a_time:
+        """Follows what is adopted. Where a secret cannot be read, those of before go on until it can."""
+        while True:
+            await self._are_adopted.wait()
+            targets = self._targets()
+            self._are_adopted.clear()
             await self._end()
-            await self.open()
+            await self._begin(targets)
 
     async def _end(self) -> None:
         # Senders end before the connections that they use.
