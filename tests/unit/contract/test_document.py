@@ -1,6 +1,5 @@
 import json
 import string
-import sys
 from typing import Any
 
 import pytest
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 
 from campaign_gateway.contract.document import LARGE_BYTES, MOST_VALUES, DocumentError, content_digest, parse
 from tests.support.builders import json_documents, shuffled
+from tests.support.counting import python_calls
 
 VALUES = 50_000
 NESTING = [100, 500, 900]
@@ -166,13 +166,9 @@ def test_digest_is_the_same_in_every_process():
     ],
 )
 def test_no_value_is_looked_at_by_itself_but_decimals(body: bytes) -> None:
-    calls: list[str] = []
     parse(b"{}")
-    sys.setprofile(lambda frame, event, _: calls.append(frame.f_code.co_name) if event == "call" else None)
-    try:
+    with python_calls() as calls:
         content_digest(parse(body))
-    finally:
-        sys.setprofile(None)
     assert len(calls) < VALUES / 50
 
 

@@ -2,7 +2,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any, TypeVar
@@ -28,6 +27,7 @@ from campaign_gateway.upstream import budget
 from campaign_gateway.upstream.account import SCHEDULE_SECONDS, Account
 from campaign_gateway.upstream.budget import CallBudget
 from campaign_gateway.upstream.queue import CallPermit
+from tests.support.counting import python_calls
 from tests.support.doubles import ManualClock, begun, turns
 from tests.support.meters import CountingMeter
 
@@ -223,12 +223,8 @@ async def test_a_permit_takes_no_more_steps_where_many_calls_are_in_the_window(s
     counter = shop.local(6000, reserve=5, lanes={WRITES: 60})
 
     async def steps() -> int:
-        calls: list[str] = []
-        sys.setprofile(lambda frame, event, _: calls.append(frame.f_code.co_name) if event == "call" else None)
-        try:
+        with python_calls() as calls:
             await counter.call()
-        finally:
-            sys.setprofile(None)
         return len(calls)
 
     for _ in range(20):

@@ -2,7 +2,6 @@ import contextlib
 import hashlib
 import logging
 import re
-import sys
 import time
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from campaign_gateway.problems import Problem
 from campaign_gateway.web.clients import Client, ClientKey, Clients, allow, new_key
 from campaign_gateway.web.limits import ClientLimits
 from campaign_gateway.web.rejected import RejectedError
+from tests.support.counting import python_calls
 from tests.support.fast import Gateway, calling, far, running
 
 KEY = "cgk_the-key-of-reporting"
@@ -83,13 +83,8 @@ def test_anything_else_is_unauthenticated_and_not_repeated(clients, values):
 @pytest.mark.parametrize("key", ["cgk_4999", "cgk_none-of-them"])
 def test_among_thousands_of_keys_one_is_found_without_looking_at_the_others(key):
     many = Clients({digest(f"cgk_{number}"): REPORTING for number in range(5000)}, None)
-    calls = []
-    sys.setprofile(lambda _frame, event, _argument: calls.append(event))
-    try:
-        with contextlib.suppress(RejectedError):
-            many.identify([f"Bearer {key}"])
-    finally:
-        sys.setprofile(None)
+    with python_calls() as calls, contextlib.suppress(RejectedError):
+        many.identify([f"Bearer {key}"])
     assert len(calls) < 100
 
 
