@@ -29,6 +29,7 @@ from campaign_gateway.settings import Mistake, Settings, SettingsError, Settings
 from campaign_gateway.settings.reload import SECTIONS
 from campaign_gateway.upstream.signer import Secret
 from tests.support.gateway import ROOT
+from tests.support.tls import Authority
 from tests.support.waiting import until
 
 KEY = "cgk_reporting"
@@ -366,6 +367,16 @@ async def test_webhooks_come_and_go(tree: dict[str, Any], tmp_path: Path) -> Non
             url = f"http://{page.gateway.admin_listen}/explain/support/c-1"
             async with page.session.get(url) as answer:
                 assert [row["name"] for row in (await answer.json())["webhooks"]] == names
+
+
+async def test_certificates_of_webhooks_are_shown_while_they_are_named(tree: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "webhook-secret").write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLw==")
+    files = {"secret_file": str(tmp_path / "webhook-secret"), "ca_file": str(Authority(tmp_path, "inside").file)}
+    series = 'certificate_expiry_timestamp_seconds{setting="webhooks.crm.ca_file"'
+    async with serving(tree, tmp_path) as (_, page):
+        for webhooks_ in ({"crm": {"url": "https://crm.example.com", **files}}, {}):
+            await page.reload(with_(tree, {"webhooks": webhooks_}))
+            assert (await page.metric(series) is not None) is bool(webhooks_)
 
 
 async def test_webhooks_go_on_while_the_secret_of_another_cannot_be_read(

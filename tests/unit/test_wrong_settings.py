@@ -350,6 +350,14 @@ def lines_of(text: str | bytes, *, with_files: bool = True, **variables: str) ->
             "webhooks.crm.url: @5: has a fragment, or characters that no URL has: encode them, or leave them out",
         ),
         (
+            GOOD + "webhooks: {crm: {url: 'https://crm.example.com', secret_file: secret, proxy: 'https://p:1'}}\n",
+            "webhooks.crm.proxy: @5: is no URL of a proxy: write http://host:port, without user or password; what goes through it is encrypted all the same",
+        ),
+        (
+            GOOD + "webhooks: {crm: {url: 'https://crm.example.com', secret_file: secret, ca_file: secret}}\n",
+            "webhooks.crm.ca_file: @5: secret holds no certificate in PEM: name the file with the authorities' certificates",
+        ),
+        (
             GOOD + "webhooks: {crm: {url: 'https://crm.example.com', secret_file: secret, streams: [other]}}\n",
             "webhooks.crm.streams: @5: no stream is named other: write support",
         ),

@@ -1,13 +1,15 @@
 """Until when the settings' certificates are good, for a metric: whoever has to replace one is to know it before."""
 
+import re
 from pathlib import Path
 
 from campaign_gateway.settings import Settings, certificates_of, validity_of
 from campaign_gateway.telemetry.metrics import Gauges
 
-READ_ONCE = frozenset({"platform.ca_file"})
-"""What stays in use until the next start, whatever is written into its file meanwhile. Redis' are read for each
-connection."""
+_NAME = "certificate_expiry_timestamp_seconds"
+_READ_ONCE = re.compile(r"platform\.ca_file|webhooks\..*")
+"""What stays in use until the next start, or the next change of webhooks, whatever is written into its file meanwhile.
+Redis' are read for each connection."""
 
 
 class CertificateFile:
@@ -27,7 +29,7 @@ class CertificateFile:
 
     def ends(self) -> float:
         """When what is in use is good no longer, in seconds since 1970; not a number if that cannot be read."""
-        if self._key not in READ_ONCE:
+        if not _READ_ONCE.fullmatch(self._key):
             self._look()
         return self._ends
 
@@ -42,8 +44,25 @@ class CertificateFile:
             return
 
 
-def show_certificates(gauges: Gauges, settings: Settings) -> None:
-    """Publishes when each certificate that the settings name ends to be good."""
-    text = "When the certificates that a setting names are good no longer, in seconds since 1970."
-    for key, path in certificates_of(settings).items():
-        gauges.add("certificate_expiry_timestamp_seconds", text, CertificateFile(key, path).ends, setting=key)
+class Certificates:
+    """The metric of when each certificate that the settings name ends to be good."""
+
+    def __init__(self, gauges: Gauges) -> None:
+        """None yet."""
+        self._gauges = gauges
+        self._files: dict[str, CertificateFile] = {}
+
+    def show(self, settings: Settings) -> None:
+        """Publishes those of these settings, and no others. What takes a restart stays as it is in use."""
+        self._gauges.drop(_NAME)
+        kept, text = (
+            self._files,
+            "When the certificates that a setting names are good no longer, in seconds since 1970.",
+        )
+        self._files = {
+            # A change of webhooks opens all of them anew.
+            key: CertificateFile(key, path) if key not in kept or key.startswith("webhooks.") else kept[key]
+            for key, path in certificates_of(settings).items()
+        }
+        for key, file in self._files.items():
+            self._gauges.add(_NAME, text, file.ends, setting=key)

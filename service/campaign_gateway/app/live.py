@@ -46,6 +46,7 @@ class Live:
             sweeper.adopt(settings.sweep.share, build.build_lag(settings.sweep))
         if settings.webhooks != before.webhooks:
             story.webhooks.adopt()
+            self.runtime.certificates.show(settings)
         if settings.log != before.log:
             log, worker = settings.log, self.runtime.worker
             fields: dict[str, Any] = {} if worker is None else {"worker": worker}

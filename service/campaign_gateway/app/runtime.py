@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from campaign_gateway.app import status
 from campaign_gateway.app.build import Plan, plan_gateway
-from campaign_gateway.app.certificates import show_certificates
+from campaign_gateway.app.certificates import Certificates
 from campaign_gateway.app.listen import WorkerSlot
 from campaign_gateway.proxy.ports import NO_TRACES, Traces
 from campaign_gateway.proxy.tasks import Tasks
@@ -27,6 +27,7 @@ class Runtime:
 
     plan: Plan
     metrics: Metrics
+    certificates: Certificates
     traces: Traces
     clock: StoreClock
     watchers: Tasks
@@ -58,10 +59,13 @@ def open_runtime(settings: Settings, slot: WorkerSlot | None, stack: AsyncExitSt
         ValueError: a variable of OpenTelemetry has a value that cannot be meant.
     """
     farewell = min(FAREWELL_SECONDS, settings.shutdown.grace / 4)
-    metrics = _open_metrics(settings)
+    metrics = _open_metrics()
+    certificates = Certificates(metrics.gauges)
+    certificates.show(settings)
     return Runtime(
         plan=plan_gateway(settings),
         metrics=metrics,
+        certificates=certificates,
         traces=_open_traces(settings, metrics, stack, farewell / 4),
         clock=StoreClock(),
         watchers=Tasks(metrics.task_failures),
@@ -72,9 +76,8 @@ def open_runtime(settings: Settings, slot: WorkerSlot | None, stack: AsyncExitSt
     )
 
 
-def _open_metrics(settings: Settings) -> Metrics:
+def _open_metrics() -> Metrics:
     metrics = Metrics(CollectorRegistry())
-    show_certificates(metrics.gauges, settings)
     status.show_logs(metrics.gauges, dropped_lines)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=metrics.registry)

@@ -16,6 +16,7 @@ from campaign_gateway.proxy.explain import Informed
 from campaign_gateway.proxy.tasks import Tasks
 from campaign_gateway.proxy.webhooks import Sender, Webhook, behind
 from campaign_gateway.telemetry.metrics import Metrics
+from campaign_gateway.upstream.client import Route
 from campaign_gateway.upstream.signer import Secret
 from campaign_gateway.upstream.webhooks import WebhookTarget
 
@@ -44,7 +45,7 @@ class Webhooks:
         """Has changes sent from now on, to those of the plan's settings at any time.
 
         Raises:
-            OSError: a secret's file cannot be read.
+            OSError: a file cannot be read, or holds no certificate.
         """
         await self._begin(self._targets())
         self._replacing.supervise(self._replace, name="replace webhooks")
@@ -57,11 +58,14 @@ class Webhooks:
         """By name, not opened yet.
 
         Raises:
-            OSError: a secret's file cannot be read.
-            ValueError: one holds none.
+            OSError: a file cannot be read, or holds no certificate.
+            ValueError: one holds no secret.
         """
         rows = self._plan.settings.webhooks
-        return {name: WebhookTarget(row.url, Secret(row.secret_file)) for name, row in rows.items()}
+        return {
+            name: WebhookTarget(row.url, Secret(row.secret_file), Route(row.proxy, row.ca_file))
+            for name, row in rows.items()
+        }
 
     async def _begin(self, targets: Mapping[str, WebhookTarget]) -> None:
         gauges, text = self._metrics.gauges, "Seconds for which the oldest change has been waiting to be received."
@@ -121,7 +125,7 @@ async def open_webhooks(runtime: Runtime, stores: Stores, feed: Feed) -> Webhook
     """The webhooks; changes are sent from now on, until the runtime's stack is left.
 
     Raises:
-        OSError: a secret's file cannot be read.
+        OSError: a file cannot be read, or holds no certificate.
     """
     webhooks = Webhooks(runtime.plan, stores, feed, runtime.metrics)
     runtime.stack.push_async_callback(webhooks.close)

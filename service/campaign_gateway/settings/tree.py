@@ -60,8 +60,7 @@ class Platform(Section):
     """The largest body of a caller's own request."""
     proxy: Annotated[str, AfterValidator(read_proxy)] | None = None
     """An HTTP proxy that connects to the platform for us."""
-    ca_file: Path | None = None
-    """The platform's authorities, in place of the system's."""
+    ca_file: Path | None = None  # The platform's authorities, in place of the system's.
     min_tls: TlsVersion = "1.2"  # The oldest TLS that is spoken with the platform.
     insecure: Flag = False
     """Whether tokens may leave this machine in clear text."""
@@ -276,8 +275,7 @@ class Sweep(Section):
 class ChangesSettings(Section):
     """The feed of changes: how much of it is kept, and who may listen."""
 
-    keep: PositiveDuration = 86_400.0
-    """How long a cursor is good: what is older is forgotten."""
+    keep: PositiveDuration = 86_400.0  # How long a cursor is good: what is older is forgotten.
     max: PositiveCount = 10_000  # Changes of one stream that are kept.
     subscribers: PositiveCount = 5_000  # Who listens at the same time, in each process.
     client_subscribers: PositiveCount = 1_000  # The same, of one client.
@@ -293,6 +291,8 @@ class WebhookSettings(Section):
     """Holds the secret that deliveries are signed with, `whsec_...` or other text; two lines while it is replaced."""
     streams: Annotated[frozenset[Alias], Field(min_length=1)] | None = None  # Aliases of streams; None takes all.
     types: Annotated[frozenset[ChangeTypeName], Field(min_length=1)] | None = None  # Types of changes; None takes all.
+    proxy: Annotated[str, AfterValidator(read_proxy)] | None = None  # An HTTP proxy that connects to it for us.
+    ca_file: Path | None = None  # Its authorities, in place of the system's.
     insecure: Flag = False  # Whether changes may leave this machine in clear text.
 
 

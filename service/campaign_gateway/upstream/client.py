@@ -67,12 +67,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How to get to the platform, and how to know that it is the platform."""
+    """How to get to a server, the platform as a rule, and how to know that it is the one."""
 
     proxy: str | None = None
-    """An HTTP proxy to connect through; it sees the platform's name and port only."""
+    """An HTTP proxy to connect through; of what is encrypted it sees the server's name and port only."""
     ca_file: Path | None = None
-    """The authorities that may vouch for the platform; None takes the system's."""
+    """The authorities that may vouch for the server; None takes the system's."""
     min_tls: str = "1.2"
 
     def open_context(self) -> ssl.SSLContext:

@@ -21,7 +21,7 @@ from yarl import URL
 from campaign_gateway.contract.dates import http_date
 from campaign_gateway.policy.webhooks import Delivery, Outcome, delivery_of
 from campaign_gateway.proxy.ports import Target
-from campaign_gateway.upstream.client import USER_AGENT
+from campaign_gateway.upstream.client import DIRECT, USER_AGENT, Route
 from campaign_gateway.upstream.connection import bound_heads
 from campaign_gateway.upstream.signer import Secret
 
@@ -59,20 +59,23 @@ def signatures(keys: Sequence[bytes], id_: str, timestamp: int, body: bytes) -> 
 class WebhookTarget(Target):
     """A webhook over HTTP. An async context manager: connections are closed on leaving."""
 
-    def __init__(self, url: str, secret: Secret, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, url: str, secret: Secret, route: Route = DIRECT, now: Callable[[], float] = time.time) -> None:
         """The one at this URL. A secret that is replaced by one that cannot be used stays in use.
 
         Raises:
+            OSError: the file of authorities cannot be read, or holds no certificate.
             ValueError: the secret is none.
         """
         self._url = URL(url)
+        self._proxy = route.proxy
+        self._tls = True if route.ca_file is None else route.open_context()
         self._secret = secret
         self._keys, self._version = keys_of(secret.value), secret.version
         self._now = now
 
     async def __aenter__(self) -> Self:
         # A kept connection may have been closed at its other end, which would cost a failure.
-        connector = aiohttp.TCPConnector(force_close=True)
+        connector = aiohttp.TCPConnector(force_close=True, ssl=self._tls)
         bound_heads(connector, MAX_HEAD)
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -81,6 +84,7 @@ class WebhookTarget(Target):
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
+            proxy=self._proxy,
         )
         return self
 

@@ -16,8 +16,10 @@ import pytest
 from campaign_gateway.policy.webhooks import Delivery, Outcome
 from campaign_gateway.upstream import signer
 from campaign_gateway.upstream import webhooks as module
+from campaign_gateway.upstream.client import Route
 from campaign_gateway.upstream.signer import Secret
 from campaign_gateway.upstream.webhooks import WebhookTarget, keys_of, signatures
+from tests.support.tls import Authority
 from tests.support.waiting import until
 from tests.support.wire import Exchange, RawServer, free_port, raw_server
 
@@ -82,6 +84,33 @@ async def test_a_secret_that_is_replaced_and_one_that_is_none(tmp_path: Path) ->
     assert first == SIGNATURE
     assert second.split()[1] == SIGNATURE
     assert third == second, "what cannot be used leaves the last good one in use"
+
+
+async def test_the_authorities_of_its_own(tmp_path: Path) -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    authority = Authority(tmp_path, "inside")
+    outcomes = []
+    async with raw_server(answer, authority.issue("crm", "127.0.0.1").server_context()) as server:
+        url = server.url.replace("http://", "https://")
+        for route in (Route(ca_file=authority.file), Route()):
+            async with WebhookTarget(url, Secret(SECRET), route) as target:
+                outcomes.append((await target.post("m", b"{}")).outcome)
+    assert outcomes == [Outcome.RECEIVED, Outcome.UNREACHABLE]
+    authority.file.write_text("no certificate")
+    with pytest.raises(OSError, match="NO_CERTIFICATE"):
+        WebhookTarget(url, Secret(SECRET), Route(ca_file=authority.file))
+
+
+async def test_a_proxy_of_its_own() -> None:
+    async def refuse(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+
+    url = "https://crm.example.com/hook"
+    async with raw_server(refuse) as proxy, WebhookTarget(url, Secret(SECRET), Route(proxy.url)) as target:
+        assert (await target.post("m", b"{}")).outcome is Outcome.UNREACHABLE
+    assert [head.split(b"\r\n")[0] for head in proxy.heads] == [b"CONNECT crm.example.com:443 HTTP/1.1"]
 
 
 @pytest.mark.drill(
