@@ -459,9 +459,9 @@ def test_a_lone_pod_needs_no_redis_in_its_network_policy(chart):
     [shared] = of_kind(manifests(chart, values_of("networkpolicy")), "NetworkPolicy")
     [alone] = of_kind(manifests(chart, values), "NetworkPolicy")
     ports = [{port["port"] for port in rule["ports"]} for rule in shared["spec"]["egress"]]
-    assert ports == [{53, 5353}, {6379, 6390}, {443, 8443}, {3128}]
+    assert ports == [{53, 5353}, {6379, 6390}, {443, 8443}, {9443}, {3128}]
     ports = [{port["port"] for port in rule["ports"]} for rule in alone["spec"]["egress"]]
-    assert ports == [{53, 5353}, {443, 8443}, {3128}]
+    assert ports == [{53, 5353}, {443, 8443}, {9443}, {3128}]
 
 
 @pytest.mark.parametrize(
@@ -492,6 +492,26 @@ def test_a_policy_allows_the_platform_s_port_by_ipv4_and_ipv6(chart, platform, p
     rule = the(manifests(chart, values), "NetworkPolicy")["spec"]["egress"][2]
     assert {port["port"] for port in rule["ports"]} == ports
     assert [peer["ipBlock"]["cidr"] for peer in rule["to"]] == ["0.0.0.0/0", "::/0"]
+
+
+def test_a_policy_lets_webhooks_out(chart):
+    values = put(values_of("networkpolicy"), "networkPolicy", {"enabled": True})
+    webhooks: dict[str, dict[str, str]] = {
+        "crm": {"url": "https://crm.example.com/a:b"},
+        "mail": {"url": "http://mail:8080/in?to=a/b"},
+        "far": {"url": "https://far.example.com", "proxy": "http://proxy:3128"},
+    }
+    files = {"secret_file": "/run/secrets/campaign-gateway/webhook"}
+    webhooks = {name: row | files for name, row in webhooks.items()}
+    rules = []
+    for rows in ({}, webhooks):
+        text = chart.render(put(values, "config.webhooks", rows), name="demo", namespace="apps")
+        [policy] = [helm.values_from_yaml(part) for name, part in text.items() if name.endswith("networkpolicy.yaml")]
+        rules.append(policy["spec"]["egress"][3:])
+    assert rules[0] == [], "nothing is let out for nobody"
+    [rule] = rules[1]
+    assert rule["to"] == [{"podSelector": {}}]
+    assert {port["port"] for port in rule["ports"]} == {443, 8080, 3128}
 
 
 @pytest.mark.parametrize(("name", "count"), [("ingress", 1), ("gateway-route", 1), ("networkpolicy", 0)])

@@ -99,6 +99,19 @@ app.kubernetes.io/component: gateway
 {{- end -}}
 {{- end -}}
 
+{{/* The ports that a policy must allow for the targets of webhooks, or for the proxies on the way to them; none without any. */}}
+{{- define "campaign-gateway.webhookPorts" -}}
+{{- $ports := list -}}
+{{- if .Values.networkPolicy.webhooks -}}
+{{- range default dict .Values.config.webhooks -}}
+{{- $url := default .url .proxy -}}
+{{- $found := include "campaign-gateway.portsOf" (dict "url" $url "usual" (hasPrefix "http:" $url | ternary "80" "443")) -}}
+{{- $ports = concat $ports ($found | fromJsonArray) -}}
+{{- end -}}
+{{- end -}}
+{{- $ports | uniq | toJson -}}
+{{- end -}}
+
 {{/* Whether other pods cannot share the cache and the call budget: it is in the pod, or a socket on its node. */}}
 {{- define "campaign-gateway.isAlone" -}}
 {{- if regexMatch "^(memory|unix)://" (include "campaign-gateway.cacheUrl" .) }}true{{ end -}}
