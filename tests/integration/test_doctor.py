@@ -179,6 +179,24 @@ async def unknown_authority_behind_a_proxy(setup: SetUp) -> None:
     setup.settings["platform"]["proxy"] = f"http://127.0.0.1:{await setup.answer(tunnel)}"
 
 
+def _webhook(setup: SetUp, **row: Any) -> None:
+    secret = setup.file("webhook-secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLw==")
+    setup.settings["webhooks"] = {"crm": {"secret_file": secret, **row}}
+
+
+async def no_target_there(setup: SetUp) -> None:
+    _webhook(setup, url=f"http://127.0.0.1:{free_port()}/hook")
+
+
+async def target_of_an_unknown_authority(setup: SetUp) -> None:
+    shown = setup.authority().issue("crm", "127.0.0.1").server_context()
+    _webhook(setup, url=f"https://127.0.0.1:{await setup.answer(_silent, shown)}/hook")
+
+
+async def proxy_refuses_the_target(setup: SetUp) -> None:
+    _webhook(setup, url="https://crm.example.com/hook", proxy=f"http://127.0.0.1:{await setup.answer(_refuse)}")
+
+
 async def no_redis_there(setup: SetUp) -> None:
     setup.settings["cache"] = {"url": f"redis://127.0.0.1:{free_port()}/0"}
 
@@ -323,6 +341,9 @@ SET_UPS: list[tuple[Callable[[SetUp], Awaitable[None]], str, str]] = [
     (no_proxy_there, "proxy.tcp", "Connection refused"),
     (proxy_refuses, "proxy.connect", "status 403 Forbidden"),
     (unknown_authority_behind_a_proxy, "platform.tls", "by Our Authority"),
+    (no_target_there, "webhook.tcp", "Connection refused"),
+    (target_of_an_unknown_authority, "webhook.tls", "by Our Authority"),
+    (proxy_refuses_the_target, "proxy.connect", "status 403 Forbidden"),
     (no_redis_there, "redis.tcp", "Connection refused"),
     (something_else_there, "redis.answer", "does not speak as Redis does"),
     (sentinel_wants_a_password, "sentinel.auth", "refuses the user name or the password"),
@@ -349,7 +370,10 @@ SET_UPS: list[tuple[Callable[[SetUp], Awaitable[None]], str, str]] = [
     (somebody_else_calls, "stream.limit", "the ledger knows of 0 of 60 calls"),
     (a_page_in_front, "stream.answer", "status 502"),
 ]
-WARNED = {redis_evicts, redis_clock_is_off, redis_is_full}
+WARNED = {
+    *(redis_evicts, redis_clock_is_off, redis_is_full),
+    *(no_target_there, target_of_an_unknown_authority, proxy_refuses_the_target),
+}
 WITH_REDIS = {somebody_else_calls}
 
 

@@ -16,7 +16,7 @@ from campaign_gateway.contract.operations import LIST
 from campaign_gateway.doctor import own, stream_verdicts
 from campaign_gateway.doctor.calls import Asked, Calls, Token, open_calls
 from campaign_gateway.doctor.findings import Check, Diagnosis, Finding, has_failed, skipped
-from campaign_gateway.doctor.platform_room import look_at_platform
+from campaign_gateway.doctor.http_room import look_at_platform, look_at_webhook
 from campaign_gateway.doctor.probe import probe_stream
 from campaign_gateway.doctor.redis_room import look_at_redis
 from campaign_gateway.doctor.running import look_at_gateway
@@ -65,6 +65,9 @@ async def examine(config: Path | None, tell: Callable[[Finding], None], *, has_p
     notes.add(*found)
     clock = StoreClock()
     link, is_counted = await _look_at_redis(settings, broken, clock, notes)
+    for name, webhook in settings.webhooks.items():
+        is_own_broken = own.is_broken(broken, f"webhooks.{name}.ca_file")
+        notes.add(*await look_at_webhook(name, webhook, is_ca_broken=is_own_broken))
     try:
         if has_failed(found) or is_ca_broken:
             return _without_calls(settings, notes, "the platform is not reached")

@@ -43,13 +43,13 @@ def tcp(check: Check, subject: str, seen: Connected, patience: float, setting: s
     return error(check, subject, seen.fault, "check host and port, and that something listens there")
 
 
-def connect(subject: str, target: str, tunnel: Tunnel) -> Finding:
-    """Whether the proxy connects to the target."""
+def connect(subject: str, target: str, tunnel: Tunnel, setting: str) -> Finding:
+    """Whether the proxy, which this setting names, connects to the target."""
     check, asked = Check.PROXY_CONNECT, f"CONNECT {target}"
     if 200 <= tunnel.status < 300:  # noqa: PLR2004 - RFC 9110 section 9.3.6
         return ok(check, subject, f"{asked}: status {tunnel.status}")
     if not tunnel.status:
-        return error(check, subject, f"{asked}: {tunnel.reason}", "name an HTTP proxy in platform.proxy")
+        return error(check, subject, f"{asked}: {tunnel.reason}", f"name an HTTP proxy in {setting}")
     found = f"{asked}: status {tunnel.status} {tunnel.reason}".rstrip()
     if tunnel.status == _PROXY_WANTS_A_PASSWORD:
         return error(check, subject, found, "have the proxy let this machine in without a password")

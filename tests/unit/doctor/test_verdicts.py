@@ -101,7 +101,9 @@ def test_a_certificate_that_ends_soon_by_its_own_measure_is_warned_of(lasts, lef
 def test_a_proxy_that_wants_a_password_says_so():
     assert (
         "password"
-        in verdicts.connect("proxy:3128", "platform:443", Tunnel(407, "Proxy Authentication Required")).advice
+        in verdicts.connect(
+            "proxy:3128", "platform:443", Tunnel(407, "Proxy Authentication Required"), "platform.proxy"
+        ).advice
     )
 
 
