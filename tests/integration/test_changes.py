@@ -315,8 +315,15 @@ async def test_a_cursor_is_known_where_its_entry_has_not_arrived_yet(redis_fleet
     ]
     now = redis_fleet.one.clock.now()
     await redis_fleet.one.publish(c1=indexed(now - 90))
-    # Seen by nobody until it is let through.
-    arrived, behind.extend = behind.extend, lambda *_: None  # type: ignore[method-assign]
+    of_two, is_let_through = redis_fleet.two.log, asyncio.Event()
+    assert isinstance(of_two, RedisChanges)
+    receive = of_two._receive
+
+    async def hold(stream: str, log: str, found: Any) -> None:
+        await is_let_through.wait()
+        await receive(stream, log, found)
+
+    of_two._receive = hold  # type: ignore[method-assign]
     await redis_fleet.one.publish(c1=indexed(now))
     await until(lambda: len(redis_fleet.one.said(ahead)) == 1)
     assert await feeds[0].catch_up(STREAM, ahead, ahead.last)
@@ -324,7 +331,7 @@ async def test_a_cursor_is_known_where_its_entry_has_not_arrived_yet(redis_fleet
         waiting = group.create_task(feeds[1].catch_up(STREAM, behind, ahead.last))
         await until(lambda: bool(behind._watchers))
         assert behind.after(ahead.last, now) is None
-        behind.extend = arrived  # type: ignore[method-assign]
+        is_let_through.set()
     assert waiting.result()
     assert behind.after(ahead.last, now) == []
     assert await feeds[1].catch_up(STREAM, behind, (ahead.last[0] + 1, 0)), "nobody has been there"
