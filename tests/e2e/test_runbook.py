@@ -33,8 +33,10 @@ STAGED = {
 WRITTEN = {"task ... failed", "worker 1 ended with -9", "does not answer", "a caller does not read its answer"}
 """Phrases of the log whose incidents other tests stage (tasks, workers, callers): compared with the text of the call."""
 COMMANDS = {word for word in WORDS if word.startswith("campaign-gateway ")}
-OTHER = {"504 not-cached", "410 Gone", "listen to the bus", "sweep ...", "ACL LIST", "CLIENT LIST"}
-"""Answers, names of tasks, and commands of Redis."""
+OTHER = {"504 not-cached", "410 Gone", "listen to the bus", "sweep ...", "ACL LIST", "CLIENT LIST"} | {
+    "kubectl exec POD -- sh -c 'kill -HUP 1'",
+}
+"""Answers, names of tasks, and commands of Redis and Kubernetes."""
 
 
 def test_every_phrase_of_the_runbook_is_known_to_this_test() -> None:
