@@ -331,7 +331,7 @@ _GATEWAY: Mapping[str, Json] = {
         channel={"type": "string", "enum": [*Channel]},
         updatedAt=TEXT,
         seenBy={"type": "string", "enum": [*SeenBy]},
-        reason=_text("Why a list is not trusted."),
+        reason=_text("Why a list is not trusted: its flaw, or `unread` until one that Redis has lost is known again."),
     ),
     "ProblemGuides": _object("All types of problems.", ("problems",), problems=_array(_ref("ProblemGuide"))),
     "ProblemGuide": _object(
