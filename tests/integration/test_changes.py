@@ -246,6 +246,15 @@ async def test_a_redis_that_came_back_empty_has_listeners_begin_anew_and_makes_n
     assert window.degraded(window.last) == []
 
 
+async def test_a_log_that_a_publication_begins_anew_says_what_was_lost_first(redis_fleet: Fleet) -> None:
+    one, now = redis_fleet.one, redis_fleet.one.clock.now()
+    await one.publish(c1=indexed(now - 90))
+    await redis_fleet.raw.flushall()
+    await one.publish(c1=indexed(now - 90))
+    said = one.said(await one.window())
+    assert [type_ for type_, *_ in said] == ["degraded", "recovered"], "and nothing of what is old"
+
+
 @pytest.mark.drill(
     "a log of changes that somebody else wrote into Redis",
     planted="another type, noise, entries of another stream, values that are none",

@@ -175,17 +175,17 @@ class Sender:
                     return
             elif self._known.retry_at > now:
                 await asyncio.sleep(min(PAUSE_SECONDS, self._known.retry_at - now))
-            elif (
-                self._known.log == window.name
-                and not await self._feed.catch_up(self._stream.identity, window, self._known.position)
-            ) or (message := self._next(window, now)) is None:
+            elif (message := await self._next(window, now)) is None:
                 await window.wait(PAUSE_SECONDS)
             elif not await self._send(message):
                 return
 
-    def _next(self, window: Window, now: float) -> _Message | None:
-        """The next change that is wanted; None if there is none."""
+    async def _next(self, window: Window, now: float) -> _Message | None:
+        """The next change that is wanted; None if there is none, or that is not known yet."""
         known, stream = self._known, self._stream
+        is_same_log = known.log == window.name
+        if is_same_log and not await self._feed.catch_up(stream.identity, window, known.position):
+            return None
         entries = window.after(known.position, now) if known.log == window.name else None
         if entries is None:
             id_ = f"{write_cursor(stream, window.name, window.last)}-reset"

@@ -16,7 +16,6 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -44,6 +43,7 @@ from campaign_gateway.store.redis import replies
 from campaign_gateway.store.redis.failures import FAILURES, LEFT, LOST, kind_of, read_reply
 from campaign_gateway.store.redis.keys import Keys
 from campaign_gateway.store.redis.link import RedisLink, StoreDownError
+from campaign_gateway.store.redis.said import Said
 from campaign_gateway.store.seal import NO_SECRET, Refusal, Seal, Seals
 
 LISTEN_SECONDS = 1.0
@@ -73,24 +73,6 @@ _encode = msgspec.msgpack.Encoder().encode
 _states = msgspec.msgpack.Decoder(LogState)
 _tolds = msgspec.msgpack.Decoder(Told)
 _changes = msgspec.msgpack.Decoder(Change)
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a log had said last when it was read."""
-
-    state: LogState
-    told: dict[str, Told]
-    raw: dict[str, bytes]
-    """The values as they were read, by campaign, and that of the state."""
-    is_new: bool
-    """Whether there is no log yet."""
-
-    def opened(self, addition: Addition) -> Addition:
-        """The addition, after what a log has to say as it begins."""
-        if not self.is_new:
-            return addition
-        return replace(addition, changes=(*degradations(self.state), *addition.changes))
 
 
 class RedisChanges(ChangeLog):
@@ -194,7 +176,9 @@ class RedisChanges(ChangeLog):
             return await publish(self._arguments(stream, None, Addition())) == DONE
         for _ in range(MAX_TRIES):
             said = await self._said(stream, findings)
-            addition = said.opened(add(said.state, said.told, findings, state_after(said.state, state, now), now))
+            addition = said.with_beginning(
+                add(said.state, said.told, findings, state_after(said.state, state, now), now)
+            )
             done = await publish(self._arguments(stream, said, addition))
             if done == DONE:
                 self._note_added(stream, said, addition)
@@ -242,7 +226,7 @@ class RedisChanges(ChangeLog):
         try:
             for _ in range(MAX_TRIES):
                 said = await self._said(stream, campaigns)
-                addition = said.opened(decide(said))
+                addition = said.with_beginning(decide(said))
                 if not said.is_new and addition == Addition():
                     return said
                 append = partial(self._append, keys=[name, log], args=self._arguments(stream, said, addition))
